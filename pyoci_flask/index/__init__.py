@@ -1,0 +1,1 @@
+"""The Python package index over OCI repositories: value types and one file per operation."""

@@ -1,0 +1,1 @@
+"""An OCI distribution client: references, documents and the calls of one repository."""

@@ -1,0 +1,1 @@
+"""HTTP to registries: pooled connections, token authentication, egress guard."""
