@@ -1,0 +1,65 @@
+SHELL := bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+.NOTPARALLEL:
+
+VENV := .venv
+BIN := $(VENV)/bin
+PORT ?= 8080
+export PORT
+
+# Without addresses and paths: whoever installs decides where packages come from.
+COMPILE = $(BIN)/uv pip compile pyproject.toml --quiet --universal --python-version 3.11 \
+	--generate-hashes --no-header
+INSTALL = $(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes
+
+.PHONY: help run demo test unit lint format requirements clean
+
+help: ## list the targets
+	@grep -E '^[a-z]+:.*## ' Makefile | sed -E 's/:.*## /\t/' | expand -t 16
+
+run: $(VENV)/.runtime ## serve on http://localhost:8080 (PORT=...) with packages kept in ./data
+	@scripts/run
+
+demo: $(VENV)/.dev ## build a package, publish it, install it and import it
+	@$(BIN)/python scripts/demo.py
+
+test: ## everything, against real registries and clients (Debian; as root it installs them)
+	@scripts/install-debian-packages
+	@$(MAKE) --no-print-directory lint
+	$(BIN)/python -m pytest --cov --cov-report=term-missing:skip-covered
+
+unit: $(VENV)/.dev ## the tests that need no registry and no client
+	$(BIN)/python -m pytest tests/unit
+
+lint: $(VENV)/.dev ## style, types and the direction of imports
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+	$(BIN)/mypy gunicorn.conf.py wsgi.py scripts/demo.py
+	$(BIN)/lint-imports
+
+format: $(VENV)/.dev ## let ruff rewrite what it can
+	$(BIN)/ruff check --fix
+	$(BIN)/ruff format
+
+requirements: $(VENV)/.dev ## compile requirements*.txt anew; UPGRADE=--upgrade for newer versions
+	$(COMPILE) $(UPGRADE) --output-file requirements.txt
+	$(COMPILE) $(UPGRADE) --group dev --constraint requirements.txt --output-file requirements-dev.txt
+
+clean: ## remove everything made here but the packages in ./data
+	rm -rf $(VENV) .tools .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis \
+		.coverage .coverage.* htmlcov build dist
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+$(BIN)/python:
+	scripts/make-venv $(VENV)
+
+$(VENV)/.runtime: requirements.txt | $(BIN)/python
+	$(INSTALL) --requirement requirements.txt
+	@touch $@
+
+# It has the runtime's packages too.
+$(VENV)/.dev: requirements-dev.txt | $(BIN)/python
+	$(INSTALL) --requirement requirements-dev.txt
+	@touch $(VENV)/.runtime $@

@@ -1,0 +1,74 @@
+"""gunicorn's settings: `gunicorn wsgi:app` in this folder reads them by itself.
+
+docs/settings.md describes the variables of the environment. What is not said here is gunicorn's
+default; in particular the application is not loaded before the workers are forked, so that each
+has its own connections to the registry, and forwarded headers are trusted from loopback addresses
+only (gunicorn's own `FORWARDED_ALLOW_IPS` names other proxies).
+"""
+
+import os
+import sys
+from collections.abc import Iterable
+
+from gunicorn.arbiter import Arbiter  # type: ignore[import-untyped]
+
+from pyoci_flask.binding import bind_addresses, open_to_everyone, refuse_public
+from pyoci_flask.errors import ConfigurationError
+from pyoci_flask.settings import Settings
+
+try:
+    _settings = Settings.from_env(os.environ)
+except ConfigurationError as error:
+    sys.exit(f"Error: {error}")
+
+bind = bind_addresses(_settings)
+proc_name = "pyoci"
+
+workers = _settings.web_concurrency
+threads = _settings.threads
+worker_class = "pyoci_flask.serving.ClientTimeoutThreadWorker"
+# Connections that are kept alive hold no thread: there may be many more of them.
+worker_connections = 1000 + _settings.threads
+
+# Seconds without a sign of life from a worker's main loop; no upload or download occupies that.
+timeout = 120
+# Seconds that transfers under way have to end when the server stops.
+graceful_timeout = 300
+# Longer than nginx keeps its idle connections to us (60 s): the side that sends the requests must
+# be the one to close, or now and then a request meets a connection that is just closing.
+keepalive = 75
+
+# Tokens of cloud registries, once in Basic, exceed the default of 8190 bytes.
+limit_request_field_size = 32768
+# The most that gunicorn reads: an encoded registry, a namespace and a long filename.
+limit_request_line = 8190
+
+# Files go out through the socket class that notices clients who stopped reading.
+sendfile = False
+
+# The heartbeat file: on a disk its update can hang, and gunicorn then kills a healthy worker.
+if os.access("/dev/shm", os.W_OK):  # noqa: S108 -- gunicorn makes its file there by mkstemp
+    worker_tmp_dir = "/dev/shm"  # noqa: S108 -- as above
+
+# It could reload and stop the server, and wants a home folder that can be written.
+control_socket_disable = True
+
+errorlog = "-"
+
+
+def on_starting(server: Arbiter) -> None:
+    """Look at what is configured, `--bind` on the command line included, before it is bound."""
+    _guard(server.cfg.address)
+
+
+def when_ready(server: Arbiter) -> None:
+    """Look at the sockets before a worker accepts: systemd may have handed over any."""
+    _guard(listener.getsockname() for listener in server.LISTENERS)
+
+
+def _guard(addresses: Iterable[object]) -> None:
+    if open_to_everyone(_settings):
+        try:
+            refuse_public(addresses)
+        except ConfigurationError as error:
+            sys.exit(f"Error: {error}")

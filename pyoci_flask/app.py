@@ -1,0 +1,109 @@
+"""The wiring: settings in, WSGI application out."""
+
+import logging
+import os
+from pathlib import Path
+from typing import Any
+
+from flask import Flask
+
+from pyoci_flask import telemetry
+from pyoci_flask.errors import ConfigurationError
+from pyoci_flask.index.fetch import FetchPool
+from pyoci_flask.index.lock import VersionLocks
+from pyoci_flask.logs import configure_logging
+from pyoci_flask.oci.reference import EMBEDDED
+from pyoci_flask.settings import Settings
+from pyoci_flask.transport.auth import Authenticator
+from pyoci_flask.transport.network import Network
+from pyoci_flask.transport.observe import CallLog
+from pyoci_flask.transport.session import Transport
+from pyoci_flask.transport.wsgi import WSGIAdapter
+from pyoci_flask.web import index, pages
+from pyoci_flask.web.access import AccessLog
+from pyoci_flask.web.address import AddressParser
+from pyoci_flask.web.errors import register_error_handlers
+from pyoci_flask.web.mount import Mount
+from pyoci_flask.web.services import EXTENSION, Services
+
+logger = logging.getLogger("pyoci")
+
+_HERE = Path(__file__).parent
+
+
+def create_app(
+    settings: Settings, *, transport_timeouts: tuple[float, float] = (5.0, 12.0)
+) -> Flask:
+    """Build the application for one worker.
+
+    `transport_timeouts` are the seconds to connect to a registry and to wait for its next byte.
+
+    Raises:
+        ConfigurationError: a setting cannot work on this machine.
+    """
+    configure_logging(settings.log_levels)
+    for directive in settings.log_ignored:
+        logger.warning("RUST_LOG: %r means nothing here and is ignored", directive)
+    app = Flask("pyoci_flask", static_folder=None, template_folder=str(_templates()))
+    app.url_map.merge_slashes = False
+    app.url_map.strict_slashes = False
+    app.jinja_env.trim_blocks = app.jinja_env.lstrip_blocks = True
+    register_error_handlers(app)
+    app.after_request(_guarded)
+    app.register_blueprint(pages.blueprint)
+    app.register_blueprint(index.blueprint)
+
+    observed = telemetry.start(settings, app)
+    connect, read = transport_timeouts
+    transport = Transport(
+        network=Network.from_env(os.environ),
+        pool_size=settings.fetch_threads + settings.threads,
+        connect_timeout=connect,
+        read_timeout=read,
+        observers=[CallLog(), *([observed.call_observer] if observed else [])],
+    )
+    registry = _embedded(settings, transport)
+    app.extensions[EXTENSION] = Services(
+        settings=settings,
+        addresses=AddressParser(settings),
+        transport=transport,
+        authenticator=Authenticator(transport),
+        pool=FetchPool(settings.fetch_threads),
+        locks=VersionLocks(settings.spool / f"pyoci-flask-locks-{os.geteuid()}"),
+    )
+    mounted = Mount(app.wsgi_app, settings.path, registry)
+    app.wsgi_app = AccessLog(mounted, [observed.request_observer] if observed else [])  # type: ignore[method-assign]
+    return app
+
+
+def _embedded(settings: Settings, transport: Transport) -> Any:  # noqa: ANN401 - a WSGI application or None
+    """Make the embedded registry and let the client reach it without a socket."""
+    if settings.storage is None:
+        return None
+    # Only who uses it pays for it.
+    from pyoci_flask.registry import create_registry
+
+    try:
+        registry = create_registry(settings.storage, settings.storage_users)
+    except ValueError as error:
+        raise ConfigurationError(f"PYOCI_STORAGE_USERS: {error}") from error
+    transport.mount(EMBEDDED.origin, WSGIAdapter(registry))
+    return registry
+
+
+def _templates() -> Path:
+    """The wheel carries the templates inside the package; a checkout has them beside it."""
+    packaged = _HERE / "templates"
+    return packaged if packaged.is_dir() else _HERE.parent / "templates"
+
+
+def _guarded(response: Any) -> Any:  # noqa: ANN401 - Flask's own type
+    """No answer is sniffed for another type, framed, or lets a script run."""
+    response.headers.setdefault("X-Content-Type-Options", "nosniff")
+    response.headers.setdefault(
+        "Content-Security-Policy",
+        "default-src 'none'; style-src 'self' 'unsafe-inline'; frame-ancestors 'none'; "
+        "base-uri 'none'; form-action 'self'",
+    )
+    response.headers.setdefault("Referrer-Policy", "no-referrer")
+    return response

@@ -1,0 +1,122 @@
+"""Delete: a file, or a version with all its files.
+
+Registries differ in what they delete: tags, digests, both or nothing. Blobs are left to their
+garbage collection, as another version may share them and an upload under way may rely on them.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+
+from pyoci_flask.errors import AlreadyExistsError, NotFoundError, UnsupportedError
+from pyoci_flask.index.lock import VersionLocks
+from pyoci_flask.index.names import Filename, tag_of
+from pyoci_flask.index.repository import (
+    Candidates,
+    ProjectRepository,
+    VersionIndex,
+    find_version,
+)
+from pyoci_flask.index.rewrite import Change, rewrite_index
+from pyoci_flask.oci.model import Descriptor, ImageIndex
+from pyoci_flask.oci.repository import Deletion, delete_manifest
+
+
+def delete_file(
+    candidates: Candidates, filename: Filename, locks: VersionLocks, settle: float = 0.0
+) -> bool:
+    """Delete a file; its version goes with the last one.
+
+    Returns whether the registry deleted its manifest, too; if not, the bytes stay there.
+
+    Raises:
+        NotFoundError: there is no such file.
+        UnsupportedError: the registry cannot; nothing was changed.
+    """
+    with _held(candidates, filename.version, locks) as (repository, found):
+        entry = _entry(found, filename)
+        if len(found.index.manifests) == 1:
+            return _delete_version(repository, found, settle)
+
+        def remove(now: VersionIndex | None) -> ImageIndex | None:
+            if now is None or all(one.digest != entry.digest for one in now.index.manifests):
+                return None
+            kept = tuple(one for one in now.index.manifests if one.digest != entry.digest)
+            return replace(now.index, manifests=kept)
+
+        _rewrite(repository, found, remove, settle)
+        return delete_manifest(repository.caller, entry.digest) is not Deletion.UNSUPPORTED
+
+
+def delete_version(
+    candidates: Candidates, version: str, locks: VersionLocks, settle: float = 0.0
+) -> bool:
+    """Delete a version with all its files.
+
+    Returns whether the registry deleted it; if not, it was emptied and the bytes stay there.
+
+    Raises:
+        NotFoundError: there is no such version.
+        UnsupportedError: the registry cannot; nothing was changed.
+    """
+    with _held(candidates, version, locks) as (repository, found):
+        return _delete_version(repository, found, settle)
+
+
+@contextmanager
+def _held(
+    candidates: Candidates, version: str, locks: VersionLocks
+) -> Iterator[tuple[ProjectRepository, VersionIndex]]:
+    """Hold the version's lock (the one that publish takes) and find it."""
+    with locks.hold(str(candidates[0].caller.repository), str(tag_of(version))):
+        found = find_version(candidates, version)
+        if found is None:
+            raise NotFoundError(f"{candidates[0].project} has no version {version}")
+        yield found
+
+
+def _entry(found: VersionIndex, filename: Filename) -> Descriptor:
+    for file in found.files:
+        if file.filename.architecture == filename.architecture:
+            return file.entry
+    raise NotFoundError(f"version {filename.version} has no file {filename.text}")
+
+
+def _delete_version(repository: ProjectRepository, found: VersionIndex, settle: float) -> bool:
+    """Tag first (Google wants it so), then the index, then the manifests it named.
+
+    The other order leaves a tag that points nowhere on registries that refuse it half-way.
+    """
+    caller = repository.caller
+    by_tag = delete_manifest(caller, found.tag)
+    by_digest = delete_manifest(caller, found.digest)
+    if Deletion.DONE not in {by_tag, by_digest}:
+        _empty(repository, found, settle)
+        return False
+    # The index may be read by digest no more, so a child that stays is found by nobody.
+    outcomes = [delete_manifest(caller, entry.digest) for entry in found.index.manifests]
+    return all(outcome is not Deletion.UNSUPPORTED for outcome in outcomes)
+
+
+def _empty(repository: ProjectRepository, found: VersionIndex, settle: float) -> None:
+    """Write an index without entries, where neither tag nor digest can be deleted (ghcr)."""
+    if not found.index.manifests:
+        raise NotFoundError(f"{repository.project} has no files in version {found.version}")
+
+    def clear(now: VersionIndex | None) -> ImageIndex | None:
+        if now is None or not now.index.manifests:
+            return None
+        return replace(now.index, manifests=())
+
+    _rewrite(repository, found, clear, settle)
+
+
+def _rewrite(
+    repository: ProjectRepository, found: VersionIndex, change: Change, settle: float
+) -> None:
+    try:
+        rewrite_index(repository, found.version, found.tag, change, settle)
+    except (AlreadyExistsError, UnsupportedError) as error:
+        raise UnsupportedError(
+            f"this registry can neither delete nor change the version {found.version}: {error}"
+        ) from error

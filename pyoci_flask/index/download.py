@@ -1,0 +1,115 @@
+"""Download: from a filename to its verified bytes."""
+
+import hashlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from pyoci_flask.errors import NotFoundError, RegistryError, TransferBrokenError
+from pyoci_flask.index.names import Filename
+from pyoci_flask.index.project import File
+from pyoci_flask.index.repository import Candidates, ProjectRepository, find_version
+from pyoci_flask.oci.blobs import OpenBlob, blob_size, open_blob
+from pyoci_flask.oci.model import ImageManifest, MalformedDocumentError
+from pyoci_flask.oci.reference import Digest
+from pyoci_flask.oci.repository import get_manifest
+
+
+@dataclass(frozen=True, slots=True)
+class StoredFile:
+    """A file found in a repository, and the digest that its blob is addressed by."""
+
+    repository: ProjectRepository
+    file: File
+    digest: Digest
+
+    def size(self) -> int:
+        """Bytes; asks the registry only where the entry does not tell."""
+        if self.file.size is not None:
+            return self.file.size
+        size = blob_size(self.repository.caller, self.digest)
+        if size is None:
+            raise NotFoundError(f"the bytes of {self.file.filename.text} are gone")
+        return size
+
+
+def find_file(candidates: Candidates, filename: Filename) -> StoredFile:
+    """Look a file up by its name.
+
+    One call, and one more for files of which the index does not have the digest.
+
+    Raises:
+        NotFoundError: there is no such version, or no such file in it.
+    """
+    found = find_version(candidates, filename.version)
+    if found is None:
+        raise NotFoundError(
+            f"{candidates[0].project} has no version {filename.version} in "
+            f"{candidates[0].caller.repository}"
+        )
+    repository, version = found
+    same = [file for file in version.files if file.filename.text == filename.text]
+    # An older sdist's name may be spelled in several ways; within a version it is the only one.
+    same += [file for file in version.files if file.filename.architecture == filename.architecture]
+    if not same:
+        raise NotFoundError(f"version {filename.version} has no file {filename.text}")
+    file = same[0]
+    return StoredFile(repository, file, file.digest or _layer(repository, file))
+
+
+def _layer(repository: ProjectRepository, file: File) -> Digest:
+    manifest = get_manifest(repository.caller, file.entry.digest)
+    if manifest is None:
+        raise NotFoundError(f"the manifest of {file.filename.text} is gone from the registry")
+    try:
+        layers = ImageManifest.parse(manifest.document).layers
+    except MalformedDocumentError as error:
+        raise RegistryError(f"{file.filename.text} is stored with {error}") from error
+    if len(layers) != 1:
+        raise RegistryError(f"{file.filename.text} is stored in {len(layers)} layers, not one")
+    return layers[0].digest
+
+
+def open_file(stored: StoredFile) -> OpenBlob:
+    """Begin to read the whole file.
+
+    Raises:
+        NotFoundError: its bytes are gone.
+        RegistryError: the registry has another size than the index; nothing was sent yet.
+    """
+    blob = open_blob(stored.repository.caller, stored.digest)
+    expected = stored.file.size
+    if blob.size is not None and expected is not None and blob.size != expected:
+        blob.close()
+        raise RegistryError(
+            f"{stored.file.filename.text} has {blob.size} bytes in the registry, not {expected}"
+        )
+    return blob
+
+
+def verified(blob: OpenBlob, digest: Digest, size: int) -> Iterator[bytes]:
+    """Stream the whole blob, hashing on the way.
+
+    One chunk is always held back, so that a client that counts never has the whole before it is
+    known to be right.
+
+    Raises:
+        TransferBrokenError: it ended early, went on too long, or is not what its digest names.
+    """
+    sha256, received, held = hashlib.sha256(), 0, b""
+    with blob:
+        for chunk in blob.chunks():
+            if held:
+                yield held
+            held = chunk
+            sha256.update(chunk)
+            received += len(chunk)
+            if received > size:
+                break
+    if received != size:
+        raise TransferBrokenError(
+            f"{received} bytes of {digest} came from the registry, not {size}"
+        )
+    if sha256.hexdigest() != digest.hex:
+        raise TransferBrokenError(f"the registry sent other bytes than those of {digest}")
+    if held:
+        yield held

@@ -1,0 +1,64 @@
+"""List: the versions of a project and the files of the newest ones."""
+
+from packaging.version import InvalidVersion, Version
+
+from pyoci_flask.errors import NotFoundError
+from pyoci_flask.index.fetch import FetchPool
+from pyoci_flask.index.names import version_of
+from pyoci_flask.index.project import Project
+from pyoci_flask.index.repository import Candidates, ProjectRepository, VersionIndex, read_version
+from pyoci_flask.oci.reference import Tag
+from pyoci_flask.oci.repository import list_tags
+
+
+def list_project(candidates: Candidates, pool: FetchPool, limit: int) -> Project:
+    """List the project, with the files of its `limit` newest versions (0 = all).
+
+    One call for the tags (and their further pages), then one per version listed.
+
+    Raises:
+        NotFoundError: the registry has no such repository.
+    """
+    for repository in candidates:
+        tags = list_tags(repository.caller)
+        if tags is not None:
+            return _list(repository, tags, pool, limit)
+    first = candidates[0]
+    raise NotFoundError(
+        f"{first.caller.repository.registry.netloc} has no project {first.project} "
+        f"(no repository {first.caller.repository.name})"
+    )
+
+
+def _list(repository: ProjectRepository, tags: list[str], pool: FetchPool, limit: int) -> Project:
+    ordered = newest_first(tags)
+    fetched = ordered[:limit] if limit else ordered
+
+    def fetch(tag: str) -> VersionIndex | None:
+        return read_version(repository, version_of(tag), Tag(tag))
+
+    listed = dict(zip(fetched, pool.map(fetch, fetched), strict=True))
+    files = [file for version in listed.values() if version for file in version.files]
+    # Left out: what turned out to be no version, and versions that were deleted on a registry
+    # that can only empty them. Of what was not fetched, what cannot be a version.
+    versions = [
+        version_of(tag)
+        for tag in ordered
+        if (bool((found := listed[tag]) and found.files) if tag in listed else _key(tag)[0])
+    ]
+    return Project(repository.project.normalized, tuple(versions), tuple(files))
+
+
+def newest_first(tags: list[str]) -> list[str]:
+    """Order tags by the versions they stand for (PEP 440); what is no version comes last."""
+    return sorted(tags, key=_key, reverse=True)
+
+
+def _key(tag: str) -> tuple[bool, Version, str]:
+    try:
+        return True, Version(version_of(tag)), tag
+    except InvalidVersion:
+        return False, _NO_VERSION, tag
+
+
+_NO_VERSION = Version("0")

@@ -1,0 +1,68 @@
+"""Locks on versions, across the threads and worker processes of this host."""
+
+import fcntl
+import hashlib
+import os
+import random
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from pyoci_flask.errors import BusyError, ConfigurationError
+
+_STRIPES = 256
+
+
+class VersionLocks:
+    """A fixed set of lock files; a key always falls on the same one.
+
+    Waiting is polling with a deadline: a lock that is not given up in time ends in an error and
+    never ties a thread up.
+    """
+
+    def __init__(self, folder: Path, deadline: float = 30.0) -> None:
+        """Use `folder` (made if missing, private to this user); wait `deadline` seconds at most.
+
+        Raises:
+            ConfigurationError: the folder belongs to somebody else or cannot be made.
+        """
+        self._folder = folder
+        self._deadline = deadline
+        try:
+            folder.mkdir(mode=0o700, exist_ok=True)
+            owner = folder.lstat().st_uid
+        except OSError as error:
+            raise ConfigurationError(
+                f"PYOCI_SPOOL must be a folder in which {folder.name} can be made "
+                f"({error.strerror})"
+            ) from error
+        if owner != os.geteuid() or folder.is_symlink():
+            raise ConfigurationError(f"PYOCI_SPOOL holds a {folder.name} of another user")
+
+    @contextmanager
+    def hold(self, *key: str) -> Iterator[None]:
+        """Hold the lock of `key`.
+
+        Raises:
+            BusyError: somebody else held it until the deadline.
+        """
+        digest = hashlib.blake2b("\n".join(key).encode(), digest_size=4).digest()
+        path = self._folder / f"{int.from_bytes(digest) % _STRIPES:03d}"
+        limit = time.monotonic() + self._deadline
+        # flock belongs to the open file, so two threads that open it exclude each other as well,
+        # and it ends with the process, however that ends.
+        with path.open("ab") as file:
+            while not _taken(file.fileno()):
+                if time.monotonic() > limit:
+                    raise BusyError("another upload or deletion of this version is under way")
+                time.sleep(random.uniform(0.005, 0.05))  # noqa: S311 - spreads out, hides nothing
+            yield
+
+
+def _taken(descriptor: int) -> bool:
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True

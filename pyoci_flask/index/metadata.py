@@ -1,0 +1,121 @@
+"""The core metadata inside a wheel or sdist, read without trusting the archive."""
+
+import gzip
+import io
+import tarfile
+import zipfile
+import zlib
+from typing import IO
+
+from packaging.metadata import parse_email
+
+from pyoci_flask.index.names import Filename
+
+METADATA_LIMIT = 4 * 1024 * 1024
+"""Bytes of a METADATA or PKG-INFO file."""
+
+_DIRECTORY_LIMIT = 16 * 1024 * 1024
+"""Bytes of a zip's central directory."""
+_UNPACKED_LIMIT = 1024 * 1024 * 1024
+"""Bytes of an sdist that are unpacked in search of PKG-INFO."""
+
+
+class BrokenArchiveError(Exception):
+    """The file is not the archive that its name says, or holds no core metadata."""
+
+
+def read_metadata(file: IO[bytes], filename: Filename) -> bytes:
+    """Read METADATA of a wheel or PKG-INFO of an sdist; memory stays within the limits above.
+
+    Raises:
+        BrokenArchiveError: says what is wrong.
+    """
+    file.seek(0)
+    try:
+        return _of_wheel(file) if filename.is_wheel else _of_sdist(file)
+    except (
+        zipfile.BadZipFile,
+        tarfile.TarError,
+        gzip.BadGzipFile,
+        zlib.error,
+        EOFError,
+        OSError,
+        NotImplementedError,
+        RuntimeError,
+        ValueError,
+        UnicodeError,
+    ) as error:
+        kind = "zip archive" if filename.is_wheel else "gzipped tar archive"
+        raise BrokenArchiveError(f"{filename.text} is no sound {kind}: {error}") from error
+
+
+def _of_wheel(file: IO[bytes]) -> bytes:
+    _check_directory(file)
+    with zipfile.ZipFile(file) as archive:
+        names = [
+            info
+            for info in archive.infolist()
+            if info.filename.count("/") == 1 and info.filename.endswith(".dist-info/METADATA")
+        ]
+        if len(names) != 1:
+            raise BrokenArchiveError(
+                f"the wheel holds {len(names) or 'no'} .dist-info/METADATA, not one"
+            )
+        if names[0].file_size > METADATA_LIMIT:
+            raise BrokenArchiveError(f"METADATA is over {METADATA_LIMIT} bytes")
+        with archive.open(names[0]) as member:
+            # The size in the directory may lie; one byte more than allowed shows it.
+            return _bounded(member.read(METADATA_LIMIT + 1))
+
+
+def _check_directory(file: IO[bytes]) -> None:
+    """Refuse a central directory that zipfile would read into memory whole."""
+    end = zipfile._EndRecData(file)  # type: ignore[attr-defined]  # noqa: SLF001 - no public way
+    if end is None:
+        raise BrokenArchiveError("the wheel is no zip archive")
+    if end[zipfile._ECD_SIZE] > _DIRECTORY_LIMIT:  # type: ignore[attr-defined]  # noqa: SLF001
+        raise BrokenArchiveError(f"the wheel's directory is over {_DIRECTORY_LIMIT} bytes")
+    file.seek(0)
+
+
+def _of_sdist(file: IO[bytes]) -> bytes:
+    with (
+        gzip.GzipFile(fileobj=file) as unpacked,
+        tarfile.open(fileobj=_Limited(unpacked), mode="r|") as archive,
+    ):
+        for member in archive:
+            name = member.name.removeprefix("./")
+            if member.isreg() and name.count("/") == 1 and name.endswith("/PKG-INFO"):
+                if member.size > METADATA_LIMIT:
+                    raise BrokenArchiveError(f"PKG-INFO is over {METADATA_LIMIT} bytes")
+                content = archive.extractfile(member)
+                if content is not None:
+                    return _bounded(content.read(METADATA_LIMIT + 1))
+    raise BrokenArchiveError("the sdist holds no PKG-INFO")
+
+
+class _Limited(io.RawIOBase):
+    """Reads a stream up to a limit, so that a bomb is not unpacked to its end."""
+
+    def __init__(self, stream: gzip.GzipFile) -> None:
+        self._stream = stream
+        self._left = _UNPACKED_LIMIT
+
+    def read(self, size: int = -1) -> bytes:
+        content = self._stream.read(size)
+        self._left -= len(content)
+        if self._left < 0:
+            raise BrokenArchiveError(f"the sdist unpacks to over {_UNPACKED_LIMIT} bytes")
+        return content
+
+
+def _bounded(content: bytes) -> bytes:
+    if len(content) > METADATA_LIMIT:
+        raise BrokenArchiveError(f"the core metadata is over {METADATA_LIMIT} bytes")
+    return content
+
+
+def requires_python(metadata: bytes) -> str | None:
+    """Give the Requires-Python field of a core metadata file."""
+    raw, _ = parse_email(metadata)
+    return raw.get("requires_python")

@@ -1,0 +1,169 @@
+"""Names of projects, versions and files, and where they stand in a registry.
+
+The text of a version is kept as it was written: `packaging` normalises, and tags and links must
+name what was published. It is parsed only to check it and to order by it.
+"""
+
+import re
+from dataclasses import dataclass
+from typing import Self
+
+from packaging.utils import NormalizedName, canonicalize_name
+from packaging.version import InvalidVersion, Version
+
+from pyoci_flask.errors import InvalidRequestError
+from pyoci_flask.oci.reference import Tag
+
+_NAME = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]*[A-Za-z0-9])?")
+_FILENAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+!-]*")
+_EPOCH_TAG = re.compile(r"(\d+)_(?=\d)")
+_BUILD = re.compile(r"[0-9][A-Za-z0-9_.]*")
+
+SDIST = ".tar.gz"
+WHEEL = ".whl"
+_LONGEST = 255
+
+
+@dataclass(frozen=True, slots=True)
+class ProjectName:
+    """A project's name as it was spelled, checked by the rule of the core metadata."""
+
+    text: str
+
+    def __post_init__(self) -> None:
+        if len(self.text) > _LONGEST or ".." in self.text or not _NAME.fullmatch(self.text):
+            raise InvalidRequestError(
+                f"{self.text[:300]!r} is not a project name: ASCII letters and digits, "
+                "with single '.', '-' or '_' inside"
+            )
+
+    @property
+    def normalized(self) -> NormalizedName:
+        """The name that all spellings share (PEP 503)."""
+        return canonicalize_name(self.text)
+
+    @property
+    def repositories(self) -> tuple[str, ...]:
+        """Last segments of the repository, likeliest first.
+
+        The original kept the dots of an uploaded name, so a dotted spelling is looked for, too.
+        """
+        usual = self.normalized.replace("-", "_")
+        dotted = self.text.lower().replace("-", "_")
+        return (usual, dotted) if "." in dotted else (usual,)
+
+    def __str__(self) -> str:
+        return self.text
+
+
+def parse_version(text: str) -> Version:
+    """Check a version's text (PEP 440) and that a tag can hold it.
+
+    Raises:
+        InvalidRequestError: it is no version or holds a `-`, which tags need for `+`.
+    """
+    if "-" in text:
+        raise InvalidRequestError(
+            f"the version {text!r} holds a '-': write it in its normalised form"
+        )
+    try:
+        return Version(text)
+    except InvalidVersion as error:
+        raise InvalidRequestError(f"{text!r} is not a version (PEP 440)") from error
+
+
+def tag_of(version: str) -> Tag:
+    """Write a version as a tag: `+` becomes `-`, the epoch's `!` becomes `_`.
+
+    Raises:
+        InvalidRequestError: it is over 128 characters, or cannot be a version at all.
+    """
+    parse_version(version)
+    try:
+        return Tag(version.replace("+", "-").replace("!", "_"))
+    except InvalidRequestError as error:
+        raise InvalidRequestError(
+            f"the version {version[:140]!r} does not fit into a tag of 128 characters"
+        ) from error
+
+
+def version_of(tag: str) -> str:
+    """Read a tag back; of any tag that is not a version, some text that does not parse."""
+    epoch = _EPOCH_TAG.match(tag)
+    version = f"{epoch[1]}!{tag[epoch.end() :]}" if epoch else tag
+    return version.replace("-", "+")
+
+
+@dataclass(frozen=True, slots=True)
+class Filename:
+    """The name of a distribution file, taken apart.
+
+    `architecture` is what stands in `platform.architecture` of its entry: `.tar.gz`, or what
+    follows `{name}-{version}-` in a wheel's name.
+    """
+
+    text: str
+    version: str
+    architecture: str
+
+    @classmethod
+    def parse(cls, text: str, project: ProjectName) -> Self:
+        """Split the name of a file of `project` (PEP 427, PEP 625).
+
+        Older sdists keep dashes in the project's name, so name and version are split where the
+        part before normalises to the project's name.
+
+        Raises:
+            InvalidRequestError: it cannot be a file of this project.
+        """
+        if len(text) > _LONGEST or ".." in text or not _FILENAME.fullmatch(text):
+            raise InvalidRequestError(f"{text[:300]!r} is not the name of a wheel or sdist")
+        if text.endswith(SDIST):
+            stem, suffix = text.removesuffix(SDIST), SDIST
+        elif text.endswith(WHEEL):
+            stem, suffix = text.removesuffix(WHEEL), WHEEL
+        else:
+            raise InvalidRequestError(
+                f"{text!r} is not the name of a wheel (.whl) or an sdist (.tar.gz)"
+            )
+        rest = _after_name(stem, project)
+        if rest is None:
+            raise InvalidRequestError(
+                f"{text!r} is not the name of a file of {project}: "
+                f"{project}-VERSION{'-PYTHON-ABI-PLATFORM' if suffix == WHEEL else ''}{suffix}"
+            )
+        if suffix == SDIST:
+            parse_version(rest)
+            return cls(text, rest, SDIST)
+        version, *tags = rest.split("-")
+        if (
+            len(tags) not in {3, 4}
+            or not all(tags)
+            or (len(tags) == 4 and not _BUILD.fullmatch(tags[0]))
+        ):
+            raise InvalidRequestError(f"{text!r} is not the name of a wheel (PEP 427)")
+        parse_version(version)
+        return cls(text, version, "-".join(tags) + WHEEL)
+
+    @classmethod
+    def build(cls, segment: str, version: str, architecture: str) -> str:
+        """Give the name of a file that carries none of its own, as the original does."""
+        joint = "" if architecture == SDIST else "-"
+        return f"{segment}-{version}{joint}{architecture}"
+
+    @property
+    def is_wheel(self) -> bool:
+        """Wheel or sdist: there is no third kind."""
+        return self.text.endswith(WHEEL)
+
+
+def _after_name(stem: str, project: ProjectName) -> str | None:
+    for match in re.finditer("-", stem):
+        if canonicalize_name(stem[: match.start()]) == project.normalized:
+            return stem[match.end() :]
+    return None
+
+
+def is_filename(segment: str) -> bool:
+    """Tell whether the last segment of an address names a file."""
+    return segment.endswith((SDIST, WHEEL))

@@ -1,0 +1,163 @@
+"""A project, its versions and files, and how an image index spells them (the storage format)."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from packaging.utils import NormalizedName
+
+from pyoci_flask.errors import InvalidRequestError
+from pyoci_flask.index.names import SDIST, WHEEL, Filename, ProjectName
+from pyoci_flask.oci.model import MANIFEST_TYPE, Descriptor, ImageIndex
+from pyoci_flask.oci.reference import Digest
+
+ARTIFACT_TYPE = "application/pyoci.package.v1"
+CORE_METADATA_TYPE = "application/pyoci.core-metadata.v1"
+
+CREATED = "org.opencontainers.image.created"
+TITLE = "org.opencontainers.image.title"
+SHA256 = "com.pyoci.sha256_digest"
+PROJECT_URLS = "com.pyoci.project_urls"
+SIZE = "com.pyoci.size"
+REQUIRES_PYTHON = "com.pyoci.requires_python"
+CORE_METADATA = "com.pyoci.core_metadata_sha256"
+YANKED = "com.pyoci.yanked"
+
+
+@dataclass(frozen=True, slots=True)
+class File:
+    """One distribution file, as far as its entry in the image index tells.
+
+    Everything but the filename may be missing: the original and older versions wrote less.
+    """
+
+    filename: Filename
+    entry: Descriptor
+    """Points to the image manifest whose only layer is the file."""
+    digest: Digest | None
+    """Of the file itself, and so of its blob."""
+    size: int | None
+    """Bytes."""
+    uploaded: datetime | None
+    """In UTC."""
+    requires_python: str | None
+    core_metadata: Digest | None
+    """Of the core metadata file, where it is stored."""
+    yanked: str | None
+    """The reason, maybe empty; None = not yanked (PEP 592)."""
+    project_urls: Mapping[str, str]
+
+    @property
+    def version(self) -> str:
+        """The version as it was published."""
+        return self.filename.version
+
+
+@dataclass(frozen=True, slots=True)
+class Project:
+    """What a project page shows."""
+
+    name: NormalizedName
+    versions: tuple[str, ...]
+    """All of them, newest first, also those whose files are not listed."""
+    files: tuple[File, ...]
+    """Of the newest versions, newest version first."""
+
+
+def files_of(
+    index: ImageIndex, version: str, project: ProjectName, segment: str
+) -> tuple[list[File], list[str]]:
+    """Read the files of a version's image index.
+
+    `segment` is the last one of the repository's name, of which filenames are rebuilt. Returns
+    the files and, for the log, what is wrong with each entry that is left out.
+    """
+    files, faults = [], []
+    for entry in index.manifests:
+        try:
+            files.append(_file(entry, version, project, segment))
+        except InvalidRequestError as error:
+            faults.append(f"entry {entry.digest}: {error}")
+    return sorted(files, key=lambda file: file.filename.text), faults
+
+
+def _file(entry: Descriptor, version: str, project: ProjectName, segment: str) -> File:
+    if entry.media_type != MANIFEST_TYPE or entry.platform is None:
+        raise InvalidRequestError("not a package file")
+    notes = entry.annotations
+    urls = notes.get(PROJECT_URLS)
+    return File(
+        filename=_filename(
+            notes.get(TITLE), entry.platform.architecture, version, project, segment
+        ),
+        entry=entry,
+        digest=_digest(notes.get(SHA256)),
+        size=_size(notes.get(SIZE)),
+        uploaded=parse_time(notes.get(CREATED)),
+        requires_python=notes.get(REQUIRES_PYTHON) or None,
+        core_metadata=_digest(notes.get(CORE_METADATA)),
+        yanked=notes.get(YANKED),
+        project_urls=_urls(urls) if urls else {},
+    )
+
+
+def _filename(
+    title: str | None, architecture: str, version: str, project: ProjectName, segment: str
+) -> Filename:
+    """Take the title if it names this very file; else rebuild the name, as the original does."""
+    if title is not None:
+        try:
+            filename = Filename.parse(title, project)
+        except InvalidRequestError:
+            pass
+        else:
+            if (filename.version, filename.architecture) == (version, architecture):
+                return filename
+    if architecture != SDIST and not architecture.endswith(WHEEL):
+        raise InvalidRequestError(f"unknown architecture {architecture[:80]!r}")
+    return Filename.parse(Filename.build(segment, version, architecture), project)
+
+
+def _digest(text: str | None) -> Digest | None:
+    if not text:
+        return None
+    try:
+        return Digest.from_hex(text.lower())
+    except InvalidRequestError:
+        return None
+
+
+def _size(text: str | None) -> int | None:
+    return int(text) if text and text.isascii() and text.isdigit() and len(text) < 19 else None
+
+
+def _urls(text: str) -> Mapping[str, str]:
+    """Read label -> URL; only http(s) ones, as they become links."""
+    try:
+        urls = json.loads(text)
+    except (ValueError, RecursionError):
+        return {}
+    if not isinstance(urls, dict):
+        return {}
+    return {
+        label: url
+        for label, url in urls.items()
+        if isinstance(url, str) and url.lower().startswith(("http://", "https://"))
+    }
+
+
+def parse_time(text: str | None) -> datetime | None:
+    """Read an RFC 3339 time as UTC; None if there is none or it cannot be read."""
+    if not text:
+        return None
+    try:
+        time = datetime.fromisoformat(text)
+        return (time if time.tzinfo else time.replace(tzinfo=UTC)).astimezone(UTC)
+    except (ValueError, OverflowError):
+        return None
+
+
+def format_time(time: datetime) -> str:
+    """Write a UTC time as RFC 3339 with `Z`, to the microsecond."""
+    return time.astimezone(UTC).replace(tzinfo=None).isoformat(timespec="microseconds") + "Z"

@@ -1,0 +1,95 @@
+"""One project's repository: its candidates, and reading a version's image index from it."""
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from pyoci_flask.errors import PyOCIError
+from pyoci_flask.index.names import ProjectName, tag_of
+from pyoci_flask.index.project import ARTIFACT_TYPE, File, files_of
+from pyoci_flask.oci.client import RepositoryCaller
+from pyoci_flask.oci.model import INDEX_TYPE, ImageIndex, MalformedDocumentError
+from pyoci_flask.oci.reference import Digest, Tag
+from pyoci_flask.oci.repository import get_manifest
+
+logger = logging.getLogger("pyoci.index")
+
+
+@dataclass(frozen=True, slots=True)
+class ProjectRepository:
+    """A repository that may hold a project, with the caller's right to it."""
+
+    project: ProjectName
+    caller: RepositoryCaller
+
+    @property
+    def segment(self) -> str:
+        """Last segment of the repository's name, of which the original builds filenames."""
+        return self.caller.repository.name.rpartition("/")[2]
+
+
+Candidates = Sequence[ProjectRepository]
+"""Repositories of one project, likeliest first (see `ProjectName.repositories`)."""
+
+
+@dataclass(frozen=True, slots=True)
+class VersionIndex:
+    """A version's image index, as read: its digest, itself and its files."""
+
+    version: str
+    tag: Tag
+    digest: Digest
+    index: ImageIndex
+    files: Sequence[File]
+
+
+class NotAPackageError(PyOCIError):
+    """A tag holds something else than a version of a package; the text says what."""
+
+
+def load_version(repository: ProjectRepository, version: str, tag: Tag) -> VersionIndex | None:
+    """Fetch the image index of a version; None = there is no such tag.
+
+    Raises:
+        NotAPackageError: the tag holds something else.
+    """
+    manifest = get_manifest(repository.caller, tag)
+    if manifest is None:
+        return None
+    if manifest.media_type != INDEX_TYPE:
+        raise NotAPackageError(f"a {manifest.media_type[:80]!r}")
+    try:
+        index = ImageIndex.parse(manifest.document)
+    except MalformedDocumentError as error:
+        raise NotAPackageError(str(error)) from error
+    if index.artifact_type != ARTIFACT_TYPE:
+        raise NotAPackageError(f"an index of {index.artifact_type!r}")
+    files, faults = files_of(index, version, repository.project, repository.segment)
+    for fault in faults:
+        logger.warning("%s:%s: left out %s", repository.caller.repository, tag, fault)
+    return VersionIndex(version, tag, manifest.digest, index, files)
+
+
+def read_version(repository: ProjectRepository, version: str, tag: Tag) -> VersionIndex | None:
+    """Fetch the image index of a version, for reading.
+
+    None where the tag is gone or holds something else than a package (which is logged): a
+    repository may hold container images and signatures as well.
+    """
+    try:
+        return load_version(repository, version, tag)
+    except NotAPackageError as error:
+        logger.info("%s:%s is no package but %s", repository.caller.repository, tag, error)
+        return None
+
+
+def find_version(
+    candidates: Candidates, version: str
+) -> tuple[ProjectRepository, VersionIndex] | None:
+    """Look for a version in the project's repositories."""
+    tag = tag_of(version)
+    for repository in candidates:
+        found = read_version(repository, version, tag)
+        if found is not None:
+            return repository, found
+    return None

@@ -1,0 +1,151 @@
+"""The blobs of a repository (distribution-spec, Pulling blobs and Pushing blobs)."""
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Self
+
+from pyoci_flask.errors import NotFoundError, RegistryError
+from pyoci_flask.oci.answers import ErrorBody
+from pyoci_flask.oci.client import RepositoryCaller
+from pyoci_flask.oci.reference import Digest
+from pyoci_flask.transport.session import Body, Reply
+
+_CONTENT_RANGE = re.compile(r"bytes ([0-9]{1,18})-([0-9]{1,18})/([0-9]{1,18}|\*)")
+
+
+@dataclass(frozen=True, slots=True)
+class OpenBlob:
+    """A blob, or a part of it, still on the wire. Close it."""
+
+    reply: Reply
+    size: int | None
+    """Bytes of the whole blob, if the registry told."""
+    start: int
+    """Where the bytes that come begin."""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def chunks(self) -> Iterator[bytes]:
+        """Stream the bytes from `start` on, unverified."""
+        return self.reply.chunks()
+
+    def close(self) -> None:
+        """Free the connection."""
+        self.reply.close()
+
+
+def blob_size(caller: RepositoryCaller, digest: Digest) -> int | None:
+    """Ask for the bytes of a blob without fetching it; None = it is not there.
+
+    Raises:
+        RegistryError: also where the registry does not tell.
+    """
+    reply = caller.call("HEAD", f"blobs/{digest}", "pull")
+    if reply.status == 404:
+        reply.close()
+        return None
+    if reply.status == 405:
+        reply.close()
+        with open_blob(caller, digest) as blob:
+            size = blob.size
+    elif reply.status == 200:
+        reply.close()
+        size = _number(reply.headers.get("Content-Length"))
+    else:
+        raise caller.refused(reply, "looking for a file's bytes")
+    if size is None:
+        raise RegistryError(f"{caller.repository.registry.netloc} does not tell a blob's size")
+    return size
+
+
+def open_blob(
+    caller: RepositoryCaller, digest: Digest, *, first: int = 0, last: int | None = None
+) -> OpenBlob:
+    """Begin to read a blob, from byte `first` to byte `last` (inclusive) if the registry can.
+
+    Where it cannot, the whole blob comes: `start` tells.
+
+    Raises:
+        NotFoundError: there is no such blob.
+    """
+    headers = {}
+    if first or last is not None:
+        headers["Range"] = f"bytes={first}-{'' if last is None else last}"
+    reply = caller.call("GET", f"blobs/{digest}", "pull", headers=headers)
+    if reply.status == 404:
+        reply.close()
+        raise NotFoundError(f"{caller.repository} does not hold the bytes {digest}")
+    if reply.status == 206 and headers:
+        match = _CONTENT_RANGE.fullmatch(reply.headers.get("Content-Range", ""))
+        if match is None or int(match[1]) != first:
+            reply.close()
+            raise RegistryError(
+                f"{caller.repository.registry.netloc} sent another part of a blob than asked for"
+            )
+        return OpenBlob(reply, _number(match[3]), first)
+    if reply.status != 200:
+        raise caller.refused(reply, "reading a file's bytes")
+    return OpenBlob(reply, _number(reply.headers.get("Content-Length")), 0)
+
+
+def push_blob(caller: RepositoryCaller, digest: Digest, body: Body, length: int) -> None:
+    """Upload a blob unless it is there: POST, then one PUT with the whole content.
+
+    Chunked uploads, PATCH and the single POST are each broken on some registry. `body` is bytes
+    or a file that can be rewound; `length` its bytes.
+
+    Raises:
+        NotFoundError: the registry wants the repository to be made first (ECR).
+        RegistryError: it did not take the upload.
+    """
+    if _present(caller, digest):
+        return
+    reply = caller.call("POST", "blobs/uploads/", "push", idempotent=True)
+    location = reply.headers.get("Location")
+    if reply.status == 404:
+        error = ErrorBody.read(reply)
+        raise NotFoundError(
+            f"{caller.repository} does not exist and the registry does not make it on the first "
+            f"upload{error}: make the repository there first"
+        )
+    if reply.status != 202 or location is None:
+        raise caller.refused(reply, "starting an upload")
+    reply.close()
+    url = caller.resolve(reply, location)
+    url += f"{'&' if '?' in url else '?'}digest={digest}"
+    answer = caller.put_at(url, reply, body, length)
+    if answer.status not in {201, 204}:
+        raise caller.refused(answer, "uploading")
+    answer.close()
+    stored = answer.headers.get("Docker-Content-Digest")
+    if stored is not None and stored != str(digest):
+        raise RegistryError(
+            f"{caller.repository.registry.netloc} stored other bytes than were sent"
+        )
+
+
+def _present(caller: RepositoryCaller, digest: Digest) -> bool:
+    reply = caller.call("HEAD", f"blobs/{digest}", "push")
+    if reply.status == 200:
+        reply.close()
+        return True
+    if reply.status in {403, 404, 405}:
+        # 403 and 405 say nothing about the blob: upload it.
+        reply.close()
+        return False
+    raise caller.refused(reply, "looking for a blob")
+
+
+def _number(text: str | None) -> int | None:
+    return int(text) if text and text.isascii() and text.isdigit() and len(text) < 19 else None

@@ -1,0 +1,131 @@
+"""One repository's end of the distribution API: authenticated calls, redirects, locations."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal
+from urllib.parse import urljoin, urlsplit
+
+from pyoci_flask.errors import PyOCIError, RegistryError
+from pyoci_flask.oci.answers import ErrorBody, refusal
+from pyoci_flask.oci.reference import Repository
+from pyoci_flask.transport.auth import Authenticator, Scope
+from pyoci_flask.transport.credentials import Credentials
+from pyoci_flask.transport.session import Body, Reply, Transport
+
+_REDIRECTS = frozenset({301, 302, 303, 307, 308})
+_MOST_REDIRECTS = 5
+
+
+@dataclass(frozen=True, slots=True)
+class RepositoryCaller:
+    """Makes calls below `/v2/{name}/` with one caller's credentials."""
+
+    transport: Transport
+    authenticator: Authenticator
+    repository: Repository
+    credentials: Credentials | None
+
+    @property
+    def base(self) -> str:
+        """URL of the repository, with a trailing slash."""
+        return f"{self.repository.registry.origin}/v2/{self.repository.name}/"
+
+    def call(
+        self,
+        method: str,
+        path: str,
+        access: Literal["pull", "push", "delete"],
+        *,
+        headers: Mapping[str, str] | None = None,
+        body: Body = None,
+        idempotent: bool = False,
+    ) -> Reply:
+        """Call `path` below the repository. GET and HEAD follow redirects, nothing else does."""
+        reading = method in {"GET", "HEAD"}
+        reply = self.authenticator.send(
+            method,
+            urljoin(self.base, path),
+            registry=self.repository.registry.origin,
+            credentials=self.credentials,
+            scope=Scope(self.repository.name, access),
+            headers=headers or {},
+            body=body,
+            idempotent=idempotent or reading,
+        )
+        return self._follow(reply, method, headers or {}) if reading else reply
+
+    def put_at(self, location: str, answered: Reply, body: Body, length: int) -> Reply:
+        """PUT an upload to where the registry's answer to the POST said.
+
+        The POST's authorization is used again, so that no 401 comes amid the body; another
+        origin gets none.
+        """
+        headers = {"Content-Type": "application/octet-stream"}
+        if answered.authorization and _origin(location) == _origin(answered.url):
+            headers["Authorization"] = answered.authorization
+        return self.transport.send(
+            "PUT",
+            location,
+            registry=self.repository.registry.origin,
+            headers=headers,
+            body=body,
+            length=length,
+            patience=_UPLOAD_PATIENCE,
+        )
+
+    def resolve(self, reply: Reply, location: str) -> str:
+        """Make a Location absolute and check it.
+
+        Raises:
+            RegistryError: it is no http(s) URL, holds credentials or leads from https to http.
+        """
+        url = urljoin(reply.url, location)
+        try:
+            here, there = urlsplit(reply.url), urlsplit(url)
+            usable = there.scheme in {"http", "https"} and bool(there.hostname)
+            usable = usable and there.port != 0
+        except ValueError:
+            usable = False
+        if not usable or there.username is not None or not (url.isascii() and url.isprintable()):
+            raise RegistryError(f"{here.netloc} sent a Location that is no address")
+        if here.scheme == "https" and there.scheme == "http":
+            if there.hostname != here.hostname:
+                raise RegistryError(f"{here.netloc} sent a Location that leaves https")
+            # Behind a TLS proxy, registries that do not know of it answer with http.
+            there = there._replace(scheme="https", netloc=here.netloc)
+        return there._replace(fragment="").geturl()
+
+    def refused(self, reply: Reply, doing: str, error: ErrorBody | None = None) -> PyOCIError:
+        """Say what an unexpected answer means, for `raise`."""
+        doing = f"{doing} in {self.repository}"
+        return refusal(reply, doing, authenticated=self.credentials is not None, error=error)
+
+    def _follow(self, reply: Reply, method: str, headers: Mapping[str, str]) -> Reply:
+        for _ in range(_MOST_REDIRECTS):
+            location = reply.headers.get("Location")
+            if reply.status not in _REDIRECTS or location is None:
+                return reply
+            reply.close()
+            url = self.resolve(reply, location)
+            sent = dict(headers)
+            if reply.authorization and _origin(url) == _origin(reply.url):
+                sent["Authorization"] = reply.authorization
+            # Storage services answer 400 to a signed URL that comes with an Authorization.
+            reply = self.transport.send(
+                method,
+                url,
+                registry=self.repository.registry.origin,
+                headers=sent,
+                idempotent=True,
+            )
+        reply.close()
+        raise RegistryError(f"{self.repository.registry.netloc} redirects in circles")
+
+
+_UPLOAD_PATIENCE = 300.0
+"""Seconds for the answer to an upload: registries hash and move the blob before they answer."""
+
+
+def _origin(url: str) -> tuple[str, str]:
+    parts = urlsplit(url)
+    return parts.scheme, parts.netloc

@@ -1,0 +1,232 @@
+"""The documents of the OCI image specification that the index is stored in.
+
+Parsing is strict about types and tolerant about what is missing; members that this program does
+not know are kept, so that rewriting an index loses nothing that another program wrote.
+"""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Self
+
+from pyoci_flask.errors import InvalidRequestError, RegistryError
+from pyoci_flask.oci.reference import Digest
+
+INDEX_TYPE = "application/vnd.oci.image.index.v1+json"
+MANIFEST_TYPE = "application/vnd.oci.image.manifest.v1+json"
+EMPTY_CONFIG_TYPE = "application/vnd.oci.empty.v1+json"
+EMPTY_CONFIG = b"{}"
+
+DOCUMENT_LIMIT = 4 * 1024 * 1024
+"""Bytes of a manifest or index; what distribution-spec asks registries to take at least."""
+
+
+class MalformedDocumentError(RegistryError):
+    """The document is not JSON of the shape that the image specification gives."""
+
+
+@dataclass(frozen=True, slots=True)
+class Platform:
+    """`platform` of a descriptor; holds what tells the files of one version apart."""
+
+    architecture: str
+    os: str
+
+
+@dataclass(frozen=True, slots=True)
+class Descriptor:
+    """Points to content by digest (image-spec, Content Descriptors). `size` is in bytes."""
+
+    media_type: str
+    digest: Digest
+    size: int
+    annotations: Mapping[str, str] = field(default_factory=dict)
+    platform: Platform | None = None
+    others: Mapping[str, Any] = field(default_factory=dict)
+    """Members not read here; `urls` and `data` are never followed or trusted."""
+
+    @classmethod
+    def from_json(cls, value: object) -> Self:
+        """Read a descriptor.
+
+        Raises:
+            MalformedDocumentError: a required member is missing or any has the wrong type.
+        """
+        members = dict(_object(value, "descriptor"))
+        platform = members.pop("platform", None)
+        size = members.pop("size", None)
+        if not isinstance(size, int) or isinstance(size, bool) or size < 0:
+            raise MalformedDocumentError("a descriptor without a size")
+        return cls(
+            media_type=_string(members.pop("mediaType", None), "mediaType"),
+            digest=_digest(members.pop("digest", None)),
+            size=size,
+            annotations=_annotations(members.pop("annotations", None)),
+            platform=None if platform is None else _platform(platform),
+            others=members,
+        )
+
+    def to_json(self) -> dict[str, Any]:
+        """Give the members in the order in which the specification lists them."""
+        members: dict[str, Any] = {
+            "mediaType": self.media_type,
+            "digest": str(self.digest),
+            "size": self.size,
+        }
+        if self.annotations:
+            members["annotations"] = dict(self.annotations)
+        if self.platform is not None:
+            members["platform"] = {
+                "architecture": self.platform.architecture,
+                "os": self.platform.os,
+            }
+        return {**members, **self.others}
+
+
+@dataclass(frozen=True, slots=True)
+class ImageIndex:
+    """An image index (image-spec, Image Index): here, one version of a project."""
+
+    artifact_type: str | None
+    manifests: tuple[Descriptor, ...]
+    annotations: Mapping[str, str] = field(default_factory=dict)
+    others: Mapping[str, Any] = field(default_factory=dict)
+
+    @classmethod
+    def parse(cls, document: bytes) -> Self:
+        """Read an index.
+
+        Raises:
+            MalformedDocumentError: it is not one.
+        """
+        members = _document(document, INDEX_TYPE)
+        entries = members.pop("manifests", None)
+        if not isinstance(entries, list):
+            raise MalformedDocumentError("an index without manifests")
+        return cls(
+            artifact_type=_artifact_type(members),
+            manifests=tuple(Descriptor.from_json(entry) for entry in entries),
+            annotations=_annotations(members.pop("annotations", None)),
+            others=members,
+        )
+
+    def serialize(self) -> bytes:
+        """Write the JSON; the digest is over exactly these bytes."""
+        members: dict[str, Any] = {"schemaVersion": 2, "mediaType": INDEX_TYPE}
+        if self.artifact_type is not None:
+            members["artifactType"] = self.artifact_type
+        members["manifests"] = [entry.to_json() for entry in self.manifests]
+        if self.annotations:
+            members["annotations"] = dict(self.annotations)
+        return _dump({**members, **self.others})
+
+
+@dataclass(frozen=True, slots=True)
+class ImageManifest:
+    """An image manifest (image-spec, Image Manifest): here, one file of a version."""
+
+    artifact_type: str | None
+    config: Descriptor
+    layers: tuple[Descriptor, ...]
+    annotations: Mapping[str, str] = field(default_factory=dict)
+
+    @classmethod
+    def parse(cls, document: bytes) -> Self:
+        """Read a manifest.
+
+        Raises:
+            MalformedDocumentError: it is not one.
+        """
+        members = _document(document, MANIFEST_TYPE)
+        layers = members.get("layers")
+        if not isinstance(layers, list):
+            raise MalformedDocumentError("a manifest without layers")
+        return cls(
+            artifact_type=_artifact_type(members),
+            config=Descriptor.from_json(members.get("config")),
+            layers=tuple(Descriptor.from_json(layer) for layer in layers),
+            annotations=_annotations(members.get("annotations")),
+        )
+
+    def serialize(self) -> bytes:
+        """Write the JSON; the digest is over exactly these bytes."""
+        members: dict[str, Any] = {"schemaVersion": 2, "mediaType": MANIFEST_TYPE}
+        if self.artifact_type is not None:
+            members["artifactType"] = self.artifact_type
+        members["config"] = self.config.to_json()
+        members["layers"] = [layer.to_json() for layer in self.layers]
+        if self.annotations:
+            members["annotations"] = dict(self.annotations)
+        return _dump(members)
+
+
+def parse_object(document: bytes) -> dict[str, Any]:
+    """Read a JSON object that came from outside.
+
+    Raises:
+        MalformedDocumentError: it is something else.
+    """
+    try:
+        value = json.loads(document)
+    except (ValueError, RecursionError) as error:
+        raise MalformedDocumentError("no JSON") from error
+    return dict(_object(value, "document"))
+
+
+def _document(document: bytes, media_type: str) -> dict[str, Any]:
+    members = parse_object(document)
+    if members.pop("schemaVersion", None) != 2:
+        raise MalformedDocumentError("a document of another schemaVersion than 2")
+    stated = members.pop("mediaType", media_type)
+    if stated != media_type:
+        raise MalformedDocumentError("a document whose mediaType is not that of its kind")
+    return members
+
+
+def _dump(members: Mapping[str, Any]) -> bytes:
+    return json.dumps(members, ensure_ascii=False, separators=(",", ":")).encode()
+
+
+def _object(value: object, what: str) -> Mapping[str, Any]:
+    if not isinstance(value, dict):
+        raise MalformedDocumentError(f"a {what} that is no JSON object")
+    return value
+
+
+def _string(value: object, what: str) -> str:
+    if not isinstance(value, str):
+        raise MalformedDocumentError(f"{what} is no string")
+    try:
+        value.encode()
+    except UnicodeEncodeError as error:
+        raise MalformedDocumentError(f"{what} is no Unicode text") from error
+    return value
+
+
+def _digest(value: object) -> Digest:
+    try:
+        return Digest(_string(value, "digest"))
+    except InvalidRequestError as error:
+        raise MalformedDocumentError("a digest that is not sha256") from error
+
+
+def _platform(value: object) -> Platform:
+    members = _object(value, "platform")
+    return Platform(
+        architecture=_string(members.get("architecture"), "architecture"),
+        os=_string(members.get("os"), "os"),
+    )
+
+
+def _annotations(value: object) -> Mapping[str, str]:
+    if value is None:
+        return {}
+    return {
+        _string(name, "annotation"): _string(text, "annotation")
+        for name, text in _object(value, "annotations").items()
+    }
+
+
+def _artifact_type(members: dict[str, Any]) -> str | None:
+    value = members.pop("artifactType", None)
+    return None if value is None else _string(value, "artifactType")

@@ -1,0 +1,154 @@
+"""References of the OCI distribution specification: digests, tags, registries and repositories.
+
+Each type can only be made from text that was checked, so that no later code builds a URL from
+something that a client, a registry or a package made up.
+"""
+
+import hashlib
+import ipaddress
+import re
+from dataclasses import dataclass
+from typing import Self
+
+from pyoci_flask.errors import InvalidRequestError
+
+_DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
+_TAG = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,127}")
+_COMPONENT = r"[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*"
+_REPOSITORY = re.compile(rf"{_COMPONENT}(?:/{_COMPONENT})*")
+_LABEL = r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?"
+_HOST = re.compile(rf"{_LABEL}(?:\.{_LABEL})*")
+_URL = re.compile(r"(?P<scheme>https?):/{1,2}(?P<authority>.*)", re.IGNORECASE)
+_AUTHORITY = re.compile(r"(?P<host>\[[0-9A-Fa-f:.]+\]|[^:\[\]]+)(?::(?P<port>[0-9]{1,5}))?")
+
+MAX_REPOSITORY_NAME = 255
+"""Characters; what distribution and most registries accept for host and name together."""
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Digest:
+    """The sha256 of some content: `sha256:` and 64 lower-case hex digits (image-spec, Digests)."""
+
+    text: str
+
+    def __post_init__(self) -> None:
+        if not _DIGEST.fullmatch(self.text):
+            raise InvalidRequestError(f"{self.text[:80]!r} is not a sha256 digest")
+
+    @classmethod
+    def of(cls, content: bytes) -> Self:
+        """Digest `content`."""
+        return cls(f"sha256:{hashlib.sha256(content).hexdigest()}")
+
+    @classmethod
+    def from_hex(cls, text: str) -> Self:
+        """Read the bare hex form that package indexes use."""
+        return cls(f"sha256:{text}")
+
+    @property
+    def hex(self) -> str:
+        """The 64 digits without the algorithm."""
+        return self.text.removeprefix("sha256:")
+
+    def __str__(self) -> str:
+        return self.text
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Tag:
+    """A tag (distribution-spec, Pulling manifests): at most 128 word characters, `.` and `-`."""
+
+    text: str
+
+    def __post_init__(self) -> None:
+        if not _TAG.fullmatch(self.text):
+            raise InvalidRequestError(f"{self.text[:140]!r} cannot be the tag of a version")
+
+    def __str__(self) -> str:
+        return self.text
+
+
+@dataclass(frozen=True, slots=True)
+class Registry:
+    """A registry's address: scheme, host in lower case (IPv6 in brackets) and port."""
+
+    scheme: str
+    host: str
+    port: int | None = None
+
+    @property
+    def netloc(self) -> str:
+        """`host[:port]`, as it is shown to people and matched by the allow-list."""
+        return self.host if self.port is None else f"{self.host}:{self.port}"
+
+    @property
+    def origin(self) -> str:
+        """Scheme and host to send requests to; Docker Hub's short name stands for its API host."""
+        if self.netloc == "docker.io":
+            return f"{self.scheme}://registry-1.docker.io"
+        return f"{self.scheme}://{self.netloc}"
+
+    @classmethod
+    def parse(cls, text: str, *, any_host: bool = False) -> Self | None:
+        """Read `host[:port]`, a URL without a path, or `embedded`; None if it is none of these.
+
+        A host without a `.` is taken for `localhost` with a port or scheme only, as the first
+        segment of any path may stand here. `any_host` takes every host name (for an operator's
+        own setting, where a container's bare name is usual).
+        """
+        if text == EMBEDDED.host:
+            return cls(EMBEDDED.scheme, EMBEDDED.host)
+        scheme, authority = "https", text
+        explicit = _URL.fullmatch(text)
+        if explicit:
+            scheme, authority = explicit["scheme"].lower(), explicit["authority"].removesuffix("/")
+        match = _AUTHORITY.fullmatch(authority)
+        if match is None:
+            return None
+        host, port = match["host"].lower(), match["port"]
+        if port is not None and not 0 < int(port) < 65536:
+            return None
+        if host.startswith("["):
+            if not _is_ipv6(host[1:-1]):
+                return None
+        elif len(host) > 253 or not _HOST.fullmatch(host):
+            return None
+        elif "." not in host and not any_host:
+            bare = explicit is None and port is None
+            if host != "localhost" or bare:
+                return None
+        return cls(scheme, host, None if port is None else int(port))
+
+
+EMBEDDED = Registry("http", "embedded")
+"""The registry of this very process; its adapter is mounted on this origin."""
+
+
+def _is_ipv6(text: str) -> bool:
+    try:
+        ipaddress.IPv6Address(text)
+    except ValueError:
+        return False
+    return True
+
+
+@dataclass(frozen=True, slots=True)
+class Repository:
+    """A repository of a registry; the name follows the grammar of distribution-spec."""
+
+    registry: Registry
+    name: str
+
+    def __post_init__(self) -> None:
+        if len(self.name) > MAX_REPOSITORY_NAME:
+            raise InvalidRequestError(
+                f"namespace and project are over {MAX_REPOSITORY_NAME} characters together"
+            )
+        if not _REPOSITORY.fullmatch(self.name):
+            raise InvalidRequestError(
+                f"{self.name!r} cannot be the name of a repository: segments of lower-case letters "
+                "and digits, joined by single dots, dashes or underscores"
+            )
+
+    def __str__(self) -> str:
+        return f"{self.registry.netloc}/{self.name}"

@@ -1,0 +1,189 @@
+"""The manifests and tags of a repository (distribution-spec, Pulling, Content discovery, ...)."""
+
+import re
+from dataclasses import dataclass
+from enum import Enum, auto
+from urllib.parse import urlsplit
+
+from pyoci_flask.errors import AlreadyExistsError, PyOCIError, RegistryError
+from pyoci_flask.oci.answers import ErrorBody
+from pyoci_flask.oci.client import RepositoryCaller
+from pyoci_flask.oci.model import (
+    DOCUMENT_LIMIT,
+    INDEX_TYPE,
+    MANIFEST_TYPE,
+    MalformedDocumentError,
+    parse_object,
+)
+from pyoci_flask.oci.reference import Digest, Tag
+from pyoci_flask.transport.session import Reply
+
+_ACCEPTED = (
+    INDEX_TYPE,
+    MANIFEST_TYPE,
+    # Somebody's container image among the versions is then answered as what it is; some
+    # registries convert it or fail for a client that takes OCI types only.
+    "application/vnd.docker.distribution.manifest.list.v2+json",
+    "application/vnd.docker.distribution.manifest.v2+json",
+)
+ACCEPT = ", ".join(_ACCEPTED)
+_PAGE_LIMIT = 4 * 1024 * 1024
+_MOST_PAGES = 1000
+_MOST_TAGS = 200_000
+_LINK = re.compile(r'<([^<>]*)>((?:\s*;\s*[a-z]+\s*=\s*(?:"[^"]*"|[^\s";,]+))*)', re.IGNORECASE)
+_NEXT = re.compile(r';\s*rel\s*=\s*"?next"?(?![a-z])', re.IGNORECASE)
+_MISSING_CONTENT = frozenset(
+    {"MANIFEST_BLOB_UNKNOWN", "BLOB_UNKNOWN", "MANIFEST_UNKNOWN", "MANIFEST_INVALID"}
+)
+
+
+class MissingContentError(RegistryError):
+    """A manifest was refused because something that it names is not there (any more)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Manifest:
+    """A manifest or index as the registry holds it; `digest` is over `document`."""
+
+    document: bytes
+    media_type: str
+    digest: Digest
+
+
+class Deletion(Enum):
+    """How a DELETE ended."""
+
+    DONE = auto()
+    MISSING = auto()
+    UNSUPPORTED = auto()
+
+
+def list_tags(caller: RepositoryCaller) -> list[str] | None:
+    """List all tags, unsorted (Content discovery, Listing tags); None = no such repository.
+
+    No page size is asked for: some registries fail on it, others ignore it.
+    """
+    found: dict[str, None] = {}
+    path, seen = "tags/list", set[str]()
+    while path not in seen and len(seen) < _MOST_PAGES and len(found) < _MOST_TAGS:
+        seen.add(path)
+        with caller.call("GET", path, "pull") as reply:
+            if reply.status == 404:
+                reply.close()
+                return list(found) if found else None
+            if reply.status != 200:
+                raise caller.refused(reply, "listing versions")
+            tags = parse_object(reply.read(_PAGE_LIMIT)).get("tags")
+            if tags is not None and not isinstance(tags, list):
+                raise MalformedDocumentError("a list of tags that is no list")
+            # JFrog lists digests as tags; null and empty entries are seen too.
+            found.update((tag, None) for tag in tags or () if isinstance(tag, str) and _is_tag(tag))
+            query = next_page(reply.headers.get("Link", ""))
+        if query is None:
+            break
+        path = f"tags/list?{query}"
+    return list(found)
+
+
+def next_page(link: str) -> str | None:
+    """Give the query of a Link header's `rel=next` (RFC 8288), if there is one.
+
+    Only the query: origin and path in it are wrong behind some proxies and on some registries.
+    """
+    for match in _LINK.finditer(link):
+        if _NEXT.search(match[2]):
+            try:
+                query = urlsplit(match[1]).query
+            except ValueError:
+                return None
+            return query if query.isascii() and query.isprintable() and query else None
+    return None
+
+
+def _is_tag(text: str) -> bool:
+    return re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,127}", text) is not None
+
+
+def get_manifest(caller: RepositoryCaller, reference: Tag | Digest) -> Manifest | None:
+    """Fetch a manifest or index (Pulling manifests); None = there is none.
+
+    Raises:
+        RegistryError: what came is not what its digest or its Content-Type says.
+    """
+    reply = caller.call("GET", f"manifests/{reference}", "pull", headers={"Accept": ACCEPT})
+    if reply.status == 404:
+        reply.close()
+        return None
+    if reply.status != 200:
+        raise caller.refused(reply, f"reading {reference}")
+    document = reply.read(DOCUMENT_LIMIT)
+    digest = Digest.of(document)
+    if isinstance(reference, Digest) and digest != reference:
+        raise RegistryError(f"{caller.repository} sent other bytes than those of {reference}")
+    stated = reply.headers.get("Content-Type", "").partition(";")[0].strip().lower()
+    try:
+        inner = parse_object(document).get("mediaType")
+    except MalformedDocumentError as error:
+        raise RegistryError(f"{caller.repository} sent a manifest that is {error}") from error
+    return Manifest(document, inner if isinstance(inner, str) else stated, digest)
+
+
+def put_manifest(
+    caller: RepositoryCaller, reference: Tag | Digest, document: bytes, media_type: str
+) -> None:
+    """Store a manifest or index (Pushing manifests).
+
+    Raises:
+        MissingContentError: the registry misses something that the document names.
+        AlreadyExistsError: the tag is there and the registry keeps tags as they are.
+    """
+    reply = caller.call(
+        "PUT",
+        f"manifests/{reference}",
+        "push",
+        headers={"Content-Type": media_type},
+        body=document,
+        # A tag may have changed between two tries, what a digest names cannot.
+        idempotent=isinstance(reference, Digest),
+    )
+    if reply.status not in {200, 201, 202, 204}:
+        raise _not_stored(caller, reply, reference)
+    reply.close()
+    stored = reply.headers.get("Docker-Content-Digest")
+    if stored is not None and stored != str(Digest.of(document)):
+        raise RegistryError(f"{caller.repository} stored another document than was sent")
+
+
+def _not_stored(caller: RepositoryCaller, reply: Reply, reference: Tag | Digest) -> PyOCIError:
+    error = ErrorBody.read(reply)
+    if isinstance(reference, Tag) and (reply.status in {409, 412} or error.code == "TAG_INVALID"):
+        return AlreadyExistsError(
+            f"the tags of {caller.repository} are immutable{error}: the version {reference} is "
+            "already there, and neither another file nor a deletion is possible in it"
+        )
+    if reply.status in {400, 404} and error.code in _MISSING_CONTENT:
+        return MissingContentError(f"{caller.repository} misses a part of {reference}{error}")
+    return caller.refused(reply, f"writing {reference}", error)
+
+
+def delete_manifest(caller: RepositoryCaller, reference: Tag | Digest) -> Deletion:
+    """Delete a tag, or a manifest with its tags (Content management)."""
+    reply = caller.call("DELETE", f"manifests/{reference}", "delete", idempotent=True)
+    outcome: Deletion | None = None
+    match reply.status:
+        case 200 | 202 | 204:
+            outcome = Deletion.DONE
+        case 404:
+            outcome = Deletion.MISSING
+        case 405 | 501:
+            outcome = Deletion.UNSUPPORTED
+        case 400 if isinstance(reference, Tag):
+            # distribution 2.8: DIGEST_INVALID, Harbor: UNSUPPORTED.
+            outcome = Deletion.UNSUPPORTED
+        case 409 | 412 if isinstance(reference, Digest):
+            # Still referenced, by an index (Harbor) or a tag (Google).
+            outcome = Deletion.UNSUPPORTED
+    if outcome is None:
+        raise caller.refused(reply, f"deleting {reference}")
+    reply.close()
+    return outcome

@@ -1,0 +1,137 @@
+"""The registry as a WSGI application: distribution specification, section Endpoints."""
+
+import errno
+import logging
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+
+from werkzeug.exceptions import HTTPException, MethodNotAllowed, NotFound
+from werkzeug.routing import Map, Rule
+from werkzeug.wrappers import Request, Response
+
+from pyoci_flask.registry import blobs, manifests
+from pyoci_flask.registry.auth import Access
+from pyoci_flask.registry.errors import (
+    RegistryError,
+    denied,
+    size_invalid,
+    unforeseen,
+    unsupported,
+)
+from pyoci_flask.registry.listing import Catalog, list_tags
+from pyoci_flask.registry.names import parse_name
+from pyoci_flask.registry.pushing import Pushing
+from pyoci_flask.registry.storage import Storage
+
+if TYPE_CHECKING:
+    from _typeshed.wsgi import StartResponse, WSGIEnvironment
+
+logger = logging.getLogger(__name__)
+
+_NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
+_SAFE = frozenset({"GET", "HEAD"})
+
+
+class Registry:
+    """An OCI registry on a folder, answering below `/v2/`."""
+
+    def __init__(self, storage: Path, users: Path | None) -> None:
+        self._access = Access(users)
+        self._storage = Storage(storage)
+        self._routes = _routes(self._storage)
+
+    def __call__(
+        self, environ: "WSGIEnvironment", start_response: "StartResponse"
+    ) -> Iterable[bytes]:
+        """Answer a request (PEP 3333)."""
+        request = Request(environ)
+        response = self._answer(request)
+        response.headers["Docker-Distribution-Api-Version"] = "registry/2.0"
+        response.headers["X-Content-Type-Options"] = "nosniff"
+        return response(environ, start_response)
+
+    def _answer(self, request: Request) -> Response:
+        try:
+            return self._dispatch(request)
+        except RegistryError as error:
+            return error.response()
+        except HTTPException as error:
+            return _translate(error).response()
+        except (ConnectionError, TimeoutError):
+            # Nothing but the client's socket raises these here.
+            return size_invalid("the body ended early").response()
+        except OSError as error:
+            if error.errno in _NO_ROOM:
+                logger.error("no room in the storage: %s", error.strerror)  # noqa: TRY400
+                return unforeseen("the registry has no room left", status=507).response()
+            logger.exception("request failed")
+            return unforeseen("the registry failed").response()
+        except Exception:
+            logger.exception("request failed")
+            return unforeseen("the registry failed").response()
+
+    def _dispatch(self, request: Request) -> Response:
+        self._access.check(request)
+        if request.method not in _SAFE and _is_cross_site(request):
+            raise denied("the request comes from another site's page")
+        handler, values = self._routes.bind_to_environ(request.environ).match()
+        arguments = dict(values)
+        if "name" in arguments:
+            name = parse_name(arguments.pop("name"))
+            arguments["repository"] = self._storage.repository(name)
+        response: Response = handler(request, **arguments)
+        return response
+
+
+def _routes(storage: Storage) -> Map:
+    pushing = Pushing(storage)
+    upload = "/v2/<path:name>/blobs/uploads/<upload>"
+    manifest = "/v2/<path:name>/manifests/<reference>"
+    return Map(
+        [
+            _rule("/v2/", "GET", _version),
+            _rule("/v2/_catalog", "GET", Catalog(storage).get),
+            _rule("/v2/<path:name>/tags/list", "GET", list_tags),
+            _rule("/v2/<path:name>/referrers/<digest>", "GET", manifests.get_referrers),
+            _rule(manifest, "GET", manifests.get_manifest),
+            _rule(manifest, "PUT", manifests.put_manifest),
+            _rule(manifest, "DELETE", manifests.delete_manifest),
+            _rule("/v2/<path:name>/blobs/<digest>", "GET", blobs.get_blob),
+            _rule("/v2/<path:name>/blobs/<digest>", "DELETE", blobs.delete_blob),
+            _rule("/v2/<path:name>/blobs/uploads/", "POST", pushing.begin),
+            _rule(upload, "GET", pushing.status),
+            _rule(upload, "PATCH", pushing.append),
+            _rule(upload, "PUT", pushing.finish),
+            _rule(upload, "DELETE", pushing.cancel),
+        ],
+        merge_slashes=False,
+        strict_slashes=False,
+    )
+
+
+def _rule(path: str, method: str, handler: Callable[..., Response]) -> Rule:
+    return Rule(path, methods=[method], endpoint=handler)
+
+
+def _version(_request: Request) -> Response:
+    return Response("{}", mimetype="application/json")
+
+
+def _is_cross_site(request: Request) -> bool:
+    """Whether a browser sent the request from a page of another site."""
+    origin = request.headers.get("Origin")
+    if origin is not None and urlsplit(origin).netloc != request.host:
+        return True
+    return request.headers.get("Sec-Fetch-Site") == "cross-site"
+
+
+def _translate(error: HTTPException) -> RegistryError:
+    if isinstance(error, MethodNotAllowed):
+        unsupported_method = unsupported("this method is not supported here")
+        unsupported_method.headers["Allow"] = ", ".join(sorted(error.valid_methods or ()))
+        return unsupported_method
+    if isinstance(error, NotFound):
+        return RegistryError(404, "NAME_UNKNOWN", "nothing is served at this address")
+    return size_invalid(error.description or "bad request")

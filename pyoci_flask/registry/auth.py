@@ -1,0 +1,181 @@
+"""Who may use the registry: Basic authentication (RFC 7617) against an htpasswd file.
+
+A line is `name:hash`, `name:hash:write` or `name:hash:read`; the hash is bcrypt's, as
+`htpasswd -B` writes it. A writer may pull, push and delete, a reader may only pull.
+"""
+
+import enum
+import hashlib
+import hmac
+import logging
+import re
+import secrets
+import threading
+import time
+from collections import OrderedDict
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import bcrypt
+from werkzeug.wrappers import Request
+
+from pyoci_flask.registry.errors import RegistryError, denied, unforeseen
+from pyoci_flask.registry.files import FileCache
+
+logger = logging.getLogger(__name__)
+
+CHALLENGE = 'Basic realm="PyOCI registry"'
+REMEMBERED_SECONDS = 300.0
+REMEMBERED_CHECKS = 1024
+# bcrypt ignores, or refuses, what comes after.
+PASSWORD_BYTES = 72
+
+_HASH = re.compile(r"\$2[aby]\$(0[4-9]|[12][0-9]|3[01])\$[./A-Za-z0-9]{53}")
+_READING = frozenset({"GET", "HEAD"})
+
+
+class UsersFileError(ValueError):
+    """The users file cannot be used; says in which line, and why."""
+
+
+class Role(enum.Enum):
+    """What a user may do."""
+
+    READ = "read"
+    WRITE = "write"
+
+
+@dataclass(frozen=True, slots=True)
+class User:
+    """An entry of the users file."""
+
+    password_hash: str
+    role: Role
+
+
+class Access:
+    """Lets a request through, or raises. Without a users file everybody may do everything."""
+
+    def __init__(self, users: Path | None) -> None:
+        self._file = users
+        self._users = None if users is None else FileCache(users, parse_users)
+        self._checks = _Checks()
+        if self._users is not None:
+            self._read(self._users)
+
+    def check(self, request: Request) -> None:
+        """Raise `RegistryError` (UNAUTHORIZED, DENIED) unless the request is allowed."""
+        if self._users is None:
+            return
+        try:
+            users = self._read(self._users)
+        except UsersFileError as error:
+            # With an unusable file nobody gets in: a user may just have been removed from it.
+            logger.error("%s", error)  # noqa: TRY400 - the text says it all
+            raise unforeseen("the registry's users file cannot be used", status=503) from error
+        user = self._authenticate(request, users)
+        if user.role is Role.READ and request.method not in _READING:
+            raise denied("this user may only pull")
+
+    def _read(self, users: FileCache[Mapping[str, User]]) -> Mapping[str, User]:
+        try:
+            return users.get()
+        except OSError as error:
+            raise UsersFileError(f"users file {self._file}: {error.strerror}") from error
+        except UsersFileError as error:
+            raise UsersFileError(f"users file {self._file}, {error}") from error
+
+    def _authenticate(self, request: Request, users: Mapping[str, User]) -> User:
+        credentials = request.authorization
+        if credentials is None or credentials.type != "basic":
+            raise _unauthorized()
+        name, password = credentials.username or "", (credentials.password or "").encode()
+        if len(password) > PASSWORD_BYTES or b"\0" in password:
+            raise _unauthorized()
+        user = users.get(name)
+        # An unknown user's password is checked too, so that time does not tell who exists.
+        known_hash = _unmatchable(users) if user is None else user.password_hash
+        if not self._checks.passes(name, password, known_hash) or user is None:
+            raise _unauthorized()
+        return user
+
+
+class _Checks:
+    """Checks passwords, and remembers for a while those that were right: bcrypt is slow.
+
+    What is remembered is a keyed hash of name, password and password hash, so that a changed
+    entry of the users file is checked anew.
+    """
+
+    def __init__(self) -> None:
+        self._key = secrets.token_bytes(32)
+        self._until: OrderedDict[bytes, float] = OrderedDict()
+        self._lock = threading.Lock()
+        self._checking = tuple(threading.Lock() for _ in range(32))
+
+    def passes(self, name: str, password: bytes, known_hash: str) -> bool:
+        proof = self._proof(name.encode(), password, known_hash.encode())
+        if self._remembers(proof):
+            return True
+        # The first requests of a client arrive together; one check does for all of them.
+        with self._checking[proof[0] % len(self._checking)]:
+            if self._remembers(proof):
+                return True
+            if not bcrypt.checkpw(password, known_hash.encode()):
+                return False
+            self._remember(proof)
+            return True
+
+    def _proof(self, *parts: bytes) -> bytes:
+        digest = hmac.new(self._key, digestmod=hashlib.blake2b)
+        for part in parts:
+            digest.update(len(part).to_bytes(4, "big") + part)
+        return digest.digest()
+
+    def _remembers(self, proof: bytes) -> bool:
+        with self._lock:
+            return self._until.get(proof, 0.0) > time.monotonic()
+
+    def _remember(self, proof: bytes) -> None:
+        with self._lock:
+            self._until[proof] = time.monotonic() + REMEMBERED_SECONDS
+            self._until.move_to_end(proof)
+            while len(self._until) > REMEMBERED_CHECKS:
+                self._until.popitem(last=False)
+
+
+def parse_users(content: bytes) -> Mapping[str, User]:
+    """Read a users file; raises `UsersFileError` that names the line."""
+    users: dict[str, User] = {}
+    try:
+        lines = content.decode().splitlines()
+    except UnicodeDecodeError as error:
+        raise UsersFileError("not UTF-8") from error
+    for number, line in enumerate(lines, 1):
+        if not line.strip() or line.startswith("#"):
+            continue
+        name, _, rest = line.strip().partition(":")
+        password_hash, _, role = rest.partition(":")
+        if not name or not rest:
+            raise UsersFileError(f"line {number}: expected name:hash or name:hash:role")
+        if not _HASH.fullmatch(password_hash):
+            raise UsersFileError(f"line {number}: not a bcrypt hash (make one with htpasswd -B)")
+        if name in users:
+            raise UsersFileError(f"line {number}: the name stands in the file twice")
+        try:
+            users[name] = User(password_hash, Role(role or "write"))
+        except ValueError:
+            raise UsersFileError(f"line {number}: the role is neither read nor write") from None
+    return users
+
+
+def _unmatchable(users: Mapping[str, User]) -> str:
+    cost = next((user.password_hash[4:6] for user in users.values()), "10")
+    return f"$2b${cost}${'.' * 53}"
+
+
+def _unauthorized() -> RegistryError:
+    return RegistryError(
+        401, "UNAUTHORIZED", "authentication required", headers={"WWW-Authenticate": CHALLENGE}
+    )

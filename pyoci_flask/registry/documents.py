@@ -1,0 +1,151 @@
+"""Manifests and indexes as documents: what they refer to.
+
+Image specification, sections Image Manifest, Image Index and Content Descriptors; Docker's
+equivalents (schema 2) are alike in all that matters here.
+"""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from pyoci_flask.registry.errors import RegistryError, manifest_invalid
+from pyoci_flask.registry.names import Digest
+
+IMAGE_MANIFEST = "application/vnd.oci.image.manifest.v1+json"
+IMAGE_INDEX = "application/vnd.oci.image.index.v1+json"
+DOCKER_MANIFEST = "application/vnd.docker.distribution.manifest.v2+json"
+DOCKER_MANIFEST_LIST = "application/vnd.docker.distribution.manifest.list.v2+json"
+
+INDEX_TYPES = frozenset({IMAGE_INDEX, DOCKER_MANIFEST_LIST})
+MANIFEST_TYPES = frozenset({IMAGE_MANIFEST, DOCKER_MANIFEST}) | INDEX_TYPES
+
+# Layers that no registry has to hold: they are fetched from elsewhere.
+_FOREIGN_PREFIXES = (
+    "application/vnd.oci.image.layer.nondistributable.",
+    "application/vnd.docker.image.rootfs.foreign.",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Descriptor:
+    """A reference to content: its media type, digest and size in bytes."""
+
+    media_type: str
+    digest: Digest
+    size: int
+
+    @property
+    def is_manifest(self) -> bool:
+        """Whether the content is a manifest or an index, not a plain blob."""
+        return self.media_type in MANIFEST_TYPES
+
+    @property
+    def is_foreign(self) -> bool:
+        """Whether the content may be missing, because it comes from elsewhere."""
+        return self.media_type.startswith(_FOREIGN_PREFIXES)
+
+
+@dataclass(frozen=True, slots=True)
+class Manifest:
+    """A manifest or an index. `references` are config and layers, or an index's manifests."""
+
+    media_type: str
+    references: tuple[Descriptor, ...]
+    subject: Digest | None
+    artifact_type: str | None
+    annotations: Mapping[str, str]
+
+
+def parse_manifest(body: bytes, media_type: str | None) -> Manifest:
+    """Read a document that was sent as `media_type`.
+
+    Raises `RegistryError` (MANIFEST_INVALID) if it is not what it claims to be.
+    """
+    document = parse_object(body)
+    declared = document.get("mediaType") or media_type
+    if media_type is not None and declared != media_type:
+        raise manifest_invalid(f"Content-Type is {media_type}, mediaType is {declared}")
+    if not isinstance(declared, str) or declared not in MANIFEST_TYPES:
+        raise manifest_invalid(f"media type {declared} is not a manifest's")
+    if document.get("schemaVersion") != 2:
+        raise manifest_invalid("schemaVersion is not 2")
+    config: Descriptor | None = None
+    if declared in INDEX_TYPES:
+        # A document that is both would mean another image to the next reader.
+        _forbid(document, "an index", "config", "layers")
+        references = _descriptors(document, "manifests")
+    else:
+        _forbid(document, "an image manifest", "manifests")
+        config = _descriptor(document.get("config"), "config")
+        references = (config, *_descriptors(document, "layers"))
+    subject = document.get("subject")
+    return Manifest(
+        media_type=declared,
+        references=references,
+        subject=None if subject is None else _descriptor(subject, "subject").digest,
+        artifact_type=_text(document, "artifactType") or (config.media_type if config else None),
+        annotations=_annotations(document),
+    )
+
+
+def parse_object(body: bytes) -> dict[str, object]:
+    """Return the JSON object in `body`; raises `RegistryError` (MANIFEST_INVALID)."""
+    try:
+        document = json.loads(body)
+    except (ValueError, RecursionError) as error:
+        raise manifest_invalid("not a JSON document") from error
+    if not isinstance(document, dict):
+        raise manifest_invalid("not a JSON object")
+    return document
+
+
+def parse_descriptor(value: object) -> Descriptor | None:
+    """Return the descriptor that a stored document holds, or None if it is none of ours."""
+    try:
+        return _descriptor(value, "descriptor")
+    except RegistryError:
+        return None
+
+
+def _forbid(document: Mapping[str, object], what: str, *fields: str) -> None:
+    for field in fields:
+        if field in document:
+            raise manifest_invalid(f"{what} has no {field}")
+
+
+def _descriptors(document: Mapping[str, object], field: str) -> tuple[Descriptor, ...]:
+    # Programs written in Go write an empty list as null.
+    values = document.get(field) or []
+    if field not in document or not isinstance(values, list):
+        raise manifest_invalid(f"{field} is not a list")
+    return tuple(_descriptor(value, f"{field}[{n}]") for n, value in enumerate(values))
+
+
+def _descriptor(value: object, where: str) -> Descriptor:
+    if not isinstance(value, dict):
+        raise manifest_invalid(f"{where} is not a descriptor")
+    media_type, digest, size = value.get("mediaType"), value.get("digest"), value.get("size")
+    if not isinstance(media_type, str) or not isinstance(digest, str):
+        raise manifest_invalid(f"{where} needs a mediaType and a digest")
+    if not isinstance(size, int) or isinstance(size, bool) or size < 0:
+        raise manifest_invalid(f"{where} needs a size in bytes")
+    try:
+        return Descriptor(media_type, Digest.parse(digest), size)
+    except RegistryError as error:
+        raise manifest_invalid(f"{where}: {error.message}") from error
+
+
+def _text(document: Mapping[str, object], field: str) -> str | None:
+    value = document.get(field)
+    if value is not None and not isinstance(value, str):
+        raise manifest_invalid(f"{field} is not a text")
+    return value or None
+
+
+def _annotations(document: Mapping[str, object]) -> dict[str, str]:
+    annotations = document.get("annotations") or {}
+    if not isinstance(annotations, dict) or not all(
+        isinstance(value, str) for value in annotations.values()
+    ):
+        raise manifest_invalid("annotations are not an object of texts")
+    return annotations

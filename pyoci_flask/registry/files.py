@@ -1,0 +1,127 @@
+"""Files that survive a kill: written whole or not at all, locked across processes."""
+
+import fcntl
+import os
+import stat
+import time
+import uuid
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from io import FileIO
+from pathlib import Path
+from typing import Generic, TypeVar
+
+T = TypeVar("T")
+
+# Two changes within one tick of the file system's clock can leave the same signature. A file that
+# changed this recently is therefore read again.
+SETTLED_NS = 100_000_000
+
+
+def write_file(path: Path, content: bytes, scratch: Path) -> None:
+    """Put `content` at `path`: readers see the old file or the new one, after a crash too.
+
+    `scratch` is a folder on the same file system, for the file while it is written.
+    """
+    temporary = scratch / f"tmp-{uuid.uuid4()}"
+    try:
+        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.rename(path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+    sync_folder(path.parent)
+
+
+def sync_folder(folder: Path) -> None:
+    """Make what was renamed, linked or removed in `folder` outlive a loss of power."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def make_folder(folder: Path) -> None:
+    """Make `folder` and the missing ones above it, to stay after a loss of power."""
+    if folder.is_dir():
+        return
+    make_folder(folder.parent)
+    with suppress(FileExistsError):
+        folder.mkdir()
+    sync_folder(folder.parent)
+
+
+def open_file(path: Path) -> FileIO:
+    """Open a regular file to read.
+
+    Raises `FileNotFoundError` if there is none, or if something else (a symbolic link) is there.
+    """
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    except OSError as error:
+        if regular_file(path) is None:
+            raise FileNotFoundError(path) from error
+        raise
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise FileNotFoundError(path)
+    return os.fdopen(descriptor, "rb", buffering=0)
+
+
+def read_file(path: Path) -> bytes:
+    """Return the content of a regular file; raises as `open_file` does."""
+    with open_file(path) as file:
+        return file.read()
+
+
+def regular_file(path: Path) -> os.stat_result | None:
+    """Return what the file system knows of the regular file at `path`; None if there is none."""
+    try:
+        result = path.lstat()
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    return result if stat.S_ISREG(result.st_mode) else None
+
+
+@contextmanager
+def locked(path: Path) -> Iterator[None]:
+    """Hold the lock file at `path` against other threads and processes; waits for it.
+
+    The kernel drops the lock of a process that dies.
+    """
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o666)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+class FileCache(Generic[T]):
+    """What a file says, parsed once and again whenever the file has changed."""
+
+    def __init__(self, path: Path, parse: Callable[[bytes], T]) -> None:
+        self._path = path
+        self._parse = parse
+        self._known: tuple[tuple[int, int, int], T] | None = None
+
+    def get(self) -> T:
+        """Return the parsed content; raises `OSError`, or what the parser raises."""
+        known = self._known
+        if known is not None and known[0] == _signature(self._path.stat()):
+            return known[1]
+        with self._path.open("rb") as file:
+            found = os.fstat(file.fileno())
+            settled = time.time_ns() - found.st_mtime_ns > SETTLED_NS
+            value = self._parse(file.read())
+        self._known = (_signature(found), value) if settled else None
+        return value
+
+
+def _signature(found: os.stat_result) -> tuple[int, int, int]:
+    return found.st_ino, found.st_mtime_ns, found.st_size

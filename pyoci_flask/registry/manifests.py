@@ -1,0 +1,144 @@
+"""Manifests over HTTP.
+
+Distribution specification, sections Pulling manifests, Pushing Manifests, Deleting tags, Deleting
+Manifests and Listing Referrers.
+"""
+
+import json
+
+from werkzeug.http import parse_options_header
+from werkzeug.wrappers import Request, Response
+
+from pyoci_flask.registry.documents import IMAGE_INDEX, Descriptor, parse_manifest
+from pyoci_flask.registry.errors import (
+    RegistryError,
+    digest_invalid,
+    manifest_invalid,
+    manifest_unknown,
+    size_invalid,
+)
+from pyoci_flask.registry.files import read_file, regular_file
+from pyoci_flask.registry.names import Digest, Tag, parse_reference
+from pyoci_flask.registry.repository import Repository
+
+# The specification asks for support of manifests up to this size, in bytes.
+MANIFEST_SIZE = 4 * 1024 * 1024
+
+
+def get_manifest(request: Request, repository: Repository, reference: str) -> Response:
+    """`GET`, `HEAD /v2/<name>/manifests/<reference>`. It is served whatever the client accepts."""
+    descriptor = _resolve(repository, reference)
+    headers = {
+        "Docker-Content-Digest": str(descriptor.digest),
+        "ETag": f'"{descriptor.digest}"',
+        "Content-Type": descriptor.media_type,
+    }
+    path = repository.blob(descriptor.digest)
+    found = regular_file(path)
+    if found is None:
+        raise manifest_unknown(reference)
+    if request.if_none_match.contains(str(descriptor.digest)):
+        return Response(status=304, headers=headers)
+    if request.method == "HEAD":
+        return Response(headers={**headers, "Content-Length": str(found.st_size)})
+    try:
+        return Response(read_file(path), headers=headers)
+    except FileNotFoundError:
+        raise manifest_unknown(reference) from None
+
+
+def put_manifest(request: Request, repository: Repository, reference: str) -> Response:
+    """`PUT /v2/<name>/manifests/<reference>`."""
+    target = parse_reference(reference)
+    if target is None:
+        raise manifest_invalid("a tag has 1 to 128 letters, digits, dots, dashes and underscores")
+    body = _body(request)
+    if isinstance(target, Digest) and Digest.of(body) != target:
+        raise digest_invalid(f"the content is not {target}")
+    media_type = parse_options_header(request.headers.get("Content-Type"))[0]
+    manifest = parse_manifest(body, media_type or None)
+    tag = None if isinstance(target, Digest) else target
+    descriptor = repository.put_manifest(manifest, body, tag)
+    response = Response(status=201)
+    response.headers["Location"] = (
+        f"{request.root_path}/v2/{repository.name}/manifests/{descriptor.digest}"
+    )
+    response.headers["Docker-Content-Digest"] = str(descriptor.digest)
+    if manifest.subject is not None:
+        response.headers["OCI-Subject"] = str(manifest.subject)
+    return response
+
+
+def delete_manifest(_request: Request, repository: Repository, reference: str) -> Response:
+    """`DELETE /v2/<name>/manifests/<reference>`: a tag alone, or a manifest with its tags."""
+    target = _parse(reference)
+    if isinstance(target, Digest):
+        repository.delete_manifest(target)
+    else:
+        repository.delete_tag(target)
+    return Response(status=202)
+
+
+def get_referrers(request: Request, repository: Repository, digest: str) -> Response:
+    """`GET /v2/<name>/referrers/<digest>`, for an unknown repository too: an empty index."""
+    subject = Digest.parse(digest)
+    wanted = request.args.get("artifactType")
+    found = [_referrer(repository, descriptor) for descriptor in repository.referring(subject)]
+    manifests = [
+        entry
+        for entry in found
+        if entry is not None and (not wanted or entry.get("artifactType") == wanted)
+    ]
+    document = {"schemaVersion": 2, "mediaType": IMAGE_INDEX, "manifests": manifests}
+    response = Response(json.dumps(document), content_type=IMAGE_INDEX)
+    if wanted:
+        response.headers["OCI-Filters-Applied"] = "artifactType"
+    return response
+
+
+def _referrer(repository: Repository, descriptor: Descriptor) -> dict[str, object] | None:
+    try:
+        manifest = repository.manifest(descriptor)
+    except (FileNotFoundError, RegistryError):
+        return None
+    entry: dict[str, object] = {
+        "mediaType": descriptor.media_type,
+        "digest": str(descriptor.digest),
+        "size": descriptor.size,
+    }
+    if manifest.artifact_type is not None:
+        entry["artifactType"] = manifest.artifact_type
+    if manifest.annotations:
+        entry["annotations"] = dict(manifest.annotations)
+    return entry
+
+
+def _parse(reference: str) -> Tag | Digest:
+    target = parse_reference(reference)
+    if target is None:
+        raise manifest_unknown(reference)
+    return target
+
+
+def _resolve(repository: Repository, reference: str) -> Descriptor:
+    descriptor = repository.resolve(_parse(reference))
+    if descriptor is None:
+        raise manifest_unknown(reference)
+    return descriptor
+
+
+def _body(request: Request) -> bytes:
+    length = request.content_length
+    too_large = manifest_invalid(f"a manifest has at most {MANIFEST_SIZE} bytes", status=413)
+    if length is not None and length > MANIFEST_SIZE:
+        raise too_large
+    parts: list[bytes] = []
+    received = 0
+    while received <= MANIFEST_SIZE and (part := request.stream.read(MANIFEST_SIZE + 1 - received)):
+        parts.append(part)
+        received += len(part)
+    if received > MANIFEST_SIZE:
+        raise too_large
+    if length is not None and received < length:
+        raise size_invalid("the body ended early")
+    return b"".join(parts)

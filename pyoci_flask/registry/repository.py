@@ -1,0 +1,250 @@
+"""One repository on disk: an OCI image layout, and what a registry must remember beside it.
+
+- `oci-layout`, `index.json`, `blobs/sha256/<hex>`: the image layout (image specification).
+- `.manifests/<hex>`: this blob was put as a manifest; holds the media type it was put with.
+- `.referrers/<hex of the subject>/<hex>`: this manifest names that one as its subject.
+- `.lock`: held while any of them changes.
+
+A manifest is written blob first, tag last, and deleted the other way round, so that whatever a
+killed process leaves behind can be read.
+"""
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from pyoci_flask.registry import index
+from pyoci_flask.registry.documents import (
+    INDEX_TYPES,
+    Descriptor,
+    Manifest,
+    parse_manifest,
+)
+from pyoci_flask.registry.errors import (
+    RegistryError,
+    blob_unknown,
+    manifest_blob_unknown,
+    manifest_unknown,
+    name_unknown,
+    unsupported,
+)
+from pyoci_flask.registry.files import (
+    FileCache,
+    locked,
+    make_folder,
+    open_file,
+    read_file,
+    regular_file,
+    sync_folder,
+    write_file,
+)
+from pyoci_flask.registry.index import LayoutIndex
+from pyoci_flask.registry.names import Digest, RepositoryName, Tag
+
+LAYOUT_FILE = "oci-layout"
+INDEX_FILE = "index.json"
+LAYOUT = {"imageLayoutVersion": "1.0.0"}
+
+
+@dataclass(frozen=True, slots=True)
+class Repository:
+    """A repository, there or not yet. `scratch` is a folder for files that are being written."""
+
+    name: RepositoryName
+    folder: Path
+    scratch: Path
+    cached_index: FileCache[LayoutIndex]
+
+    @property
+    def blobs(self) -> Path:
+        """The folder of all content, manifests included."""
+        return self.folder / "blobs" / "sha256"
+
+    @property
+    def markers(self) -> Path:
+        """The folder that tells which blobs are manifests."""
+        return self.folder / ".manifests"
+
+    @property
+    def referrers(self) -> Path:
+        """The folder that tells which manifests have a subject."""
+        return self.folder / ".referrers"
+
+    def blob(self, digest: Digest) -> Path:
+        """Return where the content with that digest is kept, if it is there."""
+        return self.blobs / digest.hex
+
+    def exists(self) -> bool:
+        """Whether something was ever pushed here."""
+        return regular_file(self.folder / INDEX_FILE) is not None
+
+    def index(self) -> LayoutIndex:
+        """Return the tags; none if there is no repository."""
+        try:
+            return self.cached_index.get()
+        except (FileNotFoundError, NotADirectoryError):
+            return LayoutIndex({}, {}, 0)
+
+    def create(self) -> None:
+        """Make the layout, unless it is there. The index comes last: with it, it exists."""
+        for folder in (self.blobs, self.markers, self.referrers):
+            make_folder(folder)
+        if self.exists():
+            return
+        with locked(self.folder / ".lock"):
+            if not self.exists():
+                self._write(LAYOUT_FILE, json.dumps(LAYOUT).encode())
+                self._write(INDEX_FILE, json.dumps(index.EMPTY_INDEX).encode())
+
+    @contextmanager
+    def changing(self, missing: RegistryError) -> Iterator[None]:
+        """Hold the repository against other writers; raises `missing` if there is none."""
+        if not self.exists():
+            raise missing
+        with locked(self.folder / ".lock"):
+            yield
+
+    def resolve(self, reference: Tag | Digest) -> Descriptor | None:
+        """Return the manifest that a tag or digest names, if its content is there too."""
+        if isinstance(reference, Digest):
+            media_type = self.manifest_type(reference)
+            found = regular_file(self.blob(reference))
+            if media_type is None or found is None:
+                return None
+            return Descriptor(media_type, reference, found.st_size)
+        return self.index().tags.get(reference)
+
+    def manifest_type(self, digest: Digest) -> str | None:
+        """Return the media type of a manifest; None if no manifest with that digest was put."""
+        try:
+            return read_file(self.markers / digest.hex).decode()
+        except FileNotFoundError:
+            pass
+        known = self.index()
+        if digest in known.manifests:
+            return known.manifests[digest].media_type
+        return self._child_type(digest, known)
+
+    def _child_type(self, digest: Digest, known: LayoutIndex) -> str | None:
+        # A layout that another program wrote has no markers; its indexes tell.
+        seen: set[Digest] = set()
+        queue = [entry for entry in known.manifests.values() if entry.media_type in INDEX_TYPES]
+        while queue:
+            parent = queue.pop()
+            for child in self._references(parent):
+                if child.digest == digest and child.is_manifest:
+                    return child.media_type
+                if child.media_type in INDEX_TYPES and child.digest not in seen:
+                    seen.add(child.digest)
+                    queue.append(child)
+        return None
+
+    def _references(self, parent: Descriptor) -> tuple[Descriptor, ...]:
+        try:
+            return self.manifest(parent).references
+        except (FileNotFoundError, RegistryError):
+            return ()
+
+    def manifest(self, descriptor: Descriptor) -> Manifest:
+        """Read a stored manifest; raises `FileNotFoundError` or `RegistryError`."""
+        return parse_manifest(read_file(self.blob(descriptor.digest)), descriptor.media_type)
+
+    def put_manifest(self, manifest: Manifest, content: bytes, tag: Tag | None) -> Descriptor:
+        """Store a manifest and let `tag` name it.
+
+        Raises `RegistryError` (MANIFEST_BLOB_UNKNOWN) if something that it refers to is missing.
+        """
+        descriptor = Descriptor(manifest.media_type, Digest.of(content), len(content))
+        if not self.exists():
+            self._check_references(manifest)
+        self.create()
+        with self.changing(name_unknown(self.name)):
+            self._check_references(manifest)
+            write_file(self.blob(descriptor.digest), content, self.scratch)
+            if manifest.subject is not None:
+                make_folder(self.referrers / manifest.subject.hex)
+                self._write(f".referrers/{manifest.subject.hex}/{descriptor.digest.hex}", b"")
+            self._write(f".manifests/{descriptor.digest.hex}", manifest.media_type.encode())
+            if tag is not None:
+                self._update_index(index.with_tag(self._index_file(), tag, descriptor))
+        return descriptor
+
+    def _check_references(self, manifest: Manifest) -> None:
+        for reference in manifest.references:
+            if not self._holds(reference):
+                raise manifest_blob_unknown(str(reference.digest))
+
+    def _holds(self, reference: Descriptor) -> bool:
+        if reference.is_foreign:
+            return True
+        if reference.is_manifest:
+            return self.resolve(reference.digest) is not None
+        return regular_file(self.blob(reference.digest)) is not None
+
+    def delete_tag(self, tag: Tag) -> None:
+        """Remove a tag, not what it names; raises `RegistryError` (MANIFEST_UNKNOWN)."""
+        missing = manifest_unknown(tag)
+        with self.changing(missing):
+            content = self._index_file()
+            if tag not in index.parse_index(content).tags:
+                raise missing
+            self._update_index(index.without_tag(content, tag))
+
+    def delete_manifest(self, digest: Digest) -> None:
+        """Remove a manifest and its tags; raises `RegistryError` (MANIFEST_UNKNOWN)."""
+        missing = manifest_unknown(str(digest))
+        with self.changing(missing):
+            media_type = self.manifest_type(digest)
+            if media_type is None:
+                raise missing
+            subject = self._subject(digest, media_type)
+            self._update_index(index.without_manifest(self._index_file(), digest))
+            if subject is not None:
+                (self.referrers / subject.hex / digest.hex).unlink(missing_ok=True)
+            (self.markers / digest.hex).unlink(missing_ok=True)
+            sync_folder(self.markers)
+            self.blob(digest).unlink(missing_ok=True)
+            sync_folder(self.blobs)
+
+    def _subject(self, digest: Digest, media_type: str) -> Digest | None:
+        try:
+            return parse_manifest(read_file(self.blob(digest)), media_type).subject
+        except (FileNotFoundError, RegistryError):
+            return None
+
+    def delete_blob(self, digest: Digest) -> None:
+        """Remove a blob that is no manifest.
+
+        Raises `RegistryError` (BLOB_UNKNOWN, or UNSUPPORTED for a manifest).
+        """
+        missing = blob_unknown(str(digest))
+        with self.changing(missing):
+            if regular_file(self.blob(digest)) is None:
+                raise missing
+            if self.manifest_type(digest) is not None:
+                raise unsupported("this is a manifest; delete it under /manifests/")
+            self.blob(digest).unlink()
+            sync_folder(self.blobs)
+
+    def referring(self, subject: Digest) -> Iterator[Descriptor]:
+        """Yield the manifests that name `subject` as theirs, in the order of their digests."""
+        folder = self.referrers / subject.hex
+        if not folder.is_dir():
+            return
+        for path in sorted(folder.iterdir()):
+            descriptor = self.resolve(Digest(path.name))
+            if descriptor is not None:
+                yield descriptor
+
+    def _index_file(self) -> bytes:
+        with open_file(self.folder / INDEX_FILE) as file:
+            return file.read()
+
+    def _update_index(self, content: bytes) -> None:
+        if content != self._index_file():
+            self._write(INDEX_FILE, content)
+
+    def _write(self, name: str, content: bytes) -> None:
+        write_file(self.folder / name, content, self.scratch)

@@ -1,0 +1,79 @@
+"""The folder of all repositories: where each is kept, and which there are."""
+
+import logging
+import os
+from collections.abc import Iterator
+from functools import lru_cache
+from pathlib import Path
+
+from pyoci_flask.registry.errors import RegistryError, name_unknown
+from pyoci_flask.registry.files import FileCache, make_folder
+from pyoci_flask.registry.index import LayoutIndex, parse_index
+from pyoci_flask.registry.names import RepositoryName, parse_name
+from pyoci_flask.registry.repository import INDEX_FILE, LAYOUT_FILE, Repository
+
+logger = logging.getLogger(__name__)
+
+CACHED_INDEXES = 256
+UPLOADS = ".uploads"
+
+# A repository lies in the folder of its name, and below it those whose names go on. The three
+# components that would meet a layout's own files begin with a character that no component has.
+_LAYOUT_NAMES = frozenset({"blobs", INDEX_FILE, LAYOUT_FILE})
+_ESCAPE = "_"
+
+
+class Storage:
+    """The repositories below one folder, which has to be one file system."""
+
+    def __init__(self, folder: Path) -> None:
+        make_folder(folder.absolute())
+        self.folder = folder.resolve()
+        self.uploads = self.folder / UPLOADS
+        make_folder(self.uploads)
+        self._index = lru_cache(maxsize=CACHED_INDEXES)(_index_cache)
+
+    def repository(self, name: RepositoryName) -> Repository:
+        """Return the repository of that name, there or not.
+
+        Raises `RegistryError` (NAME_UNKNOWN) if a symbolic link leads out of the storage.
+        """
+        folder = self.folder.joinpath(*(_file_name(part) for part in name.split("/")))
+        cache = self._index(folder / INDEX_FILE)
+        repository = Repository(name, folder, self.uploads, cache)
+        if not self._is_inside(repository):
+            logger.warning("repository %s leads out of the storage and is not served", name)
+            raise name_unknown(name)
+        return repository
+
+    def _is_inside(self, repository: Repository) -> bool:
+        own = (
+            repository.blobs.parent,
+            repository.blobs,
+            repository.markers,
+            repository.referrers,
+            repository.folder / INDEX_FILE,
+        )
+        if any(path.is_symlink() for path in own):
+            return False
+        return Path(os.path.realpath(repository.folder)).is_relative_to(self.folder)
+
+    def repositories(self) -> Iterator[RepositoryName]:
+        """Yield the names of all repositories, in no particular order."""
+        for folder, below, files in os.walk(self.folder):
+            below[:] = [name for name in below if name != "blobs" and not name.startswith(".")]
+            if INDEX_FILE not in files:
+                continue
+            parts = Path(folder).relative_to(self.folder).parts
+            try:
+                yield parse_name("/".join(part.removeprefix(_ESCAPE) for part in parts))
+            except RegistryError:
+                logger.warning("%s is not a repository's folder", folder)
+
+
+def _index_cache(path: Path) -> FileCache[LayoutIndex]:
+    return FileCache(path, parse_index)
+
+
+def _file_name(component: str) -> str:
+    return _ESCAPE + component if component in _LAYOUT_NAMES else component

@@ -1,0 +1,168 @@
+"""Upload sessions: files on disk, so that any worker process can go on with an upload.
+
+Distribution specification, section Pushing blobs.
+"""
+
+import fcntl
+import hashlib
+import os
+import re
+import time
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from io import FileIO
+from pathlib import Path
+from typing import IO
+
+from pyoci_flask.registry.errors import RegistryError, blob_upload_unknown, digest_invalid
+from pyoci_flask.registry.files import regular_file, sync_folder
+from pyoci_flask.registry.names import Digest, RepositoryName
+from pyoci_flask.registry.repository import Repository
+
+CHUNK_SIZE = 256 * 1024
+STALE_SECONDS = 24 * 60 * 60
+SWEEP_SECONDS = 60 * 60
+
+_ID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
+
+
+class Upload:
+    """One upload, held by this thread. `size` is the number of bytes that have arrived."""
+
+    def __init__(self, path: Path, file: FileIO) -> None:
+        self._path = path
+        self._file = file
+        self._sha256 = hashlib.sha256()
+        self._hashed = 0
+        self.size = os.fstat(file.fileno()).st_size
+
+    def receive(self, stream: IO[bytes]) -> int:
+        """Append what `stream` has; return the number of bytes.
+
+        What had arrived before the stream broke stays. If it cannot be written, the upload is
+        discarded and the `OSError` raised.
+        """
+        start = self.size
+        while chunk := stream.read(CHUNK_SIZE):
+            self._append(chunk)
+        return self.size - start
+
+    def _append(self, chunk: bytes) -> None:
+        # An upload that began at another request is hashed at its end, from disk.
+        if self._hashed == self.size:
+            self._sha256.update(chunk)
+            self._hashed += len(chunk)
+        rest = memoryview(chunk)
+        try:
+            while rest:
+                rest = rest[self._file.write(rest) :]
+        except OSError:
+            self.discard()
+            raise
+        self.size += len(chunk)
+
+    def finish(self, digest: Digest, repository: Repository) -> None:
+        """Make the upload a blob of `repository`.
+
+        Raises `RegistryError` (DIGEST_INVALID) and discards the upload if it has another digest.
+        """
+        if self._digest() != digest:
+            self.discard()
+            raise digest_invalid(f"the content is not {digest}")
+        try:
+            os.fsync(self._file.fileno())
+            repository.create()
+            self._path.rename(repository.blob(digest))
+        except FileNotFoundError:
+            raise blob_upload_unknown() from None
+        except OSError:
+            self.discard()
+            raise
+        sync_folder(repository.blobs)
+
+    def _digest(self) -> Digest:
+        if self._hashed < self.size:
+            self._file.seek(0)
+            return Digest(hashlib.file_digest(self._file, "sha256").hexdigest())
+        return Digest(self._sha256.hexdigest())
+
+    def discard(self) -> None:
+        """Forget the upload."""
+        self._path.unlink(missing_ok=True)
+
+
+class Uploads:
+    """The uploads in progress, each bound to the repository that it was begun for."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._next_sweep = 0.0
+
+    def begin(self, name: RepositoryName) -> str:
+        """Begin an upload and return its id."""
+        if time.monotonic() >= self._next_sweep:
+            self._next_sweep = time.monotonic() + SWEEP_SECONDS
+            for path in stale_files(self._folder):
+                path.unlink(missing_ok=True)
+        upload = str(uuid.uuid4())
+        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
+        os.close(os.open(self._path(name, upload), flags, 0o666))
+        return upload
+
+    def size(self, name: RepositoryName, upload: str) -> int:
+        """Return the number of bytes that have arrived.
+
+        Raises `RegistryError` (BLOB_UPLOAD_UNKNOWN).
+        """
+        found = regular_file(self._path(name, upload))
+        if found is None:
+            raise blob_upload_unknown()
+        return found.st_size
+
+    @contextmanager
+    def hold(self, name: RepositoryName, upload: str) -> Iterator[Upload]:
+        """Hold an upload to go on with it.
+
+        Raises `RegistryError` (BLOB_UPLOAD_UNKNOWN, or BLOB_UPLOAD_INVALID with status 409 if
+        another request holds it).
+        """
+        path = self._path(name, upload)
+        try:
+            descriptor = os.open(path, os.O_RDWR | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC)
+        except FileNotFoundError:
+            raise blob_upload_unknown() from None
+        with os.fdopen(descriptor, "r+b", buffering=0) as file:
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise RegistryError(
+                    409, "BLOB_UPLOAD_INVALID", "another request is writing to this upload"
+                ) from None
+            # Before the lock was had, another request may have made a blob of this very file.
+            found = regular_file(path)
+            if found is None or found.st_ino != os.fstat(descriptor).st_ino:
+                raise blob_upload_unknown()
+            yield Upload(path, file)
+
+    def discard(self, name: RepositoryName, upload: str) -> None:
+        """Forget an upload; raises `RegistryError` (BLOB_UPLOAD_UNKNOWN)."""
+        try:
+            self._path(name, upload).unlink()
+        except FileNotFoundError:
+            raise blob_upload_unknown() from None
+
+    def _path(self, name: RepositoryName, upload: str) -> Path:
+        if not _ID.fullmatch(upload):
+            raise blob_upload_unknown()
+        owner = hashlib.blake2b(name.encode(), digest_size=8).hexdigest()
+        return self._folder / f"{upload}.{owner}"
+
+
+def stale_files(folder: Path) -> Iterator[Path]:
+    """Yield the uploads and half-written files that nobody has touched for a day."""
+    oldest = time.time() - STALE_SECONDS
+    for path in folder.iterdir():
+        with suppress(FileNotFoundError):
+            if path.lstat().st_mtime < oldest:
+                yield path

@@ -1,0 +1,244 @@
+"""The settings: read once from the environment into one frozen object."""
+
+import re
+import tempfile
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
+from pathlib import Path
+from typing import Self, TypeVar
+from urllib.parse import urlsplit
+
+from pyoci_flask.errors import ConfigurationError, InvalidRequestError
+from pyoci_flask.oci.reference import EMBEDDED, Registry, Repository
+
+_T = TypeVar("_T")
+_LEVELS = {
+    "trace": "DEBUG",
+    "debug": "DEBUG",
+    "info": "INFO",
+    "warn": "WARNING",
+    "warning": "WARNING",
+    "error": "ERROR",
+    "critical": "CRITICAL",
+    "off": "CRITICAL",
+}
+_PATH = re.compile(r"(/[A-Za-z0-9._~-]+)+")
+_HEADER_VALUE = re.compile(r"[\x21-\x7e]([\x20-\x7e]*[\x21-\x7e])?")
+
+
+@dataclass(frozen=True, slots=True)
+class PinnedIndex:
+    """What `/simple/` serves: a registry and a namespace in it."""
+
+    registry: Registry
+    namespace: str
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """Read `ghcr.io/acme`, `http://localhost:5000/team/python` or `embedded/python`."""
+        match = re.fullmatch(r"((?:https?://)?[^/]+)/+([^/].*?)/*", text)
+        registry = match and Registry.parse(match[1], any_host=True)
+        if not match or not registry:
+            raise ValueError("a registry and a namespace, such as ghcr.io/acme")
+        try:
+            repository = Repository(registry, match[2].lower())
+        except InvalidRequestError as error:
+            raise ValueError(f"a registry and namespace, such as ghcr.io/acme ({error})") from error
+        return cls(registry, repository.name)
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """Every setting, parsed. `docs/settings.md` tells what each means to an operator."""
+
+    port: int = 8080
+    path: str = ""
+    """Sub-path with a leading and without a trailing slash; empty for the root."""
+    url: str | None = None
+    max_body: int = 50_000_000
+    """Bytes of a whole upload request."""
+    max_versions: int = 100
+    """Versions listed; 0 = all."""
+    bearer_username: str | None = None
+    otlp_endpoint: str | None = None
+    otlp_auth: str | None = field(default=None, repr=False)
+    deployment_environment: str | None = None
+    container_app_name: str | None = None
+    container_app_revision: str | None = None
+    container_app_replica_name: str | None = None
+    log_levels: Mapping[str, str] = field(default_factory=lambda: {"": "INFO"})
+    """Logger name ("" = the root) to the name of its level."""
+    log_ignored: tuple[str, ...] = ()
+    """Directives of RUST_LOG that mean nothing here; warned of at the start."""
+    index: PinnedIndex | None = None
+    storage: Path | None = None
+    storage_users: Path | None = None
+    registries: tuple[str, ...] | None = None
+    """Patterns of allowed registry hosts; None = any."""
+    spool: Path = Path(tempfile.gettempdir())
+    client_timeout: int = 60
+    """Idle seconds on a client's socket."""
+    fetch_threads: int = 32
+    web_concurrency: int = 2
+    threads: int = 64
+
+    def allows(self, registry: Registry) -> bool:
+        """Tell whether the allow-list names the registry's host, with or without its port."""
+        if self.registries is None:
+            return True
+        names = {registry.host, registry.netloc}
+        return any(fnmatchcase(name, pattern) for name in names for pattern in self.registries)
+
+    @classmethod
+    def from_env(cls, environ: Mapping[str, str]) -> Self:
+        """Read the environment; an empty variable counts as unset.
+
+        Raises:
+            ConfigurationError: a value cannot be used; the text names the variable.
+        """
+        read = _Reader(environ)
+        storage = read("PYOCI_STORAGE", _folder_to_be, None)
+        index = read("PYOCI_INDEX", PinnedIndex.parse, None)
+        if index is not None and index.registry == EMBEDDED and storage is None:
+            raise ConfigurationError("PYOCI_INDEX names the embedded registry: set PYOCI_STORAGE")
+        registries = read("PYOCI_REGISTRIES", _patterns, None)
+        if registries is None and index is not None:
+            registries = (index.registry.netloc,)
+        if index is None and storage is not None:
+            index = PinnedIndex(EMBEDDED, "python")
+        levels, ignored = _log_levels(read)
+        return cls(
+            port=read("PORT", _between(1, 65535), 8080),
+            path=read("PYOCI_PATH", _sub_path, ""),
+            url=read("PYOCI_URL", _http_url, None),
+            max_body=read("PYOCI_MAX_BODY", _between(1), 50_000_000),
+            max_versions=read("PYOCI_MAX_VERSIONS", _between(0), 100),
+            bearer_username=read("PYOCI_BEARER_USERNAME", str, None),
+            otlp_endpoint=read("OTLP_ENDPOINT", _http_url, None),
+            otlp_auth=read("OTLP_AUTH", _header_value, None),
+            deployment_environment=read("DEPLOYMENT_ENVIRONMENT", str, None),
+            container_app_name=read("CONTAINER_APP_NAME", str, None),
+            container_app_revision=read("CONTAINER_APP_REVISION", str, None),
+            container_app_replica_name=read("CONTAINER_APP_REPLICA_NAME", str, None),
+            log_levels=levels,
+            log_ignored=ignored,
+            index=index,
+            storage=storage,
+            storage_users=read("PYOCI_STORAGE_USERS", _existing_file, None),
+            registries=registries,
+            spool=read("PYOCI_SPOOL", _existing_folder, Path(tempfile.gettempdir())),
+            client_timeout=read("PYOCI_CLIENT_TIMEOUT", _between(1), 60),
+            fetch_threads=read("PYOCI_FETCH_THREADS", _between(1, 1024), 32),
+            web_concurrency=read("WEB_CONCURRENCY", _between(1, 1024), 2),
+            threads=read("PYOCI_THREADS", _between(1, 4096), 64),
+        )
+
+
+class _Reader:
+    """Reads one variable at a time; turns a parser's ValueError into a ConfigurationError."""
+
+    def __init__(self, environ: Mapping[str, str]) -> None:
+        self._environ = environ
+
+    def __call__(self, name: str, parse: Callable[[str], _T], default: _T) -> _T:
+        text = self._environ.get(name, "").strip()
+        if not text:
+            return default
+        try:
+            return parse(text)
+        except ValueError as error:
+            # Only OTLP_AUTH is a secret; its parser's text never quotes it, and neither does this.
+            shown = "" if name == "OTLP_AUTH" else f", not {text!r}"
+            raise ConfigurationError(f"{name} must be {error}{shown}") from error
+
+
+def _between(low: int, high: int | None = None) -> Callable[[str], int]:
+    def parse(text: str) -> int:
+        wanted = f"a whole number of at least {low}" if high is None else f"{low} to {high}"
+        if not re.fullmatch(r"[0-9]{1,18}", text) or int(text) < low or (high and int(text) > high):
+            raise ValueError(wanted)
+        return int(text)
+
+    return parse
+
+
+def _sub_path(text: str) -> str:
+    path = "/" + text.strip("/") if text.strip("/") else ""
+    if path and (not _PATH.fullmatch(path) or ".." in path):
+        raise ValueError("a path such as /acme-corp")
+    if path == "/health" or path == "/v2":
+        raise ValueError("another path than the ones that always stand at the root")
+    return path
+
+
+def _http_url(text: str) -> str:
+    try:
+        parts = urlsplit(text)
+        usable = parts.scheme in {"http", "https"} and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        usable = False
+    if not usable or parts.username is not None or parts.query or parts.fragment:
+        raise ValueError("an http or https URL without credentials, query or fragment")
+    return text.rstrip("/")
+
+
+def _header_value(text: str) -> str:
+    if not _HEADER_VALUE.fullmatch(text):
+        raise ValueError("a whole Authorization header value in printable ASCII")
+    return text
+
+
+def _patterns(text: str) -> tuple[str, ...]:
+    patterns = tuple(part.lower() for part in re.split(r"[,\s]+", text) if part)
+    for pattern in patterns:
+        if not re.fullmatch(r"(\[[0-9a-f:]+\]|[a-z0-9.*?-]+)(:([0-9]+|\*))?", pattern):
+            raise ValueError("host names or patterns like *.azurecr.io, separated by commas")
+    return patterns
+
+
+def _folder_to_be(text: str) -> Path:
+    path = Path(text).absolute()
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ValueError(f"a folder that can be made and written ({error.strerror})") from error
+    return path
+
+
+def _existing_folder(text: str) -> Path:
+    if not Path(text).is_dir():
+        raise ValueError("an existing folder")
+    return Path(text).absolute()
+
+
+def _existing_file(text: str) -> Path:
+    if not Path(text).is_file():
+        raise ValueError("an existing file (htpasswd -B makes one)")
+    return Path(text).absolute()
+
+
+def _log_levels(read: _Reader) -> tuple[Mapping[str, str], tuple[str, ...]]:
+    """`LOG_LEVEL` is one level; `RUST_LOG` a list of `level` and `target=level` directives."""
+    level = read("LOG_LEVEL", _level, None)
+    if level is not None:
+        return {"": level}, ()
+    levels, ignored = {"": "INFO"}, []
+    for directive in read("RUST_LOG", str, "").split(","):
+        target, _, name = directive.strip().rpartition("=")
+        target = target.strip().replace("::", ".")
+        known = _LEVELS.get(name.strip().lower())
+        if not directive.strip():
+            continue
+        if known is None or not re.fullmatch(r"(pyoci[a-z0-9_.]*)?", target):
+            ignored.append(directive.strip())
+        else:
+            levels[target] = known
+    return levels, tuple(ignored)
+
+
+def _level(text: str) -> str:
+    level = _LEVELS.get(text.lower())
+    if level is None:
+        raise ValueError("one of debug, info, warning, error")
+    return level

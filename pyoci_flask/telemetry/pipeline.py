@@ -1,0 +1,138 @@
+"""The providers of the three signals: made at the start, flushed at the end."""
+
+import atexit
+import logging
+import os
+import threading
+import uuid
+
+import flask
+from opentelemetry.sdk._logs import LoggerProvider
+from opentelemetry.sdk._logs.export import BatchLogRecordProcessor
+from opentelemetry.sdk.metrics import AlwaysOffExemplarFilter, MeterProvider
+from opentelemetry.sdk.metrics.export import PeriodicExportingMetricReader
+from opentelemetry.sdk.resources import Resource
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export import BatchSpanProcessor
+from opentelemetry.sdk.trace.sampling import DEFAULT_ON
+from opentelemetry.sdk.version import __version__ as sdk_version
+
+from pyoci_flask import __version__
+from pyoci_flask.settings import Settings
+from pyoci_flask.telemetry.client import ClientSpans
+from pyoci_flask.telemetry.collector import CollectorSession, Exporters, SDKLog
+from pyoci_flask.telemetry.instruments import Instruments
+from pyoci_flask.telemetry.log_export import LogExport
+from pyoci_flask.telemetry.server import ServerSpans, name_by_route
+from pyoci_flask.transport.network import Network
+
+EXPORT_INTERVAL = 30.0
+"""Seconds between exports."""
+SHUTDOWN_TIMEOUT = 5.0
+"""Seconds that a worker's exit waits for a collector at most."""
+
+_QUEUE = 4096
+_BATCH = 512
+
+
+class Telemetry:
+    """Exports of one worker process; made by `pyoci_flask.telemetry.start`.
+
+    `request_observer` is for the access log, `call_observer` for the transport. What has been
+    queued is sent by `shutdown`, which also runs when the process exits.
+    """
+
+    def __init__(self, settings: Settings, endpoint: str, app: flask.Flask) -> None:
+        resource = _resource(settings)
+        self._session = CollectorSession(Network.from_env(os.environ), settings.otlp_auth)
+        exporters = Exporters(endpoint, self._session)
+        interval = EXPORT_INTERVAL * 1000
+        self._meters = MeterProvider(
+            metric_readers=[
+                PeriodicExportingMetricReader(
+                    exporters.metrics,
+                    export_interval_millis=interval,
+                    export_timeout_millis=interval,
+                )
+            ],
+            resource=resource,
+            exemplar_filter=AlwaysOffExemplarFilter(),
+            shutdown_on_exit=False,
+        )
+        self._tracers = TracerProvider(
+            sampler=DEFAULT_ON, resource=resource, shutdown_on_exit=False
+        )
+        self._tracers.add_span_processor(
+            BatchSpanProcessor(
+                exporters.spans,
+                max_queue_size=_QUEUE,
+                schedule_delay_millis=interval,
+                max_export_batch_size=_BATCH,
+                export_timeout_millis=interval,
+            )
+        )
+        self._loggers = LoggerProvider(resource=resource, shutdown_on_exit=False)
+        self._loggers.add_log_record_processor(
+            BatchLogRecordProcessor(
+                exporters.logs,
+                max_queue_size=_QUEUE,
+                schedule_delay_millis=interval,
+                max_export_batch_size=_BATCH,
+                export_timeout_millis=interval,
+            )
+        )
+        instruments = Instruments(self._meters.get_meter("pyoci", __version__))
+        tracer = self._tracers.get_tracer("pyoci", __version__)
+        self.request_observer = ServerSpans(tracer, instruments)
+        self.call_observer = ClientSpans(tracer, instruments)
+        self._app = app
+        flask.request_started.connect(name_by_route, app)
+        self._sdk_log = SDKLog()
+        self._sdk_log.install()
+        self._log_export = LogExport(self._loggers)
+        logging.getLogger().addHandler(self._log_export)
+        self._shutdown_lock = threading.Lock()
+        self._ending = threading.Event()
+        # Started now: an interpreter that exits starts no threads any more.
+        self._closer = threading.Thread(
+            target=self._close_when_told, name="pyoci-telemetry", daemon=True
+        )
+        self._closer.start()
+        atexit.register(self.shutdown)
+
+    def shutdown(self) -> None:
+        """Send what is queued and stop, within `SHUTDOWN_TIMEOUT`; a second call does nothing."""
+        with self._shutdown_lock:
+            if self._ending.is_set():
+                return
+            atexit.unregister(self.shutdown)
+            flask.request_started.disconnect(name_by_route, self._app)
+            logging.getLogger().removeHandler(self._log_export)
+            self._session.hurry(SHUTDOWN_TIMEOUT)
+            self._ending.set()
+        # The SDK's own time-outs do not hold while a connection is being made.
+        self._closer.join(SHUTDOWN_TIMEOUT)
+        self._sdk_log.uninstall()
+
+    def _close_when_told(self) -> None:
+        self._ending.wait()
+        self._tracers.shutdown()
+        self._meters.shutdown()
+        self._loggers.shutdown()
+
+
+def _resource(settings: Settings) -> Resource:
+    attributes = {
+        "service.name": "pyoci",
+        "service.version": __version__,
+        "service.instance.id": str(uuid.uuid4()),
+        "telemetry.sdk.language": "python",
+        "telemetry.sdk.name": "opentelemetry",
+        "telemetry.sdk.version": sdk_version,
+        "deployment.environment": settings.deployment_environment,
+        "k8s.container.name": settings.container_app_name,
+        "k8s.pod.name": settings.container_app_revision,
+        "k8s.replicaset.name": settings.container_app_replica_name,
+    }
+    # Not Resource.create(), which adds what the OTEL_* environment says.
+    return Resource({name: value for name, value in attributes.items() if value is not None})

@@ -1,0 +1,267 @@
+"""Authentication towards registries (docker token authentication, RFC 7617, RFC 6750).
+
+The caller's credentials are exchanged for a Bearer token where the registry asks for one and
+sent as Basic where it asks for that. Tokens live in this worker's memory until they expire,
+under a key that holds a keyed hash of the credentials, never across credentials.
+"""
+
+import json
+import re
+import threading
+import time
+from collections import OrderedDict
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Literal, TypeVar
+from urllib.parse import parse_qsl, urlencode, urljoin, urlsplit, urlunsplit
+
+from pyoci_flask.errors import (
+    AuthenticationRequiredError,
+    DeniedError,
+    PyOCIError,
+    RateLimitedError,
+    RegistryError,
+)
+from pyoci_flask.transport.challenge import Challenge, parse_challenges
+from pyoci_flask.transport.credentials import BasicCredentials, BearerCredentials, Credentials
+from pyoci_flask.transport.credentials import fingerprint as fingerprint_of
+from pyoci_flask.transport.session import Body, Reply, Transport
+
+_TOKEN = re.compile(r"[\x21-\x7e]+")
+_TOKEN_LIMIT = 128 * 1024
+_SHORTEST_LIFE = 60.0
+_MARGIN = 5.0
+_REMEMBERED = 4096
+
+_K = TypeVar("_K")
+_V = TypeVar("_V")
+
+
+@dataclass(frozen=True, slots=True)
+class Scope:
+    """What a call needs: access to a repository, `pull`, `push` or `delete`."""
+
+    repository: str
+    access: Literal["pull", "push", "delete"]
+
+    def __str__(self) -> str:
+        # `delete` is asked for only in the words of the registry's own challenge: some token
+        # services refuse the whole request for an action that they do not know.
+        actions = "pull" if self.access == "pull" else "pull,push"
+        return f"repository:{self.repository}:{actions}"
+
+
+_Key = tuple[str, str, Scope]
+"""Registry, fingerprint of the credentials, scope."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Grant:
+    header: str = field(repr=False)
+    expires: float
+
+
+class Authenticator:
+    """Sends calls with whatever authorization the registry turns out to want."""
+
+    def __init__(self, transport: Transport, clock: Callable[[], float] = time.monotonic) -> None:
+        self._transport = transport
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._grants: OrderedDict[_Key, _Grant] = OrderedDict()
+        self._bearer: OrderedDict[str, Challenge] = OrderedDict()
+        self._basic: OrderedDict[str, bool] = OrderedDict()
+        self._flights: dict[_Key, threading.Lock] = {}
+
+    def send(
+        self,
+        method: str,
+        url: str,
+        *,
+        registry: str,
+        credentials: Credentials | None,
+        scope: Scope,
+        headers: Mapping[str, str],
+        body: Body = None,
+        length: int = 0,
+        idempotent: bool = False,
+        patience: float | None = None,
+    ) -> Reply:
+        """Send the call; on 401 authenticate and send it again. A 401 returned is final.
+
+        Raises:
+            AuthenticationRequiredError: the token service wants credentials and there are none.
+            DeniedError: the token service refuses the credentials.
+        """
+
+        def attempt(authorization: str | None) -> Reply:
+            extra = {} if authorization is None else {"Authorization": authorization}
+            return self._transport.send(
+                method,
+                url,
+                registry=registry,
+                headers={**headers, **extra},
+                body=body,
+                length=length,
+                idempotent=idempotent,
+                patience=patience,
+            )
+
+        key = (registry, fingerprint_of(credentials), scope)
+        known = self._known(key, credentials)
+        reply = attempt(known)
+        if reply.status != 401 or isinstance(credentials, BearerCredentials):
+            return reply
+        with self._flight(key):
+            fresher = self._known(key, credentials)
+            if fresher is not None and fresher != known:
+                # Another thread authenticated while this one waited for its turn.
+                reply.close()
+                reply = attempt(fresher)
+                if reply.status != 401:
+                    return reply
+            for answer in self._answers(reply, key, credentials, scope):
+                reply.close()
+                reply = attempt(answer)
+                if reply.status != 401:
+                    break
+        return reply
+
+    def _known(self, key: _Key, credentials: Credentials | None) -> str | None:
+        if isinstance(credentials, BearerCredentials):
+            return credentials.header
+        with self._lock:
+            grant = self._grants.get(key)
+            if grant is not None and grant.expires > self._clock():
+                self._grants.move_to_end(key)
+                return grant.header
+            if isinstance(credentials, BasicCredentials) and key[0] in self._basic:
+                return credentials.header
+        return None
+
+    def _flight(self, key: _Key) -> threading.Lock:
+        """One authentication per key at a time: 100 parallel calls fetch one token."""
+        with self._lock:
+            if len(self._flights) > _REMEMBERED:
+                self._flights = {k: lock for k, lock in self._flights.items() if lock.locked()}
+            return self._flights.setdefault(key, threading.Lock())
+
+    def _answers(
+        self,
+        reply: Reply,
+        key: _Key,
+        credentials: Credentials | None,
+        scope: Scope,
+    ) -> Iterator[str]:
+        """Yield the Authorization headers to try, best first."""
+        challenges = parse_challenges(reply.headers.get("WWW-Authenticate", ""))
+        bearer = next((c for c in challenges if c.scheme == "bearer" and c["realm"]), None)
+        with self._lock:
+            if bearer is None:
+                # Harbor answers an expired Bearer token with a Basic challenge.
+                bearer = self._bearer.get(key[0])
+            else:
+                _remember(self._bearer, key[0], bearer)
+        if bearer is not None:
+            yield from self._bearer_answers(bearer, key, credentials, scope)
+        elif credentials is not None and any(c.scheme == "basic" for c in challenges):
+            with self._lock:
+                _remember(self._basic, key[0], True)
+            if reply.authorization != credentials.header:
+                yield credentials.header
+
+    def _bearer_answers(
+        self,
+        challenge: Challenge,
+        key: _Key,
+        credentials: Credentials | None,
+        scope: Scope,
+    ) -> Iterator[str]:
+        scopes = list(dict.fromkeys([challenge["scope"], str(scope)]))
+        refused: PyOCIError | None = None
+        for wanted in scopes:
+            try:
+                grant = self._fetch(key[0], challenge, wanted, credentials)
+            except (DeniedError, AuthenticationRequiredError) as error:
+                # Some token services refuse the scope of their own registry's challenge.
+                refused = refused or error
+                continue
+            with self._lock:
+                _remember(self._grants, key, grant)
+            yield grant.header
+            refused = None
+        if refused is not None:
+            with self._lock:
+                self._grants.pop(key, None)
+            raise refused
+
+    def _fetch(
+        self,
+        registry: str,
+        challenge: Challenge,
+        scope: str | None,
+        credentials: Credentials | None,
+    ) -> _Grant:
+        url = _token_url(registry, challenge, scope)
+        headers = {} if credentials is None else {"Authorization": credentials.header}
+        with self._transport.send(
+            "GET", url, registry=registry, headers=headers, idempotent=True
+        ) as reply:
+            host = urlsplit(url).netloc
+            if reply.status in {400, 401, 403}:
+                if credentials is None:
+                    raise AuthenticationRequiredError(f"{host} asks for a user name and password")
+                status = 403 if reply.status == 403 else 401
+                raise DeniedError(
+                    f"{host} refuses these credentials, or they give no access to {scope}: "
+                    "check user name, token and the token's permissions",
+                    status,
+                )
+            if reply.status == 429:
+                raise RateLimitedError(
+                    f"{host} asks to slow down", reply.headers.get("Retry-After")
+                )
+            if reply.status != 200:
+                raise RegistryError(f"the token service {host} answered {reply.status}")
+            return self._grant(reply.read(_TOKEN_LIMIT), host)
+
+    def _grant(self, document: bytes, host: str) -> _Grant:
+        try:
+            answer = json.loads(document)
+        except (ValueError, RecursionError):
+            answer = None
+        if not isinstance(answer, dict):
+            raise RegistryError(f"the token service {host} answered no JSON object")
+        token = answer.get("token") or answer.get("access_token")
+        if not isinstance(token, str) or not _TOKEN.fullmatch(token):
+            raise RegistryError(f"the token service {host} answered without a usable token")
+        life = answer.get("expires_in")
+        if not isinstance(life, int | float) or isinstance(life, bool) or not 0 < life < 1e9:
+            life = _SHORTEST_LIFE
+        return _Grant(f"Bearer {token}", self._clock() + max(_SHORTEST_LIFE, float(life)) - _MARGIN)
+
+
+def _remember(memory: OrderedDict[_K, _V], key: _K, value: _V) -> None:
+    memory[key] = value
+    memory.move_to_end(key)
+    while len(memory) > _REMEMBERED:
+        memory.popitem(last=False)
+
+
+def _token_url(registry: str, challenge: Challenge, scope: str | None) -> str:
+    """Build the token request: the realm's own query, the service, one scope an entry."""
+    realm = urljoin(f"{registry}/v2/", challenge["realm"] or "")
+    if not _TOKEN.fullmatch(realm):
+        raise RegistryError(f"{registry} names a token service that is no address")
+    parts = urlsplit(realm)
+    if parts.scheme not in {"http", "https"} or not parts.hostname or parts.username is not None:
+        raise RegistryError(f"{registry} names a token service that is no address")
+    if parts.scheme == "http" and registry.startswith("https:"):
+        raise RegistryError(
+            f"{registry} names a token service without TLS; no credentials are sent there"
+        )
+    query = parse_qsl(parts.query, keep_blank_values=True)
+    if challenge["service"]:
+        query.append(("service", challenge["service"] or ""))
+    query += [("scope", entry) for entry in (scope or "").split()]
+    return urlunsplit((parts.scheme, parts.netloc, parts.path, urlencode(query), ""))

@@ -1,0 +1,63 @@
+"""WWW-Authenticate challenges (RFC 7235, section 4.1), as registries really write them."""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+
+_WORD = r"[!#$%&'*+.^_`|~0-9A-Za-z-]+"
+_SPACE = re.compile(r"[\s,]*")
+_SCHEME = re.compile(rf"({_WORD})(?:[ \t]+|(?=,)|$)")
+_PARAMETER = re.compile(
+    rf'[\s,]*({_WORD})[ \t]*=[ \t]*(?:"((?:[^"\\]|\\.)*)"|([^\s",]+))[ \t]*(?=,|$)'
+)
+_TOKEN68 = re.compile(r"[A-Za-z0-9._~+/-]+=*[ \t]*(?=,|$)")
+
+
+@dataclass(frozen=True, slots=True)
+class Challenge:
+    """One challenge: the scheme and the parameters' names in lower case, values unquoted."""
+
+    scheme: str
+    parameters: Mapping[str, str]
+
+    def __getitem__(self, name: str) -> str | None:
+        return self.parameters.get(name)
+
+
+def parse_challenges(header: str) -> tuple[Challenge, ...]:
+    """Split the header into its challenges; several headers come joined by commas.
+
+    Schemes in any case, values quoted or not, a bare `Basic`, and a header that ends in garbage
+    are all seen in the wild: what was understood up to there is returned.
+    """
+    found: list[Challenge] = []
+    position = _after(_SPACE, header, 0)
+    while position < len(header):
+        scheme = _SCHEME.match(header, position)
+        if scheme is None:
+            break
+        position = scheme.end()
+        parameters: dict[str, str] = {}
+        while parameter := _PARAMETER.match(header, position):
+            name, quoted, plain = parameter.groups()
+            value = plain if quoted is None else re.sub(r"\\(.)", r"\1", quoted)
+            parameters.setdefault(name.lower(), value)
+            position = parameter.end()
+        if not parameters:
+            position = (
+                _after(_TOKEN68, header, position) if _ends_scheme(header, position) else position
+            )
+        found.append(Challenge(scheme[1].lower(), MappingProxyType(parameters)))
+        position = _after(_SPACE, header, position)
+    return tuple(found)
+
+
+def _ends_scheme(header: str, position: int) -> bool:
+    """Tell a token68 (`Negotiate YII=`) from the next challenge's scheme (`Basic, Bearer ...`)."""
+    return position > 0 and header[position - 1] in " \t"
+
+
+def _after(pattern: re.Pattern[str], text: str, position: int) -> int:
+    match = pattern.match(text, position)
+    return position if match is None else match.end()

@@ -1,0 +1,62 @@
+"""How this server reaches the network: proxies and the CA bundle of its environment."""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Self
+from urllib.parse import urlsplit
+
+from requests.utils import should_bypass_proxies
+
+
+@dataclass(frozen=True, slots=True)
+class Network:
+    """Read once at the start and passed on explicitly.
+
+    requests would read the environment by itself with `trust_env`, but then also a `.netrc`,
+    which overwrites the Authorization of the user that is being served.
+    """
+
+    proxies: Mapping[str, str] = field(default_factory=dict, repr=False)
+    """Scheme (or `all`) to the proxy's URL, which may hold a password."""
+    no_proxy: str = ""
+    ca_bundle: str | None = None
+    """File or folder of the trusted authorities; None = those of the certifi package."""
+
+    @classmethod
+    def from_env(cls, environ: Mapping[str, str]) -> Self:
+        """Read `HTTP_PROXY` and its kin (either case) and the usual names of a CA bundle."""
+        lower = {name.lower(): value for name, value in environ.items() if value}
+        proxies = {
+            scheme: lower[f"{scheme}_proxy"]
+            for scheme in ("http", "https", "all")
+            if f"{scheme}_proxy" in lower
+        }
+        if "REQUEST_METHOD" in environ:
+            proxies.pop("http", None)  # CGI: HTTP_PROXY is a header that the client chose (httpoxy)
+        bundle = next(
+            (
+                environ[name]
+                for name in ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "SSL_CERT_FILE")
+                if environ.get(name)
+            ),
+            None,
+        )
+        return cls(proxies, lower.get("no_proxy", ""), bundle)
+
+    def proxies_for(self, url: str) -> dict[str, str]:
+        """Give the proxies to use for `url`; none where `NO_PROXY` names its host."""
+        if not self.proxies or _bypassed(url, self.no_proxy):
+            return {}
+        return dict(self.proxies)
+
+
+def _bypassed(url: str, no_proxy: str) -> bool:
+    if re.search(r"(^|[,\s])\*($|[,\s])", no_proxy):
+        return True
+    if not no_proxy:
+        return False
+    host = urlsplit(url).hostname or ""
+    return bool(
+        should_bypass_proxies(url, no_proxy=no_proxy.replace(" ", ","))
+    ) or host in no_proxy.split(",")

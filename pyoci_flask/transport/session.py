@@ -1,0 +1,287 @@
+"""One HTTP exchange at a time: pooled connections, time-outs, caps, and nothing remembered.
+
+Requests are prepared and sent through the adapter by hand. A `requests.Session` would keep one
+caller's cookies for the next, follow redirects with its own rules and read `.netrc`.
+"""
+
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from typing import IO, Self, cast
+from urllib.parse import urlsplit
+
+import requests
+import urllib3
+from requests.adapters import BaseAdapter
+from requests.hooks import default_hooks
+from requests.structures import CaseInsensitiveDict
+
+from pyoci_flask import __version__
+from pyoci_flask.errors import (
+    RegistryError,
+    RegistryTimeoutError,
+    RegistryUnreachableError,
+    TransferBrokenError,
+)
+from pyoci_flask.transport.egress import GuardedAdapter
+from pyoci_flask.transport.network import Network
+from pyoci_flask.transport.observe import CallObserver, CallRecord
+
+USER_AGENT = f"pyoci-flask/{__version__}"
+CHUNK = 256 * 1024
+"""Bytes per read of a streamed body."""
+
+_RETRIED = frozenset({408, 429, 500, 502, 503, 504})
+_PAUSES = (0.2, 0.8)
+"""Seconds before the second and the third try of an idempotent call."""
+_LONGEST_PAUSE = 3.0
+"""A Retry-After beyond this is left to the client, which holds no thread while it waits."""
+
+Body = bytes | IO[bytes] | None
+
+
+class Reply:
+    """An answer whose body is still on the wire. Use it as a context manager, or close it."""
+
+    def __init__(self, response: requests.Response, call: "_Call") -> None:
+        self._response = response
+        self._raw = cast("urllib3.HTTPResponse", response.raw)
+        self._call = call
+        self.status: int = response.status_code
+        self.headers: Mapping[str, str] = response.headers
+        self.url = call.url
+        self.authorization = call.authorization
+        """The Authorization header that the call was sent with."""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def read(self, limit: int) -> bytes:
+        """Read and decode the whole body.
+
+        Raises:
+            RegistryError: it is over `limit` bytes, after decoding.
+        """
+        parts, size = [], 0
+        for part in self._parts(decode=True):
+            parts.append(part)
+            size += len(part)
+            if size > limit:
+                self.close()
+                raise RegistryError(f"{self._call.host} sent over {limit} bytes where few belong")
+        return b"".join(parts)
+
+    def chunks(self) -> Iterator[bytes]:
+        """Stream the body as it came, without decoding a Content-Encoding."""
+        return self._parts(decode=False)
+
+    def _parts(self, *, decode: bool) -> Iterator[bytes]:
+        try:
+            while chunk := self._raw.read(CHUNK, decode_content=decode):
+                self._call.received += len(chunk)
+                yield chunk
+        except (urllib3.exceptions.HTTPError, OSError) as error:
+            self._call.error = error
+            if isinstance(error, urllib3.exceptions.TimeoutError | TimeoutError):
+                raise RegistryTimeoutError(f"{self._call.host} stopped sending") from error
+            raise TransferBrokenError(
+                f"{self._call.host} broke off in the middle of its answer"
+            ) from error
+        finally:
+            self.close()
+
+    def close(self) -> None:
+        """Give the connection back (or close it, if the body was not read to its end)."""
+        if not self._call.ended:
+            _drain(self._raw)
+            self._response.close()
+            self._call.end(self.status)
+
+
+def _drain(raw: urllib3.HTTPResponse) -> None:
+    """Read what little is left of a body, so that the connection can serve the next call."""
+    left = raw.length_remaining
+    if left is not None and 0 < left <= CHUNK:
+        try:
+            raw.read(left, decode_content=False)
+        except (urllib3.exceptions.HTTPError, OSError):
+            raw.close()
+
+
+class _Call:
+    """What the observers are told about one exchange."""
+
+    def __init__(
+        self, method: str, url: str, headers: Mapping[str, str], observers: Sequence[CallObserver]
+    ) -> None:
+        self.url = url
+        self.host = urlsplit(url).netloc
+        self.authorization = headers.get("Authorization")
+        self.error: BaseException | None = None
+        self.sent = 0
+        self.received = 0
+        self.ended = False
+        self._records: list[CallRecord] = [one.call_started(method, url) for one in observers]
+
+    def end(self, status: int | None) -> None:
+        self.ended = True
+        for record in self._records:
+            record.finished(status=status, error=self.error, sent=self.sent, received=self.received)
+
+
+class Transport:
+    """Sends requests; the same object serves all threads of a worker."""
+
+    def __init__(
+        self,
+        *,
+        network: Network,
+        pool_size: int,
+        connect_timeout: float = 5.0,
+        read_timeout: float = 12.0,
+        observers: Sequence[CallObserver] = (),
+    ) -> None:
+        """Make the pools.
+
+        `connect_timeout` and `read_timeout` are seconds: until the connection stands, and
+        without a byte from the other side.
+        """
+        self._network = network
+        self._timeouts = (connect_timeout, read_timeout)
+        self._observers = tuple(observers)
+        self._adapter = GuardedAdapter(pool_connections=64, pool_maxsize=pool_size, max_retries=0)
+        self._mounted: dict[str, BaseAdapter] = {}
+
+    def mount(self, origin: str, adapter: BaseAdapter) -> None:
+        """Answer calls to the registry at `origin` by `adapter` instead of the network."""
+        self._mounted[origin] = adapter
+
+    def close(self) -> None:
+        """Close all idle connections."""
+        self._adapter.close()
+
+    def send(
+        self,
+        method: str,
+        url: str,
+        *,
+        registry: str,
+        headers: Mapping[str, str],
+        body: Body = None,
+        length: int = 0,
+        idempotent: bool = False,
+        patience: float | None = None,
+    ) -> Reply:
+        """Make one exchange (or, where `idempotent`, up to three) and return the last answer.
+
+        `registry` is the origin on whose behalf the call is made; `length` the bytes of a file
+        `body`; `patience` replaces the read time-out, in seconds.
+
+        Raises:
+            EgressError: the address is one that is never called.
+            RegistryUnreachableError: no connection, or it broke before an answer.
+            RegistryTimeoutError: no answer in time.
+        """
+        pauses = iter(_PAUSES if idempotent else ())
+        while True:
+            pause = next(pauses, None)
+            try:
+                reply = self._exchange(method, url, registry, headers, body, length, patience)
+            except RegistryUnreachableError:
+                if pause is None:
+                    raise
+            else:
+                if pause is None or reply.status not in _RETRIED:
+                    return reply
+                asked = _retry_after(reply.headers)
+                if asked is not None and asked > _LONGEST_PAUSE:
+                    return reply
+                pause = max(pause, asked or 0.0)
+                reply.close()
+            time.sleep(pause)
+
+    def _exchange(
+        self,
+        method: str,
+        url: str,
+        registry: str,
+        headers: Mapping[str, str],
+        body: Body,
+        length: int,
+        patience: float | None,
+    ) -> Reply:
+        request = requests.PreparedRequest()
+        request.method, request.url, request.hooks = method, url, default_hooks()
+        request.headers = CaseInsensitiveDict(
+            {"User-Agent": USER_AGENT, "Accept-Encoding": "identity", **headers}
+        )
+        if body is not None or method not in {"GET", "HEAD"}:
+            size = len(body) if isinstance(body, bytes) else length
+            request.headers["Content-Length"] = str(size)
+        if body is not None and not isinstance(body, bytes):
+            body.seek(0)
+        request.body = body  # type: ignore[assignment]  # requests sends files as well as bytes
+        connect, read = self._timeouts
+        call = _Call(method, url, headers, self._observers)
+        try:
+            response = self._adapter_for(url, registry).send(
+                request,
+                stream=True,
+                timeout=(connect, patience or read),
+                verify=self._network.ca_bundle or True,
+                proxies=self._network.proxies_for(url),
+            )
+        except requests.RequestException as error:
+            call.error = error
+            call.end(None)
+            raise _unanswered(error, call.host) from error
+        except BaseException as error:
+            call.error = error
+            call.end(None)
+            raise
+        call.sent = len(body) if isinstance(body, bytes) else length
+        return Reply(response, call)
+
+    def _adapter_for(self, url: str, registry: str) -> BaseAdapter:
+        # Only the registry that was asked for is mounted: a redirect or realm of another one that
+        # names it must not reach into this process.
+        parts = urlsplit(url)
+        if f"{parts.scheme}://{parts.netloc}" == registry and registry in self._mounted:
+            return self._mounted[registry]
+        return self._adapter
+
+
+def _unanswered(error: requests.RequestException, host: str) -> Exception:
+    if isinstance(error, requests.exceptions.ConnectTimeout):
+        return RegistryUnreachableError(f"{host} did not accept a connection in time")
+    if isinstance(error, requests.exceptions.Timeout) or _caused_by_timeout(error):
+        return RegistryTimeoutError(f"{host} did not answer in time")
+    if isinstance(error, requests.exceptions.SSLError):
+        return RegistryUnreachableError(
+            f"no secure connection to {host}: its certificate or TLS was not accepted "
+            "(a registry without TLS is written as a URL, http%3A%2F%2Fhost%3Aport)"
+        )
+    if isinstance(error, requests.exceptions.ProxyError):
+        return RegistryUnreachableError(f"the proxy gave no connection to {host}")
+    if isinstance(error, requests.exceptions.InvalidURL):
+        return RegistryError(f"{host} is not an address that can be called")
+    return RegistryUnreachableError(f"no connection to {host}, or it was closed without an answer")
+
+
+def _caused_by_timeout(error: requests.RequestException) -> bool:
+    """A time-out while the request was being sent arrives as a plain connection error."""
+    reason = error.args[0] if error.args else None
+    inner = reason.args[-1] if isinstance(reason, urllib3.exceptions.ProtocolError) else None
+    return isinstance(inner, TimeoutError)
+
+
+def _retry_after(headers: Mapping[str, str]) -> float | None:
+    """Seconds of a Retry-After header; a date counts as a long wait (RFC 9110, 10.2.3)."""
+    text = headers.get("Retry-After")
+    if text is None:
+        return None
+    return (
+        float(text) if text.isascii() and text.isdigit() and len(text) < 9 else _LONGEST_PAUSE + 1
+    )

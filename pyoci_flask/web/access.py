@@ -1,0 +1,278 @@
+"""The access log: one line per request at its end, and the request's id."""
+
+import logging
+import re
+import time
+import uuid
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextvars import Context, copy_context
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
+from urllib.parse import quote
+
+from pyoci_flask.logs import one_line, redact, request_id
+
+if TYPE_CHECKING:
+    from _typeshed import OptExcInfo
+    from _typeshed.wsgi import InputStream, StartResponse, WSGIApplication, WSGIEnvironment
+
+logger = logging.getLogger("pyoci.access")
+
+ENVIRON_REQUEST_ID = "pyoci.request_id"
+"""Key of the request's id in the WSGI environ."""
+
+_VALID_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
+# RFC 3986 section 3.3: what a path may hold unencoded.
+_PATH_SAFE = "/:@!$&'()*+,;="
+_USER_AGENT_LIMIT = 200
+# RFC 9110 section 6.4.1
+_BODILESS_STATUSES = frozenset({204, 304})
+
+
+@dataclass(frozen=True, slots=True)
+class RequestRecord:
+    """One request that has been answered, or whose answer was broken off."""
+
+    request_id: str
+    method: str
+    path: str
+    """Percent-encoded, without query and userinfo."""
+    user_agent: str
+    """At most 200 characters; control characters and quotes are escaped."""
+    status: int | None
+    """None if the application raised before it began an answer."""
+    aborted: bool
+    """The client went away or the application raised before the body's end."""
+    error: BaseException | None
+    """What the application raised, if it did."""
+    duration: float
+    """Seconds from the request's head to the answer's end."""
+    bytes_in: int
+    """Bytes of the request's body that the application read."""
+    bytes_out: int
+    """Bytes of the answer's body that were handed to the server."""
+
+
+class RequestObserver(Protocol):
+    """Is told of each request, in the context in which the application runs."""
+
+    def request_started(self, environ: "WSGIEnvironment") -> Callable[[RequestRecord], None]:
+        """Take note of a request; what is returned is called once, at its end.
+
+        A context variable that is set here is seen by the whole of the request and by nothing
+        else.
+        """
+
+
+class AccessLog:
+    """WSGI middleware (PEP 3333) that gives each request an id, a log line and a context.
+
+    The id is a valid incoming `X-Request-Id`, else that of the request inside which the
+    application is called in-process, else a new one. It stands in `environ["pyoci.request_id"]`,
+    in `pyoci_flask.logs.request_id` and in the answer's `X-Request-Id`.
+
+    Application and body run in a `contextvars.Context` of their own, so that nothing which they
+    set leaks into the next request of the thread, or out of a request served inside another.
+    What is given to the deprecated `write` callable is not counted.
+    """
+
+    def __init__(self, app: "WSGIApplication", observers: Sequence[RequestObserver] = ()) -> None:
+        self._app = app
+        self._observers = tuple(observers)
+
+    def __call__(
+        self, environ: "WSGIEnvironment", start_response: "StartResponse"
+    ) -> Iterable[bytes]:
+        """Serve one request."""
+        exchange = _Exchange(environ, start_response)
+        exchange.begin(environ, self._observers)
+        try:
+            chunks = exchange.context.run(self._app, environ, exchange.start_response)
+        except BaseException as error:
+            exchange.finish(aborted=True, error=error)
+            raise
+        return _Body(chunks, exchange)
+
+
+class _Exchange:
+    """The state of one request and its answer."""
+
+    def __init__(self, environ: "WSGIEnvironment", start_response: "StartResponse") -> None:
+        self._started = time.monotonic()
+        self._start_response = start_response
+        outer_id = request_id.get()
+        self.nested = outer_id is not None
+        incoming = str(environ.get("HTTP_X_REQUEST_ID", ""))
+        self.request_id = (
+            incoming if _VALID_ID.fullmatch(incoming) else outer_id or uuid.uuid4().hex
+        )
+        # Taken now: an application may rewrite them.
+        self.method = str(environ.get("REQUEST_METHOD", ""))
+        self._path = _path(environ)
+        self._user_agent = _user_agent(environ)
+        self._input: _CountedInput | None = None
+        self._status: int | None = None
+        self.content_length: int | None = None
+        self.bytes_out = 0
+        self._ends: list[Callable[[RequestRecord], None]] = []
+        self._finished = False
+        self.context: Context = copy_context()
+
+    def begin(self, environ: "WSGIEnvironment", observers: Iterable[RequestObserver]) -> None:
+        environ[ENVIRON_REQUEST_ID] = self.request_id
+        stream = environ.get("wsgi.input")
+        if stream is not None:
+            environ["wsgi.input"] = self._input = _CountedInput(stream)
+        self.context.run(request_id.set, self.request_id)
+        self._ends.extend(
+            self.context.run(observer.request_started, environ) for observer in observers
+        )
+
+    def start_response(
+        self,
+        status: str,
+        headers: list[tuple[str, str]],
+        exc_info: "OptExcInfo | None" = None,
+        /,
+    ) -> Callable[[bytes], object]:
+        self._status = int(status[:3])
+        self.content_length = None
+        kept: list[tuple[str, str]] = []
+        for name, value in headers:
+            lowered = name.lower()
+            if lowered == "content-length" and value.isdecimal():
+                self.content_length = int(value)
+            if lowered != "x-request-id":
+                kept.append((name, value))
+        kept.append(("X-Request-Id", self.request_id))
+        if exc_info is None:
+            return self._start_response(status, kept)
+        return self._start_response(status, kept, exc_info)
+
+    @property
+    def bodiless(self) -> bool:
+        return self.method == "HEAD" or self._status in _BODILESS_STATUSES
+
+    def finish(self, *, aborted: bool, error: BaseException | None) -> None:
+        if self._finished:
+            return
+        self._finished = True
+        record = RequestRecord(
+            request_id=self.request_id,
+            method=self.method,
+            path=self._path,
+            user_agent=self._user_agent,
+            status=self._status,
+            aborted=aborted,
+            error=error,
+            duration=time.monotonic() - self._started,
+            bytes_in=self._input.count if self._input is not None else 0,
+            bytes_out=self.bytes_out,
+        )
+        self.context.run(_write_line, record)
+        for end in self._ends:
+            self.context.run(end, record)
+
+
+class _Body:
+    """The answer's body: each step runs in the request's context, the end is reported once."""
+
+    def __init__(self, chunks: Iterable[bytes], exchange: _Exchange) -> None:
+        self._chunks = chunks
+        self._exchange = exchange
+        self._iterator: Iterator[bytes] | None = None
+        self._exhausted = False
+        self._error: BaseException | None = None
+
+    def __iter__(self) -> Iterator[bytes]:
+        return self
+
+    def __next__(self) -> bytes:
+        run = self._exchange.context.run
+        try:
+            if self._iterator is None:
+                self._iterator = run(iter, self._chunks)
+            chunk = run(next, self._iterator)
+        except StopIteration:
+            self._exhausted = True
+            raise
+        except BaseException as error:
+            self._error = error
+            raise
+        self._exchange.bytes_out += len(chunk)
+        return chunk
+
+    def close(self) -> None:
+        """End the request: PEP 3333 has the server call this however the exchange ended."""
+        try:
+            close = getattr(self._chunks, "close", None)
+            if close is not None:
+                self._exchange.context.run(close)
+        except BaseException as error:
+            self._error = error
+            raise
+        finally:
+            aborted = self._error is not None or not self._whole()
+            self._exchange.finish(aborted=aborted, error=self._error)
+
+    def _whole(self) -> bool:
+        exchange = self._exchange
+        if self._exhausted or exchange.bodiless:
+            return True
+        # A caller in the same process may stop at the length announced; a server never does,
+        # unless it could not send the last piece.
+        return exchange.nested and exchange.bytes_out == exchange.content_length
+
+
+class _CountedInput:
+    """`wsgi.input` that counts what is read from it."""
+
+    def __init__(self, stream: "InputStream") -> None:
+        self._stream = stream
+        self.count = 0
+
+    def read(self, size: int = -1, /) -> bytes:
+        return self._counted(self._stream.read(size))
+
+    def readline(self, size: int = -1, /) -> bytes:
+        return self._counted(self._stream.readline(size))
+
+    def readlines(self, hint: int = -1, /) -> list[bytes]:
+        return [self._counted(line) for line in self._stream.readlines(hint)]
+
+    def __iter__(self) -> Iterator[bytes]:
+        for line in self._stream:
+            yield self._counted(line)
+
+    def _counted(self, data: bytes) -> bytes:
+        self.count += len(data)
+        return data
+
+
+def _write_line(record: RequestRecord) -> None:
+    failure = "" if record.error is None else f" error={type(record.error).__name__}"
+    logger.log(
+        # Probes ask every few seconds.
+        logging.DEBUG if record.path == "/health" else logging.INFO,
+        'status=%s method=%s path=%s user_agent="%s" duration_ms=%.1f bytes_in=%d bytes_out=%d%s%s',
+        "-" if record.status is None else record.status,
+        one_line(record.method),
+        record.path,
+        record.user_agent,
+        record.duration * 1000,
+        record.bytes_in,
+        record.bytes_out,
+        " aborted=true" if record.aborted else "",
+        failure,
+        extra={"fields": True},
+    )
+
+
+def _path(environ: "WSGIEnvironment") -> str:
+    text = f"{environ.get('SCRIPT_NAME', '')}{environ.get('PATH_INFO', '')}"
+    return redact(quote(text.encode("latin-1", "replace"), safe=_PATH_SAFE)) or "/"
+
+
+def _user_agent(environ: "WSGIEnvironment") -> str:
+    text = redact(str(environ.get("HTTP_USER_AGENT", "")))[:_USER_AGENT_LIMIT]
+    return one_line(text.replace("\\", "\\\\").replace('"', '\\"'))

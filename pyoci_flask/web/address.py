@@ -1,0 +1,261 @@
+"""The addresses of the index: what a request's path names.
+
+Flask's own routing cannot tell them apart: the registry may be a URL whose slashes were decoded
+or merged on the way, the namespace has any number of segments, and a path that names no registry
+must be answered without any look-up.
+"""
+
+import re
+from dataclasses import dataclass
+from urllib.parse import quote, unquote
+
+from pyoci_flask.errors import EgressError, InvalidRequestError, NotFoundError
+from pyoci_flask.index.names import Filename, ProjectName, is_filename, parse_version
+from pyoci_flask.oci.reference import EMBEDDED, Registry, Repository
+from pyoci_flask.settings import Settings
+
+_PINNED = "simple"
+_SIMPLE = "+simple"
+_METADATA = ".metadata"
+_SCHEME = re.compile(r"(https?):/{1,2}([^/]+)(?:/(.*))?", re.IGNORECASE | re.DOTALL)
+_SCHEME_START = re.compile(r"https?:/", re.IGNORECASE)
+
+
+@dataclass(frozen=True, slots=True)
+class Base:
+    """`{base}` of the addresses: a registry and, in it, a namespace."""
+
+    registry: Registry
+    namespace: str
+    pinned: bool = False
+    """Addressed as `/simple`."""
+
+    @property
+    def path(self) -> str:
+        """The percent-encoded path of the base, as people should write it."""
+        if self.pinned:
+            return f"/{_PINNED}"
+        name = self.registry.netloc
+        if self.registry.scheme == "http" and self.registry != EMBEDDED:
+            name = quote(self.registry.origin, safe="")
+        return f"/{name}/{quote(self.namespace)}"
+
+
+@dataclass(frozen=True, slots=True)
+class ListAddress:
+    """The projects of a base."""
+
+    base: Base
+
+
+@dataclass(frozen=True, slots=True)
+class ProjectAddress:
+    """The page of a project."""
+
+    base: Base
+    project: ProjectName
+    slash: bool
+    """Whether the address ended in a slash, as relative links need it."""
+
+
+@dataclass(frozen=True, slots=True)
+class JsonAddress:
+    """The legacy JSON of a project."""
+
+    base: Base
+    project: ProjectName
+
+
+@dataclass(frozen=True, slots=True)
+class FileAddress:
+    """A file of a project."""
+
+    base: Base
+    project: ProjectName
+    filename: Filename
+
+
+@dataclass(frozen=True, slots=True)
+class MetadataAddress:
+    """The core metadata of a file."""
+
+    base: Base
+    project: ProjectName
+    filename: Filename
+
+
+@dataclass(frozen=True, slots=True)
+class VersionAddress:
+    """A version of a project."""
+
+    base: Base
+    project: ProjectName
+    version: str
+
+
+ReadAddress = ListAddress | ProjectAddress | JsonAddress | FileAddress | MetadataAddress
+ChangeAddress = FileAddress | VersionAddress
+
+
+@dataclass(frozen=True, slots=True)
+class _Path:
+    registry: Registry
+    segments: tuple[str, ...]
+    pinned: bool
+    slash: bool
+
+    def base(self, namespace: str) -> Base:
+        return Base(self.registry, namespace, self.pinned)
+
+
+class AddressParser:
+    """Reads paths, with the settings that decide what may be addressed."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+
+    def read(self, path: str, raw_path: str | None = None) -> ReadAddress | None:
+        """Say what a GET or HEAD is for; None = nothing that this program knows.
+
+        `path` is the decoded path below the mount point, `raw_path` the path as it was sent,
+        where the server tells.
+        """
+        found = self._split(path, raw_path)
+        if found is None:
+            return None
+        if _SIMPLE in found.segments:
+            position = found.segments.index(_SIMPLE)
+            namespace, rest = found.segments[:position], found.segments[position + 1 :]
+        elif found.pinned:
+            namespace, rest = (), found.segments
+        else:
+            namespace, rest = _usual_split(found.segments)
+        if found.pinned and namespace:
+            return None
+        base = self._base(found, namespace)
+        if base is None:
+            return None
+        return _read_below(base, rest, slash=found.slash)
+
+    def change(self, path: str, raw_path: str | None = None) -> ChangeAddress | None:
+        """Say what a DELETE or PATCH is for."""
+        found = self._split(path, raw_path)
+        if found is None or len(found.segments) < (2 if found.pinned else 3):
+            return None
+        *namespace, name, last = found.segments
+        if found.pinned and namespace:
+            return None
+        base = self._base(found, tuple(namespace))
+        if base is None:
+            return None
+        project = ProjectName(name)
+        if is_filename(last):
+            return FileAddress(base, project, Filename.parse(last, project))
+        _refuse_dots(last)
+        parse_version(last)
+        return VersionAddress(base, project, last)
+
+    def publish(self, path: str, raw_path: str | None = None) -> Base | None:
+        """Say where a POST publishes to."""
+        found = self._split(path, raw_path)
+        if found is None or (found.pinned and found.segments):
+            return None
+        return self._base(found, found.segments)
+
+    def _split(self, path: str, raw_path: str | None) -> _Path | None:
+        slash = path.endswith("/")
+        path = path.lstrip("/")
+        explicit = _SCHEME.fullmatch(path)
+        if explicit is not None:
+            _refuse_registry_path(raw_path)
+            head, tail = f"{explicit[1]}://{explicit[2]}", explicit[3] or ""
+        else:
+            head, _, tail = path.partition("/")
+        # Proxies merge slashes, so an empty segment means nothing anywhere.
+        segments = tuple(segment for segment in tail.split("/") if segment)
+        if head == _PINNED:
+            pinned = self._settings.index
+            if pinned is None:
+                raise NotFoundError(
+                    "this server has no index of its own at /simple/: PYOCI_INDEX (a registry and "
+                    "a namespace) or PYOCI_STORAGE (a folder for the embedded registry) gives it "
+                    "one; without them, address /REGISTRY/NAMESPACE/"
+                )
+            return _Path(pinned.registry, segments, pinned=True, slash=slash)
+        registry = Registry.parse(head)
+        if registry is None:
+            if explicit is not None:
+                raise InvalidRequestError(
+                    f"{head[:300]!r} is not a registry: an http or https URL of host and port only"
+                )
+            return None
+        return _Path(registry, segments, pinned=False, slash=slash)
+
+    def _base(self, found: _Path, namespace: tuple[str, ...]) -> Base | None:
+        if found.pinned:
+            pinned = self._settings.index
+            return None if pinned is None else found.base(pinned.namespace)
+        if not namespace:
+            return None
+        for segment in namespace:
+            _refuse_dots(segment)
+        name = "/".join(namespace).lower()
+        Repository(found.registry, name)
+        self._check_allowed(found.registry)
+        return found.base(name)
+
+    def _check_allowed(self, registry: Registry) -> None:
+        if registry == EMBEDDED and self._settings.storage is None:
+            raise NotFoundError("there is no embedded registry here: PYOCI_STORAGE is not set")
+        if not self._settings.allows(registry):
+            raise EgressError(
+                f"this server does not call {registry.netloc}: PYOCI_REGISTRIES does not allow it"
+            )
+
+
+def _usual_split(segments: tuple[str, ...]) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Split namespace and project of `{registry}/{namespace}/{project}[/more]`."""
+    last = segments[-1] if segments else ""
+    more = last == "json" or is_filename(last.removesuffix(_METADATA))
+    if len(segments) < 2:
+        return segments, ()
+    position = -2 if more and len(segments) > 2 else -1
+    return segments[:position], segments[position:]
+
+
+def _read_below(base: Base, rest: tuple[str, ...], *, slash: bool) -> ReadAddress | None:
+    match rest:
+        case ():
+            return ListAddress(base)
+        case (name,):
+            return ProjectAddress(base, ProjectName(name), slash)
+        case (name, "json"):
+            return JsonAddress(base, ProjectName(name))
+        case (name, last):
+            project = ProjectName(name)
+            if last.endswith(_METADATA) and is_filename(last.removesuffix(_METADATA)):
+                filename = Filename.parse(last.removesuffix(_METADATA), project)
+                return MetadataAddress(base, project, filename)
+            return FileAddress(base, project, Filename.parse(last, project))
+    for segment in rest:
+        _refuse_dots(segment)
+    return None
+
+
+def _refuse_dots(segment: str) -> None:
+    if ".." in segment:
+        raise InvalidRequestError(f"'..' cannot stand in a name: {segment[:300]!r}")
+
+
+def _refuse_registry_path(raw_path: str | None) -> None:
+    """Once decoded, a path in the registry's URL looks like a part of the namespace."""
+    for segment in (raw_path or "").split("?")[0].split("/"):
+        decoded = unquote(segment)
+        if _SCHEME_START.match(decoded):
+            authority, slash, rest = _SCHEME_START.sub("", decoded).lstrip("/").partition("/")
+            if slash and rest:
+                raise InvalidRequestError(
+                    f"the registry's URL goes no further than its host and port ({authority}); "
+                    "what follows is the namespace, in segments of its own"
+                )
+            return

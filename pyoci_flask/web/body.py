@@ -1,0 +1,67 @@
+"""A request's body, read with its limits."""
+
+from typing import IO, TYPE_CHECKING
+
+from pyoci_flask.errors import ClientTimeoutError, InvalidRequestError, PayloadTooLargeError
+
+if TYPE_CHECKING:
+    from _typeshed.wsgi import WSGIEnvironment
+
+CHUNK = 256 * 1024
+
+
+class RequestBody:
+    """The body of one request, of known length or chunked."""
+
+    def __init__(self, environ: "WSGIEnvironment", limit: int) -> None:
+        """Take the body; `limit` is the bytes that are accepted.
+
+        Raises:
+            InvalidRequestError: there is no body, or Content-Length is no number.
+            PayloadTooLargeError: Content-Length is over the limit; nothing was read.
+        """
+        self._stream: IO[bytes] = environ["wsgi.input"]
+        self._limit = limit
+        self.read_bytes = 0
+        length = environ.get("CONTENT_LENGTH") or ""
+        chunked = environ.get("HTTP_TRANSFER_ENCODING", "").lower().endswith("chunked")
+        if not length.isascii() or (length and not length.isdigit()):
+            raise InvalidRequestError("Content-Length is no number")
+        if not length and not chunked:
+            raise InvalidRequestError("an upload needs a body, with a Content-Length or chunked")
+        self.length = int(length) if length and not chunked else None
+        if self.length is not None and self.length > limit:
+            raise too_large(self.length, limit)
+
+    def read(self) -> bytes:
+        """Read the next piece; empty at the end.
+
+        Raises:
+            ClientTimeoutError: the client stopped sending.
+            InvalidRequestError: it went away before the end.
+            PayloadTooLargeError: a chunked body went over the limit.
+        """
+        wanted = CHUNK if self.length is None else min(CHUNK, self.length - self.read_bytes)
+        if not wanted:
+            return b""
+        try:
+            piece = self._stream.read(wanted)
+        except TimeoutError as error:
+            raise ClientTimeoutError("the upload stopped arriving") from error
+        except OSError as error:
+            raise InvalidRequestError("the upload was broken off") from error
+        self.read_bytes += len(piece)
+        if not piece and self.length is not None:
+            raise InvalidRequestError(
+                f"the upload ended after {self.read_bytes} of {self.length} bytes"
+            )
+        if self.read_bytes > self._limit:
+            raise too_large(self.read_bytes, self._limit)
+        return piece
+
+
+def too_large(size: int, limit: int) -> PayloadTooLargeError:
+    """Say that an upload is over the limit, and which setting that is."""
+    return PayloadTooLargeError(
+        f"the upload has {size} bytes or more, and this server takes {limit} (PYOCI_MAX_BODY)"
+    )

@@ -1,0 +1,111 @@
+"""The one place where an exception becomes an HTTP answer."""
+
+import json
+import logging
+
+from flask import Flask, request
+from werkzeug.exceptions import HTTPException, InternalServerError, NotFound
+from werkzeug.http import HTTP_STATUS_CODES
+from werkzeug.wrappers import Response
+
+from pyoci_flask import errors
+
+logger = logging.getLogger("pyoci.web")
+
+_STATUS: dict[type[errors.PyOCIError], int] = {
+    errors.InvalidRequestError: 400,
+    errors.AuthenticationRequiredError: 401,
+    errors.EgressError: 403,
+    errors.CrossSiteError: 403,
+    errors.NotFoundError: 404,
+    errors.UnsupportedError: 405,
+    errors.NotAcceptableError: 406,
+    errors.ClientTimeoutError: 408,
+    errors.AlreadyExistsError: 409,
+    errors.GoneError: 410,
+    errors.PayloadTooLargeError: 413,
+    errors.RateLimitedError: 429,
+    errors.RegistryError: 502,
+    errors.RegistryUnreachableError: 502,
+    errors.TransferBrokenError: 502,
+    errors.BusyError: 503,
+    errors.RegistryTimeoutError: 504,
+    errors.SpoolFullError: 507,
+}
+
+CHALLENGE = 'Basic realm="PyOCI", charset="UTF-8"'
+PROBLEM_TYPE = "application/problem+json"
+_REASON_LIMIT = 200
+
+
+class UnmatchedError(NotFound):
+    """The path is none of this application's; downstream caches may keep that."""
+
+    description = "nothing is served here; an index is addressed as /REGISTRY/NAMESPACE/PROJECT/"
+
+
+def register_error_handlers(app: Flask) -> None:
+    """Answer every exception, foreseen or not."""
+    app.register_error_handler(errors.PyOCIError, _foreseen)
+    app.register_error_handler(HTTPException, _http)
+    app.register_error_handler(InternalServerError, _unforeseen)
+
+
+def status_of(error: errors.PyOCIError) -> int:
+    """Look the status up; the registry's own where it denied."""
+    if isinstance(error, errors.DeniedError):
+        return error.status
+    for kind in type(error).__mro__:
+        if kind in _STATUS:
+            return _STATUS[kind]
+    return 500
+
+
+def _foreseen(error: errors.PyOCIError) -> Response:
+    status = status_of(error)
+    response = text_answer(str(error), status)
+    if status == 401:
+        response.headers["WWW-Authenticate"] = CHALLENGE
+    if isinstance(error, errors.RateLimitedError) and error.retry_after is not None:
+        response.headers["Retry-After"] = error.retry_after
+    if isinstance(error, errors.BusyError):
+        response.headers["Retry-After"] = "1"
+    return response
+
+
+def _http(error: HTTPException) -> Response:
+    response = text_answer(error.description or error.name, error.code or 500)
+    for name, value in error.get_headers(request.environ):
+        if name.lower() == "allow":
+            response.headers[name] = value
+    if isinstance(error, NotFound):
+        response.headers["Cache-Control"] = "max-age=604800, public"
+    return response
+
+
+def _unforeseen(error: InternalServerError) -> Response:
+    number = request.environ.get("pyoci.request_id", "-")
+    logger.error("unforeseen error, request %s", number, exc_info=error.original_exception)
+    return text_answer(f"an unforeseen error, logged as {number}", 500)
+
+
+def text_answer(text: str, status: int) -> Response:
+    """Answer an error as text for people, with the reason in the status line as well.
+
+    Some clients show the status line only (twine), others RFC 9457 problem details (uv).
+    """
+    title = HTTP_STATUS_CODES.get(status, "Error")
+    if PROBLEM_TYPE in str(request.accept_mimetypes):
+        body = json.dumps({"title": title, "status": status, "detail": text})
+        response = Response(body, content_type=PROBLEM_TYPE)
+    else:
+        response = Response(f"{text}\n", content_type="text/plain; charset=utf-8")
+    response.status = f"{status} {_reason(text)}"
+    response.headers["Cache-Control"] = "no-store"
+    return response
+
+
+def _reason(text: str) -> str:
+    """One line of printable ASCII (RFC 9112, section 4)."""
+    line = "".join(char if " " <= char <= "~" else "?" for char in text)
+    return line if len(line) <= _REASON_LIMIT else f"{line[: _REASON_LIMIT - 3]}..."

@@ -1,0 +1,128 @@
+"""GET, HEAD and DELETE of a file, DELETE of a version."""
+
+import logging
+from collections.abc import Iterator
+
+from flask import request, stream_with_context
+from werkzeug.datastructures import ETags
+from werkzeug.wrappers import Response
+
+from pyoci_flask.errors import PyOCIError, TransferBrokenError
+from pyoci_flask.index.delete import delete_file, delete_version
+from pyoci_flask.index.download import StoredFile, find_file, open_file, verified
+from pyoci_flask.oci.blobs import OpenBlob, open_blob
+from pyoci_flask.web.address import ChangeAddress, FileAddress
+from pyoci_flask.web.conditional import PRIVATE
+from pyoci_flask.web.services import services
+
+logger = logging.getLogger("pyoci.web")
+
+
+def download(address: FileAddress) -> Response:
+    """Send a file, a part of it, its headers only, or 304."""
+    stored = find_file(services().candidates(address.base, address.project), address.filename)
+    etag = stored.digest.text
+    response = Response(content_type="application/octet-stream")
+    response.set_etag(etag)
+    response.headers["Cache-Control"] = PRIVATE
+    response.headers["Vary"] = "Authorization"
+    response.headers["Accept-Ranges"] = "bytes"
+    response.headers["Content-Disposition"] = f'attachment; filename="{address.filename.text}"'
+    matches: ETags = request.if_none_match
+    if matches.contains_weak(etag):
+        response.status_code = 304
+        response.headers.remove("Content-Type")
+        return response
+    if request.method == "HEAD":
+        response.content_length = stored.size()
+        return response
+    if _asks_for_a_part(etag):
+        return _part(stored, response)
+    return _whole(stored, response)
+
+
+def _whole(stored: StoredFile, response: Response) -> Response:
+    blob = open_file(stored)
+    try:
+        size = blob.size if blob.size is not None else stored.size()
+    except BaseException:
+        blob.close()
+        raise
+    response.content_length = size
+    response.response = stream_with_context(_logged(verified(blob, stored.digest, size)))
+    response.call_on_close(blob.close)
+    return response
+
+
+def _asks_for_a_part(etag: str) -> bool:
+    """One range of bytes of this very file (RFC 9110, 13.1.5 and 14.2); others get the whole."""
+    wanted = request.range
+    if wanted is None or wanted.units != "bytes" or len(wanted.ranges) != 1:
+        return False
+    if "If-Range" not in request.headers:
+        return True
+    condition = request.if_range
+    # A date says nothing here: a file may be published anew within the same second.
+    return condition is not None and condition.etag == etag
+
+
+def _part(stored: StoredFile, response: Response) -> Response:
+    size = stored.size()
+    span = None if request.range is None else request.range.range_for_length(size)
+    if span is None or span[0] is None or span[1] is None:
+        response.status_code = 416
+        response.headers["Content-Range"] = f"bytes */{size}"
+        response.headers.remove("Content-Type")
+        response.headers.remove("Content-Disposition")
+        return response
+    first, stop = span
+    blob = open_blob(stored.repository.caller, stored.digest, first=first, last=stop - 1)
+    response.status_code = 206
+    response.headers["Content-Range"] = f"bytes {first}-{stop - 1}/{size}"
+    response.content_length = stop - first
+    response.response = stream_with_context(_logged(_slice(blob, first, stop)))
+    response.call_on_close(blob.close)
+    return response
+
+
+def _slice(blob: OpenBlob, first: int, stop: int) -> Iterator[bytes]:
+    """Cut the part out of what comes: a registry without ranges sends the whole blob."""
+    position = blob.start
+    with blob:
+        for chunk in blob.chunks():
+            wanted = chunk[max(0, first - position) : max(0, stop - position)]
+            position += len(chunk)
+            if wanted:
+                yield wanted
+            if position >= stop:
+                return
+    raise TransferBrokenError(f"the registry sent {position - first} bytes of {stop - first}")
+
+
+def _logged(chunks: Iterator[bytes]) -> Iterator[bytes]:
+    """Say why a transfer is broken off; raising is what makes the server close the connection."""
+    try:
+        yield from chunks
+    except PyOCIError as error:
+        logger.warning("broke off %s: %s", request.path, error)
+        raise
+
+
+def delete(address: ChangeAddress) -> Response:
+    """Delete a file or a version, and say whether its bytes went with it."""
+    found = services()
+    candidates = found.candidates(address.base, address.project)
+    if isinstance(address, FileAddress):
+        name = address.filename.text
+        gone = delete_file(candidates, address.filename, found.locks)
+    else:
+        name = f"{address.project.normalized} {address.version}"
+        gone = delete_version(candidates, address.version, found.locks)
+    logger.info("deleted %s", name)
+    text = f"deleted {name}"
+    if not gone:
+        text += (
+            " from the index. This registry deletes nothing by its API: the bytes stay in it until "
+            "they are deleted there"
+        )
+    return Response(f"{text}\n", content_type="text/plain; charset=utf-8")

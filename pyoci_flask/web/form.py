@@ -1,0 +1,170 @@
+"""The upload form: multipart/form-data with the file spooled to disk and hashed on the way."""
+
+import errno
+import hashlib
+import tempfile
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO
+
+from multipart import (  # type: ignore[import-untyped]  # annotated, but not marked so
+    MultipartError,
+    MultipartSegment,
+    ParserLimitReached,
+    PushMultipartParser,
+    parse_options_header,
+)
+
+from pyoci_flask.errors import InvalidRequestError, PayloadTooLargeError, SpoolFullError
+from pyoci_flask.oci.reference import Digest
+from pyoci_flask.web.body import RequestBody
+
+_FIELDS = frozenset(
+    {
+        ":action",
+        "name",
+        "version",
+        "filetype",
+        "classifiers",
+        "project_urls",
+        "home_page",
+        "download_url",
+        "requires_python",
+        "sha256_digest",
+        "blake2_256_digest",
+        "md5_digest",
+    }
+)
+"""What is read of the form. Everything else (description, attestations, signatures) passes by."""
+
+_TEXT_LIMIT = 4 * 1024 * 1024
+"""Bytes of all fields that are kept, together."""
+_PARTS = 100_000
+_NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
+
+
+@dataclass(frozen=True, slots=True)
+class SpooledFile:
+    """The uploaded file: its name as the client sent it, and its bytes on disk."""
+
+    filename: str
+    content: IO[bytes]
+    size: int
+    """Bytes."""
+    digest: Digest
+
+
+@dataclass(frozen=True, slots=True)
+class UploadForm:
+    """The form of the legacy upload API, as far as it is used here."""
+
+    fields: Mapping[str, tuple[str, ...]]
+    file: SpooledFile
+
+    def one(self, name: str) -> str | None:
+        """The first value of a field; some clients send an empty one for none."""
+        return next((value for value in self.fields.get(name, ()) if value.strip()), None)
+
+    def all(self, name: str) -> tuple[str, ...]:
+        """All values of a field."""
+        return self.fields.get(name, ())
+
+
+@contextmanager
+def read_form(body: RequestBody, content_type: str, spool: Path) -> Iterator[UploadForm]:
+    """Parse the form; the spooled file is gone when the context ends.
+
+    Raises:
+        InvalidRequestError: it is no multipart form, or has no or several `content`.
+        PayloadTooLargeError: it is over a limit.
+        SpoolFullError: there is no room for the file in `spool`.
+    """
+    kind, options = parse_options_header(content_type)
+    if kind.lower() != "multipart/form-data" or not options.get("boundary"):
+        raise InvalidRequestError("an upload is a POST of multipart/form-data (as twine sends it)")
+    try:
+        with tempfile.TemporaryFile(dir=spool, prefix="pyoci-") as file:
+            yield _parse(body, options["boundary"], file)
+    except OSError as error:
+        if error.errno in _NO_ROOM:
+            raise SpoolFullError(
+                "this server has no room to take the upload (PYOCI_SPOOL); nothing was published"
+            ) from error
+        raise
+
+
+def _parse(body: RequestBody, boundary: str, file: IO[bytes]) -> UploadForm:
+    form = _FormReader(file)
+    try:
+        with PushMultipartParser(
+            boundary, max_header_size=16 * 1024, max_header_count=32, max_segment_count=_PARTS
+        ) as parser:
+            while not parser.closed:
+                piece = body.read()
+                form.take(parser.parse(piece))
+            while body.read():
+                pass  # an epilogue; left unread, it would break the connection
+    except ParserLimitReached as error:
+        raise PayloadTooLargeError(f"the form is over a limit: {error}") from error
+    except MultipartError as error:
+        raise InvalidRequestError(f"the form is no sound multipart/form-data: {error}") from error
+    return form.finished()
+
+
+class _FormReader:
+    """Takes the parser's events: a segment, its bytes, None at its end."""
+
+    def __init__(self, file: IO[bytes]) -> None:
+        self._file = file
+        self._sha256 = hashlib.sha256()
+        self._size = 0
+        self._filename: str | None = None
+        self._fields: dict[str, list[str]] = {}
+        self._kept = 0
+        self._segment: MultipartSegment | None = None
+        self._text: bytearray | None = None
+
+    def take(self, events: "Iterable[MultipartSegment | bytes | bytearray | None]") -> None:
+        for event in events:
+            if isinstance(event, MultipartSegment):
+                self._begin(event)
+            elif event is None:
+                self._end()
+            elif self._segment is not None and self._segment.name == "content":
+                self._sha256.update(event)
+                self._file.write(event)
+                self._size += len(event)
+            elif self._text is not None:
+                self._kept += len(event)
+                if self._kept > _TEXT_LIMIT:
+                    raise PayloadTooLargeError(f"the form's fields are over {_TEXT_LIMIT} bytes")
+                self._text += event
+
+    def _begin(self, segment: MultipartSegment) -> None:
+        self._segment = segment
+        self._text = bytearray() if segment.name in _FIELDS else None
+        if segment.name == "content":
+            if self._filename is not None:
+                raise InvalidRequestError("the form has more than one file in the field content")
+            self._filename = segment.filename or ""
+
+    def _end(self) -> None:
+        if self._segment is not None and self._text is not None:
+            try:
+                text = self._text.decode()
+            except UnicodeDecodeError as error:
+                raise InvalidRequestError(f"the field {self._segment.name} is not UTF-8") from error
+            self._fields.setdefault(self._segment.name, []).append(text)
+        self._segment = self._text = None
+
+    def finished(self) -> UploadForm:
+        if not self._filename:
+            raise InvalidRequestError("the form has no file in the field content")
+        self._file.flush()
+        digest = Digest.from_hex(self._sha256.hexdigest())
+        return UploadForm(
+            {name: tuple(values) for name, values in self._fields.items()},
+            SpooledFile(self._filename, self._file, self._size, digest),
+        )

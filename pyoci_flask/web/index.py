@@ -1,0 +1,94 @@
+"""The blueprint of the index: every address that names a registry, or `/simple/`."""
+
+from urllib.parse import urlsplit
+
+from flask import Blueprint, g, request
+from werkzeug.exceptions import MethodNotAllowed
+from werkzeug.wrappers import Response
+
+from pyoci_flask.errors import CrossSiteError, NotFoundError
+from pyoci_flask.web.address import FileAddress, JsonAddress, ListAddress, ProjectAddress
+from pyoci_flask.web.errors import UnmatchedError
+from pyoci_flask.web.files import delete, download
+from pyoci_flask.web.legacy import legacy_json
+from pyoci_flask.web.services import raw_path, services
+from pyoci_flask.web.simple import project_page
+from pyoci_flask.web.upload import upload
+
+blueprint = Blueprint("index", __name__)
+
+_SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
+
+
+@blueprint.before_app_request
+def refuse_other_sites() -> None:
+    """Refuse what a browser sends from another site's page, with the user's credentials."""
+    if request.method in _SAFE:
+        return
+    if request.headers.get("Sec-Fetch-Site", "").lower() == "cross-site":
+        raise CrossSiteError("this request comes from another site's page")
+    origin = request.headers.get("Origin")
+    if origin is None:
+        return
+    own = {request.host.lower()}
+    public = services().settings.url
+    if public is not None:
+        own.add(urlsplit(public).netloc.lower())
+    try:
+        host = urlsplit(origin).netloc.lower()
+    except ValueError:
+        host = ""
+    if host not in own:
+        raise CrossSiteError(f"this request comes from a page of {origin[:200]!r}, not of here")
+
+
+@blueprint.after_app_request
+def close_after_refusal(response: Response) -> Response:
+    """End the connection where an upload was answered before its end was read."""
+    body = g.get("body")
+    unread = request.method not in _SAFE and request.headers.get("Content-Length", "0") != "0"
+    if unread and (body is None or body.length is None or body.read_bytes < body.length):
+        response.headers["Connection"] = "close"
+    return response
+
+
+@blueprint.get("/<path:path>")
+def read(path: str) -> Response:
+    """Answer GET and HEAD."""
+    address = services().addresses.read(f"/{path}", raw_path())
+    match address:
+        case ProjectAddress():
+            return project_page(address)
+        case JsonAddress():
+            return legacy_json(address)
+        case FileAddress():
+            return download(address)
+        case ListAddress():
+            raise NotFoundError(
+                f"{address.base.registry.netloc} offers no list of projects here; "
+                f"ask for one, {address.base.path}/PROJECT/"
+            )
+        case _:
+            raise UnmatchedError
+
+
+@blueprint.post("/<path:path>")
+def publish(path: str) -> Response:
+    """Answer an upload."""
+    base = services().addresses.publish(f"/{path}", raw_path())
+    if base is None:
+        raise UnmatchedError
+    return upload(base)
+
+
+@blueprint.delete("/<path:path>")
+def remove(path: str) -> Response:
+    """Answer a deletion."""
+    address = services().addresses.change(f"/{path}", raw_path())
+    if address is None:
+        if services().addresses.read(f"/{path}", raw_path()) is not None:
+            raise MethodNotAllowed(
+                ["GET", "HEAD"], "only a file or a version can be deleted: .../PROJECT/FILENAME"
+            )
+        raise UnmatchedError
+    return delete(address)

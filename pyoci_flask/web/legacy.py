@@ -1,0 +1,72 @@
+"""GET `{base}/{project}/json`: the legacy JSON API, as Renovate reads it."""
+
+import json
+from typing import Any
+
+from werkzeug.wrappers import Response
+
+from pyoci_flask.index.listing import list_project
+from pyoci_flask.index.project import File, Project, format_time
+from pyoci_flask.web.address import JsonAddress
+from pyoci_flask.web.conditional import page
+from pyoci_flask.web.links import file_url
+from pyoci_flask.web.services import services
+
+
+def legacy_json(address: JsonAddress) -> Response:
+    """Answer the document."""
+    found = services()
+    candidates = found.candidates(address.base, address.project)
+    project = list_project(candidates, found.pool, found.settings.max_versions)
+    return page(json.dumps(_document(project, address)), "application/json", vary="Authorization")
+
+
+def _document(project: Project, address: JsonAddress) -> dict[str, Any]:
+    """Every version stands in `releases`, those beyond the listed ones without their files.
+
+    Members that are not known are left out rather than null, which readers stumble over.
+    """
+    releases: dict[str, list[dict[str, Any]]] = {version: [] for version in project.versions}
+    for file in project.files:
+        releases.setdefault(file.version, []).append(_file(file, address))
+    info: dict[str, Any] = {"name": project.name}
+    newest = project.versions[0] if project.versions else None
+    if newest is not None:
+        info["version"] = newest
+        files = [file for file in project.files if file.version == newest]
+        urls = {label: url for file in files for label, url in file.project_urls.items()}
+        if urls:
+            info["project_urls"] = urls
+            home = next((url for label, url in urls.items() if _is_home(label)), None)
+            if home is not None:
+                info["home_page"] = home
+        python = next((file.requires_python for file in files if file.requires_python), None)
+        if python is not None:
+            info["requires_python"] = python
+    return {"info": info, "releases": releases, "urls": releases.get(newest or "", [])}
+
+
+def _is_home(label: str) -> bool:
+    """Well-known labels (core metadata, Well-known Project URLs) compare without punctuation."""
+    return "".join(char for char in label.lower() if char.isalnum()) == "homepage"
+
+
+def _file(file: File, address: JsonAddress) -> dict[str, Any]:
+    entry: dict[str, Any] = {
+        "filename": file.filename.text,
+        "packagetype": "bdist_wheel" if file.filename.is_wheel else "sdist",
+        "url": file_url(address.base, address.project, file),
+        "digests": {} if file.digest is None else {"sha256": file.digest.hex},
+        "yanked": file.yanked is not None,
+    }
+    if file.yanked:
+        entry["yanked_reason"] = file.yanked
+    if file.size is not None:
+        entry["size"] = file.size
+    if file.uploaded is not None:
+        text = format_time(file.uploaded)
+        entry["upload_time"] = text.partition(".")[0]
+        entry["upload_time_iso_8601"] = text
+    if file.requires_python is not None:
+        entry["requires_python"] = file.requires_python
+    return entry

@@ -1,0 +1,35 @@
+"""Where things stand below the server's root: sub-path, health and the embedded registry."""
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
+
+
+class Mount:
+    """WSGI middleware: `PYOCI_PATH`, and what always stands at the root."""
+
+    def __init__(
+        self, app: "WSGIApplication", prefix: str, registry: "WSGIApplication | None"
+    ) -> None:
+        """Serve `app` below `prefix` ("" or "/acme") and `registry` at `/v2/`."""
+        self._app = app
+        self._prefix = prefix
+        self._registry = registry
+
+    def __call__(
+        self, environ: "WSGIEnvironment", start_response: "StartResponse"
+    ) -> Iterable[bytes]:
+        """Hand the request on (PEP 3333)."""
+        path = environ.get("PATH_INFO", "")
+        if self._registry is not None and (path == "/v2" or path.startswith("/v2/")):
+            return self._registry(environ, start_response)
+        if self._prefix and path != "/health":
+            if path == self._prefix or path.startswith(f"{self._prefix}/"):
+                environ["SCRIPT_NAME"] = environ.get("SCRIPT_NAME", "") + self._prefix
+                environ["PATH_INFO"] = path[len(self._prefix) :] or "/"
+            else:
+                # Outside of the sub-path nothing is matched, whatever it looks like.
+                environ["PATH_INFO"] = "/.outside"
+        return self._app(environ, start_response)

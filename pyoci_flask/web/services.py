@@ -1,0 +1,61 @@
+"""What the views work with: made once in `app.py`, found through the application."""
+
+from dataclasses import dataclass
+from typing import cast
+
+from flask import current_app, request
+
+from pyoci_flask.errors import InvalidRequestError
+from pyoci_flask.index.fetch import FetchPool
+from pyoci_flask.index.lock import VersionLocks
+from pyoci_flask.index.names import ProjectName
+from pyoci_flask.index.repository import Candidates, ProjectRepository
+from pyoci_flask.oci.client import RepositoryCaller
+from pyoci_flask.oci.reference import Repository
+from pyoci_flask.settings import Settings
+from pyoci_flask.transport.auth import Authenticator
+from pyoci_flask.transport.session import Transport
+from pyoci_flask.web.address import AddressParser, Base
+from pyoci_flask.web.credentials import read_credentials
+
+EXTENSION = "pyoci"
+
+
+@dataclass(frozen=True, slots=True)
+class Services:
+    """The objects of one worker."""
+
+    settings: Settings
+    addresses: AddressParser
+    transport: Transport
+    authenticator: Authenticator
+    pool: FetchPool
+    locks: VersionLocks
+
+    def candidates(self, base: Base, project: ProjectName) -> Candidates:
+        """The project's repositories, with the credentials of the request that is served."""
+        credentials = read_credentials(
+            request.headers.get("Authorization"), self.settings.bearer_username
+        )
+        found: list[ProjectRepository] = []
+        for segment in project.repositories:
+            try:
+                repository = Repository(base.registry, f"{base.namespace}/{segment}")
+            except InvalidRequestError:
+                if found:
+                    continue  # a dotted spelling that no registry can hold
+                raise
+            caller = RepositoryCaller(self.transport, self.authenticator, repository, credentials)
+            found.append(ProjectRepository(project, caller))
+        return found
+
+
+def services() -> Services:
+    """The services of the application that serves this request."""
+    return cast("Services", current_app.extensions[EXTENSION])
+
+
+def raw_path() -> str | None:
+    """The path as the client sent it, where the WSGI server tells (gunicorn, Werkzeug)."""
+    value = request.environ.get("RAW_URI") or request.environ.get("REQUEST_URI")
+    return value if isinstance(value, str) else None

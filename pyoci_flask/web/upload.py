@@ -1,0 +1,175 @@
+"""POST `{base}/`: the legacy upload API, as twine and its kin use it."""
+
+import hashlib
+import logging
+import re
+from collections.abc import Mapping
+from typing import IO
+
+from flask import g, request
+from packaging.specifiers import InvalidSpecifier, SpecifierSet
+from packaging.version import InvalidVersion, Version
+from werkzeug.wrappers import Response
+
+from pyoci_flask.errors import GoneError, InvalidRequestError
+from pyoci_flask.index.metadata import BrokenArchiveError, read_metadata, requires_python
+from pyoci_flask.index.names import Filename, ProjectName
+from pyoci_flask.index.project import CREATED
+from pyoci_flask.index.publish import Upload, publish
+from pyoci_flask.web.address import Base
+from pyoci_flask.web.body import RequestBody
+from pyoci_flask.web.form import UploadForm, read_form
+from pyoci_flask.web.services import services
+
+logger = logging.getLogger("pyoci.web")
+
+_LABEL = re.compile(r"PyOCI :: Label :: (?P<key>.+?) :: (?P<value>.+)", re.DOTALL)
+_GONE = frozenset({"submit", "submit_pkg_info", "doc_upload"})
+_CHUNK = 1024 * 1024
+
+
+def upload(base: Base) -> Response:
+    """Publish the file in the form."""
+    found = services()
+    g.body = body = RequestBody(request.environ, found.settings.max_body)
+    with read_form(body, request.headers.get("Content-Type", ""), found.settings.spool) as form:
+        project, wanted = read_upload(form)
+        publish(found.candidates(base, project)[0], wanted, found.locks)
+        logger.info("published %s (%d bytes)", wanted.filename.text, wanted.size)
+    return Response(f"published {wanted.filename.text}\n", content_type="text/plain; charset=utf-8")
+
+
+def read_upload(form: UploadForm) -> tuple[ProjectName, Upload]:
+    """Check the form against itself and its file.
+
+    Raises:
+        InvalidRequestError: says which field is wrong and why.
+        GoneError: the form is of a part of the API that no index serves any more.
+    """
+    action = form.one(":action")
+    if action in _GONE:
+        raise GoneError(f":action={action} is not served any more; upload files with file_upload")
+    if action != "file_upload":
+        raise InvalidRequestError(f":action is {action!r}, not 'file_upload'")
+    name, version = form.one("name"), form.one("version")
+    # The filename first: it is what people see, and the rest is checked against it.
+    if not form.file.filename.endswith((".whl", ".tar.gz")) or name is None:
+        _refuse_file(form.file.filename, name)
+    project = ProjectName(name or "")
+    filename = Filename.parse(form.file.filename, project)
+    if version is None:
+        raise InvalidRequestError("the field version is missing")
+    _check_version(version, filename)
+    _check_filetype(form.one("filetype"), filename)
+    _check_digests(form)
+    if form.file.size == 0:
+        raise InvalidRequestError(f"{filename.text} is empty")
+    metadata = _metadata(form.file.content, filename)
+    python = form.one("requires_python")
+    if python is None and metadata is not None:
+        python = requires_python(metadata)
+    return project, Upload(
+        filename=filename,
+        digest=form.file.digest,
+        size=form.file.size,
+        content=form.file.content,
+        metadata=metadata,
+        requires_python=_specifiers(python),
+        project_urls=_project_urls(form),
+        labels=_labels(form),
+    )
+
+
+def _refuse_file(filename: str, name: str | None) -> None:
+    if not filename.endswith((".whl", ".tar.gz")):
+        raise InvalidRequestError(
+            f"{filename[:300]!r} is not the name of a wheel (.whl) or an sdist (.tar.gz)"
+        )
+    raise InvalidRequestError(f"the field name is missing{'' if name is None else ' or empty'}")
+
+
+def _check_version(version: str, filename: Filename) -> None:
+    try:
+        same = Version(version) == Version(filename.version)
+    except InvalidVersion as error:
+        raise InvalidRequestError(f"the field version is {version!r}, no version") from error
+    if not same:
+        raise InvalidRequestError(
+            f"the field version is {version!r}, but {filename.text} is of {filename.version!r}"
+        )
+
+
+def _check_filetype(filetype: str | None, filename: Filename) -> None:
+    expected = "bdist_wheel" if filename.is_wheel else "sdist"
+    if filetype is not None and filetype != expected:
+        raise InvalidRequestError(
+            f"the field filetype is {filetype!r}, but {filename.text} is a {expected}"
+        )
+
+
+def _check_digests(form: UploadForm) -> None:
+    """Compare the strongest digest that the client sent; sha256 was computed on the way."""
+    for field in ("sha256_digest", "blake2_256_digest", "md5_digest"):
+        stated = form.one(field)
+        if stated is None:
+            continue
+        actual = (
+            form.file.digest.hex if field == "sha256_digest" else _hash(form.file.content, field)
+        )
+        if stated.strip().lower() != actual:
+            raise InvalidRequestError(
+                f"the field {field} does not match the file: it was changed on the way, or is "
+                "not the file that was meant"
+            )
+        return
+
+
+def _hash(content: IO[bytes], field: str) -> str:
+    content.seek(0)
+    digest = (
+        hashlib.blake2b(digest_size=32)
+        if field == "blake2_256_digest"
+        else hashlib.md5(usedforsecurity=False)
+    )
+    while chunk := content.read(_CHUNK):
+        digest.update(chunk)
+    return digest.hexdigest()
+
+
+def _metadata(content: IO[bytes], filename: Filename) -> bytes | None:
+    try:
+        return read_metadata(content, filename)
+    except BrokenArchiveError as error:
+        logger.info("%s is stored without core metadata: %s", filename.text, error)
+        return None
+
+
+def _specifiers(text: str | None) -> str | None:
+    if text is None or not text.strip():
+        return None
+    try:
+        SpecifierSet(text)
+    except InvalidSpecifier as error:
+        raise InvalidRequestError(f"Requires-Python is {text[:200]!r}, no specifier") from error
+    return text.strip()
+
+
+def _project_urls(form: UploadForm) -> Mapping[str, str]:
+    """Read `Label, URL` (core metadata, Project-URL)."""
+    urls: dict[str, str] = {}
+    for entry in form.all("project_urls"):
+        label, comma, url = entry.partition(",")
+        if comma and label.strip() and url.strip():
+            urls[label.strip()] = url.strip()
+    return urls
+
+
+def _labels(form: UploadForm) -> Mapping[str, str]:
+    """Read the labels among the classifiers; one that is written twice counts once, the last."""
+    labels: dict[str, str] = {}
+    for classifier in form.all("classifiers"):
+        match = _LABEL.fullmatch(classifier.strip())
+        if match is not None:
+            labels[match["key"].strip()] = match["value"].strip()
+    labels.pop(CREATED, None)  # the time of upload is not for the package to tell
+    return labels

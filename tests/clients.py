@@ -1,0 +1,91 @@
+"""The package clients as their users run them: processes with nothing set but what is passed."""
+
+import importlib.metadata
+import os
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from urllib.parse import quote
+
+from tests.servers import environment
+
+_SECONDS = 120
+
+
+def run(
+    home: Path,
+    *command: str | Path,
+    environ: Mapping[str, str] | None = None,
+    succeeds: bool = True,
+) -> str:
+    """Run a client to its end; what it wrote. It must succeed, or must not."""
+    done = subprocess.run(
+        [sys.executable, "-m", *map(str, command)],
+        env=environment(
+            home, {"PIP_CONFIG_FILE": os.devnull, "UV_NO_CONFIG": "1", **(environ or {})}
+        ),
+        cwd=home,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        timeout=_SECONDS,
+        check=False,
+        text=True,
+    )
+    assert (done.returncode == 0) is succeeds, done.stdout
+    return done.stdout
+
+
+def twine_upload(
+    home: Path, url: str, *arguments: str | Path, auth: tuple[str, str] = ("", "")
+) -> str:
+    """Publish files; options of twine may stand among them."""
+    username, password = auth
+    login = ["--username", username, "--password", password]
+    return run(
+        home,
+        "twine",
+        "upload",
+        "--disable-progress-bar",
+        *login,
+        "--repository-url",
+        url,
+        *arguments,
+    )
+
+
+def uv_publish(home: Path, url: str, *arguments: str | Path) -> str:
+    """Publish files; options of uv may stand among them."""
+    return run(home, "uv", "publish", "--no-progress", "--publish-url", url, *arguments)
+
+
+def pip_install(home: Path, index: str, target: Path, *arguments: str | Path) -> dict[str, str]:
+    """Install requirements; the versions that are then there, by the name in their metadata."""
+    options: list[str | Path] = [
+        "--no-cache-dir",
+        "--disable-pip-version-check",
+        "--target",
+        target,
+    ]
+    run(home, "pip", "install", *options, "--index-url", index, *arguments)
+    return installed(target)
+
+
+def uv_install(home: Path, index: str, target: Path, *arguments: str | Path) -> dict[str, str]:
+    """Install requirements with uv; the versions that are then there."""
+    options: list[str | Path] = ["--no-cache", "--python", sys.executable, "--target", target]
+    run(home, "uv", "pip", "install", *options, "--default-index", index, *arguments)
+    return installed(target)
+
+
+def installed(target: Path) -> dict[str, str]:
+    """The versions of the packages in a folder, by the name in their metadata."""
+    found = importlib.metadata.distributions(path=[str(target)])
+    return {each.metadata["Name"]: each.version for each in found}
+
+
+def with_credentials(url: str, username: str, password: str) -> str:
+    """The URL with user and password in it."""
+    scheme, _, rest = url.partition("://")
+    return f"{scheme}://{quote(username, safe='')}:{quote(password, safe='')}@{rest}"

@@ -1,0 +1,124 @@
+"""Fixtures for every kind of test; nothing is started before a test asks for it."""
+
+import contextlib
+from collections.abc import Generator, Iterator, Mapping
+from dataclasses import replace
+from typing import Protocol
+
+import pytest
+
+from tests.doubles import wsgi_server
+from tests.registries import (
+    IN_PROCESS,
+    RunningRegistry,
+    docker_registry,
+    embedded_registry,
+    log_tail,
+    zuul_registry,
+)
+
+
+class AppServer(Protocol):
+    """Starts the application on a socket."""
+
+    def __call__(
+        self,
+        environ: Mapping[str, str] | None = None,
+        *,
+        transport_timeouts: tuple[float, float] | None = None,
+    ) -> str:
+        """Serve an application with these settings until the fixture ends; its URL, no slash.
+
+        `transport_timeouts`: seconds to wait for a registry's connection and for its answer.
+        """
+
+
+@contextlib.contextmanager
+def _app_servers() -> Iterator[AppServer]:
+    from pyoci_flask.app import create_app
+    from pyoci_flask.settings import Settings
+
+    with contextlib.ExitStack() as running:
+
+        def serve(
+            environ: Mapping[str, str] | None = None,
+            *,
+            transport_timeouts: tuple[float, float] | None = None,
+        ) -> str:
+            settings = Settings.from_env(environ or {})
+            app = (
+                create_app(settings)
+                if transport_timeouts is None
+                else create_app(settings, transport_timeouts=transport_timeouts)
+            )
+            return running.enter_context(wsgi_server(app))
+
+        yield serve
+
+
+@pytest.fixture
+def app_server() -> Iterator[AppServer]:
+    """A factory of servers of the application, each on a port of its own."""
+    with _app_servers() as serve:
+        yield serve
+
+
+@pytest.fixture(scope="session")
+def shared_app(embedded_in_process: RunningRegistry) -> Iterator[str]:
+    """The URL of an application with the default settings and an embedded registry."""
+    with _app_servers() as serve:
+        yield serve({"PYOCI_STORAGE": str(embedded_in_process.storage)})
+
+
+@pytest.fixture(scope="session")
+def docker_open(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningRegistry]:
+    """docker-registry that asks for no credentials."""
+    with docker_registry(tmp_path_factory.mktemp("open")) as registry:
+        yield registry
+
+
+@pytest.fixture(scope="session")
+def docker_htpasswd(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningRegistry]:
+    """docker-registry that challenges with Basic."""
+    folder = tmp_path_factory.mktemp("htpasswd")
+    with docker_registry(folder, htpasswd=("alice", "s3cret:with:colons")) as registry:
+        yield registry
+
+
+@pytest.fixture(scope="session")
+def zuul(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningRegistry]:
+    """zuul-registry: Bearer tokens, for reading too; deletes nothing."""
+    with zuul_registry(tmp_path_factory.mktemp("zuul")) as registry:
+        yield registry
+
+
+@pytest.fixture(scope="session")
+def embedded_socket(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningRegistry]:
+    """The embedded registry as a server of its own, which challenges with Basic."""
+    folder = tmp_path_factory.mktemp("socket")
+    with embedded_registry(folder, users=("bob", "pass+word/%40")) as registry:
+        yield registry
+
+
+@pytest.fixture(scope="session")
+def embedded_in_process(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningRegistry]:
+    """The embedded registry as `PYOCI_STORAGE` mounts it.
+
+    Its `url` is a second server on the same folder, so that tests see what the application stored.
+    """
+    with embedded_registry(tmp_path_factory.mktemp("in-process")) as registry:
+        yield replace(registry, kind=IN_PROCESS)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Function, call: pytest.CallInfo[None]
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Show what the registry of a failed test logged."""
+    del call
+    report = yield
+    if report.failed:
+        for value in item.funcargs.values():
+            if isinstance(value, RunningRegistry) and (tail := log_tail(value)):
+                report.sections.append((f"Log of {value.kind}", tail))
+    return report

@@ -1,0 +1,131 @@
+"""Servers that stand in for a registry which misbehaves, on sockets of the loopback interface."""
+
+import contextlib
+import socket
+import threading
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from werkzeug.serving import WSGIRequestHandler, make_server
+from werkzeug.wrappers import Request, Response
+
+if TYPE_CHECKING:
+    from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
+
+LOOPBACK = "127.0.0.1"
+
+
+class _QuietHandler(WSGIRequestHandler):
+    def log(self, *_: object) -> None:
+        """Say nothing: the applications under test write their own access log."""
+
+
+@contextlib.contextmanager
+def wsgi_server(app: "WSGIApplication") -> Iterator[str]:
+    """Serve a WSGI application from a thread of this process; yields its URL without a slash."""
+    server = make_server(LOOPBACK, 0, app, threaded=True, request_handler=_QuietHandler)
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
+    thread.start()
+    try:
+        yield f"http://{LOOPBACK}:{server.port}"
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()
+
+
+@contextlib.contextmanager
+def closed_port() -> Iterator[str]:
+    """Yields the URL of a port that nobody listens on and that nobody else can take meanwhile."""
+    with socket.socket() as held:
+        held.bind((LOOPBACK, 0))
+        yield f"http://{LOOPBACK}:{held.getsockname()[1]}"
+
+
+@contextlib.contextmanager
+def silent_server() -> Iterator[str]:
+    """Yields the URL of a server that accepts connections and never answers."""
+    with socket.create_server((LOOPBACK, 0), backlog=64) as listener:
+        yield f"http://{LOOPBACK}:{listener.getsockname()[1]}"
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """One request as it arrived."""
+
+    method: str
+    path: str
+    authorization: str | None
+
+
+@dataclass(slots=True)
+class Recorder:
+    """Passes every request on to `app` and remembers it; safe to read while the server runs."""
+
+    app: "WSGIApplication"
+    calls: list[Call] = field(default_factory=list)
+
+    def __call__(self, environ: "WSGIEnvironment", start: "StartResponse") -> Iterable[bytes]:
+        self.calls.append(
+            Call(environ["REQUEST_METHOD"], environ["PATH_INFO"], environ.get("HTTP_AUTHORIZATION"))
+        )
+        return self.app(environ, start)
+
+    @property
+    def writes(self) -> list[Call]:
+        """The calls that would have changed something."""
+        return [call for call in self.calls if call.method not in {"GET", "HEAD"}]
+
+
+@dataclass(slots=True)
+class TokenGate:
+    """Lets requests for `app` through only with `Authorization: Bearer {token}`.
+
+    Everybody else is sent to `/token`, which answers as registries do to an anonymous caller
+    without rights: 401.
+    """
+
+    app: "WSGIApplication"
+    token: str
+
+    def __call__(self, environ: "WSGIEnvironment", start: "StartResponse") -> Iterable[bytes]:
+        request = Request(environ)
+        if request.path == "/token":
+            return Response("no", 401)(environ, start)
+        if request.headers.get("Authorization") == f"Bearer {self.token}":
+            return self.app(environ, start)
+        challenge = f'Bearer realm="{request.host_url}token",service="double"'
+        return Response("", 401, {"WWW-Authenticate": challenge})(environ, start)
+
+
+@dataclass(frozen=True, slots=True)
+class Tampering:
+    """Answers every GET of the blob `digest` with `tampered(bytes)` and the true Content-Length."""
+
+    app: "WSGIApplication"
+    digest: str
+    tampered: Callable[[bytes], bytes]
+
+    def __call__(self, environ: "WSGIEnvironment", start: "StartResponse") -> Iterable[bytes]:
+        request = Request(environ)
+        if request.method != "GET" or not request.path.endswith(f"/blobs/{self.digest}"):
+            return self.app(environ, start)
+        honest = Response.from_app(self.app, environ, buffered=True)
+        body = honest.get_data()
+        honest.close()
+        headers: list[tuple[str, Any]] = list(honest.headers)
+        # Without it a keep-alive connection would leave the reader of a short body waiting.
+        headers.append(("Connection", "close"))
+        start(honest.status, headers)
+        return [self.tampered(body)]
+
+
+def answering(response: Response) -> Recorder:
+    """A registry that gives one and the same answer to everything."""
+    return Recorder(response)
+
+
+def tripwire() -> Recorder:
+    """A registry for tests in which no registry may be asked: see `calls`."""
+    return answering(Response("", 404))

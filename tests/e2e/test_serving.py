@@ -1,0 +1,306 @@
+"""How the server starts, stops and treats clients that stall."""
+
+import contextlib
+import hashlib
+import http.client
+import json
+import re
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import requests
+
+from tests.packages import make_wheel
+from tests.servers import (
+    LOOPBACK,
+    ROOT,
+    RunningServer,
+    environment,
+    free_port,
+    gunicorn,
+    gunicorn_command,
+    wait_until,
+)
+
+_THREADS = 8
+_CLIENT_TIMEOUT = 2
+_BIG = 64_000_000
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningServer]:
+    """One worker with few threads and little patience."""
+    tmp = tmp_path_factory.mktemp("serving")
+    settings = {
+        "PYOCI_STORAGE": str(tmp / "storage"),
+        "PYOCI_THREADS": str(_THREADS),
+        "PYOCI_CLIENT_TIMEOUT": str(_CLIENT_TIMEOUT),
+        "PYOCI_MAX_BODY": str(2 * _BIG),
+    }
+    with gunicorn(tmp, settings) as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def big_wheel(server: RunningServer, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A published wheel that is larger than what the kernel buffers on a connection."""
+    wheel = make_wheel(tmp_path_factory.mktemp("big"), "big", "1.0", size=_BIG)
+    published = _publish(server, wheel)
+    assert published.status_code == 200, published.text
+    return wheel
+
+
+def _publish(server: RunningServer, wheel: Path) -> requests.Response:
+    name, version = wheel.name.split("-")[:2]
+    form = {":action": "file_upload", "protocol_version": "1", "name": name, "version": version}
+    with requests.Session() as session, wheel.open("rb") as content:
+        session.trust_env = False
+        return session.post(f"{server.url}/simple/", data=form, files={"content": content})
+
+
+def _connect(server: RunningServer, sent: bytes) -> socket.socket:
+    connection = socket.socket()
+    # Small, so that an unread answer soon stops the server from sending.
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 65536)
+    connection.settimeout(10 * _CLIENT_TIMEOUT)
+    connection.connect((LOOPBACK, server.port))
+    connection.sendall(sent)
+    return connection
+
+
+def _healthy(server: RunningServer) -> bool:
+    probe = http.client.HTTPConnection(LOOPBACK, server.port, timeout=5 * _CLIENT_TIMEOUT)
+    with contextlib.closing(probe):
+        probe.request("GET", "/health")
+        return probe.getresponse().status == 200
+
+
+@contextlib.contextmanager
+def _stalling_clients(server: RunningServer, sent: bytes) -> Iterator[list[socket.socket]]:
+    """As many clients as the server has threads, each silent after `sent`."""
+    with contextlib.ExitStack() as opened:
+        yield [opened.enter_context(_connect(server, sent)) for _ in range(_THREADS)]
+
+
+def test_clients_that_stall_in_an_upload_give_up_their_threads(server: RunningServer) -> None:
+    upload = (
+        b"POST /simple/ HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1000000\r\n"
+        b"Content-Type: multipart/form-data; boundary=b\r\n\r\n"
+        b'--b\r\nContent-Disposition: form-data; name="content"; filename="a-1.tar.gz"\r\n\r\nabc'
+    )
+    with _stalling_clients(server, upload) as clients:
+        assert _healthy(server)
+        for client in clients:
+            assert client.recv(65536).startswith(b"HTTP/1.1 408 ")
+
+
+def test_clients_that_stall_in_their_headers_give_up_their_threads(server: RunningServer) -> None:
+    with _stalling_clients(server, b"GET /simple/a/ HTTP/1.1\r\nHost: loc") as clients:
+        assert _healthy(server)
+        assert [client.recv(1) for client in clients] == [b""] * _THREADS
+
+
+def test_clients_that_send_nothing_take_no_thread(server: RunningServer) -> None:
+    with _stalling_clients(server, b""):
+        started = time.monotonic()
+        assert _healthy(server)
+        assert time.monotonic() - started < _CLIENT_TIMEOUT
+
+
+def test_headers_that_never_end_are_cut_off(server: RunningServer) -> None:
+    with _stalling_clients(server, b"GET / HTTP/1.1\r\n") as clients:
+        deadline = time.monotonic() + 5 * _CLIENT_TIMEOUT
+        open_ones = list(clients)
+        while open_ones and time.monotonic() < deadline:
+            for client in list(open_ones):
+                try:
+                    client.sendall(b"X: y\r\n")
+                except OSError:
+                    open_ones.remove(client)
+            time.sleep(0.1)
+        assert not open_ones
+        assert _healthy(server)
+
+
+def test_clients_that_do_not_read_their_answer_give_up_their_threads(
+    server: RunningServer, big_wheel: Path
+) -> None:
+    download = f"GET /simple/big/{big_wheel.name} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode()
+    with _stalling_clients(server, download) as clients:
+        assert _healthy(server)
+        received = clients[0].recv(65536)
+        assert received.startswith(b"HTTP/1.1 200 ")
+        with pytest.raises(ConnectionResetError):  # noqa: PT012 -- after what was in the buffers
+            while clients[0].recv(65536):
+                pass
+
+
+def test_a_client_that_reads_slowly_but_steadily_gets_all(
+    server: RunningServer, big_wheel: Path
+) -> None:
+    # Longer than the time-out in all, never idle for so long.
+    download = f"GET /simple/big/{big_wheel.name} HTTP/1.0\r\nHost: localhost\r\n\r\n".encode()
+    with _connect(server, download) as client, client.makefile("rb") as answer:
+        while answer.readline().strip():
+            pass
+        digest, pause = hashlib.sha256(), 2.0 * _CLIENT_TIMEOUT / 16
+        for _ in range(16):
+            digest.update(answer.read(_BIG // 64))
+            time.sleep(pause)
+        while chunk := answer.read(1 << 20):
+            digest.update(chunk)
+    assert digest.hexdigest() == hashlib.sha256(big_wheel.read_bytes()).hexdigest()
+
+
+def test_a_client_whose_upload_is_refused_reads_the_answer(server: RunningServer) -> None:
+    body = bytes(2 * _BIG + 1)
+    kind = {"Content-Type": "multipart/form-data; boundary=b"}
+    with requests.Session() as session:
+        session.trust_env = False
+        answer = session.post(f"{server.url}/simple/", data=body, headers=kind)
+    assert answer.status_code == 413
+
+
+def test_connections_are_kept_alive(server: RunningServer) -> None:
+    with contextlib.closing(http.client.HTTPConnection(LOOPBACK, server.port)) as client:
+        client.connect()
+        first = client.sock
+        for _ in range(3):
+            client.request("GET", "/health")
+            client.getresponse().read()
+            assert client.sock is first
+
+
+def test_header_fields_of_nearly_32_kib_are_taken(server: RunningServer) -> None:
+    for size, status in [(32_000, 200), (40_000, 431)]:
+        with contextlib.closing(http.client.HTTPConnection(LOOPBACK, server.port)) as client:
+            client.request("GET", "/health", headers={"Authorization": f"Bearer {'x' * size}"})
+            assert client.getresponse().status == status
+
+
+def test_the_image_s_health_check_asks_the_server(server: RunningServer, tmp_path: Path) -> None:
+    [written] = re.findall(r"HEALTHCHECK .*\\\n\s*CMD (\[.*\])", (ROOT / "Dockerfile").read_text())
+    command = json.loads(written)
+    command[0] = sys.executable
+    for port, healthy in [(server.port, True), (free_port(), False)]:
+        done = subprocess.run(
+            command,
+            env=environment(tmp_path, {"PORT": str(port), "http_proxy": "http://127.0.0.1:1"}),
+            capture_output=True,
+            check=False,
+        )
+        assert (done.returncode == 0) is healthy
+
+
+def test_a_download_under_way_is_finished_before_the_server_stops(tmp_path: Path) -> None:
+    wheel = make_wheel(tmp_path, "big", "1.0", size=_BIG)
+    storage = {"PYOCI_STORAGE": str(tmp_path / "storage"), "PYOCI_MAX_BODY": str(2 * _BIG)}
+    with gunicorn(tmp_path, storage) as server:
+        assert _publish(server, wheel).status_code == 200
+        download = f"GET /simple/big/{wheel.name} HTTP/1.0\r\nHost: localhost\r\n\r\n".encode()
+        with _connect(server, download) as client, client.makefile("rb") as answer:
+            while answer.readline().strip():
+                pass
+            digest = hashlib.sha256(answer.read(1_000_000))
+            server.process.terminate()
+            wait_until(lambda: "Handling signal: term" in server.logged())
+            while chunk := answer.read(1 << 20):
+                digest.update(chunk)
+        assert digest.hexdigest() == hashlib.sha256(wheel.read_bytes()).hexdigest()
+        assert server.process.wait(20) == 0
+
+
+def _failed_start(tmp: Path, environ: dict[str, str], *options: str) -> str:
+    """What gunicorn wrote before it ended by itself, unsuccessfully and without a traceback."""
+    done = subprocess.run(
+        gunicorn_command(*options),
+        cwd=ROOT,
+        env=environment(tmp, environ),
+        capture_output=True,
+        timeout=30,
+        check=False,
+        text=True,
+    )
+    assert done.returncode != 0
+    assert "Traceback" not in done.stderr
+    return done.stderr
+
+
+@pytest.mark.parametrize(
+    ("variable", "value"),
+    [("PORT", "http"), ("PYOCI_MAX_BODY", "50 MB"), ("PYOCI_THREADS", "0"), ("LOG_LEVEL", "loud")],
+)
+def test_a_bad_setting_stops_the_start_and_is_named(
+    tmp_path: Path, variable: str, value: str
+) -> None:
+    [line] = _failed_start(tmp_path, {variable: value}).splitlines()
+    assert line.startswith(f"Error: {variable} must be ")
+    assert value in line
+
+
+def test_open_storage_listens_on_loopback_only(tmp_path: Path) -> None:
+    with gunicorn(tmp_path, {"PYOCI_STORAGE": str(tmp_path / "storage")}) as server:
+        [line] = [line for line in server.logged().splitlines() if "Listening at: " in line]
+        addresses = re.findall(r"http://(\S+):\d+", line)
+    assert set(addresses) <= {"127.0.0.1", "[::1]"}
+    assert "127.0.0.1" in addresses
+
+
+@pytest.mark.parametrize("address", ["0.0.0.0", "[::]", ""])
+def test_open_storage_refuses_to_be_bound_to_the_network(tmp_path: Path, address: str) -> None:
+    storage = {"PYOCI_STORAGE": str(tmp_path / "storage")}
+    text = _failed_start(tmp_path, storage, "--bind", f"{address}:{free_port()}")
+    assert "Error: PYOCI_STORAGE without PYOCI_STORAGE_USERS" in text
+    assert "Listening" not in text
+
+
+def test_open_storage_refuses_a_socket_of_the_network_that_is_handed_over(tmp_path: Path) -> None:
+    storage = environment(tmp_path, {"PYOCI_STORAGE": str(tmp_path / "storage")})
+    with socket.create_server(("0.0.0.0", 0)) as listener:
+        done = subprocess.run(
+            gunicorn_command("--bind", f"fd://{listener.fileno()}"),
+            cwd=ROOT,
+            env=storage,
+            pass_fds=[listener.fileno()],
+            capture_output=True,
+            timeout=30,
+            check=False,
+            text=True,
+        )
+    assert done.returncode != 0
+    assert "Error: PYOCI_STORAGE without PYOCI_STORAGE_USERS" in done.stderr
+    assert "Booting worker" not in done.stderr
+
+
+def test_open_storage_may_be_served_on_a_unix_socket(tmp_path: Path) -> None:
+    path = tmp_path / "socket"
+    storage = {"PYOCI_STORAGE": str(tmp_path / "storage")}
+    with (
+        gunicorn(tmp_path, storage, "--bind", f"unix:{path}", ready=path.is_socket) as server,
+        socket.socket(socket.AF_UNIX) as client,
+    ):
+        client.connect(str(path))
+        client.sendall(b"GET /health HTTP/1.0\r\n\r\n")
+        assert client.recv(100).startswith(b"HTTP/1.0 200 ")
+    assert f"Listening at: unix:{path}" in server.logged()
+
+
+def test_without_storage_it_listens_on_ipv4_and_ipv6(tmp_path: Path) -> None:
+    with gunicorn(tmp_path) as server:
+        for host in [LOOPBACK, *(["::1"] if _has_ipv6() else [])]:
+            with contextlib.closing(http.client.HTTPConnection(host, server.port)) as client:
+                client.request("GET", "/health")
+                assert client.getresponse().status == 200
+
+
+def _has_ipv6() -> bool:
+    try:
+        socket.create_server(("::1", 0), family=socket.AF_INET6).close()
+    except OSError:
+        return False
+    return True

@@ -1,0 +1,50 @@
+"""The registries that the same tests run against, and a client of the index over each."""
+
+import uuid
+from collections.abc import Callable, Iterator
+
+import pytest
+import requests
+
+from tests.integration.index_client import IndexClient
+from tests.integration.oci_client import OCIClient
+from tests.registries import RunningRegistry
+
+REGISTRIES = ("docker_open", "docker_htpasswd", "zuul", "embedded_socket", "embedded_in_process")
+
+
+@pytest.fixture(params=REGISTRIES)
+def registry(request: pytest.FixtureRequest) -> RunningRegistry:
+    """Each kind of registry in turn."""
+    running: RunningRegistry = request.getfixturevalue(request.param)
+    return running
+
+
+@pytest.fixture
+def namespace() -> str:
+    """A namespace that no other test uses."""
+    return f"ns-{uuid.uuid4().hex[:12]}"
+
+
+@pytest.fixture
+def http() -> Iterator[requests.Session]:
+    """A session that neither proxies nor .netrc of the machine reach."""
+    with requests.Session() as session:
+        session.trust_env = False
+        yield session
+
+
+@pytest.fixture
+def index(
+    shared_app: str, registry: RunningRegistry, namespace: str, http: requests.Session
+) -> IndexClient:
+    """The index over `registry` and `namespace`, with the registry's credentials."""
+    return IndexClient(f"{shared_app}/{registry.address}/{namespace}", registry.auth, http)
+
+
+@pytest.fixture
+def repository(
+    registry: RunningRegistry, namespace: str, http: requests.Session
+) -> Callable[[str], OCIClient]:
+    """The registry's own view of a repository below `namespace`."""
+    return lambda name: OCIClient(registry, f"{namespace}/{name}", http)

@@ -1,0 +1,244 @@
+"""Names, forms and paths that are refused before anything is stored or looked up."""
+
+import http.client
+from collections.abc import Iterator
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import pytest
+import requests
+from werkzeug.wrappers import Response
+
+from pyoci_flask.registry import create_registry
+from tests.conftest import AppServer
+from tests.doubles import Recorder, answering, wsgi_server
+from tests.integration.index_client import IndexClient, address, upload_form
+from tests.packages import make_sdist, make_wheel
+
+BAD_FILENAMES = ("foo.whl", "foo.tar.gz", ".env")
+
+
+@pytest.fixture
+def registry_calls(tmp_path: Path) -> Recorder:
+    """The embedded registry, which remembers what it was asked."""
+    return Recorder(create_registry(tmp_path / "registry"))
+
+
+@pytest.fixture
+def watched(
+    shared_app: str, registry_calls: Recorder, http: requests.Session
+) -> Iterator[IndexClient]:
+    """An index over `registry_calls`."""
+    with wsgi_server(registry_calls) as url:
+        yield IndexClient(f"{shared_app}/{address(url)}/team", None, http)
+
+
+@pytest.mark.parametrize("filename", BAD_FILENAMES)
+def test_an_upload_under_a_bad_filename_is_refused_by_name(
+    watched: IndexClient, registry_calls: Recorder, tmp_path: Path, filename: str
+) -> None:
+    wheel = make_wheel(tmp_path, "foo", "1.0")
+
+    response = watched.publish(wheel, "foo", "1.0", filename=filename)
+
+    assert response.status_code == 400
+    assert filename in response.text
+    assert registry_calls.calls == []
+
+
+@pytest.mark.parametrize("filename", BAD_FILENAMES)
+def test_a_bad_filename_is_refused_by_name_when_it_is_asked_for(
+    watched: IndexClient, registry_calls: Recorder, filename: str
+) -> None:
+    response = watched.get(f"/foo/{filename}")
+
+    assert response.status_code == 400
+    assert filename in response.text
+    assert registry_calls.calls == []
+
+
+@pytest.mark.parametrize(
+    ("name", "version", "filename"),
+    [
+        ("..", "1.0", "foo-1.0-py3-none-any.whl"),
+        ("foo/../bar", "1.0", "foo-1.0-py3-none-any.whl"),
+        ("foo", "..", "foo-1.0-py3-none-any.whl"),
+        ("foo", "1.0", "../foo-1.0-py3-none-any.whl"),
+        ("foo", "1.0", "..-1.0-py3-none-any.whl"),
+        ("foo", "1.0", "foo-..-py3-none-any.whl"),
+        ("foo", "1.0", "foo-...tar.gz"),
+    ],
+)
+def test_two_dots_anywhere_in_an_upload_are_refused(
+    watched: IndexClient,
+    registry_calls: Recorder,
+    tmp_path: Path,
+    name: str,
+    version: str,
+    filename: str,
+) -> None:
+    wheel = make_wheel(tmp_path, "foo", "1.0")
+
+    response = watched.publish(wheel, name, version, filename=filename)
+
+    assert response.status_code == 400, response.text
+    assert registry_calls.calls == []
+
+
+@pytest.mark.parametrize("method", ["GET", "HEAD", "DELETE"])
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/team/../foo/",
+        "/team/%2e%2e/foo/",
+        "/team/..%2ffoo/",
+        "/team/foo/../foo-1.0.tar.gz",
+        "/team/foo/..-1.0.tar.gz",
+        "/team/foo/foo-...tar.gz",
+        "/../team/foo/foo-1.0.tar.gz",
+    ],
+)
+def test_two_dots_anywhere_in_a_path_are_refused(
+    watched: IndexClient, registry_calls: Recorder, method: str, path: str
+) -> None:
+    # http.client sends the path as it stands; requests would resolve the dots.
+    base = urlsplit(watched.base.removesuffix("/team"))
+    assert base.hostname
+    connection = http.client.HTTPConnection(base.hostname, base.port, timeout=10)
+    try:
+        connection.request(method, base.path + path)
+        response = connection.getresponse()
+        response.read()
+    finally:
+        connection.close()
+
+    assert response.status == 400
+    assert registry_calls.calls == []
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("sha256_digest", "0" * 64),
+        ("sha256_digest", "not hex"),
+        ("blake2_256_digest", "0" * 64),
+        ("md5_digest", "0" * 32),
+    ],
+)
+def test_a_digest_that_does_not_match_is_refused_and_nothing_pushed(
+    watched: IndexClient, registry_calls: Recorder, tmp_path: Path, field: str, value: str
+) -> None:
+    response = watched.publish(make_wheel(tmp_path, "foo", "1.0"), "foo", "1.0", (field, value))
+
+    assert response.status_code == 400
+    assert field in response.text
+    assert registry_calls.writes == []
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        (":action", "launch"),
+        ("name", ""),
+        ("version", ""),
+        ("name", "other"),
+        ("version", "2.0"),
+        ("version", "not a version"),
+        ("protocol_version", "2"),
+    ],
+)
+def test_a_form_field_that_cannot_be_is_refused_by_name(
+    watched: IndexClient,
+    registry_calls: Recorder,
+    tmp_path: Path,
+    field: str,
+    value: str,
+) -> None:
+    response = watched.publish(make_wheel(tmp_path, "foo", "1.0"), "foo", "1.0", (field, value))
+
+    assert response.status_code == 400
+    assert field in response.text
+    assert registry_calls.writes == []
+
+
+@pytest.mark.parametrize("action", ["submit", "doc_upload"])
+def test_actions_that_no_index_serves_any_more_are_gone(
+    watched: IndexClient, tmp_path: Path, action: str
+) -> None:
+    response = watched.publish(
+        make_wheel(tmp_path, "foo", "1.0"), "foo", "1.0", (":action", action)
+    )
+
+    assert response.status_code == 410
+
+
+def test_a_form_without_a_file_is_refused(watched: IndexClient, registry_calls: Recorder) -> None:
+    fields = upload_form("foo", "1.0", "foo-1.0.tar.gz", b"")
+
+    response = watched.request("POST", "/", files=[(key, (None, text)) for key, text in fields])
+
+    assert response.status_code == 400
+    assert "content" in response.text
+    assert registry_calls.writes == []
+
+
+def test_a_body_that_is_no_form_is_refused(watched: IndexClient, registry_calls: Recorder) -> None:
+    for content_type in (
+        "application/json",
+        "multipart/form-data",
+        "multipart/form-data; boundary=x",
+    ):
+        response = watched.request("POST", "/", data=b"{}", headers={"Content-Type": content_type})
+        assert response.status_code == 400, content_type
+    assert registry_calls.calls == []
+
+
+def test_a_wheel_that_is_no_archive_is_not_taken_for_one(
+    watched: IndexClient, tmp_path: Path
+) -> None:
+    wheel = tmp_path / "foo-1.0-py3-none-any.whl"
+    wheel.write_bytes(b"not a zip archive")
+
+    response = watched.publish(wheel, "foo", "1.0")
+
+    # Whether it is taken as it is or refused, no metadata may be promised that is not there.
+    if response.ok:
+        (link,) = watched.page("foo")
+        assert "data-core-metadata" not in link.attributes
+    else:
+        assert response.status_code == 400
+
+
+def test_versions_that_no_tag_can_hold_are_refused(
+    watched: IndexClient, registry_calls: Recorder, tmp_path: Path
+) -> None:
+    long = "1." + "0" * 130
+    response = watched.publish(make_sdist(tmp_path, "foo", long), "foo", long)
+
+    assert response.status_code == 400
+    assert registry_calls.writes == []
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/.git/config",
+        "/wp-login.php",
+        "/.env",
+        "/wp-admin/setup/index.php",
+        "/_/oidc/audience",
+        "/localhost/team/foo/",
+        "/-bad-.example/team/foo/",
+    ],
+)
+def test_paths_of_scanners_are_a_404_that_caches_keep_and_no_registry_sees(
+    app_server: AppServer, http: requests.Session, path: str
+) -> None:
+    nothing = answering(Response("", 500))
+    with wsgi_server(nothing) as url:
+        app = app_server({"PYOCI_INDEX": f"{url}/team"})
+        response = http.get(app + path)
+
+    assert response.status_code == 404
+    assert response.headers["Cache-Control"] == "max-age=604800, public"
+    assert nothing.calls == []

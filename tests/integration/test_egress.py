@@ -1,0 +1,174 @@
+"""Where the application may connect to, and who may make it change something."""
+
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import pytest
+import requests
+from werkzeug.wrappers import Response
+
+from pyoci_flask.registry import create_registry
+from tests.conftest import AppServer
+from tests.doubles import Recorder, answering, tripwire, wsgi_server
+from tests.integration.index_client import IndexClient, address
+from tests.packages import make_wheel
+
+
+@pytest.fixture
+def calls(tmp_path: Path) -> Recorder:
+    """The embedded registry, which remembers what it was asked."""
+    return Recorder(create_registry(tmp_path / "registry"))
+
+
+@pytest.fixture
+def registry_url(calls: Recorder) -> Iterator[str]:
+    with wsgi_server(calls) as url:
+        yield url
+
+
+def test_a_registry_that_is_not_on_the_list_is_refused_by_the_settings_name(
+    app_server: AppServer, http: requests.Session, tmp_path: Path
+) -> None:
+    other = tripwire()
+    with wsgi_server(other) as url:
+        app = app_server({"PYOCI_REGISTRIES": "ghcr.io, *.azurecr.io"})
+        index = IndexClient(f"{app}/{address(url)}/team", None, http)
+        responses = [
+            index.get("/foo/"),
+            index.get("/foo/foo-1.0.tar.gz"),
+            index.publish(make_wheel(tmp_path, "foo", "1.0"), "foo", "1.0"),
+            index.request("DELETE", "/foo/1.0"),
+        ]
+
+    for response in responses:
+        assert response.status_code == 403
+        assert "PYOCI_REGISTRIES" in response.text
+    assert other.calls == []
+
+
+@pytest.mark.parametrize(
+    "pattern", ["127.0.0.1", "127.0.0.1:{port}", "127.*", "x.example, 127.*:*"]
+)
+def test_a_registry_that_a_pattern_names_is_allowed(
+    app_server: AppServer, registry_url: str, http: requests.Session, tmp_path: Path, pattern: str
+) -> None:
+    listed = pattern.format(port=urlsplit(registry_url).port)
+    app = app_server({"PYOCI_REGISTRIES": listed})
+    index = IndexClient(f"{app}/{address(registry_url)}/team", None, http)
+
+    wheel = index.published(make_wheel(tmp_path, "foo", "1.0"), "foo", "1.0")
+
+    assert index.filenames("foo") == [wheel.name]
+
+
+def test_a_pinned_index_allows_its_own_registry_alone(
+    app_server: AppServer, registry_url: str, http: requests.Session
+) -> None:
+    other = tripwire()
+    with wsgi_server(other) as other_url:
+        app = app_server({"PYOCI_INDEX": f"{registry_url}/team"})
+        own = http.get(f"{app}/{address(registry_url)}/elsewhere/foo/")
+        foreign = http.get(f"{app}/{address(other_url)}/team/foo/")
+
+    assert own.status_code == 404
+    assert foreign.status_code == 403
+    assert "PYOCI_REGISTRIES" in foreign.text
+    assert other.calls == []
+
+
+@pytest.mark.parametrize(
+    "registry",
+    [
+        "http%3A%2F%2F169.254.169.254",
+        "169.254.169.254",
+        "http%3A%2F%2F169.254.170.2",
+        "http%3A%2F%2F%5Bfe80%3A%3A1%5D",
+        "http%3A%2F%2F%5B%3A%3Affff%3A169.254.169.254%5D",
+        "http%3A%2F%2F%5Bfd00%3Aec2%3A%3A254%5D",
+        "http%3A%2F%2F100.100.100.200",
+        "http%3A%2F%2F0.0.0.0",
+        "http%3A%2F%2F224.0.0.1",
+    ],
+)
+def test_addresses_that_no_registry_has_are_refused_without_connecting(
+    app_server: AppServer, http: requests.Session, registry: str
+) -> None:
+    # A connection to such an address would hang until this time-out and end as a 504.
+    app = app_server(transport_timeouts=(20.0, 20.0))
+    begun = time.monotonic()
+    response = http.get(f"{app}/{registry}/team/foo/", auth=("alice", "secret"))
+    seconds = time.monotonic() - begun
+
+    assert response.status_code == 403, response.text
+    assert seconds < 5.0
+
+
+def test_a_redirect_to_a_metadata_address_is_not_followed(
+    app_server: AppServer, http: requests.Session
+) -> None:
+    away = Response("", 307, {"Location": "http://169.254.169.254/latest/meta-data/"})
+    with wsgi_server(answering(away)) as url:
+        response = http.get(f"{app_server(transport_timeouts=(20.0, 20.0))}/{address(url)}/t/foo/")
+
+    assert response.status_code in {403, 502}
+
+
+def test_a_token_realm_at_a_metadata_address_is_not_asked(
+    app_server: AppServer, http: requests.Session
+) -> None:
+    challenge = 'Bearer realm="http://169.254.169.254/token",service="x"'
+    with wsgi_server(answering(Response("", 401, {"WWW-Authenticate": challenge}))) as url:
+        app = app_server(transport_timeouts=(20.0, 20.0))
+        begun = time.monotonic()
+        response = http.get(f"{app}/{address(url)}/t/foo/", auth=("alice", "secret"))
+        seconds = time.monotonic() - begun
+
+    assert response.status_code in {401, 403, 502}
+    assert seconds < 5.0
+
+
+CROSS_SITE = (
+    {"Origin": "https://evil.example"},
+    {"Origin": "null"},
+    {"Sec-Fetch-Site": "cross-site"},
+    {"Sec-Fetch-Site": "cross-site", "Origin": "https://evil.example"},
+)
+
+
+@pytest.mark.parametrize("headers", CROSS_SITE, ids=lambda headers: "+".join(headers.values()))
+def test_changes_that_a_browser_sends_from_another_site_are_refused(
+    shared_app: str,
+    registry_url: str,
+    calls: Recorder,
+    http: requests.Session,
+    tmp_path: Path,
+    headers: dict[str, str],
+) -> None:
+    index = IndexClient(f"{shared_app}/{address(registry_url)}/team", None, http)
+    wheel = index.published(make_wheel(tmp_path, "foo", "1.0"), "foo", "1.0")
+    before = len(calls.calls)
+    other = make_wheel(tmp_path, "foo", "2.0")
+    http.headers.update(headers)
+
+    refused = [
+        index.publish(other, "foo", "2.0"),
+        index.request("DELETE", f"/foo/{wheel.name}"),
+        index.request("DELETE", "/foo/1.0"),
+    ]
+
+    assert [response.status_code for response in refused] == [403, 403, 403]
+    assert len(calls.calls) == before
+    assert index.filenames("foo") == [wheel.name]
+
+
+def test_changes_from_a_page_of_the_application_itself_are_accepted(
+    shared_app: str, registry_url: str, http: requests.Session, tmp_path: Path
+) -> None:
+    index = IndexClient(f"{shared_app}/{address(registry_url)}/team", None, http)
+    http.headers.update({"Origin": shared_app, "Sec-Fetch-Site": "same-origin"})
+
+    wheel = index.published(make_wheel(tmp_path, "foo", "1.0"), "foo", "1.0")
+
+    assert index.request("DELETE", f"/foo/{wheel.name}").ok

@@ -1,0 +1,205 @@
+"""What a collector receives: all signals, the resource, metrics and logs, and no secret."""
+
+import logging
+from collections.abc import Iterator
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import pytest
+
+from pyoci_flask import __version__
+from pyoci_flask.settings import Settings
+from tests.otlp_collector import OTLPCollector, attributes
+from tests.telemetry_app import AUTHORIZATION, SIGNALS, served, telemetry_settings
+
+
+@pytest.fixture
+def collector() -> Iterator[OTLPCollector]:
+    with OTLPCollector() as running:
+        yield running
+
+
+@pytest.fixture
+def settings(collector: OTLPCollector) -> Settings:
+    return telemetry_settings(collector.url)
+
+
+def test_all_signals_arrive_with_authorization_and_resource(
+    collector: OTLPCollector, settings: Settings
+) -> None:
+    with served(settings) as served:
+        served.ask("/fan/1")
+    assert {export.path for export in collector.exports} == SIGNALS
+    assert {export.headers["authorization"] for export in collector.exports} == {AUTHORIZATION}
+    assert {export.headers["content-type"] for export in collector.exports} == {
+        "application/x-protobuf"
+    }
+    instances = {resource["service.instance.id"] for resource in collector.resources}
+    assert len(instances) == 1
+    expected = {
+        "service.name": "pyoci",
+        "service.version": __version__,
+        "deployment.environment": "staging",
+        "k8s.container.name": "pyoci-app",
+        "k8s.pod.name": "pyoci-app--rev1",
+        "k8s.replicaset.name": "pyoci-app--rev1-abc",
+    }
+    for resource in collector.resources:
+        assert expected.items() <= resource.items()
+
+
+def test_attributes_that_are_not_set_are_left_out(collector: OTLPCollector) -> None:
+    with served(Settings(otlp_endpoint=collector.url)) as served:
+        served.ask("/fan/1")
+    assert not any("authorization" in export.headers for export in collector.exports)
+    assert collector.resources
+    for resource in collector.resources:
+        assert not [name for name in resource if name.startswith(("k8s.", "deployment."))]
+
+
+def test_each_process_start_is_an_instance_of_its_own(
+    collector: OTLPCollector, settings: Settings
+) -> None:
+    for _ in range(2):
+        with served(settings) as served:
+            served.ask("/logs")
+    assert len({resource["service.instance.id"] for resource in collector.resources}) == 2
+
+
+def test_metrics_count_requests_bytes_and_registry_calls(
+    collector: OTLPCollector, settings: Settings
+) -> None:
+    with served(settings) as served:
+        for _ in range(3):
+            served.ask("/call/there")
+        served.ask("/upload", "POST")
+        served.ask("/upload", "BREW")
+        served.ask("/call/missing")
+        host = urlsplit(served.registry).netloc
+    assert collector.sums("pyoci_requests") == {
+        frozenset({("method", "GET"), ("status", "200")}): 4,
+        frozenset({("method", "POST"), ("status", "200")}): 1,
+        frozenset({("method", "_OTHER"), ("status", "405")}): 1,
+    }
+    traffic = collector.sums("pyoci_bytes")
+    assert traffic[frozenset({("direction", "up")})] == 5
+    assert traffic[frozenset({("direction", "down")})] > 4 * len("[200]")
+    assert collector.sums("pyoci_registry_calls") == {
+        frozenset({("host", host), ("status", "200")}): 3,
+        frozenset({("host", host), ("status", "404")}): 1,
+    }
+    for name, count in (("pyoci_request_duration", 6), ("pyoci_registry_call_duration", 4)):
+        metric = collector.metrics[name]
+        assert metric.unit == "s"
+        assert sum(point.count for point in metric.histogram.data_points) == count
+        assert 0 < sum(point.sum for point in metric.histogram.data_points) < 60
+    (uptime,) = collector.metrics["pyoci_uptime"].gauge.data_points
+    assert 0 < uptime.as_double < 60
+
+
+def test_number_of_hosts_in_the_metrics_is_bounded(
+    collector: OTLPCollector, settings: Settings
+) -> None:
+    with served(settings) as served:
+        observer = served.telemetry.call_observer
+        for i in range(50):
+            call = observer.call_started("GET", f"https://made-up-{i}.example/")
+            call.finished(status=None, error=OSError(), sent=0, received=0)
+        for i in range(150):
+            call = observer.call_started("GET", f"https://real-{i}.example/")
+            call.finished(status=200, error=None, sent=0, received=0)
+    hosts = [str(dict(key)["host"]) for key in collector.sums("pyoci_registry_calls")]
+    assert sum(host.startswith("made-up-") for host in hosts) == 10
+    assert sum(host.startswith("real-") for host in hosts) == 90
+    assert set(hosts) - {
+        f"{kind}-{i}.example" for kind in ("made-up", "real") for i in range(150)
+    } == {"_other"}
+
+
+def test_log_records_carry_the_ids_of_trace_and_request(
+    collector: OTLPCollector, settings: Settings
+) -> None:
+    with served(settings) as served:
+        served.ask("/logs", headers={"X-Request-Id": "r-1"})
+    span = _server_span(collector)
+    by_body = {record.body.string_value: record for record in collector.log_records}
+    warning, failed = by_body["sent Authorization: Basic [redacted]"], by_body["failed"]
+    assert (warning.severity_text, failed.severity_text) == ("WARN", "ERROR")
+    (access,) = (record for body, record in by_body.items() if body.startswith("status=200 "))
+    for record in (warning, failed, access):
+        assert record.trace_id == span.trace_id
+        assert record.span_id == span.span_id
+        assert attributes(record.attributes)["pyoci.request_id"] == "r-1"
+    error = attributes(failed.attributes)
+    assert error["exception.type"] == "ValueError"
+    assert error["exception.message"] == "https://[redacted]@ghcr.io/"
+    assert "Traceback" in str(error["exception.stacktrace"])
+
+
+def test_nothing_that_is_sent_holds_a_secret(collector: OTLPCollector, settings: Settings) -> None:
+    secret_headers = {"Authorization": "Basic aHVudGVyMg==", "Cookie": "hunter2"}
+    with served(settings) as served:
+        served.ask("/fan/2?password=hunter2", headers=secret_headers)
+        served.ask("/logs", headers=secret_headers)
+        served.ask("/http%3A%2F%2Fuser%3Ahunter2%40ghcr.io/ns/pkg/", headers=secret_headers)
+    assert len(collector.exports) >= 3
+    assert "user" in collector.text()
+    sent = collector.text().replace(AUTHORIZATION, "")
+    assert "hunter2" not in sent
+    assert "aHVudGVyMg" not in sent
+
+
+def test_exports_are_not_logged_to_the_collector(
+    collector: OTLPCollector, settings: Settings
+) -> None:
+    with served(settings) as served:
+        logging.getLogger("opentelemetry.sdk").error("of the SDK")
+        logging.getLogger("pyoci.telemetry").error("of ours")
+        served.ask("/logs")
+    scopes = {
+        scope.scope.name
+        for export in collector.exports
+        if export.path == "/v1/logs"
+        for resource in export.message.resource_logs
+        for scope in resource.scope_logs
+    }
+    assert scopes == {"pyoci.access", "pyoci.test"}
+
+
+def test_environment_of_the_exporters_changes_nothing(
+    collector: OTLPCollector,
+    settings: Settings,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    netrc = tmp_path / "netrc"
+    netrc.write_text("machine 127.0.0.1 login someone password else\n")
+    netrc.chmod(0o600)
+    foreign = {
+        "NETRC": str(netrc),
+        "OTEL_EXPORTER_OTLP_ENDPOINT": "http://127.0.0.1:9",
+        "OTEL_EXPORTER_OTLP_HEADERS": "authorization=Bearer%20foreign,x-foreign=1",
+        "OTEL_EXPORTER_OTLP_CERTIFICATE": str(tmp_path / "missing.pem"),
+        "OTEL_EXPORTER_OTLP_CLIENT_CERTIFICATE": str(tmp_path / "missing.pem"),
+        "OTEL_EXPORTER_OTLP_COMPRESSION": "deflate",
+        "OTEL_EXPORTER_OTLP_TIMEOUT": "0.000001",
+        "OTEL_EXPORTER_OTLP_METRICS_TEMPORALITY_PREFERENCE": "delta",
+        "OTEL_EXPORTER_OTLP_METRICS_DEFAULT_HISTOGRAM_AGGREGATION": (
+            "base2_exponential_bucket_histogram"
+        ),
+        "OTEL_RESOURCE_ATTRIBUTES": "service.name=foreign,host.name=foreign",
+        "OTEL_SERVICE_NAME": "foreign",
+        "OTEL_TRACES_SAMPLER": "always_off",
+        "OTEL_PROPAGATORS": "b3",
+    }
+    for name, value in foreign.items():
+        monkeypatch.setenv(name, value)
+    with served(settings) as served:
+        served.ask("/fan/1")
+    assert {export.path for export in collector.exports} == SIGNALS
+    assert {export.headers["authorization"] for export in collector.exports} == {AUTHORIZATION}
+    assert {export.headers["content-encoding"] for export in collector.exports} == {"gzip"}
+    assert "foreign" not in collector.text()
+    duration = collector.metrics["pyoci_request_duration"]
+    assert duration.histogram.aggregation_temporality == 2  # cumulative
+    assert duration.histogram.data_points[0].explicit_bounds[0] == 0.005

@@ -1,0 +1,232 @@
+"""Spans as a collector receives them: one of each request, one of each registry call."""
+
+import contextlib
+import http.client
+import socket
+import struct
+from collections.abc import Callable, Iterable, Iterator
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+
+import pytest
+from opentelemetry.proto.trace.v1.trace_pb2 import Span, Status
+
+from pyoci_flask.settings import Settings
+from pyoci_flask.web.access import AccessLog
+from tests.doubles import wsgi_server
+from tests.otlp_collector import OTLPCollector, attributes
+from tests.servers import wait_until
+from tests.telemetry_app import served, telemetry_settings
+
+if TYPE_CHECKING:
+    from _typeshed.wsgi import StartResponse, WSGIEnvironment
+
+
+@pytest.fixture
+def collector() -> Iterator[OTLPCollector]:
+    with OTLPCollector() as running:
+        yield running
+
+
+@pytest.fixture
+def settings(collector: OTLPCollector) -> Settings:
+    return telemetry_settings(collector.url)
+
+
+def _one_span(collector: OTLPCollector, kind: "Span.SpanKind.ValueType") -> Span:
+    (span,) = (span for span in collector.spans if span.kind == kind)
+    return span
+
+
+def _server_span(collector: OTLPCollector) -> Span:
+    return _one_span(collector, Span.SPAN_KIND_SERVER)
+
+
+def _access_line_written(caplog: pytest.LogCaptureFixture) -> Callable[[], bool]:
+    """The server span ends after this line; without it a shutdown could be too early."""
+    return lambda: any(record.name == "pyoci.access" for record in caplog.records)
+
+
+def test_request_is_a_server_span_named_by_its_route(
+    collector: OTLPCollector, settings: Settings
+) -> None:
+    with served(settings) as served:
+        served.ask("/fan/0?token=hunter2", headers={"User-Agent": "pip", "X-Request-Id": "r-1"})
+    span = _server_span(collector)
+    assert span.name == "GET /fan/<int:calls>"
+    assert span.parent_span_id == b""
+    assert attributes(span.attributes) == {
+        "http.request.method": "GET",
+        "url.scheme": "http",
+        "url.path": "/fan/0",
+        "http.route": "/fan/<int:calls>",
+        "http.response.status_code": 200,
+        "http.request.body.size": 0,
+        "http.response.body.size": 3,
+        "user_agent.original": "pip",
+        "pyoci.request_id": "r-1",
+    }
+    assert span.status.code == Status.STATUS_CODE_UNSET
+
+
+def test_registry_calls_are_children_of_the_request_on_pool_threads_too(
+    collector: OTLPCollector, settings: Settings
+) -> None:
+    with served(settings) as served:
+        assert served.ask("/fan/8")[0] == 200
+        address = urlsplit(served.registry)
+    server = _server_span(collector)
+    calls = [span for span in collector.spans if span.kind == Span.SPAN_KIND_CLIENT]
+    assert len(calls) == 8
+    assert {span.parent_span_id for span in calls} == {server.span_id}
+    assert {span.trace_id for span in calls} == {server.trace_id}
+    assert {span.name for span in calls} == {"GET"}
+    urls = {attributes(span.attributes)["url.full"] for span in calls}
+    assert urls == {f"{served.registry}/v2/{i}" for i in range(8)}
+    assert (
+        attributes(calls[0].attributes).items()
+        >= {
+            "http.request.method": "GET",
+            "server.address": address.hostname,
+            "server.port": address.port,
+            "http.response.status_code": 200,
+            "http.response.body.size": 5,
+        }.items()
+    )
+
+
+def test_refused_registry_call_is_an_error_span(
+    collector: OTLPCollector, settings: Settings
+) -> None:
+    with served(settings) as served:
+        served.ask("/call/missing")
+    call = _one_span(collector, Span.SPAN_KIND_CLIENT)
+    assert call.status.code == Status.STATUS_CODE_ERROR
+    assert attributes(call.attributes)["error.type"] == "404"
+
+
+def test_call_without_an_answer_names_its_error(
+    collector: OTLPCollector, settings: Settings
+) -> None:
+    with served(settings) as served:
+        call = served.telemetry.call_observer.call_started("GET", "https://ghcr.io/v2/")
+        call.finished(status=None, error=ConnectionRefusedError("hunter2"), sent=0, received=0)
+    span = _one_span(collector, Span.SPAN_KIND_CLIENT)
+    assert (
+        attributes(span.attributes).items()
+        >= {
+            "error.type": "ConnectionRefusedError",
+            "server.address": "ghcr.io",
+            "server.port": 443,
+        }.items()
+    )
+    assert "hunter2" not in str(span)
+
+
+def test_server_span_ends_with_the_body_and_is_current_in_it(
+    collector: OTLPCollector, settings: Settings
+) -> None:
+    with served(settings) as served:
+        assert served.ask("/stream")[1] == b"firstlast"
+    server, call = _server_span(collector), _one_span(collector, Span.SPAN_KIND_CLIENT)
+    assert call.parent_span_id == server.span_id
+    assert server.start_time_unix_nano < call.start_time_unix_nano
+    assert call.end_time_unix_nano < server.end_time_unix_nano
+
+
+def test_request_whose_client_goes_away_is_an_error_span(
+    collector: OTLPCollector, settings: Settings, caplog: pytest.LogCaptureFixture
+) -> None:
+    with served(settings) as served:
+        address = urlsplit(served.url)
+        with socket.create_connection((address.hostname, address.port), timeout=10) as client:
+            client.sendall(b"GET /endless HTTP/1.1\r\nHost: x\r\n\r\n")
+            assert client.recv(1000)
+            client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        wait_until(_access_line_written(caplog))
+    span = _server_span(collector)
+    assert span.status.code == Status.STATUS_CODE_ERROR
+    assert (
+        attributes(span.attributes).items()
+        >= {
+            "error.type": "client_disconnected",
+            "http.response.status_code": 200,
+        }.items()
+    )
+
+
+def test_exception_amid_the_body_makes_the_span_an_error(
+    collector: OTLPCollector, settings: Settings, caplog: pytest.LogCaptureFixture
+) -> None:
+    with served(settings) as served:
+        with contextlib.suppress(http.client.HTTPException, OSError):
+            served.ask("/breaks")
+        wait_until(_access_line_written(caplog))
+    span = _server_span(collector)
+    assert span.status.code == Status.STATUS_CODE_ERROR
+    assert attributes(span.attributes)["error.type"] == "ZeroDivisionError"
+    assert "hunter2" not in str(span)
+
+
+def test_status_of_the_server_makes_the_span_an_error(
+    collector: OTLPCollector, settings: Settings
+) -> None:
+    with served(settings) as served:
+        served.ask("/fails")
+        served.ask("/no-such-page")
+    failed, missing = sorted(
+        collector.spans, key=lambda span: str(attributes(span.attributes)["url.path"])
+    )
+    assert attributes(failed.attributes)["error.type"] == "503"
+    assert failed.status.code == Status.STATUS_CODE_ERROR
+    # A client's mistake is no error of the server; without a route the name stays short.
+    assert missing.status.code == Status.STATUS_CODE_UNSET
+    assert missing.name == "GET"
+
+
+def test_trace_of_the_caller_goes_on(collector: OTLPCollector, settings: Settings) -> None:
+    trace_id, span_id = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
+    with served(settings) as served:
+        served.ask("/fan/1", headers={"traceparent": f"00-{trace_id}-{span_id}-01"})
+    assert {span.trace_id.hex() for span in collector.spans} == {trace_id}
+    assert _server_span(collector).parent_span_id.hex() == span_id
+
+
+def test_requests_of_one_connection_are_traces_of_their_own(
+    collector: OTLPCollector, settings: Settings
+) -> None:
+    with served(settings) as served:
+        connection = http.client.HTTPConnection(urlsplit(served.url).netloc, timeout=10)
+        with contextlib.closing(connection):
+            for _ in range(3):
+                connection.request("GET", "/stream")
+                connection.getresponse().read()
+    servers = [span for span in collector.spans if span.kind == Span.SPAN_KIND_SERVER]
+    assert len({span.trace_id for span in servers}) == 3
+    assert {span.parent_span_id for span in servers} == {b""}
+
+
+def test_request_inside_a_request_is_its_child(
+    collector: OTLPCollector, settings: Settings
+) -> None:
+    with served(settings) as served:
+
+        def inner(_: "WSGIEnvironment", start_response: "StartResponse") -> Iterable[bytes]:
+            start_response("200 OK", [])
+            return [b"inner"]
+
+        logged = AccessLog(inner, [served.telemetry.request_observer])
+
+        def outer(environ: "WSGIEnvironment", start_response: "StartResponse") -> Iterable[bytes]:
+            answer = logged({**environ, "PATH_INFO": "/inner"}, lambda *_: lambda _: None)
+            start_response("200 OK", [])
+            yield from answer
+            answer.close()  # type: ignore[attr-defined] # PEP 3333
+
+        with wsgi_server(AccessLog(outer, [served.telemetry.request_observer])) as url:
+            connection = http.client.HTTPConnection(urlsplit(url).netloc, timeout=10)
+            with contextlib.closing(connection):
+                connection.request("GET", "/outer")
+                connection.getresponse().read()
+    spans = {attributes(span.attributes)["url.path"]: span for span in collector.spans}
+    assert spans["/inner"].parent_span_id == spans["/outer"].span_id

@@ -1,0 +1,215 @@
+"""The application under gunicorn and nginx before it, as processes on free loopback ports."""
+
+import contextlib
+import http.client
+import os
+import pwd
+import re
+import shutil
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+LOOPBACK = "127.0.0.1"
+
+_START_SECONDS = 30.0
+_STOP_SECONDS = 20.0
+
+
+@dataclass(frozen=True, slots=True)
+class RunningServer:
+    """A server that answers at `url`, without a slash at its end."""
+
+    url: str
+    port: int
+    process: subprocess.Popen[bytes]
+    log: Path
+    certificate: Path | None = None
+    """Of an https server: its own, which nobody has signed."""
+
+    @property
+    def workers(self) -> list[int]:
+        """The process ids of its workers."""
+        master = self.process.pid
+        return [
+            int(pid) for pid in Path(f"/proc/{master}/task/{master}/children").read_text().split()
+        ]
+
+    def logged(self) -> str:
+        """What it has written so far."""
+        return self.log.read_text(errors="replace")
+
+
+def environment(home: Path, extra: Mapping[str, str] | None = None) -> dict[str, str]:
+    """What a new user on a new machine has: nothing of the developer's proxies and indexes."""
+    return {
+        "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
+        "HOME": str(home),
+        "LANG": "C.UTF-8",
+        "PYTHONWARNINGS": "default",
+        **(extra or {}),
+    }
+
+
+def gunicorn_command(*options: str) -> list[str]:
+    """What the Procfile runs."""
+    return [sys.executable, "-m", "gunicorn", "wsgi:app", *options]
+
+
+@contextlib.contextmanager
+def gunicorn(
+    tmp: Path,
+    environ: Mapping[str, str] | None = None,
+    *options: str,
+    faults: str = "Traceback",
+    ready: Callable[[], bool] | None = None,
+) -> Iterator[RunningServer]:
+    """Run the application on a free port until the block ends, then stop it gracefully.
+
+    `environ` adds to the settings, `options` to gunicorn's command line. Its log must hold no
+    match of the regular expression `faults`. `ready` tells when it has started, in place of an
+    answer at its port.
+    """
+    port = free_port()
+    log = tmp / f"gunicorn-{port}.log"
+    settings = environment(tmp, {"PORT": str(port), "WEB_CONCURRENCY": "1", **(environ or {})})
+    with _process(gunicorn_command(*options), settings, log) as process:
+        wait_until(lambda: _running(process, log) and (ready or (lambda: _answers(port)))())
+        yield RunningServer(f"http://{LOOPBACK}:{port}", port, process, log)
+    found = re.findall(faults, log.read_text(errors="replace"))
+    assert not found, log.read_text(errors="replace")
+
+
+@contextlib.contextmanager
+def nginx(tmp: Path, backend: RunningServer, *, location: str = "/") -> Iterator[RunningServer]:
+    """Debian's nginx with deploy/nginx.conf before `backend`.
+
+    Of that file only the ports, the names of the certificate's files and, if another is wanted,
+    the path of its location are replaced.
+    """
+    program = shutil.which("nginx", path=f"{os.environ['PATH']}{os.pathsep}/usr/sbin")
+    if program is None:
+        raise FileNotFoundError("nginx is needed by the tests: install the Debian package nginx")
+    port = free_port()
+    folder = tmp / "nginx"
+    folder.mkdir()
+    certificate, key = self_signed(folder)
+    shipped = (ROOT / "deploy" / "nginx.conf").read_text()
+    site = _replaced(
+        shipped,
+        {
+            "127.0.0.1:8080": f"{LOOPBACK}:{backend.port}",
+            "listen 443 ssl;": f"listen {LOOPBACK}:{port} ssl;",
+            "listen [::]:443 ssl;": "",
+            "/etc/ssl/certs/packages.example.com.pem": str(certificate),
+            "/etc/ssl/private/packages.example.com.key": str(key),
+            "location / {": f"location {location} {{",
+        },
+    )
+    paths = "".join(
+        f"    {kind}_temp_path {folder}/{kind};\n"
+        for kind in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
+    )
+    config = folder / "nginx.conf"
+    # As root it would otherwise become a user who cannot read the tests' folders.
+    user = pwd.getpwuid(os.getuid()).pw_name
+    config.write_text(
+        f"user {user};\npid {folder}/pid;\nevents {{}}\n"
+        f"http {{\n    access_log off;\n{paths}{site}}}\n"
+    )
+    log = folder / "log"
+    command = [program, "-c", str(config), "-p", str(folder), "-g", "daemon off;", "-e", "stderr"]
+    with _process(command, environment(tmp), log) as process:
+        wait_until(lambda: _running(process, log) and _listens(port))
+        yield RunningServer(f"https://{LOOPBACK}:{port}", port, process, log, certificate)
+
+
+def self_signed(folder: Path) -> tuple[Path, Path]:
+    """A certificate for 127.0.0.1 and its key."""
+    certificate, key = folder / "certificate.pem", folder / "key.pem"
+    subject = ["-subj", "/CN=test", "-addext", f"subjectAltName=IP:{LOOPBACK}"]
+    kind = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "2"]
+    files = ["-keyout", str(key), "-out", str(certificate)]
+    subprocess.run(
+        ["openssl", "req", "-x509", *kind, *subject, *files], check=True, capture_output=True
+    )
+    return certificate, key
+
+
+def free_port() -> int:
+    """A port that nobody listens on, on IPv4 or IPv6."""
+    with socket.create_server((LOOPBACK, 0)) as probe:
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def wait_until(condition: Callable[[], bool], seconds: float = _START_SECONDS) -> None:
+    """Ask until it is so; an error if that takes too long."""
+    deadline = time.monotonic() + seconds
+    while not condition():
+        if time.monotonic() > deadline:
+            raise TimeoutError(f"not so within {seconds} seconds: {condition}")
+        time.sleep(0.02)
+
+
+@contextlib.contextmanager
+def _process(
+    command: list[str], environ: Mapping[str, str], log: Path
+) -> Iterator[subprocess.Popen[bytes]]:
+    with log.open("wb") as output:
+        process = subprocess.Popen(
+            command,
+            cwd=ROOT,
+            env=environ,
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+        )
+        try:
+            yield process
+        except BaseException:
+            sys.stderr.write(log.read_text(errors="replace")[-6000:])
+            raise
+        finally:
+            process.terminate()
+            try:
+                process.wait(_STOP_SECONDS)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+                raise
+
+
+def _answers(port: int) -> bool:
+    with contextlib.closing(http.client.HTTPConnection(LOOPBACK, port, timeout=5)) as probe:
+        try:
+            probe.request("GET", "/health")
+            return probe.getresponse().status == http.client.OK
+        except (OSError, http.client.HTTPException):
+            return False
+
+
+def _listens(port: int) -> bool:
+    try:
+        socket.create_connection((LOOPBACK, port), timeout=5).close()
+    except OSError:
+        return False
+    return True
+
+
+def _running(process: subprocess.Popen[bytes], log: Path) -> bool:
+    if process.poll() is not None:
+        raise RuntimeError(f"the server ended; it logged:\n{log.read_text(errors='replace')}")
+    return True
+
+
+def _replaced(text: str, replacements: Mapping[str, str]) -> str:
+    for old, new in replacements.items():
+        assert old in text, old
+        text = text.replace(old, new)
+    return text

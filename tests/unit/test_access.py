@@ -1,0 +1,484 @@
+import contextlib
+import http.client
+import logging
+import re
+import socket
+import struct
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextvars import ContextVar, copy_context
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+
+import flask
+import pytest
+
+from pyoci_flask.logs import request_id
+from pyoci_flask.web.access import AccessLog, RequestRecord
+from tests.doubles import wsgi_server
+
+if TYPE_CHECKING:
+    from _typeshed import OptExcInfo
+    from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
+
+CHUNK = b"x" * 65536
+leaked: ContextVar[str] = ContextVar("leaked", default="nothing")
+
+
+class Observer:
+    """Keeps the records; `await_one` waits for the next, which follows the answer's last byte."""
+
+    def __init__(self) -> None:
+        self.records: list[RequestRecord] = []
+        self._arrived = threading.Semaphore(0)
+
+    def request_started(self, environ: "WSGIEnvironment") -> Callable[[RequestRecord], None]:
+        assert environ["pyoci.request_id"] == request_id.get()
+
+        def end(record: RequestRecord) -> None:
+            assert request_id.get() == record.request_id
+            self.records.append(record)
+            self._arrived.release()
+
+        return end
+
+    def await_one(self) -> RequestRecord:
+        assert self._arrived.acquire(timeout=10)
+        return self.records[-1]
+
+
+def _flask_app() -> flask.Flask:
+    app = flask.Flask(__name__)
+
+    @app.get("/health")
+    def health() -> str:
+        return "well"
+
+    @app.get("/id")
+    def show_id() -> dict[str, str | None]:
+        with ThreadPoolExecutor(1) as pool:
+            on_pool = pool.submit(copy_context().run, request_id.get).result()
+        return {
+            "environ": flask.request.environ["pyoci.request_id"],
+            "context": request_id.get(),
+            "pool": on_pool,
+        }
+
+    @app.route("/echo", methods=["GET", "POST"])
+    def echo() -> bytes:
+        return flask.request.get_data()
+
+    @app.get("/stream/<int:chunks>")
+    def stream(chunks: int) -> flask.Response:
+        return flask.Response(CHUNK for _ in range(chunks))
+
+    @app.get("/breaks")
+    def breaks() -> flask.Response:
+        def body() -> Iterator[bytes]:
+            yield CHUNK
+            raise ZeroDivisionError
+
+        return flask.Response(body())
+
+    return app
+
+
+@pytest.fixture
+def observer() -> Observer:
+    return Observer()
+
+
+@pytest.fixture
+def server(observer: Observer) -> Iterator[str]:
+    with wsgi_server(AccessLog(_flask_app().wsgi_app, [observer])) as url:
+        yield url
+
+
+@pytest.fixture(autouse=True)
+def _shown(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.DEBUG, logger="pyoci.access")
+
+
+def _ask(
+    url: str,
+    path: str,
+    method: str = "GET",
+    *,
+    body: bytes | None = None,
+    headers: dict[str, str] | None = None,
+) -> tuple[http.client.HTTPResponse, bytes]:
+    connection = http.client.HTTPConnection(urlsplit(url).netloc, timeout=10)
+    with contextlib.closing(connection):
+        connection.request(method, path, body, headers or {})
+        response = connection.getresponse()
+        return response, response.read()
+
+
+def _access_lines(caplog: pytest.LogCaptureFixture) -> list[logging.LogRecord]:
+    return [record for record in caplog.records if record.name == "pyoci.access"]
+
+
+def test_request_is_logged_once_at_its_end(
+    server: str, observer: Observer, caplog: pytest.LogCaptureFixture
+) -> None:
+    _ask(server, "/echo?token=secret", "POST", body=b"12345", headers={"User-Agent": "pip/26.3"})
+    observer.await_one()
+    (record,) = _access_lines(caplog)
+    assert record.levelno == logging.INFO
+    assert re.fullmatch(
+        r'status=200 method=POST path=/echo user_agent="pip/26\.3"'
+        r" duration_ms=\d+\.\d bytes_in=5 bytes_out=5",
+        record.getMessage(),
+    )
+
+
+def test_observer_gets_the_record_of_the_request(server: str, observer: Observer) -> None:
+    _ask(server, "/echo", "POST", body=b"12345", headers={"X-Request-Id": "r-1"})
+    record = observer.await_one()
+    assert record == RequestRecord(
+        request_id="r-1",
+        method="POST",
+        path="/echo",
+        user_agent="",
+        status=200,
+        aborted=False,
+        error=None,
+        duration=record.duration,
+        bytes_in=5,
+        bytes_out=5,
+    )
+    assert 0 < record.duration < 10
+
+
+def test_health_probes_are_logged_at_debug(
+    server: str, observer: Observer, caplog: pytest.LogCaptureFixture
+) -> None:
+    _ask(server, "/health")
+    observer.await_one()
+    (record,) = _access_lines(caplog)
+    assert record.levelno == logging.DEBUG
+
+
+def test_request_id_is_the_same_everywhere(server: str) -> None:
+    response, body = _ask(server, "/id", headers={"X-Request-Id": "Az09._-"})
+    assert response.headers.get_all("X-Request-Id") == ["Az09._-"]
+    assert flask.json.loads(body) == {"environ": "Az09._-", "context": "Az09._-", "pool": "Az09._-"}
+
+
+@pytest.mark.parametrize("sent", [None, "", "a b", "x" * 65, 'a"', "ä", "../x", "a;b"])
+def test_unusable_request_id_is_replaced_by_a_new_one(server: str, sent: str | None) -> None:
+    headers = {} if sent is None else {"X-Request-Id": sent}
+    response, _ = _ask(server, "/id", headers=headers)
+    assert re.fullmatch(r"[0-9a-f]{32}", response.headers["X-Request-Id"])
+
+
+def test_each_request_has_an_id_of_its_own(server: str) -> None:
+    ids = {_ask(server, "/health")[0].headers["X-Request-Id"] for _ in range(3)}
+    assert len(ids) == 3
+
+
+@pytest.mark.parametrize(
+    ("path", "logged"),
+    [
+        ("/a%0Alevel=ERROR%1b%22", "/a%0Alevel=ERROR%1B%22"),
+        ("/my%20pkg/%C3%A4", "/my%20pkg/%C3%A4"),
+        ("/http%3A%2F%2Fu%3Asecret%40h%3A5000/ns/x/", "/http://[redacted]@h:5000/ns/x/"),
+        ("/simple/zope.interface/?x=secret", "/simple/zope.interface/"),
+    ],
+)
+def test_path_is_quoted_and_holds_no_secret(
+    server: str, observer: Observer, caplog: pytest.LogCaptureFixture, path: str, logged: str
+) -> None:
+    _ask(server, path)
+    assert observer.await_one().path == logged
+    (line,) = _access_lines(caplog)
+    assert f" path={logged} " in line.getMessage()
+    assert line.getMessage().isprintable()
+
+
+def test_user_agent_is_escaped_redacted_and_capped(
+    server: str, observer: Observer, caplog: pytest.LogCaptureFixture
+) -> None:
+    agent = 'a" status="500\t\x1b[2J Basic aHVudGVyMg== ' + "x" * 300
+    _ask(server, "/id", headers={"User-Agent": agent})
+    logged = observer.await_one().user_agent
+    assert logged.startswith(r"a\" status=\"500\t\x1b[2J Basic [redacted] xxx")
+    assert len(logged.replace('\\"', '"').replace(r"\t", "t").replace(r"\x1b", "e")) == 200
+    (line,) = _access_lines(caplog)
+    assert line.getMessage().isprintable()
+
+
+def test_streamed_body_is_counted_and_not_buffered(observer: Observer) -> None:
+    first_sent, go_on = threading.Event(), threading.Event()
+
+    def app(_: "WSGIEnvironment", start_response: "StartResponse") -> Iterable[bytes]:
+        start_response("200 OK", [("Content-Length", "2")])
+
+        def body() -> Iterator[bytes]:
+            yield b"1"
+            first_sent.set()
+            assert go_on.wait(10)
+            yield b"2"
+
+        return body()
+
+    with wsgi_server(AccessLog(app, [observer])) as url:
+        connection = http.client.HTTPConnection(urlsplit(url).netloc, timeout=10)
+        with contextlib.closing(connection):
+            connection.request("GET", "/")
+            response = connection.getresponse()
+            assert response.read(1) == b"1"
+            assert first_sent.wait(10)
+            assert observer.records == []
+            go_on.set()
+            assert response.read() == b"2"
+        record = observer.await_one()
+    assert record.bytes_out == 2
+    assert not record.aborted
+
+
+@pytest.mark.filterwarnings("error")
+def test_client_that_goes_away_marks_the_request_aborted(
+    server: str, observer: Observer, caplog: pytest.LogCaptureFixture
+) -> None:
+    address = urlsplit(server)
+    with socket.create_connection((address.hostname, address.port), timeout=10) as client:
+        client.sendall(b"GET /stream/10000 HTTP/1.1\r\nHost: x\r\n\r\n")
+        assert client.recv(1000)
+        # Reset instead of an orderly end: the next send of the server fails.
+        client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    record = observer.await_one()
+    assert record.aborted
+    assert record.error is None
+    assert record.status == 200
+    assert 0 < record.bytes_out < 10000 * len(CHUNK)
+    (line,) = _access_lines(caplog)
+    assert line.getMessage().endswith(" aborted=true")
+
+
+def test_exception_amid_the_body_marks_the_request_aborted(
+    server: str, observer: Observer, caplog: pytest.LogCaptureFixture
+) -> None:
+    with contextlib.suppress(http.client.HTTPException, OSError):
+        _ask(server, "/breaks")
+    record = observer.await_one()
+    assert isinstance(record.error, ZeroDivisionError)
+    assert (record.status, record.aborted, record.bytes_out) == (200, True, len(CHUNK))
+    (line,) = _access_lines(caplog)
+    assert line.getMessage().endswith(" aborted=true error=ZeroDivisionError")
+
+
+def test_application_that_raises_is_logged_without_a_status(
+    observer: Observer, caplog: pytest.LogCaptureFixture
+) -> None:
+    def app(_: "WSGIEnvironment", __: "StartResponse") -> Iterable[bytes]:
+        raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        _call(AccessLog(app, [observer]))
+    record = observer.await_one()
+    assert (record.status, record.aborted) == (None, True)
+    assert isinstance(record.error, ZeroDivisionError)
+    (line,) = _access_lines(caplog)
+    assert line.getMessage().startswith("status=- method=GET path=/ ")
+
+
+def test_head_request_is_whole_without_a_body(server: str, observer: Observer) -> None:
+    response, _ = _ask(server, "/stream/3", "HEAD")
+    assert response.status == 200
+    record = observer.await_one()
+    assert (record.method, record.bytes_out, record.aborted) == ("HEAD", 0, False)
+
+
+# What follows is between the middleware and a caller in the same process.
+
+
+class _Answer:
+    """What a WSGI server knows of an answer under way."""
+
+    def __init__(self) -> None:
+        self.statuses: list[str] = []
+        self.headers: list[tuple[str, str]] = []
+        self.exc_infos: list[object] = []
+
+    def start_response(
+        self,
+        status: str,
+        headers: list[tuple[str, str]],
+        exc_info: "OptExcInfo | None" = None,
+        /,
+    ) -> Callable[[bytes], object]:
+        self.statuses.append(status)
+        self.headers = headers
+        self.exc_infos.append(exc_info)
+        return lambda _: None
+
+
+def _call(
+    app: "WSGIApplication", path: str = "/", answer: _Answer | None = None
+) -> Iterable[bytes]:
+    environ = {"REQUEST_METHOD": "GET", "PATH_INFO": path, "wsgi.url_scheme": "http"}
+    return app(environ, (answer or _Answer()).start_response)
+
+
+def _close(body: Iterable[bytes]) -> None:
+    close = getattr(body, "close", None)
+    assert close is not None
+    close()
+
+
+def test_context_variables_set_by_a_request_stay_in_it(observer: Observer) -> None:
+    seen: list[str] = []
+
+    def app(_: "WSGIEnvironment", start_response: "StartResponse") -> Iterable[bytes]:
+        leaked.set("by the application")
+        start_response("200 OK", [])
+
+        def body() -> Iterator[bytes]:
+            seen.append(leaked.get())
+            leaked.set("by the body")
+            yield b"1"
+            seen.append(leaked.get())
+
+        return body()
+
+    body = _call(AccessLog(app, [observer]))
+    for _ in body:
+        assert leaked.get() == "nothing"
+        assert request_id.get() is None
+    _close(body)
+    assert seen == ["by the application", "by the body"]
+    assert leaked.get() == "nothing"
+
+
+def test_request_inside_a_request_has_its_id_and_leaves_it_alone(observer: Observer) -> None:
+    ids: list[str | None] = []
+
+    def inner(_: "WSGIEnvironment", start_response: "StartResponse") -> Iterable[bytes]:
+        ids.append(request_id.get())
+        start_response("200 OK", [("Content-Length", "2")])
+        return iter([b"ab", b""])
+
+    inner_log = Observer()
+    logged_inner = AccessLog(inner, [inner_log])
+
+    def outer(_: "WSGIEnvironment", start_response: "StartResponse") -> Iterable[bytes]:
+        start_response("200 OK", [])
+
+        def body() -> Iterator[bytes]:
+            answer = _call(logged_inner, "/v2/")
+            yield next(iter(answer))
+            ids.append(request_id.get())
+            _close(answer)
+            ids.append(request_id.get())
+
+        return body()
+
+    body = _call(AccessLog(outer, [observer]))
+    assert list(body) == [b"ab"]
+    _close(body)
+    outer_record, inner_record = observer.await_one(), inner_log.await_one()
+    assert ids == [outer_record.request_id] * 3
+    assert inner_record.request_id == outer_record.request_id
+    assert inner_record.path == "/v2/"
+    # The caller took what Content-Length announced, and no more.
+    assert not inner_record.aborted
+
+
+def test_close_is_passed_on_even_if_nothing_was_read(observer: Observer) -> None:
+    closed: list[bool] = []
+
+    class Chunks:
+        def __iter__(self) -> Iterator[bytes]:
+            return iter([b"1"])
+
+        def close(self) -> None:
+            closed.append(True)
+
+    def app(_: "WSGIEnvironment", start_response: "StartResponse") -> Iterable[bytes]:
+        start_response("200 OK", [])
+        return Chunks()
+
+    body = _call(AccessLog(app, [observer]))
+    _close(body)
+    assert closed == [True]
+    assert observer.await_one().aborted
+
+
+def test_second_close_logs_nothing_more(
+    observer: Observer, caplog: pytest.LogCaptureFixture
+) -> None:
+    body = _call(AccessLog(_flask_app().wsgi_app, [observer]), "/health")
+    list(body)
+    _close(body)
+    _close(body)
+    assert len(observer.records) == 1
+    assert len(_access_lines(caplog)) == 1
+
+
+def test_application_may_replace_its_answer_by_an_error(observer: Observer) -> None:
+    def app(_: "WSGIEnvironment", start_response: "StartResponse") -> Iterable[bytes]:
+        start_response("200 OK", [("Content-Length", "5")])
+        try:
+            raise ZeroDivisionError
+        except ZeroDivisionError:
+            start_response("500 Internal Server Error", [("X-Request-Id", "own")], sys.exc_info())
+        return [b"error"]
+
+    answer = _Answer()
+    body = _call(AccessLog(app, [observer]), answer=answer)
+    list(body)
+    _close(body)
+    record = observer.await_one()
+    assert record.status == 500
+    assert answer.exc_infos[0] is None
+    assert isinstance(answer.exc_infos[1], tuple)
+    assert answer.headers == [("X-Request-Id", record.request_id)]
+
+
+@pytest.mark.parametrize(
+    "read",
+    [
+        lambda stream: stream.read(),
+        lambda stream: stream.read(3) + stream.read(100),
+        lambda stream: stream.readline() + stream.readline(100),
+        lambda stream: b"".join(stream.readlines()),
+        lambda stream: b"".join(stream),
+    ],
+)
+def test_each_way_of_reading_the_body_is_counted(
+    observer: Observer, read: Callable[[object], bytes]
+) -> None:
+    def app(environ: "WSGIEnvironment", start_response: "StartResponse") -> Iterable[bytes]:
+        taken = read(environ["wsgi.input"])
+        start_response("200 OK", [])
+        return [taken]
+
+    # A server whose input ends by itself, as gunicorn's does.
+    def ending(environ: "WSGIEnvironment", start_response: "StartResponse") -> Iterable[bytes]:
+        environ["wsgi.input"] = flask.Request(environ).stream
+        return AccessLog(app, [observer])(environ, start_response)
+
+    with wsgi_server(ending) as url:
+        _, body = _ask(url, "/", "POST", body=b"line 1\nline 2\n")
+    assert body == b"line 1\nline 2\n"
+    assert observer.await_one().bytes_in == 14
+
+
+def test_duration_runs_to_the_end_of_the_body(observer: Observer) -> None:
+    def app(_: "WSGIEnvironment", start_response: "StartResponse") -> Iterable[bytes]:
+        start_response("200 OK", [])
+        return iter([b"1", b"2"])
+
+    body = _call(AccessLog(app, [observer]))
+    chunks = iter(body)
+    next(chunks)
+    started = time.monotonic()
+    while time.monotonic() - started < 0.05:
+        pass
+    list(chunks)
+    _close(body)
+    assert observer.await_one().duration >= 0.05

@@ -1,0 +1,89 @@
+"""gunicorn.conf.py, read the way gunicorn reads it."""
+
+import runpy
+from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from gunicorn.config import Config  # type: ignore[import-untyped]
+
+_FILE = Path(__file__).resolve().parent.parent.parent / "gunicorn.conf.py"
+
+Read = Callable[..., tuple[Config, dict[str, Any]]]
+
+
+@pytest.fixture
+def read(monkeypatch: pytest.MonkeyPatch) -> Read:
+    """Evaluate the file with these variables only; what gunicorn makes of it, and its names."""
+
+    def read(**environ: str) -> tuple[Config, dict[str, Any]]:
+        with monkeypatch.context() as patch:
+            patch.setattr("os.environ", environ)
+            names = runpy.run_path(str(_FILE))
+        config = Config()
+        for name, value in names.items():
+            if name in config.settings:
+                config.set(name, value)
+        config.validate()
+        return config, names
+
+    return read
+
+
+def _server(*addresses: object) -> SimpleNamespace:
+    """As much of gunicorn's arbiter as the hooks look at."""
+    listeners = [
+        SimpleNamespace(getsockname=lambda address=address: address) for address in addresses
+    ]
+    return SimpleNamespace(cfg=SimpleNamespace(address=list(addresses)), LISTENERS=listeners)
+
+
+def test_the_variables_of_the_environment_arrive(read: Read) -> None:
+    config, _ = read(PORT="9000", WEB_CONCURRENCY="3", PYOCI_THREADS="5")
+    assert {port for _, port in config.address} == {9000}
+    assert (config.workers, config.threads) == (3, 5)
+
+
+def test_kept_alive_connections_have_room_beside_the_most_threads(read: Read) -> None:
+    config, _ = read(PYOCI_THREADS="4096")
+    assert config.worker_connections - config.threads == 1000
+
+
+def test_the_control_socket_is_off_and_long_headers_are_taken(read: Read) -> None:
+    config, _ = read()
+    assert config.control_socket_disable
+    assert config.limit_request_field_size == 32 * 1024
+    assert config.worker_class.__name__ == "ClientTimeoutThreadWorker"
+    assert config.accesslog is None
+
+
+def test_forwarded_headers_are_trusted_from_loopback_only(read: Read) -> None:
+    config, _ = read()
+    assert set(config.forwarded_allow_ips) == {"127.0.0.1", "::1"}
+
+
+def test_a_bad_setting_ends_with_one_line_that_names_it(read: Read) -> None:
+    with pytest.raises(SystemExit) as caught:
+        read(PYOCI_THREADS="many")
+    assert str(caught.value).startswith("Error: PYOCI_THREADS must be ")
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("hook", ["on_starting", "when_ready"])
+def test_open_storage_is_not_served_to_the_network(read: Read, tmp_path: Path, hook: str) -> None:
+    _, names = read(PYOCI_STORAGE=str(tmp_path))
+    names[hook](_server(("127.0.0.1", 8080), "/run/pyoci.sock"))
+    with pytest.raises(SystemExit, match="PYOCI_STORAGE_USERS"):
+        names[hook](_server(("0.0.0.0", 8080)))
+
+
+@pytest.mark.parametrize("hook", ["on_starting", "when_ready"])
+def test_storage_with_users_may_be_served_to_the_network(
+    read: Read, tmp_path: Path, hook: str
+) -> None:
+    users = tmp_path / "users"
+    users.touch()
+    _, names = read(PYOCI_STORAGE=str(tmp_path), PYOCI_STORAGE_USERS=str(users))
+    names[hook](_server(("0.0.0.0", 8080)))

@@ -1,0 +1,205 @@
+import contextvars
+import logging
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+
+import pytest
+
+from pyoci_flask.logs import configure_logging, quoted, redact, request_id
+
+
+@pytest.fixture(autouse=True)
+def _logging_restored() -> Iterator[None]:
+    root = logging.getLogger()
+    handlers, level = list(root.handlers), root.level
+    yield
+    configure_logging({})
+    for handler in [one for one in root.handlers if one not in handlers]:
+        root.removeHandler(handler)
+    root.setLevel(level)
+
+
+def _lines(capsys: pytest.CaptureFixture[str]) -> list[str]:
+    return capsys.readouterr().err.splitlines()
+
+
+def test_record_is_one_line_of_key_value_pairs(capsys: pytest.CaptureFixture[str]) -> None:
+    configure_logging({"": "INFO"})
+    logging.getLogger("pyoci.index").info("tag %s left out", "1.0")
+    (line,) = _lines(capsys)
+    assert re.fullmatch(
+        r"time=\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z level=INFO logger=pyoci\.index"
+        r' request_id=- message="tag 1\.0 left out"',
+        line,
+    )
+
+
+def test_line_carries_the_id_of_the_request(capsys: pytest.CaptureFixture[str]) -> None:
+    configure_logging({})
+    context = contextvars.copy_context()
+    context.run(request_id.set, "abc-1")
+    context.run(logging.getLogger("pyoci").info, "inside")
+    logging.getLogger("pyoci").info("outside")
+    inside, outside = _lines(capsys)
+    assert " request_id=abc-1 " in inside
+    assert " request_id=- " in outside
+
+
+def test_message_of_fields_is_written_as_it_is(capsys: pytest.CaptureFixture[str]) -> None:
+    configure_logging({})
+    logging.getLogger("pyoci.access").info("status=%d", 200, extra={"fields": True})
+    assert _lines(capsys)[0].endswith(" request_id=- status=200")
+
+
+@pytest.mark.parametrize("separator", ["\n", "\r", "\x0b", "\x1c", "\x85", "\u2028", "\u2029"])
+@pytest.mark.parametrize("fields", [True, False])
+def test_hostile_text_forges_no_line(
+    capsys: pytest.CaptureFixture[str], separator: str, fields: bool
+) -> None:
+    configure_logging({})
+    forged = f'x"{separator}time=2026-01-01T00:00:00.000Z level=ERROR message="forged'
+    logging.getLogger("pyoci").info("%s", forged, extra={"fields": fields})
+    (line,) = _lines(capsys)
+    assert line.isprintable()
+    assert line.startswith("time=")
+
+
+def test_quotes_of_a_message_cannot_end_its_value() -> None:
+    assert quoted('a" level="ERROR\\') == r'"a\" level=\"ERROR\\"'
+
+
+def test_traceback_stays_on_the_line_without_its_secrets(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    configure_logging({})
+    try:
+        raise ValueError("cannot use https://user:hunter2@ghcr.io/\nlevel=ERROR")
+    except ValueError:
+        logging.getLogger("pyoci").exception("failed")
+    (line,) = _lines(capsys)
+    assert 'message="failed" exception="Traceback' in line
+    assert "ValueError: cannot use https://[redacted]@ghcr.io/" in line
+    assert "hunter2" not in line
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Authorization: Basic dXNlcjpodW50ZXIy",
+        "authorization: bearer s3cret-hunter2",
+        "{'Authorization': 'Bearer hunter2'}",
+        "Basic%20hunter2",
+        "Bearer in-hunter2",
+        "https://user:hunter2@ghcr.io/v2/",
+        "http://user:hunt@er2@localhost:5000",
+        "http:/user:hunter2@localhost/ns/pkg/",
+        "http%3A%2F%2Fuser%3Ahunter2%40localhost%3A5000",
+        "http%253A%252F%252Fuser%253Ahunter2%2540localhost",
+        "GET /blob?X-Amz-Signature=hunter2&n=1",
+        "GET /blob?se=1&sig=hunter2%3D",
+        "GET /blob?X-Amz-Security-Token=hunter2",
+        "token eyJhbGciOiJIUzI1NiJ9.hunter2.hunter2",
+    ],
+)
+def test_credentials_are_redacted(text: str) -> None:
+    redacted = redact(text)
+    assert "[redacted]" in redacted
+    assert "dXNlcjpodW50ZXIy" not in redacted
+    assert "hunt" not in redacted
+    assert "er2" not in redacted
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "the registry asks for Basic authentication",
+        "a Bearer token, or Basic.",
+        'Basic realm="PyOCI"',
+        "https://ghcr.io/v2/acme/hello/tags/list?n=100",
+        "https://ghcr.io/a@b",
+        "pushed hello@sha256:abc to localhost:5000/ns",
+    ],
+)
+def test_other_text_is_left_alone(text: str) -> None:
+    assert redact(text) == text
+
+
+@pytest.mark.parametrize(
+    "piece", ["%3A%2F%2F", ":/", "://:", "%25", "?a", "eyJaaaaaaaaa.", "Basic ", "Bearer%20"]
+)
+def test_redaction_of_long_hostile_text_ends(piece: str) -> None:
+    script = (
+        "import sys; from pyoci_flask.logs import redact; redact(sys.argv[1] * int(sys.argv[2]))"
+    )
+    subprocess.run(
+        [sys.executable, "-c", script, piece, str(100_000 // len(piece))], check=True, timeout=20
+    )
+
+
+def test_credentials_in_a_message_never_reach_stderr(capsys: pytest.CaptureFixture[str]) -> None:
+    configure_logging({})
+    logging.getLogger("pyoci").info("%s", "Authorization: Basic dXNlcjpwdw==")
+    logging.getLogger("pyoci").info("%s %s", "Basic", "dXNlcjpwdw==", extra={"fields": True})
+    assert all("dXNl" not in line and "[redacted]" in line for line in _lines(capsys))
+
+
+def test_second_call_adds_no_second_handler(capsys: pytest.CaptureFixture[str]) -> None:
+    configure_logging({})
+    configure_logging({})
+    logging.getLogger("pyoci").info("once")
+    assert len(_lines(capsys)) == 1
+
+
+def test_levels_go_by_logger(capsys: pytest.CaptureFixture[str]) -> None:
+    configure_logging({"": "WARNING", "pyoci": "DEBUG"})
+    logging.getLogger("other").info("hidden")
+    logging.getLogger("pyoci.index").debug("shown")
+    (line,) = _lines(capsys)
+    assert "level=DEBUG logger=pyoci.index" in line
+
+
+def test_levels_of_an_earlier_call_are_forgotten(capsys: pytest.CaptureFixture[str]) -> None:
+    configure_logging({"pyoci": "ERROR"})
+    configure_logging({"": "INFO"})
+    logging.getLogger("pyoci").info("shown")
+    assert len(_lines(capsys)) == 1
+
+
+@pytest.mark.parametrize(
+    "levels",
+    [{"": "DEBUG"}, {"urllib3": "DEBUG"}, {"": "DEBUG", "urllib3.connectionpool": "DEBUG"}],
+)
+def test_urllib3_shows_no_urls_at_any_level(levels: dict[str, str]) -> None:
+    configure_logging(levels)
+    assert not logging.getLogger("urllib3.connectionpool").isEnabledFor(logging.DEBUG)
+    assert logging.getLogger("urllib3.connectionpool").isEnabledFor(logging.INFO)
+
+
+def test_broken_log_call_neither_raises_nor_prints_its_arguments() -> None:
+    script = (
+        "import logging\n"
+        "from pyoci_flask.logs import configure_logging\n"
+        "configure_logging({})\n"
+        "logging.getLogger('pyoci').info('%d bytes', 'hunter2')\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script], check=True, capture_output=True, text=True, timeout=20
+    )
+    assert done.stderr == "logging failed: TypeError in a record of pyoci\n"
+
+
+def test_closed_stderr_fails_nothing() -> None:
+    script = (
+        "import logging, os, sys\n"
+        "from pyoci_flask.logs import configure_logging\n"
+        "configure_logging({})\n"
+        "os.close(2)\n"
+        "logging.getLogger('pyoci').info('nobody reads this')\n"
+        "print('alive')\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script], check=False, stdout=subprocess.PIPE, text=True, timeout=20
+    )
+    assert done.stdout == "alive\n"
