@@ -9,6 +9,7 @@ from flask import Flask
 
 from pyoci_flask import telemetry
 from pyoci_flask.errors import ConfigurationError
+from pyoci_flask.index.core_metadata import CoreMetadataReader
 from pyoci_flask.index.fetch import FetchPool
 from pyoci_flask.index.lock import VersionLocks
 from pyoci_flask.logs import configure_logging
@@ -44,6 +45,11 @@ def create_app(
     configure_logging(settings.log_levels)
     for directive in settings.log_ignored:
         logger.warning("RUST_LOG: %r means nothing here and is ignored", directive)
+    if settings.fallback_index is not None and not settings.fallback_exclude:
+        logger.warning(
+            "PYOCI_FALLBACK_INDEX is set without PYOCI_FALLBACK_EXCLUDE: a private project that is "
+            "deleted or misspelled is then installed from there, whoever published it"
+        )
     app = Flask("pyoci_flask", static_folder=None, template_folder=str(_templates()))
     app.url_map.merge_slashes = False
     app.url_map.strict_slashes = False
@@ -70,6 +76,7 @@ def create_app(
         authenticator=Authenticator(transport),
         pool=FetchPool(settings.fetch_threads),
         locks=VersionLocks(settings.spool / f"pyoci-flask-locks-{os.geteuid()}"),
+        metadata=CoreMetadataReader(),
     )
     mounted = Mount(app.wsgi_app, settings.path, registry)
     app.wsgi_app = AccessLog(mounted, [observed.request_observer] if observed else [])  # type: ignore[method-assign]

@@ -76,6 +76,13 @@ class Settings:
     storage_users: Path | None = None
     registries: tuple[str, ...] | None = None
     """Patterns of allowed registry hosts; None = any."""
+    fallback_index: str | None = None
+    """URL of the Simple index for projects that the registry does not have, without a slash."""
+    fallback_exclude: tuple[str, ...] = ()
+    """Patterns of normalised names that never fall back."""
+    fallback_denied: bool = False
+    """Whether a denial counts as a missing project, for registries that deny what they lack."""
+    skip_identical: bool = False
     spool: Path = Path(tempfile.gettempdir())
     client_timeout: int = 60
     """Idle seconds on a client's socket."""
@@ -108,6 +115,14 @@ class Settings:
         if index is None and storage is not None:
             index = PinnedIndex(EMBEDDED, "python")
         levels, ignored = _log_levels(read)
+        nothing: tuple[str, ...] = ()
+        exclude = read("PYOCI_FALLBACK_EXCLUDE", _name_patterns, nothing)
+        denied = read("PYOCI_FALLBACK_DENIED", _redirect, default=False)
+        if denied and not exclude:
+            raise ConfigurationError(
+                "PYOCI_FALLBACK_DENIED=redirect needs PYOCI_FALLBACK_EXCLUDE: without it, anybody "
+                "who is denied a private package gets the public one of its name"
+            )
         return cls(
             port=read("PORT", _between(1, 65535), 8080),
             path=read("PYOCI_PATH", _sub_path, ""),
@@ -127,6 +142,10 @@ class Settings:
             storage=storage,
             storage_users=read("PYOCI_STORAGE_USERS", _existing_file, None),
             registries=registries,
+            fallback_index=read("PYOCI_FALLBACK_INDEX", _http_url, None),
+            fallback_exclude=exclude,
+            fallback_denied=denied,
+            skip_identical=read("PYOCI_SKIP_IDENTICAL", _boolean, default=False),
             spool=read("PYOCI_SPOOL", _existing_folder, Path(tempfile.gettempdir())),
             client_timeout=read("PYOCI_CLIENT_TIMEOUT", _between(1), 60),
             fetch_threads=read("PYOCI_FETCH_THREADS", _between(1, 1024), 32),
@@ -195,6 +214,27 @@ def _patterns(text: str) -> tuple[str, ...]:
         if not re.fullmatch(r"(\[[0-9a-f:]+\]|[a-z0-9.*?-]+)(:([0-9]+|\*))?", pattern):
             raise ValueError("host names or patterns like *.azurecr.io, separated by commas")
     return patterns
+
+
+def _name_patterns(text: str) -> tuple[str, ...]:
+    """Read patterns of project names, normalised like the names that they are held against."""
+    patterns = [part.lower() for part in re.split(r"[,\s]+", text) if part]
+    if not all(re.fullmatch(r"[a-z0-9._*?-]+", pattern) for pattern in patterns):
+        raise ValueError("project names or patterns like acme-*, separated by commas")
+    return tuple(re.sub(r"[-_.]+", "-", pattern) for pattern in patterns)
+
+
+def _redirect(text: str) -> bool:
+    if text.lower() != "redirect":
+        raise ValueError("redirect, or unset")
+    return True
+
+
+def _boolean(text: str) -> bool:
+    known = {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}
+    if text.lower() not in known:
+        raise ValueError("true or false")
+    return known[text.lower()]
 
 
 def _folder_to_be(text: str) -> Path:

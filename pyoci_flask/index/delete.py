@@ -4,18 +4,16 @@ Registries differ in what they delete: tags, digests, both or nothing. Blobs are
 garbage collection, as another version may share them and an upload under way may rely on them.
 """
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import replace
 
 from pyoci_flask.errors import AlreadyExistsError, NotFoundError, UnsupportedError
 from pyoci_flask.index.lock import VersionLocks
-from pyoci_flask.index.names import Filename, tag_of
+from pyoci_flask.index.names import Filename
 from pyoci_flask.index.repository import (
     Candidates,
     ProjectRepository,
     VersionIndex,
-    find_version,
+    hold_version,
 )
 from pyoci_flask.index.rewrite import Change, rewrite_index
 from pyoci_flask.oci.model import Descriptor, ImageIndex
@@ -33,7 +31,7 @@ def delete_file(
         NotFoundError: there is no such file.
         UnsupportedError: the registry cannot; nothing was changed.
     """
-    with _held(candidates, filename.version, locks) as (repository, found):
+    with hold_version(candidates, filename.version, locks) as (repository, found):
         entry = _entry(found, filename)
         if len(found.index.manifests) == 1:
             return _delete_version(repository, found, settle)
@@ -59,20 +57,8 @@ def delete_version(
         NotFoundError: there is no such version.
         UnsupportedError: the registry cannot; nothing was changed.
     """
-    with _held(candidates, version, locks) as (repository, found):
+    with hold_version(candidates, version, locks) as (repository, found):
         return _delete_version(repository, found, settle)
-
-
-@contextmanager
-def _held(
-    candidates: Candidates, version: str, locks: VersionLocks
-) -> Iterator[tuple[ProjectRepository, VersionIndex]]:
-    """Hold the version's lock (the one that publish takes) and find it."""
-    with locks.hold(str(candidates[0].caller.repository), str(tag_of(version))):
-        found = find_version(candidates, version)
-        if found is None:
-            raise NotFoundError(f"{candidates[0].project} has no version {version}")
-        yield found
 
 
 def _entry(found: VersionIndex, filename: Filename) -> Descriptor:

@@ -53,10 +53,16 @@ def find_file(candidates: Candidates, filename: Filename) -> StoredFile:
     if not same:
         raise NotFoundError(f"version {filename.version} has no file {filename.text}")
     file = same[0]
-    return StoredFile(repository, file, file.digest or _layer(repository, file))
+    return StoredFile(repository, file, file.digest or find_layer(repository, file))
 
 
-def _layer(repository: ProjectRepository, file: File) -> Digest:
+def find_layer(repository: ProjectRepository, file: File) -> Digest:
+    """Look the digest of a file up in its manifest, where the index lacks it.
+
+    Raises:
+        NotFoundError: the manifest is gone.
+        RegistryError: it is not of a package.
+    """
     manifest = get_manifest(repository.caller, file.entry.digest)
     if manifest is None:
         raise NotFoundError(f"the manifest of {file.filename.text} is gone from the registry")

@@ -11,8 +11,10 @@ from pyoci_flask.oci.reference import Tag
 from pyoci_flask.oci.repository import list_tags
 
 
-def list_project(candidates: Candidates, pool: FetchPool, limit: int) -> Project:
-    """List the project, with the files of its `limit` newest versions (0 = all).
+def list_project(
+    candidates: Candidates, pool: FetchPool, limit: int
+) -> tuple[ProjectRepository, Project]:
+    """List the project, with the files of its `limit` newest versions (0 = all), and where it is.
 
     One call for the tags (and their further pages), then one per version listed.
 
@@ -22,7 +24,7 @@ def list_project(candidates: Candidates, pool: FetchPool, limit: int) -> Project
     for repository in candidates:
         tags = list_tags(repository.caller)
         if tags is not None:
-            return _list(repository, tags, pool, limit)
+            return repository, _list(repository, tags, pool, limit)
     first = candidates[0]
     raise NotFoundError(
         f"{first.caller.repository.registry.netloc} has no project {first.project} "

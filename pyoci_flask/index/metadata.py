@@ -7,8 +7,7 @@ import zipfile
 import zlib
 from typing import IO
 
-from packaging.metadata import parse_email
-
+from pyoci_flask.errors import PyOCIError
 from pyoci_flask.index.names import Filename
 
 METADATA_LIMIT = 4 * 1024 * 1024
@@ -20,8 +19,12 @@ _UNPACKED_LIMIT = 1024 * 1024 * 1024
 """Bytes of an sdist that are unpacked in search of PKG-INFO."""
 
 
-class BrokenArchiveError(Exception):
-    """The file is not the archive that its name says, or holds no core metadata."""
+class BrokenArchiveError(PyOCIError):
+    """The file is not the archive that its name says."""
+
+
+class NoMetadataError(BrokenArchiveError):
+    """The archive is sound, but without its core metadata."""
 
 
 def read_metadata(file: IO[bytes], filename: Filename) -> bytes:
@@ -29,6 +32,7 @@ def read_metadata(file: IO[bytes], filename: Filename) -> bytes:
 
     Raises:
         BrokenArchiveError: says what is wrong.
+        NoMetadataError: there is none in it.
     """
     file.seek(0)
     try:
@@ -58,7 +62,7 @@ def _of_wheel(file: IO[bytes]) -> bytes:
             if info.filename.count("/") == 1 and info.filename.endswith(".dist-info/METADATA")
         ]
         if len(names) != 1:
-            raise BrokenArchiveError(
+            raise NoMetadataError(
                 f"the wheel holds {len(names) or 'no'} .dist-info/METADATA, not one"
             )
         if names[0].file_size > METADATA_LIMIT:
@@ -91,7 +95,7 @@ def _of_sdist(file: IO[bytes]) -> bytes:
                 content = archive.extractfile(member)
                 if content is not None:
                     return _bounded(content.read(METADATA_LIMIT + 1))
-    raise BrokenArchiveError("the sdist holds no PKG-INFO")
+    raise NoMetadataError("the sdist holds no PKG-INFO")
 
 
 class _Limited(io.RawIOBase):
@@ -113,9 +117,3 @@ def _bounded(content: bytes) -> bytes:
     if len(content) > METADATA_LIMIT:
         raise BrokenArchiveError(f"the core metadata is over {METADATA_LIMIT} bytes")
     return content
-
-
-def requires_python(metadata: bytes) -> str | None:
-    """Give the Requires-Python field of a core metadata file."""
-    raw, _ = parse_email(metadata)
-    return raw.get("requires_python")

@@ -11,6 +11,7 @@ from datetime import UTC, datetime
 from typing import IO
 
 from pyoci_flask.errors import AlreadyExistsError
+from pyoci_flask.index.download import find_layer
 from pyoci_flask.index.lock import VersionLocks
 from pyoci_flask.index.names import Filename, tag_of
 from pyoci_flask.index.project import (
@@ -61,10 +62,16 @@ class Upload:
 
 
 def publish(
-    repository: ProjectRepository, upload: Upload, locks: VersionLocks, settle: float = 0.0
-) -> None:
-    """Add a file to its version.
+    repository: ProjectRepository,
+    upload: Upload,
+    locks: VersionLocks,
+    *,
+    skip_identical: bool = False,
+    settle: float = 0.0,
+) -> bool:
+    """Add a file to its version; tell whether it was added.
 
+    It was not where `skip_identical` is set and the version has this very file already.
     `settle` is the seconds to wait before reading back what was written, for several hosts.
 
     Raises:
@@ -73,6 +80,8 @@ def publish(
     """
     tag = tag_of(upload.filename.version)
     found = read_for_change(repository, upload.filename.version, tag)
+    if skip_identical and _has_identical(found, upload, repository):
+        return False
     _refuse_existing(found, upload, repository)
     manifest = _manifest(upload)
     document = manifest.serialize()
@@ -98,6 +107,17 @@ def publish(
         _again_if_missing(
             lambda: rewrite_index(repository, upload.filename.version, tag, append, settle), push
         )
+    return True
+
+
+def _has_identical(
+    found: VersionIndex | None, upload: Upload, repository: ProjectRepository
+) -> bool:
+    for file in found.files if found else ():
+        if file.filename.architecture == upload.filename.architecture:
+            digest = file.digest or find_layer(repository, file)
+            return digest == upload.digest
+    return False
 
 
 def _refuse_existing(

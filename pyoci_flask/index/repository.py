@@ -1,10 +1,12 @@
 """One project's repository: its candidates, and reading a version's image index from it."""
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 
-from pyoci_flask.errors import PyOCIError
+from pyoci_flask.errors import NotFoundError, PyOCIError
+from pyoci_flask.index.lock import VersionLocks
 from pyoci_flask.index.names import ProjectName, tag_of
 from pyoci_flask.index.project import ARTIFACT_TYPE, File, files_of
 from pyoci_flask.oci.client import RepositoryCaller
@@ -93,3 +95,19 @@ def find_version(
         if found is not None:
             return repository, found
     return None
+
+
+@contextmanager
+def hold_version(
+    candidates: Candidates, version: str, locks: VersionLocks
+) -> Iterator[tuple[ProjectRepository, VersionIndex]]:
+    """Hold the version's lock (the one that publish takes) and find it.
+
+    Raises:
+        NotFoundError: there is no such version.
+    """
+    with locks.hold(str(candidates[0].caller.repository), str(tag_of(version))):
+        found = find_version(candidates, version)
+        if found is None:
+            raise NotFoundError(f"{candidates[0].project} has no version {version}")
+        yield found

@@ -34,7 +34,7 @@ class RepositoryCaller:
         self,
         method: str,
         path: str,
-        access: Literal["pull", "push", "delete"],
+        access: Literal["pull", "push", "delete", "catalog"],
         *,
         headers: Mapping[str, str] | None = None,
         body: Body = None,

@@ -3,6 +3,7 @@
 import re
 from dataclasses import dataclass
 from enum import Enum, auto
+from typing import Literal
 from urllib.parse import urlsplit
 
 from pyoci_flask.errors import AlreadyExistsError, PyOCIError, RegistryError
@@ -29,7 +30,8 @@ _ACCEPTED = (
 ACCEPT = ", ".join(_ACCEPTED)
 _PAGE_LIMIT = 4 * 1024 * 1024
 _MOST_PAGES = 1000
-_MOST_TAGS = 200_000
+_MOST_NAMES = 200_000
+_TAG = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,127}")
 _LINK = re.compile(r'<([^<>]*)>((?:\s*;\s*[a-z]+\s*=\s*(?:"[^"]*"|[^\s";,]+))*)', re.IGNORECASE)
 _NEXT = re.compile(r';\s*rel\s*=\s*"?next"?(?![a-z])', re.IGNORECASE)
 _MISSING_CONTENT = frozenset(
@@ -63,25 +65,46 @@ def list_tags(caller: RepositoryCaller) -> list[str] | None:
 
     No page size is asked for: some registries fail on it, others ignore it.
     """
+    tags = _paged(caller, "tags/list", "pull", "tags", "listing versions", frozenset({404}))
+    # JFrog lists digests as tags; null and empty entries are seen too.
+    return None if tags is None else [tag for tag in tags if _TAG.fullmatch(tag)]
+
+
+def list_repositories(caller: RepositoryCaller) -> list[str] | None:
+    """List the registry's repositories (the catalog, an extension of distribution).
+
+    None = it offers none. What `caller` is for does not matter; its credentials do.
+    """
+    missing = frozenset({400, 404, 405, 501})
+    return _paged(caller, "/v2/_catalog", "catalog", "repositories", "listing projects", missing)
+
+
+def _paged(
+    caller: RepositoryCaller,
+    path: str,
+    access: Literal["pull", "catalog"],
+    member: str,
+    doing: str,
+    missing: frozenset[int],
+) -> list[str] | None:
+    """Collect a list of names over all its pages; stops where a page repeats."""
     found: dict[str, None] = {}
-    path, seen = "tags/list", set[str]()
-    while path not in seen and len(seen) < _MOST_PAGES and len(found) < _MOST_TAGS:
-        seen.add(path)
-        with caller.call("GET", path, "pull") as reply:
-            if reply.status == 404:
-                reply.close()
+    page, seen = path, set[str]()
+    while page not in seen and len(seen) < _MOST_PAGES and len(found) < _MOST_NAMES:
+        seen.add(page)
+        with caller.call("GET", page, access) as reply:
+            if reply.status in missing:
                 return list(found) if found else None
             if reply.status != 200:
-                raise caller.refused(reply, "listing versions")
-            tags = parse_object(reply.read(_PAGE_LIMIT)).get("tags")
-            if tags is not None and not isinstance(tags, list):
-                raise MalformedDocumentError("a list of tags that is no list")
-            # JFrog lists digests as tags; null and empty entries are seen too.
-            found.update((tag, None) for tag in tags or () if isinstance(tag, str) and _is_tag(tag))
+                raise caller.refused(reply, doing)
+            names = parse_object(reply.read(_PAGE_LIMIT)).get(member)
+            if names is not None and not isinstance(names, list):
+                raise MalformedDocumentError(f"{member} that are no list")
+            found.update((name, None) for name in names or () if isinstance(name, str))
             query = next_page(reply.headers.get("Link", ""))
         if query is None:
             break
-        path = f"tags/list?{query}"
+        page = f"{path}?{query}"
     return list(found)
 
 
@@ -98,10 +121,6 @@ def next_page(link: str) -> str | None:
                 return None
             return query if query.isascii() and query.isprintable() and query else None
     return None
-
-
-def _is_tag(text: str) -> bool:
-    return re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,127}", text) is not None
 
 
 def get_manifest(caller: RepositoryCaller, reference: Tag | Digest) -> Manifest | None:

@@ -39,12 +39,14 @@ _V = TypeVar("_V")
 
 @dataclass(frozen=True, slots=True)
 class Scope:
-    """What a call needs: access to a repository, `pull`, `push` or `delete`."""
+    """What a call needs: access to a repository, or (with any name) to the registry's catalog."""
 
     repository: str
-    access: Literal["pull", "push", "delete"]
+    access: Literal["pull", "push", "delete", "catalog"]
 
     def __str__(self) -> str:
+        if self.access == "catalog":
+            return "registry:catalog:*"
         # `delete` is asked for only in the words of the registry's own challenge: some token
         # services refuse the whole request for an action that they do not know.
         actions = "pull" if self.access == "pull" else "pull,push"
@@ -127,6 +129,11 @@ class Authenticator:
                     break
         return reply
 
+    def challenged(self, registry: str) -> bool:
+        """Tell whether the registry was seen to ask for authentication."""
+        with self._lock:
+            return registry in self._bearer or registry in self._basic
+
     def _known(self, key: _Key, credentials: Credentials | None) -> str | None:
         if isinstance(credentials, BearerCredentials):
             return credentials.header
@@ -164,10 +171,10 @@ class Authenticator:
                 _remember(self._bearer, key[0], bearer)
         if bearer is not None:
             yield from self._bearer_answers(bearer, key, credentials, scope)
-        elif credentials is not None and any(c.scheme == "basic" for c in challenges):
+        elif any(c.scheme == "basic" for c in challenges):
             with self._lock:
                 _remember(self._basic, key[0], True)
-            if reply.authorization != credentials.header:
+            if credentials is not None and reply.authorization != credentials.header:
                 yield credentials.header
 
     def _bearer_answers(

@@ -46,6 +46,7 @@ class ListAddress:
     """The projects of a base."""
 
     base: Base
+    slash: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -226,7 +227,7 @@ def _usual_split(segments: tuple[str, ...]) -> tuple[tuple[str, ...], tuple[str,
 def _read_below(base: Base, rest: tuple[str, ...], *, slash: bool) -> ReadAddress | None:
     match rest:
         case ():
-            return ListAddress(base)
+            return ListAddress(base, slash)
         case (name,):
             return ProjectAddress(base, ProjectName(name), slash)
         case (name, "json"):

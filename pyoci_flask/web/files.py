@@ -1,4 +1,4 @@
-"""GET, HEAD and DELETE of a file, DELETE of a version."""
+"""GET and HEAD of a file and of its core metadata."""
 
 import logging
 from collections.abc import Iterator
@@ -8,10 +8,9 @@ from werkzeug.datastructures import ETags
 from werkzeug.wrappers import Response
 
 from pyoci_flask.errors import PyOCIError, TransferBrokenError
-from pyoci_flask.index.delete import delete_file, delete_version
 from pyoci_flask.index.download import StoredFile, find_file, open_file, verified
 from pyoci_flask.oci.blobs import OpenBlob, open_blob
-from pyoci_flask.web.address import ChangeAddress, FileAddress
+from pyoci_flask.web.address import FileAddress, MetadataAddress
 from pyoci_flask.web.conditional import PRIVATE
 from pyoci_flask.web.services import services
 
@@ -108,21 +107,14 @@ def _logged(chunks: Iterator[bytes]) -> Iterator[bytes]:
         raise
 
 
-def delete(address: ChangeAddress) -> Response:
-    """Delete a file or a version, and say whether its bytes went with it."""
+def core_metadata(address: MetadataAddress) -> Response:
+    """Send the core metadata of a wheel (PEP 658)."""
     found = services()
-    candidates = found.candidates(address.base, address.project)
-    if isinstance(address, FileAddress):
-        name = address.filename.text
-        gone = delete_file(candidates, address.filename, found.locks)
-    else:
-        name = f"{address.project.normalized} {address.version}"
-        gone = delete_version(candidates, address.version, found.locks)
-    logger.info("deleted %s", name)
-    text = f"deleted {name}"
-    if not gone:
-        text += (
-            " from the index. This registry deletes nothing by its API: the bytes stay in it until "
-            "they are deleted there"
-        )
-    return Response(f"{text}\n", content_type="text/plain; charset=utf-8")
+    stored = find_file(found.candidates(address.base, address.project), address.filename)
+    metadata = found.metadata.read(stored)
+    response = Response(metadata.content, content_type="text/plain; charset=utf-8")
+    response.set_etag(metadata.digest.text)
+    response.headers["Cache-Control"] = PRIVATE
+    response.headers["Vary"] = "Authorization"
+    response.make_conditional(request.environ)
+    return response

@@ -6,13 +6,21 @@ from flask import Blueprint, g, request
 from werkzeug.exceptions import MethodNotAllowed
 from werkzeug.wrappers import Response
 
-from pyoci_flask.errors import CrossSiteError, NotFoundError
-from pyoci_flask.web.address import FileAddress, JsonAddress, ListAddress, ProjectAddress
+from pyoci_flask.errors import CrossSiteError
+from pyoci_flask.web.address import (
+    ChangeAddress,
+    FileAddress,
+    JsonAddress,
+    ListAddress,
+    MetadataAddress,
+    ProjectAddress,
+)
+from pyoci_flask.web.changes import delete, patch
 from pyoci_flask.web.errors import UnmatchedError
-from pyoci_flask.web.files import delete, download
+from pyoci_flask.web.files import core_metadata, download
 from pyoci_flask.web.legacy import legacy_json
 from pyoci_flask.web.services import raw_path, services
-from pyoci_flask.web.simple import project_page
+from pyoci_flask.web.simple import list_page, project_page
 from pyoci_flask.web.upload import upload
 
 blueprint = Blueprint("index", __name__)
@@ -63,11 +71,10 @@ def read(path: str) -> Response:
             return legacy_json(address)
         case FileAddress():
             return download(address)
+        case MetadataAddress():
+            return core_metadata(address)
         case ListAddress():
-            raise NotFoundError(
-                f"{address.base.registry.netloc} offers no list of projects here; "
-                f"ask for one, {address.base.path}/PROJECT/"
-            )
+            return list_page(address)
         case _:
             raise UnmatchedError
 
@@ -84,11 +91,21 @@ def publish(path: str) -> Response:
 @blueprint.delete("/<path:path>")
 def remove(path: str) -> Response:
     """Answer a deletion."""
+    return delete(_to_be_changed(path))
+
+
+@blueprint.patch("/<path:path>")
+def yank(path: str) -> Response:
+    """Answer a yank."""
+    return patch(_to_be_changed(path))
+
+
+def _to_be_changed(path: str) -> ChangeAddress:
     address = services().addresses.change(f"/{path}", raw_path())
-    if address is None:
-        if services().addresses.read(f"/{path}", raw_path()) is not None:
-            raise MethodNotAllowed(
-                ["GET", "HEAD"], "only a file or a version can be deleted: .../PROJECT/FILENAME"
-            )
-        raise UnmatchedError
-    return delete(address)
+    if address is not None:
+        return address
+    if services().addresses.read(f"/{path}", raw_path()) is not None:
+        raise MethodNotAllowed(
+            ["GET", "HEAD"], "only a file or a version can be changed: .../PROJECT/FILENAME"
+        )
+    raise UnmatchedError

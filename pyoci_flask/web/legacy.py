@@ -3,10 +3,13 @@
 import json
 from typing import Any
 
+from packaging.metadata import RawMetadata, parse_email
 from werkzeug.wrappers import Response
 
+from pyoci_flask.index.core_metadata import stored_metadata
 from pyoci_flask.index.listing import list_project
 from pyoci_flask.index.project import File, Project, format_time
+from pyoci_flask.index.repository import ProjectRepository
 from pyoci_flask.web.address import JsonAddress
 from pyoci_flask.web.conditional import page
 from pyoci_flask.web.links import file_url
@@ -17,11 +20,21 @@ def legacy_json(address: JsonAddress) -> Response:
     """Answer the document."""
     found = services()
     candidates = found.candidates(address.base, address.project)
-    project = list_project(candidates, found.pool, found.settings.max_versions)
-    return page(json.dumps(_document(project, address)), "application/json", vary="Authorization")
+    repository, project = list_project(candidates, found.pool, found.settings.max_versions)
+    document = _document(project, address, _newest_metadata(repository, project))
+    return page(json.dumps(document), "application/json", vary="Authorization")
 
 
-def _document(project: Project, address: JsonAddress) -> dict[str, Any]:
+def _newest_metadata(repository: ProjectRepository, project: Project) -> RawMetadata:
+    """The core metadata of the newest version, where a file of it has them stored."""
+    for file in project.files:
+        if file.version == project.versions[0] and file.core_metadata is not None:
+            raw, _ = parse_email(stored_metadata(repository.caller, file.core_metadata))
+            return raw
+    return {}
+
+
+def _document(project: Project, address: JsonAddress, metadata: RawMetadata) -> dict[str, Any]:
     """Every version stands in `releases`, those beyond the listed ones without their files.
 
     Members that are not known are left out rather than null, which readers stumble over.
@@ -35,14 +48,16 @@ def _document(project: Project, address: JsonAddress) -> dict[str, Any]:
         info["version"] = newest
         files = [file for file in project.files if file.version == newest]
         urls = {label: url for file in files for label, url in file.project_urls.items()}
-        if urls:
-            info["project_urls"] = urls
-            home = next((url for label, url in urls.items() if _is_home(label)), None)
-            if home is not None:
-                info["home_page"] = home
+        urls = urls or metadata.get("project_urls", {})
+        home = next((url for label, url in urls.items() if _is_home(label)), None)
         python = next((file.requires_python for file in files if file.requires_python), None)
-        if python is not None:
-            info["requires_python"] = python
+        known = {
+            "summary": metadata.get("summary"),
+            "home_page": metadata.get("home_page") or home,
+            "project_urls": urls,
+            "requires_python": python or metadata.get("requires_python"),
+        }
+        info |= {member: value for member, value in known.items() if value}
     return {"info": info, "releases": releases, "urls": releases.get(newest or "", [])}
 
 

@@ -6,6 +6,7 @@ from typing import cast
 from flask import current_app, request
 
 from pyoci_flask.errors import InvalidRequestError
+from pyoci_flask.index.core_metadata import CoreMetadataReader
 from pyoci_flask.index.fetch import FetchPool
 from pyoci_flask.index.lock import VersionLocks
 from pyoci_flask.index.names import ProjectName
@@ -14,6 +15,7 @@ from pyoci_flask.oci.client import RepositoryCaller
 from pyoci_flask.oci.reference import Repository
 from pyoci_flask.settings import Settings
 from pyoci_flask.transport.auth import Authenticator
+from pyoci_flask.transport.credentials import Credentials
 from pyoci_flask.transport.session import Transport
 from pyoci_flask.web.address import AddressParser, Base
 from pyoci_flask.web.credentials import read_credentials
@@ -31,12 +33,16 @@ class Services:
     authenticator: Authenticator
     pool: FetchPool
     locks: VersionLocks
+    metadata: CoreMetadataReader
+
+    def caller(self, base: Base) -> RepositoryCaller:
+        """Calls about the namespace itself, with the credentials of the request."""
+        repository = Repository(base.registry, base.namespace)
+        return RepositoryCaller(self.transport, self.authenticator, repository, self._credentials())
 
     def candidates(self, base: Base, project: ProjectName) -> Candidates:
         """The project's repositories, with the credentials of the request that is served."""
-        credentials = read_credentials(
-            request.headers.get("Authorization"), self.settings.bearer_username
-        )
+        credentials = self._credentials()
         found: list[ProjectRepository] = []
         for segment in project.repositories:
             try:
@@ -48,6 +54,10 @@ class Services:
             caller = RepositoryCaller(self.transport, self.authenticator, repository, credentials)
             found.append(ProjectRepository(project, caller))
         return found
+
+    def _credentials(self) -> Credentials | None:
+        header = request.headers.get("Authorization")
+        return read_credentials(header, self.settings.bearer_username)
 
 
 def services() -> Services:

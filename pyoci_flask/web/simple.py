@@ -1,4 +1,4 @@
-"""GET `{base}/{project}/`: the project page of the Simple API (PEP 503, 691, 700)."""
+"""The Simple API: project pages and the project list (PEP 503, 691, 700, 714)."""
 
 import json
 from typing import Any
@@ -7,36 +7,60 @@ from flask import render_template, request
 from packaging.version import InvalidVersion, Version
 from werkzeug.wrappers import Response
 
-from pyoci_flask.errors import NotAcceptableError
+from pyoci_flask.errors import DeniedError, NotFoundError
+from pyoci_flask.index.catalog import list_projects
 from pyoci_flask.index.listing import list_project
 from pyoci_flask.index.project import File, Project, format_time
-from pyoci_flask.web.address import ProjectAddress
+from pyoci_flask.web.address import ListAddress, ProjectAddress
 from pyoci_flask.web.conditional import page
+from pyoci_flask.web.fallback import fallback
 from pyoci_flask.web.links import file_href, quote_segment
+from pyoci_flask.web.negotiation import JSON, negotiate
 from pyoci_flask.web.services import services
 
-JSON = "application/vnd.pypi.simple.v1+json"
-HTML = "application/vnd.pypi.simple.v1+html"
-PLAIN_HTML = "text/html"
-_ALIASES = {
-    "application/vnd.pypi.simple.latest+json": JSON,
-    "application/vnd.pypi.simple.latest+html": HTML,
-}
-_OFFERED = (PLAIN_HTML, JSON, HTML)
+_VARY = "Accept, Authorization"
+_VERSION = "1.4"
+_VERSION_WITHOUT_SIZES = "1.0"
+"""From 1.1 on, the size of every file is mandatory."""
 
 
 def project_page(address: ProjectAddress) -> Response:
-    """Show a project's files."""
+    """Show a project's files, or lead to where it may be found."""
     if not address.slash:
         return redirect_to_slash(address.project.text)
-    media_type = negotiate(request.headers.get("Accept"), request.args.get("format"))
+    media_type = negotiate()
     found = services()
     candidates = found.candidates(address.base, address.project)
-    project = list_project(candidates, found.pool, found.settings.max_versions)
+    try:
+        repository, project = list_project(candidates, found.pool, found.settings.max_versions)
+    except (NotFoundError, DeniedError) as error:
+        return fallback(address, candidates[0].caller, error)
+    announced = found.metadata.announced(repository, project.files)
     if media_type == JSON:
-        return page(json.dumps(project_json(project)), JSON, vary="Accept, Authorization")
-    html = render_template("simple/project.html", project=project, files=project.files)
-    return page(html, media_type, vary="Accept, Authorization")
+        return page(json.dumps(_project_json(project, announced)), JSON, vary=_VARY)
+    html = render_template(
+        "simple/project.html",
+        api_version=_api_version(project),
+        name=project.name,
+        links=[(file, file_href(file), _core_metadata(file, announced)) for file in project.files],
+    )
+    return page(html, media_type, vary=_VARY)
+
+
+def list_page(address: ListAddress) -> Response:
+    """Show the projects of a namespace, where the registry has a catalog."""
+    if not address.slash:
+        return redirect_to_slash(request.path.rstrip("/").rpartition("/")[2])
+    media_type = negotiate()
+    names = list_projects(services().caller(address.base))
+    if media_type == JSON:
+        document = {
+            "meta": {"api-version": _VERSION},
+            "projects": [{"name": name} for name in names],
+        }
+        return page(json.dumps(document), JSON, vary=_VARY)
+    html = render_template("simple/list.html", api_version=_VERSION, names=names)
+    return page(html, media_type, vary=_VARY)
 
 
 def redirect_to_slash(segment: str) -> Response:
@@ -49,42 +73,18 @@ def redirect_to_slash(segment: str) -> Response:
     return response
 
 
-def negotiate(accept: str | None, wanted: str | None) -> str:
-    """Choose a media type (PEP 691, Version + Format Selection).
-
-    `wanted` is the `format` of the query, in which a `+` arrives as a space.
-
-    Raises:
-        NotAcceptableError: the client takes none of them.
-    """
-    if wanted is not None:
-        kind = wanted.replace(" ", "+").strip().lower()
-        kind = _ALIASES.get(kind, kind)
-        if kind in _OFFERED:
-            return kind
-        raise NotAcceptableError(f"?format= must be one of {', '.join(_OFFERED)}")
-    if accept is None or not accept.strip():
-        return PLAIN_HTML
-    best, quality = PLAIN_HTML, 0.0
-    for kind in _OFFERED:
-        names = [kind, *(alias for alias, target in _ALIASES.items() if target == kind)]
-        offered = max(request.accept_mimetypes[name] for name in names)
-        if offered > quality:
-            best, quality = kind, float(offered)
-    if quality <= 0:
-        raise NotAcceptableError(f"a project page comes as {', '.join(_OFFERED)}")
-    return best
-
-
-def project_json(project: Project) -> dict[str, Any]:
-    """Give the JSON form; 1.1 and later make every file's size mandatory."""
+def _api_version(project: Project) -> str:
     complete = all(file.size is not None for file in project.files)
+    return _VERSION if complete else _VERSION_WITHOUT_SIZES
+
+
+def _project_json(project: Project, announced: frozenset[str]) -> dict[str, Any]:
     document: dict[str, Any] = {
-        "meta": {"api-version": "1.4" if complete else "1.0"},
+        "meta": {"api-version": _api_version(project)},
         "name": project.name,
-        "files": [_file_json(file) for file in project.files],
+        "files": [_file_json(file, announced) for file in project.files],
     }
-    if complete:
+    if document["meta"]["api-version"] != _VERSION_WITHOUT_SIZES:
         document["versions"] = [version for version in project.versions if _is_version(version)]
     return document
 
@@ -97,7 +97,7 @@ def _is_version(text: str) -> bool:
     return True
 
 
-def _file_json(file: File) -> dict[str, Any]:
+def _file_json(file: File, announced: frozenset[str]) -> dict[str, Any]:
     entry: dict[str, Any] = {
         "filename": file.filename.text,
         "url": file_href(file),
@@ -110,4 +110,17 @@ def _file_json(file: File) -> dict[str, Any]:
         entry["upload-time"] = format_time(file.uploaded)
     if file.requires_python is not None:
         entry["requires-python"] = file.requires_python
+    metadata = _core_metadata(file, announced)
+    if metadata is not None:
+        value = True if metadata == "true" else {"sha256": metadata.removeprefix("sha256=")}
+        entry["core-metadata"] = entry["dist-info-metadata"] = value
     return entry
+
+
+def _core_metadata(file: File, announced: frozenset[str]) -> str | None:
+    """The attribute's value (PEP 714): the digest, `true`, or None where it may not be had."""
+    if not file.filename.is_wheel:
+        return None
+    if file.core_metadata is not None:
+        return f"sha256={file.core_metadata.hex}"
+    return "true" if file.filename.text in announced else None

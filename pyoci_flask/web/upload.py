@@ -7,12 +7,14 @@ from collections.abc import Mapping
 from typing import IO
 
 from flask import g, request
+from packaging.metadata import parse_email
 from packaging.specifiers import InvalidSpecifier, SpecifierSet
+from packaging.utils import canonicalize_name
 from packaging.version import InvalidVersion, Version
 from werkzeug.wrappers import Response
 
 from pyoci_flask.errors import GoneError, InvalidRequestError
-from pyoci_flask.index.metadata import BrokenArchiveError, read_metadata, requires_python
+from pyoci_flask.index.metadata import BrokenArchiveError, NoMetadataError, read_metadata
 from pyoci_flask.index.names import Filename, ProjectName
 from pyoci_flask.index.project import CREATED
 from pyoci_flask.index.publish import Upload, publish
@@ -34,9 +36,17 @@ def upload(base: Base) -> Response:
     g.body = body = RequestBody(request.environ, found.settings.max_body)
     with read_form(body, request.headers.get("Content-Type", ""), found.settings.spool) as form:
         project, wanted = read_upload(form)
-        publish(found.candidates(base, project)[0], wanted, found.locks)
-        logger.info("published %s (%d bytes)", wanted.filename.text, wanted.size)
-    return Response(f"published {wanted.filename.text}\n", content_type="text/plain; charset=utf-8")
+        added = publish(
+            found.candidates(base, project)[0],
+            wanted,
+            found.locks,
+            skip_identical=found.settings.skip_identical,
+        )
+    text = f"published {wanted.filename.text}"
+    if not added:
+        text = f"{wanted.filename.text} is here already, byte for byte"
+    logger.info("%s (%d bytes)", text, wanted.size)
+    return Response(f"{text}\n", content_type="text/plain; charset=utf-8")
 
 
 def read_upload(form: UploadForm) -> tuple[ProjectName, Upload]:
@@ -64,10 +74,10 @@ def read_upload(form: UploadForm) -> tuple[ProjectName, Upload]:
     _check_digests(form)
     if form.file.size == 0:
         raise InvalidRequestError(f"{filename.text} is empty")
-    metadata = _metadata(form.file.content, filename)
+    metadata = _metadata(form.file.content, filename, project)
     python = form.one("requires_python")
     if python is None and metadata is not None:
-        python = requires_python(metadata)
+        python = parse_email(metadata)[0].get("requires_python")
     return project, Upload(
         filename=filename,
         digest=form.file.digest,
@@ -136,12 +146,32 @@ def _hash(content: IO[bytes], field: str) -> str:
     return digest.hexdigest()
 
 
-def _metadata(content: IO[bytes], filename: Filename) -> bytes | None:
+def _metadata(content: IO[bytes], filename: Filename, project: ProjectName) -> bytes | None:
+    """Read the core metadata and hold it against the filename; an old sdist may have none."""
     try:
-        return read_metadata(content, filename)
-    except BrokenArchiveError as error:
-        logger.info("%s is stored without core metadata: %s", filename.text, error)
+        metadata = read_metadata(content, filename)
+    except NoMetadataError as error:
+        if filename.is_wheel:
+            raise InvalidRequestError(str(error)) from error
         return None
+    except BrokenArchiveError as error:
+        raise InvalidRequestError(str(error)) from error
+    raw, _ = parse_email(metadata)
+    name, version = raw.get("name", ""), raw.get("version", "")
+    if canonicalize_name(name) != project.normalized:
+        raise InvalidRequestError(
+            f"{filename.text} holds the metadata of {name[:200]!r}, not of {project}"
+        )
+    try:
+        same = Version(version) == Version(filename.version)
+    except InvalidVersion:
+        same = False
+    if not same:
+        raise InvalidRequestError(
+            f"{filename.text} holds the metadata of version {version[:200]!r}, not "
+            f"{filename.version!r}"
+        )
+    return metadata
 
 
 def _specifiers(text: str | None) -> str | None:

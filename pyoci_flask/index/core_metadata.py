@@ -1,0 +1,198 @@
+"""Core metadata of stored wheels (PEP 658), without downloading them.
+
+What was published here carries its METADATA as a blob of its own. Of any other wheel, the few
+pieces of the archive that lead to METADATA are read with Range requests.
+"""
+
+import io
+import threading
+import time
+import zipfile
+from collections import OrderedDict
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import IO, cast
+
+from pyoci_flask.errors import NotFoundError, RegistryError, TransferBrokenError
+from pyoci_flask.index.download import StoredFile, find_layer
+from pyoci_flask.index.metadata import METADATA_LIMIT, BrokenArchiveError, read_metadata
+from pyoci_flask.index.names import Filename
+from pyoci_flask.index.project import File
+from pyoci_flask.index.repository import ProjectRepository
+from pyoci_flask.oci.blobs import open_blob
+from pyoci_flask.oci.client import RepositoryCaller
+from pyoci_flask.oci.reference import Digest
+
+_WINDOW = 64 * 1024
+"""Bytes fetched at once: the end of most wheels, METADATA included."""
+_FETCHED_LIMIT = 24 * 1024 * 1024
+"""Bytes fetched of one wheel: a directory of 16 MiB and METADATA of 4 MiB fit."""
+_CACHE_BYTES = 16 * 1024 * 1024
+_ASK_AGAIN = 3600.0
+"""Seconds after which a registry that answered no ranges is probed again."""
+
+
+@dataclass(frozen=True, slots=True)
+class CoreMetadata:
+    """A core metadata file and its digest."""
+
+    content: bytes
+    digest: Digest
+
+
+class CoreMetadataReader:
+    """Reads core metadata; remembers what it read and which registries answer ranges."""
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._ranges: dict[str, tuple[bool, float]] = {}
+        self._read: OrderedDict[tuple[str, Digest], CoreMetadata] = OrderedDict()
+        self._size = 0
+
+    def read(self, stored: StoredFile) -> CoreMetadata:
+        """Give the core metadata of a wheel that the caller was seen to have access to.
+
+        Raises:
+            NotFoundError: it cannot be had: no wheel, no sound one, or a registry without ranges.
+        """
+        file, caller = stored.file, stored.repository.caller
+        if not file.filename.is_wheel:
+            raise NotFoundError(f"{file.filename.text} is no wheel: only wheels have core metadata")
+        if file.core_metadata is not None:
+            return CoreMetadata(stored_metadata(caller, file.core_metadata), file.core_metadata)
+        key = (str(caller.repository), stored.digest)
+        with self._lock:
+            known = self._read.get(key)
+            if known is not None:
+                self._read.move_to_end(key)
+                return known
+        content = _from_wheel(caller, stored.digest, stored.size(), file.filename)
+        found = CoreMetadata(content, Digest.of(content))
+        self._remember(key, found)
+        return found
+
+    def announced(self, repository: ProjectRepository, files: Sequence[File]) -> frozenset[str]:
+        """Name the wheels whose metadata is not stored but is sure to be answered.
+
+        Clients give up where announced metadata cannot be had, so the registry must have been
+        seen to answer ranges; one probe tells, and is remembered.
+        """
+        wanted = [file for file in files if file.core_metadata is None and file.filename.is_wheel]
+        if not wanted or not self._answers_ranges(repository, wanted[0]):
+            return frozenset()
+        return frozenset(file.filename.text for file in wanted)
+
+    def _answers_ranges(self, repository: ProjectRepository, file: File) -> bool:
+        origin = repository.caller.repository.registry.origin
+        with self._lock:
+            known = self._ranges.get(origin)
+        if known is not None and (known[0] or self._clock() < known[1]):
+            return known[0]
+        try:
+            digest = file.digest or find_layer(repository, file)
+            with open_blob(repository.caller, digest, first=1, last=2) as blob:
+                answers = blob.start == 1
+        except (NotFoundError, RegistryError):
+            return False  # says nothing about the registry
+        with self._lock:
+            self._ranges[origin] = (answers, self._clock() + _ASK_AGAIN)
+        return answers
+
+    def _remember(self, key: tuple[str, Digest], found: CoreMetadata) -> None:
+        with self._lock:
+            if key in self._read:
+                return
+            self._read[key] = found
+            self._size += len(found.content)
+            while self._size > _CACHE_BYTES:
+                _, dropped = self._read.popitem(last=False)
+                self._size -= len(dropped.content)
+
+
+def stored_metadata(caller: RepositoryCaller, digest: Digest) -> bytes:
+    """Fetch a core metadata file that has a blob of its own.
+
+    Raises:
+        NotFoundError: the blob is gone.
+        TransferBrokenError: it is not what its digest names.
+    """
+    with open_blob(caller, digest) as blob:
+        content = blob.reply.read(METADATA_LIMIT)
+    if Digest.of(content) != digest:
+        raise TransferBrokenError(f"the registry sent other bytes than those of {digest}")
+    return content
+
+
+def _from_wheel(caller: RepositoryCaller, digest: Digest, size: int, filename: Filename) -> bytes:
+    try:
+        remote = cast("IO[bytes]", _RemoteFile(caller, digest, size))
+        return read_metadata(remote, filename)
+    except BrokenArchiveError as error:
+        raise NotFoundError(
+            f"the core metadata of {filename.text} cannot be read: {error}"
+        ) from error
+
+
+class _NoRangesError(zipfile.BadZipFile):
+    """The registry sent the whole blob instead of a part."""
+
+
+class _RemoteFile(io.RawIOBase):
+    """A blob as a file that can be read anywhere: each read that is not at hand is one call."""
+
+    def __init__(self, caller: RepositoryCaller, digest: Digest, size: int) -> None:
+        self._caller = caller
+        self._digest = digest
+        self._size = size
+        self._position = 0
+        self._start = 0
+        self._window = b""
+        self._fetched = 0
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def tell(self) -> int:
+        return self._position
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        base = {io.SEEK_SET: 0, io.SEEK_CUR: self._position, io.SEEK_END: self._size}[whence]
+        if base + offset < 0:
+            raise OSError("a seek before the start of the archive")
+        self._position = base + offset
+        return self._position
+
+    def read(self, size: int = -1) -> bytes:
+        stop = self._size if size < 0 else min(self._size, self._position + size)
+        if stop <= self._position:
+            return b""
+        if not self._start <= self._position <= stop <= self._start + len(self._window):
+            self._fetch(self._position, stop)
+        content = self._window[self._position - self._start : stop - self._start]
+        self._position = stop
+        return content
+
+    def _fetch(self, first: int, stop: int) -> None:
+        # Near the end, where the directory is, the window reaches back; elsewhere ahead.
+        if self._size - first <= _WINDOW:
+            first, stop = max(0, self._size - _WINDOW), self._size
+        else:
+            stop = min(self._size, max(stop, first + _WINDOW))
+        self._fetched += stop - first
+        if self._fetched > _FETCHED_LIMIT:
+            raise zipfile.BadZipFile(f"its directory is over {_FETCHED_LIMIT} bytes")
+        with open_blob(self._caller, self._digest, first=first, last=stop - 1) as blob:
+            if blob.start != first:
+                raise _NoRangesError("the registry does not answer ranges")
+            window = bytearray()
+            for chunk in blob.chunks():
+                window += chunk
+                if len(window) > stop - first:
+                    break
+        if len(window) != stop - first:
+            raise TransferBrokenError(f"the registry sent another part of {self._digest}")
+        self._start, self._window = first, bytes(window)

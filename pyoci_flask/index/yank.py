@@ -1,0 +1,57 @@
+"""Yank (PEP 592): mark files so that installers pass them by unless they are asked for by name."""
+
+from dataclasses import replace
+
+from pyoci_flask.errors import NotFoundError
+from pyoci_flask.index.lock import VersionLocks
+from pyoci_flask.index.names import Filename
+from pyoci_flask.index.project import YANKED
+from pyoci_flask.index.repository import Candidates, VersionIndex, hold_version
+from pyoci_flask.index.rewrite import rewrite_index
+from pyoci_flask.oci.model import Descriptor, ImageIndex
+from pyoci_flask.oci.reference import Digest
+
+
+def set_yanked(
+    candidates: Candidates,
+    version: str,
+    filename: Filename | None,
+    reason: str | None,
+    locks: VersionLocks,
+    settle: float = 0.0,
+) -> None:
+    """Yank a file, or all files of a version where `filename` is None.
+
+    `reason` may be empty; None takes the yank back.
+
+    Raises:
+        NotFoundError: there is no such version or file.
+    """
+    with hold_version(candidates, version, locks) as (repository, found):
+        chosen = {
+            file.entry.digest
+            for file in found.files
+            if filename is None or file.filename.architecture == filename.architecture
+        }
+        if not chosen:
+            what = f"no file {filename.text}" if filename else "no files"
+            raise NotFoundError(f"version {version} of {repository.project} has {what}")
+
+        def mark(now: VersionIndex | None) -> ImageIndex | None:
+            if now is None:
+                raise NotFoundError(f"version {version} of {repository.project} was deleted")
+            entries = tuple(_marked(entry, chosen, reason) for entry in now.index.manifests)
+            if entries == now.index.manifests:
+                return None
+            return replace(now.index, manifests=entries)
+
+        rewrite_index(repository, version, found.tag, mark, settle)
+
+
+def _marked(entry: Descriptor, chosen: set[Digest], reason: str | None) -> Descriptor:
+    if entry.digest not in chosen:
+        return entry
+    annotations = {name: text for name, text in entry.annotations.items() if name != YANKED}
+    if reason is not None:
+        annotations[YANKED] = reason
+    return replace(entry, annotations=annotations)

@@ -1,0 +1,47 @@
+"""One index URL: where a project that the registry does not have is looked for instead.
+
+`docs/dependency-confusion.md` tells why each of the conditions is there. Whoever can make this
+server answer with a redirect for a private name decides what is installed under that name.
+"""
+
+from fnmatch import fnmatchcase
+
+from flask import request
+from werkzeug.wrappers import Response
+
+from pyoci_flask.errors import AuthenticationRequiredError, DeniedError, NotFoundError
+from pyoci_flask.oci.client import RepositoryCaller
+from pyoci_flask.web.address import ProjectAddress
+from pyoci_flask.web.services import services
+
+
+def fallback(
+    address: ProjectAddress, caller: RepositoryCaller, error: NotFoundError | DeniedError
+) -> Response:
+    """Redirect a project page to the fallback index, or raise `error` if that is not safe.
+
+    Raises:
+        AuthenticationRequiredError: the project may be a private one that only those with
+            credentials can see.
+    """
+    found = services()
+    settings = found.settings
+    name = address.project.normalized
+    if (
+        settings.fallback_index is None
+        or request.method != "GET"
+        or any(fnmatchcase(name, pattern) for pattern in settings.fallback_exclude)
+        or (isinstance(error, DeniedError) and not settings.fallback_denied)
+    ):
+        raise error
+    if caller.credentials is None and found.authenticator.challenged(
+        caller.repository.registry.origin
+    ):
+        raise AuthenticationRequiredError(
+            f"{caller.repository.registry.netloc} asks for credentials: without them, {name} may "
+            "be a private project that cannot be seen, so it is not looked for elsewhere"
+        )
+    response = Response(status=302)
+    response.headers["Location"] = f"{settings.fallback_index}/{name}/"
+    response.headers["Cache-Control"] = "no-store"
+    return response

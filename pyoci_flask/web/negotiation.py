@@ -1,0 +1,40 @@
+"""Content negotiation of the Simple API (PEP 691, Version + Format Selection)."""
+
+from flask import request
+
+from pyoci_flask.errors import NotAcceptableError
+
+JSON = "application/vnd.pypi.simple.v1+json"
+HTML = "application/vnd.pypi.simple.v1+html"
+PLAIN_HTML = "text/html"
+
+_NAMES = {
+    PLAIN_HTML: (PLAIN_HTML,),
+    JSON: (JSON, "application/vnd.pypi.simple.latest+json"),
+    HTML: (HTML, "application/vnd.pypi.simple.latest+html"),
+}
+"""What is offered, the preferred one first, under the names by which it may be asked for."""
+
+
+def negotiate() -> str:
+    """Choose the media type that the request asks for, by `?format=` or by Accept.
+
+    Raises:
+        NotAcceptableError: it takes none of them.
+    """
+    wanted = request.args.get("format")
+    if wanted is not None:
+        # A literal + of the query arrives as a space.
+        name = wanted.replace(" ", "+").strip().lower()
+        for kind, names in _NAMES.items():
+            if name in names:
+                return kind
+        raise NotAcceptableError(f"?format= must be one of {', '.join(_NAMES)}")
+    accept = request.accept_mimetypes
+    if not request.headers.get("Accept", "").strip():
+        return PLAIN_HTML
+    quality = {kind: max(accept.quality(name) for name in names) for kind, names in _NAMES.items()}
+    best = max(quality, key=lambda kind: quality[kind])
+    if quality[best] <= 0:
+        raise NotAcceptableError(f"a page of this index comes as {', '.join(_NAMES)}")
+    return best
