@@ -19,10 +19,16 @@ def list_project(candidates: Candidates, pool: FetchPool, limit: int) -> Project
     Raises:
         NotFoundError: the registry has no such repository.
     """
+    found = None
     for repository in candidates:
         tags = list_tags(repository.caller)
-        if tags is not None:
+        if tags:
             return _list(repository, tags, pool, limit)
+        if tags is not None and found is None:
+            # Some registries list names that they do not know, and emptied ones, as empty.
+            found = repository
+    if found is not None:
+        return _list(found, [], pool, limit)
     first = candidates[0]
     raise NotFoundError(
         f"{first.caller.repository.registry.netloc} has no project {first.project} "

@@ -33,7 +33,14 @@ _MOST_TAGS = 200_000
 _LINK = re.compile(r'<([^<>]*)>((?:\s*;\s*[a-z]+\s*=\s*(?:"[^"]*"|[^\s";,]+))*)', re.IGNORECASE)
 _NEXT = re.compile(r';\s*rel\s*=\s*"?next"?(?![a-z])', re.IGNORECASE)
 _MISSING_CONTENT = frozenset(
-    {"MANIFEST_BLOB_UNKNOWN", "BLOB_UNKNOWN", "MANIFEST_UNKNOWN", "MANIFEST_INVALID"}
+    {
+        "MANIFEST_BLOB_UNKNOWN",
+        "BLOB_UNKNOWN",
+        "MANIFEST_UNKNOWN",
+        "MANIFEST_INVALID",
+        # distribution 2.8, while another writer links the same blob.
+        "DIGEST_INVALID",
+    }
 )
 
 
@@ -73,9 +80,18 @@ def list_tags(caller: RepositoryCaller) -> list[str] | None:
                 return list(found) if found else None
             if reply.status != 200:
                 raise caller.refused(reply, "listing versions")
-            tags = parse_object(reply.read(_PAGE_LIMIT)).get("tags")
+            try:
+                tags = parse_object(reply.read(_PAGE_LIMIT)).get("tags")
+            except MalformedDocumentError as error:
+                raise RegistryError(
+                    f"{caller.repository.registry.netloc} answered {reply.status} with {error} "
+                    "where a list of tags belongs"
+                ) from error
             if tags is not None and not isinstance(tags, list):
-                raise MalformedDocumentError("a list of tags that is no list")
+                raise RegistryError(
+                    f"{caller.repository.registry.netloc} answered {reply.status} with a list of "
+                    "tags that is no list"
+                )
             # JFrog lists digests as tags; null and empty entries are seen too.
             found.update((tag, None) for tag in tags or () if isinstance(tag, str) and _is_tag(tag))
             query = next_page(reply.headers.get("Link", ""))

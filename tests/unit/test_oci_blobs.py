@@ -143,7 +143,7 @@ def test_repository_that_has_to_be_made_first_is_named(caller_of: Callers) -> No
 
     with (
         http_double(handler) as server,
-        pytest.raises(NotFoundError, match="acme/hello does not exist .*NAME_UNKNOWN make it"),
+        pytest.raises(NotFoundError, match=r"acme/hello does not exist .*NAME_UNKNOWN make it"),
     ):
         push_blob(caller_of(server.url), DIGEST, CONTENT, len(CONTENT))
 
@@ -247,6 +247,8 @@ def test_size_of_a_blob_is_that_of_a_get_where_there_is_no_head(caller_of: Calle
 
 @pytest.mark.parametrize("length", ["", "x", "²", "9" * 30])
 def test_registry_that_does_not_tell_the_size_is_at_fault(caller_of: Callers, length: str) -> None:
-    with http_double(lambda _: Answer(headers={"Content-Length": length})) as server:
-        with pytest.raises(RegistryError, match="does not tell a blob's size"):
-            blob_size(caller_of(server.url), DIGEST)
+    with (
+        http_double(lambda _: Answer(headers={"Content-Length": length})) as server,
+        pytest.raises(RegistryError, match="does not tell a blob's size"),
+    ):
+        blob_size(caller_of(server.url), DIGEST)
