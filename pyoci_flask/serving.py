@@ -105,13 +105,15 @@ class ClientConnection(TConn):  # type: ignore[misc] # gunicorn has no types
     """A connection on which nothing waits in the worker's main loop, nor in a thread for ever."""
 
     sock: socket.socket
+    deferrable = True
+    """Whether the main loop still takes connections on which to wait for the first bytes."""
 
-    def wait_for_data(self, timeout: float) -> bool:  # noqa: ARG002 -- gunicorn's signature
+    def wait_for_data(self, timeout: float) -> bool:
         """Whether the first bytes are there: if not, the main loop waits for them.
 
         gunicorn first waits in a thread, five seconds for every client that connects and is silent.
         """
-        ready: bool = super().wait_for_data(0)
+        ready: bool = super().wait_for_data(0 if self.deferrable else timeout)
         return ready
 
     def begin_headers(self, seconds: float) -> None:
@@ -189,6 +191,7 @@ class ClientTimeoutThreadWorker(ThreadWorker):  # type: ignore[misc] # gunicorn 
 
     def handle(self, conn: ClientConnection) -> object:
         """Serve one request, in a thread of the pool."""
+        conn.deferrable = self.alive
         conn.begin_headers(self._idle)
         kept: object = super().handle(conn)
         if not kept:
@@ -199,6 +202,12 @@ class ClientTimeoutThreadWorker(ThreadWorker):  # type: ignore[misc] # gunicorn 
         """Answer a request whose headers have been read."""
         conn.end_headers(self._idle)
         return super().handle_request(req, conn)
+
+    def _cap_keepalive(self, deadline: float) -> None:
+        """Stopping: do not wait for clients that have not sent anything yet either."""
+        super()._cap_keepalive(deadline)
+        for conn in self.pending_conns:
+            conn.timeout = min(conn.timeout, deadline)
 
 
 def unmapped(client: object) -> object:

@@ -38,26 +38,23 @@ def run(
 
 
 def twine_upload(
-    home: Path, url: str, *arguments: str | Path, auth: tuple[str, str] = ("", "")
+    home: Path,
+    url: str,
+    *arguments: str | Path,
+    auth: tuple[str, str] = ("", ""),
+    succeeds: bool = True,
 ) -> str:
     """Publish files; options of twine may stand among them."""
     username, password = auth
-    login = ["--username", username, "--password", password]
-    return run(
-        home,
-        "twine",
-        "upload",
-        "--disable-progress-bar",
-        *login,
-        "--repository-url",
-        url,
-        *arguments,
-    )
+    options = ["--disable-progress-bar", "--username", username, "--password", password]
+    upload = [*options, "--repository-url", url, *arguments]
+    return run(home, "twine", "upload", *upload, succeeds=succeeds)
 
 
-def uv_publish(home: Path, url: str, *arguments: str | Path) -> str:
+def uv_publish(home: Path, url: str, *arguments: str | Path, succeeds: bool = True) -> str:
     """Publish files; options of uv may stand among them."""
-    return run(home, "uv", "publish", "--no-progress", "--publish-url", url, *arguments)
+    options = ["--no-progress", "--publish-url", url]
+    return run(home, "uv", "publish", *options, *arguments, succeeds=succeeds)
 
 
 def pip_install(home: Path, index: str, target: Path, *arguments: str | Path) -> dict[str, str]:

@@ -7,6 +7,9 @@ from typing import Protocol
 
 import pytest
 
+from pyoci_flask.app import create_app
+from pyoci_flask.settings import Settings
+from pyoci_flask.web.services import EXTENSION
 from tests.doubles import wsgi_server
 from tests.registries import (
     IN_PROCESS,
@@ -35,9 +38,6 @@ class AppServer(Protocol):
 
 @contextlib.contextmanager
 def _app_servers() -> Iterator[AppServer]:
-    from pyoci_flask.app import create_app
-    from pyoci_flask.settings import Settings
-
     with contextlib.ExitStack() as running:
 
         def serve(
@@ -51,6 +51,9 @@ def _app_servers() -> Iterator[AppServer]:
                 if transport_timeouts is None
                 else create_app(settings, transport_timeouts=transport_timeouts)
             )
+            services = app.extensions[EXTENSION]
+            running.callback(services.transport.close)
+            running.callback(services.pool.close)
             return running.enter_context(wsgi_server(app))
 
         yield serve

@@ -1,6 +1,7 @@
 """Servers that stand in for a registry which misbehaves, on sockets of the loopback interface."""
 
 import contextlib
+import json
 import socket
 import threading
 from collections.abc import Callable, Iterable, Iterator
@@ -8,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from werkzeug.serving import WSGIRequestHandler, make_server
+from werkzeug.test import EnvironBuilder
 from werkzeug.wrappers import Request, Response
 
 if TYPE_CHECKING:
@@ -119,6 +121,34 @@ class Tampering:
         headers.append(("Connection", "close"))
         start(honest.status, headers)
         return [self.tampered(body)]
+
+
+@dataclass(frozen=True, slots=True)
+class WriteOnce:
+    """Neither deletes nor lets a tag be put again, as registries with immutable tags do."""
+
+    app: "WSGIApplication"
+
+    def __call__(self, environ: "WSGIEnvironment", start: "StartResponse") -> Iterable[bytes]:
+        request = Request(environ)
+        if request.method == "DELETE":
+            return _error(405, "UNSUPPORTED")(environ, start)
+        named_by_tag = "/manifests/" in request.path and "/manifests/sha256:" not in request.path
+        if request.method == "PUT" and named_by_tag and self._holds(request.path):
+            return _error(400, "TAG_INVALID")(environ, start)
+        return self.app(environ, start)
+
+    def _holds(self, path: str) -> bool:
+        asked = EnvironBuilder(method="HEAD", path=path)
+        try:
+            return Response.from_app(self.app, asked.get_environ()).status_code == 200
+        finally:
+            asked.close()
+
+
+def _error(status: int, code: str) -> Response:
+    body = json.dumps({"errors": [{"code": code, "message": "not here", "detail": None}]})
+    return Response(body, status, content_type="application/json")
 
 
 def answering(response: Response) -> Recorder:

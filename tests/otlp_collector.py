@@ -117,6 +117,11 @@ class OTLPCollector:
             for span in scope.spans
         ]
 
+    def only_span(self, kind: "Span.SpanKind.ValueType") -> Span:
+        """The one span of that kind; an error if there are more or none."""
+        (span,) = (span for span in self.spans if span.kind == kind)
+        return span
+
     @property
     def log_records(self) -> list[LogRecord]:
         return [

@@ -10,6 +10,7 @@ import hashlib
 import io
 import re
 import tarfile
+import tempfile
 import zipfile
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -97,18 +98,24 @@ def make_sdist(
     stem = f"{_escaped(name)}-{version}"
     requires = tuple(requires)
     path = folder / f"{stem}.tar.gz"
-    wheel = make_wheel(
-        folder, name, version, requires_python=requires_python, requires=requires, summary=summary
-    ).rename(folder / f".{stem}-py3-none-any.whl")
+    with tempfile.TemporaryDirectory() as inner:
+        wheel = make_wheel(
+            Path(inner),
+            name,
+            version,
+            requires_python=requires_python,
+            requires=requires,
+            summary=summary,
+        )
+        carried = wheel.read_bytes()
     members = {
         "PKG-INFO": _metadata(name, version, requires_python, requires, summary),
         "pyproject.toml": _PYPROJECT.encode(),
         "prebuilt.py": _BACKEND.encode(),
-        wheel.name.removeprefix("."): wheel.read_bytes(),
+        wheel.name: carried,
     }
     if size:
         members["zeros.bin"] = bytes(size)
-    wheel.unlink()
     with (
         path.open("wb") as raw,
         gzip.GzipFile("", "wb", fileobj=raw, mtime=0) as packed,

@@ -3,7 +3,8 @@
 import contextlib
 import http.client
 import logging
-from collections.abc import Iterable, Iterator
+import threading
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextvars import copy_context
 from dataclasses import dataclass
@@ -17,8 +18,9 @@ from pyoci_flask.telemetry import start
 from pyoci_flask.transport.network import Network
 from pyoci_flask.transport.observe import CallLog
 from pyoci_flask.transport.session import Transport
-from pyoci_flask.web.access import AccessLog
+from pyoci_flask.web.access import AccessLog, RequestObserver, RequestRecord
 from tests.doubles import wsgi_server
+from tests.servers import wait_until
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIEnvironment
@@ -47,6 +49,7 @@ class Served:
     url: str
     registry: str
     telemetry: "Telemetry"
+    observers: Sequence[RequestObserver]
 
     def ask(
         self, path: str, method: str = "GET", headers: dict[str, str] | None = None
@@ -59,8 +62,31 @@ class Served:
             return response.status, response.read()
 
 
+class _UnderWay:
+    """Counts the requests that have not ended: a client has its answer before the server is done.
+
+    It stands behind the observer of the telemetry, which is therefore told first.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._count = 0
+
+    def request_started(self, _: "WSGIEnvironment") -> Callable[[RequestRecord], None]:
+        with self._lock:
+            self._count += 1
+        return self._ended
+
+    def none(self) -> bool:
+        return self._count == 0
+
+    def _ended(self, _: RequestRecord) -> None:
+        with self._lock:
+            self._count -= 1
+
+
 @contextlib.contextmanager
-def served(settings: Settings) -> Iterator[Served]:
+def serve(settings: Settings) -> Iterator[Served]:
     """Serve the application until the block ends; its telemetry has then been sent."""
     root = logging.getLogger()
     level = root.level
@@ -76,9 +102,11 @@ def served(settings: Settings) -> Iterator[Served]:
         )
         ending.callback(transport.close)
         app.extensions["transport"] = transport
-        log = AccessLog(app.wsgi_app, [telemetry.request_observer])
-        url = ending.enter_context(wsgi_server(log))
-        yield Served(url, registry, telemetry)
+        under_way = _UnderWay()
+        observers = [telemetry.request_observer, under_way]
+        url = ending.enter_context(wsgi_server(AccessLog(app.wsgi_app, observers)))
+        yield Served(url, registry, telemetry, observers)
+        wait_until(under_way.none)
 
 
 def _application(registry: str) -> flask.Flask:

@@ -17,7 +17,7 @@ from pyoci_flask.index.repository import (
 )
 from pyoci_flask.index.rewrite import Change, rewrite_index
 from pyoci_flask.oci.model import Descriptor, ImageIndex
-from pyoci_flask.oci.repository import Deletion, delete_manifest
+from pyoci_flask.oci.repository import Deletion, delete_manifest, get_manifest
 
 
 def delete_file(
@@ -43,7 +43,7 @@ def delete_file(
             return replace(now.index, manifests=kept)
 
         _rewrite(repository, found, remove, settle)
-        return delete_manifest(repository.caller, entry.digest) is not Deletion.UNSUPPORTED
+        return _gone(repository, entry)
 
 
 def delete_version(
@@ -80,8 +80,19 @@ def _delete_version(repository: ProjectRepository, found: VersionIndex, settle: 
         _empty(repository, found, settle)
         return False
     # The index may be read by digest no more, so a child that stays is found by nobody.
-    outcomes = [delete_manifest(caller, entry.digest) for entry in found.index.manifests]
-    return all(outcome is not Deletion.UNSUPPORTED for outcome in outcomes)
+    gone = [_gone(repository, entry) for entry in found.index.manifests]
+    return all(gone)
+
+
+def _gone(repository: ProjectRepository, entry: Descriptor) -> bool:
+    """Delete a file's manifest; tell whether it is gone.
+
+    A 404 may mean that the registry knows no DELETE at all (zuul-registry).
+    """
+    outcome = delete_manifest(repository.caller, entry.digest)
+    if outcome is Deletion.MISSING:
+        return get_manifest(repository.caller, entry.digest) is None
+    return outcome is Deletion.DONE
 
 
 def _empty(repository: ProjectRepository, found: VersionIndex, settle: float) -> None:

@@ -21,10 +21,16 @@ def list_project(
     Raises:
         NotFoundError: the registry has no such repository.
     """
+    found = None
     for repository in candidates:
         tags = list_tags(repository.caller)
-        if tags is not None:
+        if tags:
             return repository, _list(repository, tags, pool, limit)
+        if tags is not None and found is None:
+            # Some registries list names that they do not know, and emptied ones, as empty.
+            found = repository
+    if found is not None:
+        return found, _list(found, [], pool, limit)
     first = candidates[0]
     raise NotFoundError(
         f"{first.caller.repository.registry.netloc} has no project {first.project} "

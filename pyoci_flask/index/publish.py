@@ -43,6 +43,8 @@ from pyoci_flask.oci.repository import MissingContentError, put_manifest
 
 logger = logging.getLogger("pyoci.index")
 
+_REPAIRS = 2
+
 
 @dataclass(frozen=True, slots=True)
 class Upload:
@@ -132,14 +134,21 @@ def _refuse_existing(
 
 
 def _again_if_missing(action: Callable[[], None], repair: Callable[[], None]) -> None:
-    """Registries that clean up may drop what no tag holds yet: push it again, once."""
-    try:
-        action()
-    except MissingContentError as error:
-        logger.warning("%s; pushing the parts again", error)
-        if action is not repair:
-            repair()
-        action()
+    """Do it, and push the parts again where the registry misses one.
+
+    Registries that clean up may drop what no tag holds yet, and distribution 2.8 loses sight of
+    a blob for a moment while another upload pushes the same one.
+    """
+    for _ in range(_REPAIRS):
+        try:
+            action()
+        except MissingContentError as error:
+            logger.warning("%s; pushing the parts again", error)
+            if action is not repair:
+                repair()
+        else:
+            return
+    action()
 
 
 def _manifest(upload: Upload) -> ImageManifest:

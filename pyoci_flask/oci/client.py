@@ -101,11 +101,13 @@ class RepositoryCaller:
         return refusal(reply, doing, authenticated=self.credentials is not None, error=error)
 
     def _follow(self, reply: Reply, method: str, headers: Mapping[str, str]) -> Reply:
-        for _ in range(_MOST_REDIRECTS):
+        for followed in range(_MOST_REDIRECTS + 1):
             location = reply.headers.get("Location")
             if reply.status not in _REDIRECTS or location is None:
                 return reply
             reply.close()
+            if followed == _MOST_REDIRECTS:
+                break
             url = self.resolve(reply, location)
             sent = dict(headers)
             if reply.authorization and _origin(url) == _origin(reply.url):
@@ -118,7 +120,6 @@ class RepositoryCaller:
                 headers=sent,
                 idempotent=True,
             )
-        reply.close()
         raise RegistryError(f"{self.repository.registry.netloc} redirects in circles")
 
 

@@ -35,7 +35,14 @@ _TAG = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,127}")
 _LINK = re.compile(r'<([^<>]*)>((?:\s*;\s*[a-z]+\s*=\s*(?:"[^"]*"|[^\s";,]+))*)', re.IGNORECASE)
 _NEXT = re.compile(r';\s*rel\s*=\s*"?next"?(?![a-z])', re.IGNORECASE)
 _MISSING_CONTENT = frozenset(
-    {"MANIFEST_BLOB_UNKNOWN", "BLOB_UNKNOWN", "MANIFEST_UNKNOWN", "MANIFEST_INVALID"}
+    {
+        "MANIFEST_BLOB_UNKNOWN",
+        "BLOB_UNKNOWN",
+        "MANIFEST_UNKNOWN",
+        "MANIFEST_INVALID",
+        # distribution 2.8, while another writer links the same blob.
+        "DIGEST_INVALID",
+    }
 )
 
 
@@ -97,15 +104,25 @@ def _paged(
                 return list(found) if found else None
             if reply.status != 200:
                 raise caller.refused(reply, doing)
-            names = parse_object(reply.read(_PAGE_LIMIT)).get(member)
-            if names is not None and not isinstance(names, list):
-                raise MalformedDocumentError(f"{member} that are no list")
-            found.update((name, None) for name in names or () if isinstance(name, str))
+            found.update((name, None) for name in _names(caller, reply, member))
             query = next_page(reply.headers.get("Link", ""))
         if query is None:
             break
         page = f"{path}?{query}"
     return list(found)
+
+
+def _names(caller: RepositoryCaller, reply: Reply, member: str) -> list[str]:
+    host = caller.repository.registry.netloc
+    try:
+        names = parse_object(reply.read(_PAGE_LIMIT)).get(member)
+    except MalformedDocumentError as error:
+        raise RegistryError(
+            f"{host} answered {reply.status} with {error} where a list of {member} belongs"
+        ) from error
+    if names is not None and not isinstance(names, list):
+        raise RegistryError(f"{host} answered {reply.status} with {member} that are no list")
+    return [name for name in names or () if isinstance(name, str)]
 
 
 def next_page(link: str) -> str | None:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from pyoci_flask.registry.errors import RegistryError
 from pyoci_flask.registry.gc import Freed, collect_repository, collect_uploads
+from pyoci_flask.registry.index import DamagedIndexError
 from pyoci_flask.registry.storage import UPLOADS, Storage
 
 
@@ -30,9 +31,9 @@ def _collect(storage: Storage, *, dry_run: bool) -> int:
     for name in sorted(storage.repositories()):
         try:
             freed.append(collect_repository(storage, name, dry_run=dry_run))
-        except RegistryError as error:
+        except (RegistryError, DamagedIndexError) as error:
             failed = 1
-            sys.stderr.write(f"{name}: left alone: {error.message}\n")
+            sys.stderr.write(f"{name}: left alone: {error}\n")
         else:
             _tell(name, freed[-1])
     total = Freed(sum(part.files for part in freed), sum(part.size for part in freed))

@@ -59,17 +59,11 @@ class Registry:
             return error.response()
         except HTTPException as error:
             return _translate(error).response()
-        except (ConnectionError, TimeoutError):
-            # Nothing but the client's socket raises these here.
-            return size_invalid("the body ended early").response()
-        except OSError as error:
-            if error.errno in _NO_ROOM:
-                logger.error("no room in the storage: %s", error.strerror)  # noqa: TRY400
+        except Exception as error:
+            if isinstance(error, OSError) and error.errno in _NO_ROOM:
+                logger.warning("no room in the storage: %s", error.strerror)
                 return unforeseen("the registry has no room left", status=507).response()
-            logger.exception("request failed")
-            return unforeseen("the registry failed").response()
-        except Exception:
-            logger.exception("request failed")
+            logger.exception("%s %s failed", request.method, request.path)
             return unforeseen("the registry failed").response()
 
     def _dispatch(self, request: Request) -> Response:

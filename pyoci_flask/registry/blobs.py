@@ -5,11 +5,11 @@ from io import FileIO
 
 from werkzeug.wrappers import Request, Response
 
+from pyoci_flask.registry.body import CHUNK_SIZE
 from pyoci_flask.registry.errors import RegistryError, blob_unknown
 from pyoci_flask.registry.files import open_file, regular_file
 from pyoci_flask.registry.names import Digest
 from pyoci_flask.registry.repository import Repository
-from pyoci_flask.registry.uploads import CHUNK_SIZE
 
 
 def get_blob(request: Request, repository: Repository, digest: str) -> Response:

@@ -115,8 +115,10 @@ def _forbid(document: Mapping[str, object], what: str, *fields: str) -> None:
 
 def _descriptors(document: Mapping[str, object], field: str) -> tuple[Descriptor, ...]:
     # Programs written in Go write an empty list as null.
-    values = document.get(field) or []
-    if field not in document or not isinstance(values, list):
+    values = document.get(field)
+    if field in document and values is None:
+        return ()
+    if not isinstance(values, list):
         raise manifest_invalid(f"{field} is not a list")
     return tuple(_descriptor(value, f"{field}[{n}]") for n, value in enumerate(values))
 
@@ -143,7 +145,9 @@ def _text(document: Mapping[str, object], field: str) -> str | None:
 
 
 def _annotations(document: Mapping[str, object]) -> dict[str, str]:
-    annotations = document.get("annotations") or {}
+    annotations = document.get("annotations")
+    if annotations is None:
+        return {}
     if not isinstance(annotations, dict) or not all(
         isinstance(value, str) for value in annotations.values()
     ):

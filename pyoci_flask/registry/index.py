@@ -14,10 +14,15 @@ from pyoci_flask.registry.documents import (
     parse_descriptor,
     parse_object,
 )
+from pyoci_flask.registry.errors import RegistryError
 from pyoci_flask.registry.names import Digest, Tag, parse_tag
 
 REF_NAME = "org.opencontainers.image.ref.name"
 EMPTY_INDEX = {"schemaVersion": 2, "mediaType": IMAGE_INDEX, "manifests": []}
+
+
+class DamagedIndexError(ValueError):
+    """An `index.json` is not what it should be."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,11 +39,11 @@ class LayoutIndex:
 
 
 def parse_index(content: bytes) -> LayoutIndex:
-    """Read an `index.json`; raises `RegistryError` if it is none."""
+    """Read an `index.json`; raises `DamagedIndexError` if it is none."""
     tags: dict[Tag, Descriptor] = {}
     manifests: dict[Digest, Descriptor] = {}
     foreign = 0
-    for entry in _entries(parse_object(content)):
+    for entry in _entries(_document(content)):
         descriptor = parse_descriptor(entry)
         if descriptor is None or not descriptor.is_manifest:
             foreign += 1
@@ -58,21 +63,28 @@ def with_tag(content: bytes, tag: Tag, descriptor: Descriptor) -> bytes:
         "size": descriptor.size,
         "annotations": {REF_NAME: tag},
     }
-    document = parse_object(content)
+    document = _document(content)
     kept = [other for other in _entries(document) if _ref_name(other) != tag]
     return _write(document, [*kept, entry])
 
 
 def without_tag(content: bytes, tag: Tag) -> bytes:
     """Return `index.json` without that tag."""
-    document = parse_object(content)
+    document = _document(content)
     return _write(document, [e for e in _entries(document) if _ref_name(e) != tag])
 
 
 def without_manifest(content: bytes, digest: Digest) -> bytes:
     """Return `index.json` without any entry for that manifest, tagged or not."""
-    document = parse_object(content)
+    document = _document(content)
     return _write(document, [e for e in _entries(document) if e.get("digest") != str(digest)])
+
+
+def _document(content: bytes) -> dict[str, object]:
+    try:
+        return parse_object(content)
+    except RegistryError as error:
+        raise DamagedIndexError(f"index.json is {error.message}") from error
 
 
 def _write(document: dict[str, object], entries: list[dict[str, object]]) -> bytes:

@@ -9,13 +9,13 @@ import json
 from werkzeug.http import parse_options_header
 from werkzeug.wrappers import Request, Response
 
+from pyoci_flask.registry.body import chunks
 from pyoci_flask.registry.documents import IMAGE_INDEX, Descriptor, parse_manifest
 from pyoci_flask.registry.errors import (
     RegistryError,
     digest_invalid,
     manifest_invalid,
     manifest_unknown,
-    size_invalid,
 )
 from pyoci_flask.registry.files import read_file, regular_file
 from pyoci_flask.registry.names import Digest, Tag, parse_reference
@@ -132,13 +132,9 @@ def _body(request: Request) -> bytes:
     too_large = manifest_invalid(f"a manifest has at most {MANIFEST_SIZE} bytes", status=413)
     if length is not None and length > MANIFEST_SIZE:
         raise too_large
-    parts: list[bytes] = []
-    received = 0
-    while received <= MANIFEST_SIZE and (part := request.stream.read(MANIFEST_SIZE + 1 - received)):
-        parts.append(part)
-        received += len(part)
-    if received > MANIFEST_SIZE:
-        raise too_large
-    if length is not None and received < length:
-        raise size_invalid("the body ended early")
-    return b"".join(parts)
+    body = bytearray()
+    for chunk in chunks(request):
+        body += chunk
+        if len(body) > MANIFEST_SIZE:
+            raise too_large
+    return bytes(body)

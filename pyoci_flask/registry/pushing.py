@@ -5,6 +5,7 @@ import re
 
 from werkzeug.wrappers import Request, Response
 
+from pyoci_flask.registry.body import chunks
 from pyoci_flask.registry.errors import RegistryError, digest_invalid, size_invalid
 from pyoci_flask.registry.files import regular_file, sync_folder
 from pyoci_flask.registry.names import Digest, RepositoryName, parse_name
@@ -119,10 +120,9 @@ def _check_position(request: Request, name: RepositoryName, upload: str, held: U
 
 
 def _receive(request: Request, held: Upload) -> None:
-    received = held.receive(request.stream)
-    length = request.content_length
-    if length is not None and received != length:
-        raise size_invalid(f"Content-Length is {length}, but {received} bytes came")
+    # What has arrived when the body breaks off stays, and the client can go on from there.
+    for chunk in chunks(request):
+        held.append(chunk)
 
 
 def _position(request: Request, name: RepositoryName, upload: str, size: int) -> dict[str, str]:

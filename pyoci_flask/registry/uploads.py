@@ -13,14 +13,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from io import FileIO
 from pathlib import Path
-from typing import IO
 
 from pyoci_flask.registry.errors import RegistryError, blob_upload_unknown, digest_invalid
 from pyoci_flask.registry.files import regular_file, sync_folder
 from pyoci_flask.registry.names import Digest, RepositoryName
 from pyoci_flask.registry.repository import Repository
 
-CHUNK_SIZE = 256 * 1024
 STALE_SECONDS = 24 * 60 * 60
 SWEEP_SECONDS = 60 * 60
 
@@ -37,18 +35,11 @@ class Upload:
         self._hashed = 0
         self.size = os.fstat(file.fileno()).st_size
 
-    def receive(self, stream: IO[bytes]) -> int:
-        """Append what `stream` has; return the number of bytes.
+    def append(self, chunk: bytes) -> None:
+        """Append a piece of the content.
 
-        What had arrived before the stream broke stays. If it cannot be written, the upload is
-        discarded and the `OSError` raised.
+        If there is no room for it, the upload is discarded and the `OSError` raised.
         """
-        start = self.size
-        while chunk := stream.read(CHUNK_SIZE):
-            self._append(chunk)
-        return self.size - start
-
-    def _append(self, chunk: bytes) -> None:
         # An upload that began at another request is hashed at its end, from disk.
         if self._hashed == self.size:
             self._sha256.update(chunk)

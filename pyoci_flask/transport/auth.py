@@ -122,11 +122,15 @@ class Authenticator:
                 reply = attempt(fresher)
                 if reply.status != 401:
                     return reply
-            for answer in self._answers(reply, key, credentials, scope):
+            try:
+                for answer in self._answers(reply, key, credentials, scope):
+                    reply.close()
+                    reply = attempt(answer)
+                    if reply.status != 401:
+                        break
+            except BaseException:
                 reply.close()
-                reply = attempt(answer)
-                if reply.status != 401:
-                    break
+                raise
         return reply
 
     def challenged(self, registry: str) -> bool:

@@ -7,7 +7,6 @@ The embedded registry is called in the thread that asks, so a worker never waits
 import io
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from types import TracebackType
 from typing import TYPE_CHECKING, Protocol, cast, runtime_checkable
 from urllib.parse import SplitResult, unquote_to_bytes, urlsplit
 
@@ -42,7 +41,7 @@ class WSGIAdapter(BaseAdapter):
         stream: bool = False,  # noqa: ARG002 - requests reads a body that is not to be streamed
         timeout: object = None,  # noqa: ARG002 - there is no connection to wait for
         verify: bool | str = True,  # noqa: ARG002 - nor a certificate
-        cert: object = None,  # noqa: ARG002
+        cert: object = None,  # noqa: ARG002 - of either side
         proxies: Mapping[str, str] | None = None,  # noqa: ARG002 - nor a way through a proxy
     ) -> requests.Response:
         """Call the application and return its answer, the body of it unread.
@@ -98,6 +97,7 @@ class _Exchange:
         self.headers: list[tuple[str, str]] = []
         self.chunks: Iterator[bytes] = iter(())
         self._written: list[bytes] = []
+        self._is_sent = False
 
     def run(self, app: "WSGIApplication", environ: "WSGIEnvironment") -> None:
         body = app(environ, self._start_response)
@@ -112,6 +112,7 @@ class _Exchange:
         except BaseException:
             _close(body)
             raise
+        self._is_sent = True
         self.chunks = _Chunks(self._written, chunks, body)
 
     def _start_response(
@@ -124,17 +125,11 @@ class _Exchange:
         if self.status:
             if exc_info is None:
                 raise RuntimeError("start_response was called twice")
-            _reraise(exc_info)
+            if self._is_sent and exc_info[1] is not None:
+                raise exc_info[1].with_traceback(exc_info[2])
         self.status = status
         self.headers = list(headers)
         return self._written.append
-
-
-def _reraise(
-    exc_info: tuple[type[BaseException], BaseException, TracebackType] | tuple[None, None, None],
-) -> None:
-    if exc_info[1] is not None:
-        raise exc_info[1].with_traceback(exc_info[2])
 
 
 class _Chunks:

@@ -1,6 +1,5 @@
 """POST `{base}/`: the legacy upload API, as twine and its kin use it."""
 
-import hashlib
 import logging
 import re
 from collections.abc import Mapping
@@ -27,7 +26,6 @@ logger = logging.getLogger("pyoci.web")
 
 _LABEL = re.compile(r"PyOCI :: Label :: (?P<key>.+?) :: (?P<value>.+)", re.DOTALL)
 _GONE = frozenset({"submit", "submit_pkg_info", "doc_upload"})
-_CHUNK = 1024 * 1024
 
 
 def upload(base: Base) -> Response:
@@ -61,6 +59,8 @@ def read_upload(form: UploadForm) -> tuple[ProjectName, Upload]:
         raise GoneError(f":action={action} is not served any more; upload files with file_upload")
     if action != "file_upload":
         raise InvalidRequestError(f":action is {action!r}, not 'file_upload'")
+    if form.one("protocol_version") not in {None, "1"}:
+        raise InvalidRequestError("the field protocol_version is not 1, the only one there is")
     name, version = form.one("name"), form.one("version")
     # The filename first: it is what people see, and the rest is checked against it.
     if not form.file.filename.endswith((".whl", ".tar.gz")) or name is None:
@@ -118,32 +118,14 @@ def _check_filetype(filetype: str | None, filename: Filename) -> None:
 
 
 def _check_digests(form: UploadForm) -> None:
-    """Compare the strongest digest that the client sent; sha256 was computed on the way."""
-    for field in ("sha256_digest", "blake2_256_digest", "md5_digest"):
+    """Compare each digest that the client sent with what was computed on the way."""
+    for field, actual in {"sha256_digest": form.file.digest.hex, **form.file.others}.items():
         stated = form.one(field)
-        if stated is None:
-            continue
-        actual = (
-            form.file.digest.hex if field == "sha256_digest" else _hash(form.file.content, field)
-        )
-        if stated.strip().lower() != actual:
+        if stated is not None and stated.strip().lower() != actual:
             raise InvalidRequestError(
                 f"the field {field} does not match the file: it was changed on the way, or is "
                 "not the file that was meant"
             )
-        return
-
-
-def _hash(content: IO[bytes], field: str) -> str:
-    content.seek(0)
-    digest = (
-        hashlib.blake2b(digest_size=32)
-        if field == "blake2_256_digest"
-        else hashlib.md5(usedforsecurity=False)
-    )
-    while chunk := content.read(_CHUNK):
-        digest.update(chunk)
-    return digest.hexdigest()
 
 
 def _metadata(content: IO[bytes], filename: Filename, project: ProjectName) -> bytes | None:

@@ -61,7 +61,7 @@ def upload_form(
         ("name", name),
         ("version", version),
         ("filetype", "bdist_wheel" if wheel else "sdist"),
-        ("pyversion", filename.removesuffix(".whl").split("-")[-3] if wheel else "source"),
+        ("pyversion", "py3" if wheel else "source"),
         ("sha256_digest", hashlib.sha256(content).hexdigest()),
         ("blake2_256_digest", hashlib.blake2b(content, digest_size=32).hexdigest()),
         ("summary", "An example"),

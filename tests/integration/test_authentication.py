@@ -106,7 +106,7 @@ def test_an_anonymous_token_is_tried_before_asking_for_credentials(
 
         assert anonymous.filenames("my-pkg") == [wheel.name]
         assert anonymous.get(f"/my-pkg/{wheel.name}").content == wheel.read_bytes()
-        refused = anonymous.publish(wheel, "my-pkg", "1.0")
+        refused = anonymous.publish(make_wheel(tmp_path, "my_pkg", "2.0"), "my-pkg", "2.0")
         assert refused.status_code == 401
         assert _challenges_with_basic(refused)
 

@@ -17,10 +17,9 @@ SDIST = "hello_world-1.0.tar.gz"
 @pytest.fixture
 def files(tmp_path: Path) -> dict[str, bytes]:
     """Architecture, as the original names it, to the bytes of the file."""
-    return {
-        "py3-none-any.whl": make_wheel(tmp_path, "hello_world", "1.0").read_bytes(),
-        ".tar.gz": make_sdist(tmp_path, "hello_world", "1.0").read_bytes(),
-    }
+    sdist = make_sdist(tmp_path, "hello_world", "1.0").read_bytes()
+    wheel = make_wheel(tmp_path, "hello_world", "1.0").read_bytes()
+    return {"py3-none-any.whl": wheel, ".tar.gz": sdist}
 
 
 @pytest.mark.parametrize("digest_annotation", [True, False], ids=["digest", "no-digest"])

@@ -6,11 +6,12 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
+from opentelemetry.proto.trace.v1.trace_pb2 import Span
 
 from pyoci_flask import __version__
 from pyoci_flask.settings import Settings
 from tests.otlp_collector import OTLPCollector, attributes
-from tests.telemetry_app import AUTHORIZATION, SIGNALS, served, telemetry_settings
+from tests.telemetry_app import AUTHORIZATION, SIGNALS, serve, telemetry_settings
 
 
 @pytest.fixture
@@ -27,7 +28,7 @@ def settings(collector: OTLPCollector) -> Settings:
 def test_all_signals_arrive_with_authorization_and_resource(
     collector: OTLPCollector, settings: Settings
 ) -> None:
-    with served(settings) as served:
+    with serve(settings) as served:
         served.ask("/fan/1")
     assert {export.path for export in collector.exports} == SIGNALS
     assert {export.headers["authorization"] for export in collector.exports} == {AUTHORIZATION}
@@ -49,7 +50,7 @@ def test_all_signals_arrive_with_authorization_and_resource(
 
 
 def test_attributes_that_are_not_set_are_left_out(collector: OTLPCollector) -> None:
-    with served(Settings(otlp_endpoint=collector.url)) as served:
+    with serve(Settings(otlp_endpoint=collector.url)) as served:
         served.ask("/fan/1")
     assert not any("authorization" in export.headers for export in collector.exports)
     assert collector.resources
@@ -61,7 +62,7 @@ def test_each_process_start_is_an_instance_of_its_own(
     collector: OTLPCollector, settings: Settings
 ) -> None:
     for _ in range(2):
-        with served(settings) as served:
+        with serve(settings) as served:
             served.ask("/logs")
     assert len({resource["service.instance.id"] for resource in collector.resources}) == 2
 
@@ -69,7 +70,7 @@ def test_each_process_start_is_an_instance_of_its_own(
 def test_metrics_count_requests_bytes_and_registry_calls(
     collector: OTLPCollector, settings: Settings
 ) -> None:
-    with served(settings) as served:
+    with serve(settings) as served:
         for _ in range(3):
             served.ask("/call/there")
         served.ask("/upload", "POST")
@@ -100,7 +101,7 @@ def test_metrics_count_requests_bytes_and_registry_calls(
 def test_number_of_hosts_in_the_metrics_is_bounded(
     collector: OTLPCollector, settings: Settings
 ) -> None:
-    with served(settings) as served:
+    with serve(settings) as served:
         observer = served.telemetry.call_observer
         for i in range(50):
             call = observer.call_started("GET", f"https://made-up-{i}.example/")
@@ -119,9 +120,9 @@ def test_number_of_hosts_in_the_metrics_is_bounded(
 def test_log_records_carry_the_ids_of_trace_and_request(
     collector: OTLPCollector, settings: Settings
 ) -> None:
-    with served(settings) as served:
+    with serve(settings) as served:
         served.ask("/logs", headers={"X-Request-Id": "r-1"})
-    span = _server_span(collector)
+    span = collector.only_span(Span.SPAN_KIND_SERVER)
     by_body = {record.body.string_value: record for record in collector.log_records}
     warning, failed = by_body["sent Authorization: Basic [redacted]"], by_body["failed"]
     assert (warning.severity_text, failed.severity_text) == ("WARN", "ERROR")
@@ -138,7 +139,7 @@ def test_log_records_carry_the_ids_of_trace_and_request(
 
 def test_nothing_that_is_sent_holds_a_secret(collector: OTLPCollector, settings: Settings) -> None:
     secret_headers = {"Authorization": "Basic aHVudGVyMg==", "Cookie": "hunter2"}
-    with served(settings) as served:
+    with serve(settings) as served:
         served.ask("/fan/2?password=hunter2", headers=secret_headers)
         served.ask("/logs", headers=secret_headers)
         served.ask("/http%3A%2F%2Fuser%3Ahunter2%40ghcr.io/ns/pkg/", headers=secret_headers)
@@ -152,7 +153,7 @@ def test_nothing_that_is_sent_holds_a_secret(collector: OTLPCollector, settings:
 def test_exports_are_not_logged_to_the_collector(
     collector: OTLPCollector, settings: Settings
 ) -> None:
-    with served(settings) as served:
+    with serve(settings) as served:
         logging.getLogger("opentelemetry.sdk").error("of the SDK")
         logging.getLogger("pyoci.telemetry").error("of ours")
         served.ask("/logs")
@@ -194,7 +195,7 @@ def test_environment_of_the_exporters_changes_nothing(
     }
     for name, value in foreign.items():
         monkeypatch.setenv(name, value)
-    with served(settings) as served:
+    with serve(settings) as served:
         served.ask("/fan/1")
     assert {export.path for export in collector.exports} == SIGNALS
     assert {export.headers["authorization"] for export in collector.exports} == {AUTHORIZATION}

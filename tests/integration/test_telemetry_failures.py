@@ -9,7 +9,7 @@ import pytest
 from pyoci_flask.settings import Settings
 from tests.doubles import closed_port, silent_server
 from tests.otlp_collector import OTLPCollector
-from tests.telemetry_app import AUTHORIZATION, served, telemetry_settings
+from tests.telemetry_app import AUTHORIZATION, serve, telemetry_settings
 
 
 @pytest.fixture
@@ -31,7 +31,7 @@ def test_refusing_collector_costs_a_few_warnings_without_the_authorization(
     settings: Settings, caplog: pytest.LogCaptureFixture, collector: OTLPCollector
 ) -> None:
     collector.status = 401
-    with served(settings) as served:
+    with serve(settings) as served:
         assert served.ask("/fan/2")[0] == 200
     assert collector.requests == 3
     assert len(_warnings(caplog)) == 3
@@ -42,7 +42,7 @@ def test_refusing_collector_costs_a_few_warnings_without_the_authorization(
 def test_sdk_repeats_a_warning_only_after_a_while(
     settings: Settings, caplog: pytest.LogCaptureFixture
 ) -> None:
-    with served(settings):
+    with serve(settings):
         for _ in range(50):
             logging.getLogger("opentelemetry.exporter").warning("no collector")
         logging.getLogger("opentelemetry.sdk").warning("queue full")
@@ -52,7 +52,7 @@ def test_sdk_repeats_a_warning_only_after_a_while(
 def test_sdk_logs_as_it_did_before_once_telemetry_has_ended(settings: Settings) -> None:
     source = logging.getLogger("opentelemetry")
     before = (source.propagate, list(source.handlers), list(logging.getLogger().handlers))
-    with served(settings):
+    with serve(settings):
         assert not source.propagate
     assert (source.propagate, source.handlers, logging.getLogger().handlers) == before
 
@@ -60,18 +60,20 @@ def test_sdk_logs_as_it_did_before_once_telemetry_has_ended(settings: Settings) 
 def test_absent_collector_neither_fails_requests_nor_holds_up_the_end(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    with closed_port() as nobody:
-        with served(Settings(otlp_endpoint=nobody, otlp_auth=AUTHORIZATION)) as served:
-            assert served.ask("/fan/2")[0] == 200
-            started = time.monotonic()
-            served.telemetry.shutdown()
-            assert time.monotonic() - started < 2
+    with (
+        closed_port() as nobody,
+        serve(Settings(otlp_endpoint=nobody, otlp_auth=AUTHORIZATION)) as served,
+    ):
+        assert served.ask("/fan/2")[0] == 200
+        started = time.monotonic()
+        served.telemetry.shutdown()
+        assert time.monotonic() - started < 2
     assert 0 < len(_warnings(caplog)) <= 3
     assert "collector-hunter2" not in caplog.text
 
 
 def test_hanging_collector_holds_up_the_end_for_a_few_seconds_at_most() -> None:
-    with silent_server() as silent, served(Settings(otlp_endpoint=silent)) as served:
+    with silent_server() as silent, serve(Settings(otlp_endpoint=silent)) as served:
         assert served.ask("/fan/2")[0] == 200
         started = time.monotonic()
         served.telemetry.shutdown()
@@ -81,7 +83,7 @@ def test_hanging_collector_holds_up_the_end_for_a_few_seconds_at_most() -> None:
 
 
 def test_second_shutdown_does_nothing(collector: OTLPCollector, settings: Settings) -> None:
-    with served(settings) as served:
+    with serve(settings) as served:
         served.ask("/fan/1")
         served.telemetry.shutdown()
         sent = collector.requests

@@ -4,7 +4,7 @@ import contextlib
 import http.client
 import socket
 import struct
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
@@ -15,8 +15,7 @@ from pyoci_flask.settings import Settings
 from pyoci_flask.web.access import AccessLog
 from tests.doubles import wsgi_server
 from tests.otlp_collector import OTLPCollector, attributes
-from tests.servers import wait_until
-from tests.telemetry_app import served, telemetry_settings
+from tests.telemetry_app import serve, telemetry_settings
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIEnvironment
@@ -33,26 +32,12 @@ def settings(collector: OTLPCollector) -> Settings:
     return telemetry_settings(collector.url)
 
 
-def _one_span(collector: OTLPCollector, kind: "Span.SpanKind.ValueType") -> Span:
-    (span,) = (span for span in collector.spans if span.kind == kind)
-    return span
-
-
-def _server_span(collector: OTLPCollector) -> Span:
-    return _one_span(collector, Span.SPAN_KIND_SERVER)
-
-
-def _access_line_written(caplog: pytest.LogCaptureFixture) -> Callable[[], bool]:
-    """The server span ends after this line; without it a shutdown could be too early."""
-    return lambda: any(record.name == "pyoci.access" for record in caplog.records)
-
-
 def test_request_is_a_server_span_named_by_its_route(
     collector: OTLPCollector, settings: Settings
 ) -> None:
-    with served(settings) as served:
+    with serve(settings) as served:
         served.ask("/fan/0?token=hunter2", headers={"User-Agent": "pip", "X-Request-Id": "r-1"})
-    span = _server_span(collector)
+    span = collector.only_span(Span.SPAN_KIND_SERVER)
     assert span.name == "GET /fan/<int:calls>"
     assert span.parent_span_id == b""
     assert attributes(span.attributes) == {
@@ -72,10 +57,10 @@ def test_request_is_a_server_span_named_by_its_route(
 def test_registry_calls_are_children_of_the_request_on_pool_threads_too(
     collector: OTLPCollector, settings: Settings
 ) -> None:
-    with served(settings) as served:
+    with serve(settings) as served:
         assert served.ask("/fan/8")[0] == 200
         address = urlsplit(served.registry)
-    server = _server_span(collector)
+    server = collector.only_span(Span.SPAN_KIND_SERVER)
     calls = [span for span in collector.spans if span.kind == Span.SPAN_KIND_CLIENT]
     assert len(calls) == 8
     assert {span.parent_span_id for span in calls} == {server.span_id}
@@ -98,9 +83,9 @@ def test_registry_calls_are_children_of_the_request_on_pool_threads_too(
 def test_refused_registry_call_is_an_error_span(
     collector: OTLPCollector, settings: Settings
 ) -> None:
-    with served(settings) as served:
+    with serve(settings) as served:
         served.ask("/call/missing")
-    call = _one_span(collector, Span.SPAN_KIND_CLIENT)
+    call = collector.only_span(Span.SPAN_KIND_CLIENT)
     assert call.status.code == Status.STATUS_CODE_ERROR
     assert attributes(call.attributes)["error.type"] == "404"
 
@@ -108,10 +93,10 @@ def test_refused_registry_call_is_an_error_span(
 def test_call_without_an_answer_names_its_error(
     collector: OTLPCollector, settings: Settings
 ) -> None:
-    with served(settings) as served:
+    with serve(settings) as served:
         call = served.telemetry.call_observer.call_started("GET", "https://ghcr.io/v2/")
         call.finished(status=None, error=ConnectionRefusedError("hunter2"), sent=0, received=0)
-    span = _one_span(collector, Span.SPAN_KIND_CLIENT)
+    span = collector.only_span(Span.SPAN_KIND_CLIENT)
     assert (
         attributes(span.attributes).items()
         >= {
@@ -126,25 +111,27 @@ def test_call_without_an_answer_names_its_error(
 def test_server_span_ends_with_the_body_and_is_current_in_it(
     collector: OTLPCollector, settings: Settings
 ) -> None:
-    with served(settings) as served:
+    with serve(settings) as served:
         assert served.ask("/stream")[1] == b"firstlast"
-    server, call = _server_span(collector), _one_span(collector, Span.SPAN_KIND_CLIENT)
+    server, call = (
+        collector.only_span(Span.SPAN_KIND_SERVER),
+        collector.only_span(Span.SPAN_KIND_CLIENT),
+    )
     assert call.parent_span_id == server.span_id
     assert server.start_time_unix_nano < call.start_time_unix_nano
     assert call.end_time_unix_nano < server.end_time_unix_nano
 
 
 def test_request_whose_client_goes_away_is_an_error_span(
-    collector: OTLPCollector, settings: Settings, caplog: pytest.LogCaptureFixture
+    collector: OTLPCollector, settings: Settings
 ) -> None:
-    with served(settings) as served:
+    with serve(settings) as served:
         address = urlsplit(served.url)
         with socket.create_connection((address.hostname, address.port), timeout=10) as client:
             client.sendall(b"GET /endless HTTP/1.1\r\nHost: x\r\n\r\n")
             assert client.recv(1000)
             client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-        wait_until(_access_line_written(caplog))
-    span = _server_span(collector)
+    span = collector.only_span(Span.SPAN_KIND_SERVER)
     assert span.status.code == Status.STATUS_CODE_ERROR
     assert (
         attributes(span.attributes).items()
@@ -156,13 +143,11 @@ def test_request_whose_client_goes_away_is_an_error_span(
 
 
 def test_exception_amid_the_body_makes_the_span_an_error(
-    collector: OTLPCollector, settings: Settings, caplog: pytest.LogCaptureFixture
+    collector: OTLPCollector, settings: Settings
 ) -> None:
-    with served(settings) as served:
-        with contextlib.suppress(http.client.HTTPException, OSError):
-            served.ask("/breaks")
-        wait_until(_access_line_written(caplog))
-    span = _server_span(collector)
+    with serve(settings) as served, contextlib.suppress(http.client.HTTPException, OSError):
+        served.ask("/breaks")
+    span = collector.only_span(Span.SPAN_KIND_SERVER)
     assert span.status.code == Status.STATUS_CODE_ERROR
     assert attributes(span.attributes)["error.type"] == "ZeroDivisionError"
     assert "hunter2" not in str(span)
@@ -171,7 +156,7 @@ def test_exception_amid_the_body_makes_the_span_an_error(
 def test_status_of_the_server_makes_the_span_an_error(
     collector: OTLPCollector, settings: Settings
 ) -> None:
-    with served(settings) as served:
+    with serve(settings) as served:
         served.ask("/fails")
         served.ask("/no-such-page")
     failed, missing = sorted(
@@ -186,16 +171,16 @@ def test_status_of_the_server_makes_the_span_an_error(
 
 def test_trace_of_the_caller_goes_on(collector: OTLPCollector, settings: Settings) -> None:
     trace_id, span_id = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
-    with served(settings) as served:
+    with serve(settings) as served:
         served.ask("/fan/1", headers={"traceparent": f"00-{trace_id}-{span_id}-01"})
     assert {span.trace_id.hex() for span in collector.spans} == {trace_id}
-    assert _server_span(collector).parent_span_id.hex() == span_id
+    assert collector.only_span(Span.SPAN_KIND_SERVER).parent_span_id.hex() == span_id
 
 
 def test_requests_of_one_connection_are_traces_of_their_own(
     collector: OTLPCollector, settings: Settings
 ) -> None:
-    with served(settings) as served:
+    with serve(settings) as served:
         connection = http.client.HTTPConnection(urlsplit(served.url).netloc, timeout=10)
         with contextlib.closing(connection):
             for _ in range(3):
@@ -209,13 +194,13 @@ def test_requests_of_one_connection_are_traces_of_their_own(
 def test_request_inside_a_request_is_its_child(
     collector: OTLPCollector, settings: Settings
 ) -> None:
-    with served(settings) as served:
+    with serve(settings) as served:
 
         def inner(_: "WSGIEnvironment", start_response: "StartResponse") -> Iterable[bytes]:
             start_response("200 OK", [])
             return [b"inner"]
 
-        logged = AccessLog(inner, [served.telemetry.request_observer])
+        logged = AccessLog(inner, served.observers)
 
         def outer(environ: "WSGIEnvironment", start_response: "StartResponse") -> Iterable[bytes]:
             answer = logged({**environ, "PATH_INFO": "/inner"}, lambda *_: lambda _: None)
@@ -223,7 +208,7 @@ def test_request_inside_a_request_is_its_child(
             yield from answer
             answer.close()  # type: ignore[attr-defined] # PEP 3333
 
-        with wsgi_server(AccessLog(outer, [served.telemetry.request_observer])) as url:
+        with wsgi_server(AccessLog(outer, served.observers)) as url:
             connection = http.client.HTTPConnection(urlsplit(url).netloc, timeout=10)
             with contextlib.closing(connection):
                 connection.request("GET", "/outer")

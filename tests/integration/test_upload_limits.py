@@ -81,7 +81,7 @@ def test_a_limit_that_was_set_is_kept_and_named(
 
     assert small.status_code == 200, small.text
     assert large.status_code == 413
-    assert "PYOCI_MAX_BODY" in large.text or "20000" in large.text.replace(",", "")
+    assert "PYOCI_MAX_BODY" in large.text
     assert index.filenames("foo") == ["foo-1.0-py3-none-any.whl"]
 
 
@@ -90,7 +90,7 @@ def test_a_chunked_body_over_the_limit_is_refused(
 ) -> None:
     app = app_server({"PYOCI_MAX_BODY": "100000"})
     head = b'--x\r\nContent-Disposition: form-data; name="content"; filename="a-1.0.tar.gz"\r\n\r\n'
-    block = b"z" * 10_000
+    block = b"z" * 50_000
     with _connected(app) as connection:
         connection.sendall(
             (
@@ -102,7 +102,7 @@ def test_a_chunked_body_over_the_limit_is_refused(
         connection.sendall(b"%x\r\n%s\r\n" % (len(head), head))
         # The server may answer and hang up before it has taken everything.
         with contextlib.suppress(BrokenPipeError, ConnectionResetError):
-            for _ in range(11):
+            for _ in range(100):
                 connection.sendall(b"%x\r\n%s\r\n" % (len(block), block))
         answer = _answer(connection)
 
@@ -169,8 +169,8 @@ def test_a_full_spool_folder_is_a_507_and_nothing_is_pushed(
     http: requests.Session,
     tmp_path: Path,
 ) -> None:
-    large = make_wheel(tmp_path, "foo", "1.0", size=3 * MEBIBYTE)
     small = make_sdist(tmp_path, "foo", "1.0")
+    large = make_wheel(tmp_path, "foo", "1.0", size=3 * MEBIBYTE)
     with _folder_with_room(tmp_path / "spool", MEBIBYTE) as spool:
         app = app_server({"PYOCI_SPOOL": str(spool)})
         index = IndexClient(f"{app}/{address(registry_url)}/team", None, http)
@@ -178,7 +178,7 @@ def test_a_full_spool_folder_is_a_507_and_nothing_is_pushed(
         refused = index.publish(large, "foo", "1.0")
         writes = list(registry_calls.writes)
         accepted = index.publish(small, "foo", "1.0")
-        left = list(spool.iterdir())
+        left = [path for path in spool.rglob("*") if path.is_file() and path.stat().st_size]
 
     assert refused.status_code == 507, refused.text
     assert writes == []

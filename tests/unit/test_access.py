@@ -4,12 +4,10 @@ import logging
 import re
 import socket
 import struct
-import sys
 import threading
-import time
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextvars import ContextVar, copy_context
+from contextvars import copy_context
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
@@ -19,35 +17,12 @@ import pytest
 from pyoci_flask.logs import request_id
 from pyoci_flask.web.access import AccessLog, RequestRecord
 from tests.doubles import wsgi_server
+from tests.wsgi_caller import Observer, access_lines
 
 if TYPE_CHECKING:
-    from _typeshed import OptExcInfo
-    from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
+    from _typeshed.wsgi import StartResponse, WSGIEnvironment
 
 CHUNK = b"x" * 65536
-leaked: ContextVar[str] = ContextVar("leaked", default="nothing")
-
-
-class Observer:
-    """Keeps the records; `await_one` waits for the next, which follows the answer's last byte."""
-
-    def __init__(self) -> None:
-        self.records: list[RequestRecord] = []
-        self._arrived = threading.Semaphore(0)
-
-    def request_started(self, environ: "WSGIEnvironment") -> Callable[[RequestRecord], None]:
-        assert environ["pyoci.request_id"] == request_id.get()
-
-        def end(record: RequestRecord) -> None:
-            assert request_id.get() == record.request_id
-            self.records.append(record)
-            self._arrived.release()
-
-        return end
-
-    def await_one(self) -> RequestRecord:
-        assert self._arrived.acquire(timeout=10)
-        return self.records[-1]
 
 
 def _flask_app() -> flask.Flask:
@@ -117,16 +92,12 @@ def _ask(
         return response, response.read()
 
 
-def _access_lines(caplog: pytest.LogCaptureFixture) -> list[logging.LogRecord]:
-    return [record for record in caplog.records if record.name == "pyoci.access"]
-
-
 def test_request_is_logged_once_at_its_end(
     server: str, observer: Observer, caplog: pytest.LogCaptureFixture
 ) -> None:
     _ask(server, "/echo?token=secret", "POST", body=b"12345", headers={"User-Agent": "pip/26.3"})
     observer.await_one()
-    (record,) = _access_lines(caplog)
+    (record,) = access_lines(caplog)
     assert record.levelno == logging.INFO
     assert re.fullmatch(
         r'status=200 method=POST path=/echo user_agent="pip/26\.3"'
@@ -158,7 +129,7 @@ def test_health_probes_are_logged_at_debug(
 ) -> None:
     _ask(server, "/health")
     observer.await_one()
-    (record,) = _access_lines(caplog)
+    (record,) = access_lines(caplog)
     assert record.levelno == logging.DEBUG
 
 
@@ -190,11 +161,15 @@ def test_each_request_has_an_id_of_its_own(server: str) -> None:
     ],
 )
 def test_path_is_quoted_and_holds_no_secret(
-    server: str, observer: Observer, caplog: pytest.LogCaptureFixture, path: str, logged: str
+    server: str,
+    observer: Observer,
+    caplog: pytest.LogCaptureFixture,
+    path: str,
+    logged: str,
 ) -> None:
     _ask(server, path)
     assert observer.await_one().path == logged
-    (line,) = _access_lines(caplog)
+    (line,) = access_lines(caplog)
     assert f" path={logged} " in line.getMessage()
     assert line.getMessage().isprintable()
 
@@ -207,7 +182,7 @@ def test_user_agent_is_escaped_redacted_and_capped(
     logged = observer.await_one().user_agent
     assert logged.startswith(r"a\" status=\"500\t\x1b[2J Basic [redacted] xxx")
     assert len(logged.replace('\\"', '"').replace(r"\t", "t").replace(r"\x1b", "e")) == 200
-    (line,) = _access_lines(caplog)
+    (line,) = access_lines(caplog)
     assert line.getMessage().isprintable()
 
 
@@ -255,7 +230,7 @@ def test_client_that_goes_away_marks_the_request_aborted(
     assert record.error is None
     assert record.status == 200
     assert 0 < record.bytes_out < 10000 * len(CHUNK)
-    (line,) = _access_lines(caplog)
+    (line,) = access_lines(caplog)
     assert line.getMessage().endswith(" aborted=true")
 
 
@@ -267,23 +242,8 @@ def test_exception_amid_the_body_marks_the_request_aborted(
     record = observer.await_one()
     assert isinstance(record.error, ZeroDivisionError)
     assert (record.status, record.aborted, record.bytes_out) == (200, True, len(CHUNK))
-    (line,) = _access_lines(caplog)
+    (line,) = access_lines(caplog)
     assert line.getMessage().endswith(" aborted=true error=ZeroDivisionError")
-
-
-def test_application_that_raises_is_logged_without_a_status(
-    observer: Observer, caplog: pytest.LogCaptureFixture
-) -> None:
-    def app(_: "WSGIEnvironment", __: "StartResponse") -> Iterable[bytes]:
-        raise ZeroDivisionError
-
-    with pytest.raises(ZeroDivisionError):
-        _call(AccessLog(app, [observer]))
-    record = observer.await_one()
-    assert (record.status, record.aborted) == (None, True)
-    assert isinstance(record.error, ZeroDivisionError)
-    (line,) = _access_lines(caplog)
-    assert line.getMessage().startswith("status=- method=GET path=/ ")
 
 
 def test_head_request_is_whole_without_a_body(server: str, observer: Observer) -> None:
@@ -291,152 +251,6 @@ def test_head_request_is_whole_without_a_body(server: str, observer: Observer) -
     assert response.status == 200
     record = observer.await_one()
     assert (record.method, record.bytes_out, record.aborted) == ("HEAD", 0, False)
-
-
-# What follows is between the middleware and a caller in the same process.
-
-
-class _Answer:
-    """What a WSGI server knows of an answer under way."""
-
-    def __init__(self) -> None:
-        self.statuses: list[str] = []
-        self.headers: list[tuple[str, str]] = []
-        self.exc_infos: list[object] = []
-
-    def start_response(
-        self,
-        status: str,
-        headers: list[tuple[str, str]],
-        exc_info: "OptExcInfo | None" = None,
-        /,
-    ) -> Callable[[bytes], object]:
-        self.statuses.append(status)
-        self.headers = headers
-        self.exc_infos.append(exc_info)
-        return lambda _: None
-
-
-def _call(
-    app: "WSGIApplication", path: str = "/", answer: _Answer | None = None
-) -> Iterable[bytes]:
-    environ = {"REQUEST_METHOD": "GET", "PATH_INFO": path, "wsgi.url_scheme": "http"}
-    return app(environ, (answer or _Answer()).start_response)
-
-
-def _close(body: Iterable[bytes]) -> None:
-    close = getattr(body, "close", None)
-    assert close is not None
-    close()
-
-
-def test_context_variables_set_by_a_request_stay_in_it(observer: Observer) -> None:
-    seen: list[str] = []
-
-    def app(_: "WSGIEnvironment", start_response: "StartResponse") -> Iterable[bytes]:
-        leaked.set("by the application")
-        start_response("200 OK", [])
-
-        def body() -> Iterator[bytes]:
-            seen.append(leaked.get())
-            leaked.set("by the body")
-            yield b"1"
-            seen.append(leaked.get())
-
-        return body()
-
-    body = _call(AccessLog(app, [observer]))
-    for _ in body:
-        assert leaked.get() == "nothing"
-        assert request_id.get() is None
-    _close(body)
-    assert seen == ["by the application", "by the body"]
-    assert leaked.get() == "nothing"
-
-
-def test_request_inside_a_request_has_its_id_and_leaves_it_alone(observer: Observer) -> None:
-    ids: list[str | None] = []
-
-    def inner(_: "WSGIEnvironment", start_response: "StartResponse") -> Iterable[bytes]:
-        ids.append(request_id.get())
-        start_response("200 OK", [("Content-Length", "2")])
-        return iter([b"ab", b""])
-
-    inner_log = Observer()
-    logged_inner = AccessLog(inner, [inner_log])
-
-    def outer(_: "WSGIEnvironment", start_response: "StartResponse") -> Iterable[bytes]:
-        start_response("200 OK", [])
-
-        def body() -> Iterator[bytes]:
-            answer = _call(logged_inner, "/v2/")
-            yield next(iter(answer))
-            ids.append(request_id.get())
-            _close(answer)
-            ids.append(request_id.get())
-
-        return body()
-
-    body = _call(AccessLog(outer, [observer]))
-    assert list(body) == [b"ab"]
-    _close(body)
-    outer_record, inner_record = observer.await_one(), inner_log.await_one()
-    assert ids == [outer_record.request_id] * 3
-    assert inner_record.request_id == outer_record.request_id
-    assert inner_record.path == "/v2/"
-    # The caller took what Content-Length announced, and no more.
-    assert not inner_record.aborted
-
-
-def test_close_is_passed_on_even_if_nothing_was_read(observer: Observer) -> None:
-    closed: list[bool] = []
-
-    class Chunks:
-        def __iter__(self) -> Iterator[bytes]:
-            return iter([b"1"])
-
-        def close(self) -> None:
-            closed.append(True)
-
-    def app(_: "WSGIEnvironment", start_response: "StartResponse") -> Iterable[bytes]:
-        start_response("200 OK", [])
-        return Chunks()
-
-    body = _call(AccessLog(app, [observer]))
-    _close(body)
-    assert closed == [True]
-    assert observer.await_one().aborted
-
-
-def test_second_close_logs_nothing_more(
-    observer: Observer, caplog: pytest.LogCaptureFixture
-) -> None:
-    body = _call(AccessLog(_flask_app().wsgi_app, [observer]), "/health")
-    list(body)
-    _close(body)
-    _close(body)
-    assert len(observer.records) == 1
-    assert len(_access_lines(caplog)) == 1
-
-
-def test_application_may_replace_its_answer_by_an_error(observer: Observer) -> None:
-    def app(_: "WSGIEnvironment", start_response: "StartResponse") -> Iterable[bytes]:
-        start_response("200 OK", [("Content-Length", "5")])
-        try:
-            raise ZeroDivisionError
-        except ZeroDivisionError:
-            start_response("500 Internal Server Error", [("X-Request-Id", "own")], sys.exc_info())
-        return [b"error"]
-
-    answer = _Answer()
-    body = _call(AccessLog(app, [observer]), answer=answer)
-    list(body)
-    _close(body)
-    record = observer.await_one()
-    assert record.status == 500
-    assert answer.exc_infos[0] is None
-    assert isinstance(answer.exc_infos[1], tuple)
-    assert answer.headers == [("X-Request-Id", record.request_id)]
 
 
 @pytest.mark.parametrize(
@@ -466,19 +280,3 @@ def test_each_way_of_reading_the_body_is_counted(
         _, body = _ask(url, "/", "POST", body=b"line 1\nline 2\n")
     assert body == b"line 1\nline 2\n"
     assert observer.await_one().bytes_in == 14
-
-
-def test_duration_runs_to_the_end_of_the_body(observer: Observer) -> None:
-    def app(_: "WSGIEnvironment", start_response: "StartResponse") -> Iterable[bytes]:
-        start_response("200 OK", [])
-        return iter([b"1", b"2"])
-
-    body = _call(AccessLog(app, [observer]))
-    chunks = iter(body)
-    next(chunks)
-    started = time.monotonic()
-    while time.monotonic() - started < 0.05:
-        pass
-    list(chunks)
-    _close(body)
-    assert observer.await_one().duration >= 0.05

@@ -2,13 +2,17 @@
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import requests
 
 from pyoci_flask.transport.wsgi import WSGIAdapter
+
+if TYPE_CHECKING:
+    from _typeshed import SupportsRead
+    from _typeshed.wsgi import WSGIApplication
 
 ORIGIN = "http://registry"
 MANIFEST = "application/vnd.oci.image.manifest.v1+json"
@@ -55,7 +59,7 @@ class RegistryClient:
         self,
         method: str,
         path: str,
-        data: Any = None,
+        data: "bytes | Iterable[bytes] | SupportsRead[bytes] | None" = None,
         headers: Mapping[str, str] | None = None,
         *,
         stream: bool = False,
@@ -111,7 +115,7 @@ class RegistryClient:
         return tags
 
 
-def in_process(app: Any) -> RegistryClient:
+def in_process(app: "WSGIApplication") -> RegistryClient:
     """A client that calls the WSGI application without a socket between."""
     session = requests.Session()
     session.trust_env = False

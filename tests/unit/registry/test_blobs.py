@@ -1,7 +1,7 @@
 from pathlib import Path
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pyoci_flask.registry import create_registry
@@ -140,7 +140,7 @@ def test_blobs_travel_over_a_socket(storage: Path) -> None:
 
 
 @given(content=st.binary(max_size=2000), cut=st.integers(0, 2000))
-@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.differing_executors])
+@settings(max_examples=30, deadline=None)
 def test_any_content_comes_back_whole_however_it_was_pushed(
     content: bytes, cut: int, tmp_path_factory: pytest.TempPathFactory
 ) -> None:

@@ -125,9 +125,7 @@ def test_a_chunk_of_another_length_than_its_range_is_refused(
 ) -> None:
     location = registry.begin_upload("acme/app")
 
-    response = registry.request(
-        "PATCH", location, CONTENT[:100], {"Content-Range": content_range}
-    )
+    response = registry.request("PATCH", location, CONTENT[:100], {"Content-Range": content_range})
 
     assert error(response)[0] in {400, 416}
     assert registry.get(location).headers["Range"] == "0-0"

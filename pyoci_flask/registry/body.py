@@ -1,0 +1,31 @@
+"""The body of a request, read as it arrives."""
+
+from collections.abc import Iterator
+
+from werkzeug.wrappers import Request
+
+from pyoci_flask.registry.errors import size_invalid
+
+CHUNK_SIZE = 256 * 1024
+
+
+def chunks(request: Request) -> Iterator[bytes]:
+    """Yield the body in pieces of at most `CHUNK_SIZE` bytes.
+
+    Raises `RegistryError` (SIZE_INVALID) after the last piece if the body is shorter than its
+    Content-Length, or if the client broke off.
+    """
+    received = 0
+    while chunk := _read(request):
+        received += len(chunk)
+        yield chunk
+    length = request.content_length
+    if length is not None and received != length:
+        raise size_invalid(f"Content-Length is {length}, but {received} bytes came")
+
+
+def _read(request: Request) -> bytes:
+    try:
+        return request.stream.read(CHUNK_SIZE)
+    except OSError as error:
+        raise size_invalid("the body ended early") from error

@@ -1,0 +1,121 @@
+import multiprocessing
+import os
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from pyoci_flask.errors import BusyError, ConfigurationError
+from pyoci_flask.index.lock import VersionLocks
+
+
+def _count_up(folder: Path, counter: Path, times: int) -> None:
+    locks = VersionLocks(folder, deadline=30)
+    for _ in range(times):
+        with locks.hold("registry/name", "1.0"):
+            value = int(counter.read_text())
+            os.sched_yield()
+            counter.write_text(str(value + 1))
+
+
+def test_threads_exclude_each_other(tmp_path: Path) -> None:
+    locks = VersionLocks(tmp_path / "locks")
+    inside, most = 0, 0
+
+    def enter(_: int) -> None:
+        nonlocal inside, most
+        with locks.hold("a", "1.0"):
+            inside += 1
+            most = max(most, inside)
+            os.sched_yield()
+            inside -= 1
+
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(enter, range(24)))
+    assert most == 1
+
+
+def test_processes_exclude_each_other(tmp_path: Path) -> None:
+    counter = tmp_path / "counter"
+    counter.write_text("0")
+    context = multiprocessing.get_context("spawn")
+    arguments = (tmp_path / "locks", counter, 20)
+    processes = [context.Process(target=_count_up, args=arguments) for _ in range(2)]
+    for process in processes:
+        process.start()
+    _count_up(*arguments)
+    for process in processes:
+        process.join(30)
+        assert process.exitcode == 0
+    assert counter.read_text() == "60"
+
+
+def test_waiting_ends_at_the_deadline(tmp_path: Path) -> None:
+    locks = VersionLocks(tmp_path / "locks", deadline=0.1)
+    start = time.monotonic()
+    with locks.hold("a", "1.0"), pytest.raises(BusyError, match="is under way"):
+        with VersionLocks(tmp_path / "locks", deadline=0.1).hold("a", "1.0"):
+            raise AssertionError
+    assert 0.1 <= time.monotonic() - start < 2
+
+
+def test_lock_is_free_after_an_error(tmp_path: Path) -> None:
+    locks = VersionLocks(tmp_path / "locks", deadline=0.1)
+    with pytest.raises(ZeroDivisionError), locks.hold("a", "1.0"):
+        raise ZeroDivisionError
+    with locks.hold("a", "1.0"):
+        pass
+
+
+def test_other_versions_are_not_held_up(tmp_path: Path) -> None:
+    locks = VersionLocks(tmp_path / "locks", deadline=0.05)
+    passed = 0
+    with locks.hold("a", "1.0"):
+        for number in range(20):
+            # Some fall on the same file.
+            try:
+                with locks.hold("a", f"2.{number}"):
+                    passed += 1
+            except BusyError:
+                pass
+    assert passed >= 18
+
+
+def test_number_of_lock_files_is_bounded(tmp_path: Path) -> None:
+    locks = VersionLocks(tmp_path / "locks")
+    for number in range(600):
+        with locks.hold("a", str(number)):
+            pass
+    assert len(list((tmp_path / "locks").iterdir())) <= 256
+
+
+def test_a_thread_that_waits_gets_the_lock_when_it_is_given_up(tmp_path: Path) -> None:
+    locks = VersionLocks(tmp_path / "locks")
+    got = threading.Event()
+
+    def wait() -> None:
+        with locks.hold("a"):
+            got.set()
+
+    thread = threading.Thread(target=wait)
+    with locks.hold("a"):
+        thread.start()
+        assert not got.wait(0.1)
+    assert got.wait(10)
+    thread.join()
+
+
+def test_folder_is_private(tmp_path: Path) -> None:
+    VersionLocks(tmp_path / "locks")
+    assert (tmp_path / "locks").stat().st_mode & 0o777 == 0o700
+
+
+def test_folder_that_cannot_be_used_stops_the_start(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "link").symlink_to(tmp_path / "elsewhere")
+    for path in (tmp_path / "file", tmp_path / "link", tmp_path / "missing" / "locks"):
+        with pytest.raises(ConfigurationError, match=r"^PYOCI_SPOOL "):
+            VersionLocks(path)

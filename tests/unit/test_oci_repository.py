@@ -1,0 +1,338 @@
+import json
+from collections.abc import Callable
+
+import hypothesis
+import pytest
+from hypothesis import strategies as st
+
+from pyoci_flask.errors import (
+    AlreadyExistsError,
+    AuthenticationRequiredError,
+    DeniedError,
+    PyOCIError,
+    RegistryError,
+    UnsupportedError,
+)
+from pyoci_flask.oci.model import INDEX_TYPE, MANIFEST_TYPE
+from pyoci_flask.oci.reference import Digest, Tag
+from pyoci_flask.oci.repository import (
+    Deletion,
+    MissingContentError,
+    delete_manifest,
+    get_manifest,
+    list_tags,
+    next_page,
+    put_manifest,
+)
+from pyoci_flask.transport.credentials import BearerCredentials
+from tests.unit.conftest import Callers
+from tests.unit.doubles import Answer, Received, http_double, in_turn
+
+TAG = Tag("1.0")
+DOCUMENT = b'{"schemaVersion": 2, "mediaType": "' + INDEX_TYPE.encode() + b'", "manifests": []}'
+DIGEST = Digest.of(DOCUMENT)
+TOKEN = BearerCredentials("t0ken")
+
+
+def error(status: int, code: str) -> Answer:
+    body = json.dumps({"errors": [{"code": code, "message": "so it is"}]})
+    return Answer(status, body.encode())
+
+
+def page(tags: object, link: str | None = None) -> Answer:
+    body = json.dumps({"name": "acme/hello", "tags": tags}).encode()
+    return Answer(body=body, headers={} if link is None else {"Link": link})
+
+
+@pytest.mark.parametrize(
+    ("link", "query"),
+    [
+        ("", None),
+        ('</v2/a/tags/list?last=b&n=2>; rel="next"', "last=b&n=2"),
+        ("</v2/a/tags/list?last=b>; rel=next", "last=b"),
+        ("<https://quay.io/v2/a/tags/list?next_page=x%3D%3D>;rel=next", "next_page=x%3D%3D"),
+        ('<?last=b&orderby=>; REL="Next"', "last=b&orderby="),
+        ('<?a=1>; rel="prev", <?b=2>; rel="next"', "b=2"),
+        ('<?a=1>; title="x, y"; rel="next"', "a=1"),
+        ('<?a=1>; rel="nextish"', None),
+        ('<?a=1>; rel="prev"', None),
+        ("<?a=1>", None),
+        ('<>; rel="next"', None),
+        ('</v2/a/tags/list>; rel="next"', None),
+        ('<http://[::1?a=1>; rel="next"', None),
+        ('<?last=ä>; rel="next"', None),
+        ("garbage", None),
+    ],
+)
+def test_next_page_is_the_query_of_the_next_link(link: str, query: str | None) -> None:
+    assert next_page(link) == query
+
+
+@hypothesis.given(
+    st.text()
+    | st.lists(st.sampled_from(["<", ">", ";", "rel", "=", "next", '"', "?a=1", ",", " "])).map(
+        "".join
+    )
+)
+def test_any_link_is_read_without_an_error(link: str) -> None:
+    query = next_page(link)
+    assert query is None or query.isprintable()
+
+
+@pytest.mark.parametrize(
+    ("tags", "found"),
+    [
+        (["1.0", "2.0"], ["1.0", "2.0"]),
+        ([], []),
+        (None, []),
+        (["b", "a", "b"], ["b", "a"]),
+        (["1.0", None, "", 7, ["x"], "sha256:" + "a" * 64, "a/b", "../x", "x" * 129], ["1.0"]),
+    ],
+)
+def test_tags_are_listed_unsorted_without_what_is_no_tag(
+    caller_of: Callers, tags: object, found: list[str]
+) -> None:
+    with http_double(lambda _: page(tags)) as server:
+        assert list_tags(caller_of(server.url)) == found
+        assert [one.target for one in server.received] == ["/v2/acme/hello/tags/list"]
+        assert server.received[0].headers["Accept"] is None
+
+
+def test_tags_that_are_not_there_at_all_are_none_listed(caller_of: Callers) -> None:
+    with http_double(lambda _: Answer(body=b'{"name": "acme/hello"}')) as server:
+        assert list_tags(caller_of(server.url)) == []
+
+
+def test_missing_repository_has_no_list(caller_of: Callers) -> None:
+    for body in (b"", b"<html>", b'{"errors":[{"code":"NAME_UNKNOWN"}]}'):
+        with http_double(lambda _, body=body: Answer(404, body)) as server:
+            assert list_tags(caller_of(server.url)) is None
+
+
+@pytest.mark.parametrize(
+    "link",
+    [
+        '</v2/acme/hello/tags/list?last=b&n=2>; rel="next"',
+        '<tags/list?last=b&n=2>; rel="next"',
+        '<?last=b&n=2>; rel="next"',
+        '<https://elsewhere.invalid/v2/other/tags/list?last=b&n=2>; rel="next"',
+        '</acme/hello/tags/list?last=b&n=2>; rel="next"',
+    ],
+)
+def test_pages_are_followed_on_the_own_origin_and_path(caller_of: Callers, link: str) -> None:
+    with http_double(in_turn(page(["a", "b"], link), page(["c", "a"]))) as server:
+        assert list_tags(caller_of(server.url)) == ["a", "b", "c"]
+        assert [one.target for one in server.received] == [
+            "/v2/acme/hello/tags/list",
+            "/v2/acme/hello/tags/list?last=b&n=2",
+        ]
+
+
+def test_repetition_of_a_page_ends_the_list(caller_of: Callers) -> None:
+    with http_double(lambda _: page(["a"], '<?last=a>; rel="next"')) as server:
+        assert list_tags(caller_of(server.url)) == ["a"]
+        assert len(server.received) == 2
+
+
+def test_404_of_a_later_page_ends_the_list(caller_of: Callers) -> None:
+    with http_double(in_turn(page(["a"], '<?last=a>; rel="next"'), Answer(404))) as server:
+        assert list_tags(caller_of(server.url)) == ["a"]
+
+
+@pytest.mark.parametrize(
+    ("answer", "kind"),
+    [
+        (Answer(body=b"<html>"), RegistryError),
+        (Answer(body=b"[]"), RegistryError),
+        (page("1.0"), RegistryError),
+        (page({"1.0": 1}), RegistryError),
+        (Answer(body=b" " * (4 * 1024 * 1024 + 1)), RegistryError),
+        (Answer(204), RegistryError),
+        (Answer(400), RegistryError),
+        (Answer(401), AuthenticationRequiredError),
+        (Answer(405), UnsupportedError),
+    ],
+)
+def test_list_that_is_none_is_an_error(
+    caller_of: Callers, answer: Answer, kind: type[PyOCIError]
+) -> None:
+    with http_double(lambda _: answer) as server, pytest.raises(kind):
+        list_tags(caller_of(server.url))
+
+
+@pytest.mark.parametrize("headers", [{}, {"Docker-Content-Digest": str(Digest.of(b"other"))}])
+@pytest.mark.parametrize("reference", [TAG, DIGEST])
+def test_digest_of_a_manifest_is_computed_and_not_believed(
+    caller_of: Callers, headers: dict[str, str], reference: Tag | Digest
+) -> None:
+    with http_double(lambda _: Answer(body=DOCUMENT, headers=headers)) as server:
+        manifest = get_manifest(caller_of(server.url), reference)
+        assert manifest is not None
+        assert (manifest.document, manifest.digest) == (DOCUMENT, DIGEST)
+        assert manifest.media_type == INDEX_TYPE
+        assert server.received[0].path == f"/v2/acme/hello/manifests/{reference}"
+        accepted = server.received[0].headers["Accept"].split(", ")
+        assert accepted[:2] == [INDEX_TYPE, MANIFEST_TYPE]
+
+
+@pytest.mark.parametrize(
+    ("document", "content_type", "media_type"),
+    [
+        (DOCUMENT, "text/plain", INDEX_TYPE),
+        (b"{}", f"{MANIFEST_TYPE}; charset=utf-8", MANIFEST_TYPE),
+        (b"{}", MANIFEST_TYPE.upper(), MANIFEST_TYPE),
+        (b'{"mediaType": 7}', MANIFEST_TYPE, MANIFEST_TYPE),
+        (b"{}", "", ""),
+    ],
+)
+def test_media_type_is_that_of_the_body_or_else_of_the_header(
+    caller_of: Callers, document: bytes, content_type: str, media_type: str
+) -> None:
+    answer = Answer(body=document, headers={"Content-Type": content_type})
+    with http_double(lambda _: answer) as server:
+        manifest = get_manifest(caller_of(server.url), TAG)
+        assert manifest is not None
+        assert manifest.media_type == media_type
+
+
+def test_missing_manifest_is_none(caller_of: Callers) -> None:
+    with http_double(lambda _: Answer(404, b"<html>")) as server:
+        assert get_manifest(caller_of(server.url), TAG) is None
+        assert get_manifest(caller_of(server.url), DIGEST) is None
+
+
+@pytest.mark.parametrize(
+    ("reference", "answer"),
+    [
+        (DIGEST, Answer(body=DOCUMENT + b"\n")),
+        (DIGEST, Answer(body=b"")),
+        (TAG, Answer(body=b"")),
+        (TAG, Answer(body=b"<html>")),
+        (TAG, Answer(body=b"[]")),
+        (TAG, Answer(body=b" " * (4 * 1024 * 1024 + 1))),
+        (TAG, Answer(body=DOCUMENT, sent=10)),
+        (TAG, Answer(400)),
+        (TAG, Answer(204)),
+    ],
+)
+def test_wrong_manifest_is_the_registrys_fault(
+    caller_of: Callers, reference: Tag | Digest, answer: Answer
+) -> None:
+    with http_double(lambda _: answer) as server, pytest.raises(PyOCIError) as caught:
+        get_manifest(caller_of(server.url), reference)
+    assert type(caught.value).__name__ in {"RegistryError", "TransferBrokenError"}
+
+
+@pytest.mark.parametrize("status", [200, 201, 202, 204])
+@pytest.mark.parametrize("reference", [TAG, DIGEST])
+def test_manifest_is_put_with_its_type_and_length(
+    caller_of: Callers, status: int, reference: Tag | Digest
+) -> None:
+    answer = Answer(status, headers={"Docker-Content-Digest": str(DIGEST)})
+    with http_double(lambda _: answer) as server:
+        put_manifest(caller_of(server.url), reference, DOCUMENT, INDEX_TYPE)
+        (put,) = server.received
+    assert (put.method, put.path) == ("PUT", f"/v2/acme/hello/manifests/{reference}")
+    assert (put.headers["Content-Type"], put.body) == (INDEX_TYPE, DOCUMENT)
+    assert put.headers["Content-Length"] == str(len(DOCUMENT))
+
+
+def test_manifest_by_digest_is_put_again_after_a_failure_and_a_tag_is_not(
+    caller_of: Callers,
+) -> None:
+    with http_double(in_turn(Answer(503), Answer(201))) as server:
+        put_manifest(caller_of(server.url), DIGEST, DOCUMENT, INDEX_TYPE)
+        assert len(server.received) == 2
+    with http_double(in_turn(Answer(503), Answer(201))) as server:
+        with pytest.raises(RegistryError):
+            put_manifest(caller_of(server.url), TAG, DOCUMENT, INDEX_TYPE)
+        assert len(server.received) == 1
+
+
+@pytest.mark.parametrize(
+    ("reference", "answer", "kind"),
+    [
+        (TAG, error(409, "CONFLICT"), AlreadyExistsError),
+        (TAG, error(412, "PRECONDITION"), AlreadyExistsError),
+        (TAG, error(400, "TAG_INVALID"), AlreadyExistsError),
+        (TAG, Answer(409, b"<html>"), AlreadyExistsError),
+        (DIGEST, error(409, "CONFLICT"), RegistryError),
+        (TAG, error(400, "MANIFEST_BLOB_UNKNOWN"), MissingContentError),
+        (DIGEST, error(404, "BLOB_UNKNOWN"), MissingContentError),
+        (TAG, error(404, "MANIFEST_UNKNOWN"), MissingContentError),
+        (TAG, error(400, "MANIFEST_INVALID"), MissingContentError),
+        (TAG, error(400, "SIZE_INVALID"), RegistryError),
+        (TAG, error(403, "DENIED"), DeniedError),
+        (TAG, error(401, "UNAUTHORIZED"), DeniedError),
+        (TAG, error(405, "UNSUPPORTED"), UnsupportedError),
+        (
+            TAG,
+            Answer(201, headers={"Docker-Content-Digest": str(Digest.of(b"x"))}),
+            RegistryError,
+        ),
+    ],
+)
+def test_manifest_that_is_not_stored_is_an_error(
+    caller_of: Callers, reference: Tag | Digest, answer: Answer, kind: type[PyOCIError]
+) -> None:
+    with http_double(lambda _: answer) as server, pytest.raises(PyOCIError) as caught:
+        caller = caller_of(server.url, credentials=TOKEN)
+        put_manifest(caller, reference, DOCUMENT, INDEX_TYPE)
+    assert type(caught.value) is kind
+
+
+def test_immutable_tag_is_named_so(caller_of: Callers) -> None:
+    with (
+        http_double(lambda _: error(400, "TAG_INVALID")) as server,
+        pytest.raises(AlreadyExistsError, match=r"immutable: TAG_INVALID so it is.* 1\.0 "),
+    ):
+        put_manifest(caller_of(server.url), TAG, DOCUMENT, INDEX_TYPE)
+
+
+@pytest.mark.parametrize(
+    ("reference", "status", "outcome"),
+    [
+        (TAG, 202, Deletion.DONE),
+        (DIGEST, 202, Deletion.DONE),
+        (TAG, 200, Deletion.DONE),
+        (DIGEST, 204, Deletion.DONE),
+        (TAG, 404, Deletion.MISSING),
+        (DIGEST, 404, Deletion.MISSING),
+        (TAG, 405, Deletion.UNSUPPORTED),
+        (DIGEST, 405, Deletion.UNSUPPORTED),
+        (DIGEST, 501, Deletion.UNSUPPORTED),
+        (TAG, 400, Deletion.UNSUPPORTED),
+        (DIGEST, 409, Deletion.UNSUPPORTED),
+        (DIGEST, 412, Deletion.UNSUPPORTED),
+    ],
+)
+def test_deletion_ends_in_one_of_three_ways(
+    caller_of: Callers, reference: Tag | Digest, status: int, outcome: Deletion
+) -> None:
+    with http_double(lambda _: error(status, "SOME")) as server:
+        assert delete_manifest(caller_of(server.url), reference) is outcome
+        (delete,) = server.received
+    assert (delete.method, delete.path) == ("DELETE", f"/v2/acme/hello/manifests/{reference}")
+    assert delete.headers["Content-Length"] == "0"
+
+
+@pytest.mark.parametrize(
+    ("reference", "status", "kind"),
+    [
+        (TAG, 401, DeniedError),
+        (DIGEST, 403, DeniedError),
+        (DIGEST, 400, RegistryError),
+        (TAG, 500, RegistryError),
+    ],
+)
+def test_deletion_that_is_refused_is_an_error(
+    caller_of: Callers, reference: Tag | Digest, status: int, kind: type[PyOCIError]
+) -> None:
+    with http_double(lambda _: Answer(status)) as server, pytest.raises(kind):
+        delete_manifest(caller_of(server.url, credentials=TOKEN), reference)
+
+
+def test_tags_that_are_immutable_cannot_be_deleted_either(caller_of: Callers) -> None:
+    handler: Callable[[Received], Answer] = lambda _: error(412, "PRECONDITION")  # noqa: E731
+    with http_double(handler) as server, pytest.raises((AlreadyExistsError, UnsupportedError)):
+        delete_manifest(caller_of(server.url), TAG)

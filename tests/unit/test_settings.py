@@ -1,0 +1,354 @@
+import dataclasses
+import tempfile
+from pathlib import Path
+
+import pytest
+
+from pyoci_flask.errors import ConfigurationError
+from pyoci_flask.oci.reference import EMBEDDED, Registry
+from pyoci_flask.settings import PinnedIndex, Settings
+
+NUMBERS = {
+    "PORT": ("port", 8080, 1, 65535),
+    "PYOCI_MAX_BODY": ("max_body", 50_000_000, 1, None),
+    "PYOCI_MAX_VERSIONS": ("max_versions", 100, 0, None),
+    "PYOCI_CLIENT_TIMEOUT": ("client_timeout", 60, 1, None),
+    "PYOCI_FETCH_THREADS": ("fetch_threads", 32, 1, 1024),
+    "WEB_CONCURRENCY": ("web_concurrency", 2, 1, 1024),
+    "PYOCI_THREADS": ("threads", 64, 1, 4096),
+}
+TEXTS = {
+    "PYOCI_BEARER_USERNAME": "bearer_username",
+    "OTLP_AUTH": "otlp_auth",
+    "DEPLOYMENT_ENVIRONMENT": "deployment_environment",
+    "CONTAINER_APP_NAME": "container_app_name",
+    "CONTAINER_APP_REVISION": "container_app_revision",
+    "CONTAINER_APP_REPLICA_NAME": "container_app_replica_name",
+}
+URLS = {"PYOCI_URL": "url", "OTLP_ENDPOINT": "otlp_endpoint"}
+
+
+def test_empty_environment_gives_the_documented_defaults() -> None:
+    settings = Settings.from_env({})
+    assert settings == Settings()
+    assert dataclasses.asdict(settings) == {
+        "port": 8080,
+        "path": "",
+        "url": None,
+        "max_body": 50_000_000,
+        "max_versions": 100,
+        "bearer_username": None,
+        "otlp_endpoint": None,
+        "otlp_auth": None,
+        "deployment_environment": None,
+        "container_app_name": None,
+        "container_app_revision": None,
+        "container_app_replica_name": None,
+        "log_levels": {"": "INFO"},
+        "log_ignored": (),
+        "index": None,
+        "storage": None,
+        "storage_users": None,
+        "registries": None,
+        "spool": Path(tempfile.gettempdir()),
+        "client_timeout": 60,
+        "fetch_threads": 32,
+        "web_concurrency": 2,
+        "threads": 64,
+    }
+
+
+@pytest.mark.parametrize("value", ["", "  "])
+def test_empty_variable_counts_as_unset(value: str) -> None:
+    names = [*NUMBERS, *TEXTS, *URLS, "PYOCI_PATH", "PYOCI_INDEX", "PYOCI_STORAGE", "PYOCI_SPOOL"]
+    names += ["PYOCI_STORAGE_USERS", "PYOCI_REGISTRIES", "LOG_LEVEL", "RUST_LOG"]
+    assert Settings.from_env(dict.fromkeys(names, value)) == Settings()
+
+
+def test_settings_cannot_be_changed() -> None:
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        Settings().port = 1  # type: ignore[misc]
+
+
+@pytest.mark.parametrize("name", NUMBERS)
+def test_number_is_read_within_its_limits(name: str) -> None:
+    field, _, low, high = NUMBERS[name]
+    for value in {low, low + 1, 999, high or 10**17}:
+        assert getattr(Settings.from_env({name: f" {value} "}), field) == value
+
+
+@pytest.mark.parametrize("name", NUMBERS)
+@pytest.mark.parametrize("value", ["x", "1.5", "-1", "+1", "1_000", "0x10", "٣", "9" * 19, "1e3"])
+def test_what_is_no_number_stops_the_start_with_the_variable(name: str, value: str) -> None:
+    with pytest.raises(ConfigurationError, match=rf"^{name} must be .*{NUMBERS[name][2]}"):
+        Settings.from_env({name: value})
+
+
+@pytest.mark.parametrize("name", NUMBERS)
+def test_number_out_of_its_limits_stops_the_start(name: str) -> None:
+    _, _, low, high = NUMBERS[name]
+    beyond = [low - 1] if low else []
+    beyond += [] if high is None else [high + 1]
+    for value in beyond:
+        with pytest.raises(ConfigurationError, match=rf"^{name} must be .*'{value}'"):
+            Settings.from_env({name: str(value)})
+
+
+@pytest.mark.parametrize("name", TEXTS)
+def test_text_is_taken_as_it_is(name: str) -> None:
+    assert getattr(Settings.from_env({name: "some text"}), TEXTS[name]) == "some text"
+
+
+@pytest.mark.parametrize(
+    ("value", "path"),
+    [
+        ("/", ""),
+        ("//", ""),
+        ("acme", "/acme"),
+        ("/acme-corp", "/acme-corp"),
+        ("/acme/", "/acme"),
+        ("/a/b.c_d~e/", "/a/b.c_d~e"),
+        ("/v2x", "/v2x"),
+        ("/acme/v2", "/acme/v2"),
+    ],
+)
+def test_sub_path_is_normalised(value: str, path: str) -> None:
+    assert Settings.from_env({"PYOCI_PATH": value}).path == path
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        "/a b",
+        "/a//b",
+        "/../x",
+        "/a/..",
+        "/ä",
+        "/a?b",
+        "/a#b",
+        "/%41",
+        "http://x/y",
+        "/v2",
+        "/health/",
+    ],
+)
+def test_unusable_sub_path_stops_the_start(value: str) -> None:
+    with pytest.raises(ConfigurationError, match=r"^PYOCI_PATH must be"):
+        Settings.from_env({"PYOCI_PATH": value})
+
+
+@pytest.mark.parametrize("name", URLS)
+@pytest.mark.parametrize(
+    ("value", "url"),
+    [
+        ("https://pkg.example.com", "https://pkg.example.com"),
+        ("http://localhost:4318/", "http://localhost:4318"),
+        ("https://example.com/otlp/v1/", "https://example.com/otlp/v1"),
+        ("http://[::1]:80", "http://[::1]:80"),
+    ],
+)
+def test_url_loses_its_trailing_slash(name: str, value: str, url: str) -> None:
+    assert getattr(Settings.from_env({name: value}), URLS[name]) == url
+
+
+@pytest.mark.parametrize("name", URLS)
+@pytest.mark.parametrize(
+    "value",
+    [
+        "example.com",
+        "ftp://example.com",
+        "https://",
+        "https://user@example.com",
+        "https://user:secret@example.com",
+        "https://example.com/?a=b",
+        "https://example.com/#a",
+        "https://example.com:0",
+        "https://example.com:99999",
+        "https://[broken",
+    ],
+)
+def test_unusable_url_stops_the_start(name: str, value: str) -> None:
+    with pytest.raises(ConfigurationError, match=f"^{name} must be an http or https URL"):
+        Settings.from_env({name: value})
+
+
+@pytest.mark.parametrize("name", URLS)
+def test_password_in_a_url_is_not_shown(name: str) -> None:
+    with pytest.raises(ConfigurationError) as caught:
+        Settings.from_env({name: "https://user:hunter2@example.com"})
+    assert "hunter2" not in str(caught.value)
+
+
+@pytest.mark.parametrize("value", ["Basic aHVudGVyMg==\n x", "Bearer hunter2\x00", "hunter2ä"])
+def test_unusable_otlp_auth_stops_the_start_without_showing_it(value: str) -> None:
+    with pytest.raises(ConfigurationError, match=r"^OTLP_AUTH must be") as caught:
+        Settings.from_env({"OTLP_AUTH": value})
+    assert "hunter2" not in str(caught.value)
+    assert "aHVudGVyMg" not in str(caught.value)
+
+
+def test_otlp_auth_does_not_stand_in_the_repr() -> None:
+    settings = Settings.from_env({"OTLP_AUTH": "Bearer hunter2"})
+    assert settings.otlp_auth == "Bearer hunter2"
+    assert "hunter2" not in repr(settings)
+
+
+@pytest.mark.parametrize(
+    ("value", "index"),
+    [
+        ("ghcr.io/acme", PinnedIndex(Registry("https", "ghcr.io"), "acme")),
+        ("ghcr.io/Acme/Python/", PinnedIndex(Registry("https", "ghcr.io"), "acme/python")),
+        ("https://ghcr.io/acme", PinnedIndex(Registry("https", "ghcr.io"), "acme")),
+        (
+            "http://localhost:5000/team/python",
+            PinnedIndex(Registry("http", "localhost", 5000), "team/python"),
+        ),
+        ("http://registry:5000/team", PinnedIndex(Registry("http", "registry", 5000), "team")),
+        ("registry/team", PinnedIndex(Registry("https", "registry"), "team")),
+        ("[::1]:5000/team", PinnedIndex(Registry("https", "[::1]", 5000), "team")),
+    ],
+)
+def test_index_is_a_registry_and_a_namespace(value: str, index: PinnedIndex) -> None:
+    assert Settings.from_env({"PYOCI_INDEX": value}).index == index
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        "ghcr.io",
+        "ghcr.io/",
+        "/acme",
+        "https://ghcr.io",
+        "ftp://ghcr.io/acme",
+        "ghcr.io/a b",
+        "ghcr.io/a/../b",
+        "ghcr.io/_a",
+        "user@ghcr.io/acme",
+        "ghcr.io:99999/acme",
+        "ghcr.io/" + "a" * 256,
+        "-x/acme",
+    ],
+)
+def test_unusable_index_stops_the_start(value: str) -> None:
+    with pytest.raises(ConfigurationError, match=r"^PYOCI_INDEX must be a registry and"):
+        Settings.from_env({"PYOCI_INDEX": value})
+
+
+def test_embedded_index_needs_a_storage(tmp_path: Path) -> None:
+    with pytest.raises(ConfigurationError, match=r"PYOCI_INDEX .* set PYOCI_STORAGE"):
+        Settings.from_env({"PYOCI_INDEX": "embedded/team"})
+    settings = Settings.from_env({"PYOCI_INDEX": "embedded/team", "PYOCI_STORAGE": str(tmp_path)})
+    assert settings.index == PinnedIndex(EMBEDDED, "team")
+
+
+def test_storage_alone_pins_an_index_in_it_and_allows_every_registry(tmp_path: Path) -> None:
+    settings = Settings.from_env({"PYOCI_STORAGE": str(tmp_path / "new" / "folder")})
+    assert settings.index == PinnedIndex(EMBEDDED, "python")
+    assert settings.registries is None
+    assert settings.storage == tmp_path / "new" / "folder"
+    assert settings.storage.is_dir()
+
+
+def test_storage_that_cannot_be_made_stops_the_start(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(ConfigurationError, match=r"^PYOCI_STORAGE must be a folder"):
+        Settings.from_env({"PYOCI_STORAGE": str(tmp_path / "file" / "below")})
+
+
+def test_storage_users_and_spool_must_exist(tmp_path: Path) -> None:
+    users = tmp_path / "users"
+    users.touch()
+    settings = Settings.from_env({"PYOCI_STORAGE_USERS": str(users), "PYOCI_SPOOL": str(tmp_path)})
+    assert (settings.storage_users, settings.spool) == (users, tmp_path)
+    for name in ("PYOCI_STORAGE_USERS", "PYOCI_SPOOL"):
+        with pytest.raises(ConfigurationError, match=f"^{name} must be an existing"):
+            Settings.from_env({name: str(tmp_path / "missing")})
+    with pytest.raises(ConfigurationError, match=r"^PYOCI_STORAGE_USERS must be an existing file"):
+        Settings.from_env({"PYOCI_STORAGE_USERS": str(tmp_path)})
+    with pytest.raises(ConfigurationError, match=r"^PYOCI_SPOOL must be an existing folder"):
+        Settings.from_env({"PYOCI_SPOOL": str(users)})
+
+
+@pytest.mark.parametrize(
+    ("environ", "allowed", "refused"),
+    [
+        ({}, ["ghcr.io", "http://localhost:5000"], []),
+        (
+            {"PYOCI_INDEX": "ghcr.io/a"},
+            ["ghcr.io", "https://GHCR.io", "ghcr.io:444"],
+            ["quay.io", "ghcr.io.evil.com"],
+        ),
+        (
+            {"PYOCI_INDEX": "http://localhost:5000/a"},
+            ["http://localhost:5000"],
+            ["localhost:5001", "http://localhost"],
+        ),
+        (
+            {"PYOCI_REGISTRIES": "ghcr.io, *.AzureCR.io localhost:*"},
+            ["ghcr.io", "ghcr.io:8443", "acme.azurecr.io", "localhost:5000"],
+            ["azurecr.io", "notghcr.io", "ghcr.io.evil.com", "acme.azurecr.io.evil.com"],
+        ),
+        ({"PYOCI_REGISTRIES": "ghcr.io:443"}, ["ghcr.io:443"], ["ghcr.io", "ghcr.io:444"]),
+        ({"PYOCI_REGISTRIES": "[::1]:5000"}, ["[::1]:5000"], ["[::1]:5001", "[::2]:5000"]),
+        (
+            {"PYOCI_REGISTRIES": "quay.io", "PYOCI_INDEX": "ghcr.io/acme"},
+            ["quay.io"],
+            ["ghcr.io"],
+        ),
+    ],
+)
+def test_allow_list_names_hosts_with_or_without_port(
+    environ: dict[str, str], allowed: list[str], refused: list[str]
+) -> None:
+    settings = Settings.from_env(environ)
+    for text in allowed + refused:
+        registry = Registry.parse(text)
+        assert registry is not None
+        assert settings.allows(registry) is (text in allowed), text
+
+
+@pytest.mark.parametrize("value", ["https://ghcr.io", "ghcr.io/acme", "gh cr;io", "ghcr.io:x", "!"])
+def test_unusable_allow_list_stops_the_start(value: str) -> None:
+    with pytest.raises(ConfigurationError, match=r"^PYOCI_REGISTRIES must be host names"):
+        Settings.from_env({"PYOCI_REGISTRIES": value})
+
+
+@pytest.mark.parametrize(
+    ("value", "level"),
+    [
+        ("debug", "DEBUG"),
+        ("trace", "DEBUG"),
+        ("Info", "INFO"),
+        ("WARN", "WARNING"),
+        ("warning", "WARNING"),
+        ("error", "ERROR"),
+        ("off", "CRITICAL"),
+    ],
+)
+def test_log_level_is_that_of_the_root(value: str, level: str) -> None:
+    settings = Settings.from_env({"LOG_LEVEL": value, "RUST_LOG": "pyoci=trace,nonsense!"})
+    assert (settings.log_levels, settings.log_ignored) == ({"": level}, ())
+
+
+def test_unknown_log_level_stops_the_start() -> None:
+    with pytest.raises(ConfigurationError, match=r"^LOG_LEVEL must be one of debug"):
+        Settings.from_env({"LOG_LEVEL": "loud"})
+
+
+@pytest.mark.parametrize(
+    ("value", "levels", "ignored"),
+    [
+        ("debug", {"": "DEBUG"}, ()),
+        ("pyoci=debug,info", {"": "INFO", "pyoci": "DEBUG"}, ()),
+        ("warn, pyoci::index = trace ,", {"": "WARNING", "pyoci.index": "DEBUG"}, ()),
+        ("hyper=debug,tower_http=warn", {"": "INFO"}, ("hyper=debug", "tower_http=warn")),
+        ("pyoci", {"": "INFO"}, ("pyoci",)),
+        ("pyoci=loud,error", {"": "ERROR"}, ("pyoci=loud",)),
+        ("pyoci[span{x=1}]=debug", {"": "INFO"}, ("pyoci[span{x=1}]=debug",)),
+    ],
+)
+def test_rust_log_sets_levels_and_keeps_what_it_ignored_for_a_warning(
+    value: str, levels: dict[str, str], ignored: tuple[str, ...]
+) -> None:
+    settings = Settings.from_env({"RUST_LOG": value})
+    assert (settings.log_levels, settings.log_ignored) == (levels, ignored)

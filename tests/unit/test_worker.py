@@ -1,0 +1,156 @@
+"""gunicorn's worker with our time-outs, run in a thread of this process."""
+
+import contextlib
+import http.client
+import os
+import selectors
+import socket
+import threading
+from collections.abc import Iterable, Iterator
+from typing import TYPE_CHECKING
+
+import pytest
+from gunicorn.config import Config  # type: ignore[import-untyped]
+from gunicorn.errors import AppImportError  # type: ignore[import-untyped]
+from gunicorn.glogging import Logger  # type: ignore[import-untyped]
+
+from pyoci_flask.errors import ConfigurationError
+from pyoci_flask.serving import ClientTimeoutThreadWorker
+
+if TYPE_CHECKING:
+    from _typeshed.wsgi import StartResponse, WSGIEnvironment
+
+_IDLE = 1
+_REQUEST = b"POST %s HTTP/1.1\r\nHost: localhost\r\nContent-Length: 3\r\n\r\n"
+
+
+def _application(environ: "WSGIEnvironment", start: "StartResponse") -> Iterable[bytes]:
+    if environ["PATH_INFO"] == "/breaks":
+        start("200 OK", [("Content-Length", "10")])
+        return _breaking()
+    if environ["PATH_INFO"] == "/endless":
+        start("200 OK", [("Content-Type", "text/plain")])
+        return (bytes(1 << 20) for _ in iter(int, 1))
+    try:
+        text: bytes = environ["wsgi.input"].read()
+    except TimeoutError:
+        start("408 Request Timeout", [("Content-Length", "0")])
+        return []
+    answer = b"%s from %s" % (text, environ["REMOTE_ADDR"].encode())
+    start("200 OK", [("Content-Length", str(len(answer)))])
+    return [answer]
+
+
+def _breaking() -> Iterator[bytes]:
+    yield b"half"
+    raise ValueError("the other half is missing")
+
+
+class _App:
+    """What a worker asks of gunicorn's application object."""
+
+    def __init__(self, fault: Exception | None = None) -> None:
+        self._fault = fault
+
+    def wsgi(self) -> object:
+        if self._fault is not None:
+            raise self._fault
+        return _application
+
+
+def _worker(
+    monkeypatch: pytest.MonkeyPatch, *listeners: socket.socket, app: _App
+) -> ClientTimeoutThreadWorker:
+    monkeypatch.setenv("PYOCI_CLIENT_TIMEOUT", str(_IDLE))
+    config = Config()
+    config.set("threads", 2)
+    config.set("keepalive", 10)
+    config.set("worker_class", "pyoci_flask.serving.ClientTimeoutThreadWorker")
+    return ClientTimeoutThreadWorker(
+        1, os.getppid(), list(listeners), app, 30, config, Logger(config)
+    )
+
+
+@pytest.fixture
+def address(monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[str, int]]:
+    """Where a worker with two threads listens."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        worker = _worker(monkeypatch, listener, app=_App())
+        worker.load_wsgi()
+        worker.tpool = worker.get_thread_pool()
+        worker.poller = selectors.DefaultSelector()
+        worker.method_queue.init()
+        loop = threading.Thread(target=worker.run)
+        loop.start()
+        try:
+            yield listener.getsockname()
+        finally:
+            worker.handle_exit(0, None)
+            loop.join()
+            worker.tpool.shutdown()
+            worker.tmp.close()
+        # Counted wrong, it would stop without waiting for transfers, or wait for none.
+        assert worker.nr_conns == 0
+
+
+def _send(address: tuple[str, int], sent: bytes) -> socket.socket:
+    client = socket.create_connection(address, timeout=10 * _IDLE)
+    client.sendall(sent)
+    return client
+
+
+def _received(client: socket.socket) -> bytes:
+    received = b""
+    while chunk := client.recv(65536):
+        received += chunk
+    return received
+
+
+def test_requests_on_one_connection_are_answered(address: tuple[str, int]) -> None:
+    with contextlib.closing(http.client.HTTPConnection(*address, timeout=10 * _IDLE)) as client:
+        client.connect()
+        first = client.sock
+        for text in (b"one", b"two"):
+            client.request("POST", "/", text)
+            assert client.getresponse().read() == b"%s from 127.0.0.1" % text
+        assert client.sock is first
+
+
+@pytest.mark.parametrize("sent", [_REQUEST % b"/", _REQUEST % b"/" + b"ab"])
+def test_a_body_that_stalls_is_a_time_out_in_the_application(
+    address: tuple[str, int], sent: bytes
+) -> None:
+    with _send(address, sent) as client:
+        assert _received(client).startswith(b"HTTP/1.1 408 ")
+
+
+def test_headers_that_stall_end_the_connection(address: tuple[str, int]) -> None:
+    with _send(address, b"GET / HTTP/1.1\r\nHo") as client:
+        assert _received(client) == b""
+
+
+def test_an_answer_that_nobody_reads_ends(address: tuple[str, int]) -> None:
+    with contextlib.ExitStack() as stalled:
+        for _ in range(2):
+            stalled.enter_context(_send(address, _REQUEST % b"/endless" + b"abc"))
+        with _send(address, _REQUEST % b"/" + b"abc") as client:
+            assert client.recv(65536).startswith(b"HTTP/1.1 200 ")
+
+
+def test_an_answer_that_fails_half_way_is_broken_off(
+    address: tuple[str, int], caplog: pytest.LogCaptureFixture
+) -> None:
+    with _send(address, _REQUEST % b"/breaks" + b"abc") as client:
+        assert _received(client).endswith(b"\r\n\r\nhalf")
+    with _send(address, _REQUEST % b"/" + b"abc") as client:
+        assert client.recv(65536).startswith(b"HTTP/1.1 200 ")
+    assert "the other half is missing" in caplog.text
+
+
+def test_settings_that_the_application_cannot_work_with_end_gunicorn(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    worker = _worker(monkeypatch, app=_App(ConfigurationError("PYOCI_STORAGE is full of sand")))
+    with pytest.raises(AppImportError, match=r"^Error: PYOCI_STORAGE is full of sand$"):
+        worker.load_wsgi()
+    worker.tmp.close()
