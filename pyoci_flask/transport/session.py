@@ -39,6 +39,10 @@ _LONGEST_PAUSE = 3.0
 Body = bytes | IO[bytes] | None
 
 
+class _ConnectionLostError(RegistryUnreachableError):
+    """The connection was refused or broke before an answer: at once, so trying again is cheap."""
+
+
 class Reply:
     """An answer whose body is still on the wire. Use it as a context manager, or close it."""
 
@@ -189,7 +193,7 @@ class Transport:
             pause = next(pauses, None)
             try:
                 reply = self._exchange(method, url, registry, headers, body, length, patience)
-            except RegistryUnreachableError:
+            except _ConnectionLostError:
                 if pause is None:
                     raise
             else:
@@ -267,7 +271,7 @@ def _unanswered(error: requests.RequestException, host: str) -> Exception:
         return RegistryUnreachableError(f"the proxy gave no connection to {host}")
     if isinstance(error, requests.exceptions.InvalidURL):
         return RegistryError(f"{host} is not an address that can be called")
-    return RegistryUnreachableError(f"no connection to {host}, or it was closed without an answer")
+    return _ConnectionLostError(f"no connection to {host}, or it was closed without an answer")
 
 
 def _caused_by_timeout(error: requests.RequestException) -> bool:
