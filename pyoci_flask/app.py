@@ -24,6 +24,7 @@ from pyoci_flask.web import index, pages
 from pyoci_flask.web.access import AccessLog
 from pyoci_flask.web.address import AddressParser
 from pyoci_flask.web.errors import register_error_handlers
+from pyoci_flask.web.gate import RegistryGate
 from pyoci_flask.web.mount import Mount
 from pyoci_flask.web.services import EXTENSION, Services
 
@@ -50,6 +51,12 @@ def create_app(
             "PYOCI_FALLBACK_INDEX is set without PYOCI_FALLBACK_EXCLUDE: a private project that is "
             "deleted or misspelled is then installed from there, whoever published it"
         )
+    if settings.registries is None:
+        logger.warning(
+            "neither PYOCI_REGISTRIES nor PYOCI_INDEX is set: anybody who reaches this server can "
+            "make it call any host, with %s",
+            "private addresses included" if settings.private_networks else "public ones only",
+        )
     app = Flask("pyoci_flask", static_folder=None, template_folder=str(_templates()))
     app.url_map.merge_slashes = False
     app.url_map.strict_slashes = False
@@ -67,6 +74,8 @@ def create_app(
         connect_timeout=connect,
         read_timeout=read,
         observers=[CallLog(), *([observed.call_observer] if observed else [])],
+        private_networks=settings.private_networks,
+        listed=None if settings.registries is None else settings.lists_host,
     )
     registry = _embedded(settings, transport)
     app.extensions[EXTENSION] = Services(
@@ -77,6 +86,7 @@ def create_app(
         pool=FetchPool(settings.fetch_threads),
         locks=VersionLocks(settings.spool / f"pyoci-flask-locks-{os.geteuid()}"),
         metadata=CoreMetadataReader(),
+        gate=RegistryGate(settings.threads),
     )
     mounted = Mount(app.wsgi_app, settings.path, registry)
     app.wsgi_app = AccessLog(mounted, [observed.request_observer] if observed else [])  # type: ignore[method-assign]

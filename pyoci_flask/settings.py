@@ -76,6 +76,10 @@ class Settings:
     storage_users: Path | None = None
     registries: tuple[str, ...] | None = None
     """Patterns of allowed registry hosts; None = any."""
+    private_networks: bool = True
+    """Whether registries at loopback and private addresses may be called."""
+    publish_settle: float = 0.0
+    """Seconds to wait before reading back what was written, where several hosts publish."""
     fallback_index: str | None = None
     """URL of the Simple index for projects that the registry does not have, without a slash."""
     fallback_exclude: tuple[str, ...] = ()
@@ -96,6 +100,11 @@ class Settings:
             return True
         names = {registry.host, registry.netloc}
         return any(fnmatchcase(name, pattern) for name in names for pattern in self.registries)
+
+    def lists_host(self, host: str) -> bool:
+        """Tell whether the allow-list names a host, whatever port it is given."""
+        patterns = (pattern.rpartition(":")[0] or pattern for pattern in self.registries or ())
+        return any(fnmatchcase(host, pattern) for pattern in patterns)
 
     @classmethod
     def from_env(cls, environ: Mapping[str, str]) -> Self:
@@ -142,6 +151,8 @@ class Settings:
             storage=storage,
             storage_users=read("PYOCI_STORAGE_USERS", _existing_file, None),
             registries=registries,
+            private_networks=read("PYOCI_PRIVATE_NETWORKS", _allow_or_deny, default=True),
+            publish_settle=read("PYOCI_PUBLISH_SETTLE", _seconds, 0.0),
             fallback_index=read("PYOCI_FALLBACK_INDEX", _http_url, None),
             fallback_exclude=exclude,
             fallback_denied=denied,
@@ -228,6 +239,18 @@ def _redirect(text: str) -> bool:
     if text.lower() != "redirect":
         raise ValueError("redirect, or unset")
     return True
+
+
+def _allow_or_deny(text: str) -> bool:
+    if text.lower() not in {"allow", "deny"}:
+        raise ValueError("allow or deny")
+    return text.lower() == "allow"
+
+
+def _seconds(text: str) -> float:
+    if not re.fullmatch(r"[0-9]{1,2}(\.[0-9]{1,3})?", text):
+        raise ValueError("seconds, 0 to 99, such as 0.5")
+    return float(text)
 
 
 def _boolean(text: str) -> bool:

@@ -1,7 +1,8 @@
 """The pool on which the indexes of many versions are fetched side by side."""
 
+import threading
 from collections.abc import Callable, Iterable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextvars import copy_context
 from typing import TypeVar
 
@@ -10,19 +11,47 @@ _Out = TypeVar("_Out")
 
 
 class FetchPool:
-    """A bounded pool of threads, shared by all requests of a worker."""
+    """A bounded pool of threads, shared by all requests of a worker.
 
-    def __init__(self, threads: int) -> None:
-        self._executor = ThreadPoolExecutor(threads, thread_name_prefix="fetch")
+    One registry may have half of them at work: the listings of one that hangs do not stop the
+    others.
+    """
 
-    def map(self, function: Callable[[_In], _Out], items: Iterable[_In]) -> list[_Out]:
+    def __init__(self, width: int) -> None:
+        """`width` is the calls that are made to one registry at once."""
+        self._width = width
+        self._executor = ThreadPoolExecutor(2 * width, thread_name_prefix="fetch")
+        self._lock = threading.Lock()
+        self._places: dict[str, threading.BoundedSemaphore] = {}
+
+    def map(
+        self, registry: str, function: Callable[[_In], _Out], items: Iterable[_In]
+    ) -> list[_Out]:
         """Call `function` on each item and return the results in order.
 
         Every call runs in a copy of the caller's context, so that its log lines carry the
         request's id. The first exception is raised, and calls not yet begun are dropped.
         """
-        futures = [self._executor.submit(copy_context().run, function, item) for item in items]
+        with self._lock:
+            # Bounded by the registries that are called; each is a few words.
+            places = self._places.setdefault(registry, threading.BoundedSemaphore(self._width))
+        failed = threading.Event()
+        futures: list[Future[_Out]] = []
+
+        def done(future: Future[_Out]) -> None:
+            places.release()
+            if future.cancelled() or future.exception() is not None:
+                failed.set()
+
         try:
+            for item in items:
+                places.acquire()
+                if failed.is_set():
+                    places.release()
+                    break
+                future = self._executor.submit(copy_context().run, function, item)
+                future.add_done_callback(done)
+                futures.append(future)
             return [future.result() for future in futures]
         finally:
             for future in futures:

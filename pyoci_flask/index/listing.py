@@ -42,10 +42,12 @@ def _list(repository: ProjectRepository, tags: list[str], pool: FetchPool, limit
     ordered = newest_first(tags)
     fetched = ordered[:limit] if limit else ordered
 
+    origin = repository.caller.repository.registry.origin
+
     def fetch(tag: str) -> VersionIndex | None:
         return read_version(repository, version_of(tag), Tag(tag))
 
-    listed = dict(zip(fetched, pool.map(fetch, fetched), strict=True))
+    listed = dict(zip(fetched, pool.map(origin, fetch, fetched), strict=True))
     files = [file for version in listed.values() if version for file in version.files]
     # Left out: what turned out to be no version, and versions that were deleted on a registry
     # that can only empty them. Of what was not fetched, what cannot be a version.

@@ -1,29 +1,50 @@
 """The blobs of a repository (distribution-spec, Pulling blobs and Pushing blobs)."""
 
+import logging
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
 from types import TracebackType
 from typing import Self
 
-from pyoci_flask.errors import NotFoundError, RegistryError
+from pyoci_flask.errors import (
+    NotFoundError,
+    RegistryError,
+    RegistryTimeoutError,
+    TransferBrokenError,
+)
 from pyoci_flask.oci.answers import ErrorBody
 from pyoci_flask.oci.client import RepositoryCaller
 from pyoci_flask.oci.reference import Digest
 from pyoci_flask.transport.session import Body, Reply
 
+logger = logging.getLogger("pyoci.registry")
+
 _CONTENT_RANGE = re.compile(r"bytes ([0-9]{1,18})-([0-9]{1,18})/([0-9]{1,18}|\*)")
 
 
-@dataclass(frozen=True, slots=True)
 class OpenBlob:
-    """A blob, or a part of it, still on the wire. Close it."""
+    """A blob, or a part of it, still on the wire. Close it.
 
-    reply: Reply
-    size: int | None
-    """Bytes of the whole blob, if the registry told."""
-    start: int
-    """Where the bytes that come begin."""
+    `size` is the bytes of the whole blob, if the registry told; `start` is where the bytes that
+    come begin.
+    """
+
+    def __init__(
+        self,
+        caller: RepositoryCaller,
+        digest: Digest,
+        reply: Reply,
+        *,
+        size: int | None,
+        start: int = 0,
+        last: int | None = None,
+    ) -> None:
+        self._caller = caller
+        self._digest = digest
+        self._last = last
+        self.reply = reply
+        self.size = size
+        self.start = start
 
     def __enter__(self) -> Self:
         return self
@@ -37,8 +58,38 @@ class OpenBlob:
         self.close()
 
     def chunks(self) -> Iterator[bytes]:
-        """Stream the bytes from `start` on, unverified."""
-        return self.reply.chunks()
+        """Stream the bytes from `start` on, unverified.
+
+        Where the connection breaks, the rest is asked for with Range: as often as some bytes
+        have come since the last time, and only if the very next byte is what the answer begins
+        with.
+        """
+        position = self.start
+        while True:
+            begun = position
+            try:
+                for chunk in self.reply.chunks():
+                    position += len(chunk)
+                    yield chunk
+            except (TransferBrokenError, RegistryTimeoutError) as error:
+                if position == begun:
+                    raise
+                logger.info("%s after %d bytes: going on from there", error, position)
+                if not self._resume(position):
+                    raise
+            else:
+                return
+
+    def _resume(self, position: int) -> bool:
+        try:
+            rest = open_blob(self._caller, self._digest, first=position, last=self._last)
+        except (RegistryError, NotFoundError):
+            return False
+        if rest.start != position or rest.size != (self.size or rest.size):
+            rest.close()
+            return False
+        self.reply = rest.reply
+        return True
 
     def close(self) -> None:
         """Free the connection."""
@@ -93,10 +144,11 @@ def open_blob(
             raise RegistryError(
                 f"{caller.repository.registry.netloc} sent another part of a blob than asked for"
             )
-        return OpenBlob(reply, _number(match[3]), first)
+        return OpenBlob(caller, digest, reply, size=_number(match[3]), start=first, last=last)
     if reply.status != 200:
         raise caller.refused(reply, "reading a file's bytes")
-    return OpenBlob(reply, _number(reply.headers.get("Content-Length")), 0)
+    size = _number(reply.headers.get("Content-Length"))
+    return OpenBlob(caller, digest, reply, size=size, last=None)
 
 
 def push_blob(caller: RepositoryCaller, digest: Digest, body: Body, length: int) -> None:

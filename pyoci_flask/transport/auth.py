@@ -216,7 +216,7 @@ class Authenticator:
         url = _token_url(registry, challenge, scope)
         headers = {} if credentials is None else {"Authorization": credentials.header}
         with self._transport.send(
-            "GET", url, registry=registry, headers=headers, idempotent=True
+            "GET", url, registry=registry, headers=headers, idempotent=True, private=False
         ) as reply:
             host = urlsplit(url).netloc
             if reply.status in {400, 401, 403}:

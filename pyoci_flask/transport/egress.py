@@ -7,12 +7,10 @@ checked, after name resolution, on every connection. Checking the text of the ho
 
 import ipaddress
 import socket
-from typing import Any, cast
-
-from requests.adapters import HTTPAdapter
-from urllib3 import HTTPConnectionPool, HTTPSConnectionPool, PoolManager
-from urllib3.connection import HTTPConnection, HTTPSConnection
-from urllib3.exceptions import ConnectTimeoutError, NameResolutionError, NewConnectionError
+import threading
+from collections import OrderedDict
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 from pyoci_flask.errors import EgressError
 
@@ -29,6 +27,7 @@ _METADATA = frozenset(
     )
 )
 _NAT64 = ipaddress.IPv6Network("64:ff9b::/96")
+_REMEMBERED = 4096
 
 
 def check_address(host: str, address: IPAddress) -> None:
@@ -50,78 +49,92 @@ def check_address(host: str, address: IPAddress) -> None:
             )
 
 
+def is_private(address: IPAddress) -> bool:
+    """Tell whether an address is anything but one of the public internet's."""
+    return any(not candidate.is_global for candidate in _spellings(address)[-1:])
+
+
 def _spellings(address: IPAddress) -> list[IPAddress]:
-    """The address and the IPv4 address that it may carry inside."""
+    """The address and the IPv4 addresses that it may carry inside, what is reached last."""
     found: list[IPAddress] = [address]
     if isinstance(address, ipaddress.IPv6Address):
         inner = [address.ipv4_mapped, address.sixtofour]
         if address.teredo is not None:
             inner.append(address.teredo[1])
-        if address in _NAT64 or int(address) >> 32 == 0:
+        if address in _NAT64 or (int(address) >> 32 == 0 and int(address) > 1):
             inner.append(ipaddress.IPv4Address(int(address) & 0xFFFFFFFF))
         found += [one for one in inner if one is not None]
     return found
 
 
-def _connect(connection: HTTPConnection) -> socket.socket:
-    """Resolve once, check, and connect to the very address that was checked."""
-    host = connection._dns_host  # noqa: SLF001 - urllib3 keeps the name to resolve there
-    timeout = connection.timeout
+class Sightings:
+    """Which hosts were seen at public and at private addresses; bounded, shared by all pools."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._private: OrderedDict[str, bool] = OrderedDict()
+
+    def note(self, host: str, *, private: bool) -> None:
+        """Remember where a host was connected to; once public, it stays so."""
+        with self._lock:
+            self._private[host] = private and self._private.get(host, True)
+            self._private.move_to_end(host)
+            while len(self._private) > _REMEMBERED:
+                self._private.popitem(last=False)
+
+    def is_public(self, host: str) -> bool:
+        """Tell whether the host was seen at a public address."""
+        with self._lock:
+            return self._private.get(host) is False
+
+
+@dataclass(frozen=True, slots=True)
+class EgressPolicy:
+    """What one pool of connections may connect to."""
+
+    sightings: Sightings
+    private: bool
+    """Whether loopback and private addresses are allowed."""
+    why: str
+    """For the refusal: why they are not."""
+
+    def choose(self, host: str, found: Sequence[IPAddress]) -> Sequence[IPAddress]:
+        """Give the addresses of `host` that may be connected to, in their order.
+
+        Raises:
+            EgressError: one of them is never called, or only private ones are there and may not
+                be called from here.
+        """
+        for address in found:
+            check_address(host, address)
+        public = [address for address in found if not is_private(address)]
+        if public:
+            # A name that leads to both, at once or in turn, leads in disguise.
+            self.sightings.note(host, private=False)
+            return public
+        if not self.private:
+            raise EgressError(f"{host} leads to the private address {found[0]}; {self.why}")
+        if self.sightings.is_public(host):
+            raise EgressError(
+                f"{host} was at a public address and now leads to the private one {found[0]}"
+            )
+        self.sightings.note(host, private=True)
+        return found
+
+
+def resolve(host: str, port: int) -> list[tuple[IPAddress, tuple[object, ...]]]:
+    """Resolve once; the socket addresses are what is connected to, so no second answer counts.
+
+    Raises:
+        OSError: the name is not known, or is none.
+    """
     try:
         found = socket.getaddrinfo(
-            host.strip("[]"), connection.port, type=socket.SOCK_STREAM, proto=socket.IPPROTO_TCP
+            host.strip("[]"), port, type=socket.SOCK_STREAM, proto=socket.IPPROTO_TCP
         )
-    except (OSError, UnicodeError) as error:
-        reason = error if isinstance(error, socket.gaierror) else socket.gaierror(str(error))
-        raise NameResolutionError(connection.host, connection, reason) from error
-    for *_, sockaddr in found:
-        check_address(connection.host, ipaddress.ip_address(str(sockaddr[0]).partition("%")[0]))
-    last: OSError | None = None
-    for family, kind, proto, _, sockaddr in found:
-        sock = socket.socket(family, kind, proto)
-        try:
-            for option in connection.socket_options or ():
-                sock.setsockopt(*option)
-            if isinstance(timeout, int | float):
-                sock.settimeout(timeout)
-            sock.connect(sockaddr)
-        except OSError as error:
-            sock.close()
-            last = error
-        else:
-            return sock
-    if isinstance(last, TimeoutError):
-        raise ConnectTimeoutError(connection, f"{connection.host} did not answer") from last
-    raise NewConnectionError(connection, f"no connection: {last}") from last
-
-
-class _GuardedHTTPConnection(HTTPConnection):
-    def _new_conn(self) -> socket.socket:
-        return _connect(self)
-
-
-class _GuardedHTTPSConnection(HTTPSConnection):
-    def _new_conn(self) -> socket.socket:
-        return _connect(self)
-
-
-class _GuardedHTTPPool(HTTPConnectionPool):
-    ConnectionCls = _GuardedHTTPConnection
-
-
-class _GuardedHTTPSPool(HTTPSConnectionPool):
-    ConnectionCls = cast("Any", _GuardedHTTPSConnection)
-
-
-class GuardedAdapter(HTTPAdapter):
-    """A pooled adapter of requests whose every direct connection passes the guard.
-
-    A connection through a configured proxy goes to the proxy's own address, which is the
-    operator's choice and not checked.
-    """
-
-    def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:  # noqa: ANN401 - requests' own
-        """Build the pools out of guarded connections."""
-        super().init_poolmanager(*args, **kwargs)
-        manager: PoolManager = self.poolmanager
-        manager.pool_classes_by_scheme = {"http": _GuardedHTTPPool, "https": _GuardedHTTPSPool}
+    except UnicodeError as error:
+        raise socket.gaierror(str(error)) from error
+    return [
+        (ipaddress.ip_address(str(sockaddr[0]).partition("%")[0]), (family, kind, proto, sockaddr))
+        for family, kind, proto, _, sockaddr in found
+    ]

@@ -5,7 +5,8 @@ caller's cookies for the next, follow redirects with its own rules and read `.ne
 """
 
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from email.utils import parsedate_to_datetime
 from typing import IO, Self, cast
 from urllib.parse import urlsplit
 
@@ -17,14 +18,17 @@ from requests.structures import CaseInsensitiveDict
 
 from pyoci_flask import __version__
 from pyoci_flask.errors import (
+    EgressError,
     RegistryError,
     RegistryTimeoutError,
     RegistryUnreachableError,
     TransferBrokenError,
 )
-from pyoci_flask.transport.egress import GuardedAdapter
+from pyoci_flask.transport.deadline import DEADLINES
+from pyoci_flask.transport.egress import EgressPolicy, Sightings
 from pyoci_flask.transport.network import Network
 from pyoci_flask.transport.observe import CallObserver, CallRecord
+from pyoci_flask.transport.pools import GuardedAdapter
 
 USER_AGENT = f"pyoci-flask/{__version__}"
 CHUNK = 256 * 1024
@@ -33,6 +37,8 @@ CHUNK = 256 * 1024
 _RETRIED = frozenset({408, 429, 500, 502, 503, 504})
 _PAUSES = (0.2, 0.8)
 """Seconds before the second and the third try of an idempotent call."""
+_DOCUMENT_PATIENCE = 30.0
+"""Seconds for the whole of a body that is read into memory."""
 _LONGEST_PAUSE = 3.0
 """A Retry-After beyond this is left to the client, which holds no thread while it waits."""
 
@@ -69,12 +75,22 @@ class Reply:
             RegistryError: it is over `limit` bytes, after decoding.
         """
         parts, size = [], 0
-        for part in self._parts(decode=True):
-            parts.append(part)
-            size += len(part)
-            if size > limit:
-                self.close()
-                raise RegistryError(f"{self._call.host} sent over {limit} bytes where few belong")
+        with DEADLINES.limit(_DOCUMENT_PATIENCE, self._raw.shutdown) as deadline:
+            try:
+                for part in self._parts(decode=True):
+                    parts.append(part)
+                    size += len(part)
+                    if size > limit:
+                        self.close()
+                        raise RegistryError(
+                            f"{self._call.host} sent over {limit} bytes where few belong"
+                        )
+            except TransferBrokenError as error:
+                if deadline.expired:
+                    raise RegistryTimeoutError(
+                        f"{self._call.host} took too long for its answer"
+                    ) from error
+                raise
         return b"".join(parts)
 
     def chunks(self) -> Iterator[bytes]:
@@ -146,16 +162,35 @@ class Transport:
         connect_timeout: float = 5.0,
         read_timeout: float = 12.0,
         observers: Sequence[CallObserver] = (),
+        private_networks: bool = True,
+        listed: Callable[[str], bool] | None = None,
     ) -> None:
         """Make the pools.
 
         `connect_timeout` and `read_timeout` are seconds: until the connection stands, and
-        without a byte from the other side.
+        without a byte from the other side. `listed` tells of a host whether the operator's
+        allow-list names it; None = there is no list.
         """
         self._network = network
         self._timeouts = (connect_timeout, read_timeout)
         self._observers = tuple(observers)
-        self._adapter = GuardedAdapter(pool_connections=64, pool_maxsize=pool_size, max_retries=0)
+        self._listed = listed
+        self._sightings = Sightings()
+        self._adapter = GuardedAdapter(
+            EgressPolicy(
+                self._sightings, private_networks, "PYOCI_PRIVATE_NETWORKS=deny refuses those"
+            ),
+            pool_size,
+        )
+        self._public_adapter = GuardedAdapter(
+            EgressPolicy(
+                self._sightings,
+                private=False,
+                why="a registry may lead there only if that is its own host or one that "
+                "PYOCI_REGISTRIES names",
+            ),
+            pool_size,
+        )
         self._mounted: dict[str, BaseAdapter] = {}
 
     def mount(self, origin: str, adapter: BaseAdapter) -> None:
@@ -165,6 +200,7 @@ class Transport:
     def close(self) -> None:
         """Close all idle connections."""
         self._adapter.close()
+        self._public_adapter.close()
 
     def send(
         self,
@@ -177,11 +213,13 @@ class Transport:
         length: int = 0,
         idempotent: bool = False,
         patience: float | None = None,
+        private: bool = True,
     ) -> Reply:
         """Make one exchange (or, where `idempotent`, up to three) and return the last answer.
 
         `registry` is the origin on whose behalf the call is made; `length` the bytes of a file
-        `body`; `patience` replaces the read time-out, in seconds.
+        `body`; `patience` replaces the read time-out, in seconds; `private` tells whether a
+        registry at a private address may lead to another private host here.
 
         Raises:
             EgressError: the address is one that is never called.
@@ -192,7 +230,9 @@ class Transport:
         while True:
             pause = next(pauses, None)
             try:
-                reply = self._exchange(method, url, registry, headers, body, length, patience)
+                reply = self._exchange(
+                    method, url, registry, headers, body, length, patience, private=private
+                )
             except _ConnectionLostError:
                 if pause is None:
                     raise
@@ -215,6 +255,8 @@ class Transport:
         body: Body,
         length: int,
         patience: float | None,
+        *,
+        private: bool,
     ) -> Reply:
         request = requests.PreparedRequest()
         request.method, request.url, request.hooks = method, url, default_hooks()
@@ -230,12 +272,12 @@ class Transport:
         connect, read = self._timeouts
         call = _Call(method, url, headers, self._observers)
         try:
-            response = self._adapter_for(url, registry).send(
+            response = self._adapter_for(url, registry, private=private).send(
                 request,
                 stream=True,
                 timeout=(connect, patience or read),
                 verify=self._network.ca_bundle or True,
-                proxies=self._network.proxies_for(url),
+                proxies=self._proxies_for(url),
             )
         except requests.RequestException as error:
             call.error = error
@@ -248,13 +290,28 @@ class Transport:
         call.sent = len(body) if isinstance(body, bytes) else length
         return Reply(response, call)
 
-    def _adapter_for(self, url: str, registry: str) -> BaseAdapter:
-        # Only the registry that was asked for is mounted: a redirect or realm of another one that
-        # names it must not reach into this process.
-        parts = urlsplit(url)
-        if f"{parts.scheme}://{parts.netloc}" == registry and registry in self._mounted:
+    def _adapter_for(self, url: str, registry: str, *, private: bool) -> BaseAdapter:
+        """Choose the pool: what a registry leads to is trusted less than the registry itself."""
+        here, there = urlsplit(registry), urlsplit(url)
+        if f"{there.scheme}://{there.netloc}" == registry and registry in self._mounted:
+            # Only for the registry that was asked for: a redirect or realm of another one must
+            # not reach into this process.
             return self._mounted[registry]
-        return self._adapter
+        host = there.hostname or ""
+        if host == here.hostname or (self._listed is not None and self._listed(host)):
+            return self._adapter
+        if private and not self._sightings.is_public(here.hostname or ""):
+            return self._adapter
+        return self._public_adapter
+
+    def _proxies_for(self, url: str) -> dict[str, str]:
+        proxies = self._network.proxies_for(url)
+        if proxies and self._listed is None:
+            raise EgressError(
+                "this server calls registries through a proxy, where it cannot see which address "
+                "is connected to: PYOCI_REGISTRIES must name the registries that may be called"
+            )
+        return proxies
 
 
 def _unanswered(error: requests.RequestException, host: str) -> Exception:
@@ -282,10 +339,14 @@ def _caused_by_timeout(error: requests.RequestException) -> bool:
 
 
 def _retry_after(headers: Mapping[str, str]) -> float | None:
-    """Seconds of a Retry-After header; a date counts as a long wait (RFC 9110, 10.2.3)."""
+    """Seconds of a Retry-After header, which is a number or a date (RFC 9110, 10.2.3)."""
     text = headers.get("Retry-After")
     if text is None:
         return None
-    return (
-        float(text) if text.isascii() and text.isdigit() and len(text) < 9 else _LONGEST_PAUSE + 1
-    )
+    if text.isascii() and text.isdigit() and len(text) < 9:
+        return float(text)
+    try:
+        date = parsedate_to_datetime(text)
+        return max(0.0, date.timestamp() - time.time())
+    except (ValueError, OverflowError):
+        return None

@@ -27,10 +27,11 @@ def delete(address: ChangeAddress) -> Response:
     """Delete a file or a version, and say whether its bytes went with it."""
     found = services()
     candidates = found.candidates(address.base, address.project)
+    settle = found.settings.publish_settle
     if isinstance(address, FileAddress):
-        gone = delete_file(candidates, address.filename, found.locks)
+        gone = delete_file(candidates, address.filename, found.locks, settle)
     else:
-        gone = delete_version(candidates, address.version, found.locks)
+        gone = delete_version(candidates, address.version, found.locks, settle)
     return _done(f"deleted {_name(address)}{'' if gone else _STAYS}")
 
 
@@ -42,10 +43,13 @@ def patch(address: ChangeAddress) -> Response:
     reason = _read_reason()
     found = services()
     candidates = found.candidates(address.base, address.project)
+    settle = found.settings.publish_settle
     if isinstance(address, FileAddress):
-        set_yanked(candidates, address.filename.version, address.filename, reason, found.locks)
+        set_yanked(
+            candidates, address.filename.version, address.filename, reason, found.locks, settle
+        )
     else:
-        set_yanked(candidates, address.version, None, reason, found.locks)
+        set_yanked(candidates, address.version, None, reason, found.locks, settle)
     return _done(f"{'un-yanked' if reason is None else 'yanked'} {_name(address)}")
 
 

@@ -3,7 +3,7 @@
 import logging
 from collections.abc import Iterator
 
-from flask import request, stream_with_context
+from flask import request
 from werkzeug.datastructures import ETags
 from werkzeug.wrappers import Response
 
@@ -48,7 +48,7 @@ def _whole(stored: StoredFile, response: Response) -> Response:
         blob.close()
         raise
     response.content_length = size
-    response.response = stream_with_context(_logged(verified(blob, stored.digest, size)))
+    response.response = _logged(request.path, verified(blob, stored.digest, size))
     response.call_on_close(blob.close)
     return response
 
@@ -79,7 +79,7 @@ def _part(stored: StoredFile, response: Response) -> Response:
     response.status_code = 206
     response.headers["Content-Range"] = f"bytes {first}-{stop - 1}/{size}"
     response.content_length = stop - first
-    response.response = stream_with_context(_logged(_slice(blob, first, stop)))
+    response.response = _logged(request.path, _slice(blob, first, stop))
     response.call_on_close(blob.close)
     return response
 
@@ -98,7 +98,7 @@ def _slice(blob: OpenBlob, first: int, stop: int) -> Iterator[bytes]:
     raise TransferBrokenError(f"the registry sent {position - first} bytes of {stop - first}")
 
 
-def _logged(chunks: Iterator[bytes]) -> Iterator[bytes]:
+def _logged(path: str, chunks: Iterator[bytes]) -> Iterator[bytes]:
     """Say why a transfer is broken off; raising is what makes the server close the connection."""
     # The headers go out before the first byte is looked at: whatever is wrong with the bytes of
     # even the smallest file then breaks the transfer, and no client takes an error for a file.
@@ -106,7 +106,7 @@ def _logged(chunks: Iterator[bytes]) -> Iterator[bytes]:
     try:
         yield from chunks
     except PyOCIError as error:
-        logger.warning("broke off %s: %s", request.path, error)
+        logger.warning("broke off %s: %s", path, error)
         raise
 
 

@@ -51,8 +51,9 @@ def refuse_other_sites() -> None:
 
 
 @blueprint.after_app_request
-def close_after_refusal(response: Response) -> Response:
-    """End the connection where an upload was answered before its end was read."""
+def begin_answer(response: Response) -> Response:
+    """Free the place at the registry; end the connection where an upload was not read whole."""
+    services().leave()
     body = g.get("body")
     unread = request.method not in _SAFE and request.headers.get("Content-Length", "0") != "0"
     if unread and (body is None or body.length is None or body.read_bytes < body.length):

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import cast
 
-from flask import current_app, request
+from flask import current_app, g, request
 
 from pyoci_flask.errors import InvalidRequestError
 from pyoci_flask.index.core_metadata import CoreMetadataReader
@@ -19,6 +19,7 @@ from pyoci_flask.transport.credentials import Credentials
 from pyoci_flask.transport.session import Transport
 from pyoci_flask.web.address import AddressParser, Base
 from pyoci_flask.web.credentials import read_credentials
+from pyoci_flask.web.gate import RegistryGate
 
 EXTENSION = "pyoci"
 
@@ -34,14 +35,17 @@ class Services:
     pool: FetchPool
     locks: VersionLocks
     metadata: CoreMetadataReader
+    gate: RegistryGate
 
     def caller(self, base: Base) -> RepositoryCaller:
         """Calls about the namespace itself, with the credentials of the request."""
+        self._enter(base)
         repository = Repository(base.registry, base.namespace)
         return RepositoryCaller(self.transport, self.authenticator, repository, self._credentials())
 
     def candidates(self, base: Base, project: ProjectName) -> Candidates:
         """The project's repositories, with the credentials of the request that is served."""
+        self._enter(base)
         credentials = self._credentials()
         found: list[ProjectRepository] = []
         for segment in project.repositories:
@@ -54,6 +58,18 @@ class Services:
             caller = RepositoryCaller(self.transport, self.authenticator, repository, credentials)
             found.append(ProjectRepository(project, caller))
         return found
+
+    def _enter(self, base: Base) -> None:
+        """Count this request among those that wait for the registry, until its answer begins."""
+        if "waits_for" not in g:
+            self.gate.enter(base.registry.netloc)
+            g.waits_for = base.registry.netloc
+
+    def leave(self) -> None:
+        """The answer of this request begins."""
+        host = g.pop("waits_for", None)
+        if host is not None:
+            self.gate.leave(host)
 
     def _credentials(self) -> Credentials | None:
         header = request.headers.get("Authorization")

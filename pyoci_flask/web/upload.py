@@ -39,6 +39,7 @@ def upload(base: Base) -> Response:
             wanted,
             found.locks,
             skip_identical=found.settings.skip_identical,
+            settle=found.settings.publish_settle,
         )
     text = f"published {wanted.filename.text}"
     if not added:

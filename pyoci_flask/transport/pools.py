@@ -1,0 +1,89 @@
+"""Pooled connections that pass the egress guard and keep their deadlines."""
+
+import socket
+from typing import Any, cast
+
+from requests.adapters import HTTPAdapter
+from urllib3 import HTTPConnectionPool, HTTPSConnectionPool, PoolManager
+from urllib3.connection import HTTPConnection, HTTPSConnection
+from urllib3.exceptions import ConnectTimeoutError, NameResolutionError, NewConnectionError
+from urllib3.response import HTTPResponse
+
+from pyoci_flask.transport.deadline import DEADLINES
+from pyoci_flask.transport.egress import EgressPolicy, resolve
+
+
+class _GuardedConnection(HTTPConnection):
+    """Connects to the very address that was checked; answers within its time-out, headers whole."""
+
+    policy: EgressPolicy
+
+    def _new_conn(self) -> socket.socket:
+        try:
+            found = resolve(self._dns_host, self.port)
+        except OSError as error:
+            reason = error if isinstance(error, socket.gaierror) else socket.gaierror(str(error))
+            raise NameResolutionError(self.host, self, reason) from error
+        allowed = self.policy.choose(self.host, [address for address, _ in found])
+        last: OSError | None = None
+        for _, (family, kind, proto, sockaddr) in (one for one in found if one[0] in allowed):
+            sock = socket.socket(cast("int", family), cast("int", kind), cast("int", proto))
+            try:
+                for option in self.socket_options or ():
+                    sock.setsockopt(*option)
+                if isinstance(self.timeout, int | float):
+                    sock.settimeout(self.timeout)
+                sock.connect(cast("Any", sockaddr))
+            except OSError as error:
+                sock.close()
+                last = error
+            else:
+                return sock
+        if isinstance(last, TimeoutError):
+            raise ConnectTimeoutError(self, f"{self.host} did not answer") from last
+        raise NewConnectionError(self, f"no connection: {last}") from last
+
+    def getresponse(self) -> HTTPResponse:  # type: ignore[override]  # urllib3's own, too
+        """Read the status and headers, all of them within the read time-out."""
+        sock, timeout = self.sock, self.timeout
+        if sock is None or not isinstance(timeout, int | float):
+            return super().getresponse()
+        with DEADLINES.limit(timeout, lambda: sock.shutdown(socket.SHUT_RDWR)) as limit:
+            try:
+                return super().getresponse()
+            except Exception as error:
+                if limit.expired:
+                    raise TimeoutError("the headers of the answer took too long") from error
+                raise
+
+
+class _GuardedTLSConnection(_GuardedConnection, HTTPSConnection):
+    pass
+
+
+def _pool_classes(policy: EgressPolicy) -> dict[str, Any]:
+    plain = type("GuardedConnection", (_GuardedConnection,), {"policy": policy})
+    secure = type("GuardedTLSConnection", (_GuardedTLSConnection,), {"policy": policy})
+    return {
+        "http": type("GuardedPool", (HTTPConnectionPool,), {"ConnectionCls": plain}),
+        "https": type("GuardedTLSPool", (HTTPSConnectionPool,), {"ConnectionCls": secure}),
+    }
+
+
+class GuardedAdapter(HTTPAdapter):
+    """A pooled adapter of requests whose every direct connection passes the guard.
+
+    A connection through a configured proxy goes to the proxy's own address, which is the
+    operator's choice and not checked. Each policy needs an adapter of its own: a connection that
+    one call was allowed to open must not be there for another that was not.
+    """
+
+    def __init__(self, policy: EgressPolicy, pool_size: int) -> None:
+        self._policy = policy
+        super().__init__(pool_connections=64, pool_maxsize=pool_size, max_retries=0)
+
+    def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:  # noqa: ANN401 - requests' own
+        """Build the pools out of guarded connections."""
+        super().init_poolmanager(*args, **kwargs)
+        manager: PoolManager = self.poolmanager
+        manager.pool_classes_by_scheme = _pool_classes(self._policy)
