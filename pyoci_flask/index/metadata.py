@@ -5,7 +5,7 @@ import io
 import tarfile
 import zipfile
 import zlib
-from typing import IO
+from typing import IO, cast
 
 from pyoci_flask.errors import PyOCIError
 from pyoci_flask.index.names import Filename
@@ -85,7 +85,7 @@ def _check_directory(file: IO[bytes]) -> None:
 def _of_sdist(file: IO[bytes]) -> bytes:
     with (
         gzip.GzipFile(fileobj=file) as unpacked,
-        tarfile.open(fileobj=_Limited(unpacked), mode="r|") as archive,
+        tarfile.open(fileobj=_Limited(unpacked), mode="r|", tarinfo=_BoundedHeader) as archive,
     ):
         for member in archive:
             name = member.name.removeprefix("./")
@@ -96,6 +96,18 @@ def _of_sdist(file: IO[bytes]) -> bytes:
                 if content is not None:
                     return _bounded(content.read(METADATA_LIMIT + 1))
     raise NoMetadataError("the sdist holds no PKG-INFO")
+
+
+class _BoundedHeader(tarfile.TarInfo):
+    """Refuses a member's extended header before it is read into memory whole.
+
+    tarfile has no public limit for them; a long name may take as much as the archive unpacks to.
+    """
+
+    def _proc_member(self, archive: tarfile.TarFile) -> tarfile.TarInfo:
+        if not (self.isreg() or self.isdir()) and self.size > METADATA_LIMIT:
+            raise BrokenArchiveError(f"a header of the sdist is over {METADATA_LIMIT} bytes")
+        return cast("tarfile.TarInfo", super()._proc_member(archive))  # type: ignore[misc]
 
 
 class _Limited(io.RawIOBase):
