@@ -15,7 +15,6 @@ from pyoci_flask.index.metadata import (
     METADATA_LIMIT,
     BrokenArchiveError,
     read_metadata,
-    requires_python,
 )
 from pyoci_flask.index.names import Filename, ProjectName
 
@@ -213,23 +212,3 @@ def test_file_on_disk_is_read_as_well() -> None:
     with tempfile.TemporaryFile() as file:
         file.write(wheel((INFO, METADATA)))
         assert read_metadata(file, WHEEL) == METADATA
-
-
-@pytest.mark.parametrize(
-    ("metadata", "specifier"),
-    [
-        (METADATA, ">=3.9"),
-        (b"Name: x\n", None),
-        (b"", None),
-        (b"Requires-Python: nonsense\n", "nonsense"),
-        (b"\xff\xfe\x00Requires-Python", None),
-        ("Requires-Python: >=3.8\nAuthor: Jörg\n".encode("latin-1"), ">=3.8"),
-    ],
-)
-def test_requires_python_is_read(metadata: bytes, specifier: str | None) -> None:
-    assert requires_python(metadata) == specifier
-
-
-@hypothesis.given(st.binary() | st.binary().map(lambda tail: b"Requires-Python: " + tail))
-def test_requires_python_of_any_bytes_is_read_without_an_error(metadata: bytes) -> None:
-    assert isinstance(requires_python(metadata), str | None)

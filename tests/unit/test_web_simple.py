@@ -2,7 +2,8 @@ import flask
 import pytest
 
 from pyoci_flask.errors import NotAcceptableError
-from pyoci_flask.web.simple import HTML, JSON, PLAIN_HTML, negotiate, redirect_to_slash
+from pyoci_flask.web.negotiation import HTML, JSON, PLAIN_HTML, negotiate
+from pyoci_flask.web.simple import redirect_to_slash
 
 V1 = "application/vnd.pypi.simple.v1"
 LATEST = "application/vnd.pypi.simple.latest"
@@ -10,8 +11,9 @@ LATEST = "application/vnd.pypi.simple.latest"
 
 def chosen(accept: str | None, wanted: str | None = None) -> str:
     headers = {} if accept is None else {"Accept": accept}
-    with flask.Flask(__name__).test_request_context(headers=headers):
-        return negotiate(accept, wanted)
+    query = {} if wanted is None else {"format": wanted}
+    with flask.Flask(__name__).test_request_context(headers=headers, query_string=query):
+        return negotiate()
 
 
 @pytest.mark.parametrize(
