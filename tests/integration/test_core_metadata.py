@@ -252,7 +252,9 @@ def test_a_registry_that_sends_the_whole_is_not_read_for_metadata(
     with serving(WithoutRanges(meter)) as registry:
         index = IndexClient(f"{app_server()}/{registry.address}/team", None, http)
         content = _wheel_bytes(tmp_path, MEBIBYTE, MEBIBYTE)
-        push_original(OCIClient(registry, "team/my_pkg", http), "1.0", {"py3-none-any.whl": content})
+        push_original(
+            OCIClient(registry, "team/my_pkg", http), "1.0", {"py3-none-any.whl": content}
+        )
 
         assert "core-metadata" not in _files(index)[WHEEL]
         assert index.get(f"/my-pkg/{WHEEL}.metadata").status_code == 404
@@ -264,11 +266,15 @@ def test_a_page_is_shown_without_an_announcement_where_the_probe_fails(
     app_server: AppServer, http: requests.Session, tmp_path: Path, status: int
 ) -> None:
     app = create_registry(tmp_path / "registry")
-    refusing = Refusing(app, lambda asked: asked.method == "GET" and "/blobs/" in asked.path, status)
+    refusing = Refusing(
+        app, lambda asked: asked.method == "GET" and "/blobs/" in asked.path, status
+    )
     with serving(refusing) as registry:
         index = IndexClient(f"{app_server()}/{registry.address}/team", None, http)
         content = _wheel_bytes(tmp_path, 10, 10)
-        push_original(OCIClient(registry, "team/my_pkg", http), "1.0", {"py3-none-any.whl": content})
+        push_original(
+            OCIClient(registry, "team/my_pkg", http), "1.0", {"py3-none-any.whl": content}
+        )
 
         assert "core-metadata" not in _files(index)[WHEEL]
 
@@ -280,7 +286,9 @@ def test_metadata_read_for_one_user_is_not_given_to_another_who_may_not_read_the
     with wsgi_server(calls) as url:
         registry = RunningRegistry(url, "", *ALICE, True, "double")
         content = _wheel_bytes(tmp_path, 10, 10)
-        push_original(OCIClient(registry, "team/my_pkg", http), "1.0", {"py3-none-any.whl": content})
+        push_original(
+            OCIClient(registry, "team/my_pkg", http), "1.0", {"py3-none-any.whl": content}
+        )
         index = IndexClient(f"{app_server()}/{address(url)}/team", ALICE, http)
         path = f"/my-pkg/{WHEEL}.metadata"
         read = index.get(path)
@@ -308,9 +316,7 @@ def test_head_and_if_none_match_of_metadata(lab: Lab, tmp_path: Path) -> None:
     assert (known.status_code, known.content) == (304, b"")
 
 
-def test_stored_metadata_whose_blob_is_gone_is_missing(
-    lab: Lab, tmp_path: Path
-) -> None:
+def test_stored_metadata_whose_blob_is_gone_is_missing(lab: Lab, tmp_path: Path) -> None:
     wheel = make_wheel(tmp_path, "my_pkg", "1.0")
     lab.index.published(wheel, "my-pkg", "1.0")
     digest = f"sha256:{sha256(_metadata_of(wheel))}"

@@ -289,9 +289,7 @@ def test_an_emptied_project_is_an_empty_page_however_its_name_is_spelled(
         assert_stays(denying.get(f"/{spelling}/"), 200)
 
 
-def test_a_registry_that_is_down_is_a_502(
-    app_server: AppServer, http: requests.Session
-) -> None:
+def test_a_registry_that_is_down_is_a_502(app_server: AppServer, http: requests.Session) -> None:
     root = app_server(DENIED)
     with closed_port() as url:
         assert_stays(http.get(f"{root}/{address(url)}/team/packaging/", auth=ALICE), 502)

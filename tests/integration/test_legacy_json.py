@@ -45,7 +45,10 @@ def _nulls(value: object) -> bool:
 def test_info_tells_of_the_newest_version(index: IndexClient, tmp_path: Path) -> None:
     old = make_wheel(tmp_path, "My.Pkg", "1.9", summary="old")
     new = make_wheel(tmp_path, "My.Pkg", "1.10", summary="A summary", requires_python=">=3.9")
-    urls = [("project_urls", "Home-Page, https://example.org/"), ("project_urls", "Docs, https://d/")]
+    urls = [
+        ("project_urls", "Home-Page, https://example.org/"),
+        ("project_urls", "Docs, https://d/"),
+    ]
     index.published(old, "My.Pkg", "1.9")
     index.published(new, "My.Pkg", "1.10", *urls)
 
@@ -115,14 +118,10 @@ def test_the_public_address_stands_in_the_urls(
     index.published(make_wheel(tmp_path, "my_pkg", "1.0"), "my-pkg", "1.0")
 
     (file,) = _document(index)["urls"]
-    assert file["url"] == (
-        "https://packages.example/py/simple/my-pkg/my_pkg-1.0-py3-none-any.whl"
-    )
+    assert file["url"] == ("https://packages.example/py/simple/my-pkg/my_pkg-1.0-py3-none-any.whl")
 
 
-def test_what_is_not_known_is_left_out_rather_than_null(
-    index: IndexClient, tmp_path: Path
-) -> None:
+def test_what_is_not_known_is_left_out_rather_than_null(index: IndexClient, tmp_path: Path) -> None:
     index.published(make_sdist(tmp_path, "my_pkg", "1.0"), "my-pkg", "1.0")
 
     document = _document(index)
@@ -194,7 +193,10 @@ def test_yanks_are_told_with_their_reason(index: IndexClient, tmp_path: Path) ->
 
 
 def test_a_document_is_there_although_the_stored_metadata_is_gone(
-    app_server: AppServer, http: requests.Session, embedded_socket: RunningRegistry, namespace: str,
+    app_server: AppServer,
+    http: requests.Session,
+    embedded_socket: RunningRegistry,
+    namespace: str,
     tmp_path: Path,
 ) -> None:
     """Reading is tolerant: a summary that cannot be had is left out."""

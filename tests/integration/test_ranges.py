@@ -129,7 +129,8 @@ def test_if_range_with_the_right_etag_gives_the_part(index: IndexClient, content
 
 
 @pytest.mark.parametrize(
-    "condition", [OTHER_ETAG, '""', "Wed, 01 Jan 2031 00:00:00 GMT", "Mon, 01 Jan 2001 00:00:00 GMT"]
+    "condition",
+    [OTHER_ETAG, '""', "Wed, 01 Jan 2031 00:00:00 GMT", "Mon, 01 Jan 2001 00:00:00 GMT"],
 )
 def test_if_range_with_anything_else_gives_the_whole_file(
     index: IndexClient, content: bytes, condition: str

@@ -99,14 +99,18 @@ def test_the_form_that_is_asked_for_comes_with_its_exact_content_type(
 
     assert response.status_code == 200
     assert response.headers["Content-Type"] == CONTENT_TYPES[expected]
-    assert (
-        "name" in response.json() if expected == JSON else response.text.startswith("<!DOCTYPE")
-    )
+    assert "name" in response.json() if expected == JSON else response.text.startswith("<!DOCTYPE")
 
 
 @pytest.mark.parametrize(
     "accept",
-    ["application/json", "image/png", f"{JSON};q=0", "application/vnd.pypi.simple.v2+json", "*/*;q=0"],
+    [
+        "application/json",
+        "image/png",
+        f"{JSON};q=0",
+        "application/vnd.pypi.simple.v2+json",
+        "*/*;q=0",
+    ],
 )
 def test_a_client_that_takes_none_of_the_forms_is_told_which_there_are(
     project: IndexClient, accept: str
@@ -357,9 +361,7 @@ def test_an_annotation_that_makes_no_sense_is_as_good_as_none(
     assert not file.get(member)
 
 
-def test_a_tag_that_is_no_version_is_in_neither_list(
-    project: IndexClient, oci: OCIClient
-) -> None:
+def test_a_tag_that_is_no_version_is_in_neither_list(project: IndexClient, oci: OCIClient) -> None:
     _push_with_annotations(oci, b"bytes", {}, tag="latest")
 
     page = document(project)

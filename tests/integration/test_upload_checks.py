@@ -174,10 +174,16 @@ MISMATCHES = [
     pytest.param("other", "1.0", WHEEL, ("my_pkg", "1.0"), ("name", "other"), id="form-name"),
     pytest.param("my-pkg", "2.0", WHEEL, ("my_pkg", "1.0"), ("version", "2.0"), id="form-version"),
     pytest.param("my-pkg", "1.0", WHEEL, ("other", "1.0"), ("other", "my-pkg"), id="archive-name"),
-    pytest.param("my-pkg", "1.0", WHEEL, ("my_pkg", "2.0"), ("version", "2.0"), id="archive-version"),
+    pytest.param(
+        "my-pkg", "1.0", WHEEL, ("my_pkg", "2.0"), ("version", "2.0"), id="archive-version"
+    ),
     pytest.param("my-pkg", "x", WHEEL, ("my_pkg", "1.0"), ("version", "x"), id="no-version"),
     pytest.param(
-        "my-pkg", "2.0", WHEEL.replace("1.0", "2.0"), ("my_pkg", "1.0"), ("version", "1.0"),
+        "my-pkg",
+        "2.0",
+        WHEEL.replace("1.0", "2.0"),
+        ("my_pkg", "1.0"),
+        ("version", "1.0"),
         id="renamed-wheel",
     ),
 ]
@@ -197,7 +203,9 @@ def test_names_and_versions_that_do_not_agree_are_refused_and_told(
 ) -> None:
     make = make_wheel if kind == "wheel" else make_sdist
     content = make(tmp_path, *inside).read_bytes()
-    filename = filename if kind == "wheel" else filename.removesuffix("-py3-none-any.whl") + ".tar.gz"
+    filename = (
+        filename if kind == "wheel" else filename.removesuffix("-py3-none-any.whl") + ".tar.gz"
+    )
 
     sent = parts(filename, content, ("name", name), ("version", version))
     text = lab.refused(lab.send(sent))
@@ -292,9 +300,7 @@ BROKEN_WHEELS = {
 
 
 @pytest.mark.parametrize("content", BROKEN_WHEELS.values(), ids=BROKEN_WHEELS)
-def test_a_wheel_that_is_broken_or_lacks_its_metadata_is_refused(
-    lab: Lab, content: bytes
-) -> None:
+def test_a_wheel_that_is_broken_or_lacks_its_metadata_is_refused(lab: Lab, content: bytes) -> None:
     assert re.search("wheel|[Mm]etadata|METADATA", lab.refused(lab.upload(WHEEL, content)))
 
 
@@ -360,9 +366,7 @@ def test_a_requires_python_that_is_no_specifier_is_refused(
 
 
 @pytest.fixture
-def skipping(
-    app_server: AppServer, http: requests.Session, tmp_path: Path
-) -> Iterator[Lab]:
+def skipping(app_server: AppServer, http: requests.Session, tmp_path: Path) -> Iterator[Lab]:
     """Where a byte-identical upload is no error."""
     calls = Recorder(create_registry(tmp_path / "skipping"))
     with wsgi_server(calls) as url:

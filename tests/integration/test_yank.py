@@ -87,9 +87,7 @@ def test_what_is_yanked_can_still_be_downloaded(project: IndexClient, tmp_path: 
 
 
 @pytest.mark.parametrize("reason", ['"><script>alert(1)</script>', "a & b < c", "Grüße 日本 'q'"])
-def test_any_reason_is_escaped_in_html_and_exact_in_json(
-    project: IndexClient, reason: str
-) -> None:
+def test_any_reason_is_escaped_in_html_and_exact_in_json(project: IndexClient, reason: str) -> None:
     assert _patch(project, WHEEL, reason).status_code == 200
 
     assert _yanks(project)[WHEEL] == reason
@@ -222,9 +220,7 @@ def test_what_is_not_there_cannot_be_yanked(project: IndexClient, what: str) -> 
 
 
 @pytest.mark.parametrize("what", ["not-a-version", "..", "other-1.0-py3-none-any.whl"])
-def test_what_cannot_be_a_file_or_version_cannot_be_yanked(
-    project: IndexClient, what: str
-) -> None:
+def test_what_cannot_be_a_file_or_version_cannot_be_yanked(project: IndexClient, what: str) -> None:
     assert _patch(project, what, True).status_code in {400, 404, 405}
     assert set(_yanks(project).values()) == {False}
 
@@ -288,9 +284,7 @@ def test_a_page_of_another_site_cannot_yank(project: IndexClient) -> None:
     assert set(_yanks(project).values()) == {False}
 
 
-def test_yanks_and_uploads_at_once_lose_nothing(
-    index: IndexClient, tmp_path: Path
-) -> None:
+def test_yanks_and_uploads_at_once_lose_nothing(index: IndexClient, tmp_path: Path) -> None:
     index.published(make_wheel(tmp_path, "my_pkg", "1.0"), "my-pkg", "1.0")
     tags = [f"cp3{minor}-cp3{minor}-linux_x86_64" for minor in range(8, 13)]
     wheels = [make_wheel(tmp_path, "my_pkg", "1.0", tag=tag) for tag in tags]

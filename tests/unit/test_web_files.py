@@ -5,6 +5,7 @@ import flask
 import pytest
 from flask.testing import FlaskClient
 
+from pyoci_flask.index.core_metadata import CoreMetadataReader
 from pyoci_flask.index.fetch import FetchPool
 from pyoci_flask.index.lock import VersionLocks
 from pyoci_flask.index.publish import publish
@@ -40,6 +41,7 @@ def make_client(callers: Callers, tmp_path: Path, store: Store | None) -> FlaskC
         authenticator=callers.authenticator,
         pool=FetchPool(2),
         locks=VersionLocks(tmp_path / "locks"),
+        metadata=CoreMetadataReader(),
     )
     return app.test_client()
 
