@@ -11,6 +11,8 @@ export PORT
 # Without addresses and paths: whoever installs decides where packages come from.
 COMPILE = $(BIN)/uv pip compile pyproject.toml --quiet --universal --python-version 3.11 \
 	--generate-hashes --no-header
+# Each in an environment of its own: they do not agree on their dependencies.
+CLIENTS = flit hatch pdm poetry
 INSTALL = $(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes
 
 .PHONY: help run demo test unit lint format requirements clean
@@ -46,6 +48,11 @@ format: $(VENV)/.dev ## let ruff rewrite what it can
 requirements: $(VENV)/.dev ## compile requirements*.txt anew; UPGRADE=--upgrade for newer versions
 	$(COMPILE) $(UPGRADE) --output-file requirements.txt
 	$(COMPILE) $(UPGRADE) --group dev --constraint requirements.txt --output-file requirements-dev.txt
+	for tool in $(CLIENTS); do \
+		$(BIN)/uv pip compile tests/requirements-$$tool.in --quiet --universal \
+			--python-version 3.11 --generate-hashes --no-header $(UPGRADE) \
+			--output-file tests/requirements-$$tool.txt; \
+	done
 
 clean: ## remove everything made here but the packages in ./data
 	rm -rf $(VENV) .tools .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis \

@@ -99,7 +99,9 @@ class Settings:
         if self.registries is None:
             return True
         names = {registry.host, registry.netloc}
-        return any(fnmatchcase(name, pattern) for name in names for pattern in self.registries)
+        # The brackets of an IPv6 address are not those of a pattern.
+        patterns = [pattern.replace("[", "[[]") for pattern in self.registries]
+        return any(fnmatchcase(name, pattern) for name in names for pattern in patterns)
 
     def lists_host(self, host: str) -> bool:
         """Tell whether the allow-list names a host, whatever port it is given."""
@@ -178,8 +180,9 @@ class _Reader:
         try:
             return parse(text)
         except ValueError as error:
-            # Only OTLP_AUTH is a secret; its parser's text never quotes it, and neither does this.
-            shown = "" if name == "OTLP_AUTH" else f", not {text!r}"
+            # No parser quotes the value, and neither does this where it is or holds a secret.
+            secret = name == "OTLP_AUTH" or "@" in text
+            shown = "" if secret else f", not {text!r}"
             raise ConfigurationError(f"{name} must be {error}{shown}") from error
 
 

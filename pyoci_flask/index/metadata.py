@@ -5,7 +5,7 @@ import io
 import tarfile
 import zipfile
 import zlib
-from typing import IO
+from typing import IO, cast
 
 from pyoci_flask.errors import PyOCIError
 from pyoci_flask.index.names import Filename
@@ -15,6 +15,10 @@ METADATA_LIMIT = 4 * 1024 * 1024
 
 _DIRECTORY_LIMIT = 16 * 1024 * 1024
 """Bytes of a zip's central directory."""
+_MOST_ENTRIES = 50_000
+_ENTRY = b"PK\1\2"
+_ZIP64_RECORDS = 76
+_READS_PAST_THE_END = 3
 _UNPACKED_LIMIT = 1024 * 1024 * 1024
 """Bytes of an sdist that are unpacked in search of PKG-INFO."""
 
@@ -65,6 +69,9 @@ def _of_wheel(file: IO[bytes]) -> bytes:
             raise NoMetadataError(
                 f"the wheel holds {len(names) or 'no'} .dist-info/METADATA, not one"
             )
+        if names[0].compress_type not in {zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED}:
+            # Installers take no other way either, and these unpack without a bound.
+            raise BrokenArchiveError("METADATA is packed in another way than wheels are")
         if names[0].file_size > METADATA_LIMIT:
             raise BrokenArchiveError(f"METADATA is over {METADATA_LIMIT} bytes")
         with archive.open(names[0]) as member:
@@ -73,21 +80,30 @@ def _of_wheel(file: IO[bytes]) -> bytes:
 
 
 def _check_directory(file: IO[bytes]) -> None:
-    """Refuse a central directory that zipfile would read into memory whole."""
+    """Refuse a central directory that zipfile would turn into too many objects."""
     end = zipfile._EndRecData(file)  # type: ignore[attr-defined]  # noqa: SLF001 - no public way
     if end is None:
         raise BrokenArchiveError("the wheel is no zip archive")
-    if end[zipfile._ECD_SIZE] > _DIRECTORY_LIMIT:  # type: ignore[attr-defined]  # noqa: SLF001
+    size: int = end[zipfile._ECD_SIZE]  # type: ignore[attr-defined]  # noqa: SLF001
+    if size > _DIRECTORY_LIMIT:
         raise BrokenArchiveError(f"the wheel's directory is over {_DIRECTORY_LIMIT} bytes")
+    # The number of entries that the archive states may lie, too: zipfile goes by the bytes.
+    # Behind the directory there may be the records of zip64, of some 80 bytes.
+    location: int = end[zipfile._ECD_LOCATION]  # type: ignore[attr-defined]  # noqa: SLF001
+    file.seek(max(0, location - size - _ZIP64_RECORDS))
+    entries = file.read(size + _ZIP64_RECORDS).count(_ENTRY)
+    if entries > _MOST_ENTRIES:
+        raise BrokenArchiveError(f"the wheel's directory has over {_MOST_ENTRIES} entries")
     file.seek(0)
 
 
 def _of_sdist(file: IO[bytes]) -> bytes:
     with (
         gzip.GzipFile(fileobj=file) as unpacked,
-        tarfile.open(fileobj=_Limited(unpacked), mode="r|") as archive,
+        tarfile.open(fileobj=_Limited(unpacked), mode="r|", tarinfo=_BoundedHeader) as archive,
     ):
-        for member in archive:
+        while (member := archive.next()) is not None:
+            archive.members.clear()  # type: ignore[attr-defined]  # it remembers them all
             name = member.name.removeprefix("./")
             if member.isreg() and name.count("/") == 1 and name.endswith("/PKG-INFO"):
                 if member.size > METADATA_LIMIT:
@@ -98,18 +114,36 @@ def _of_sdist(file: IO[bytes]) -> bytes:
     raise NoMetadataError("the sdist holds no PKG-INFO")
 
 
+class _BoundedHeader(tarfile.TarInfo):
+    """Refuses a member that is too long before anything of it is read.
+
+    tarfile has no public limit: it reads extended headers into memory whole, and skips a member
+    to the end that it states, wherever the archive ends.
+    """
+
+    def _proc_member(self, archive: tarfile.TarFile) -> tarfile.TarInfo:
+        limit = _UNPACKED_LIMIT if self.isreg() else METADATA_LIMIT
+        if self.size > limit:
+            raise BrokenArchiveError(f"a member of the sdist is over {limit} bytes")
+        return cast("tarfile.TarInfo", super()._proc_member(archive))  # type: ignore[misc]
+
+
 class _Limited(io.RawIOBase):
     """Reads a stream up to a limit, so that a bomb is not unpacked to its end."""
 
     def __init__(self, stream: gzip.GzipFile) -> None:
         self._stream = stream
         self._left = _UNPACKED_LIMIT
+        self._ended = 0
 
     def read(self, size: int = -1) -> bytes:
         content = self._stream.read(size)
         self._left -= len(content)
         if self._left < 0:
             raise BrokenArchiveError(f"the sdist unpacks to over {_UNPACKED_LIMIT} bytes")
+        self._ended += not content
+        if self._ended > _READS_PAST_THE_END:
+            raise BrokenArchiveError("the sdist ends within one of its members")
         return content
 
 

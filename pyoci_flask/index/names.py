@@ -127,7 +127,7 @@ class Filename:
                 f"{text!r} is not the name of a wheel (.whl) or an sdist (.tar.gz)"
             )
         rest = _after_name(stem, project)
-        if rest is None:
+        if not rest:
             raise InvalidRequestError(
                 f"{text!r} is not the name of a file of {project}: "
                 f"{project}-VERSION{'-PYTHON-ABI-PLATFORM' if suffix == WHEEL else ''}{suffix}"

@@ -79,9 +79,10 @@ class RepositoryCaller:
         Raises:
             RegistryError: it is no http(s) URL, holds credentials or leads from https to http.
         """
-        url = urljoin(reply.url, location)
+        here = urlsplit(reply.url)
         try:
-            here, there = urlsplit(reply.url), urlsplit(url)
+            url = urljoin(reply.url, location)
+            there = urlsplit(url)
             usable = there.scheme in {"http", "https"} and bool(there.hostname)
             usable = usable and there.port != 0
         except ValueError:

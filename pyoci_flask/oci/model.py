@@ -31,6 +31,7 @@ class Platform:
 
     architecture: str
     os: str
+    others: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +80,7 @@ class Descriptor:
             members["platform"] = {
                 "architecture": self.platform.architecture,
                 "os": self.platform.os,
+                **self.platform.others,
             }
         return {**members, **self.others}
 
@@ -211,10 +213,11 @@ def _digest(value: object) -> Digest:
 
 
 def _platform(value: object) -> Platform:
-    members = _object(value, "platform")
+    members = dict(_object(value, "platform"))
     return Platform(
-        architecture=_string(members.get("architecture"), "architecture"),
-        os=_string(members.get("os"), "os"),
+        architecture=_string(members.pop("architecture", None), "architecture"),
+        os=_string(members.pop("os", None), "os"),
+        others=members,
     )
 
 

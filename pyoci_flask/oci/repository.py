@@ -216,8 +216,8 @@ def delete_manifest(caller: RepositoryCaller, reference: Tag | Digest) -> Deleti
         case 400 if isinstance(reference, Tag):
             # distribution 2.8: DIGEST_INVALID, Harbor: UNSUPPORTED.
             outcome = Deletion.UNSUPPORTED
-        case 409 | 412 if isinstance(reference, Digest):
-            # Still referenced, by an index (Harbor) or a tag (Google).
+        case 409 | 412:
+            # Still referenced, by an index (Harbor) or a tag (Google), or immutable.
             outcome = Deletion.UNSUPPORTED
     if outcome is None:
         raise caller.refused(reply, f"deleting {reference}")

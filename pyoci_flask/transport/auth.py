@@ -261,11 +261,13 @@ def _remember(memory: OrderedDict[_K, _V], key: _K, value: _V) -> None:
 
 def _token_url(registry: str, challenge: Challenge, scope: str | None) -> str:
     """Build the token request: the realm's own query, the service, one scope an entry."""
-    realm = urljoin(f"{registry}/v2/", challenge["realm"] or "")
-    if not _TOKEN.fullmatch(realm):
-        raise RegistryError(f"{registry} names a token service that is no address")
-    parts = urlsplit(realm)
-    if parts.scheme not in {"http", "https"} or not parts.hostname or parts.username is not None:
+    try:
+        realm = urljoin(f"{registry}/v2/", challenge["realm"] or "")
+        parts = urlsplit(realm)
+        usable = bool(_TOKEN.fullmatch(realm) and parts.hostname) and parts.port != 0
+    except ValueError:
+        usable = False
+    if not usable or parts.scheme not in {"http", "https"} or parts.username is not None:
         raise RegistryError(f"{registry} names a token service that is no address")
     if parts.scheme == "http" and registry.startswith("https:"):
         raise RegistryError(

@@ -58,23 +58,21 @@ def _asks_for_a_part(etag: str) -> bool:
     wanted = request.range
     if wanted is None or wanted.units != "bytes" or len(wanted.ranges) != 1:
         return False
-    if "If-Range" not in request.headers:
-        return True
-    condition = request.if_range
-    # A date says nothing here: a file may be published anew within the same second.
-    return condition is not None and condition.etag == etag
+    condition = request.headers.get("If-Range")
+    # Only a strong tag will do. A date says nothing here: a file may be published anew within
+    # the same second.
+    return condition is None or condition.strip() == f'"{etag}"'
 
 
 def _part(stored: StoredFile, response: Response) -> Response:
     size = stored.size()
-    span = None if request.range is None else request.range.range_for_length(size)
-    if span is None or span[0] is None or span[1] is None:
+    first, stop = _span(size)
+    if first >= stop:
         response.status_code = 416
         response.headers["Content-Range"] = f"bytes */{size}"
         response.headers.remove("Content-Type")
         response.headers.remove("Content-Disposition")
         return response
-    first, stop = span
     blob = open_blob(stored.repository.caller, stored.digest, first=first, last=stop - 1)
     response.status_code = 206
     response.headers["Content-Range"] = f"bytes {first}-{stop - 1}/{size}"
@@ -82,6 +80,14 @@ def _part(stored: StoredFile, response: Response) -> Response:
     response.response = _logged(request.path, _slice(blob, first, stop))
     response.call_on_close(blob.close)
     return response
+
+
+def _span(size: int) -> tuple[int, int]:
+    """The first byte asked for and the one after the last; a suffix may be longer than the file."""
+    first, stop = request.range.ranges[0] if request.range else (0, None)
+    if first < 0:
+        return max(0, size + first), size
+    return first, size if stop is None else min(stop, size)
 
 
 def _slice(blob: OpenBlob, first: int, stop: int) -> Iterator[bytes]:

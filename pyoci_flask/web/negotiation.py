@@ -33,7 +33,12 @@ def negotiate() -> str:
     accept = request.accept_mimetypes
     if not request.headers.get("Accept", "").strip():
         return PLAIN_HTML
-    quality = {kind: max(accept.quality(name) for name in names) for kind, names in _NAMES.items()}
+    named = {name.lower(): quality for name, quality in accept}
+    quality = {
+        # An alias counts where it is named; a range is held against the type itself.
+        kind: max([accept.quality(kind), *(named.get(alias, 0) for alias in aliases)])
+        for kind, (_, *aliases) in _NAMES.items()
+    }
     best = max(quality, key=lambda kind: quality[kind])
     if quality[best] <= 0:
         raise NotAcceptableError(f"a page of this index comes as {', '.join(_NAMES)}")

@@ -1,4 +1,4 @@
-"""How the server starts, stops and treats clients that stall."""
+"""How the server treats clients that stall, and how it stops."""
 
 import contextlib
 import hashlib
@@ -24,7 +24,6 @@ from tests.servers import (
     environment,
     free_port,
     gunicorn,
-    gunicorn_command,
     wait_until,
 )
 
@@ -233,94 +232,3 @@ def test_clients_that_are_silent_or_kept_alive_do_not_delay_a_stop(tmp_path: Pat
         server.process.terminate()
         assert server.process.wait(15) == 0
         assert silent.recv(1) == b""
-
-
-def _failed_start(tmp: Path, environ: dict[str, str], *options: str) -> str:
-    """What gunicorn wrote before it ended by itself, unsuccessfully and without a traceback."""
-    done = subprocess.run(
-        gunicorn_command(*options),
-        cwd=ROOT,
-        env=environment(tmp, environ),
-        capture_output=True,
-        timeout=30,
-        check=False,
-        text=True,
-    )
-    assert done.returncode != 0
-    assert "Traceback" not in done.stderr
-    return done.stderr
-
-
-@pytest.mark.parametrize(
-    ("variable", "value"),
-    [("PORT", "http"), ("PYOCI_MAX_BODY", "50 MB"), ("PYOCI_THREADS", "0"), ("LOG_LEVEL", "loud")],
-)
-def test_a_bad_setting_stops_the_start_and_is_named(
-    tmp_path: Path, variable: str, value: str
-) -> None:
-    [line] = _failed_start(tmp_path, {variable: value}).splitlines()
-    assert line.startswith(f"Error: {variable} must be ")
-    assert value in line
-
-
-def test_open_storage_listens_on_loopback_only(tmp_path: Path) -> None:
-    with gunicorn(tmp_path, {"PYOCI_STORAGE": str(tmp_path / "storage")}) as server:
-        [line] = [line for line in server.logged().splitlines() if "Listening at: " in line]
-        addresses = re.findall(r"http://([^,\s]+):\d+", line)
-    assert set(addresses) <= {"127.0.0.1", "[::1]"}
-    assert "127.0.0.1" in addresses
-
-
-@pytest.mark.parametrize("address", ["0.0.0.0", "[::]", ""])
-def test_open_storage_refuses_to_be_bound_to_the_network(tmp_path: Path, address: str) -> None:
-    storage = {"PYOCI_STORAGE": str(tmp_path / "storage")}
-    text = _failed_start(tmp_path, storage, "--bind", f"{address}:{free_port()}")
-    assert "Error: PYOCI_STORAGE without PYOCI_STORAGE_USERS" in text
-    assert "Listening" not in text
-
-
-def test_open_storage_refuses_a_socket_of_the_network_that_is_handed_over(tmp_path: Path) -> None:
-    storage = environment(tmp_path, {"PYOCI_STORAGE": str(tmp_path / "storage")})
-    with socket.create_server(("0.0.0.0", 0)) as listener:
-        done = subprocess.run(
-            gunicorn_command("--bind", f"fd://{listener.fileno()}"),
-            cwd=ROOT,
-            env=storage,
-            pass_fds=[listener.fileno()],
-            capture_output=True,
-            timeout=30,
-            check=False,
-            text=True,
-        )
-    assert done.returncode != 0
-    assert "Error: PYOCI_STORAGE without PYOCI_STORAGE_USERS" in done.stderr
-    assert "Booting worker" not in done.stderr
-
-
-def test_open_storage_may_be_served_on_a_unix_socket(tmp_path: Path) -> None:
-    path = tmp_path / "socket"
-    storage = {"PYOCI_STORAGE": str(tmp_path / "storage")}
-    with (
-        gunicorn(tmp_path, storage, "--bind", f"unix:{path}", ready=path.is_socket) as server,
-        socket.socket(socket.AF_UNIX) as client,
-    ):
-        client.connect(str(path))
-        client.sendall(b"GET /health HTTP/1.0\r\n\r\n")
-        assert client.recv(100).startswith(b"HTTP/1.0 200 ")
-    assert f"Listening at: unix:{path}" in server.logged()
-
-
-def test_without_storage_it_listens_on_ipv4_and_ipv6(tmp_path: Path) -> None:
-    with gunicorn(tmp_path) as server:
-        for host in [LOOPBACK, *(["::1"] if _has_ipv6() else [])]:
-            with contextlib.closing(http.client.HTTPConnection(host, server.port)) as client:
-                client.request("GET", "/health")
-                assert client.getresponse().status == 200
-
-
-def _has_ipv6() -> bool:
-    try:
-        socket.create_server(("::1", 0), family=socket.AF_INET6).close()
-    except OSError:
-        return False
-    return True

@@ -68,7 +68,9 @@ def test_absent_collector_neither_fails_requests_nor_holds_up_the_end(
         started = time.monotonic()
         served.telemetry.shutdown()
         assert time.monotonic() - started < 2
-    assert 0 < len(_warnings(caplog)) <= 3
+    # One for each signal; that a span which ends this late is dropped may be told as well.
+    failures = [line for line in _warnings(caplog) if line.startswith("Failed to export")]
+    assert 0 < len(failures) <= 3
     assert "collector-hunter2" not in caplog.text
 
 

@@ -16,7 +16,7 @@ from pyoci_flask.transport.session import Transport
 from tests.servers import self_signed
 
 # On a busy machine a single example may take long, which says nothing about the code.
-hypothesis.settings.register_profile("unit", database=None, deadline=None)
+hypothesis.settings.register_profile("unit", database=None, deadline=None, max_examples=60)
 hypothesis.settings.load_profile("unit")
 
 
@@ -65,3 +65,8 @@ def tls_caller_of(certificate: tuple[Path, Path]) -> Iterator[Callers]:
     made = Transport(network=network, pool_size=4, connect_timeout=5, read_timeout=5)
     yield Callers(made, Authenticator(made))
     made.close()
+
+
+@pytest.fixture
+def authenticator(transport: Transport) -> Authenticator:
+    return Authenticator(transport)

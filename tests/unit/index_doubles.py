@@ -2,7 +2,7 @@
 
 import io
 import json
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -98,7 +98,10 @@ def seeing_late(tag: str, reads: int) -> Fault:
 
 
 def overwriting(tag: str, document: bytes, media_type: str, times: int) -> Fault:
-    """Let another writer put its own document in place of each of the first PUTs to a tag."""
+    """Let another writer put its own document in place of each of the first PUTs to a tag.
+
+    Every time it is another document: it ends in one more space.
+    """
     left = [times]
 
     def fault(registry: FaultyRegistry, request: Request) -> Response | None:
@@ -110,7 +113,8 @@ def overwriting(tag: str, document: bytes, media_type: str, times: int) -> Fault
         body = request.get_data()
         answer = registry.ask("PUT", request.path, body, request.headers["Content-Type"])
         assert answer.status_code == 201
-        assert registry.ask("PUT", request.path, document, media_type).status_code == 201
+        theirs = document + b" " * left[0]
+        assert registry.ask("PUT", request.path, theirs, media_type).status_code == 201
         return answer
 
     return fault
@@ -162,8 +166,3 @@ def make_upload(filename: str, content: bytes | None = None, **members: Any) -> 
         content=io.BytesIO(data),
         **members,
     )
-
-
-def blocks(content: bytes, size: int) -> Iterator[bytes]:
-    """Cut some content into pieces."""
-    return (content[start : start + size] for start in range(0, len(content), size))

@@ -55,9 +55,12 @@ def test_processes_exclude_each_other(tmp_path: Path) -> None:
 def test_waiting_ends_at_the_deadline(tmp_path: Path) -> None:
     locks = VersionLocks(tmp_path / "locks", deadline=0.1)
     start = time.monotonic()
-    with locks.hold("a", "1.0"), pytest.raises(BusyError, match="is under way"):
-        with VersionLocks(tmp_path / "locks", deadline=0.1).hold("a", "1.0"):
-            raise AssertionError
+    with (
+        locks.hold("a", "1.0"),
+        pytest.raises(BusyError, match="is under way"),
+        VersionLocks(tmp_path / "locks", deadline=0.1).hold("a", "1.0"),
+    ):
+        raise AssertionError
     assert 0.1 <= time.monotonic() - start < 2
 
 

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from pyoci_flask.index.names import ProjectName
-from pyoci_flask.index.project import ARTIFACT_TYPE, files_of, format_time, parse_time
+from pyoci_flask.index.project import ARTIFACT_TYPE, File, files_of, format_time, parse_time
 from pyoci_flask.oci.model import MANIFEST_TYPE, Descriptor, ImageIndex, Platform
 from pyoci_flask.oci.reference import Digest
 
@@ -16,7 +16,7 @@ TITLE = "org.opencontainers.image.title"
 
 
 def _entry(
-    architecture: str = ".tar.gz", annotations: Mapping[str, str] | None = None, **changes: Any
+    architecture: str = ".tar.gz", annotations: Mapping[str, str] | None = None, **changes: object
 ) -> Descriptor:
     members: dict[str, Any] = {
         "media_type": MANIFEST_TYPE,
@@ -31,7 +31,7 @@ def _entry(
 
 def _read(
     *entries: Descriptor, version: str = "1.0", project: str = "my-pkg", segment: str = "my_pkg"
-) -> Any:
+) -> tuple[list[File], list[str]]:
     index = ImageIndex(ARTIFACT_TYPE, entries)
     return files_of(index, version, ProjectName(project), segment)
 
@@ -63,13 +63,13 @@ def test_every_annotation_is_read() -> None:
 
 
 def test_every_annotation_may_be_missing() -> None:
-    (sdist, wheel), faults = _read(_entry(), _entry("py3-none-any.whl"))
+    (wheel, sdist), faults = _read(_entry(), _entry("py3-none-any.whl"))
     assert faults == []
     assert wheel.filename.text == "my_pkg-1.0-py3-none-any.whl"
     assert sdist.filename.text == "my_pkg-1.0.tar.gz"
     for file in (sdist, wheel):
-        assert file.digest is file.size is file.uploaded is file.requires_python is None
-        assert file.core_metadata is file.yanked is None
+        known = (file.digest, file.size, file.uploaded, file.requires_python, file.core_metadata)
+        assert (*known, file.yanked) == (None,) * 6
         assert file.project_urls == {}
 
 
@@ -121,7 +121,7 @@ def test_title_of_another_file_is_not_believed(title: str) -> None:
 def test_annotation_that_cannot_be_read_counts_as_missing(annotations: dict[str, str]) -> None:
     (file,), faults = _read(_entry(annotations=annotations))
     assert faults == []
-    assert file.digest is file.size is file.uploaded is file.core_metadata is None
+    assert (file.digest, file.size, file.uploaded, file.core_metadata) == (None,) * 4
     assert file.project_urls == {}
 
 

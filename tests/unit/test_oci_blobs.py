@@ -208,7 +208,7 @@ def test_part_of_a_blob_of_unknown_size(caller_of: Callers) -> None:
         Answer(206, b"345", {"Content-Range": "bytes 3-5"}),
         Answer(416, headers={"Content-Range": "bytes */10"}),
         Answer(204),
-        Answer(500),
+        Answer(418),
         Answer(302),
     ],
 )

@@ -1,4 +1,5 @@
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
@@ -127,12 +128,6 @@ def test_changes_follow_no_redirect(caller_of: Callers, method: str) -> None:
         "http://127.0.0.1:99999/",
         "http://127.0.0.1:x/",
         "http://[::1",
-        "http://[v1.x]/",
-        "http://a b/",
-        "http://%zz/",
-        "http://-/",
-        "http://./",
-        "http://exa\\mple/",
     ],
 )
 def test_location_that_is_no_address_is_the_registrys_fault(
@@ -153,7 +148,7 @@ def test_redirect_to_an_infrastructure_address_is_refused(caller_of: Callers) ->
 
 
 def test_https_registry_leads_nowhere_without_tls(
-    tls_caller_of: Callers, certificate: tuple[str, str]
+    tls_caller_of: Callers, certificate: tuple[Path, Path]
 ) -> None:
     with http_double(lambda _: Answer(body=b"plain")) as plain:
         location = plain.url.replace("127.0.0.1", "localhost")
@@ -168,7 +163,7 @@ def test_https_registry_leads_nowhere_without_tls(
 
 
 def test_same_host_over_http_is_upgraded_to_https(
-    tls_caller_of: Callers, certificate: tuple[str, str]
+    tls_caller_of: Callers, certificate: tuple[Path, Path]
 ) -> None:
     # Registries behind a TLS proxy often do not know of it.
     with http_double(redirecting(lambda _: "http://127.0.0.1/storage?a=b"), certificate) as server:
@@ -178,7 +173,7 @@ def test_same_host_over_http_is_upgraded_to_https(
 
 
 def test_redirect_from_http_to_https_is_followed(
-    tls_caller_of: Callers, certificate: tuple[str, str]
+    tls_caller_of: Callers, certificate: tuple[Path, Path]
 ) -> None:
     with (
         http_double(lambda _: Answer(body=b"secure"), certificate) as secure,

@@ -50,6 +50,10 @@ def test_empty_environment_gives_the_documented_defaults() -> None:
         "storage": None,
         "storage_users": None,
         "registries": None,
+        "fallback_index": None,
+        "fallback_exclude": (),
+        "fallback_denied": False,
+        "skip_identical": False,
         "spool": Path(tempfile.gettempdir()),
         "client_timeout": 60,
         "fetch_threads": 32,
@@ -62,6 +66,8 @@ def test_empty_environment_gives_the_documented_defaults() -> None:
 def test_empty_variable_counts_as_unset(value: str) -> None:
     names = [*NUMBERS, *TEXTS, *URLS, "PYOCI_PATH", "PYOCI_INDEX", "PYOCI_STORAGE", "PYOCI_SPOOL"]
     names += ["PYOCI_STORAGE_USERS", "PYOCI_REGISTRIES", "LOG_LEVEL", "RUST_LOG"]
+    names += ["PYOCI_FALLBACK_INDEX", "PYOCI_FALLBACK_EXCLUDE", "PYOCI_FALLBACK_DENIED"]
+    names += ["PYOCI_SKIP_IDENTICAL"]
     assert Settings.from_env(dict.fromkeys(names, value)) == Settings()
 
 
@@ -352,3 +358,38 @@ def test_rust_log_sets_levels_and_keeps_what_it_ignored_for_a_warning(
 ) -> None:
     settings = Settings.from_env({"RUST_LOG": value})
     assert (settings.log_levels, settings.log_ignored) == (levels, ignored)
+
+
+@pytest.mark.parametrize(
+    ("text", "patterns"),
+    [
+        ("acme-*", ("acme-*",)),
+        ("Acme.Billing, acme__tools", ("acme-billing", "acme-tools")),
+        ("a b\tc", ("a", "b", "c")),
+    ],
+)
+def test_names_that_never_fall_back_are_normalised(text: str, patterns: tuple[str, ...]) -> None:
+    assert Settings.from_env({"PYOCI_FALLBACK_EXCLUDE": text}).fallback_exclude == patterns
+
+
+@pytest.mark.parametrize(
+    ("environ", "name"),
+    [
+        ({"PYOCI_FALLBACK_EXCLUDE": "a/b"}, "PYOCI_FALLBACK_EXCLUDE"),
+        ({"PYOCI_FALLBACK_EXCLUDE": "a", "PYOCI_FALLBACK_DENIED": "yes"}, "PYOCI_FALLBACK_DENIED"),
+        ({"PYOCI_FALLBACK_DENIED": "redirect"}, "PYOCI_FALLBACK_EXCLUDE"),
+        ({"PYOCI_FALLBACK_INDEX": "index.example.com"}, "PYOCI_FALLBACK_INDEX"),
+        ({"PYOCI_SKIP_IDENTICAL": "maybe"}, "PYOCI_SKIP_IDENTICAL"),
+    ],
+)
+def test_unsafe_or_unreadable_fallback_stops_the_start(environ: dict[str, str], name: str) -> None:
+    with pytest.raises(ConfigurationError, match=name):
+        Settings.from_env(environ)
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [("true", True), ("1", True), ("YES", True), ("false", False), ("0", False)],
+)
+def test_switch_is_read(text: str, expected: bool) -> None:
+    assert Settings.from_env({"PYOCI_SKIP_IDENTICAL": text}).skip_identical is expected

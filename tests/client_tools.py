@@ -1,0 +1,73 @@
+"""Package clients that need an environment of their own: they disagree with each other and us.
+
+Each is installed once, into a folder of the checkout that git ignores, from
+`requirements-{tool}.txt`. That holds hashes and no addresses, and is made of the `.in` beside it by
+`uv pip compile --universal --python-version 3.11 --generate-hashes --no-header`.
+"""
+
+import fcntl
+import hashlib
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+from tests.public_index import public_index
+from tests.servers import ROOT, environment
+
+_TOOLS = ROOT / ".tools"
+_SECONDS = 120
+
+
+def client_tool(name: str) -> Path:
+    """The program `name`, installed if it is not there in the version that is wanted."""
+    requirements = Path(__file__).with_name(f"requirements-{name}.txt")
+    wanted = hashlib.sha256(requirements.read_bytes() + sys.version.encode()).hexdigest()
+    folder = _TOOLS / name
+    installed = folder / "installed"
+    _TOOLS.mkdir(exist_ok=True)
+    with (_TOOLS / f"{name}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not installed.exists() or installed.read_text() != wanted:
+            _uv("venv", "--clear", "--python", sys.executable, folder)
+            hashed = ["--require-hashes", "--requirement", str(requirements)]
+            _uv("pip", "install", "--python", folder, *hashed)
+            installed.write_text(wanted)
+    return folder / "bin" / name
+
+
+def run_tool(
+    tool: Path, cwd: Path, *arguments: str | Path, environ: dict[str, str] | None = None
+) -> str:
+    """Run a program to its end, with `cwd` as its home too; what it wrote. It must succeed."""
+    done = subprocess.run(
+        [str(tool), *map(str, arguments)],
+        env=environment(cwd, {**_ALONE, **(environ or {})}),
+        cwd=cwd,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        timeout=_SECONDS,
+        check=False,
+        text=True,
+    )
+    assert done.returncode == 0, done.stdout
+    return done.stdout
+
+
+_ALONE = {
+    # Neither a desktop's key ring nor a look for newer versions of the program itself.
+    "PYTHON_KEYRING_BACKEND": "keyring.backends.fail.Keyring",
+    "PYTHONWARNINGS": "ignore",  # the programs' own
+    "PDM_CHECK_UPDATE": "false",
+    "NO_COLOR": "1",
+}
+
+
+def _uv(*arguments: str | Path) -> None:
+    subprocess.run(
+        [sys.executable, "-m", "uv", "--quiet", *map(str, arguments)],
+        env={"UV_DEFAULT_INDEX": public_index(), **os.environ},
+        check=True,
+        timeout=10 * _SECONDS,
+    )

@@ -1,0 +1,51 @@
+"""What the tests with real clients share: servers of the application and indexes in registries."""
+
+import uuid
+from collections.abc import Iterator
+
+import pytest
+import requests
+
+from tests.registries import RunningRegistry
+from tests.servers import RunningServer, gunicorn
+
+
+@pytest.fixture(scope="session")
+def app(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningServer]:
+    """The application without any setting but a larger upload limit."""
+    tmp = tmp_path_factory.mktemp("app")
+    with gunicorn(tmp, {"PYOCI_MAX_BODY": str(1 << 30)}) as running:
+        yield running
+
+
+@pytest.fixture
+def namespace() -> str:
+    """A namespace that no other test uses."""
+    return f"ns-{uuid.uuid4().hex[:12]}"
+
+
+@pytest.fixture
+def open_index(app: RunningServer, docker_open: RunningRegistry, namespace: str) -> str:
+    """A new index in a registry that asks for no credentials."""
+    return f"{app.url}/{docker_open.address}/{namespace}/"
+
+
+@pytest.fixture
+def closed_index(app: RunningServer, docker_htpasswd: RunningRegistry, namespace: str) -> str:
+    """A new index in a registry that asks for a password."""
+    return f"{app.url}/{docker_htpasswd.address}/{namespace}/"
+
+
+@pytest.fixture
+def auth(docker_htpasswd: RunningRegistry) -> tuple[str, str]:
+    """User and password of that registry."""
+    assert docker_htpasswd.auth is not None
+    return docker_htpasswd.auth
+
+
+@pytest.fixture
+def http() -> Iterator[requests.Session]:
+    """A session that neither proxies nor .netrc of the machine reach."""
+    with requests.Session() as session:
+        session.trust_env = False
+        yield session

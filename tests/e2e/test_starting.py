@@ -1,0 +1,115 @@
+"""What the server listens on, and what stops its start."""
+
+import contextlib
+import http.client
+import re
+import socket
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from tests.servers import LOOPBACK, ROOT, environment, free_port, gunicorn, gunicorn_command
+
+
+def _failed_start(tmp: Path, environ: dict[str, str], *options: str) -> str:
+    """What gunicorn wrote before it ended by itself, unsuccessfully and without a traceback."""
+    done = subprocess.run(
+        gunicorn_command(*options),
+        cwd=ROOT,
+        env=environment(tmp, environ),
+        capture_output=True,
+        timeout=30,
+        check=False,
+        text=True,
+    )
+    assert done.returncode != 0
+    assert "Traceback" not in done.stderr
+    return done.stderr
+
+
+@pytest.mark.parametrize(
+    ("variable", "value"),
+    [("PORT", "http"), ("PYOCI_MAX_BODY", "50 MB"), ("PYOCI_THREADS", "0"), ("LOG_LEVEL", "loud")],
+)
+def test_a_bad_setting_stops_the_start_and_is_named(
+    tmp_path: Path, variable: str, value: str
+) -> None:
+    [line] = _failed_start(tmp_path, {variable: value}).splitlines()
+    assert line.startswith(f"Error: {variable} must be ")
+    assert value in line
+
+
+def test_a_setting_that_only_the_application_can_judge_stops_the_start_too(
+    tmp_path: Path,
+) -> None:
+    users = tmp_path / "users"
+    users.write_text("alice:not a hash\n")
+    storage = {"PYOCI_STORAGE": str(tmp_path), "PYOCI_STORAGE_USERS": str(users)}
+    settings = {**storage, "PORT": str(free_port()), "WEB_CONCURRENCY": "1"}
+    said = _failed_start(tmp_path, settings)
+    assert "Error: PYOCI_STORAGE_USERS: " in said
+    assert said.count("Booting worker") == 1
+
+
+def test_open_storage_listens_on_loopback_only(tmp_path: Path) -> None:
+    with gunicorn(tmp_path, {"PYOCI_STORAGE": str(tmp_path / "storage")}) as server:
+        [line] = [line for line in server.logged().splitlines() if "Listening at: " in line]
+        addresses = re.findall(r"http://([^,\s]+):\d+", line)
+    assert set(addresses) <= {"127.0.0.1", "[::1]"}
+    assert "127.0.0.1" in addresses
+
+
+@pytest.mark.parametrize("address", ["0.0.0.0", "[::]", ""])
+def test_open_storage_refuses_to_be_bound_to_the_network(tmp_path: Path, address: str) -> None:
+    storage = {"PYOCI_STORAGE": str(tmp_path / "storage")}
+    text = _failed_start(tmp_path, storage, "--bind", f"{address}:{free_port()}")
+    assert "Error: PYOCI_STORAGE without PYOCI_STORAGE_USERS" in text
+    assert "Listening" not in text
+
+
+def test_open_storage_refuses_a_socket_of_the_network_that_is_handed_over(tmp_path: Path) -> None:
+    storage = environment(tmp_path, {"PYOCI_STORAGE": str(tmp_path / "storage")})
+    with socket.create_server(("0.0.0.0", 0)) as listener:
+        done = subprocess.run(
+            gunicorn_command("--bind", f"fd://{listener.fileno()}"),
+            cwd=ROOT,
+            env=storage,
+            pass_fds=[listener.fileno()],
+            capture_output=True,
+            timeout=30,
+            check=False,
+            text=True,
+        )
+    assert done.returncode != 0
+    assert "Error: PYOCI_STORAGE without PYOCI_STORAGE_USERS" in done.stderr
+    assert "Booting worker" not in done.stderr
+
+
+def test_open_storage_may_be_served_on_a_unix_socket(tmp_path: Path) -> None:
+    path = tmp_path / "socket"
+    storage = {"PYOCI_STORAGE": str(tmp_path / "storage")}
+    with (
+        gunicorn(tmp_path, storage, "--bind", f"unix:{path}", ready=path.is_socket) as server,
+        socket.socket(socket.AF_UNIX) as client,
+    ):
+        client.connect(str(path))
+        client.sendall(b"GET /health HTTP/1.0\r\n\r\n")
+        assert client.recv(100).startswith(b"HTTP/1.0 200 ")
+    assert f"Listening at: unix:{path}" in server.logged()
+
+
+def test_without_storage_it_listens_on_ipv4_and_ipv6(tmp_path: Path) -> None:
+    with gunicorn(tmp_path) as server:
+        for host in [LOOPBACK, *(["::1"] if _has_ipv6() else [])]:
+            with contextlib.closing(http.client.HTTPConnection(host, server.port)) as client:
+                client.request("GET", "/health")
+                assert client.getresponse().status == 200
+
+
+def _has_ipv6() -> bool:
+    try:
+        socket.create_server(("::1", 0), family=socket.AF_INET6).close()
+    except OSError:
+        return False
+    return True

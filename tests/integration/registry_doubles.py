@@ -1,0 +1,169 @@
+"""What stands between the application and a registry in tests: counters, gates and refusals."""
+
+import json
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+
+from werkzeug.wrappers import Request, Response
+
+from tests.doubles import wsgi_server
+from tests.registries import RunningRegistry
+
+if TYPE_CHECKING:
+    from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
+
+ALICE, BOB = ("alice", "alice-password"), ("bob", "bob-password")
+"""Two users that `Members` knows: one of them may do everything, the other nothing."""
+
+
+@dataclass(frozen=True, slots=True)
+class Fetch:
+    """One GET or HEAD of a blob as the registry answered it."""
+
+    method: str
+    range: str | None
+    status: int
+    size: int
+    """Bytes of the body."""
+
+
+@dataclass(slots=True)
+class BlobMeter:
+    """Passes everything on and remembers what was asked of blobs."""
+
+    app: "WSGIApplication"
+    fetches: list[Fetch] = field(default_factory=list)
+
+    def __call__(self, environ: "WSGIEnvironment", start: "StartResponse") -> Iterable[bytes]:
+        request = Request(environ)
+        if "/blobs/sha256:" not in request.path or request.method not in {"GET", "HEAD"}:
+            return self.app(environ, start)
+        response = Response.from_app(self.app, environ, buffered=True)
+        size = 0 if request.method == "HEAD" else len(response.get_data())
+        wanted = request.headers.get("Range")
+        self.fetches.append(Fetch(request.method, wanted, response.status_code, size))
+        return response(environ, start)
+
+    @property
+    def size(self) -> int:
+        """Bytes of all blobs and parts that were sent."""
+        return sum(fetch.size for fetch in self.fetches)
+
+
+@dataclass(frozen=True, slots=True)
+class WithoutRanges:
+    """Answers every request as if it had asked for no range."""
+
+    app: "WSGIApplication"
+
+    def __call__(self, environ: "WSGIEnvironment", start: "StartResponse") -> Iterable[bytes]:
+        environ.pop("HTTP_RANGE", None)
+        return self.app(environ, start)
+
+
+@dataclass(frozen=True, slots=True)
+class Refusing:
+    """Answers `status` to what `refuses` picks; the rest is passed on."""
+
+    app: "WSGIApplication"
+    refuses: Callable[[Request], bool]
+    status: int = 403
+
+    def __call__(self, environ: "WSGIEnvironment", start: "StartResponse") -> Iterable[bytes]:
+        if self.refuses(Request(environ)):
+            return error(self.status)(environ, start)
+        return self.app(environ, start)
+
+
+@dataclass(frozen=True, slots=True)
+class DenyingWhatIsMissing:
+    """Asks for Basic, and answers 403 to who lists a repository that is not there (404)."""
+
+    app: "WSGIApplication"
+
+    def __call__(self, environ: "WSGIEnvironment", start: "StartResponse") -> Iterable[bytes]:
+        request = Request(environ)
+        if not request.authorization:
+            return challenge('Basic realm="double"')(environ, start)
+        if not request.path.endswith("/tags/list"):
+            return self.app(environ, start)
+        response = Response.from_app(self.app, environ, buffered=True)
+        answer = response if response.status_code != 404 else error(403)
+        return answer(environ, start)
+
+
+@dataclass(frozen=True, slots=True)
+class Members:
+    """Asks for Basic: ALICE may do everything, BOB is told 403, nobody else is known."""
+
+    app: "WSGIApplication"
+
+    def __call__(self, environ: "WSGIEnvironment", start: "StartResponse") -> Iterable[bytes]:
+        sent = Request(environ).authorization
+        user = None if sent is None else (sent.username, sent.password)
+        if user == ALICE:
+            return self.app(environ, start)
+        if user == BOB:
+            return error(403)(environ, start)
+        return challenge('Basic realm="double"')(environ, start)
+
+
+@dataclass(frozen=True, slots=True)
+class WritersOnly:
+    """Everybody may read; whoever writes is asked for Basic and has to be ALICE."""
+
+    app: "WSGIApplication"
+
+    def __call__(self, environ: "WSGIEnvironment", start: "StartResponse") -> Iterable[bytes]:
+        if environ["REQUEST_METHOD"] in {"GET", "HEAD"}:
+            return self.app(environ, start)
+        return Members(self.app)(environ, start)
+
+
+@dataclass(frozen=True, slots=True)
+class TokensForAll:
+    """Bearer tokens for everybody; without ALICE's, the names in `private` are missing."""
+
+    app: "WSGIApplication"
+    private: frozenset[str]
+
+    def __call__(self, environ: "WSGIEnvironment", start: "StartResponse") -> Iterable[bytes]:
+        request = Request(environ)
+        if request.path == "/token":
+            sent = request.authorization
+            if sent is not None and (sent.username, sent.password) != ALICE:
+                return error(401)(environ, start)
+            token = "anonymous" if sent is None else "alice"
+            answer = Response(json.dumps({"token": token}), content_type="application/json")
+            return answer(environ, start)
+        token = request.headers.get("Authorization", "").removeprefix("Bearer ")
+        if token not in {"anonymous", "alice"}:
+            return challenge(f'Bearer realm="{request.host_url}token"')(environ, start)
+        hidden = any(f"/{name}/" in request.path for name in self.private)
+        if token == "anonymous" and hidden:
+            return error(404)(environ, start)
+        return self.app(environ, start)
+
+
+def error(status: int) -> Response:
+    """An error object of the distribution specification."""
+    body = json.dumps({"errors": [{"code": "DENIED", "message": "not here", "detail": None}]})
+    return Response(body, status, content_type="application/json")
+
+
+def challenge(text: str) -> Response:
+    """401 with this challenge."""
+    return Response("", 401, {"WWW-Authenticate": text})
+
+
+@contextmanager
+def serving(
+    app: "WSGIApplication", auth: tuple[str, str] | None = None
+) -> Iterator[RunningRegistry]:
+    """Serve a registry; `auth` is what the tests' own client sends."""
+    username, password = auth or (None, None)
+    with wsgi_server(app) as url:
+        yield RunningRegistry(url, urlsplit(url).netloc, username, password, True, "double")

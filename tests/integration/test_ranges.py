@@ -1,0 +1,226 @@
+"""Files in parts: Range, If-Range, If-None-Match and HEAD (RFC 9110, sections 13 and 14)."""
+
+import hashlib
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import requests
+
+from pyoci_flask.registry import create_registry
+from tests.conftest import AppServer
+from tests.integration.index_client import IndexClient
+from tests.integration.oci_client import OCIClient, push_original
+from tests.integration.registry_doubles import BlobMeter, WithoutRanges, serving
+from tests.packages import make_wheel
+
+WHEEL = "my_pkg-1.0-py3-none-any.whl"
+PATH = f"/my-pkg/{WHEEL}"
+OTHER_ETAG = f'"sha256:{"0" * 64}"'
+
+
+@pytest.fixture
+def content(index: IndexClient, tmp_path: Path) -> bytes:
+    """The bytes of the one file, which is published."""
+    wheel = make_wheel(tmp_path, "my_pkg", "1.0", size=700_000)
+    return index.published(wheel, "my-pkg", "1.0").read_bytes()
+
+
+def _etag(content: bytes) -> str:
+    return f'"sha256:{hashlib.sha256(content).hexdigest()}"'
+
+
+def _assert_part(response: requests.Response, content: bytes, first: int, stop: int) -> None:
+    assert response.status_code == 206, response.text
+    assert response.headers["Content-Range"] == f"bytes {first}-{stop - 1}/{len(content)}"
+    assert response.headers["Content-Length"] == str(stop - first)
+    assert response.headers["ETag"] == _etag(content)
+    assert response.headers["Content-Type"] == "application/octet-stream"
+    assert response.content == content[first:stop]
+
+
+def _assert_whole(response: requests.Response, content: bytes) -> None:
+    assert response.status_code == 200, response.text
+    assert "Content-Range" not in response.headers
+    assert response.headers["Content-Length"] == str(len(content))
+    assert response.content == content
+
+
+def test_a_file_tells_its_digest_its_length_and_that_it_comes_in_parts(
+    index: IndexClient, content: bytes
+) -> None:
+    for method in ("GET", "HEAD"):
+        response = index.request(method, PATH)
+        assert response.headers["ETag"] == _etag(content)
+        assert response.headers["Content-Length"] == str(len(content))
+        assert response.headers["Accept-Ranges"] == "bytes"
+        assert response.headers["Cache-Control"] == "private, no-cache"
+        assert "Content-Encoding" not in response.headers
+
+
+@pytest.mark.parametrize(
+    ("asked", "first", "stop"),
+    [
+        ("bytes=0-0", 0, 1),
+        ("bytes=0-99", 0, 100),
+        ("bytes=100-199", 100, 200),
+        ("bytes=300000-599999", 300_000, 600_000),
+        ("bytes=5-", 5, None),
+        ("bytes=0-", 0, None),
+        ("bytes=-1", -1, None),
+        ("bytes=-64", -64, None),
+        ("bytes=500-99999999", 500, None),
+        ("Bytes=1-2", 1, 3),
+    ],
+)
+def test_a_part_is_exactly_what_was_asked_for(
+    index: IndexClient, content: bytes, asked: str, first: int, stop: int | None
+) -> None:
+    response = index.get(PATH, headers={"Range": asked})
+
+    start, end, _ = slice(first, stop).indices(len(content))
+    _assert_part(response, content, start, end)
+
+
+def test_a_suffix_longer_than_the_file_is_the_whole_file(
+    index: IndexClient, content: bytes
+) -> None:
+    """RFC 9110, section 14.1.2: then "the entire representation is used"."""
+    response = index.get(PATH, headers={"Range": f"bytes=-{len(content) + 1000}"})
+
+    assert response.status_code in {200, 206}
+    assert response.content == content
+
+
+@pytest.mark.parametrize("beyond", [0, 1, 10_000])
+def test_a_part_beyond_the_end_cannot_be_had(
+    index: IndexClient, content: bytes, beyond: int
+) -> None:
+    response = index.get(PATH, headers={"Range": f"bytes={len(content) + beyond}-"})
+
+    assert response.status_code == 416
+    assert response.headers["Content-Range"] == f"bytes */{len(content)}"
+    assert content[-20:] not in response.content
+
+
+@pytest.mark.parametrize(
+    "asked",
+    [
+        "bytes=0-1,10-11",
+        "bytes=5-2",
+        "bytes=abc",
+        "bytes=",
+        "bytes=1",
+        "lines=0-1",
+        "0-1",
+        f"bytes=0-{'9' * 5000}x",
+    ],
+)
+def test_several_ranges_and_what_is_none_get_the_whole_file(
+    index: IndexClient, content: bytes, asked: str
+) -> None:
+    _assert_whole(index.get(PATH, headers={"Range": asked}), content)
+
+
+def test_if_range_with_the_right_etag_gives_the_part(index: IndexClient, content: bytes) -> None:
+    response = index.get(PATH, headers={"Range": "bytes=1000-", "If-Range": _etag(content)})
+
+    _assert_part(response, content, 1000, len(content))
+
+
+@pytest.mark.parametrize(
+    "condition",
+    [OTHER_ETAG, '""', "Wed, 01 Jan 2031 00:00:00 GMT", "Mon, 01 Jan 2001 00:00:00 GMT"],
+)
+def test_if_range_with_anything_else_gives_the_whole_file(
+    index: IndexClient, content: bytes, condition: str
+) -> None:
+    response = index.get(PATH, headers={"Range": "bytes=1000-", "If-Range": condition})
+
+    _assert_whole(response, content)
+
+
+def test_if_range_is_compared_strongly(index: IndexClient, content: bytes) -> None:
+    """RFC 9110, section 13.1.5: a weak validator never matches."""
+    headers = {"Range": "bytes=1000-", "If-Range": f"W/{_etag(content)}"}
+
+    _assert_whole(index.get(PATH, headers=headers), content)
+
+
+def test_if_range_without_a_range_changes_nothing(index: IndexClient, content: bytes) -> None:
+    _assert_whole(index.get(PATH, headers={"If-Range": OTHER_ETAG}), content)
+
+
+def test_who_has_the_file_is_told_so_before_any_range(index: IndexClient, content: bytes) -> None:
+    for known in (_etag(content), f"W/{_etag(content)}", f"{OTHER_ETAG}, {_etag(content)}", "*"):
+        for more in ({}, {"Range": "bytes=0-1"}):
+            response = index.get(PATH, headers={"If-None-Match": known} | more)
+            assert (response.status_code, response.content) == (304, b"")
+            assert response.headers["ETag"] == _etag(content)
+    _assert_whole(index.get(PATH, headers={"If-None-Match": OTHER_ETAG}), content)
+
+
+def test_head_ignores_a_range(index: IndexClient, content: bytes) -> None:
+    response = index.request("HEAD", PATH, headers={"Range": "bytes=0-1"})
+
+    assert response.status_code == 200
+    assert response.headers["Content-Length"] == str(len(content))
+
+
+def test_a_broken_download_goes_on_where_it_ended(index: IndexClient, content: bytes) -> None:
+    with index.get(PATH, stream=True) as response:
+        begun = response.raw.read(250_000)
+        etag = response.headers["ETag"]
+
+    rest = index.get(PATH, headers={"Range": f"bytes={len(begun)}-", "If-Range": etag})
+
+    assert rest.status_code == 206
+    assert begun + rest.content == content
+
+
+def test_the_originals_file_comes_in_parts_as_well(
+    index: IndexClient, repository: Callable[[str], OCIClient], tmp_path: Path
+) -> None:
+    content = make_wheel(tmp_path, "my_pkg", "1.0", size=5000).read_bytes()
+    push_original(repository("my_pkg"), "1.0", {"py3-none-any.whl": content})
+
+    response = index.get(PATH, headers={"Range": "bytes=10-19"})
+
+    _assert_part(response, content, 10, 20)
+
+
+@pytest.mark.parametrize("ranges", [True, False], ids=["ranges", "no-ranges"])
+def test_only_what_is_asked_for_is_fetched_of_the_blob(
+    app_server: AppServer, http: requests.Session, tmp_path: Path, *, ranges: bool
+) -> None:
+    meter = BlobMeter(create_registry(tmp_path / "registry"))
+    with serving(meter if ranges else WithoutRanges(meter)) as registry:
+        index = IndexClient(f"{app_server()}/{registry.address}/team", None, http)
+        wheel = index.published(make_wheel(tmp_path, "my_pkg", "1.0", size=9000), "my-pkg", "1.0")
+        content = wheel.read_bytes()
+        meter.fetches.clear()
+
+        assert index.request("HEAD", PATH).status_code == 200
+        index.get(PATH, headers={"If-None-Match": _etag(content)})
+        index.get(PATH, headers={"Range": f"bytes={len(content)}-"})
+        assert meter.fetches == []
+        _assert_part(index.get(PATH, headers={"Range": "bytes=10-19"}), content, 10, 20)
+
+    (fetch,) = meter.fetches
+    assert (fetch.method, fetch.size) == ("GET", 10 if ranges else len(content))
+
+
+def test_the_length_of_the_originals_file_is_asked_for_without_its_bytes(
+    app_server: AppServer, http: requests.Session, tmp_path: Path
+) -> None:
+    meter = BlobMeter(create_registry(tmp_path / "registry"))
+    with serving(meter) as registry:
+        index = IndexClient(f"{app_server()}/{registry.address}/team", None, http)
+        content = make_wheel(tmp_path, "my_pkg", "1.0").read_bytes()
+        oci = OCIClient(registry, "team/my_pkg", http)
+        push_original(oci, "1.0", {"py3-none-any.whl": content})
+        meter.fetches.clear()
+
+        assert index.request("HEAD", PATH).headers["Content-Length"] == str(len(content))
+
+    assert [fetch.method for fetch in meter.fetches] == ["HEAD"]

@@ -1,0 +1,53 @@
+"""The public index that this machine installs from, and what it takes to reach it."""
+
+import os
+import subprocess
+import sys
+from urllib.parse import urlsplit
+
+from pip._internal.models.index import PyPI
+
+from tests.servers import LOOPBACK
+
+_VARIABLES = ("PYOCI_TEST_FALLBACK_INDEX", "PIP_INDEX_URL", "UV_DEFAULT_INDEX", "UV_INDEX_URL")
+_PASSED_ON = frozenset(
+    {
+        "HTTPS_PROXY",
+        "HTTP_PROXY",
+        "PIP_CERT",
+        "PIP_DEFAULT_TIMEOUT",
+        "PIP_TRUSTED_HOST",
+        "REQUESTS_CA_BUNDLE",
+        "SSL_CERT_DIR",
+        "SSL_CERT_FILE",
+        "UV_INSECURE_HOST",
+    }
+)
+
+
+def public_index() -> str:
+    """Its URL, without a slash at its end: what is configured here, else pip's own default."""
+    for variable in _VARIABLES:
+        if os.environ.get(variable):
+            return os.environ[variable].rstrip("/")
+    asked = subprocess.run(
+        [sys.executable, "-m", "pip", "config", "get", "global.index-url"],
+        capture_output=True,
+        check=False,
+        text=True,
+    )
+    return (asked.stdout.strip() or PyPI.simple_url).rstrip("/")
+
+
+def reaching_it() -> dict[str, str]:
+    """The settings of this machine's network; what runs on loopback stays off the proxy."""
+    passed_on = {name: value for name, value in os.environ.items() if name.upper() in _PASSED_ON}
+    excepted = (
+        f"{LOOPBACK},localhost,{os.environ.get('NO_PROXY') or os.environ.get('no_proxy', '')}"
+    )
+    return {**passed_on, "NO_PROXY": excepted, "no_proxy": excepted}
+
+
+def host(url: str) -> str:
+    """The host of a URL."""
+    return urlsplit(url).hostname or ""

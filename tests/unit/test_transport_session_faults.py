@@ -1,0 +1,181 @@
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from pyoci_flask.errors import (
+    RegistryError,
+    RegistryTimeoutError,
+    RegistryUnreachableError,
+)
+from pyoci_flask.transport.network import Network
+from pyoci_flask.transport.session import Reply, Transport
+from tests.doubles import closed_port, silent_server
+from tests.unit.doubles import Answer, Received, http_double, in_turn
+
+BUSY = Answer(503)
+
+
+def _get(transport: Transport, url: str, *, idempotent: bool = False, **headers: str) -> Reply:
+    return transport.send("GET", f"{url}/x", registry=url, headers=headers, idempotent=idempotent)
+
+
+@pytest.fixture
+def hasty() -> Iterator[Transport]:
+    """A transport that waits for a fifth of a second only."""
+    made = Transport(network=Network(), pool_size=4, connect_timeout=0.2, read_timeout=0.2)
+    yield made
+    made.close()
+
+
+@pytest.mark.parametrize("status", [408, 429, 500, 502, 503, 504])
+def test_idempotent_call_is_tried_again(transport: Transport, status: int) -> None:
+    with http_double(in_turn(Answer(status), Answer(body=b"now"))) as server:
+        with _get(transport, server.url, idempotent=True) as reply:
+            assert (reply.status, reply.read(10)) == (200, b"now")
+        assert len(server.received) == 2
+
+
+def test_idempotent_call_is_tried_three_times_and_the_last_answer_counts(
+    transport: Transport,
+) -> None:
+    with http_double(in_turn(BUSY, BUSY, Answer(503, b"third"), Answer())) as server:
+        with _get(transport, server.url, idempotent=True) as reply:
+            assert (reply.status, reply.read(10)) == (503, b"third")
+        assert len(server.received) == 3
+
+
+@pytest.mark.parametrize("status", [400, 401, 403, 404, 405, 409, 501])
+def test_final_answer_is_not_asked_for_again(transport: Transport, status: int) -> None:
+    with http_double(lambda _: Answer(status)) as server:
+        _get(transport, server.url, idempotent=True).close()
+        assert len(server.received) == 1
+
+
+def test_other_calls_are_tried_once(transport: Transport) -> None:
+    with http_double(lambda _: BUSY) as server:
+        assert _get(transport, server.url).status == 503
+        assert len(server.received) == 1
+    with http_double(lambda _: Answer(reset=True)) as server:
+        with pytest.raises(RegistryUnreachableError):
+            _get(transport, server.url)
+        assert len(server.received) == 1
+
+
+def test_reset_connection_is_tried_again(transport: Transport) -> None:
+    with http_double(in_turn(Answer(reset=True), Answer(body=b"now"))) as server:
+        with _get(transport, server.url, idempotent=True) as reply:
+            assert reply.read(10) == b"now"
+        assert len(server.received) == 2
+
+
+def test_kept_connection_that_the_server_closed_is_replaced(transport: Transport) -> None:
+    with http_double(in_turn(Answer(), Answer(reset=True), Answer(body=b"now"))) as server:
+        _get(transport, server.url).close()
+        with _get(transport, server.url, idempotent=True) as reply:
+            assert reply.read(10) == b"now"
+
+
+def test_short_retry_after_is_waited_for(transport: Transport) -> None:
+    with http_double(in_turn(Answer(429, headers={"Retry-After": "1"}), Answer())) as server:
+        start = time.monotonic()
+        assert _get(transport, server.url, idempotent=True).status == 200
+        assert time.monotonic() - start >= 1
+
+
+@pytest.mark.parametrize("value", ["4", "86400", "Wed, 21 Oct 2099 07:28:00 GMT", "x", "-1", "²"])
+def test_long_retry_after_is_left_to_the_client(transport: Transport, value: str) -> None:
+    with http_double(lambda _: Answer(429, headers={"Retry-After": value})) as server:
+        with _get(transport, server.url, idempotent=True) as reply:
+            assert (reply.status, reply.headers["Retry-After"]) == (429, value)
+        assert len(server.received) == 1
+
+
+def test_port_that_nobody_listens_on_is_unreachable(transport: Transport) -> None:
+    with closed_port() as url, pytest.raises(RegistryUnreachableError, match=url[7:]):
+        _get(transport, url)
+
+
+def test_server_that_does_not_answer_is_a_timeout_and_not_tried_again(hasty: Transport) -> None:
+    with silent_server() as url:
+        start = time.monotonic()
+        with pytest.raises(RegistryTimeoutError, match=f"{url[7:]} did not answer in time"):
+            _get(hasty, url, idempotent=True)
+        assert 0.2 <= time.monotonic() - start < 2
+
+
+def test_patience_replaces_the_read_timeout(hasty: Transport) -> None:
+    go_on = threading.Event()
+
+    def slow(_: Received) -> Answer:
+        go_on.wait(0.5)
+        return Answer(body=b"late")
+
+    with http_double(slow) as server:
+        reply = hasty.send("GET", server.url, registry=server.url, headers={}, patience=10)
+        with reply:
+            assert reply.read(10) == b"late"
+
+
+def test_body_that_stops_arriving_is_a_timeout(hasty: Transport) -> None:
+    go_on = threading.Event()
+    with http_double(lambda _: Answer(body=b"x" * 10, pause=go_on)) as server:
+        reply = _get(hasty, server.url)
+        with pytest.raises(RegistryTimeoutError, match="stopped sending"):
+            reply.read(100)
+        go_on.set()
+
+
+def test_connection_that_is_not_accepted_is_unreachable(hasty: Transport) -> None:
+    with socket.socket() as full, socket.socket() as waiting:
+        full.bind(("127.0.0.1", 0))
+        full.listen(0)
+        waiting.connect(full.getsockname())
+        url = f"http://127.0.0.1:{full.getsockname()[1]}"
+        with pytest.raises((RegistryUnreachableError, RegistryTimeoutError), match="in time"):
+            _get(hasty, url)
+
+
+def test_certificate_is_checked(transport: Transport, certificate: tuple[Path, Path]) -> None:
+    with (
+        http_double(lambda _: Answer(), certificate) as server,
+        pytest.raises(RegistryUnreachableError, match="its certificate or TLS was not accepted"),
+    ):
+        _get(transport, server.url)
+
+
+def test_certificate_of_the_configured_authority_is_accepted(
+    certificate: tuple[Path, Path],
+) -> None:
+    made = Transport(network=Network(ca_bundle=str(certificate[0])), pool_size=1)
+    with http_double(lambda _: Answer(body=b"secure"), certificate) as server:
+        with _get(made, server.url) as reply:
+            assert reply.read(10) == b"secure"
+        made.close()
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        b"nonsense\r\n\r\n",
+        b"HTTP/1.1 9999 x\r\n\r\n",
+        b"",
+    ],
+)
+def test_answer_that_is_no_http_is_no_answer(transport: Transport, answer: bytes) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+
+        def serve() -> None:
+            connection, _ = listener.accept()
+            with connection:
+                connection.recv(10_000)
+                connection.sendall(answer)
+
+        thread = threading.Thread(target=serve)
+        thread.start()
+        with pytest.raises((RegistryUnreachableError, RegistryError)):
+            _get(transport, f"http://127.0.0.1:{listener.getsockname()[1]}").read(100)
+        thread.join()
