@@ -349,4 +349,4 @@ def _retry_after(headers: Mapping[str, str]) -> float | None:
         date = parsedate_to_datetime(text)
         return max(0.0, date.timestamp() - time.time())
     except (ValueError, OverflowError):
-        return None
+        return _LONGEST_PAUSE + 1  # it asks to wait, and nobody can tell how long
