@@ -15,7 +15,7 @@ COMPILE = $(BIN)/uv pip compile pyproject.toml --quiet --universal --python-vers
 CLIENTS = flit hatch pdm poetry
 INSTALL = $(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes
 
-.PHONY: help run demo test unit lint format requirements clean
+.PHONY: help run demo test unit fuzz soak lint format requirements clean
 
 help: ## list the targets
 	@grep -E '^[a-z]+:.*## ' Makefile | sed -E 's/:.*## /\t/' | expand -t 16
@@ -33,6 +33,15 @@ test: ## everything, against real registries and clients (Debian; as root it ins
 
 unit: $(VENV)/.dev ## the tests that need no registry and no client
 	$(BIN)/python -m pytest tests/unit
+
+fuzz: $(VENV)/.dev ## random input to every parser (SEED=, EXAMPLES= of each test)
+	@seed=$${SEED:-$$RANDOM}; export EXAMPLES=$${EXAMPLES:-2000}; \
+	echo "seed $$seed, up to $$EXAMPLES examples of each test"; \
+	$(BIN)/python -m pytest tests/fuzz --hypothesis-seed=$$seed --hypothesis-show-statistics
+
+soak: $(VENV)/.dev ## mixed load on two workers, memory and open files watched (MINUTES=10)
+	@scripts/install-debian-packages
+	@MINUTES=$${MINUTES:-10} $(BIN)/python -m tests.soak
 
 lint: $(VENV)/.dev ## style, types and the direction of imports
 	$(BIN)/ruff check

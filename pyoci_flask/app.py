@@ -119,7 +119,7 @@ def _guarded(response: Any) -> Any:  # noqa: ANN401 - Flask's own type
     response.headers.setdefault("X-Content-Type-Options", "nosniff")
     response.headers.setdefault(
         "Content-Security-Policy",
-        "default-src 'none'; style-src 'self' 'unsafe-inline'; frame-ancestors 'none'; "
+        "default-src 'none'; style-src 'self'; frame-ancestors 'none'; "
         "base-uri 'none'; form-action 'self'",
     )
     response.headers.setdefault("Referrer-Policy", "no-referrer")

@@ -33,6 +33,8 @@ _SECRETS = (
         ),
         rf"\1{REDACTED}\2",
     ),
+    # The same without a scheme, as somebody writes who puts credentials before the registry.
+    (re.compile(r"""(?<![^\s/"'=(])[^\s/"'=()@:]+:[^\s/"'@]+@(?=[\w\[])"""), f"{REDACTED}@"),
     # Signed URLs of the registries' storage.
     (
         re.compile(

@@ -104,9 +104,9 @@ class Settings:
         return any(fnmatchcase(name, pattern) for name in names for pattern in patterns)
 
     def lists_host(self, host: str) -> bool:
-        """Tell whether the allow-list names a host, whatever port it is given."""
-        patterns = (pattern.rpartition(":")[0] or pattern for pattern in self.registries or ())
-        return any(fnmatchcase(host, pattern) for pattern in patterns)
+        """Tell whether the allow-list names a host (IPv6 without brackets), whatever the port."""
+        hosts = (re.sub(r":([0-9]+|\*)$", "", one).strip("[]") for one in self.registries or ())
+        return any(fnmatchcase(host, pattern) for pattern in hosts)
 
     @classmethod
     def from_env(cls, environ: Mapping[str, str]) -> Self:

@@ -49,13 +49,14 @@ class FetchPool:
                 if failed.is_set():
                     places.release()
                     break
-                future = self._executor.submit(copy_context().run, function, item)
-                future.add_done_callback(done)
-                futures.append(future)
+                futures.append(self._executor.submit(copy_context().run, function, item))
+                futures[-1].add_done_callback(done)
             return [future.result() for future in futures]
         finally:
-            for future in futures:
-                future.cancel()
+            # Emptied, as the traceback of a call's error leads here, and its future to the error:
+            # such a circle would keep connections until the garbage collector comes.
+            while futures:
+                futures.pop().cancel()
 
     def close(self) -> None:
         """Stop the threads; calls under way end, others are dropped."""

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import IO
 
-from pyoci_flask.errors import AlreadyExistsError
+from pyoci_flask.errors import AlreadyExistsError, UnsupportedError
 from pyoci_flask.index.download import find_layer
 from pyoci_flask.index.lock import VersionLocks
 from pyoci_flask.index.names import Filename, tag_of
@@ -79,7 +79,9 @@ def publish(
     Raises:
         AlreadyExistsError: the version has this file, or its tag cannot be changed.
         BusyError: other writers never left the version alone.
+        UnsupportedError: the registry does not take artifacts of this kind.
     """
+    repository = replace(repository, caller=replace(repository.caller, writing=True))
     tag = tag_of(upload.filename.version)
     found = read_for_change(repository, upload.filename.version, tag)
     if skip_identical and _has_identical(found, upload, repository):
@@ -95,7 +97,15 @@ def publish(
         push_blob(caller, manifest.config.digest, _config(upload), manifest.config.size)
         put_manifest(caller, entry.digest, document, MANIFEST_TYPE)
 
-    _again_if_missing(push, push)
+    try:
+        _again_if_missing(push, push)
+    except MissingContentError as error:
+        if error.code != "MANIFEST_INVALID":
+            raise
+        # All parts were pushed anew: it is the manifest itself that gitlab.com refuses.
+        raise UnsupportedError(
+            f"{error}: this registry does not seem to take packages, nothing was published"
+        ) from error
 
     def append(found: VersionIndex | None) -> ImageIndex | None:
         if found is None:

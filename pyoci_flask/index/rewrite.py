@@ -9,8 +9,15 @@ import logging
 import random
 import time
 from collections.abc import Callable
+from dataclasses import replace
 
-from pyoci_flask.errors import AlreadyExistsError, BusyError
+from pyoci_flask.errors import (
+    AlreadyExistsError,
+    BusyError,
+    DeniedError,
+    RegistryTimeoutError,
+    RegistryUnreachableError,
+)
 from pyoci_flask.index.repository import (
     NotAPackageError,
     ProjectRepository,
@@ -20,7 +27,13 @@ from pyoci_flask.index.repository import (
 from pyoci_flask.oci.client import RepositoryCaller
 from pyoci_flask.oci.model import INDEX_TYPE, ImageIndex
 from pyoci_flask.oci.reference import Digest, Tag
-from pyoci_flask.oci.repository import get_manifest, put_manifest
+from pyoci_flask.oci.repository import (
+    MissingContentError,
+    UncertainWriteError,
+    get_manifest,
+    list_tags,
+    put_manifest,
+)
 
 logger = logging.getLogger("pyoci.index")
 
@@ -28,6 +41,9 @@ _ROUNDS = 8
 _STALE_READS = 5
 _STALE_PAUSE = 0.2
 """Seconds before the first repeated read; each further pause is longer by as much."""
+
+# After these, a tag may have been written or not.
+_UNCERTAIN = (UncertainWriteError, RegistryUnreachableError, RegistryTimeoutError)
 
 Change = Callable[[VersionIndex | None], ImageIndex | None]
 
@@ -42,23 +58,53 @@ def rewrite_index(
     """Apply `change` to the index of a tag until it is seen to have lasted. Hold its lock.
 
     `change` gets the index as it is now (None = no tag) and returns what to write, or None where
-    nothing is left to change.
+    nothing is left to change. Entries whose manifest is gone are dropped where the registry
+    refuses an index that names them.
     """
+    lost: Exception | None = None
     for _ in range(_ROUNDS):
         before = read_for_change(repository, version, tag)
         index = change(before)
         if index is None:
             return
-        written = index.serialize()
-        put_manifest(repository.caller, tag, written, INDEX_TYPE)
-        if _lasted(repository.caller, tag, Digest.of(written), before, settle):
+        try:
+            written = _write(repository.caller, tag, index, before)
+        except _UNCERTAIN as error:
+            if lost is not None:
+                raise
+            lost = error
+            logger.warning("%s; reading whether it was written", error)
+            written = Digest.of(index.serialize())
+        if _lasted(repository.caller, tag, written, before, settle):
             return
         logger.warning(
-            "%s:%s was overwritten by another writer, writing again",
+            "%s:%s does not hold what was written, writing again",
             repository.caller.repository,
             tag,
         )
     raise BusyError(f"other writers keep changing {version}; try again")
+
+
+def _write(
+    caller: RepositoryCaller, tag: Tag, index: ImageIndex, before: VersionIndex | None
+) -> Digest:
+    document = index.serialize()
+    try:
+        put_manifest(caller, tag, document, INDEX_TYPE)
+    except MissingContentError as error:
+        # Only what was there before: what is new can be pushed again.
+        old = {entry.digest for entry in before.index.manifests} if before else set()
+        kept = tuple(
+            entry
+            for entry in index.manifests
+            if entry.digest not in old or get_manifest(caller, entry.digest) is not None
+        )
+        if kept == index.manifests:
+            raise
+        logger.warning("%s; leaving out the entries whose manifests are gone", error)
+        document = replace(index, manifests=kept).serialize()
+        put_manifest(caller, tag, document, INDEX_TYPE)
+    return Digest.of(document)
 
 
 def _lasted(
@@ -95,3 +141,8 @@ def read_for_change(repository: ProjectRepository, version: str, tag: Tag) -> Ve
             f"the tag {tag} of {repository.caller.repository} already exists and is {error}, "
             "no package"
         ) from error
+    except DeniedError as error:
+        # JFrog's virtual repositories answer 403 for a tag that is not there.
+        if error.status != 403 or tag.text in (list_tags(repository.caller) or ()):
+            raise
+        return None

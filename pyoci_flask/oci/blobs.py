@@ -10,6 +10,7 @@ from pyoci_flask.errors import (
     NotFoundError,
     RegistryError,
     RegistryTimeoutError,
+    RegistryUnreachableError,
     TransferBrokenError,
 )
 from pyoci_flask.oci.answers import ErrorBody
@@ -18,6 +19,10 @@ from pyoci_flask.oci.reference import Digest
 from pyoci_flask.transport.session import Body, Reply
 
 logger = logging.getLogger("pyoci.registry")
+
+_UPLOADS = 2
+"""Tries of one upload."""
+_PASSING = frozenset({408, 500, 502, 503, 504})
 
 _CONTENT_RANGE = re.compile(r"bytes ([0-9]{1,18})-([0-9]{1,18})/([0-9]{1,18}|\*)")
 
@@ -161,15 +166,29 @@ def push_blob(caller: RepositoryCaller, digest: Digest, body: Body, length: int)
         NotFoundError: the registry wants the repository to be made first (ECR).
         RegistryError: it did not take the upload.
     """
+    for _ in range(_UPLOADS - 1):
+        try:
+            return _push_once(caller, digest, body, length)
+        except (_UploadFailedError, RegistryUnreachableError) as error:
+            # Where it stopped is not known, so it begins anew: with a look for what is there.
+            logger.info("%s; uploading again", error)
+    return _push_once(caller, digest, body, length)
+
+
+class _UploadFailedError(RegistryError):
+    """The registry failed in a way that may pass."""
+
+
+def _push_once(caller: RepositoryCaller, digest: Digest, body: Body, length: int) -> None:
     if _present(caller, digest):
         return
     reply = caller.call("POST", "blobs/uploads/", "push", idempotent=True)
     location = reply.headers.get("Location")
     if reply.status == 404:
-        error = ErrorBody.read(reply)
+        detail = ErrorBody.read(reply)
         raise NotFoundError(
             f"{caller.repository} does not exist and the registry does not make it on the first "
-            f"upload{error}: make the repository there first"
+            f"upload{detail}: make the repository there first"
         )
     if reply.status != 202 or location is None:
         raise caller.refused(reply, "starting an upload")
@@ -178,7 +197,8 @@ def push_blob(caller: RepositoryCaller, digest: Digest, body: Body, length: int)
     url += f"{'&' if '?' in url else '?'}digest={digest}"
     answer = caller.put_at(url, reply, body, length)
     if answer.status not in {201, 204}:
-        raise caller.refused(answer, "uploading")
+        error = caller.refused(answer, "uploading")
+        raise _UploadFailedError(str(error)) if answer.status in _PASSING else error
     answer.close()
     stored = answer.headers.get("Docker-Content-Digest")
     if stored is not None and stored != str(digest):

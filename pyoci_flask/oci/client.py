@@ -24,6 +24,9 @@ class RepositoryCaller:
     authenticator: Authenticator
     repository: Repository
     credentials: Credentials | None
+    writing: bool = False
+    """Whether to read with the right to push, too: some registries (Quay, Docker Hub) deny the
+    reading of a repository that does not exist to all but those who may make it."""
 
     @property
     def base(self) -> str:
@@ -42,6 +45,8 @@ class RepositoryCaller:
     ) -> Reply:
         """Call `path` below the repository. GET and HEAD follow redirects, nothing else does."""
         reading = method in {"GET", "HEAD"}
+        if self.writing and access == "pull":
+            access = "push"
         reply = self.authenticator.send(
             method,
             urljoin(self.base, path),
@@ -57,20 +62,35 @@ class RepositoryCaller:
     def put_at(self, location: str, answered: Reply, body: Body, length: int) -> Reply:
         """PUT an upload to where the registry's answer to the POST said.
 
-        The POST's authorization is used again, so that no 401 comes amid the body; another
-        origin gets none.
+        The POST's authorization is used again, so that no 401 comes amid the body; if it does
+        (the token expired on the way), the body is sent once more. Another origin gets none.
         """
         headers = {"Content-Type": "application/octet-stream"}
+        sent = {}
         if answered.authorization and _origin(location) == _origin(answered.url):
-            headers["Authorization"] = answered.authorization
-        return self.transport.send(
+            sent["Authorization"] = answered.authorization
+        reply = self.transport.send(
             "PUT",
             location,
             registry=self.repository.registry.origin,
+            headers=headers | sent,
+            body=body,
+            length=length,
+            patience=_UPLOAD_PATIENCE,
+        )
+        if reply.status != 401 or not sent:
+            return reply
+        return self.authenticator.send(
+            "PUT",
+            location,
+            registry=self.repository.registry.origin,
+            credentials=self.credentials,
+            scope=Scope(self.repository.name, "push"),
             headers=headers,
             body=body,
             length=length,
             patience=_UPLOAD_PATIENCE,
+            refused=reply,
         )
 
     def resolve(self, reply: Reply, location: str) -> str:

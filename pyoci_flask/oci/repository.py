@@ -47,7 +47,18 @@ _MISSING_CONTENT = frozenset(
 
 
 class MissingContentError(RegistryError):
-    """A manifest was refused because something that it names is not there (any more)."""
+    """A manifest was refused because something that it names is not there (any more).
+
+    `code` is the registry's error code; MANIFEST_INVALID may have another reason as well.
+    """
+
+    def __init__(self, message: str, code: str) -> None:
+        super().__init__(message)
+        self.code = code
+
+
+class UncertainWriteError(RegistryError):
+    """The registry failed over a tag, and may have written it all the same."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,6 +183,7 @@ def put_manifest(
     Raises:
         MissingContentError: the registry misses something that the document names.
         AlreadyExistsError: the tag is there and the registry keeps tags as they are.
+        UncertainWriteError: the registry failed over a tag; read it to know.
     """
     reply = caller.call(
         "PUT",
@@ -198,14 +210,20 @@ def _not_stored(caller: RepositoryCaller, reply: Reply, reference: Tag | Digest)
             "already there, and neither another file nor a deletion is possible in it"
         )
     if reply.status in {400, 404} and error.code in _MISSING_CONTENT:
-        return MissingContentError(f"{caller.repository} misses a part of {reference}{error}")
-    return caller.refused(reply, f"writing {reference}", error)
+        return MissingContentError(
+            f"{caller.repository} misses a part of {reference}{error}", error.code
+        )
+    refused = caller.refused(reply, f"writing {reference}", error)
+    if isinstance(reference, Tag) and reply.status >= 500:
+        return UncertainWriteError(str(refused))
+    return refused
 
 
 def delete_manifest(caller: RepositoryCaller, reference: Tag | Digest) -> Deletion:
     """Delete a tag, or a manifest with its tags (Content management)."""
     reply = caller.call("DELETE", f"manifests/{reference}", "delete", idempotent=True)
     outcome: Deletion | None = None
+    error: ErrorBody | None = None
     match reply.status:
         case 200 | 202 | 204:
             outcome = Deletion.DONE
@@ -216,10 +234,15 @@ def delete_manifest(caller: RepositoryCaller, reference: Tag | Digest) -> Deleti
         case 400 if isinstance(reference, Tag):
             # distribution 2.8: DIGEST_INVALID, Harbor: UNSUPPORTED.
             outcome = Deletion.UNSUPPORTED
+        case 400:
+            error = ErrorBody.read(reply)
+            if error.code.startswith("GOOGLE_MANIFEST_DANGLING"):
+                # Still named by a tag or an index.
+                outcome = Deletion.UNSUPPORTED
         case 409 | 412:
-            # Still referenced, by an index (Harbor) or a tag (Google), or immutable.
+            # Still referenced by an index (Harbor), or immutable.
             outcome = Deletion.UNSUPPORTED
     if outcome is None:
-        raise caller.refused(reply, f"deleting {reference}")
+        raise caller.refused(reply, f"deleting {reference}", error)
     reply.close()
     return outcome

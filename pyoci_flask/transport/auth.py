@@ -88,8 +88,11 @@ class Authenticator:
         length: int = 0,
         idempotent: bool = False,
         patience: float | None = None,
+        refused: Reply | None = None,
     ) -> Reply:
         """Send the call; on 401 authenticate and send it again. A 401 returned is final.
+
+        `refused` is the 401 to a first try that the caller made by itself.
 
         Raises:
             AuthenticationRequiredError: the token service wants credentials and there are none.
@@ -110,8 +113,11 @@ class Authenticator:
             )
 
         key = (registry, fingerprint_of(credentials), scope)
-        known = self._known(key, credentials)
-        reply = attempt(known)
+        if refused is None:
+            known = self._known(key, credentials)
+            reply = attempt(known)
+        else:
+            known, reply = refused.authorization, refused
         if reply.status != 401 or isinstance(credentials, BearerCredentials):
             return reply
         with self._flight(key):

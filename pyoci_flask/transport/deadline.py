@@ -19,6 +19,10 @@ class Limit:
     over: bool = False
 
 
+def _nothing() -> None:
+    """Stand in for the abort of what has ended."""
+
+
 class Deadlines:
     """One thread that aborts what is not finished in time; it starts with the first use."""
 
@@ -46,6 +50,8 @@ class Deadlines:
         finally:
             with self._condition:
                 limit.over = True
+                # The entry stays until its time: it must not keep a whole answer until then.
+                limit.abort = _nothing
 
     def _watch(self) -> None:
         with self._condition:

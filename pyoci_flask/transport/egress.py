@@ -22,11 +22,19 @@ _METADATA = frozenset(
         "100.100.100.200",  # Alibaba Cloud
         "168.63.129.16",  # Azure's host agent
         "192.0.0.192",  # Oracle Cloud
-        "fd00:ec2::254",  # AWS over IPv6
+        "fd00:c1::a9fe:a9fe",  # Oracle Cloud over IPv6
+        "fd00:42::42",  # Scaleway over IPv6
         "fd20:ce::254",  # Google Cloud over IPv6
     )
 )
-_NAT64 = ipaddress.IPv6Network("64:ff9b::/96")
+_METADATA_NETWORK = ipaddress.IPv6Network("fd00:ec2::/32")
+"""AWS over IPv6: instance metadata, Pod identity, name server, time."""
+_NAT64 = (
+    ipaddress.IPv6Network("64:ff9b::/96"),  # RFC 6052
+    ipaddress.IPv6Network("64:ff9b:1::/48"),  # RFC 8215, of which /96 are in use as well
+)
+_SITE_LOCAL = ipaddress.IPv6Network("fec0::/10")
+"""Private by RFC 3513; RFC 3879 took it back, and Python counts it as global."""
 _REMEMBERED = 4096
 
 
@@ -42,6 +50,7 @@ def check_address(host: str, address: IPAddress) -> None:
             or candidate.is_multicast
             or candidate.is_unspecified
             or candidate in _METADATA
+            or candidate in _METADATA_NETWORK
         ):
             raise EgressError(
                 f"{host} leads to {address}, an address of this server's own infrastructure; "
@@ -51,7 +60,8 @@ def check_address(host: str, address: IPAddress) -> None:
 
 def is_private(address: IPAddress) -> bool:
     """Tell whether an address is anything but one of the public internet's."""
-    return any(not candidate.is_global for candidate in _spellings(address)[-1:])
+    reached = _spellings(address)[-1]
+    return not reached.is_global or reached in _SITE_LOCAL
 
 
 def _spellings(address: IPAddress) -> list[IPAddress]:
@@ -61,7 +71,8 @@ def _spellings(address: IPAddress) -> list[IPAddress]:
         inner = [address.ipv4_mapped, address.sixtofour]
         if address.teredo is not None:
             inner.append(address.teredo[1])
-        if address in _NAT64 or (int(address) >> 32 == 0 and int(address) > 1):
+        compatible = int(address) >> 32 == 0 and int(address) > 1
+        if compatible or any(address in network for network in _NAT64):
             inner.append(ipaddress.IPv4Address(int(address) & 0xFFFFFFFF))
         found += [one for one in inner if one is not None]
     return found
@@ -120,6 +131,18 @@ class EgressPolicy:
             )
         self.sightings.note(host, private=True)
         return found
+
+
+def literal(host: str) -> IPAddress | None:
+    """Read a host that is no name but an address, in any of the spellings that connect takes."""
+    bare = host.strip("[]").rstrip(".").lower()
+    if bare == "localhost" or bare.endswith(".localhost"):
+        return ipaddress.IPv4Address("127.0.0.1")
+    try:
+        found = socket.getaddrinfo(bare, None, flags=socket.AI_NUMERICHOST)
+    except (OSError, UnicodeError):
+        return None
+    return ipaddress.ip_address(str(found[0][4][0]).partition("%")[0])
 
 
 def resolve(host: str, port: int) -> list[tuple[IPAddress, tuple[object, ...]]]:

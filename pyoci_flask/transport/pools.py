@@ -1,16 +1,20 @@
 """Pooled connections that pass the egress guard and keep their deadlines."""
 
 import socket
+from collections.abc import Mapping
 from typing import Any, cast
+from urllib.parse import urlsplit
 
+import requests
 from requests.adapters import HTTPAdapter
+from requests.utils import select_proxy
 from urllib3 import HTTPConnectionPool, HTTPSConnectionPool, PoolManager
 from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.exceptions import ConnectTimeoutError, NameResolutionError, NewConnectionError
 from urllib3.response import HTTPResponse
 
 from pyoci_flask.transport.deadline import DEADLINES
-from pyoci_flask.transport.egress import EgressPolicy, resolve
+from pyoci_flask.transport.egress import EgressPolicy, literal, resolve
 
 
 class _GuardedConnection(HTTPConnection):
@@ -50,11 +54,16 @@ class _GuardedConnection(HTTPConnection):
             return super().getresponse()
         with DEADLINES.limit(timeout, lambda: sock.shutdown(socket.SHUT_RDWR)) as limit:
             try:
-                return super().getresponse()
+                response = super().getresponse()
             except Exception as error:
                 if limit.expired:
                     raise TimeoutError("the headers of the answer took too long") from error
                 raise
+            if limit.expired:
+                # http.client takes the end of the connection for the end of the headers.
+                response.close()
+                raise TimeoutError("the headers of the answer took too long")
+            return response
 
 
 class _GuardedTLSConnection(_GuardedConnection, HTTPSConnection):
@@ -74,13 +83,35 @@ class GuardedAdapter(HTTPAdapter):
     """A pooled adapter of requests whose every direct connection passes the guard.
 
     A connection through a configured proxy goes to the proxy's own address, which is the
-    operator's choice and not checked. Each policy needs an adapter of its own: a connection that
+    operator's choice and not checked; of what the proxy is to connect to, an address is checked,
+    and a name cannot be. Each policy needs an adapter of its own: a connection that
     one call was allowed to open must not be there for another that was not.
     """
 
     def __init__(self, policy: EgressPolicy, pool_size: int) -> None:
         self._policy = policy
         super().__init__(pool_connections=64, pool_maxsize=pool_size, max_retries=0)
+
+    def send(
+        self,
+        request: requests.PreparedRequest,
+        stream: bool = False,
+        timeout: Any = None,  # noqa: ANN401
+        verify: bool | str = True,
+        cert: Any = None,  # noqa: ANN401
+        proxies: Mapping[str, str] | None = None,
+    ) -> requests.Response:
+        """Send one request.
+
+        Raises:
+            EgressError: its address, or the one that its name leads to, may not be called.
+        """
+        if proxies and select_proxy(request.url or "", proxies):
+            host = urlsplit(request.url or "").hostname or ""
+            address = literal(host)
+            if address is not None:
+                self._policy.choose(host, [address])
+        return super().send(request, stream, timeout, verify, cert, proxies)
 
     def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:  # noqa: ANN401 - requests' own
         """Build the pools out of guarded connections."""

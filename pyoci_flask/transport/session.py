@@ -37,8 +37,10 @@ CHUNK = 256 * 1024
 _RETRIED = frozenset({408, 429, 500, 502, 503, 504})
 _PAUSES = (0.2, 0.8)
 """Seconds before the second and the third try of an idempotent call."""
-_DOCUMENT_PATIENCE = 30.0
-"""Seconds for the whole of a body that is read into memory."""
+_DOCUMENT_PATIENCE = 2.5
+"""Read time-outs for the whole of a body that is read into memory."""
+_DRAIN_PATIENCE = 1.0
+"""Seconds for the rest of a body that nobody wants; a new connection costs less than more."""
 _LONGEST_PAUSE = 3.0
 """A Retry-After beyond this is left to the client, which holds no thread while it waits."""
 
@@ -52,8 +54,10 @@ class _ConnectionLostError(RegistryUnreachableError):
 class Reply:
     """An answer whose body is still on the wire. Use it as a context manager, or close it."""
 
-    def __init__(self, response: requests.Response, call: "_Call") -> None:
+    def __init__(self, response: requests.Response, call: "_Call", patience: float) -> None:
+        """Take an answer; `patience` is the seconds for the whole of a body that is `read`."""
         self._response = response
+        self._patience = patience
         self._raw = cast("urllib3.HTTPResponse", response.raw)
         self._call = call
         self.status: int = response.status_code
@@ -75,7 +79,7 @@ class Reply:
             RegistryError: it is over `limit` bytes, after decoding.
         """
         parts, size = [], 0
-        with DEADLINES.limit(_DOCUMENT_PATIENCE, self._raw.shutdown) as deadline:
+        with DEADLINES.limit(self._patience, self._raw.shutdown) as deadline:
             try:
                 for part in self._parts(decode=True):
                     parts.append(part)
@@ -125,7 +129,8 @@ def _drain(raw: urllib3.HTTPResponse) -> None:
     left = raw.length_remaining
     if left is not None and 0 < left <= CHUNK:
         try:
-            raw.read(left, decode_content=False)
+            with DEADLINES.limit(_DRAIN_PATIENCE, raw.shutdown):
+                raw.read(left, decode_content=False)
         except (urllib3.exceptions.HTTPError, OSError):
             raw.close()
 
@@ -149,6 +154,9 @@ class _Call:
         self.ended = True
         for record in self._records:
             record.finished(status=status, error=self.error, sent=self.sent, received=self.received)
+        # Its traceback leads back here: such a circle would keep connections until the garbage
+        # collector comes.
+        self.error = None
 
 
 class Transport:
@@ -288,7 +296,7 @@ class Transport:
             call.end(None)
             raise
         call.sent = len(body) if isinstance(body, bytes) else length
-        return Reply(response, call)
+        return Reply(response, call, _DOCUMENT_PATIENCE * read)
 
     def _adapter_for(self, url: str, registry: str, *, private: bool) -> BaseAdapter:
         """Choose the pool: what a registry leads to is trusted less than the registry itself."""

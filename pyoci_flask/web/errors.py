@@ -2,6 +2,7 @@
 
 import json
 import logging
+import re
 
 from flask import Flask, request
 from werkzeug.exceptions import HTTPException, InternalServerError, NotFound
@@ -9,6 +10,7 @@ from werkzeug.http import HTTP_STATUS_CODES
 from werkzeug.wrappers import Response
 
 from pyoci_flask import errors
+from pyoci_flask.logs import redact
 
 logger = logging.getLogger("pyoci.web")
 
@@ -36,6 +38,7 @@ _STATUS: dict[type[errors.PyOCIError], int] = {
 CHALLENGE = 'Basic realm="PyOCI", charset="UTF-8"'
 PROBLEM_TYPE = "application/problem+json"
 _REASON_LIMIT = 200
+_DELAY = re.compile(r"[0-9]{1,9}|[A-Z][a-z]{2}, [0-9]{2} [A-Z][a-z]{2} [0-9]{4} [0-9:]{8} GMT")
 
 
 class UnmatchedError(NotFound):
@@ -66,11 +69,16 @@ def _foreseen(error: errors.PyOCIError) -> Response:
     response = text_answer(str(error), status)
     if status == 401:
         response.headers["WWW-Authenticate"] = CHALLENGE
-    if isinstance(error, errors.RateLimitedError) and error.retry_after is not None:
-        response.headers["Retry-After"] = error.retry_after
+    if isinstance(error, errors.RateLimitedError) and _is_delay(error.retry_after):
+        response.headers["Retry-After"] = error.retry_after or ""
     if isinstance(error, errors.BusyError):
         response.headers["Retry-After"] = "1"
     return response
+
+
+def _is_delay(text: str | None) -> bool:
+    """Tell whether a registry's Retry-After is seconds or a date (RFC 9110, 10.2.3)."""
+    return text is not None and _DELAY.fullmatch(text) is not None
 
 
 def _http(error: HTTPException) -> Response:
@@ -95,6 +103,7 @@ def text_answer(text: str, status: int) -> Response:
     Some clients show the status line only (twine), others RFC 9457 problem details (uv).
     """
     title = HTTP_STATUS_CODES.get(status, "Error")
+    text = redact(text)  # what is quoted of a request or a registry may hold a credential
     if PROBLEM_TYPE in str(request.accept_mimetypes):
         body = json.dumps({"title": title, "status": status, "detail": text})
         response = Response(body, content_type=PROBLEM_TYPE)

@@ -23,6 +23,14 @@ def robots() -> Response:
     return Response("User-agent: *\nDisallow: /\n", content_type="text/plain; charset=utf-8")
 
 
+@blueprint.get("/style.css")
+def style() -> Response:
+    """The look of the pages for people."""
+    response = Response(render_template("style.css"), content_type="text/css; charset=utf-8")
+    response.headers["Cache-Control"] = "public, max-age=3600"
+    return response
+
+
 @blueprint.get("/")
 def landing() -> Response:
     """Tell people what this is and how to use it."""

@@ -10,17 +10,46 @@ number: ContextVar[int] = ContextVar("number", default=0)
 
 def test_results_come_in_the_order_of_the_items() -> None:
     pool = FetchPool(8)
-    assert pool.map(lambda item: item * 2, range(100)) == [item * 2 for item in range(100)]
-    assert pool.map(lambda item: item, []) == []
+    assert pool.map("one.example", lambda item: item * 2, range(100)) == [
+        item * 2 for item in range(100)
+    ]
+    assert pool.map("one.example", lambda item: item, []) == []
     pool.close()
 
 
-def test_calls_run_side_by_side_and_no_more_than_the_pool_has_threads() -> None:
+def test_calls_to_one_registry_run_side_by_side_and_no_more_than_the_width() -> None:
     pool = FetchPool(4)
     together = threading.Barrier(4)
-    names = pool.map(lambda _: (together.wait(10), threading.current_thread().name)[1], range(8))
-    assert len(set(names)) == 4
+    lock, running, most = threading.Lock(), 0, 0
+
+    def call(_: int) -> None:
+        nonlocal running, most
+        with lock:
+            running += 1
+            most = max(most, running)
+        together.wait(10)
+        with lock:
+            running -= 1
+
+    pool.map("one.example", call, range(8))
+    assert most == 4
     pool.close()
+
+
+def test_registry_that_hangs_leaves_threads_to_another() -> None:
+    pool = FetchPool(2)
+    let_go = threading.Event()
+    slow = threading.Thread(
+        target=pool.map, args=("slow.example", lambda _: let_go.wait(30), range(8))
+    )
+    slow.start()
+    try:
+        assert pool.map("one.example", lambda item: item, range(8)) == list(range(8))
+        assert slow.is_alive()
+    finally:
+        let_go.set()
+        slow.join()
+        pool.close()
 
 
 def test_calls_see_the_callers_context_and_change_none() -> None:
@@ -32,7 +61,7 @@ def test_calls_see_the_callers_context_and_change_none() -> None:
         number.set(item)
         return seen
 
-    assert pool.map(change, [1, 2]) == [7, 7]
+    assert pool.map("one.example", change, [1, 2]) == [7, 7]
     assert number.get() == 7
     pool.close()
 
@@ -46,6 +75,6 @@ def test_first_error_is_raised_and_the_rest_is_dropped() -> None:
         raise KeyError(item)
 
     with pytest.raises(KeyError, match="0"):
-        pool.map(fail, range(1000))
+        pool.map("one.example", fail, range(1000))
     pool.close()
     assert len(done) < 1000

@@ -95,6 +95,8 @@ def test_traceback_stays_on_the_line_without_its_secrets(
         "https://user:hunter2@ghcr.io/v2/",
         "http://user:hunt@er2@localhost:5000",
         "http:/user:hunter2@localhost/ns/pkg/",
+        "path=/user:hunter2@ghcr.io/acme/pkg/",
+        "user:hunter2@[::1]:5000",
         "http%3A%2F%2Fuser%3Ahunter2%40localhost%3A5000",
         "http%253A%252F%252Fuser%253Ahunter2%2540localhost",
         "GET /blob?X-Amz-Signature=hunter2&n=1",

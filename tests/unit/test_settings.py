@@ -50,6 +50,8 @@ def test_empty_environment_gives_the_documented_defaults() -> None:
         "storage": None,
         "storage_users": None,
         "registries": None,
+        "private_networks": True,
+        "publish_settle": 0.0,
         "fallback_index": None,
         "fallback_exclude": (),
         "fallback_denied": False,
@@ -67,7 +69,7 @@ def test_empty_variable_counts_as_unset(value: str) -> None:
     names = [*NUMBERS, *TEXTS, *URLS, "PYOCI_PATH", "PYOCI_INDEX", "PYOCI_STORAGE", "PYOCI_SPOOL"]
     names += ["PYOCI_STORAGE_USERS", "PYOCI_REGISTRIES", "LOG_LEVEL", "RUST_LOG"]
     names += ["PYOCI_FALLBACK_INDEX", "PYOCI_FALLBACK_EXCLUDE", "PYOCI_FALLBACK_DENIED"]
-    names += ["PYOCI_SKIP_IDENTICAL"]
+    names += ["PYOCI_SKIP_IDENTICAL", "PYOCI_PRIVATE_NETWORKS", "PYOCI_PUBLISH_SETTLE"]
     assert Settings.from_env(dict.fromkeys(names, value)) == Settings()
 
 
@@ -393,3 +395,46 @@ def test_unsafe_or_unreadable_fallback_stops_the_start(environ: dict[str, str], 
 )
 def test_switch_is_read(text: str, expected: bool) -> None:
     assert Settings.from_env({"PYOCI_SKIP_IDENTICAL": text}).skip_identical is expected
+
+
+def test_private_networks_are_allowed_or_denied() -> None:
+    assert Settings.from_env({"PYOCI_PRIVATE_NETWORKS": "Deny"}).private_networks is False
+    assert Settings.from_env({"PYOCI_PRIVATE_NETWORKS": "allow"}).private_networks is True
+    with pytest.raises(ConfigurationError, match=r"^PYOCI_PRIVATE_NETWORKS must be allow or deny"):
+        Settings.from_env({"PYOCI_PRIVATE_NETWORKS": "no"})
+
+
+@pytest.mark.parametrize(
+    ("value", "seconds"), [("0", 0.0), ("0.5", 0.5), ("2", 2.0), ("99.999", 99.999)]
+)
+def test_settle_time_is_seconds(value: str, seconds: float) -> None:
+    assert Settings.from_env({"PYOCI_PUBLISH_SETTLE": value}).publish_settle == seconds
+
+
+@pytest.mark.parametrize("value", ["-1", "100", "1e1", "nan", "inf", ".5", "1.", "1s", "0.1234"])
+def test_what_is_no_settle_time_stops_the_start(value: str) -> None:
+    with pytest.raises(ConfigurationError, match=r"^PYOCI_PUBLISH_SETTLE must be seconds"):
+        Settings.from_env({"PYOCI_PUBLISH_SETTLE": value})
+
+
+@pytest.mark.parametrize(
+    ("patterns", "host", "listed"),
+    [
+        (None, "ghcr.io", False),
+        ("ghcr.io", "ghcr.io", True),
+        ("ghcr.io", "evil.io", False),
+        ("ghcr.io", "ghcr.io.evil.example", False),
+        ("ghcr.io:443", "ghcr.io", True),
+        ("*.azurecr.io:*", "a.azurecr.io", True),
+        ("*.azurecr.io", "azurecr.io", False),
+        ("[::1]", "::1", True),
+        ("[::1]:5000", "::1", True),
+        ("[::1]", "::2", False),
+        ("127.0.0.1:5000", "127.0.0.1", True),
+    ],
+)
+def test_host_that_a_registry_leads_to_is_held_against_the_list_without_its_port(
+    patterns: str | None, host: str, listed: bool
+) -> None:
+    environ = {} if patterns is None else {"PYOCI_REGISTRIES": patterns}
+    assert Settings.from_env(environ).lists_host(host) is listed

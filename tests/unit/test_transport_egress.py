@@ -6,7 +6,13 @@ from pathlib import Path
 import pytest
 
 from pyoci_flask.errors import EgressError, RegistryError, RegistryUnreachableError
-from pyoci_flask.transport.egress import check_address
+from pyoci_flask.transport.egress import (
+    EgressPolicy,
+    Sightings,
+    check_address,
+    is_private,
+    literal,
+)
 from pyoci_flask.transport.session import Transport
 from tests.unit.doubles import Answer, http_double
 
@@ -23,6 +29,9 @@ FORBIDDEN = [
     "fe80::1",
     "ff02::1",
     "fd00:ec2::254",
+    "fd00:ec2::23",
+    "fd00:c1::a9fe:a9fe",
+    "fd00:42::42",
     "fd20:ce::254",
     "::ffff:169.254.169.254",
     "::ffff:a9fe:a9fe",
@@ -30,6 +39,7 @@ FORBIDDEN = [
     "::ffff:0.0.0.0",
     "64:ff9b::169.254.169.254",
     "64:ff9b::a9fe:a9fe",
+    "64:ff9b:1::a9fe:a9fe",
     "2002:a9fe:a9fe::1",
     "::169.254.169.254",
 ]
@@ -117,6 +127,125 @@ def test_name_that_does_not_resolve_is_unreachable(transport: Transport, host: s
 def test_name_that_no_resolver_takes_is_no_address(transport: Transport) -> None:
     with pytest.raises(RegistryError, match="not an address that can be called"):
         transport.send("GET", "http://xn--ä.invalid/", registry="http://x", headers={})
+
+
+PUBLIC = [
+    "140.82.121.34",
+    "2606:50c0:8000::154",
+    "::ffff:140.82.121.34",
+    "64:ff9b::140.82.121.34",
+    "2002:8c52:7922::1",
+]
+PRIVATE = [
+    "127.0.0.1",
+    "127.255.255.254",
+    "10.0.0.1",
+    "172.31.255.255",
+    "192.168.1.1",
+    "100.64.0.1",
+    "198.18.0.1",
+    "240.0.0.1",
+    "255.255.255.255",
+    "::1",
+    "fc00::1",
+    "fd00::1",
+    "fec0::1",
+    "2001:db8::1",
+    "::ffff:10.0.0.1",
+    "::ffff:127.0.0.1",
+    "::127.0.0.1",
+    "64:ff9b::10.0.0.1",
+    "64:ff9b::127.0.0.1",
+    "2002:7f00:1::",
+    "2002:a00:1::1",
+]
+
+
+def _policy(*, private: bool, sightings: Sightings | None = None) -> EgressPolicy:
+    return EgressPolicy(sightings or Sightings(), private, "those are refused")
+
+
+def _choose(policy: EgressPolicy, host: str, *texts: str) -> list[str]:
+    return [str(one) for one in policy.choose(host, [ipaddress.ip_address(t) for t in texts])]
+
+
+@pytest.mark.parametrize("text", PUBLIC)
+def test_public_address_is_told_from_private_ones(text: str) -> None:
+    assert not is_private(ipaddress.ip_address(text))
+    assert len(_choose(_policy(private=False), "a.example", text)) == 1
+
+
+@pytest.mark.parametrize("text", PRIVATE)
+def test_private_address_is_refused_where_only_public_ones_are_allowed(text: str) -> None:
+    assert is_private(ipaddress.ip_address(text))
+    with pytest.raises(EgressError, match=r"^a\.example leads to the private .*those are refused"):
+        _choose(_policy(private=False), "a.example", text)
+    assert len(_choose(_policy(private=True), "a.example", text)) == 1
+
+
+def test_of_public_and_private_addresses_of_a_name_only_the_public_are_connected_to() -> None:
+    policy = _policy(private=True)
+    found = _choose(policy, "mixed.example", "127.0.0.1", "140.82.121.34", "::1")
+    assert found == ["140.82.121.34"]
+
+
+def test_name_that_was_public_never_leads_to_a_private_address_again() -> None:
+    policy = _policy(private=True)
+    _choose(policy, "rebinding.example", "140.82.121.34")
+    for _ in range(2):
+        with pytest.raises(EgressError, match="was at a public address and now leads to the pri"):
+            _choose(policy, "rebinding.example", "127.0.0.1")
+    assert _choose(policy, "rebinding.example", "140.82.121.35") == ["140.82.121.35"]
+    assert _choose(policy, "other.example", "127.0.0.1") == ["127.0.0.1"]
+
+
+def test_pools_share_what_they_have_seen() -> None:
+    sightings = Sightings()
+    _choose(_policy(private=False, sightings=sightings), "rebinding.example", "140.82.121.34")
+    with pytest.raises(EgressError):
+        _choose(_policy(private=True, sightings=sightings), "rebinding.example", "127.0.0.1")
+
+
+def test_private_name_that_becomes_public_may_be_called() -> None:
+    policy = _policy(private=True)
+    _choose(policy, "moving.example", "10.0.0.1")
+    assert not policy.sightings.is_public("moving.example")
+    _choose(policy, "moving.example", "140.82.121.34")
+    assert policy.sightings.is_public("moving.example")
+
+
+def test_sightings_are_bounded_and_forget_the_longest_unseen() -> None:
+    sightings = Sightings()
+    for number in range(4097):
+        sightings.note(f"{number}.example", private=False)
+    assert not sightings.is_public("0.example")
+    assert sightings.is_public("1.example")
+    assert sightings.is_public("4096.example")
+
+
+@pytest.mark.parametrize(
+    ("host", "address"),
+    [
+        ("127.0.0.1", "127.0.0.1"),
+        ("127.1", "127.0.0.1"),
+        ("2130706433", "127.0.0.1"),
+        ("0x7f.1", "127.0.0.1"),
+        ("0177.0.0.1", "127.0.0.1"),
+        ("[::1]", "::1"),
+        ("::1", "::1"),
+        ("LOCALHOST.", "127.0.0.1"),
+        ("x.localhost", "127.0.0.1"),
+        ("ghcr.io", None),
+        ("localhost.example", None),
+        ("", None),
+        ("a" * 70, None),
+    ],
+)
+def test_address_in_place_of_a_name_is_seen_in_every_spelling(
+    host: str, address: str | None
+) -> None:
+    found = literal(host)
+    assert (None if found is None else str(found)) == address
 
 
 _RESOLVE = """

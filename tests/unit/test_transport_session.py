@@ -136,9 +136,13 @@ def test_netrc_and_proxies_of_the_process_are_not_used(
         assert [one.authorization for one in server.received] == [None, "Bearer mine"]
 
 
-def test_configured_proxy_is_used() -> None:
+def test_configured_proxy_is_used_for_registries_of_a_list() -> None:
     with http_double(lambda _: Answer(body=b"via proxy")) as proxy:
-        made = Transport(network=Network({"http": proxy.url}), pool_size=1)
+        made = Transport(
+            network=Network({"http": proxy.url}),
+            pool_size=1,
+            listed=lambda host: host == "registry.invalid",
+        )
         with _get(made, "http://registry.invalid") as reply:
             assert reply.read(100) == b"via proxy"
         made.close()

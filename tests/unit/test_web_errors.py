@@ -30,7 +30,7 @@ EXPECTED: list[tuple[errors.PyOCIError, int]] = [
     (errors.RateLimitedError("x", None), 429),
     (errors.RegistryError("x"), 502),
     (MalformedDocumentError("x"), 502),
-    (MissingContentError("x"), 502),
+    (MissingContentError("x", "BLOB_UNKNOWN"), 502),
     (errors.RegistryUnreachableError("x"), 502),
     (errors.TransferBrokenError("x"), 502),
     (errors.BusyError("x"), 503),
@@ -94,12 +94,35 @@ def test_401_asks_for_basic_credentials(error: errors.PyOCIError) -> None:
     [
         (errors.RateLimitedError("x", "120"), "120"),
         (errors.RateLimitedError("x", None), None),
+        (
+            errors.RateLimitedError("x", "Sun, 06 Nov 1994 08:49:37 GMT"),
+            "Sun, 06 Nov 1994 08:49:37 GMT",
+        ),
+        (errors.RateLimitedError("x", "5\r\nSet-Cookie: a=b"), None),
+        (errors.RateLimitedError("x", "5\r\n folded"), None),
+        (errors.RateLimitedError("x", "soon"), None),
+        (errors.RateLimitedError("x", "-1"), None),
         (errors.BusyError("x"), "1"),
         (errors.RegistryTimeoutError("x"), None),
     ],
 )
 def test_retry_after_is_passed_on(error: errors.PyOCIError, seconds: str | None) -> None:
     assert raising(error).get("/").headers.get("Retry-After") == seconds
+
+
+@pytest.mark.parametrize("accept", ["text/html", "application/problem+json"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "'http://alice:hunter2@ghcr.io' is not a registry",
+        "no answer from https://s3.example/x?X-Amz-Signature=hunter2&a=b",
+        "the registry said: Bearer hunter2hunter2 is no good",
+    ],
+)
+def test_secret_in_a_text_is_not_answered(accept: str, text: str) -> None:
+    answer = raising(errors.RegistryError(text)).get("/", headers={"Accept": accept})
+    assert "hunter2" not in f"{answer.status} {answer.text}"
+    assert "[redacted]" in answer.text
 
 
 @pytest.mark.parametrize(

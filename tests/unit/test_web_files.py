@@ -15,6 +15,7 @@ from pyoci_flask.settings import PinnedIndex, Settings
 from pyoci_flask.web import index
 from pyoci_flask.web.address import AddressParser
 from pyoci_flask.web.errors import register_error_handlers
+from pyoci_flask.web.gate import RegistryGate
 from pyoci_flask.web.services import EXTENSION, Services
 from tests.unit.conftest import Callers
 from tests.unit.doubles import Answer, Received, http_double
@@ -42,6 +43,7 @@ def make_client(callers: Callers, tmp_path: Path, store: Store | None) -> FlaskC
         pool=FetchPool(2),
         locks=VersionLocks(tmp_path / "locks"),
         metadata=CoreMetadataReader(),
+        gate=RegistryGate(4),
     )
     return app.test_client()
 

@@ -1,0 +1,214 @@
+"""No secret that passes through the server stands in anything that it writes or answers."""
+
+import base64
+import gzip
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+from urllib.parse import quote
+
+import pytest
+import requests
+from werkzeug.wrappers import Request, Response
+
+from pyoci_flask.registry import create_registry
+from tests.doubles import closed_port, wsgi_server
+from tests.integration.index_client import IndexClient, address
+from tests.integration.registry_doubles import challenge, error
+from tests.otlp_collector import OTLPCollector
+from tests.packages import make_sdist, make_wheel
+from tests.servers import gunicorn
+
+if TYPE_CHECKING:
+    from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
+
+USER, PASSWORD = "alice", "hunter2-basic-password"
+BEARER = "hunter2-bearer-token"
+ISSUED = "hunter2-issued-token"
+SIGNED = "hunter2-signed-query"
+COLLECTOR = "hunter2-collector-key"
+USERINFO = "hunter2-userinfo"
+WRONG = "hunter2-wrong-password"
+IN_QUERY = "hunter2-in-the-query"
+PLAIN = (PASSWORD, BEARER, ISSUED, SIGNED, COLLECTOR, USERINFO, WRONG, IN_QUERY)
+PAIRS = tuple(
+    base64.b64encode(f"{USER}:{secret}".encode()).decode().rstrip("=")
+    for secret in (PASSWORD, WRONG)
+)
+SECRETS = (*PLAIN, *PAIRS, "hunter2")
+
+
+@dataclass(slots=True)
+class Storage:
+    """A registry with a token service that redirects blobs to a signed URL of its own.
+
+    Names that begin with `bad` make it fail in the way that the rest of the name tells.
+    """
+
+    app: "WSGIApplication"
+    seen: set[str] = field(default_factory=set)
+    """The secrets that did reach it, so that the test is known to have used them."""
+
+    def __call__(self, environ: "WSGIEnvironment", start: "StartResponse") -> Iterable[bytes]:
+        request = Request(environ)
+        sent = request.headers.get("Authorization", "")
+        self.seen |= {secret for secret in SECRETS if secret in f"{sent} {request.full_path}"}
+        return self._answer(request, sent)(environ, start)
+
+    def _answer(self, request: Request, sent: str) -> "WSGIApplication":
+        signed = f"?X-Amz-Signature={SIGNED}&sig={SIGNED}&token={SIGNED}"
+        if request.path == "/token":
+            if WRONG in str(request.authorization and request.authorization.password):
+                return error(401)
+            return Response(json.dumps({"token": ISSUED, "access_token": ISSUED}))
+        if request.path.startswith("/signed/"):
+            return self._storage(request)
+        if sent not in {f"Bearer {ISSUED}", f"Bearer {BEARER}"}:
+            return challenge(f'Bearer realm="{request.host_url}token",service="s"')
+        if "/bad_status/" in request.path:
+            return Response(f"token {ISSUED} {sent}", 500)
+        if "/bad_message/" in request.path:
+            words = {"code": "DENIED", "message": f"not with {sent}, nor https://a:{USERINFO}@b/"}
+            return Response(json.dumps({"errors": [words]}), 403)
+        if "/bad_location/" in request.path:
+            return Response("", 307, {"Location": f"https://user:{USERINFO}@127.0.0.1/x{signed}"})
+        if "/bad_redirect/" in request.path:
+            return Response("", 307, {"Location": f"http://169.254.169.254/x{signed}"})
+        if "/bad_storage/" in request.path:
+            return Response("", 307, {"Location": f"{request.host_url}signed/bad{signed}"})
+        if "/bad_json/" in request.path:
+            return Response(f'{{"token": "{ISSUED}"')
+        if "/blobs/sha256:" in request.path and request.method == "GET":
+            target = f"{request.host_url}signed{request.path}{signed}"
+            return Response("", 307, {"Location": target})
+        return self.app
+
+    def _storage(self, request: Request) -> "WSGIApplication":
+        if request.path.endswith("/bad"):
+            return Response(f"<Error>{SIGNED} {request.full_path}</Error>", 403)
+        path = request.path.removeprefix("/signed")
+
+        def stored(environ: "WSGIEnvironment", start: "StartResponse") -> Iterable[bytes]:
+            environ["PATH_INFO"] = path
+            return self.app(environ, start)
+
+        return stored
+
+
+def _operations(base: str, wheel: Path, sdist: Path, auth: object) -> list[requests.Response]:
+    """Everything that a client may ask, good and bad."""
+    with requests.Session() as http:
+        http.trust_env = False
+        if isinstance(auth, str):
+            http.headers["Authorization"] = auth
+        index = IndexClient(base, auth if isinstance(auth, tuple) else None, http)
+        file = f"/foo/{wheel.name}"
+        answers = [
+            index.publish(wheel, "foo", "1.0"),
+            index.publish(wheel, "foo", "1.0"),
+            index.publish(sdist, "foo", "2.0"),
+            index.get("/foo/"),
+            index.get("/foo"),
+            index.get(f"/foo/?token={IN_QUERY}"),
+            index.get("/foo/json"),
+            index.get(file),
+            index.get(file, headers={"Range": "bytes=1-5"}),
+            index.get(f"{file}.metadata"),
+            index.request("HEAD", file),
+            index.request("PATCH", file, json={"yanked": "why"}),
+            index.get("/foo/foo-9.0.tar.gz"),
+            index.get("/foo/nonsense.whl"),
+            index.request("DELETE", "/foo/2.0"),
+            index.request("DELETE", "/foo/9.0"),
+            index.request("DELETE", "/foo/"),
+            index.request("PUT", "/foo/"),
+        ]
+        # Who is turned away before it comes to that needs not try.
+        faults = ("status", "message", "location", "redirect", "storage", "json")
+        for fault in faults if auth == (USER, PASSWORD) else ():
+            answers += [
+                index.get(f"/bad-{fault}/"),
+                index.get(f"/bad-{fault}/bad_{fault}-1.0.tar.gz"),
+                index.request("DELETE", f"/bad-{fault}/1.0"),
+                index.publish(sdist, f"bad-{fault}", "1.0", filename=f"bad_{fault}-1.0.tar.gz"),
+            ]
+        return answers
+
+
+def _odd_requests(app: str, registry: str, dead: str) -> list[requests.Response]:
+    """Requests that hold secrets where none belong."""
+    userinfo = registry.replace("://", f"://{USER}:{USERINFO}@")
+    with requests.Session() as http:
+        http.trust_env = False
+        asked = [
+            (f"{app}/{quote(userinfo, safe='')}/team/foo/", {}),
+            (f"{app}/{quote(quote(userinfo, safe=''), safe='')}/team/foo/", {}),
+            (f"{app}/{USER}:{USERINFO}@127.0.0.1/team/foo/", {}),
+            (f"{app}/{address(dead)}/team/foo/", {"Authorization": f"Bearer {BEARER}"}),
+            (f"{app}/{address(registry)}/team/foo/", {"Authorization": f"Digest {PASSWORD}"}),
+            (f"{app}/{address(registry)}/team/foo/", {"Authorization": f"Basic !{PASSWORD}"}),
+            (f"{app}/{address(registry)}/team/foo/", {"Authorization": f"Bearer {BEARER} x"}),
+            (f"{app}/{address(registry)}/team/foo/", {"User-Agent": f"Bearer {BEARER}"}),
+            (f"{app}/", {"Authorization": f"Bearer {BEARER}"}),
+            (f"{app}/nothing?password={IN_QUERY}", {"Authorization": f"Bearer {BEARER}"}),
+        ]
+        return [http.get(url, headers=headers, allow_redirects=False) for url, headers in asked]
+
+
+@pytest.mark.parametrize("level", ["info", "debug"])
+def test_no_secret_is_logged_traced_or_answered(tmp_path: Path, level: str) -> None:
+    wheel = make_wheel(tmp_path, "foo", "1.0")
+    sdist = make_sdist(tmp_path, "foo", "2.0")
+    storage = Storage(create_registry(tmp_path / "registry"))
+    with (
+        OTLPCollector() as collector,
+        wsgi_server(storage) as registry,
+        closed_port() as dead,
+        gunicorn(
+            tmp_path,
+            {
+                "OTLP_ENDPOINT": collector.url,
+                "OTLP_AUTH": f"Bearer {COLLECTOR}",
+                "PYOCI_BEARER_USERNAME": "use-token",
+                "LOG_LEVEL": level,
+            },
+        ) as server,
+    ):
+        base = f"{server.url}/{address(registry)}/team"
+        answers: list[requests.Response] = []
+        for auth in (
+            (USER, PASSWORD),
+            f"Bearer {BEARER}",
+            ("use-token", BEARER),
+            (USER, WRONG),
+            None,
+        ):
+            answers += _operations(base, wheel, sdist, auth)
+        answers += _odd_requests(server.url, registry, dead)
+    emitted = {"the log": server.logged(), "the telemetry": _without_headers(collector)}
+    for number, answer in enumerate(answers):
+        asked = f"answer {number} to {answer.request.method} {answer.request.url}"
+        emitted[asked] = f"{answer.status_code} {answer.reason} {answer.headers} {_text(answer)}"
+
+    assert {BEARER, ISSUED, SIGNED, PAIRS[0], PAIRS[1]} <= storage.seen
+    assert {200, 206, 301, 400, 401, 403, 404, 405, 409, 502} <= {a.status_code for a in answers}
+    assert all(len(text) > 0 for text in emitted.values())
+    found = [
+        (where, secret) for where, text in emitted.items() for secret in SECRETS if secret in text
+    ]
+    assert found == []
+
+
+def _text(answer: requests.Response) -> str:
+    packed = answer.content
+    return (gzip.decompress(packed) if packed[:2] == b"\x1f\x8b" else packed).decode("latin-1")
+
+
+def _without_headers(collector: OTLPCollector) -> str:
+    """What was exported; the collector's own Authorization is where its key belongs."""
+    assert {export.headers["authorization"] for export in collector.exports} == {
+        f"Bearer {COLLECTOR}"
+    }
+    return "\n".join(str(export.message) for export in collector.exports)
