@@ -11,12 +11,8 @@ from pyoci_flask.oci.reference import Tag
 from pyoci_flask.oci.repository import list_tags
 
 
-def list_project(
-    candidates: Candidates, pool: FetchPool, limit: int
-) -> tuple[ProjectRepository, Project]:
-    """List the project, with the files of its `limit` newest versions (0 = all), and where it is.
-
-    One call for the tags (and their further pages), then one per version listed.
+def find_project(candidates: Candidates) -> tuple[ProjectRepository, list[str]]:
+    """Find the project's repository and its tags, in one call (and one per further page).
 
     Raises:
         NotFoundError: the registry has no such repository.
@@ -25,12 +21,12 @@ def list_project(
     for repository in candidates:
         tags = list_tags(repository.caller)
         if tags:
-            return repository, _list(repository, tags, pool, limit)
+            return repository, tags
         if tags is not None and found is None:
             # Some registries list names that they do not know, and emptied ones, as empty.
             found = repository
     if found is not None:
-        return found, _list(found, [], pool, limit)
+        return found, []
     first = candidates[0]
     raise NotFoundError(
         f"{first.caller.repository.registry.netloc} has no project {first.project} "
@@ -38,7 +34,10 @@ def list_project(
     )
 
 
-def _list(repository: ProjectRepository, tags: list[str], pool: FetchPool, limit: int) -> Project:
+def list_files(
+    repository: ProjectRepository, tags: list[str], pool: FetchPool, limit: int
+) -> Project:
+    """List the project, with the files of its `limit` newest versions (0 = all): one call each."""
     ordered = newest_first(tags)
     fetched = ordered[:limit] if limit else ordered
 

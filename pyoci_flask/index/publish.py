@@ -102,6 +102,8 @@ def publish(
             return _new_index((entry,))
         if any(one.digest == entry.digest for one in found.index.manifests):
             return None
+        if skip_identical and _has_identical(found, upload, repository):
+            return None
         _refuse_existing(found, upload, repository)
         return replace(found.index, manifests=(*found.index.manifests, entry))
 

@@ -95,7 +95,8 @@ def text_answer(text: str, status: int) -> Response:
     Some clients show the status line only (twine), others RFC 9457 problem details (uv).
     """
     title = HTTP_STATUS_CODES.get(status, "Error")
-    if PROBLEM_TYPE in str(request.accept_mimetypes):
+    named = {name.lower(): quality for name, quality in request.accept_mimetypes}
+    if named.get(PROBLEM_TYPE, 0) > 0:
         body = json.dumps({"title": title, "status": status, "detail": text})
         response = Response(body, content_type=PROBLEM_TYPE)
     else:
