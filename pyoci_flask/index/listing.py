@@ -2,7 +2,7 @@
 
 from packaging.version import InvalidVersion, Version
 
-from pyoci_flask.errors import NotFoundError
+from pyoci_flask.errors import AuthenticationRequiredError, DeniedError, NotFoundError
 from pyoci_flask.index.fetch import FetchPool
 from pyoci_flask.index.names import version_of
 from pyoci_flask.index.project import Project
@@ -19,7 +19,12 @@ def find_project(candidates: Candidates) -> tuple[ProjectRepository, list[str]]:
     """
     found = None
     for repository in candidates:
-        tags = list_tags(repository.caller)
+        try:
+            tags = list_tags(repository.caller)
+        except (AuthenticationRequiredError, DeniedError):
+            if found is None:
+                raise
+            continue  # the project is there; that another spelling is denied says nothing
         if tags:
             return repository, tags
         if tags is not None and found is None:
