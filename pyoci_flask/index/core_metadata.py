@@ -63,7 +63,7 @@ class CoreMetadataReader:
             raise NotFoundError(f"{file.filename.text} is no wheel: only wheels have core metadata")
         if file.core_metadata is not None:
             return CoreMetadata(stored_metadata(caller, file.core_metadata), file.core_metadata)
-        key = (str(caller.repository), stored.digest)
+        key = (_place(caller), stored.digest)
         with self._lock:
             known = self._read.get(key)
             if known is not None:
@@ -73,7 +73,7 @@ class CoreMetadataReader:
             content = _from_wheel(caller, stored.digest, stored.size(), file.filename)
         except BrokenArchiveError as error:
             with self._lock:
-                self._unreadable[str(caller.repository), file.entry.digest] = None
+                self._unreadable[_place(caller), file.entry.digest] = None
                 while len(self._unreadable) > _UNREADABLE:
                     self._unreadable.popitem(last=False)
             raise NotFoundError(
@@ -89,7 +89,7 @@ class CoreMetadataReader:
         Clients give up where announced metadata cannot be had, so the registry must have been
         seen to answer ranges; one probe tells, and is remembered.
         """
-        name = str(repository.caller.repository)
+        name = _place(repository.caller)
         with self._lock:
             wanted = [
                 file
@@ -141,6 +141,11 @@ def stored_metadata(caller: RepositoryCaller, digest: Digest) -> bytes:
     if Digest.of(content) != digest:
         raise TransferBrokenError(f"the registry sent other bytes than those of {digest}")
     return content
+
+
+def _place(caller: RepositoryCaller) -> str:
+    """Name a repository in a cache key: what came over http is not what came over https."""
+    return f"{caller.repository.registry.origin}/{caller.repository.name}"
 
 
 def _from_wheel(caller: RepositoryCaller, digest: Digest, size: int, filename: Filename) -> bytes:

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import IO
 
-from pyoci_flask.errors import AlreadyExistsError
+from pyoci_flask.errors import AlreadyExistsError, NotFoundError
 from pyoci_flask.index.download import find_layer
 from pyoci_flask.index.lock import VersionLocks
 from pyoci_flask.index.names import Filename, tag_of
@@ -119,8 +119,10 @@ def _has_identical(
 ) -> bool:
     for file in found.files if found else ():
         if file.filename.architecture == upload.filename.architecture:
-            digest = file.digest or find_layer(repository, file)
-            return digest == upload.digest
+            try:
+                return (file.digest or find_layer(repository, file)) == upload.digest
+            except NotFoundError:
+                return False  # its manifest is gone
     return False
 
 
