@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import IO, cast
 
-from pyoci_flask.errors import NotFoundError, RegistryError, TransferBrokenError
+from pyoci_flask.errors import NotFoundError, PyOCIError, TransferBrokenError
 from pyoci_flask.index.download import StoredFile, find_layer
 from pyoci_flask.index.metadata import METADATA_LIMIT, BrokenArchiveError, read_metadata
 from pyoci_flask.index.names import Filename
@@ -28,6 +28,7 @@ _WINDOW = 64 * 1024
 _FETCHED_LIMIT = 24 * 1024 * 1024
 """Bytes fetched of one wheel: a directory of 16 MiB and METADATA of 4 MiB fit."""
 _CACHE_BYTES = 16 * 1024 * 1024
+_UNREADABLE = 10_000
 _ASK_AGAIN = 3600.0
 """Seconds after which a registry that answered no ranges is probed again."""
 
@@ -49,6 +50,7 @@ class CoreMetadataReader:
         self._ranges: dict[str, tuple[bool, float]] = {}
         self._read: OrderedDict[tuple[str, Digest], CoreMetadata] = OrderedDict()
         self._size = 0
+        self._unreadable: OrderedDict[tuple[str, Digest], None] = OrderedDict()
 
     def read(self, stored: StoredFile) -> CoreMetadata:
         """Give the core metadata of a wheel that the caller was seen to have access to.
@@ -61,13 +63,22 @@ class CoreMetadataReader:
             raise NotFoundError(f"{file.filename.text} is no wheel: only wheels have core metadata")
         if file.core_metadata is not None:
             return CoreMetadata(stored_metadata(caller, file.core_metadata), file.core_metadata)
-        key = (str(caller.repository), stored.digest)
+        key = (_place(caller), stored.digest)
         with self._lock:
             known = self._read.get(key)
             if known is not None:
                 self._read.move_to_end(key)
                 return known
-        content = _from_wheel(caller, stored.digest, stored.size(), file.filename)
+        try:
+            content = _from_wheel(caller, stored.digest, stored.size(), file.filename)
+        except BrokenArchiveError as error:
+            with self._lock:
+                self._unreadable[_place(caller), file.entry.digest] = None
+                while len(self._unreadable) > _UNREADABLE:
+                    self._unreadable.popitem(last=False)
+            raise NotFoundError(
+                f"the core metadata of {file.filename.text} cannot be read: {error}"
+            ) from error
         found = CoreMetadata(content, Digest.of(content))
         self._remember(key, found)
         return found
@@ -78,7 +89,15 @@ class CoreMetadataReader:
         Clients give up where announced metadata cannot be had, so the registry must have been
         seen to answer ranges; one probe tells, and is remembered.
         """
-        wanted = [file for file in files if file.core_metadata is None and file.filename.is_wheel]
+        name = _place(repository.caller)
+        with self._lock:
+            wanted = [
+                file
+                for file in files
+                if file.core_metadata is None
+                and file.filename.is_wheel
+                and (name, file.entry.digest) not in self._unreadable
+            ]
         if not wanted or not self._answers_ranges(repository, wanted[0]):
             return frozenset()
         return frozenset(file.filename.text for file in wanted)
@@ -93,8 +112,8 @@ class CoreMetadataReader:
             digest = file.digest or find_layer(repository, file)
             with open_blob(repository.caller, digest, first=1, last=2) as blob:
                 answers = blob.start == 1
-        except (NotFoundError, RegistryError):
-            return False  # says nothing about the registry
+        except PyOCIError:
+            return False  # says nothing about ranges, and the page is worth more than they are
         with self._lock:
             self._ranges[origin] = (answers, self._clock() + _ASK_AGAIN)
         return answers
@@ -124,14 +143,14 @@ def stored_metadata(caller: RepositoryCaller, digest: Digest) -> bytes:
     return content
 
 
+def _place(caller: RepositoryCaller) -> str:
+    """Name a repository in a cache key: what came over http is not what came over https."""
+    return f"{caller.repository.registry.origin}/{caller.repository.name}"
+
+
 def _from_wheel(caller: RepositoryCaller, digest: Digest, size: int, filename: Filename) -> bytes:
-    try:
-        remote = cast("IO[bytes]", _RemoteFile(caller, digest, size))
-        return read_metadata(remote, filename)
-    except BrokenArchiveError as error:
-        raise NotFoundError(
-            f"the core metadata of {filename.text} cannot be read: {error}"
-        ) from error
+    remote = cast("IO[bytes]", _RemoteFile(caller, digest, size))
+    return read_metadata(remote, filename)
 
 
 class _NoRangesError(zipfile.BadZipFile):
@@ -146,8 +165,7 @@ class _RemoteFile(io.RawIOBase):
         self._digest = digest
         self._size = size
         self._position = 0
-        self._start = 0
-        self._window = b""
+        self._windows: list[tuple[int, bytes]] = []
         self._fetched = 0
 
     def readable(self) -> bool:
@@ -170,13 +188,18 @@ class _RemoteFile(io.RawIOBase):
         stop = self._size if size < 0 else min(self._size, self._position + size)
         if stop <= self._position:
             return b""
-        if not self._start <= self._position <= stop <= self._start + len(self._window):
-            self._fetch(self._position, stop)
-        content = self._window[self._position - self._start : stop - self._start]
+        start, window = self._at_hand(stop) or self._fetch(self._position, stop)
+        content = window[self._position - start : stop - start]
         self._position = stop
         return content
 
-    def _fetch(self, first: int, stop: int) -> None:
+    def _at_hand(self, stop: int) -> tuple[int, bytes] | None:
+        for start, window in self._windows:
+            if start <= self._position and stop <= start + len(window):
+                return start, window
+        return None
+
+    def _fetch(self, first: int, stop: int) -> tuple[int, bytes]:
         # Near the end, where the directory is, the window reaches back; elsewhere ahead.
         if self._size - first <= _WINDOW:
             first, stop = max(0, self._size - _WINDOW), self._size
@@ -195,4 +218,5 @@ class _RemoteFile(io.RawIOBase):
                     break
         if len(window) != stop - first:
             raise TransferBrokenError(f"the registry sent another part of {self._digest}")
-        self._start, self._window = first, bytes(window)
+        self._windows.append((first, bytes(window)))
+        return self._windows[-1]

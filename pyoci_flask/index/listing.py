@@ -2,7 +2,7 @@
 
 from packaging.version import InvalidVersion, Version
 
-from pyoci_flask.errors import NotFoundError
+from pyoci_flask.errors import AuthenticationRequiredError, DeniedError, NotFoundError
 from pyoci_flask.index.fetch import FetchPool
 from pyoci_flask.index.names import version_of
 from pyoci_flask.index.project import Project
@@ -11,26 +11,27 @@ from pyoci_flask.oci.reference import Tag
 from pyoci_flask.oci.repository import list_tags
 
 
-def list_project(
-    candidates: Candidates, pool: FetchPool, limit: int
-) -> tuple[ProjectRepository, Project]:
-    """List the project, with the files of its `limit` newest versions (0 = all), and where it is.
-
-    One call for the tags (and their further pages), then one per version listed.
+def find_project(candidates: Candidates) -> tuple[ProjectRepository, list[str]]:
+    """Find the project's repository and its tags, in one call (and one per further page).
 
     Raises:
         NotFoundError: the registry has no such repository.
     """
     found = None
     for repository in candidates:
-        tags = list_tags(repository.caller)
+        try:
+            tags = list_tags(repository.caller)
+        except (AuthenticationRequiredError, DeniedError):
+            if found is None:
+                raise
+            continue  # the project is there; that another spelling is denied says nothing
         if tags:
-            return repository, _list(repository, tags, pool, limit)
+            return repository, tags
         if tags is not None and found is None:
             # Some registries list names that they do not know, and emptied ones, as empty.
             found = repository
     if found is not None:
-        return found, _list(found, [], pool, limit)
+        return found, []
     first = candidates[0]
     raise NotFoundError(
         f"{first.caller.repository.registry.netloc} has no project {first.project} "
@@ -38,7 +39,10 @@ def list_project(
     )
 
 
-def _list(repository: ProjectRepository, tags: list[str], pool: FetchPool, limit: int) -> Project:
+def list_files(
+    repository: ProjectRepository, tags: list[str], pool: FetchPool, limit: int
+) -> Project:
+    """List the project, with the files of its `limit` newest versions (0 = all): one call each."""
     ordered = newest_first(tags)
     fetched = ordered[:limit] if limit else ordered
 

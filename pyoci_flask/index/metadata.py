@@ -53,7 +53,7 @@ def read_metadata(file: IO[bytes], filename: Filename) -> bytes:
         ValueError,
         UnicodeError,
     ) as error:
-        kind = "zip archive" if filename.is_wheel else "gzipped tar archive"
+        kind = "wheel (a zip archive)" if filename.is_wheel else "sdist (a gzipped tar archive)"
         raise BrokenArchiveError(f"{filename.text} is no sound {kind}: {error}") from error
 
 

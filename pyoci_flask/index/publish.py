@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import IO
 
-from pyoci_flask.errors import AlreadyExistsError, UnsupportedError
+from pyoci_flask.errors import AlreadyExistsError, NotFoundError, UnsupportedError
 from pyoci_flask.index.download import find_layer
 from pyoci_flask.index.lock import VersionLocks
 from pyoci_flask.index.names import Filename, tag_of
@@ -112,6 +112,8 @@ def publish(
             return _new_index((entry,))
         if any(one.digest == entry.digest for one in found.index.manifests):
             return None
+        if skip_identical and _has_identical(found, upload, repository):
+            return None
         _refuse_existing(found, upload, repository)
         return replace(found.index, manifests=(*found.index.manifests, entry))
 
@@ -127,8 +129,10 @@ def _has_identical(
 ) -> bool:
     for file in found.files if found else ():
         if file.filename.architecture == upload.filename.architecture:
-            digest = file.digest or find_layer(repository, file)
-            return digest == upload.digest
+            try:
+                return (file.digest or find_layer(repository, file)) == upload.digest
+            except NotFoundError:
+                return False  # its manifest is gone
     return False
 
 

@@ -139,10 +139,13 @@ class Authenticator:
                 raise
         return reply
 
-    def challenged(self, registry: str) -> bool:
-        """Tell whether the registry was seen to ask for authentication."""
+    def holds_token(self, registry: str, credentials: Credentials | None, scope: Scope) -> bool:
+        """Tell whether the registry asked for a token for `scope`, and gave one.
+
+        Without credentials that is an anonymous one, with which private things are not seen.
+        """
         with self._lock:
-            return registry in self._bearer or registry in self._basic
+            return (registry, fingerprint_of(credentials), scope) in self._grants
 
     def _known(self, key: _Key, credentials: Credentials | None) -> str | None:
         if isinstance(credentials, BearerCredentials):

@@ -13,8 +13,8 @@ CHUNK = 256 * 1024
 class RequestBody:
     """The body of one request, of known length or chunked."""
 
-    def __init__(self, environ: "WSGIEnvironment", limit: int) -> None:
-        """Take the body; `limit` is the bytes that are accepted.
+    def __init__(self, environ: "WSGIEnvironment", limit: int, setting: str | None = None) -> None:
+        """Take the body; `limit` is the bytes that are accepted, `setting` what raises it.
 
         Raises:
             InvalidRequestError: there is no body, or Content-Length is no number.
@@ -22,6 +22,7 @@ class RequestBody:
         """
         self._stream: IO[bytes] = environ["wsgi.input"]
         self._limit = limit
+        self._setting = setting
         self.read_bytes = 0
         length = environ.get("CONTENT_LENGTH") or ""
         chunked = environ.get("HTTP_TRANSFER_ENCODING", "").lower().endswith("chunked")
@@ -31,7 +32,7 @@ class RequestBody:
             raise InvalidRequestError("an upload needs a body, with a Content-Length or chunked")
         self.length = int(length) if length and not chunked else None
         if self.length is not None and self.length > limit:
-            raise too_large(self.length, limit)
+            raise self._too_large(self.length)
 
     def read(self) -> bytes:
         """Read the next piece; empty at the end.
@@ -56,12 +57,11 @@ class RequestBody:
                 f"the upload ended after {self.read_bytes} of {self.length} bytes"
             )
         if self.read_bytes > self._limit:
-            raise too_large(self.read_bytes, self._limit)
+            raise self._too_large(self.read_bytes)
         return piece
 
-
-def too_large(size: int, limit: int) -> PayloadTooLargeError:
-    """Say that an upload is over the limit, and which setting that is."""
-    return PayloadTooLargeError(
-        f"the upload has {size} bytes or more, and this server takes {limit} (PYOCI_MAX_BODY)"
-    )
+    def _too_large(self, size: int) -> PayloadTooLargeError:
+        hint = f" ({self._setting})" if self._setting else ""
+        return PayloadTooLargeError(
+            f"the body has {size} bytes or more, and this server takes {self._limit}{hint}"
+        )

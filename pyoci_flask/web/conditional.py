@@ -14,7 +14,9 @@ def page(body: str, media_type: str, *, vary: str) -> Response:
     content = body.encode()
     charset = "" if media_type.endswith("json") else "; charset=utf-8"
     response = Response(content, content_type=f"{media_type}{charset}")
-    response.set_etag(hashlib.sha256(content).hexdigest()[:32])
+    # The same text under another type is another answer.
+    tag = hashlib.sha256(f"{media_type}\n".encode() + content).hexdigest()[:32]
+    response.set_etag(tag)
     response.headers["Cache-Control"] = PRIVATE
     response.headers["Vary"] = vary
     response.make_conditional(request.environ)

@@ -104,7 +104,8 @@ def text_answer(text: str, status: int) -> Response:
     """
     title = HTTP_STATUS_CODES.get(status, "Error")
     text = redact(text)  # what is quoted of a request or a registry may hold a credential
-    if PROBLEM_TYPE in str(request.accept_mimetypes):
+    named = {name.lower(): quality for name, quality in request.accept_mimetypes}
+    if named.get(PROBLEM_TYPE, 0) > 0:
         body = json.dumps({"title": title, "status": status, "detail": text})
         response = Response(body, content_type=PROBLEM_TYPE)
     else:

@@ -11,6 +11,7 @@ from werkzeug.wrappers import Response
 
 from pyoci_flask.errors import AuthenticationRequiredError, DeniedError, NotFoundError
 from pyoci_flask.oci.client import RepositoryCaller
+from pyoci_flask.transport.auth import Scope
 from pyoci_flask.web.address import ProjectAddress
 from pyoci_flask.web.services import services
 
@@ -34,9 +35,8 @@ def fallback(
         or (isinstance(error, DeniedError) and not settings.fallback_denied)
     ):
         raise error
-    if caller.credentials is None and found.authenticator.challenged(
-        caller.repository.registry.origin
-    ):
+    origin, scope = caller.repository.registry.origin, Scope(caller.repository.name, "pull")
+    if caller.credentials is None and found.authenticator.holds_token(origin, None, scope):
         raise AuthenticationRequiredError(
             f"{caller.repository.registry.netloc} asks for credentials: without them, {name} may "
             "be a private project that cannot be seen, so it is not looked for elsewhere"

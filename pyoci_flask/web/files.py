@@ -7,7 +7,7 @@ from flask import request
 from werkzeug.datastructures import ETags
 from werkzeug.wrappers import Response
 
-from pyoci_flask.errors import PyOCIError, TransferBrokenError
+from pyoci_flask.errors import PyOCIError, RegistryError, TransferBrokenError
 from pyoci_flask.index.download import StoredFile, find_file, open_file, verified
 from pyoci_flask.oci.blobs import OpenBlob, open_blob
 from pyoci_flask.web.address import FileAddress, MetadataAddress
@@ -74,6 +74,11 @@ def _part(stored: StoredFile, response: Response) -> Response:
         response.headers.remove("Content-Disposition")
         return response
     blob = open_blob(stored.repository.caller, stored.digest, first=first, last=stop - 1)
+    if blob.size is not None and blob.size != size:
+        blob.close()
+        raise RegistryError(
+            f"{stored.file.filename.text} has {blob.size} bytes in the registry, not {size}"
+        )
     response.status_code = 206
     response.headers["Content-Range"] = f"bytes {first}-{stop - 1}/{size}"
     response.content_length = stop - first

@@ -1,13 +1,15 @@
 """GET `{base}/{project}/json`: the legacy JSON API, as Renovate reads it."""
 
 import json
+import logging
 from typing import Any
 
 from packaging.metadata import RawMetadata, parse_email
 from werkzeug.wrappers import Response
 
+from pyoci_flask.errors import NotFoundError
 from pyoci_flask.index.core_metadata import stored_metadata
-from pyoci_flask.index.listing import list_project
+from pyoci_flask.index.listing import find_project, list_files
 from pyoci_flask.index.project import File, Project, format_time
 from pyoci_flask.index.repository import ProjectRepository
 from pyoci_flask.web.address import JsonAddress
@@ -15,12 +17,15 @@ from pyoci_flask.web.conditional import page
 from pyoci_flask.web.links import file_url
 from pyoci_flask.web.services import services
 
+logger = logging.getLogger("pyoci.web")
+
 
 def legacy_json(address: JsonAddress) -> Response:
     """Answer the document."""
     found = services()
     candidates = found.candidates(address.base, address.project)
-    repository, project = list_project(candidates, found.pool, found.settings.max_versions)
+    repository, tags = find_project(candidates)
+    project = list_files(repository, tags, found.pool, found.settings.max_versions)
     document = _document(project, address, _newest_metadata(repository, project))
     return page(json.dumps(document), "application/json", vary="Authorization")
 
@@ -29,8 +34,12 @@ def _newest_metadata(repository: ProjectRepository, project: Project) -> RawMeta
     """The core metadata of the newest version, where a file of it has them stored."""
     for file in project.files:
         if file.version == project.versions[0] and file.core_metadata is not None:
-            raw, _ = parse_email(stored_metadata(repository.caller, file.core_metadata))
-            return raw
+            try:
+                metadata = stored_metadata(repository.caller, file.core_metadata)
+            except NotFoundError as error:
+                logger.warning("%s: %s", file.filename.text, error)
+                break
+            return parse_email(metadata)[0]
     return {}
 
 

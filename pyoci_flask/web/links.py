@@ -23,4 +23,5 @@ def file_href(file: File) -> str:
 def file_url(base: Base, project: ProjectName, file: File) -> str:
     """The absolute address of a file, for documents whose readers do not resolve links."""
     root = services().settings.url or request.url_root.rstrip("/")
-    return f"{root}{base.path}/{project.normalized}/{file_href(file)}"
+    # As it was spelled: the original kept the dots of a name in its repository.
+    return f"{root}{base.path}/{quote_segment(project.text)}/{file_href(file)}"

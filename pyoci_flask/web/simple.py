@@ -9,7 +9,7 @@ from werkzeug.wrappers import Response
 
 from pyoci_flask.errors import DeniedError, NotFoundError
 from pyoci_flask.index.catalog import list_projects
-from pyoci_flask.index.listing import list_project
+from pyoci_flask.index.listing import find_project, list_files
 from pyoci_flask.index.project import File, Project, format_time
 from pyoci_flask.web.address import ListAddress, ProjectAddress
 from pyoci_flask.web.conditional import page
@@ -32,9 +32,10 @@ def project_page(address: ProjectAddress) -> Response:
     found = services()
     candidates = found.candidates(address.base, address.project)
     try:
-        repository, project = list_project(candidates, found.pool, found.settings.max_versions)
+        repository, tags = find_project(candidates)
     except (NotFoundError, DeniedError) as error:
         return fallback(address, candidates[0].caller, error)
+    project = list_files(repository, tags, found.pool, found.settings.max_versions)
     announced = found.metadata.announced(repository, project.files)
     if media_type == JSON:
         return page(json.dumps(_project_json(project, announced)), JSON, vary=_VARY)

@@ -31,7 +31,7 @@ _GONE = frozenset({"submit", "submit_pkg_info", "doc_upload"})
 def upload(base: Base) -> Response:
     """Publish the file in the form."""
     found = services()
-    g.body = body = RequestBody(request.environ, found.settings.max_body)
+    g.body = body = RequestBody(request.environ, found.settings.max_body, "PYOCI_MAX_BODY")
     with read_form(body, request.headers.get("Content-Type", ""), found.settings.spool) as form:
         project, wanted = read_upload(form)
         added = publish(

@@ -198,18 +198,17 @@ def test_a_body_that_is_no_form_is_refused(watched: IndexClient, registry_calls:
     assert registry_calls.calls == []
 
 
-def test_of_a_wheel_that_is_no_archive_no_metadata_is_promised(
-    watched: IndexClient, tmp_path: Path
+def test_a_wheel_that_is_no_archive_is_refused_and_nothing_pushed(
+    watched: IndexClient, registry_calls: Recorder, tmp_path: Path
 ) -> None:
     wheel = tmp_path / "foo-1.0-py3-none-any.whl"
     wheel.write_bytes(b"not a zip archive")
 
-    watched.published(wheel, "foo", "1.0")
+    response = watched.publish(wheel, "foo", "1.0")
 
-    (link,) = watched.page("foo")
-    assert link.text == wheel.name
-    assert "data-core-metadata" not in link.attributes
-    assert watched.follow("foo", link).content == b"not a zip archive"
+    assert response.status_code == 400
+    assert "no zip archive" in response.text
+    assert registry_calls.calls == []
 
 
 def test_versions_that_no_tag_can_hold_are_refused(

@@ -1,53 +1,33 @@
 """One index URL: which requests lead to the fallback index, and which never do."""
 
-import subprocess
-import sys
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import requests
-from werkzeug.wrappers import Response
 
-from pyoci_flask.errors import ConfigurationError
 from pyoci_flask.registry import create_registry
-from pyoci_flask.settings import Settings
 from tests.conftest import AppServer
-from tests.doubles import answering, closed_port, silent_server, wsgi_server
-from tests.integration.index_client import IndexClient, address
+from tests.integration.fallback_checks import (
+    FALLBACK,
+    SETTINGS,
+    assert_leads_to_the_fallback,
+    assert_stays,
+)
+from tests.integration.index_client import IndexClient
 from tests.integration.oci_client import OCIClient, push_original
 from tests.integration.registry_doubles import (
     ALICE,
     BOB,
-    DenyingWhatIsMissing,
     Members,
-    Refusing,
     TokensForAll,
     WritersOnly,
     serving,
 )
 from tests.packages import make_wheel
 from tests.registries import RunningRegistry
-from tests.servers import ROOT, environment
 
-FALLBACK = "https://public.example/simple"
-SETTINGS = {"PYOCI_FALLBACK_INDEX": f"{FALLBACK}/", "PYOCI_FALLBACK_EXCLUDE": "acme-*, Secret.Tool"}
-DENIED = SETTINGS | {"PYOCI_FALLBACK_DENIED": "redirect"}
 WHEEL = "hello-1.0-py3-none-any.whl"
-
-
-def assert_leads_to_the_fallback(response: requests.Response, name: str) -> None:
-    assert response.status_code == 302, response.text
-    assert response.headers["Location"] == f"{FALLBACK}/{name}/"
-    assert response.headers["Cache-Control"] == "no-store"
-    assert "Set-Cookie" not in response.headers
-
-
-def assert_stays(response: requests.Response, status: int) -> None:
-    assert response.status_code == status, response.text
-    assert "Location" not in response.headers
-    assert FALLBACK not in response.text
 
 
 @pytest.fixture
@@ -209,136 +189,6 @@ def test_a_denied_project_stays_denied(
         assert_stays(index.get("/acme-billing/", auth=BOB), 403)
 
 
-def test_a_registry_that_denies_what_is_missing_leads_nowhere_by_default(
-    over: Callable[[RunningRegistry], IndexClient], tmp_path: Path
-) -> None:
-    with serving(DenyingWhatIsMissing(create_registry(tmp_path / "registry")), ALICE) as registry:
-        assert_stays(over(registry).get("/packaging/"), 403)
-
-
-@pytest.fixture
-def denying(
-    app_server: AppServer, namespace: str, http: requests.Session, tmp_path: Path
-) -> Iterator[IndexClient]:
-    """Over a registry that denies what is missing, which is told to the application."""
-    with serving(DenyingWhatIsMissing(create_registry(tmp_path / "registry")), ALICE) as registry:
-        root = app_server(DENIED)
-        yield IndexClient(f"{root}/{registry.address}/{namespace}", registry.auth, http)
-
-
-def test_a_denial_leads_to_the_fallback_where_that_is_set(denying: IndexClient) -> None:
-    assert_leads_to_the_fallback(denying.get("/packaging/"), "packaging")
-
-
-def test_a_denied_anonymous_request_is_asked_for_credentials_all_the_same(
-    denying: IndexClient,
-) -> None:
-    assert_stays(denying.get("/packaging/", auth=None), 401)
-
-
-def test_an_excluded_name_stays_denied_where_denials_lead_to_the_fallback(
-    denying: IndexClient,
-) -> None:
-    assert_stays(denying.get("/Acme.Billing/"), 403)
-
-
-def test_only_get_of_a_page_leads_anywhere_where_denials_do(denying: IndexClient) -> None:
-    assert_stays(denying.request("HEAD", "/packaging/"), 403)
-    assert_stays(denying.get("/packaging/json"), 403)
-    assert_stays(denying.get("/packaging/packaging-1.0.tar.gz"), 404)
-
-
-@pytest.fixture
-def denying_parts(
-    app_server: AppServer, namespace: str, http: requests.Session, tmp_path: Path
-) -> Iterator[Callable[[str], AbstractContextManager[IndexClient]]]:
-    """Publishes `hello`; then the registry denies every path that holds the given text."""
-    root = app_server(DENIED)
-
-    @contextmanager
-    def client(text: str) -> Iterator[IndexClient]:
-        denied: list[str] = []
-        app = create_registry(tmp_path / "registry")
-        refusing = Refusing(app, lambda asked: any(part in asked.path for part in denied))
-        with serving(refusing, ALICE) as registry:
-            index = IndexClient(f"{root}/{registry.address}/{namespace}", ALICE, http)
-            index.published(make_wheel(tmp_path, "hello", "1.0"), "hello", "1.0")
-            denied.append(text)
-            yield index
-
-    yield client
-
-
-@pytest.mark.parametrize("part", ["/manifests/", "/manifests/1.0"])
-def test_a_project_that_is_there_is_not_looked_for_elsewhere_when_its_versions_are_denied(
-    denying_parts: Callable[[str], AbstractContextManager[IndexClient]], part: str
-) -> None:
-    """Scanners of some registries deny single manifests; the project exists all the same."""
-    with denying_parts(part) as index:
-        assert_stays(index.get("/hello/"), 403)
-
-
-def test_an_emptied_project_is_an_empty_page_however_its_name_is_spelled(
-    denying: IndexClient, tmp_path: Path
-) -> None:
-    """A dotted name has a second repository to look in, which this registry denies."""
-    denying.published(make_wheel(tmp_path, "my.pkg", "1.0"), "my.pkg", "1.0")
-    assert denying.request("DELETE", "/my-pkg/1.0").ok
-
-    for spelling in ("my-pkg", "my.pkg"):
-        assert_stays(denying.get(f"/{spelling}/"), 200)
-
-
-def test_a_registry_that_is_down_is_a_502(app_server: AppServer, http: requests.Session) -> None:
-    root = app_server(DENIED)
-    with closed_port() as url:
-        assert_stays(http.get(f"{root}/{address(url)}/team/packaging/", auth=ALICE), 502)
-
-
-def test_a_registry_that_is_too_slow_is_a_504(
-    app_server: AppServer, http: requests.Session
-) -> None:
-    root = app_server(DENIED, transport_timeouts=(1.0, 0.3))
-    with silent_server() as url:
-        assert_stays(http.get(f"{root}/{address(url)}/team/packaging/", auth=ALICE), 504)
-
-
-@pytest.mark.parametrize(
-    ("answer", "status"),
-    [
-        (Response("<html>not found</html>", 200), 502),
-        (Response('{"tags": "none"}', 200), 502),
-        (Response("", 500), 502),
-        (Response("", 503), 502),
-        (Response("", 400), 502),
-        (Response("", 410), 502),
-        (Response("", 429, {"Retry-After": "60"}), 429),
-        (Response("", 302, {"Location": "ftp://elsewhere/"}), 502),
-    ],
-    ids=["page", "nonsense", "500", "503", "400", "410", "429", "location"],
-)
-def test_an_answer_that_is_no_404_never_leads_to_the_fallback(
-    app_server: AppServer, http: requests.Session, answer: Response, status: int
-) -> None:
-    root = app_server(DENIED)
-    with wsgi_server(answering(answer)) as url:
-        response = http.get(
-            f"{root}/{address(url)}/team/packaging/", auth=ALICE, allow_redirects=False
-        )
-
-    assert_stays(response, status)
-
-
-def test_a_registry_that_may_not_be_called_is_a_403(
-    app_server: AppServer, http: requests.Session
-) -> None:
-    root = app_server(DENIED | {"PYOCI_REGISTRIES": "ghcr.io"})
-
-    response = http.get(f"{root}/registry.example/team/packaging/", auth=ALICE)
-
-    assert_stays(response, 403)
-
-
 def test_without_a_fallback_a_missing_project_is_missing(
     shared_app: str, docker_open: RunningRegistry, namespace: str, http: requests.Session
 ) -> None:
@@ -364,49 +214,3 @@ def test_a_name_that_no_project_can_have_leads_nowhere(index: IndexClient, proje
 
     assert "Location" not in response.headers or response.status_code == 301
     assert response.status_code >= 400
-
-
-def _start(tmp_path: Path, settings: dict[str, str]) -> "subprocess.CompletedProcess[str]":
-    """Load the application as a WSGI server does, with these settings."""
-    return subprocess.run(
-        [sys.executable, "-c", "import wsgi"],
-        cwd=ROOT,
-        env=environment(tmp_path, settings),
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=60,
-    )
-
-
-def test_a_start_without_any_exclusion_warns(tmp_path: Path) -> None:
-    started = _start(tmp_path, {"PYOCI_FALLBACK_INDEX": FALLBACK})
-
-    assert started.returncode == 0, started.stderr
-    warnings = [line for line in started.stderr.splitlines() if "level=WARNING" in line]
-    assert any("PYOCI_FALLBACK_EXCLUDE" in line for line in warnings), started.stderr
-
-
-def test_a_start_with_an_exclusion_does_not_warn(tmp_path: Path) -> None:
-    started = _start(tmp_path, SETTINGS)
-
-    assert started.returncode == 0, started.stderr
-    assert "PYOCI_FALLBACK_EXCLUDE" not in started.stderr
-
-
-def test_a_start_that_redirects_denials_without_an_exclusion_is_refused(tmp_path: Path) -> None:
-    environ = {"PYOCI_FALLBACK_INDEX": FALLBACK, "PYOCI_FALLBACK_DENIED": "redirect"}
-
-    with pytest.raises(ConfigurationError, match="PYOCI_FALLBACK_EXCLUDE"):
-        Settings.from_env(environ)
-    started = _start(tmp_path, environ)
-    assert started.returncode != 0
-    assert "PYOCI_FALLBACK_EXCLUDE" in started.stderr
-
-
-@pytest.mark.parametrize(
-    "value", ["public.example/simple", "ftp://public.example", "https://u:p@public.example/simple"]
-)
-def test_a_fallback_that_is_no_plain_url_is_refused_at_the_start(value: str) -> None:
-    with pytest.raises(ConfigurationError, match="PYOCI_FALLBACK_INDEX"):
-        Settings.from_env({"PYOCI_FALLBACK_INDEX": value})

@@ -46,7 +46,7 @@ def test_its_files_are_listed_and_downloaded(
         assert set(hashes.values()) == {""}
 
 
-def test_its_files_have_a_length_and_no_metadata_is_promised(
+def test_its_files_have_a_length(
     index: IndexClient, repository: Callable[[str], OCIClient], files: dict[str, bytes]
 ) -> None:
     push_original(repository("hello_world"), "1.0", files)
@@ -54,9 +54,6 @@ def test_its_files_have_a_length_and_no_metadata_is_promised(
     head = index.request("HEAD", f"/hello-world/{WHEEL}")
 
     assert head.headers["Content-Length"] == str(len(files["py3-none-any.whl"]))
-    for link in index.page("hello-world"):
-        assert "data-core-metadata" not in link.attributes
-        assert "data-dist-info-metadata" not in link.attributes
 
 
 def test_one_of_its_files_is_deleted_and_the_other_entry_kept_as_it_was(

@@ -1,6 +1,5 @@
 """The project page in the Simple API's forms (PEP 503, 592, 658, 691, 700, 714)."""
 
-import html
 import re
 from collections.abc import Callable
 from dataclasses import replace
@@ -10,36 +9,24 @@ from typing import Any
 import pytest
 import requests
 
+from tests.conftest import AppServer
 from tests.integration.index_client import IndexClient, links
 from tests.integration.oci_client import (
-    ARTIFACT,
-    CREATED,
-    EMPTY,
-    MANIFEST,
-    TITLE,
     OCIClient,
-    image_index,
     push_original,
     sha256,
 )
 from tests.packages import make_sdist, make_wheel
+from tests.registries import RunningRegistry
 
 JSON = "application/vnd.pypi.simple.v1+json"
 HTML = "application/vnd.pypi.simple.v1+html"
-LATEST = "application/vnd.pypi.simple.latest"
 PLAIN = "text/html"
-CONTENT_TYPES = {JSON: JSON, HTML: f"{HTML}; charset=utf-8", PLAIN: f"{PLAIN}; charset=utf-8"}
-
-PIP = f"{JSON}, {HTML}; q=0.1, {PLAIN}; q=0.01"
-UV = f"{JSON}, {HTML};q=0.2, {PLAIN};q=0.01"
-POETRY = f"{JSON}, */*;q=0.1"
-BROWSER = "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8"
-HOSTILE = """>=3.8"><script>alert('1')</script> & <b a="x"""
 
 
 @pytest.fixture
 def simple(
-    shared_app: str, embedded_socket: Any, namespace: str, http: requests.Session
+    shared_app: str, embedded_socket: RunningRegistry, namespace: str, http: requests.Session
 ) -> IndexClient:
     """The index over one registry: the forms of the page do not depend on which."""
     return IndexClient(
@@ -48,7 +35,7 @@ def simple(
 
 
 @pytest.fixture
-def oci(embedded_socket: Any, namespace: str, http: requests.Session) -> OCIClient:
+def oci(embedded_socket: RunningRegistry, namespace: str, http: requests.Session) -> OCIClient:
     return OCIClient(embedded_socket, f"{namespace}/my_pkg", http)
 
 
@@ -68,104 +55,6 @@ def document(index: IndexClient, project: str = "my-pkg") -> dict[str, Any]:
     assert response.status_code == 200, response.text
     page: dict[str, Any] = response.json()
     return page
-
-
-@pytest.mark.parametrize(
-    ("accept", "expected"),
-    [
-        pytest.param(PIP, JSON, id="pip-pdm-renovate"),
-        pytest.param(UV, JSON, id="uv"),
-        pytest.param(POETRY, JSON, id="poetry"),
-        pytest.param("*/*", PLAIN, id="hatch"),
-        pytest.param(None, PLAIN, id="no-header"),
-        pytest.param("", PLAIN, id="empty-header"),
-        pytest.param(BROWSER, PLAIN, id="browser"),
-        pytest.param(JSON, JSON, id="json"),
-        pytest.param(HTML, HTML, id="v1-html"),
-        pytest.param("text/html", PLAIN, id="html"),
-        pytest.param("text/*", PLAIN, id="text-range"),
-        pytest.param(f"{LATEST}+json", JSON, id="latest-json"),
-        pytest.param(f"{LATEST}+html", HTML, id="latest-html"),
-        pytest.param(f"{JSON};q=0.1, {HTML};q=0.9", HTML, id="quality-html"),
-        pytest.param(f"{PLAIN};q=0.3, {LATEST}+json;q=0.4", JSON, id="quality-latest"),
-        pytest.param(f"{PLAIN};q=0, {HTML}", HTML, id="refused-html"),
-        pytest.param(JSON.upper(), JSON, id="any-case"),
-    ],
-)
-def test_the_form_that_is_asked_for_comes_with_its_exact_content_type(
-    project: IndexClient, accept: str | None, expected: str
-) -> None:
-    response = project.get("/my-pkg/", headers={"Accept": accept})
-
-    assert response.status_code == 200
-    assert response.headers["Content-Type"] == CONTENT_TYPES[expected]
-    assert "name" in response.json() if expected == JSON else response.text.startswith("<!DOCTYPE")
-
-
-@pytest.mark.parametrize(
-    "accept",
-    [
-        "application/json",
-        "image/png",
-        f"{JSON};q=0",
-        "application/vnd.pypi.simple.v2+json",
-        "*/*;q=0",
-    ],
-)
-def test_a_client_that_takes_none_of_the_forms_is_told_which_there_are(
-    project: IndexClient, accept: str
-) -> None:
-    response = project.get("/my-pkg/", headers={"Accept": accept})
-
-    assert response.status_code == 406
-    assert all(name in response.text for name in (JSON, HTML, PLAIN))
-
-
-@pytest.mark.parametrize(
-    ("query", "expected"),
-    [
-        (f"?format={JSON}", JSON),  # its + arrives as a space
-        (f"?format={JSON.replace('+', '%2B')}", JSON),
-        (f"?format={HTML}", HTML),
-        ("?format=text/html", PLAIN),
-        ("?format=text%2Fhtml", PLAIN),
-        (f"?format={LATEST}+json", JSON),
-        (f"?format={LATEST}%2Bhtml", HTML),
-    ],
-)
-@pytest.mark.parametrize("accept", [PIP, "*/*", "image/png"])
-def test_the_format_in_the_query_wins_over_the_header(
-    project: IndexClient, query: str, expected: str, accept: str
-) -> None:
-    response = project.get(f"/my-pkg/{query}", headers={"Accept": accept})
-
-    assert response.status_code == 200
-    assert response.headers["Content-Type"] == CONTENT_TYPES[expected]
-
-
-def test_an_unknown_format_in_the_query_is_not_acceptable(project: IndexClient) -> None:
-    response = project.get("/my-pkg/?format=application/json", headers={"Accept": "*/*"})
-
-    assert response.status_code == 406
-    assert "?format=" in response.text
-
-
-def test_the_format_survives_the_redirect_to_the_slash(project: IndexClient) -> None:
-    response = project.get(f"/my-pkg?format={JSON}", allow_redirects=True)
-
-    assert response.headers["Content-Type"] == JSON
-    assert len(response.history) == 1
-
-
-@pytest.mark.parametrize("accept", [PIP, "text/html", HTML])
-@pytest.mark.parametrize("method", ["GET", "HEAD"])
-def test_every_form_varies_by_what_it_depends_on(
-    project: IndexClient, accept: str, method: str
-) -> None:
-    response = project.request(method, "/my-pkg/", headers={"Accept": accept})
-
-    assert response.headers["Vary"] == "Accept, Authorization"
-    assert response.headers["Cache-Control"] == "private, no-cache"
 
 
 def test_the_json_has_every_member_of_version_1_4(project: IndexClient, tmp_path: Path) -> None:
@@ -288,89 +177,12 @@ def test_an_anchor_holds_the_bare_filename_as_hatch_reads_it(project: IndexClien
         assert re.search(rf"<a\s[^>]+>{re.escape(filename)}</a>", text)
 
 
-def _push_with_annotations(
-    oci: OCIClient, content: bytes, annotations: dict[str, str], tag: str = "1.0"
-) -> None:
-    manifest = {
-        "schemaVersion": 2,
-        "mediaType": MANIFEST,
-        "artifactType": ARTIFACT,
-        "config": oci.push_blob(EMPTY, b"{}"),
-        "layers": [oci.push_blob(ARTIFACT, content)],
-    }
-    platform = {"architecture": "py3-none-any.whl", "os": "any"}
-    entry = oci.push(manifest, platform=platform, annotations=annotations)
-    oci.push(image_index([entry]), tag)
-
-
-def test_what_anybody_wrote_into_the_registry_is_escaped_in_html_and_exact_in_json(
-    simple: IndexClient, oci: OCIClient
-) -> None:
-    notes = {"com.pyoci.requires_python": HOSTILE, "com.pyoci.yanked": HOSTILE}
-    _push_with_annotations(oci, b"bytes", notes)
-
-    text = simple.get("/my-pkg/", headers={"Accept": PLAIN}).text
-    (link,) = links(text)
-
-    assert "<script" not in text
-    assert link.attributes["data-requires-python"] == HOSTILE
-    assert link.attributes["data-yanked"] == HOSTILE
-    assert html.escape("<script>") in text
-    (file,) = document(simple)["files"]
-    assert (file["requires-python"], file["yanked"]) == (HOSTILE, HOSTILE)
-
-
-@pytest.mark.parametrize(
-    "title",
-    [
-        '"><script>alert(1)</script>-1.0-py3-none-any.whl',
-        "../../other/my_pkg-1.0-py3-none-any.whl",
-        "https://evil.example/my_pkg-1.0-py3-none-any.whl",
-        "other-1.0-py3-none-any.whl",
-        "my_pkg-9.9-py3-none-any.whl",
-        "my_pkg-1.0.tar.gz",
-    ],
-)
-def test_a_title_that_is_not_of_this_file_is_not_believed(
-    simple: IndexClient, oci: OCIClient, title: str
-) -> None:
-    _push_with_annotations(oci, b"bytes", {TITLE: title})
-
-    (link,) = simple.page("my-pkg")
-
-    assert (link.href, link.text) == ("my_pkg-1.0-py3-none-any.whl",) * 2
-    assert simple.follow("my-pkg", link).content == b"bytes"
-
-
-@pytest.mark.parametrize(
-    ("annotation", "value", "member"),
-    [
-        ("com.pyoci.size", "many", "size"),
-        ("com.pyoci.size", "-1", "size"),
-        ("com.pyoci.size", "9" * 40, "size"),
-        (CREATED, "yesterday", "upload-time"),
-        ("com.pyoci.sha256_digest", "no digest", "hashes"),
-    ],
-)
-def test_an_annotation_that_makes_no_sense_is_as_good_as_none(
-    simple: IndexClient, oci: OCIClient, annotation: str, value: str, member: str
-) -> None:
-    _push_with_annotations(oci, b"bytes", {annotation: value})
-
-    (file,) = document(simple)["files"]
-    assert not file.get(member)
-
-
-def test_a_tag_that_is_no_version_is_in_neither_list(project: IndexClient, oci: OCIClient) -> None:
-    _push_with_annotations(oci, b"bytes", {}, tag="latest")
-
-    page = document(project)
-    assert page["versions"] == ["1.10", "1.0"]
-    assert len(page["files"]) == 3
-
-
 def test_versions_beyond_the_listed_ones_are_still_named(
-    app_server: Any, simple: IndexClient, namespace: str, embedded_socket: Any, tmp_path: Path
+    app_server: AppServer,
+    simple: IndexClient,
+    namespace: str,
+    embedded_socket: RunningRegistry,
+    tmp_path: Path,
 ) -> None:
     for version in ("1.0", "1.9", "1.10"):
         simple.published(make_wheel(tmp_path, "my_pkg", version), "my-pkg", version)

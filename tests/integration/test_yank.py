@@ -3,7 +3,6 @@
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
 
 import pytest
 import requests
@@ -32,7 +31,7 @@ def project(index: IndexClient, tmp_path: Path) -> IndexClient:
     return index
 
 
-def _patch(index: IndexClient, what: str, yanked: object, **options: Any) -> requests.Response:
+def _patch(index: IndexClient, what: str, yanked: object, **options: object) -> requests.Response:
     return index.request("PATCH", f"/my-pkg/{what}", json={"yanked": yanked}, **options)
 
 

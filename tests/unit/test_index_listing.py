@@ -6,9 +6,11 @@ import pytest
 
 from pyoci_flask.errors import NotFoundError, RegistryError
 from pyoci_flask.index.fetch import FetchPool
-from pyoci_flask.index.listing import list_project, newest_first
+from pyoci_flask.index.listing import find_project, list_files, newest_first
 from pyoci_flask.index.lock import VersionLocks
+from pyoci_flask.index.project import Project
 from pyoci_flask.index.publish import publish
+from pyoci_flask.index.repository import Candidates
 from pyoci_flask.oci.model import INDEX_TYPE, MANIFEST_TYPE
 from pyoci_flask.registry import create_registry
 from tests.unit.conftest import Callers
@@ -27,6 +29,10 @@ ORDER = [
     "latest",
     "a.sig",
 ]
+
+
+def list_project(candidates: Candidates, pool: FetchPool, limit: int) -> Project:
+    return list_files(*find_project(candidates), pool, limit)
 
 
 @pytest.fixture
@@ -51,12 +57,12 @@ def test_newest_version_comes_first_and_what_is_none_last() -> None:
 def test_files_of_the_newest_versions_are_listed(store: Store, tmp_path: Path) -> None:
     fill(store, tmp_path, "1.9", "1.10", "1.2", "1!0.1")
     store.registry.calls.clear()
-    _, project = list_project([store.repository], FetchPool(4), 2)
+    project = list_project([store.repository], FetchPool(4), 2)
     assert project.name == "hello"
     assert project.versions == ("1!0.1", "1.10", "1.9", "1.2")
     assert [file.version for file in project.files] == ["1!0.1", "1.10"]
     assert len(store.registry.calls) == 3
-    assert len(list_project([store.repository], FetchPool(4), 0)[1].files) == 4
+    assert len(list_project([store.repository], FetchPool(4), 0).files) == 4
 
 
 def test_missing_repository_is_not_found(store: Store) -> None:
@@ -89,7 +95,7 @@ def test_foreign_tag_among_good_ones_is_left_out(
             store.registry.ask("PUT", path, json.dumps(body).encode(), media_type).status_code
             == 201
         )
-    _, project = list_project([store.repository], FetchPool(4), 100)
+    project = list_project([store.repository], FetchPool(4), 100)
     assert [file.filename.text for file in project.files] == ["hello-1.0.tar.gz"]
     assert project.versions == ("1.0",)
 
@@ -102,7 +108,7 @@ def test_plain_manifest_and_a_tag_that_is_gone_are_left_out(store: Store, tmp_pa
         store.registry.ask("PUT", store.manifest("2.0"), manifest, MANIFEST_TYPE).status_code == 201
     )
     store.registry.faults.append(refusing({"GET"}, "/manifests/3.0", 404, "MANIFEST_UNKNOWN"))
-    _, project = list_project([store.repository], FetchPool(4), 100)
+    project = list_project([store.repository], FetchPool(4), 100)
     assert project.versions == ("1.0",)
 
 
@@ -120,7 +126,7 @@ def test_emptied_version_is_not_listed_and_the_project_is_there(
     index = store.registry.document(store.manifest("1.0")) | {"manifests": []}
     body = json.dumps(index).encode()
     assert store.registry.ask("PUT", store.manifest("1.0"), body, INDEX_TYPE).status_code == 201
-    _, project = list_project([store.repository], FetchPool(4), 100)
+    project = list_project([store.repository], FetchPool(4), 100)
     assert (project.versions, project.files) == ((), ())
 
 
@@ -130,4 +136,4 @@ def test_dotted_repository_of_the_original_is_found(
     missing = make_store(caller_of, store.registry, "missing")
     fill(store, tmp_path, "1.0")
     candidates = [missing.repository, store.repository]
-    assert list_project(candidates, FetchPool(2), 100)[1].versions == ("1.0",)
+    assert list_project(candidates, FetchPool(2), 100).versions == ("1.0",)

@@ -84,7 +84,7 @@ def test_wheel_without_sound_metadata_is_broken(content: bytes) -> None:
 
 def test_changed_member_of_a_wheel_is_broken() -> None:
     content = wheel((INFO, METADATA), compression=zipfile.ZIP_STORED)
-    with pytest.raises(BrokenArchiveError, match="no sound zip archive"):
+    with pytest.raises(BrokenArchiveError, match="no sound wheel"):
         read_metadata(io.BytesIO(content.replace(b"Name: hello", b"Name: jello")), WHEEL)
 
 

@@ -41,12 +41,12 @@ def test_chunked_body_is_read_to_its_end(coding: str, length: dict[str, str]) ->
 def test_length_over_the_limit_is_refused_unread() -> None:
     stream = io.BytesIO(b"x" * 11)
     with pytest.raises(PayloadTooLargeError, match=r"11 bytes or more.* takes 10 \(PYOCI_MAX_BODY"):
-        RequestBody(environ(stream, CONTENT_LENGTH="11"), 10)
+        RequestBody(environ(stream, CONTENT_LENGTH="11"), 10, "PYOCI_MAX_BODY")
     assert stream.tell() == 0
 
 
 def test_chunked_body_over_the_limit_is_refused_when_it_gets_there() -> None:
-    body = RequestBody(environ(b"x" * 11, HTTP_TRANSFER_ENCODING="chunked"), 10)
+    body = RequestBody(environ(b"x" * 11, HTTP_TRANSFER_ENCODING="chunked"), 10, "PYOCI_MAX_BODY")
     with pytest.raises(PayloadTooLargeError, match="PYOCI_MAX_BODY"):
         read(body)
 

@@ -1,0 +1,212 @@
+"""Core metadata read out of the wheel in the registry: how much, how often, and what not."""
+
+import struct
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import requests
+
+from pyoci_flask.registry import create_registry
+from tests.conftest import AppServer
+from tests.integration.index_client import IndexClient
+from tests.integration.metadata_lab import (
+    FEW_BYTES,
+    FEW_CALLS,
+    MEBIBYTE,
+    MEMBER,
+    METADATA,
+    WHEEL,
+    Lab,
+    files_of,
+    metadata_of,
+    wheel_bytes,
+)
+from tests.integration.oci_client import (
+    ARTIFACT,
+    MANIFEST,
+    OCIClient,
+    image_index,
+    sha256,
+)
+from tests.integration.registry_doubles import (
+    BlobMeter,
+    serving,
+)
+from tests.packages import make_wheel
+
+
+@pytest.fixture
+def lab(app_server: AppServer, http: requests.Session, tmp_path: Path) -> Iterator[Lab]:
+    meter = BlobMeter(create_registry(tmp_path / "registry"))
+    with serving(meter) as registry:
+        index = IndexClient(f"{app_server()}/{registry.address}/team", None, http)
+        yield Lab(index, meter, OCIClient(registry, "team/my_pkg", http))
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [(0, 8 * MEBIBYTE), (4 * MEBIBYTE, 4 * MEBIBYTE), (8 * MEBIBYTE, 0), (0, 0)],
+    ids=["beginning", "middle", "end", "small"],
+)
+def test_metadata_is_read_with_few_and_small_ranges_wherever_it_stands(
+    lab: Lab, tmp_path: Path, before: int, after: int
+) -> None:
+    lab.push(wheel_bytes(tmp_path, before, after))
+
+    response = lab.metadata()
+
+    assert response.content == METADATA
+    parts = [fetch for fetch in lab.meter.fetches if fetch.method == "GET"]
+    assert 1 <= len(parts) <= FEW_CALLS
+    assert all(fetch.range is not None and fetch.status == 206 for fetch in parts)
+    assert lab.meter.size <= FEW_BYTES
+
+
+def test_a_wheel_of_very_many_files_is_read_through_its_directory(lab: Lab, tmp_path: Path) -> None:
+    path = tmp_path / WHEEL
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr(MEMBER, METADATA)
+        for number in range(3000):
+            archive.writestr(f"my_pkg/a_rather_long_name_of_a_module_{number}.py", b"")
+    lab.push(path.read_bytes())
+
+    assert lab.metadata().content == METADATA
+    assert len(lab.meter.fetches) <= FEW_CALLS + 1
+
+
+def test_metadata_is_read_once_and_then_answered_from_memory(lab: Lab, tmp_path: Path) -> None:
+    lab.push(wheel_bytes(tmp_path, 100, 100))
+    first = lab.metadata()
+    lab.meter.fetches.clear()
+
+    assert lab.metadata().content == first.content
+    assert lab.meter.fetches == []
+
+
+def test_a_wheel_that_was_replaced_under_its_name_has_its_own_metadata(
+    lab: Lab, tmp_path: Path
+) -> None:
+    lab.push(wheel_bytes(tmp_path, 100, 100))
+    old = lab.metadata()
+    changed = METADATA + b"Requires-Dist: third\n"
+    lab.push(wheel_bytes(tmp_path, 100, 100, changed))
+
+    new = lab.metadata()
+
+    assert new.content == changed
+    assert new.headers["ETag"] != old.headers["ETag"]
+
+
+def test_one_probe_tells_whether_a_registry_answers_ranges(lab: Lab, tmp_path: Path) -> None:
+    for version in ("1.0", "1.1", "1.2"):
+        lab.push(wheel_bytes(tmp_path, 5000, 5000), version)
+
+    first = files_of(lab.index)
+    probes = list(lab.meter.fetches)
+    files_of(lab.index)
+
+    assert [file["core-metadata"] for file in first.values()] == [True] * 3
+    (probe,) = probes
+    assert probe.range is not None
+    assert probe.size < 100
+    assert lab.meter.fetches == probes
+
+
+def test_head_and_if_none_match_of_metadata(lab: Lab, tmp_path: Path) -> None:
+    lab.push(wheel_bytes(tmp_path, 10, 10))
+    whole = lab.metadata()
+    path = f"/my-pkg/{WHEEL}.metadata"
+
+    head = lab.index.request("HEAD", path)
+    known = lab.index.get(path, headers={"If-None-Match": whole.headers["ETag"]})
+
+    assert whole.headers["ETag"] == f'"sha256:{sha256(METADATA)}"'
+    assert (head.status_code, head.headers["Content-Length"]) == (200, str(len(METADATA)))
+    assert head.headers["ETag"] == whole.headers["ETag"]
+    assert (known.status_code, known.content) == (304, b"")
+
+
+def test_stored_metadata_whose_blob_is_gone_is_missing(lab: Lab, tmp_path: Path) -> None:
+    wheel = make_wheel(tmp_path, "my_pkg", "1.0")
+    lab.index.published(wheel, "my-pkg", "1.0")
+    digest = f"sha256:{sha256(metadata_of(wheel))}"
+    assert lab.oci.request("DELETE", f"blobs/{digest}").ok
+
+    assert lab.metadata().status_code == 404
+
+
+def test_metadata_under_another_digest_than_announced_is_not_given(
+    lab: Lab, tmp_path: Path
+) -> None:
+    wheel = make_wheel(tmp_path, "my_pkg", "1.0").read_bytes()
+    config = lab.oci.push_blob("application/pyoci.core-metadata.v1", METADATA)
+    layer = lab.oci.push_blob(ARTIFACT, wheel)
+    manifest = {
+        "schemaVersion": 2,
+        "mediaType": MANIFEST,
+        "artifactType": ARTIFACT,
+        "config": config,
+        "layers": [layer],
+    }
+    notes = {
+        "com.pyoci.sha256_digest": sha256(wheel),
+        "com.pyoci.core_metadata_sha256": sha256(b"others"),
+    }
+    platform = {"architecture": "py3-none-any.whl", "os": "any"}
+    lab.oci.push(image_index([lab.oci.push(manifest, platform=platform, annotations=notes)]), "1.0")
+
+    assert lab.metadata().status_code == 404
+
+
+def _end_of_directory(size: int, offset: int, entries: int = 1) -> bytes:
+    return struct.pack("<4s4H2LH", b"PK\5\6", 0, 0, entries, entries, size, offset, 0)
+
+
+HOSTILE = {
+    "no archive": b"just bytes " * 1000,
+    "a single byte": b"P",
+    "an end without a directory": _end_of_directory(46, 0),
+    "a directory said to be of 2 GiB": bytes(1000) + _end_of_directory((1 << 31) - 1, 0),
+    "a directory that starts before the file": bytes(10) + _end_of_directory(5, 1 << 30),
+    "a directory of nonsense": b"\xff" * 4000 + _end_of_directory(4000, 0, 80),
+}
+
+
+@pytest.mark.parametrize("content", HOSTILE.values(), ids=HOSTILE)
+def test_an_archive_that_cannot_be_read_has_no_metadata(lab: Lab, content: bytes) -> None:
+    lab.push(content)
+
+    response = lab.metadata()
+
+    assert response.status_code == 404
+    assert "cannot be read" in response.text
+    assert lab.meter.size <= FEW_BYTES
+
+
+def test_a_wheel_that_could_not_be_read_is_not_announced_from_then_on(
+    lab: Lab,
+) -> None:
+    """pip and uv give up where announced metadata cannot be had."""
+    lab.push(HOSTILE["no archive"])
+    assert lab.metadata().status_code == 404
+
+    assert "core-metadata" not in files_of(lab.index)[WHEEL]
+
+
+@pytest.mark.parametrize("spare", [b"", b"\0" * 100_000], ids=["small", "big"])
+def test_a_wheel_without_metadata_has_none(lab: Lab, tmp_path: Path, spare: bytes) -> None:
+    path = tmp_path / WHEEL
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("my_pkg/__init__.py", spare)
+    lab.push(path.read_bytes())
+
+    assert lab.metadata().status_code == 404
+
+
+def test_metadata_of_over_4_mib_is_not_read(lab: Lab, tmp_path: Path) -> None:
+    lab.push(wheel_bytes(tmp_path, 0, 0, METADATA + b"\n" * (5 * MEBIBYTE)))
+
+    assert lab.metadata().status_code == 404
+    assert lab.meter.size <= FEW_BYTES

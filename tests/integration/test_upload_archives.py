@@ -1,0 +1,153 @@
+"""Wheels and sdists that are broken, incomplete or made to do harm are refused."""
+
+import bz2
+import gzip
+import io
+import lzma
+import re
+import struct
+import tarfile
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import requests
+
+from tests.conftest import AppServer
+from tests.integration.upload_lab import Lab, upload_lab
+
+WHEEL = "my_pkg-1.0-py3-none-any.whl"
+SDIST = "my_pkg-1.0.tar.gz"
+
+
+@pytest.fixture
+def lab(app_server: AppServer, http: requests.Session, tmp_path: Path) -> Iterator[Lab]:
+    with upload_lab(app_server, http, tmp_path, {}) as running:
+        yield running
+
+
+def _zip(members: dict[str, bytes], compression: int = zipfile.ZIP_DEFLATED) -> bytes:
+    archive = io.BytesIO()
+    with zipfile.ZipFile(archive, "w", compression) as opened:
+        for name, content in members.items():
+            opened.writestr(name, content)
+    return archive.getvalue()
+
+
+def _tar(members: dict[str, bytes]) -> bytes:
+    archive = io.BytesIO()
+    with tarfile.open(fileobj=archive, mode="w:gz") as opened:
+        for name, content in members.items():
+            entry = tarfile.TarInfo(name)
+            entry.size = len(content)
+            opened.addfile(entry, io.BytesIO(content))
+    return archive.getvalue()
+
+
+METADATA = b"Metadata-Version: 2.1\nName: my-pkg\nVersion: 1.0\n"
+MEMBER = "my_pkg-1.0.dist-info/METADATA"
+LIMIT = 4 << 20
+SOUND = _zip({MEMBER: METADATA, "my_pkg/__init__.py": b"x = 1\n" * 1000})
+
+
+def _lying(archive: bytes, size: int) -> bytes:
+    """A zip whose directory gives another size for its last member."""
+    changed = bytearray(archive)
+    at = changed.rfind(b"PK\1\2")
+    changed[at + 24 : at + 28] = struct.pack("<I", size)
+    return bytes(changed)
+
+
+def _broken_lzma() -> bytes:
+    changed = bytearray(_zip({MEMBER: METADATA * 50}, zipfile.ZIP_LZMA))
+    at = changed.find(MEMBER.encode()) + len(MEMBER)
+    changed[at + 4] = 0xFF
+    return bytes(changed)
+
+
+BROKEN_WHEELS = {
+    "no-zip": b"this is no archive",
+    "tar": _tar({MEMBER: METADATA}),
+    "without-metadata": _zip({"my_pkg/__init__.py": b""}),
+    "metadata-too-deep": _zip({f"src/{MEMBER}": METADATA}),
+    "two-metadata": _zip({MEMBER: METADATA, "other-1.0.dist-info/METADATA": METADATA}),
+    "empty-metadata": _zip({MEMBER: b""}),
+    "metadata-without-name": _zip({MEMBER: b"Metadata-Version: 2.1\nVersion: 1.0\n"}),
+    "metadata-without-version": _zip({MEMBER: b"Metadata-Version: 2.1\nName: my-pkg\n"}),
+    "two-names": _zip({MEMBER: METADATA + b"Name: other\n"}),
+    "binary-metadata": _zip({MEMBER: bytes(range(256)) * 10}),
+    "cut": SOUND[: len(SOUND) // 2],
+    "without-its-end": SOUND[:-22],
+    "without-its-start": SOUND[60:],
+    "wrong-crc": SOUND.replace(SOUND[14:18], b"\0\0\0\0"),
+    "said-to-be-small": _lying(_zip({MEMBER: METADATA * 1000}), 10),
+    "said-to-be-huge": _lying(_zip({MEMBER: METADATA}), 1 << 31),
+    "bomb": _zip({MEMBER: METADATA + b"\n" * (64 << 20)}),
+    "bomb-that-lies": _lying(_zip({MEMBER: METADATA + b"\n" * (64 << 20)}), LIMIT - 1),
+    "bzip2-bomb-that-lies": _lying(
+        _zip({MEMBER: METADATA + b"\n" * (16 << 20)}, zipfile.ZIP_BZIP2), 100
+    ),
+    "broken-lzma": _broken_lzma(),
+}
+
+
+@pytest.mark.parametrize("content", BROKEN_WHEELS.values(), ids=BROKEN_WHEELS)
+def test_a_wheel_that_is_broken_or_lacks_its_metadata_is_refused(lab: Lab, content: bytes) -> None:
+    assert re.search(
+        "wheel|[Mm]etadata|METADATA|zip archive", lab.refused(lab.upload(WHEEL, content))
+    )
+
+
+def _gzip_of_zeros(mebibytes: int) -> bytes:
+    """A tar of one member of zeros that unpacks to about so many MiB, made of gzip members."""
+    entry = tarfile.TarInfo("my_pkg-1.0/zeros")
+    entry.size = mebibytes << 20
+    zeros = gzip.compress(bytes(16 << 20), 9)
+    return gzip.compress(entry.tobuf()) + zeros * (mebibytes // 16)
+
+
+PKG_INFO = "my_pkg-1.0/PKG-INFO"
+TAR = _tar({PKG_INFO: METADATA, "my_pkg-1.0/setup.py": b"x = 1\n" * 1000})
+BROKEN_SDISTS = {
+    "no-gzip": b"this is no archive",
+    "zip": SOUND,
+    "bare-tar": gzip.decompress(TAR),
+    "gzip-of-text": gzip.compress(b"just text, " * 100),
+    "cut": TAR[: len(TAR) // 2],
+    "bzip2": bz2.compress(gzip.decompress(TAR)),
+    "xz": lzma.compress(gzip.decompress(TAR)),
+    "broken-header": gzip.compress(b"\xff" * 10_240),
+    "huge-pkg-info": _tar({PKG_INFO: METADATA + b"\n" * (5 << 20)}),
+    "empty-pkg-info": _tar({PKG_INFO: b""}),
+    "binary-pkg-info": _tar({PKG_INFO: bytes(range(256)) * 10}),
+    "bomb": _gzip_of_zeros(1088),
+}
+
+
+@pytest.mark.parametrize("content", BROKEN_SDISTS.values(), ids=BROKEN_SDISTS)
+def test_an_sdist_that_is_broken_is_refused(lab: Lab, content: bytes) -> None:
+    text = lab.refused(lab.upload(SDIST, content))
+
+    assert re.search("sdist|PKG-INFO|metadata|gzipped tar archive", text)
+
+
+def test_an_sdist_without_pkg_info_is_as_old_ones_are(lab: Lab) -> None:
+    response = lab.upload(SDIST, _tar({"my_pkg-1.0/setup.py": b"x = 1\n"}))
+
+    assert response.status_code == 200, response.text
+    assert lab.filenames == [SDIST]
+
+
+@pytest.mark.parametrize("prefix", ["", "./"])
+def test_pkg_info_is_found_wherever_it_stands_in_the_archive(lab: Lab, prefix: str) -> None:
+    members = {f"{prefix}my_pkg-1.0/file_{number}.py": b"x" * 3000 for number in range(300)}
+    wrong = METADATA.replace(b"my-pkg", b"other")
+    members[f"{prefix}my_pkg-1.0/my_pkg.egg-info/PKG-INFO"] = wrong
+    members[f"{prefix}{PKG_INFO}"] = METADATA
+
+    assert lab.upload(SDIST, _tar(members)).status_code == 200
+
+
+def test_an_empty_file_is_refused(lab: Lab) -> None:
+    assert WHEEL in lab.refused(lab.upload(WHEEL, b""))
