@@ -18,7 +18,7 @@ logger = logging.getLogger("pyoci.web")
 _PATCH_LIMIT = 64 * 1024
 _REASON_LIMIT = 1000
 _STAYS = (
-    " from the index. This registry deletes nothing by its API: the bytes stay in it until they "
+    " from the index. This registry did not delete its content: the bytes stay in it until they "
     "are deleted there"
 )
 
