@@ -13,7 +13,7 @@ from pyoci_flask.errors import (
     UnsupportedError,
 )
 from pyoci_flask.oci.model import MalformedDocumentError, parse_object
-from pyoci_flask.transport.session import Reply
+from pyoci_flask.transport.reply import Reply
 
 ERROR_LIMIT = 64 * 1024
 """Bytes of an error body that are read."""

@@ -16,7 +16,8 @@ from pyoci_flask.errors import (
 from pyoci_flask.oci.answers import ErrorBody
 from pyoci_flask.oci.client import RepositoryCaller
 from pyoci_flask.oci.reference import Digest
-from pyoci_flask.transport.session import Body, Reply
+from pyoci_flask.transport.reply import Reply
+from pyoci_flask.transport.session import Body
 
 logger = logging.getLogger("pyoci.registry")
 

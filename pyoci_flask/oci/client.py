@@ -10,7 +10,8 @@ from pyoci_flask.oci.answers import ErrorBody, refusal
 from pyoci_flask.oci.reference import Repository
 from pyoci_flask.transport.auth import Authenticator, Scope
 from pyoci_flask.transport.credentials import Credentials
-from pyoci_flask.transport.session import Body, Reply, Transport
+from pyoci_flask.transport.reply import Reply
+from pyoci_flask.transport.session import Body, Transport
 
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 _MOST_REDIRECTS = 5

@@ -17,7 +17,7 @@ from pyoci_flask.oci.model import (
     parse_object,
 )
 from pyoci_flask.oci.reference import Digest, Tag
-from pyoci_flask.transport.session import Reply
+from pyoci_flask.transport.reply import Reply
 
 _ACCEPTED = (
     INDEX_TYPE,

@@ -25,7 +25,8 @@ from pyoci_flask.errors import (
 from pyoci_flask.transport.challenge import Challenge, parse_challenges
 from pyoci_flask.transport.credentials import BasicCredentials, BearerCredentials, Credentials
 from pyoci_flask.transport.credentials import fingerprint as fingerprint_of
-from pyoci_flask.transport.session import Body, Reply, Transport
+from pyoci_flask.transport.reply import Reply
+from pyoci_flask.transport.session import Body, Transport
 
 _TOKEN = re.compile(r"[\x21-\x7e]+")
 _TOKEN_LIMIT = 128 * 1024

@@ -12,7 +12,8 @@ from pyoci_flask.errors import (
     TransferBrokenError,
 )
 from pyoci_flask.transport.network import Network
-from pyoci_flask.transport.session import USER_AGENT, Reply, Transport
+from pyoci_flask.transport.reply import Reply
+from pyoci_flask.transport.session import USER_AGENT, Transport
 from pyoci_flask.transport.wsgi import WSGIAdapter
 from tests.doubles import closed_port
 from tests.unit.doubles import Answer, http_double, in_turn

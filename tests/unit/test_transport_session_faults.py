@@ -12,7 +12,8 @@ from pyoci_flask.errors import (
     RegistryUnreachableError,
 )
 from pyoci_flask.transport.network import Network
-from pyoci_flask.transport.session import Reply, Transport
+from pyoci_flask.transport.reply import Reply
+from pyoci_flask.transport.session import Transport
 from tests.doubles import closed_port, silent_server
 from tests.unit.doubles import Answer, Received, http_double, in_turn
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from pyoci_flask.transport.auth import Authenticator, Scope
 from pyoci_flask.transport.credentials import BasicCredentials, Credentials
-from pyoci_flask.transport.session import Reply
+from pyoci_flask.transport.reply import Reply
 from tests.unit.doubles import Answer, HTTPDouble, Received
 
 ALICE = BasicCredentials("alice", "wonder:land")

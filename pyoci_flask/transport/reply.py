@@ -1,0 +1,127 @@
+"""An answer that is read from the wire as it is wanted, and what the observers are told of it."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Self, cast
+from urllib.parse import urlsplit
+
+import requests
+import urllib3
+
+from pyoci_flask.errors import RegistryError, RegistryTimeoutError, TransferBrokenError
+from pyoci_flask.transport.deadline import DEADLINES
+from pyoci_flask.transport.observe import CallObserver, CallRecord
+
+CHUNK = 256 * 1024
+"""Bytes per read of a streamed body."""
+
+_DRAIN_PATIENCE = 1.0
+"""Seconds for the rest of a body that nobody wants; a new connection costs less than more."""
+
+
+class Reply:
+    """An answer whose body is still on the wire. Use it as a context manager, or close it."""
+
+    def __init__(self, response: requests.Response, call: "Call", patience: float) -> None:
+        """Take an answer; `patience` is the seconds for the whole of a body that is `read`."""
+        self._response = response
+        self._patience = patience
+        self._raw = cast("urllib3.HTTPResponse", response.raw)
+        self._call = call
+        self.status: int = response.status_code
+        self.headers: Mapping[str, str] = response.headers
+        self.url = call.url
+        self.authorization = call.authorization
+        """The Authorization header that the call was sent with."""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def read(self, limit: int) -> bytes:
+        """Read and decode the whole body.
+
+        Raises:
+            RegistryError: it is over `limit` bytes, after decoding.
+        """
+        parts, size = [], 0
+        with DEADLINES.limit(self._patience, self._raw.shutdown) as deadline:
+            try:
+                for part in self._parts(decode=True):
+                    parts.append(part)
+                    size += len(part)
+                    if size > limit:
+                        self.close()
+                        raise RegistryError(
+                            f"{self._call.host} sent over {limit} bytes where few belong"
+                        )
+            except TransferBrokenError as error:
+                if deadline.expired:
+                    raise RegistryTimeoutError(
+                        f"{self._call.host} took too long for its answer"
+                    ) from error
+                raise
+        return b"".join(parts)
+
+    def chunks(self) -> Iterator[bytes]:
+        """Stream the body as it came, without decoding a Content-Encoding."""
+        return self._parts(decode=False)
+
+    def _parts(self, *, decode: bool) -> Iterator[bytes]:
+        try:
+            while chunk := self._raw.read(CHUNK, decode_content=decode):
+                self._call.received += len(chunk)
+                yield chunk
+        except (urllib3.exceptions.HTTPError, OSError) as error:
+            self._call.error = error
+            if isinstance(error, urllib3.exceptions.TimeoutError | TimeoutError):
+                raise RegistryTimeoutError(f"{self._call.host} stopped sending") from error
+            raise TransferBrokenError(
+                f"{self._call.host} broke off in the middle of its answer"
+            ) from error
+        finally:
+            self.close()
+
+    def close(self) -> None:
+        """Give the connection back (or close it, if the body was not read to its end)."""
+        if not self._call.ended:
+            _drain(self._raw)
+            self._response.close()
+            self._call.end(self.status)
+
+
+def _drain(raw: urllib3.HTTPResponse) -> None:
+    """Read what little is left of a body, so that the connection can serve the next call."""
+    left = raw.length_remaining
+    if left is not None and 0 < left <= CHUNK:
+        try:
+            with DEADLINES.limit(_DRAIN_PATIENCE, raw.shutdown):
+                raw.read(left, decode_content=False)
+        except (urllib3.exceptions.HTTPError, OSError):
+            raw.close()
+
+
+class Call:
+    """What the observers are told about one exchange."""
+
+    def __init__(
+        self, method: str, url: str, headers: Mapping[str, str], observers: Sequence[CallObserver]
+    ) -> None:
+        self.url = url
+        self.host = urlsplit(url).netloc
+        self.authorization = headers.get("Authorization")
+        self.error: BaseException | None = None
+        self.sent = 0
+        self.received = 0
+        self.ended = False
+        self._records: list[CallRecord] = [one.call_started(method, url) for one in observers]
+
+    def end(self, status: int | None) -> None:
+        """Tell the observers, once, with the status of the answer if there was one."""
+        self.ended = True
+        for record in self._records:
+            record.finished(status=status, error=self.error, sent=self.sent, received=self.received)
+        # Its traceback leads back here: such a circle would keep connections until the garbage
+        # collector comes.
+        self.error = None
