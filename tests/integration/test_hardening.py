@@ -98,7 +98,7 @@ def _assert_harmless_html(page: str) -> None:
     parser.close()
     assert parser.tags <= {
         *("html", "head", "meta", "title", "body", "h1", "h2", "a", "br", "p", "pre", "code"),
-        "style",
+        "link",
     }
     assert parser.attributes <= {
         *("lang", "charset", "name", "content", "href", "data-requires-python", "data-yanked"),
