@@ -101,7 +101,16 @@ def _assert_harmless_html(page: str) -> None:
         "link",
     }
     assert parser.attributes <= {
-        *("lang", "charset", "name", "content", "href", "data-requires-python", "data-yanked"),
+        *(
+            "lang",
+            "charset",
+            "name",
+            "content",
+            "href",
+            "rel",
+            "data-requires-python",
+            "data-yanked",
+        ),
         *("data-core-metadata", "data-dist-info-metadata"),
     }
 
