@@ -98,6 +98,7 @@ def test_title_of_another_file_is_not_believed(title: str) -> None:
     assert (file.filename.text, faults) == ("my_pkg-1.0.tar.gz", [])
 
 
+@pytest.mark.usefixtures("no_collection")
 @pytest.mark.parametrize(
     "annotations",
     [

@@ -183,6 +183,7 @@ def test_manifest_of_another_shape_is_malformed(path: str, value: object) -> Non
         ImageManifest.parse(_changed(MANIFEST, path, value))
 
 
+@pytest.mark.usefixtures("no_collection")
 @pytest.mark.parametrize(
     "document",
     [

@@ -73,6 +73,7 @@ def test_token_has_one_of_two_names(authenticator: Authenticator, members: objec
         assert ask(authenticator, server).status == 200
 
 
+@pytest.mark.usefixtures("no_collection")
 @pytest.mark.parametrize(
     "answer",
     [
