@@ -45,7 +45,7 @@ _SECRETS = (
         rf"\1{REDACTED}",
     ),
     # RFC 7519: a JSON Web Token, wherever it stands.
-    (re.compile(r"\beyJ[\w-]{8,}\.[\w-]+(?:\.[\w-]*)?"), REDACTED),
+    (re.compile(r"(?<![\w-])eyJ[\w-]{8,}\.[\w-]+(?:\.[\w-]*)?"), REDACTED),
 )
 
 _handler: "_StderrHandler | None" = None

@@ -200,7 +200,7 @@ def _sub_path(text: str) -> str:
     path = "/" + text.strip("/") if text.strip("/") else ""
     if path and (not _PATH.fullmatch(path) or ".." in path):
         raise ValueError("a path such as /acme-corp")
-    if path == "/health" or path == "/v2":
+    if path == "/health" or f"{path}/".startswith("/v2/"):
         raise ValueError("another path than the ones that always stand at the root")
     return path
 

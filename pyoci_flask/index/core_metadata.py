@@ -72,6 +72,8 @@ class CoreMetadataReader:
         try:
             content = _from_wheel(caller, stored.digest, stored.size(), file.filename)
         except BrokenArchiveError as error:
+            if isinstance(error.__cause__, _NoRangesError):
+                raise NotFoundError(f"{error}") from error  # the registry's fault, not the wheel's
             with self._lock:
                 self._unreadable[_place(caller), file.entry.digest] = None
                 while len(self._unreadable) > _UNREADABLE:

@@ -8,6 +8,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import IO
 
 from pyoci_flask.errors import BusyError, ConfigurationError
 
@@ -29,16 +30,19 @@ class VersionLocks:
         """
         self._folder = folder
         self._deadline = deadline
+        self._make()
+
+    def _make(self) -> None:
         try:
-            folder.mkdir(mode=0o700, exist_ok=True)
-            owner = folder.lstat().st_uid
+            self._folder.mkdir(mode=0o700, exist_ok=True)
+            owner = self._folder.lstat().st_uid
         except OSError as error:
             raise ConfigurationError(
-                f"PYOCI_SPOOL must be a folder in which {folder.name} can be made "
+                f"PYOCI_SPOOL must be a folder in which {self._folder.name} can be made "
                 f"({error.strerror})"
             ) from error
-        if owner != os.geteuid() or folder.is_symlink():
-            raise ConfigurationError(f"PYOCI_SPOOL holds a {folder.name} of another user")
+        if owner != os.geteuid() or self._folder.is_symlink():
+            raise ConfigurationError(f"PYOCI_SPOOL holds a {self._folder.name} of another user")
 
     @contextmanager
     def hold(self, *key: str) -> Iterator[None]:
@@ -50,14 +54,37 @@ class VersionLocks:
         digest = hashlib.blake2b("\n".join(key).encode(), digest_size=4).digest()
         path = self._folder / f"{int.from_bytes(digest) % _STRIPES:03d}"
         limit = time.monotonic() + self._deadline
-        # flock belongs to the open file, so two threads that open it exclude each other as well,
-        # and it ends with the process, however that ends.
-        with path.open("ab") as file:
-            while not _taken(file.fileno()):
-                if time.monotonic() > limit:
-                    raise BusyError("another upload or deletion of this version is under way")
-                time.sleep(random.uniform(0.005, 0.05))  # noqa: S311 - spreads out, hides nothing
-            yield
+        while True:
+            # flock belongs to the open file, so two threads that open it exclude each other as
+            # well, and it ends with the process, however that ends.
+            with self._open(path) as file:
+                while not _taken(file.fileno()):
+                    if time.monotonic() > limit:
+                        raise BusyError("another upload or deletion of this version is under way")
+                    time.sleep(random.uniform(0.005, 0.05))  # noqa: S311 - spreads out, hides nothing
+                if _is_at(file.fileno(), path):
+                    # Cleaners of temporary folders go by age.
+                    os.utime(file.fileno())
+                    yield
+                    return
+
+    def _open(self, path: Path) -> IO[bytes]:
+        try:
+            return path.open("ab")
+        except FileNotFoundError:
+            # The folder was cleaned away while the server ran.
+            self._make()
+            return path.open("ab")
+
+
+def _is_at(descriptor: int, path: Path) -> bool:
+    """Tell whether an open file is still the one of that name: a removed one locks nobody out."""
+    try:
+        there = path.stat()
+    except FileNotFoundError:
+        return False
+    here = os.fstat(descriptor)
+    return (here.st_dev, here.st_ino) == (there.st_dev, there.st_ino)
 
 
 def _taken(descriptor: int) -> bool:

@@ -2,10 +2,13 @@
 
 import gzip
 import io
+import re
 import tarfile
 import zipfile
 import zlib
 from typing import IO, cast
+
+from packaging.metadata import RawMetadata, parse_email
 
 from pyoci_flask.errors import PyOCIError
 from pyoci_flask.index.names import Filename
@@ -151,3 +154,12 @@ def _bounded(content: bytes) -> bytes:
     if len(content) > METADATA_LIMIT:
         raise BrokenArchiveError(f"the core metadata is over {METADATA_LIMIT} bytes")
     return content
+
+
+def parse_fields(metadata: bytes) -> RawMetadata:
+    """Read the fields of a core metadata file; of its body, the description, nothing is read.
+
+    The body is left out because it is parsed as a mail's: nested parts go to the recursion limit.
+    """
+    head = re.split(rb"\r?\n\r?\n", metadata, maxsplit=1)[0]
+    return parse_email(head + b"\n\n")[0]

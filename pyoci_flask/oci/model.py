@@ -186,7 +186,8 @@ def _document(document: bytes, media_type: str) -> dict[str, Any]:
 
 
 def _dump(members: Mapping[str, Any]) -> bytes:
-    return json.dumps(members, ensure_ascii=False, separators=(",", ":")).encode()
+    # In ASCII: a member that is only kept may hold what UTF-8 cannot.
+    return json.dumps(members, separators=(",", ":")).encode("ascii")
 
 
 def _object(value: object, what: str) -> Mapping[str, Any]:

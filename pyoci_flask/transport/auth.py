@@ -17,6 +17,7 @@ from urllib.parse import parse_qsl, urlencode, urljoin, urlsplit, urlunsplit
 
 from pyoci_flask.errors import (
     AuthenticationRequiredError,
+    BusyError,
     DeniedError,
     PyOCIError,
     RateLimitedError,
@@ -33,6 +34,8 @@ _TOKEN_LIMIT = 128 * 1024
 _SHORTEST_LIFE = 60.0
 _MARGIN = 5.0
 _REMEMBERED = 4096
+_FLIGHT_PATIENCE = 40.0
+"""Seconds to wait for another thread that fetches the same token: what its tries may take."""
 
 _K = TypeVar("_K")
 _V = TypeVar("_V")
@@ -121,23 +124,15 @@ class Authenticator:
             known, reply = refused.authorization, refused
         if reply.status != 401 or isinstance(credentials, BearerCredentials):
             return reply
-        with self._flight(key):
-            fresher = self._known(key, credentials)
-            if fresher is not None and fresher != known:
-                # Another thread authenticated while this one waited for its turn.
+        try:
+            for answer in self._answers(reply, key, credentials):
                 reply.close()
-                reply = attempt(fresher)
+                reply = attempt(answer)
                 if reply.status != 401:
-                    return reply
-            try:
-                for answer in self._answers(reply, key, credentials, scope):
-                    reply.close()
-                    reply = attempt(answer)
-                    if reply.status != 401:
-                        break
-            except BaseException:
-                reply.close()
-                raise
+                    break
+        except BaseException:
+            reply.close()
+            raise
         return reply
 
     def holds_token(self, registry: str, credentials: Credentials | None, scope: Scope) -> bool:
@@ -172,7 +167,6 @@ class Authenticator:
         reply: Reply,
         key: _Key,
         credentials: Credentials | None,
-        scope: Scope,
     ) -> Iterator[str]:
         """Yield the Authorization headers to try, best first."""
         challenges = parse_challenges(reply.headers.get("WWW-Authenticate", ""))
@@ -184,7 +178,7 @@ class Authenticator:
             else:
                 _remember(self._bearer, key[0], bearer)
         if bearer is not None:
-            yield from self._bearer_answers(bearer, key, credentials, scope)
+            yield from self._bearer_answers(bearer, key, credentials, reply.authorization)
         elif any(c.scheme == "basic" for c in challenges):
             with self._lock:
                 _remember(self._basic, key[0], True)
@@ -196,25 +190,57 @@ class Authenticator:
         challenge: Challenge,
         key: _Key,
         credentials: Credentials | None,
-        scope: Scope,
+        sent: str | None,
     ) -> Iterator[str]:
-        scopes = list(dict.fromkeys([challenge["scope"], str(scope)]))
+        fresher = self._fresher(key, credentials, sent)
+        if fresher is not None:
+            # Another thread authenticated while this one's call was under way.
+            yield fresher
+        tried = {sent, fresher}
         refused: PyOCIError | None = None
-        for wanted in scopes:
+        for wanted in dict.fromkeys([challenge["scope"], str(key[2])]):
             try:
-                grant = self._fetch(key[0], challenge, wanted, credentials)
+                yield self._new_token(key, challenge, wanted, credentials, tried)
             except (DeniedError, AuthenticationRequiredError) as error:
                 # Some token services refuse the scope of their own registry's challenge.
                 refused = refused or error
                 continue
-            with self._lock:
-                _remember(self._grants, key, grant)
-            yield grant.header
             refused = None
         if refused is not None:
             with self._lock:
                 self._grants.pop(key, None)
             raise refused
+
+    def _fresher(self, key: _Key, credentials: Credentials | None, sent: str | None) -> str | None:
+        known = self._known(key, credentials)
+        return known if known != sent else None
+
+    def _new_token(
+        self,
+        key: _Key,
+        challenge: Challenge,
+        wanted: str | None,
+        credentials: Credentials | None,
+        tried: set[str | None],
+    ) -> str:
+        """Fetch a token, unless another thread did so while this one waited for its turn.
+
+        Only the token service is asked under the lock: the calls themselves go side by side.
+        """
+        flight = self._flight(key)
+        if not flight.acquire(timeout=_FLIGHT_PATIENCE):
+            raise BusyError(f"the token service of {key[0]} is slow to answer; try again")
+        try:
+            known = self._known(key, credentials)
+            if known is not None and known not in tried:
+                return known
+            grant = self._fetch(key[0], challenge, wanted, credentials)
+            with self._lock:
+                _remember(self._grants, key, grant)
+            tried.add(grant.header)
+            return grant.header
+        finally:
+            flight.release()
 
     def _fetch(
         self,

@@ -1,6 +1,7 @@
 """Pooled connections that pass the egress guard and keep their deadlines."""
 
 import socket
+import time
 from collections.abc import Mapping
 from typing import Any, cast
 from urllib.parse import urlsplit
@@ -16,6 +17,8 @@ from urllib3.response import HTTPResponse
 from pyoci_flask.transport.deadline import DEADLINES
 from pyoci_flask.transport.egress import EgressPolicy, literal, resolve
 
+_MOST_ADDRESSES = 4
+
 
 class _GuardedConnection(HTTPConnection):
     """Connects to the very address that was checked; answers within its time-out, headers whole."""
@@ -30,13 +33,17 @@ class _GuardedConnection(HTTPConnection):
             raise NameResolutionError(self.host, self, reason) from error
         allowed = self.policy.choose(self.host, [address for address, _ in found])
         last: OSError | None = None
-        for _, (family, kind, proto, sockaddr) in (one for one in found if one[0] in allowed):
+        # The time-out is for the connection, however many addresses the name has.
+        timed = isinstance(self.timeout, int | float)
+        limit = time.monotonic() + cast("float", self.timeout) if timed else None
+        reachable = [one for one in found if one[0] in allowed]
+        for _, (family, kind, proto, sockaddr) in reachable[:_MOST_ADDRESSES]:
             sock = socket.socket(cast("int", family), cast("int", kind), cast("int", proto))
             try:
                 for option in self.socket_options or ():
                     sock.setsockopt(*option)
-                if isinstance(self.timeout, int | float):
-                    sock.settimeout(self.timeout)
+                if limit is not None:
+                    sock.settimeout(max(0.001, limit - time.monotonic()))
                 sock.connect(cast("Any", sockaddr))
             except OSError as error:
                 sock.close()
@@ -67,7 +74,23 @@ class _GuardedConnection(HTTPConnection):
 
 
 class _GuardedTLSConnection(_GuardedConnection, HTTPSConnection):
-    pass
+    def connect(self) -> None:
+        """Connect and shake hands; a handshake that trickles ends like one that hangs."""
+        timeout = self.timeout
+        if not isinstance(timeout, int | float):
+            super().connect()
+            return
+        with DEADLINES.limit(2 * timeout, self._abort) as limit:
+            try:
+                super().connect()
+            except Exception as error:
+                if limit.expired:
+                    raise ConnectTimeoutError(self, f"{self.host} did not answer") from error
+                raise
+
+    def _abort(self) -> None:
+        if self.sock is not None:
+            self.sock.shutdown(socket.SHUT_RDWR)
 
 
 def _pool_classes(policy: EgressPolicy) -> dict[str, Any]:

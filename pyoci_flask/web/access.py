@@ -25,6 +25,7 @@ _VALID_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 # RFC 3986 section 3.3: what a path may hold unencoded.
 _PATH_SAFE = "/:@!$&'()*+,;="
 _USER_AGENT_LIMIT = 200
+_USER_AGENT_READ = 2000
 # RFC 9110 section 6.4.1
 _BODILESS_STATUSES = frozenset({204, 304})
 
@@ -274,5 +275,5 @@ def _path(environ: "WSGIEnvironment") -> str:
 
 
 def _user_agent(environ: "WSGIEnvironment") -> str:
-    text = redact(str(environ.get("HTTP_USER_AGENT", "")))[:_USER_AGENT_LIMIT]
+    text = redact(str(environ.get("HTTP_USER_AGENT", ""))[:_USER_AGENT_READ])[:_USER_AGENT_LIMIT]
     return one_line(text.replace("\\", "\\\\").replace('"', '\\"'))

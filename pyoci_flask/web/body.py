@@ -29,7 +29,7 @@ class RequestBody:
         if not length.isascii() or (length and not length.isdigit()):
             raise InvalidRequestError("Content-Length is no number")
         if not length and not chunked:
-            raise InvalidRequestError("an upload needs a body, with a Content-Length or chunked")
+            raise InvalidRequestError("the request needs a body, with a Content-Length or chunked")
         self.length = int(length) if length and not chunked else None
         if self.length is not None and self.length > limit:
             raise self._too_large(self.length)

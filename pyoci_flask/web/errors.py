@@ -52,6 +52,8 @@ def register_error_handlers(app: Flask) -> None:
     app.register_error_handler(errors.PyOCIError, _foreseen)
     app.register_error_handler(HTTPException, _http)
     app.register_error_handler(InternalServerError, _unforeseen)
+    # Flask would write the same traceback a second time.
+    app.log_exception = lambda _: None  # type: ignore[assignment, method-assign]
 
 
 def status_of(error: errors.PyOCIError) -> int:

@@ -4,12 +4,13 @@ import json
 import logging
 from typing import Any
 
-from packaging.metadata import RawMetadata, parse_email
+from packaging.metadata import RawMetadata
 from werkzeug.wrappers import Response
 
 from pyoci_flask.errors import NotFoundError
 from pyoci_flask.index.core_metadata import stored_metadata
 from pyoci_flask.index.listing import find_project, list_files
+from pyoci_flask.index.metadata import parse_fields
 from pyoci_flask.index.project import File, Project, format_time
 from pyoci_flask.index.repository import ProjectRepository
 from pyoci_flask.web.address import JsonAddress
@@ -39,7 +40,7 @@ def _newest_metadata(repository: ProjectRepository, project: Project) -> RawMeta
             except NotFoundError as error:
                 logger.warning("%s: %s", file.filename.text, error)
                 break
-            return parse_email(metadata)[0]
+            return parse_fields(metadata)
     return {}
 
 

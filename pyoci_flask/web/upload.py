@@ -6,15 +6,19 @@ from collections.abc import Mapping
 from typing import IO
 
 from flask import g, request
-from packaging.metadata import parse_email
 from packaging.specifiers import InvalidSpecifier, SpecifierSet
 from packaging.utils import canonicalize_name
 from packaging.version import InvalidVersion, Version
 from werkzeug.wrappers import Response
 
 from pyoci_flask.errors import GoneError, InvalidRequestError
-from pyoci_flask.index.metadata import BrokenArchiveError, NoMetadataError, read_metadata
-from pyoci_flask.index.names import Filename, ProjectName
+from pyoci_flask.index.metadata import (
+    BrokenArchiveError,
+    NoMetadataError,
+    parse_fields,
+    read_metadata,
+)
+from pyoci_flask.index.names import Filename, ProjectName, is_filename
 from pyoci_flask.index.project import CREATED
 from pyoci_flask.index.publish import Upload, publish
 from pyoci_flask.web.address import Base
@@ -64,9 +68,13 @@ def read_upload(form: UploadForm) -> tuple[ProjectName, Upload]:
         raise InvalidRequestError("the field protocol_version is not 1, the only one there is")
     name, version = form.one("name"), form.one("version")
     # The filename first: it is what people see, and the rest is checked against it.
-    if not form.file.filename.endswith((".whl", ".tar.gz")) or name is None:
-        _refuse_file(form.file.filename, name)
-    project = ProjectName(name or "")
+    if not is_filename(form.file.filename):
+        raise InvalidRequestError(
+            f"{form.file.filename[:300]!r} is not the name of a wheel (.whl) or an sdist (.tar.gz)"
+        )
+    if name is None:
+        raise InvalidRequestError("the field name is missing")
+    project = ProjectName(name)
     filename = Filename.parse(form.file.filename, project)
     if version is None:
         raise InvalidRequestError("the field version is missing")
@@ -78,7 +86,7 @@ def read_upload(form: UploadForm) -> tuple[ProjectName, Upload]:
     metadata = _metadata(form.file.content, filename, project)
     python = form.one("requires_python")
     if python is None and metadata is not None:
-        python = parse_email(metadata)[0].get("requires_python")
+        python = parse_fields(metadata).get("requires_python")
     return project, Upload(
         filename=filename,
         digest=form.file.digest,
@@ -89,14 +97,6 @@ def read_upload(form: UploadForm) -> tuple[ProjectName, Upload]:
         project_urls=_project_urls(form),
         labels=_labels(form),
     )
-
-
-def _refuse_file(filename: str, name: str | None) -> None:
-    if not filename.endswith((".whl", ".tar.gz")):
-        raise InvalidRequestError(
-            f"{filename[:300]!r} is not the name of a wheel (.whl) or an sdist (.tar.gz)"
-        )
-    raise InvalidRequestError(f"the field name is missing{'' if name is None else ' or empty'}")
 
 
 def _check_version(version: str, filename: Filename) -> None:
@@ -139,7 +139,7 @@ def _metadata(content: IO[bytes], filename: Filename, project: ProjectName) -> b
         return None
     except BrokenArchiveError as error:
         raise InvalidRequestError(str(error)) from error
-    raw, _ = parse_email(metadata)
+    raw = parse_fields(metadata)
     name, version = raw.get("name", ""), raw.get("version", "")
     if canonicalize_name(name) != project.normalized:
         raise InvalidRequestError(

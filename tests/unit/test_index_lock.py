@@ -1,5 +1,6 @@
 import multiprocessing
 import os
+import shutil
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -122,3 +123,29 @@ def test_folder_that_cannot_be_used_stops_the_start(tmp_path: Path) -> None:
     for path in (tmp_path / "file", tmp_path / "link", tmp_path / "missing" / "locks"):
         with pytest.raises(ConfigurationError, match=r"^PYOCI_SPOOL "):
             VersionLocks(path)
+
+
+def test_lock_folder_that_was_cleaned_away_is_made_anew(tmp_path: Path) -> None:
+    locks = VersionLocks(tmp_path / "locks")
+    shutil.rmtree(tmp_path / "locks")
+
+    with locks.hold("a"):
+        assert (tmp_path / "locks").is_dir()
+
+
+def test_lock_whose_file_was_removed_locks_the_file_that_took_its_place(tmp_path: Path) -> None:
+    locks, short = VersionLocks(tmp_path / "locks"), VersionLocks(tmp_path / "locks", 0.2)
+    waiting = threading.Event()
+
+    def second() -> None:
+        waiting.set()
+        with locks.hold("a"), pytest.raises(BusyError), short.hold("a"):
+            pass
+
+    with ThreadPoolExecutor(1) as pool:
+        with locks.hold("a"):
+            (file,) = (tmp_path / "locks").iterdir()
+            future = pool.submit(second)
+            assert waiting.wait(5)
+            file.unlink()
+        future.result(10)

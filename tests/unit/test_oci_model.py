@@ -226,3 +226,9 @@ def test_any_json_gives_a_document_or_malformed(members: dict[str, Any]) -> None
         except MalformedDocumentError:
             continue
         assert kind.parse(parsed.serialize()).serialize() == parsed.serialize()
+
+
+def test_unknown_member_that_is_no_unicode_is_kept_as_it_was() -> None:
+    document = b'{"schemaVersion":2,"manifests":[],"x":"\\ud800"}'
+
+    assert json.loads(ImageIndex.parse(document).serialize())["x"] == "\ud800"

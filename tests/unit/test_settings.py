@@ -438,3 +438,9 @@ def test_host_that_a_registry_leads_to_is_held_against_the_list_without_its_port
 ) -> None:
     environ = {} if patterns is None else {"PYOCI_REGISTRIES": patterns}
     assert Settings.from_env(environ).lists_host(host) is listed
+
+
+@pytest.mark.parametrize("path", ["/health", "/v2", "/v2/x", "v2/"])
+def test_sub_path_that_stands_at_the_root_for_something_else_is_refused(path: str) -> None:
+    with pytest.raises(ConfigurationError, match=r"^PYOCI_PATH"):
+        Settings.from_env({"PYOCI_PATH": path})

@@ -259,3 +259,21 @@ def test_embedded_registry_is_not_reached_through_a_foreign_registrys_realm(
     ):
         ask(Authenticator(transport), server, ALICE)
     assert reached == []
+
+
+def test_calls_that_wait_for_one_token_then_go_side_by_side(authenticator: Authenticator) -> None:
+    together = threading.Barrier(6)
+
+    def answer(received: Received) -> Answer:
+        if received.path == "/token":
+            return token("t0ken")
+        if received.authorization is None:
+            challenge = f'Bearer realm="http://{received.headers["Host"]}/token"'
+            return Answer(401, headers={"WWW-Authenticate": challenge})
+        together.wait(10)
+        return Answer()
+
+    with http_double(answer) as server, ThreadPoolExecutor(6) as pool:
+        replies = list(pool.map(lambda _: ask(authenticator, server, ALICE), range(6)))
+
+    assert [reply.status for reply in replies] == [200] * 6
