@@ -5,6 +5,9 @@ from collections import Counter
 
 from pyoci_flask.errors import BusyError
 
+_PATIENCE = 0.5
+"""Seconds: a burst at a registry that answers soon finds places, at a slow one it does not."""
+
 
 class RegistryGate:
     """Counts the requests that wait for a registry, by its host.
@@ -16,17 +19,17 @@ class RegistryGate:
     def __init__(self, threads: int) -> None:
         """Leave an eighth of the worker's `threads`, two at least, to other registries."""
         self._most = max(1, threads - max(2, threads // 8))
-        self._lock = threading.Lock()
+        self._changed = threading.Condition()
         self._waiting: Counter[str] = Counter()
 
     def enter(self, host: str) -> None:
-        """Count a request in; each needs its `leave`.
+        """Count a request in, after a short wait for a place; each needs its `leave`.
 
         Raises:
             BusyError: the registry has its share of threads waiting already.
         """
-        with self._lock:
-            if self._waiting[host] >= self._most:
+        with self._changed:
+            if not self._changed.wait_for(lambda: self._waiting[host] < self._most, _PATIENCE):
                 raise BusyError(
                     f"{host} is slow to answer, and {self._most} requests wait for it already; "
                     "try again"
@@ -35,7 +38,8 @@ class RegistryGate:
 
     def leave(self, host: str) -> None:
         """Count a request out."""
-        with self._lock:
+        with self._changed:
+            self._changed.notify_all()
             self._waiting[host] -= 1
             if not self._waiting[host]:
                 del self._waiting[host]
