@@ -6,8 +6,11 @@ has its own connections to the registry, and forwarded headers are trusted from 
 only (gunicorn's own `FORWARDED_ALLOW_IPS` names other proxies).
 """
 
+import atexit
 import os
+import shutil
 import sys
+import tempfile
 from collections.abc import Iterable
 
 from gunicorn.arbiter import Arbiter  # type: ignore[import-untyped]
@@ -59,6 +62,26 @@ errorlog = "-"
 def on_starting(server: Arbiter) -> None:
     """Look at what is configured, `--bind` on the command line included, before it is bound."""
     _guard(server.cfg.address)
+    if _settings.cache_ttl:
+        _make_cache_folder(server)
+
+
+def _make_cache_folder(server: Arbiter) -> None:
+    """Make the folder of the listing cache, which the workers share (see wsgi.py)."""
+    try:
+        folder = tempfile.mkdtemp(prefix="pyoci-flask-cache-", dir=_settings.spool)
+    except OSError as error:
+        sys.exit(f"Error: PYOCI_SPOOL must be a folder that can be written ({error.strerror})")
+    if os.geteuid() == 0:
+        os.chown(folder, server.cfg.uid, server.cfg.gid)
+    os.environ["PYOCI_FLASK_CACHE_FOLDER"] = folder
+    made = os.getpid()
+
+    def remove() -> None:
+        if os.getpid() == made:  # not in the workers, which inherit this
+            shutil.rmtree(folder, ignore_errors=True)
+
+    atexit.register(remove)
 
 
 def when_ready(server: Arbiter) -> None:

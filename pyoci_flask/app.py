@@ -9,9 +9,13 @@ from flask import Flask
 
 from pyoci_flask import telemetry
 from pyoci_flask.errors import ConfigurationError
+from pyoci_flask.index.cache import CachedReader
 from pyoci_flask.index.core_metadata import CoreMetadataReader
 from pyoci_flask.index.fetch import FetchPool
 from pyoci_flask.index.lock import VersionLocks
+from pyoci_flask.index.publish import KnownConfigs
+from pyoci_flask.index.reader import VersionReader
+from pyoci_flask.index.store import RecordStore
 from pyoci_flask.logs import configure_logging
 from pyoci_flask.oci.reference import EMBEDDED
 from pyoci_flask.settings import Settings
@@ -23,6 +27,7 @@ from pyoci_flask.transport.wsgi import WSGIAdapter
 from pyoci_flask.web import index, pages
 from pyoci_flask.web.access import AccessLog
 from pyoci_flask.web.address import AddressParser
+from pyoci_flask.web.conditional import PageCache
 from pyoci_flask.web.errors import register_error_handlers
 from pyoci_flask.web.gate import RegistryGate
 from pyoci_flask.web.mount import Mount
@@ -34,11 +39,15 @@ _HERE = Path(__file__).parent
 
 
 def create_app(
-    settings: Settings, *, transport_timeouts: tuple[float, float] = (5.0, 12.0)
+    settings: Settings,
+    *,
+    transport_timeouts: tuple[float, float] = (5.0, 12.0),
+    cache_folder: Path | None = None,
 ) -> Flask:
     """Build the application for one worker.
 
-    `transport_timeouts` are the seconds to connect to a registry and to wait for its next byte.
+    `transport_timeouts` are the seconds to connect to a registry and to wait for its next byte;
+    `cache_folder` is where the listing cache is shared with other workers, None = it is not.
 
     Raises:
         ConfigurationError: a setting cannot work on this machine.
@@ -78,19 +87,28 @@ def create_app(
         listed=None if settings.registries is None else settings.lists_host,
     )
     registry = _embedded(settings, transport)
+    pool = FetchPool(settings.fetch_threads)
     app.extensions[EXTENSION] = Services(
         settings=settings,
         addresses=AddressParser(settings),
         transport=transport,
         authenticator=Authenticator(transport),
-        pool=FetchPool(settings.fetch_threads),
+        versions=_versions(settings, pool, cache_folder),
+        pages=PageCache(),
         locks=VersionLocks(settings.spool / f"pyoci-flask-locks-{os.geteuid()}"),
+        configs=KnownConfigs(),
         metadata=CoreMetadataReader(),
         gate=RegistryGate(settings.threads),
     )
     mounted = Mount(app.wsgi_app, settings.path, registry)
     app.wsgi_app = AccessLog(mounted, [observed.request_observer] if observed else [])  # type: ignore[method-assign]
     return app
+
+
+def _versions(settings: Settings, pool: FetchPool, folder: Path | None) -> VersionReader:
+    if not settings.cache_ttl:
+        return VersionReader(pool)
+    return CachedReader(pool, RecordStore(folder, settings.spool), settings.cache_ttl)
 
 
 def _embedded(settings: Settings, transport: Transport) -> Any:  # noqa: ANN401 - a WSGI application or None

@@ -87,6 +87,10 @@ class Settings:
     fallback_denied: bool = False
     """Whether a denial counts as a missing project, for registries that deny what they lack."""
     skip_identical: bool = False
+    cache_ttl: int = 60
+    """Seconds that listings are remembered; 0 = not at all."""
+    redirect_downloads: bool = False
+    """Whether clients are sent to the registry's storage for whole files."""
     spool: Path = Path(tempfile.gettempdir())
     client_timeout: int = 60
     """Idle seconds on a client's socket."""
@@ -159,6 +163,8 @@ class Settings:
             fallback_exclude=exclude,
             fallback_denied=denied,
             skip_identical=read("PYOCI_SKIP_IDENTICAL", _boolean, default=False),
+            cache_ttl=read("PYOCI_CACHE_TTL", _between(0, 86_400), 60),
+            redirect_downloads=read("PYOCI_DOWNLOADS", _proxy_or_redirect, default=False),
             spool=read("PYOCI_SPOOL", _existing_folder, Path(tempfile.gettempdir())),
             client_timeout=read("PYOCI_CLIENT_TIMEOUT", _between(1), 60),
             fetch_threads=read("PYOCI_FETCH_THREADS", _between(1, 1024), 32),
@@ -248,6 +254,12 @@ def _allow_or_deny(text: str) -> bool:
     if text.lower() not in {"allow", "deny"}:
         raise ValueError("allow or deny")
     return text.lower() == "allow"
+
+
+def _proxy_or_redirect(text: str) -> bool:
+    if text.lower() not in {"proxy", "redirect"}:
+        raise ValueError("proxy or redirect")
+    return text.lower() == "redirect"
 
 
 def _seconds(text: str) -> float:

@@ -54,7 +54,7 @@ def _app_servers() -> Iterator[AppServer]:
             )
             services = app.extensions[EXTENSION]
             running.callback(services.transport.close)
-            running.callback(services.pool.close)
+            running.callback(services.versions.close)
             return running.enter_context(wsgi_server(app))
 
         yield serve

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from pyoci_flask.errors import NotFoundError, RegistryError, TransferBrokenError
 from pyoci_flask.index.names import Filename
 from pyoci_flask.index.project import File
-from pyoci_flask.index.repository import Candidates, ProjectRepository, find_version
+from pyoci_flask.index.reader import VersionReader
+from pyoci_flask.index.repository import Candidates, ProjectRepository, VersionIndex
 from pyoci_flask.oci.blobs import OpenBlob, blob_size, open_blob
 from pyoci_flask.oci.model import ImageManifest, MalformedDocumentError
 from pyoci_flask.oci.reference import Digest
@@ -21,6 +22,8 @@ class StoredFile:
     repository: ProjectRepository
     file: File
     digest: Digest
+    recalled: bool = False
+    """Whether it comes from the listing cache, and may be gone."""
 
     def size(self) -> int:
         """Bytes; asks the registry only where the entry does not tell."""
@@ -32,28 +35,43 @@ class StoredFile:
         return size
 
 
-def find_file(candidates: Candidates, filename: Filename) -> StoredFile:
+def find_file(
+    candidates: Candidates, filename: Filename, versions: VersionReader, *, fresh: bool = False
+) -> StoredFile:
     """Look a file up by its name.
 
-    One call, and one more for files of which the index does not have the digest.
+    What is remembered of its version is asked for anew where it lacks the file, or where `fresh`
+    says so. At most one call, and one more for files of which the index does not have the digest.
 
     Raises:
         NotFoundError: there is no such version, or no such file in it.
     """
-    found = find_version(candidates, filename.version)
+    recalled = None if fresh else versions.recall(candidates, filename.version)
+    if recalled is not None:
+        file = _choose(recalled[1], filename)
+        if file is not None:
+            return _stored(recalled[0], file, recalled=True)
+    found = versions.find(candidates, filename.version)
     if found is None:
         raise NotFoundError(
             f"{candidates[0].project} has no version {filename.version} in "
             f"{candidates[0].caller.repository}"
         )
-    repository, version = found
+    file = _choose(found[1], filename)
+    if file is None:
+        raise NotFoundError(f"version {filename.version} has no file {filename.text}")
+    return _stored(found[0], file)
+
+
+def _choose(version: VersionIndex, filename: Filename) -> File | None:
     same = [file for file in version.files if file.filename.text == filename.text]
     # An older sdist's name may be spelled in several ways; within a version it is the only one.
     same += [file for file in version.files if file.filename.architecture == filename.architecture]
-    if not same:
-        raise NotFoundError(f"version {filename.version} has no file {filename.text}")
-    file = same[0]
-    return StoredFile(repository, file, file.digest or find_layer(repository, file))
+    return same[0] if same else None
+
+
+def _stored(repository: ProjectRepository, file: File, *, recalled: bool = False) -> StoredFile:
+    return StoredFile(repository, file, file.digest or find_layer(repository, file), recalled)
 
 
 def find_layer(repository: ProjectRepository, file: File) -> Digest:
@@ -82,7 +100,11 @@ def open_file(stored: StoredFile) -> OpenBlob:
         NotFoundError: its bytes are gone.
         RegistryError: the registry has another size than the index; nothing was sent yet.
     """
-    blob = open_blob(stored.repository.caller, stored.digest)
+    return checked(stored, open_blob(stored.repository.caller, stored.digest))
+
+
+def checked(stored: StoredFile, blob: OpenBlob) -> OpenBlob:
+    """Hold the size that the registry tells against that of the index; see `open_file`."""
     expected = stored.file.size
     if blob.size is not None and expected is not None and blob.size != expected:
         blob.close()

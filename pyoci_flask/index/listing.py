@@ -1,13 +1,14 @@
 """List: the versions of a project and the files of the newest ones."""
 
+from collections.abc import Callable, Mapping, Sequence
+from functools import lru_cache
+
 from packaging.version import InvalidVersion, Version
 
 from pyoci_flask.errors import AuthenticationRequiredError, DeniedError, NotFoundError
-from pyoci_flask.index.fetch import FetchPool
 from pyoci_flask.index.names import version_of
 from pyoci_flask.index.project import Project
-from pyoci_flask.index.repository import Candidates, ProjectRepository, VersionIndex, read_version
-from pyoci_flask.oci.reference import Tag
+from pyoci_flask.index.repository import Candidates, ProjectRepository, VersionIndex
 from pyoci_flask.oci.repository import list_tags
 
 
@@ -39,20 +40,17 @@ def find_project(candidates: Candidates) -> tuple[ProjectRepository, list[str]]:
     )
 
 
+Read = Callable[[Sequence[str]], Mapping[str, VersionIndex | None]]
+"""Reads the versions of these tags; None for what is no version of a package."""
+
+
 def list_files(
-    repository: ProjectRepository, tags: list[str], pool: FetchPool, limit: int
+    repository: ProjectRepository, tags: Sequence[str], read: Read, limit: int
 ) -> Project:
-    """List the project, with the files of its `limit` newest versions (0 = all): one call each."""
+    """List the project, with the files of its `limit` newest versions (0 = all)."""
     ordered = newest_first(tags)
-    fetched = ordered[:limit] if limit else ordered
-
-    origin = repository.caller.repository.registry.origin
-
-    def fetch(tag: str) -> VersionIndex | None:
-        return read_version(repository, version_of(tag), Tag(tag))
-
-    listed = dict(zip(fetched, pool.map(origin, fetch, fetched), strict=True))
-    files = [file for version in listed.values() if version for file in version.files]
+    listed = read(ordered[:limit] if limit else ordered)
+    files = [file for tag in ordered if (found := listed.get(tag)) for file in found.files]
     # Left out: what turned out to be no version, and versions that were deleted on a registry
     # that can only empty them. Of what was not fetched, what cannot be a version.
     versions = [
@@ -63,11 +61,12 @@ def list_files(
     return Project(repository.project.normalized, tuple(versions), tuple(files))
 
 
-def newest_first(tags: list[str]) -> list[str]:
+def newest_first(tags: Sequence[str]) -> list[str]:
     """Order tags by the versions they stand for (PEP 440); what is no version comes last."""
     return sorted(tags, key=_key, reverse=True)
 
 
+@lru_cache(maxsize=16_384)
 def _key(tag: str) -> tuple[bool, Version, str]:
     try:
         return True, Version(version_of(tag)), tag

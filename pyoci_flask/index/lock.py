@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import IO
 
 from pyoci_flask.errors import BusyError, ConfigurationError
+from pyoci_flask.index.folder import NotOursError, make_private
 
 _STRIPES = 256
 
@@ -34,15 +35,16 @@ class VersionLocks:
 
     def _make(self) -> None:
         try:
-            self._folder.mkdir(mode=0o700, exist_ok=True)
-            owner = self._folder.lstat().st_uid
+            make_private(self._folder)
+        except NotOursError as error:
+            raise ConfigurationError(
+                f"PYOCI_SPOOL holds a {self._folder.name} of another user"
+            ) from error
         except OSError as error:
             raise ConfigurationError(
                 f"PYOCI_SPOOL must be a folder in which {self._folder.name} can be made "
                 f"({error.strerror})"
             ) from error
-        if owner != os.geteuid() or self._folder.is_symlink():
-            raise ConfigurationError(f"PYOCI_SPOOL holds a {self._folder.name} of another user")
 
     @contextmanager
     def hold(self, *key: str) -> Iterator[None]:

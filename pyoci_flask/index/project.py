@@ -54,9 +54,9 @@ class File:
         return self.filename.version
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False, weakref_slot=True)
 class Project:
-    """What a project page shows."""
+    """What a project page shows. Compared by identity: what is made of one is kept beside it."""
 
     name: NormalizedName
     versions: tuple[str, ...]

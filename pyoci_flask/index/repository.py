@@ -81,8 +81,13 @@ def read_version(repository: ProjectRepository, version: str, tag: Tag) -> Versi
     try:
         return load_version(repository, version, tag)
     except NotAPackageError as error:
-        logger.info("%s:%s is no package but %s", repository.caller.repository, tag, error)
+        tell_no_package(repository, tag, error)
         return None
+
+
+def tell_no_package(repository: ProjectRepository, tag: Tag, error: NotAPackageError) -> None:
+    """Log why a tag is left out."""
+    logger.info("%s:%s is no package but %s", repository.caller.repository, tag, error)
 
 
 def find_version(

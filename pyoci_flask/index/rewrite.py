@@ -46,6 +46,7 @@ _STALE_PAUSE = 0.2
 _UNCERTAIN = (UncertainWriteError, RegistryUnreachableError, RegistryTimeoutError)
 
 Change = Callable[[VersionIndex | None], ImageIndex | None]
+Read = Callable[[], VersionIndex | None]
 
 
 def rewrite_index(
@@ -54,16 +55,21 @@ def rewrite_index(
     tag: Tag,
     change: Change,
     settle: float,
+    read: Read | None = None,
 ) -> None:
     """Apply `change` to the index of a tag until it is seen to have lasted. Hold its lock.
 
     `change` gets the index as it is now (None = no tag) and returns what to write, or None where
     nothing is left to change. Entries whose manifest is gone are dropped where the registry
-    refuses an index that names them.
+    refuses an index that names them. `read` gives the index for the first round, where it is
+    being read already.
     """
     lost: Exception | None = None
-    for _ in range(_ROUNDS):
-        before = read_for_change(repository, version, tag)
+    for number in range(_ROUNDS):
+        if number == 0 and read is not None:
+            before = read()
+        else:
+            before = read_for_change(repository, version, tag)
         index = change(before)
         if index is None:
             return

@@ -5,6 +5,7 @@ import re
 from collections.abc import Iterator
 from types import TracebackType
 from typing import Self
+from urllib.parse import unquote
 
 from pyoci_flask.errors import (
     NotFoundError,
@@ -14,7 +15,7 @@ from pyoci_flask.errors import (
     TransferBrokenError,
 )
 from pyoci_flask.oci.answers import ErrorBody
-from pyoci_flask.oci.client import RepositoryCaller
+from pyoci_flask.oci.client import REDIRECTS, RepositoryCaller
 from pyoci_flask.oci.reference import Digest
 from pyoci_flask.transport.reply import Reply
 from pyoci_flask.transport.session import Body
@@ -140,10 +141,16 @@ def open_blob(
     if first or last is not None:
         headers["Range"] = f"bytes={first}-{'' if last is None else last}"
     reply = caller.call("GET", f"blobs/{digest}", "pull", headers=headers)
+    return _opened(caller, digest, reply, first, last)
+
+
+def _opened(
+    caller: RepositoryCaller, digest: Digest, reply: Reply, first: int, last: int | None
+) -> OpenBlob:
     if reply.status == 404:
         reply.close()
         raise NotFoundError(f"{caller.repository} does not hold the bytes {digest}")
-    if reply.status == 206 and headers:
+    if reply.status == 206 and (first or last is not None):
         match = _CONTENT_RANGE.fullmatch(reply.headers.get("Content-Range", ""))
         if match is None or int(match[1]) != first:
             reply.close()
@@ -157,11 +164,39 @@ def open_blob(
     return OpenBlob(caller, digest, reply, size=size, last=None)
 
 
-def push_blob(caller: RepositoryCaller, digest: Digest, body: Body, length: int) -> None:
+def locate_blob(caller: RepositoryCaller, digest: Digest) -> str | OpenBlob:
+    """Begin to read a blob, or give the URL of the storage that the registry redirects to.
+
+    Only a URL that works for everybody who has it, and gives nothing away: of another origin than
+    the registry's, where no Authorization is sent, and without the caller's credentials in it.
+
+    Raises:
+        NotFoundError: there is no such blob.
+    """
+    reply = caller.call("GET", f"blobs/{digest}", "pull", follow=False)
+    location = reply.headers.get("Location")
+    if reply.status in REDIRECTS and location is not None:
+        url = caller.resolve(reply, location)
+        if not caller.is_own(url) and not _holds_secret(url, reply.authorization):
+            reply.close()
+            return url
+    return _opened(caller, digest, caller.followed(reply), 0, None)
+
+
+def _holds_secret(url: str, authorization: str | None) -> bool:
+    """Tell whether the credentials, or the token they were exchanged for, stand in a URL."""
+    secret = (authorization or "").partition(" ")[2]
+    return bool(secret) and secret in unquote(url)
+
+
+def push_blob(
+    caller: RepositoryCaller, digest: Digest, body: Body, length: int, *, looked: bool = False
+) -> None:
     """Upload a blob unless it is there: POST, then one PUT with the whole content.
 
     Chunked uploads, PATCH and the single POST are each broken on some registry. `body` is bytes
-    or a file that can be rewound; `length` its bytes.
+    or a file that can be rewound; `length` its bytes; `looked` tells that it was just looked for
+    and is not there.
 
     Raises:
         NotFoundError: the registry wants the repository to be made first (ECR).
@@ -169,19 +204,22 @@ def push_blob(caller: RepositoryCaller, digest: Digest, body: Body, length: int)
     """
     for _ in range(_UPLOADS - 1):
         try:
-            return _push_once(caller, digest, body, length)
+            return _push_once(caller, digest, body, length, looked=looked)
         except (_UploadFailedError, RegistryUnreachableError) as error:
             # Where it stopped is not known, so it begins anew: with a look for what is there.
             logger.info("%s; uploading again", error)
-    return _push_once(caller, digest, body, length)
+            looked = False
+    return _push_once(caller, digest, body, length, looked=looked)
 
 
 class _UploadFailedError(RegistryError):
     """The registry failed in a way that may pass."""
 
 
-def _push_once(caller: RepositoryCaller, digest: Digest, body: Body, length: int) -> None:
-    if _present(caller, digest):
+def _push_once(
+    caller: RepositoryCaller, digest: Digest, body: Body, length: int, *, looked: bool
+) -> None:
+    if not looked and holds_blob(caller, digest):
         return
     reply = caller.call("POST", "blobs/uploads/", "push", idempotent=True)
     location = reply.headers.get("Location")
@@ -208,7 +246,8 @@ def _push_once(caller: RepositoryCaller, digest: Digest, body: Body, length: int
         )
 
 
-def _present(caller: RepositoryCaller, digest: Digest) -> bool:
+def holds_blob(caller: RepositoryCaller, digest: Digest) -> bool:
+    """Tell whether a blob that is to be uploaded is there already; False where that is not told."""
     reply = caller.call("HEAD", f"blobs/{digest}", "push")
     if reply.status == 200:
         reply.close()

@@ -13,8 +13,8 @@ from pyoci_flask.transport.credentials import Credentials
 from pyoci_flask.transport.reply import Reply
 from pyoci_flask.transport.session import Body, Transport
 
-_REDIRECTS = frozenset({301, 302, 303, 307, 308})
-_MOST_REDIRECTS = 5
+REDIRECTS = frozenset({301, 302, 303, 307, 308})
+_MOSTREDIRECTS = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,8 +43,12 @@ class RepositoryCaller:
         headers: Mapping[str, str] | None = None,
         body: Body = None,
         idempotent: bool = False,
+        follow: bool = True,
     ) -> Reply:
-        """Call `path` below the repository. GET and HEAD follow redirects, nothing else does."""
+        """Call `path` below the repository. GET and HEAD follow redirects, nothing else does.
+
+        Unless `follow` is False: then a redirect is what is returned.
+        """
         reading = method in {"GET", "HEAD"}
         if self.writing and access == "pull":
             access = "push"
@@ -58,7 +62,24 @@ class RepositoryCaller:
             body=body,
             idempotent=idempotent or reading,
         )
-        return self._follow(reply, method, headers or {}) if reading else reply
+        return self._follow(reply, method, headers or {}) if reading and follow else reply
+
+    def followed(self, reply: Reply) -> Reply:
+        """Follow the redirects of a GET that was called with `follow=False`."""
+        return self._follow(reply, "GET", {})
+
+    def is_own(self, url: str) -> bool:
+        """Tell whether a URL is of the registry itself, where calls need an Authorization."""
+        parts = urlsplit(url)
+        return parts.hostname == urlsplit(self.base).hostname
+
+    def is_settled(self) -> bool:
+        """Tell whether the authorization for pushing is at hand: calls may go side by side."""
+        return self.authenticator.is_settled(
+            self.repository.registry.origin,
+            self.credentials,
+            Scope(self.repository.name, "push"),
+        )
 
     def put_at(self, location: str, answered: Reply, body: Body, length: int) -> Reply:
         """PUT an upload to where the registry's answer to the POST said.
@@ -123,12 +144,12 @@ class RepositoryCaller:
         return refusal(reply, doing, authenticated=self.credentials is not None, error=error)
 
     def _follow(self, reply: Reply, method: str, headers: Mapping[str, str]) -> Reply:
-        for followed in range(_MOST_REDIRECTS + 1):
+        for followed in range(_MOSTREDIRECTS + 1):
             location = reply.headers.get("Location")
-            if reply.status not in _REDIRECTS or location is None:
+            if reply.status not in REDIRECTS or location is None:
                 return reply
             reply.close()
-            if followed == _MOST_REDIRECTS:
+            if followed == _MOSTREDIRECTS:
                 break
             url = self.resolve(reply, location)
             sent = dict(headers)

@@ -22,6 +22,8 @@ from pyoci_flask.errors import (
     PyOCIError,
     RateLimitedError,
     RegistryError,
+    RegistryTimeoutError,
+    RegistryUnreachableError,
 )
 from pyoci_flask.transport.challenge import Challenge, parse_challenges
 from pyoci_flask.transport.credentials import BasicCredentials, BearerCredentials, Credentials
@@ -117,11 +119,7 @@ class Authenticator:
             )
 
         key = (registry, fingerprint_of(credentials), scope)
-        if refused is None:
-            known = self._known(key, credentials)
-            reply = attempt(known)
-        else:
-            known, reply = refused.authorization, refused
+        reply = attempt(self._prepared(key, credentials)) if refused is None else refused
         if reply.status != 401 or isinstance(credentials, BearerCredentials):
             return reply
         try:
@@ -143,6 +141,14 @@ class Authenticator:
         with self._lock:
             return (registry, fingerprint_of(credentials), scope) in self._grants
 
+    def is_settled(self, registry: str, credentials: Credentials | None, scope: Scope) -> bool:
+        """Tell whether the authorization for `scope` is at hand, or none is to be had.
+
+        Where it is not, calls are better made one by one: each of several would be refused.
+        """
+        key = (registry, fingerprint_of(credentials), scope)
+        return credentials is None or self._known(key, credentials) is not None
+
     def _known(self, key: _Key, credentials: Credentials | None) -> str | None:
         if isinstance(credentials, BearerCredentials):
             return credentials.header
@@ -154,6 +160,30 @@ class Authenticator:
             if isinstance(credentials, BasicCredentials) and key[0] in self._basic:
                 return credentials.header
         return None
+
+    def _prepared(self, key: _Key, credentials: Credentials | None) -> str | None:
+        """The authorization to begin with: what is known, or what the registry is known to want.
+
+        A registry that has asked for a token once asks for one for every repository, so the call
+        that would only bring its 401 is left out.
+        """
+        known = self._known(key, credentials)
+        with self._lock:
+            challenge = self._bearer.get(key[0])
+        if known is not None or challenge is None or key[2].access not in {"pull", "push"}:
+            return known
+        try:
+            return self._new_token(key, challenge, str(key[2]), credentials, {None})
+        except (DeniedError, AuthenticationRequiredError):
+            # Its own challenge may ask for another scope, and what is public needs none.
+            return None
+        except (RegistryError, RegistryUnreachableError, RegistryTimeoutError) as error:
+            # The token service may have moved: the next 401 tells where it is.
+            with self._lock:
+                self._bearer.pop(key[0], None)
+            if isinstance(error, RegistryTimeoutError):
+                raise
+            return None
 
     def _flight(self, key: _Key) -> threading.Lock:
         """One authentication per key at a time: 100 parallel calls fetch one token."""

@@ -28,10 +28,11 @@ def delete(address: ChangeAddress) -> Response:
     found = services()
     candidates = found.candidates(address.base, address.project)
     settle = found.settings.publish_settle
-    if isinstance(address, FileAddress):
-        gone = delete_file(candidates, address.filename, found.locks, settle)
-    else:
-        gone = delete_version(candidates, address.version, found.locks, settle)
+    with found.versions.changing(candidates, _version(address)):
+        if isinstance(address, FileAddress):
+            gone = delete_file(candidates, address.filename, found.locks, settle)
+        else:
+            gone = delete_version(candidates, address.version, found.locks, settle)
     return _done(f"deleted {_name(address)}{'' if gone else _STAYS}")
 
 
@@ -44,12 +45,10 @@ def patch(address: ChangeAddress) -> Response:
     found = services()
     candidates = found.candidates(address.base, address.project)
     settle = found.settings.publish_settle
-    if isinstance(address, FileAddress):
-        set_yanked(
-            candidates, address.filename.version, address.filename, reason, found.locks, settle
-        )
-    else:
-        set_yanked(candidates, address.version, None, reason, found.locks, settle)
+    version = _version(address)
+    filename = address.filename if isinstance(address, FileAddress) else None
+    with found.versions.changing(candidates, version):
+        set_yanked(candidates, version, filename, reason, found.locks, settle)
     return _done(f"{'un-yanked' if reason is None else 'yanked'} {_name(address)}")
 
 
@@ -72,6 +71,10 @@ def _read_reason() -> str | None:
     if not isinstance(yanked, bool):
         raise InvalidRequestError('the body is {"yanked": true}, {"yanked": "why"} or false')
     return "" if yanked else None
+
+
+def _version(address: ChangeAddress) -> str:
+    return address.filename.version if isinstance(address, FileAddress) else address.version
 
 
 def _name(address: ChangeAddress) -> str:

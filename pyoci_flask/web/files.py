@@ -1,15 +1,15 @@
 """GET and HEAD of a file and of its core metadata."""
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from flask import request
 from werkzeug.datastructures import ETags
 from werkzeug.wrappers import Response
 
-from pyoci_flask.errors import PyOCIError, RegistryError, TransferBrokenError
-from pyoci_flask.index.download import StoredFile, find_file, open_file, verified
-from pyoci_flask.oci.blobs import OpenBlob, open_blob
+from pyoci_flask.errors import NotFoundError, PyOCIError, RegistryError, TransferBrokenError
+from pyoci_flask.index.download import StoredFile, checked, find_file, open_file, verified
+from pyoci_flask.oci.blobs import OpenBlob, locate_blob, open_blob
 from pyoci_flask.web.address import FileAddress, MetadataAddress
 from pyoci_flask.web.conditional import PRIVATE
 from pyoci_flask.web.services import services
@@ -19,14 +19,32 @@ logger = logging.getLogger("pyoci.web")
 
 def download(address: FileAddress) -> Response:
     """Send a file, a part of it, its headers only, or 304."""
-    stored = find_file(services().candidates(address.base, address.project), address.filename)
+    return _with_file(address, lambda stored: _send(stored, address.filename.text))
+
+
+def _with_file(
+    address: FileAddress | MetadataAddress, use: Callable[[StoredFile], Response]
+) -> Response:
+    """Answer with the file; where what was remembered of it is gone, with what is there now."""
+    found = services()
+    candidates = found.candidates(address.base, address.project)
+    stored = find_file(candidates, address.filename, found.versions)
+    try:
+        return use(stored)
+    except NotFoundError:
+        if not stored.recalled:
+            raise
+    return use(find_file(candidates, address.filename, found.versions, fresh=True))
+
+
+def _send(stored: StoredFile, name: str) -> Response:
     etag = stored.digest.text
     response = Response(content_type="application/octet-stream")
     response.set_etag(etag)
     response.headers["Cache-Control"] = PRIVATE
     response.headers["Vary"] = "Authorization"
     response.headers["Accept-Ranges"] = "bytes"
-    response.headers["Content-Disposition"] = f'attachment; filename="{address.filename.text}"'
+    response.headers["Content-Disposition"] = f'attachment; filename="{name}"'
     matches: ETags = request.if_none_match
     if matches.contains_weak(etag):
         response.status_code = 304
@@ -35,13 +53,35 @@ def download(address: FileAddress) -> Response:
     if request.method == "HEAD":
         response.content_length = stored.size()
         return response
-    if _asks_for_a_part(etag):
+    partly = _asks_for_a_part(etag)
+    if services().settings.redirect_downloads:
+        found = locate_blob(stored.repository.caller, stored.digest)
+        if isinstance(found, str):
+            return _redirect(found)
+        if not partly:
+            return _stream(stored, checked(stored, found), response)
+        found.close()
+    if partly:
         return _part(stored, response)
     return _whole(stored, response)
 
 
+def _redirect(url: str) -> Response:
+    """Send the client to the registry's storage, with its Range.
+
+    The bytes are then checked by the client alone, against the hash on the project page.
+    """
+    response = Response(status=307)
+    response.headers["Location"] = url
+    response.headers["Cache-Control"] = "no-store"
+    return response
+
+
 def _whole(stored: StoredFile, response: Response) -> Response:
-    blob = open_file(stored)
+    return _stream(stored, open_file(stored), response)
+
+
+def _stream(stored: StoredFile, blob: OpenBlob, response: Response) -> Response:
     try:
         size = blob.size if blob.size is not None else stored.size()
     except BaseException:
@@ -123,9 +163,11 @@ def _logged(path: str, chunks: Iterator[bytes]) -> Iterator[bytes]:
 
 def core_metadata(address: MetadataAddress) -> Response:
     """Send the core metadata of a wheel (PEP 658)."""
-    found = services()
-    stored = find_file(found.candidates(address.base, address.project), address.filename)
-    metadata = found.metadata.read(stored)
+    return _with_file(address, _send_metadata)
+
+
+def _send_metadata(stored: StoredFile) -> Response:
+    metadata = services().metadata.read(stored)
     response = Response(metadata.content, content_type="text/plain; charset=utf-8")
     response.set_etag(metadata.digest.text)
     response.headers["Cache-Control"] = PRIVATE

@@ -9,7 +9,7 @@ from werkzeug.wrappers import Response
 
 from pyoci_flask.errors import NotFoundError
 from pyoci_flask.index.core_metadata import stored_metadata
-from pyoci_flask.index.listing import find_project, list_files
+from pyoci_flask.index.listing import find_project
 from pyoci_flask.index.metadata import parse_fields
 from pyoci_flask.index.project import File, Project, format_time
 from pyoci_flask.index.repository import ProjectRepository
@@ -26,7 +26,7 @@ def legacy_json(address: JsonAddress) -> Response:
     found = services()
     candidates = found.candidates(address.base, address.project)
     repository, tags = find_project(candidates)
-    project = list_files(repository, tags, found.pool, found.settings.max_versions)
+    project = found.versions.project(repository, tags, found.settings.max_versions)
     document = _document(project, address, _newest_metadata(repository, project))
     return page(json.dumps(document), "application/json", vary="Authorization")
 

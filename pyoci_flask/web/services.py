@@ -7,9 +7,10 @@ from flask import current_app, g, request
 
 from pyoci_flask.errors import InvalidRequestError
 from pyoci_flask.index.core_metadata import CoreMetadataReader
-from pyoci_flask.index.fetch import FetchPool
 from pyoci_flask.index.lock import VersionLocks
 from pyoci_flask.index.names import ProjectName
+from pyoci_flask.index.publish import KnownConfigs
+from pyoci_flask.index.reader import VersionReader
 from pyoci_flask.index.repository import Candidates, ProjectRepository
 from pyoci_flask.oci.client import RepositoryCaller
 from pyoci_flask.oci.reference import Repository
@@ -18,6 +19,7 @@ from pyoci_flask.transport.auth import Authenticator
 from pyoci_flask.transport.credentials import Credentials
 from pyoci_flask.transport.session import Transport
 from pyoci_flask.web.address import AddressParser, Base
+from pyoci_flask.web.conditional import PageCache
 from pyoci_flask.web.credentials import read_credentials
 from pyoci_flask.web.gate import RegistryGate
 
@@ -32,8 +34,10 @@ class Services:
     addresses: AddressParser
     transport: Transport
     authenticator: Authenticator
-    pool: FetchPool
+    versions: VersionReader
+    pages: PageCache
     locks: VersionLocks
+    configs: KnownConfigs
     metadata: CoreMetadataReader
     gate: RegistryGate
 

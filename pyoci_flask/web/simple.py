@@ -9,10 +9,10 @@ from werkzeug.wrappers import Response
 
 from pyoci_flask.errors import DeniedError, NotFoundError
 from pyoci_flask.index.catalog import list_projects
-from pyoci_flask.index.listing import find_project, list_files
+from pyoci_flask.index.listing import find_project
 from pyoci_flask.index.project import File, Project, format_time
 from pyoci_flask.web.address import ListAddress, ProjectAddress
-from pyoci_flask.web.conditional import page
+from pyoci_flask.web.conditional import Page, page
 from pyoci_flask.web.fallback import fallback
 from pyoci_flask.web.links import file_href, quote_segment
 from pyoci_flask.web.negotiation import JSON, negotiate
@@ -35,17 +35,24 @@ def project_page(address: ProjectAddress) -> Response:
         repository, tags = find_project(candidates)
     except (NotFoundError, DeniedError) as error:
         return fallback(address, candidates[0].caller, error)
-    project = list_files(repository, tags, found.pool, found.settings.max_versions)
+    project = found.versions.project(repository, tags, found.settings.max_versions)
     announced = found.metadata.announced(repository, project.files)
+    shown = found.pages.get(
+        project, (media_type, announced), lambda: _render(project, announced, media_type)
+    )
+    return shown.answer(vary=_VARY)
+
+
+def _render(project: Project, announced: frozenset[str], media_type: str) -> Page:
     if media_type == JSON:
-        return page(json.dumps(_project_json(project, announced)), JSON, vary=_VARY)
+        return Page.of(json.dumps(_project_json(project, announced)), JSON)
     html = render_template(
         "simple/project.html",
         api_version=_api_version(project),
         name=project.name,
         links=[(file, file_href(file), _core_metadata(file, announced)) for file in project.files],
     )
-    return page(html, media_type, vary=_VARY)
+    return Page.of(html, media_type)
 
 
 def list_page(address: ListAddress) -> Response:

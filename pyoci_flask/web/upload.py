@@ -12,6 +12,7 @@ from packaging.version import InvalidVersion, Version
 from werkzeug.wrappers import Response
 
 from pyoci_flask.errors import GoneError, InvalidRequestError
+from pyoci_flask.index.artifact import Upload
 from pyoci_flask.index.metadata import (
     BrokenArchiveError,
     NoMetadataError,
@@ -20,7 +21,7 @@ from pyoci_flask.index.metadata import (
 )
 from pyoci_flask.index.names import Filename, ProjectName, is_filename
 from pyoci_flask.index.project import CREATED
-from pyoci_flask.index.publish import Upload, publish
+from pyoci_flask.index.publish import publish
 from pyoci_flask.web.address import Base
 from pyoci_flask.web.body import RequestBody
 from pyoci_flask.web.form import UploadForm, read_form
@@ -38,13 +39,16 @@ def upload(base: Base) -> Response:
     g.body = body = RequestBody(request.environ, found.settings.max_body, "PYOCI_MAX_BODY")
     with read_form(body, request.headers.get("Content-Type", ""), found.settings.spool) as form:
         project, wanted = read_upload(form)
-        added = publish(
-            found.candidates(base, project)[0],
-            wanted,
-            found.locks,
-            skip_identical=found.settings.skip_identical,
-            settle=found.settings.publish_settle,
-        )
+        candidates = found.candidates(base, project)
+        with found.versions.changing(candidates, wanted.filename.version):
+            added = publish(
+                candidates[0],
+                wanted,
+                found.locks,
+                configs=found.configs,
+                skip_identical=found.settings.skip_identical,
+                settle=found.settings.publish_settle,
+            )
     text = f"published {wanted.filename.text}"
     if not added:
         text = f"{wanted.filename.text} is here already, byte for byte"

@@ -56,7 +56,7 @@ class _Publisher(threading.Thread):
                     response = IndexClient(self._base, None, session).publish(
                         wheel, "killed", version
                     )
-                except requests.ConnectionError:
+                except (requests.ConnectionError, requests.exceptions.ChunkedEncodingError):
                     self.repeated += 1
                     continue
             # A file that is there already is the one whose answer was lost.

@@ -52,7 +52,7 @@ def public(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PublicIndex]:
         yield PublicIndex(f"{url}/simple", recorder)
     services = app.extensions[EXTENSION]
     services.transport.close()
-    services.pool.close()
+    services.versions.close()
 
 
 @pytest.fixture(scope="module")

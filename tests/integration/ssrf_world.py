@@ -198,7 +198,7 @@ def _application(environ: dict[str, str]) -> Iterator[str]:
             yield url
     finally:
         services.transport.close()
-        services.pool.close()
+        services.versions.close()
 
 
 def main(hosts: Path) -> dict[str, Outcome]:

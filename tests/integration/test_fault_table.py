@@ -188,7 +188,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> _Made:
                 cells, pool.map(lambda cell: bench.outcome(*cell), cells), strict=True
             ):
                 table.setdefault((cell[0], cell[3]), []).append(outcome)
-    services.pool.close()
+    services.versions.close()
     services.transport.close()
     # An error's traceback may hold a connection in a circle, which is the collector's to break.
     gc.collect()

@@ -1,5 +1,6 @@
 """gunicorn.conf.py, read the way gunicorn reads it."""
 
+import os
 import runpy
 from collections.abc import Callable
 from pathlib import Path
@@ -37,7 +38,8 @@ def _server(*addresses: object) -> SimpleNamespace:
     listeners = [
         SimpleNamespace(getsockname=lambda address=address: address) for address in addresses
     ]
-    return SimpleNamespace(cfg=SimpleNamespace(address=list(addresses)), LISTENERS=listeners)
+    cfg = SimpleNamespace(address=list(addresses), uid=os.geteuid(), gid=os.getegid())
+    return SimpleNamespace(cfg=cfg, LISTENERS=listeners)
 
 
 def test_the_variables_of_the_environment_arrive(read: Read) -> None:

@@ -7,9 +7,11 @@ import pytest
 
 from pyoci_flask.errors import NotFoundError, RegistryError, TransferBrokenError
 from pyoci_flask.index.download import find_file, open_file, verified
+from pyoci_flask.index.fetch import FetchPool
 from pyoci_flask.index.lock import VersionLocks
 from pyoci_flask.index.names import Filename
 from pyoci_flask.index.publish import publish
+from pyoci_flask.index.reader import VersionReader
 from pyoci_flask.oci.blobs import open_blob
 from pyoci_flask.oci.model import INDEX_TYPE
 from pyoci_flask.oci.reference import Digest
@@ -21,6 +23,7 @@ from tests.unit.index_doubles import PROJECT, Store, make_store, make_upload
 SDIST = "hello-1.0.tar.gz"
 CONTENT = bytes(range(256)) * 4000
 NAME = Filename.parse(SDIST, PROJECT)
+ANEW = VersionReader(FetchPool(1))
 
 
 @pytest.fixture
@@ -40,7 +43,7 @@ def strip_entry(store: Store) -> None:
 
 
 def test_file_is_read_in_two_calls(store: Store) -> None:
-    stored = find_file([store.repository], NAME)
+    stored = find_file([store.repository], NAME, ANEW)
     assert stored.size() == len(CONTENT)
     content = b"".join(verified(open_file(stored), stored.digest, len(CONTENT)))
     assert content == CONTENT
@@ -52,7 +55,7 @@ def test_file_is_read_in_two_calls(store: Store) -> None:
 
 def test_file_without_annotations_is_found_by_its_manifest(store: Store) -> None:
     strip_entry(store)
-    stored = find_file([store.repository], NAME)
+    stored = find_file([store.repository], NAME, ANEW)
     assert stored.digest == Digest.of(CONTENT)
     assert stored.size() == len(CONTENT)
     assert b"".join(verified(open_file(stored), stored.digest, len(CONTENT))) == CONTENT
@@ -61,17 +64,17 @@ def test_file_without_annotations_is_found_by_its_manifest(store: Store) -> None
 @pytest.mark.parametrize("filename", ["hello-1.0-py3-none-any.whl", "hello-2.0.tar.gz"])
 def test_missing_file_and_version_are_not_found(store: Store, filename: str) -> None:
     with pytest.raises(NotFoundError):
-        find_file([store.repository], Filename.parse(filename, PROJECT))
+        find_file([store.repository], Filename.parse(filename, PROJECT), ANEW)
 
 
 def test_sdist_is_found_under_another_spelling(store: Store) -> None:
-    stored = find_file([store.repository], Filename.parse("Hello-1.0.tar.gz", PROJECT))
+    stored = find_file([store.repository], Filename.parse("Hello-1.0.tar.gz", PROJECT), ANEW)
     assert stored.file.filename.text == SDIST
 
 
 def test_file_whose_bytes_or_manifest_are_gone_is_not_found(store: Store) -> None:
     entry = store.registry.document(store.manifest("1.0"))["manifests"][0]
-    stored = find_file([store.repository], NAME)
+    stored = find_file([store.repository], NAME, ANEW)
     blob = f"/v2/python/hello/blobs/{stored.digest}"
     assert store.registry.ask("DELETE", blob).status_code == 202
     with pytest.raises(NotFoundError):
@@ -79,7 +82,7 @@ def test_file_whose_bytes_or_manifest_are_gone_is_not_found(store: Store) -> Non
     strip_entry(store)
     assert store.registry.ask("DELETE", store.manifest(entry["digest"])).status_code == 202
     with pytest.raises(NotFoundError, match=r"manifest of .* is gone"):
-        find_file([store.repository], NAME)
+        find_file([store.repository], NAME, ANEW)
 
 
 def test_size_that_the_index_does_not_have_is_refused_before_a_byte(store: Store) -> None:
@@ -88,7 +91,7 @@ def test_size_that_the_index_does_not_have_is_refused_before_a_byte(store: Store
     body = json.dumps(index).encode()
     assert store.registry.ask("PUT", store.manifest("1.0"), body, INDEX_TYPE).status_code == 201
     with pytest.raises(RegistryError, match=f"has {len(CONTENT)} bytes in the registry, not 7"):
-        open_file(find_file([store.repository], NAME))
+        open_file(find_file([store.repository], NAME, ANEW))
 
 
 def take(chunks: Iterator[bytes], into: io.BytesIO) -> None:

@@ -6,10 +6,11 @@ import pytest
 
 from pyoci_flask.errors import NotFoundError, RegistryError
 from pyoci_flask.index.fetch import FetchPool
-from pyoci_flask.index.listing import find_project, list_files, newest_first
+from pyoci_flask.index.listing import find_project, newest_first
 from pyoci_flask.index.lock import VersionLocks
 from pyoci_flask.index.project import Project
 from pyoci_flask.index.publish import publish
+from pyoci_flask.index.reader import VersionReader
 from pyoci_flask.index.repository import Candidates
 from pyoci_flask.oci.model import INDEX_TYPE, MANIFEST_TYPE
 from pyoci_flask.registry import create_registry
@@ -32,7 +33,7 @@ ORDER = [
 
 
 def list_project(candidates: Candidates, pool: FetchPool, limit: int) -> Project:
-    return list_files(*find_project(candidates), pool, limit)
+    return VersionReader(pool).project(*find_project(candidates), limit)
 
 
 @pytest.fixture

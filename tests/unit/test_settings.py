@@ -56,6 +56,8 @@ def test_empty_environment_gives_the_documented_defaults() -> None:
         "fallback_exclude": (),
         "fallback_denied": False,
         "skip_identical": False,
+        "cache_ttl": 60,
+        "redirect_downloads": False,
         "spool": Path(tempfile.gettempdir()),
         "client_timeout": 60,
         "fetch_threads": 32,

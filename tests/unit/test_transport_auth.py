@@ -149,17 +149,8 @@ def test_tokens_are_never_shared_across_credentials(authenticator: Authenticator
             for credentials in everybody:
                 ask(authenticator, server, credentials)
         used = [one.authorization for one in server.received if one.path != "/token"]
-    assert used[:8] == [
-        None,
-        "Bearer alice",
-        None,
-        "Bearer bob",
-        None,
-        "Bearer anonymous",
-        None,
-        "Bearer anonymous",
-    ]
-    assert used[8:] == ["Bearer alice", "Bearer bob", "Bearer anonymous", "Bearer anonymous"]
+    once = ["Bearer alice", "Bearer bob", "Bearer anonymous", "Bearer anonymous"]
+    assert used == [None, *once, *once]  # only the very first call finds out what is wanted
     assert len(registry.asked) == 4
 
 

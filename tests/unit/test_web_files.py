@@ -8,12 +8,14 @@ from flask.testing import FlaskClient
 from pyoci_flask.index.core_metadata import CoreMetadataReader
 from pyoci_flask.index.fetch import FetchPool
 from pyoci_flask.index.lock import VersionLocks
-from pyoci_flask.index.publish import publish
+from pyoci_flask.index.publish import KnownConfigs, publish
+from pyoci_flask.index.reader import VersionReader
 from pyoci_flask.oci.reference import EMBEDDED, Digest
 from pyoci_flask.registry import create_registry
 from pyoci_flask.settings import PinnedIndex, Settings
 from pyoci_flask.web import index
 from pyoci_flask.web.address import AddressParser
+from pyoci_flask.web.conditional import PageCache
 from pyoci_flask.web.errors import register_error_handlers
 from pyoci_flask.web.gate import RegistryGate
 from pyoci_flask.web.services import EXTENSION, Services
@@ -40,7 +42,9 @@ def make_client(callers: Callers, tmp_path: Path, store: Store | None) -> FlaskC
         addresses=AddressParser(settings),
         transport=callers.transport,
         authenticator=callers.authenticator,
-        pool=FetchPool(2),
+        versions=VersionReader(FetchPool(2)),
+        pages=PageCache(),
+        configs=KnownConfigs(),
         locks=VersionLocks(tmp_path / "locks"),
         metadata=CoreMetadataReader(),
         gate=RegistryGate(4),

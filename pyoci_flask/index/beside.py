@@ -1,0 +1,44 @@
+"""Two calls at once, where one does not need the other's answer."""
+
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import copy_context
+from typing import TypeVar
+
+_T = TypeVar("_T")
+
+
+@contextmanager
+def beside(function: Callable[[], _T]) -> Iterator[Callable[[], _T]]:
+    """Call `function` in a thread of its own while the block runs, in a copy of its context.
+
+    What is yielded waits for the call, and returns or raises as it did. The block's end waits as
+    well, so that nothing goes on behind an answer; where the block did not ask, what the call
+    raised is dropped.
+    """
+    results: list[_T] = []
+    errors: list[BaseException] = []
+
+    def run() -> None:
+        try:
+            results.append(context.run(function))
+        except BaseException as error:  # noqa: BLE001 - raised again where the result is wanted
+            errors.append(error)
+
+    def result() -> _T:
+        thread.join()
+        if errors:
+            raise errors[0]
+        return results[0]
+
+    context = copy_context()
+    thread = threading.Thread(target=run, name="beside", daemon=True)
+    thread.start()
+    try:
+        yield result
+    finally:
+        thread.join()
+        # Its traceback leads back here: such a circle would keep connections until the garbage
+        # collector comes.
+        errors.clear()

@@ -1,0 +1,322 @@
+"""The listing cache: versions that were read within `PYOCI_CACHE_TTL`, by those who may read them.
+
+The tag list is not cached: it is asked for anew each time, so a new version shows at once. What is
+cached is given only to credentials that have themselves pulled from the repository within the
+same time (`Proofs`), and never to an operation that changes something.
+"""
+
+import threading
+import time
+from collections import OrderedDict
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+from pyoci_flask.index.fetch import FetchPool
+from pyoci_flask.index.listing import list_files
+from pyoci_flask.index.names import tag_of, version_of
+from pyoci_flask.index.project import Project, files_of
+from pyoci_flask.index.reader import VersionReader
+from pyoci_flask.index.repository import (
+    Candidates,
+    NotAPackageError,
+    ProjectRepository,
+    VersionIndex,
+    load_version,
+    tell_no_package,
+)
+from pyoci_flask.index.store import Record, RecordStore
+from pyoci_flask.oci.client import RepositoryCaller
+from pyoci_flask.oci.model import ImageIndex
+from pyoci_flask.oci.reference import Digest, Tag
+from pyoci_flask.transport.credentials import fingerprint
+
+_PROOFS = 4096
+_MOST_FILES = 10_000
+"""Files that a worker keeps parsed; each is some 5 kB with what pages say of it."""
+_INDEX_LIMIT = 256 * 1024
+"""Bytes of one version's index; larger ones are asked for each time."""
+_TURN_PATIENCE = 3.0
+"""Seconds to wait for another request that is reading the same project."""
+
+
+class Proofs:
+    """Which credentials have pulled from which repository of late."""
+
+    def __init__(self, ttl: float, clock: Callable[[], float] = time.monotonic) -> None:
+        """Let a proof hold for `ttl` seconds."""
+        self._ttl = ttl
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._until: OrderedDict[tuple[str, str, str], float] = OrderedDict()
+
+    def add(self, caller: RepositoryCaller) -> None:
+        """Note that the registry just let this caller read a manifest."""
+        with self._lock:
+            key = _proof_key(caller)
+            self._until[key] = self._clock() + self._ttl
+            self._until.move_to_end(key)
+            while len(self._until) > _PROOFS:
+                self._until.popitem(last=False)
+
+    def holds(self, caller: RepositoryCaller) -> bool:
+        """Tell whether it did so within the time to live."""
+        with self._lock:
+            return self._until.get(_proof_key(caller), 0.0) > self._clock()
+
+
+def _proof_key(caller: RepositoryCaller) -> tuple[str, str, str]:
+    repository = caller.repository
+    return repository.registry.origin, repository.name, fingerprint(caller.credentials)
+
+
+@dataclass(frozen=True, slots=True)
+class _Entry:
+    """One tag as it was read: its version, or None where it holds something else."""
+
+    read: float
+    """When, in seconds of the clock that all processes share."""
+    version: VersionIndex | None
+    stored: Sequence[Any] | None
+    """As it stands in the record; None = it is too large for it."""
+
+
+@dataclass(slots=True)
+class _Parsed:
+    """A record as this worker has parsed it, and the project that was made of it last."""
+
+    record: Record
+    entries: Mapping[str, _Entry]
+    shown: tuple[tuple[str, ...], int, float, Project] | None = None
+    """Of which tags, with which limit, and when the oldest part of it was read."""
+    files: int = field(init=False)
+
+    def __post_init__(self) -> None:
+        entries = self.entries.values()
+        self.files = sum(len(one.version.files) for one in entries if one.version) + 1
+
+
+class CachedReader(VersionReader):
+    """Reads versions from the registry, or remembers them."""
+
+    def __init__(
+        self,
+        pool: FetchPool,
+        store: RecordStore,
+        ttl: float,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        """Remember each version for `ttl` seconds of `clock`, which all processes share."""
+        super().__init__(pool)
+        self._store = store
+        self._ttl = ttl
+        self._clock = clock
+        self._proofs = Proofs(ttl)
+        self._lock = threading.Lock()
+        self._parsed: OrderedDict[str, _Parsed] = OrderedDict()
+        self._turns: dict[str, threading.Lock] = {}
+
+    def close(self) -> None:
+        """Stop the threads and close the database."""
+        super().close()
+        self._store.close()
+
+    def project(self, repository: ProjectRepository, tags: Sequence[str], limit: int) -> Project:
+        """List a project of which the tags were just read; `limit` as in `list_files`."""
+        known = self._known(repository)
+        if known is not None and known.shown is not None and self._proofs.holds(repository.caller):
+            shown_tags, shown_limit, oldest, project = known.shown
+            if shown_limit == limit and self._is_fresh(oldest) and shown_tags == tuple(tags):
+                return project
+        oldest = self._clock()
+        whole = False
+
+        def read(wanted: Sequence[str]) -> Mapping[str, VersionIndex | None]:
+            nonlocal known, oldest, whole
+            known, entries = self._read(repository, tags, wanted)
+            oldest = min((one.read for one in entries.values()), default=oldest)
+            whole = len(entries) == len(wanted)
+            return {tag: one.version for tag, one in entries.items()}
+
+        project = list_files(repository, tags, read, limit)
+        if known is not None and whole:
+            known.shown = tuple(tags), limit, oldest, project
+        return project
+
+    def recall(
+        self, candidates: Candidates, version: str
+    ) -> tuple[ProjectRepository, VersionIndex] | None:
+        """Give what is remembered of a version."""
+        tag = str(tag_of(version))
+        for repository in candidates:
+            if self._proofs.holds(repository.caller):
+                known = self._known(repository)
+                entry = known and known.entries.get(tag)
+                if entry and entry.version and self._is_fresh(entry.read):
+                    return repository, entry.version
+        return None
+
+    def find(
+        self, candidates: Candidates, version: str
+    ) -> tuple[ProjectRepository, VersionIndex] | None:
+        """Ask the registry for a version, and remember it; None = there is none."""
+        tag = str(tag_of(version))
+        for repository in candidates:
+            known = self._known(repository)
+            entry = self._ask(repository, tag)
+            if entry is not None:
+                self._remember(repository, known, {tag: entry}, None)
+                if entry.version is not None:
+                    return repository, entry.version
+        return None
+
+    @contextmanager
+    def changing(self, candidates: Candidates, version: str) -> Iterator[None]:
+        """Forget the version when the context ends, however it ends: it may have been changed."""
+        tag = str(tag_of(version))
+        try:
+            yield
+        finally:
+            for repository in candidates:
+                self._store.invalidate(_key(repository), tag)
+
+    def _read(
+        self, repository: ProjectRepository, tags: Sequence[str], wanted: Sequence[str]
+    ) -> tuple[_Parsed | None, Mapping[str, _Entry]]:
+        """Read versions, one call for each that is not known; at most one request at a time."""
+        known = self._known(repository)
+        missing = self._missing(known, wanted)
+        turn = self._turn(_key(repository)) if len(missing) > 1 else None
+        taken = turn is not None and turn.acquire(timeout=_TURN_PATIENCE)
+        try:
+            if taken:
+                # Another request may have read them meanwhile.
+                known = self._known(repository)
+                missing = self._missing(known, wanted)
+            if not missing and wanted and not self._proofs.holds(repository.caller):
+                missing = list(wanted[:1])
+            read = self._ask_all(repository, missing)
+            if not self._proofs.holds(repository.caller):
+                # Nothing that was asked for is there: that proves nothing.
+                read |= self._ask_all(repository, [tag for tag in wanted if tag not in read])
+            entries = {tag: one for tag, one in read.items() if one is not None}
+            parsed = self._remember(repository, known, entries, tags) if entries else known
+        finally:
+            if taken and turn is not None:
+                turn.release()
+        old = known.entries if known is not None else {}
+        return parsed, {
+            tag: entry
+            for tag in wanted
+            if (entry := read[tag] if tag in read else old.get(tag)) is not None
+        }
+
+    def _missing(self, known: _Parsed | None, wanted: Sequence[str]) -> list[str]:
+        entries = known.entries if known is not None else {}
+        return [
+            tag
+            for tag in wanted
+            if (entry := entries.get(tag)) is None or not self._is_fresh(entry.read)
+        ]
+
+    def _is_fresh(self, read: float) -> bool:
+        # A clock that was set back must not make entries live longer.
+        return 0 <= self._clock() - read < self._ttl
+
+    def _turn(self, key: str) -> threading.Lock:
+        with self._lock:
+            if len(self._turns) > _PROOFS:
+                self._turns = {key: turn for key, turn in self._turns.items() if turn.locked()}
+            return self._turns.setdefault(key, threading.Lock())
+
+    def _ask_all(
+        self, repository: ProjectRepository, tags: Sequence[str]
+    ) -> dict[str, _Entry | None]:
+        origin = repository.caller.repository.registry.origin
+        found = self.pool.map(origin, lambda tag: self._ask(repository, tag), tags)
+        return dict(zip(tags, found, strict=True))
+
+    def _ask(self, repository: ProjectRepository, tag: str) -> _Entry | None:
+        """Read one tag from the registry; None = it is gone, which is not remembered."""
+        now = self._clock()
+        try:
+            version = load_version(repository, version_of(tag), Tag(tag))
+        except NotAPackageError as error:
+            tell_no_package(repository, Tag(tag), error)
+            version = None
+        else:
+            if version is None:
+                return None
+        self._proofs.add(repository.caller)
+        return _Entry(now, version, _stored(now, version))
+
+    def _known(self, repository: ProjectRepository) -> _Parsed | None:
+        """What the record holds, parsed at most once in this worker."""
+        key = _key(repository)
+        revision = self._store.revision(key)
+        with self._lock:
+            parsed = self._parsed.get(key)
+            if parsed is not None and parsed.record.revision == revision:
+                self._parsed.move_to_end(key)
+                return parsed
+            self._parsed.pop(key, None)
+        record = self._store.begin(key)
+        if record is None:
+            return None
+        entries = {tag: _parse(tag, one, repository) for tag, one in record.document.items()}
+        return self._keep(key, _Parsed(Record(record.generation, record.revision, {}), entries))
+
+    def _keep(self, key: str, parsed: _Parsed) -> _Parsed:
+        with self._lock:
+            self._parsed[key] = parsed
+            self._parsed.move_to_end(key)
+            files = sum(one.files for one in self._parsed.values())
+            while files > _MOST_FILES and len(self._parsed) > 1:
+                files -= self._parsed.popitem(last=False)[1].files
+        return parsed
+
+    def _remember(
+        self,
+        repository: ProjectRepository,
+        known: _Parsed | None,
+        read: Mapping[str, _Entry],
+        tags: Sequence[str] | None,
+    ) -> _Parsed | None:
+        """Add what was read to the record; of others, keep what is among `tags` (None = all)."""
+        if known is None:
+            return None
+        kept = known.entries if tags is None else _those_of(known.entries, tags)
+        entries = {**kept, **read}
+        document = {tag: one.stored for tag, one in entries.items() if one.stored is not None}
+        revision = self._store.write(_key(repository), known.record, document)
+        if revision is None:
+            return None
+        record = Record(known.record.generation, revision, {})
+        return self._keep(_key(repository), _Parsed(record, entries))
+
+
+def _key(repository: ProjectRepository) -> str:
+    there = repository.caller.repository
+    return f"{there.registry.origin}\n{there.name}"
+
+
+def _those_of(entries: Mapping[str, _Entry], tags: Sequence[str]) -> dict[str, _Entry]:
+    wanted = set(tags)
+    return {tag: entry for tag, entry in entries.items() if tag in wanted}
+
+
+def _stored(read: float, version: VersionIndex | None) -> Sequence[Any] | None:
+    if version is None:
+        return [read]
+    index = version.index.serialize().decode("ascii")
+    return [read, version.digest.text, index] if len(index) <= _INDEX_LIMIT else None
+
+
+def _parse(tag: str, value: list[Any], repository: ProjectRepository) -> _Entry:
+    if len(value) == 1:
+        return _Entry(value[0], None, value)
+    index, version = ImageIndex.parse(value[2].encode()), version_of(tag)
+    files, _ = files_of(index, version, repository.project, repository.segment)
+    found = VersionIndex(version, Tag(tag), Digest(value[1]), index, files)
+    return _Entry(value[0], found, value)
