@@ -20,12 +20,14 @@ from pyoci_flask.transport.network import Network
 from pyoci_flask.transport.observe import CallLog
 from pyoci_flask.transport.session import Transport
 from pyoci_flask.transport.wsgi import WSGIAdapter
-from pyoci_flask.web import index, pages
+from pyoci_flask.web import browse, index, pages, people
 from pyoci_flask.web.access import AccessLog
 from pyoci_flask.web.address import AddressParser
+from pyoci_flask.web.error_page import error_page
 from pyoci_flask.web.errors import register_error_handlers
 from pyoci_flask.web.gate import RegistryGate
 from pyoci_flask.web.mount import Mount
+from pyoci_flask.web.origin import DEFAULT_PROXIES
 from pyoci_flask.web.services import EXTENSION, Services
 
 logger = logging.getLogger("pyoci")
@@ -61,9 +63,10 @@ def create_app(
     app.url_map.merge_slashes = False
     app.url_map.strict_slashes = False
     app.jinja_env.trim_blocks = app.jinja_env.lstrip_blocks = True
-    register_error_handlers(app)
+    register_error_handlers(app, error_page)
     app.after_request(_guarded)
     app.register_blueprint(pages.blueprint)
+    app.register_blueprint(browse.blueprint)
     app.register_blueprint(index.blueprint)
 
     observed = telemetry.start(settings, app)
@@ -87,6 +90,9 @@ def create_app(
         locks=VersionLocks(settings.spool / f"pyoci-flask-locks-{os.geteuid()}"),
         metadata=CoreMetadataReader(),
         gate=RegistryGate(settings.threads),
+    )
+    app.extensions[people.EXTENSION] = people.People.create(
+        settings, os.environ.get("FORWARDED_ALLOW_IPS", DEFAULT_PROXIES), _templates()
     )
     mounted = Mount(app.wsgi_app, settings.path, registry)
     app.wsgi_app = AccessLog(mounted, [observed.request_observer] if observed else [])  # type: ignore[method-assign]
@@ -115,7 +121,7 @@ def _templates() -> Path:
 
 
 def _guarded(response: Any) -> Any:  # noqa: ANN401 - Flask's own type
-    """No answer is sniffed for another type, framed, or lets a script run."""
+    """No answer is sniffed for another type or framed, and only pages for people run a script."""
     response.headers.setdefault("X-Content-Type-Options", "nosniff")
     response.headers.setdefault(
         "Content-Security-Policy",
