@@ -15,10 +15,10 @@ COMPILE = $(BIN)/uv pip compile pyproject.toml --quiet --universal --python-vers
 CLIENTS = flit hatch pdm poetry
 INSTALL = $(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes
 
-.PHONY: help run demo test unit fuzz soak lint format requirements clean
+.PHONY: help run demo test unit fuzz soak bench screenshots image-check lint format requirements clean
 
 help: ## list the targets
-	@grep -E '^[a-z]+:.*## ' Makefile | sed -E 's/:.*## /\t/' | expand -t 16
+	@grep -E '^[a-z-]+:.*## ' Makefile | sed -E 's/:.*## /\t/' | expand -t 16
 
 run: $(VENV)/.runtime ## serve on http://localhost:8080 (PORT=...) with packages kept in ./data
 	@scripts/run
@@ -43,11 +43,23 @@ soak: $(VENV)/.dev ## mixed load on two workers, memory and open files watched (
 	@scripts/install-debian-packages
 	@MINUTES=$${MINUTES:-10} $(BIN)/python -m tests.soak
 
+bench: $(VENV)/.dev ## speed and memory against floors of the same run (ARGS="--quick --rows ...")
+	@scripts/install-debian-packages
+	@$(BIN)/python -m benchmarks $(ARGS)
+
+screenshots: $(VENV)/.dev ## the pictures in docs/images, made anew (Chromium)
+	@scripts/install-debian-packages
+	$(BIN)/python scripts/screenshots.py
+
+image-check: $(VENV)/.dev ## build the Dockerfile with buildah on a base of Debian's packages, run it (root)
+	$(BIN)/python scripts/check_dockerfile.py
+
 lint: $(VENV)/.dev ## style, types and the direction of imports
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
-	$(BIN)/mypy gunicorn.conf.py wsgi.py scripts/demo.py
+	$(BIN)/mypy gunicorn.conf.py wsgi.py scripts/*.py
+	$(BIN)/mypy -p benchmarks
 	$(BIN)/lint-imports
 
 format: $(VENV)/.dev ## let ruff rewrite what it can

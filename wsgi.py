@@ -1,13 +1,8 @@
 """The WSGI application, for gunicorn (`gunicorn wsgi:app`) or any other WSGI server."""
 
 import os
-from pathlib import Path
 
-from pyoci_flask.app import create_app
-from pyoci_flask.settings import Settings
+from pyoci_flask.app import create_app_from_env
 
-# gunicorn.conf.py makes it, for all its workers.
-_folder = os.environ.get("PYOCI_FLASK_CACHE_FOLDER")
-
-app = create_app(Settings.from_env(os.environ), cache_folder=Path(_folder) if _folder else None)
+app = create_app_from_env(os.environ)
 application = app

@@ -2,6 +2,7 @@
 
 import logging
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -24,13 +25,15 @@ from pyoci_flask.transport.network import Network
 from pyoci_flask.transport.observe import CallLog
 from pyoci_flask.transport.session import Transport
 from pyoci_flask.transport.wsgi import WSGIAdapter
-from pyoci_flask.web import index, pages
+from pyoci_flask.web import browse, index, pages, people
 from pyoci_flask.web.access import AccessLog
 from pyoci_flask.web.address import AddressParser
 from pyoci_flask.web.conditional import PageCache
+from pyoci_flask.web.error_page import error_page
 from pyoci_flask.web.errors import register_error_handlers
 from pyoci_flask.web.gate import RegistryGate
 from pyoci_flask.web.mount import Mount
+from pyoci_flask.web.origin import DEFAULT_PROXIES
 from pyoci_flask.web.services import EXTENSION, Services
 
 logger = logging.getLogger("pyoci")
@@ -70,9 +73,10 @@ def create_app(
     app.url_map.merge_slashes = False
     app.url_map.strict_slashes = False
     app.jinja_env.trim_blocks = app.jinja_env.lstrip_blocks = True
-    register_error_handlers(app)
+    register_error_handlers(app, error_page)
     app.after_request(_guarded)
     app.register_blueprint(pages.blueprint)
+    app.register_blueprint(browse.blueprint)
     app.register_blueprint(index.blueprint)
 
     observed = telemetry.start(settings, app)
@@ -100,9 +104,23 @@ def create_app(
         metadata=CoreMetadataReader(),
         gate=RegistryGate(settings.threads),
     )
+    app.extensions[people.EXTENSION] = people.People.create(
+        settings, os.environ.get("FORWARDED_ALLOW_IPS", DEFAULT_PROXIES), _templates()
+    )
     mounted = Mount(app.wsgi_app, settings.path, registry)
     app.wsgi_app = AccessLog(mounted, [observed.request_observer] if observed else [])  # type: ignore[method-assign]
     return app
+
+
+def create_app_from_env(environ: Mapping[str, str]) -> Flask:
+    """Build the application of one worker from the environment, as WSGI servers start it.
+
+    Raises:
+        ConfigurationError: a setting cannot be used.
+    """
+    # gunicorn.conf.py makes it, for all its workers.
+    folder = environ.get("PYOCI_FLASK_CACHE_FOLDER")
+    return create_app(Settings.from_env(environ), cache_folder=Path(folder) if folder else None)
 
 
 def _versions(settings: Settings, pool: FetchPool, folder: Path | None) -> VersionReader:
@@ -133,7 +151,7 @@ def _templates() -> Path:
 
 
 def _guarded(response: Any) -> Any:  # noqa: ANN401 - Flask's own type
-    """No answer is sniffed for another type, framed, or lets a script run."""
+    """No answer is sniffed for another type or framed, and only pages for people run a script."""
     response.headers.setdefault("X-Content-Type-Options", "nosniff")
     response.headers.setdefault(
         "Content-Security-Policy",

@@ -3,14 +3,19 @@
 import json
 import logging
 import re
+from collections.abc import Callable
+from functools import partial
 
-from flask import Flask, request
+from flask import Flask, g, request
 from werkzeug.exceptions import HTTPException, InternalServerError, NotFound
 from werkzeug.http import HTTP_STATUS_CODES
 from werkzeug.wrappers import Response
 
 from pyoci_flask import errors
 from pyoci_flask.logs import redact
+
+ErrorPage = Callable[[int, str, Exception], Response]
+"""Makes a page of a status, a text that holds no secrets, and what was raised."""
 
 logger = logging.getLogger("pyoci.web")
 
@@ -35,7 +40,8 @@ _STATUS: dict[type[errors.PyOCIError], int] = {
     errors.SpoolFullError: 507,
 }
 
-CHALLENGE = 'Basic realm="PyOCI", charset="UTF-8"'
+_HTML = "text/html"
+_SIMPLE = "application/vnd.pypi.simple"
 PROBLEM_TYPE = "application/problem+json"
 _REASON_LIMIT = 200
 _DELAY = re.compile(r"[0-9]{1,9}|[A-Z][a-z]{2}, [0-9]{2} [A-Z][a-z]{2} [0-9]{4} [0-9:]{8} GMT")
@@ -47,11 +53,11 @@ class UnmatchedError(NotFound):
     description = "nothing is served here; an index is addressed as /REGISTRY/NAMESPACE/PROJECT/"
 
 
-def register_error_handlers(app: Flask) -> None:
-    """Answer every exception, foreseen or not."""
-    app.register_error_handler(errors.PyOCIError, _foreseen)
-    app.register_error_handler(HTTPException, _http)
-    app.register_error_handler(InternalServerError, _unforeseen)
+def register_error_handlers(app: Flask, page: ErrorPage | None = None) -> None:
+    """Answer every exception, foreseen or not: browsers with `page`, everybody else with text."""
+    app.register_error_handler(errors.PyOCIError, partial(_foreseen, page))
+    app.register_error_handler(HTTPException, partial(_http, page))
+    app.register_error_handler(InternalServerError, partial(_unforeseen, page))
     # Flask would write the same traceback a second time.
     app.log_exception = lambda _: None  # type: ignore[assignment, method-assign]
 
@@ -66,11 +72,33 @@ def status_of(error: errors.PyOCIError) -> int:
     return 500
 
 
-def _foreseen(error: errors.PyOCIError) -> Response:
+def challenge() -> str:
+    """Ask for Basic credentials (RFC 7617).
+
+    A browser answers a realm that it knows with the credentials that it was given for it before,
+    whatever link led there. So there each registry is a realm of its own: who signs in to one
+    must not be made to send that to another.
+    """
+    realm = f"PyOCI {g.waits_for}" if wants_page() and "waits_for" in g else "PyOCI"
+    return f'Basic realm="{realm}", charset="UTF-8"'
+
+
+def wants_page() -> bool:
+    """Tell whether a browser asks, rather than an installer: it prefers HTML to all else."""
+    named = _accepted()
+    best = max(named.values(), default=0)
+    return named.get(_HTML, 0) == best > 0 and not any(name.startswith(_SIMPLE) for name in named)
+
+
+def _accepted() -> dict[str, float]:
+    return {name.lower(): quality for name, quality in request.accept_mimetypes}
+
+
+def _foreseen(page: ErrorPage | None, error: errors.PyOCIError) -> Response:
     status = status_of(error)
-    response = text_answer(str(error), status)
+    response = _answer(page, str(error), status, error)
     if status == 401:
-        response.headers["WWW-Authenticate"] = CHALLENGE
+        response.headers["WWW-Authenticate"] = challenge()
     if isinstance(error, errors.RateLimitedError) and _is_delay(error.retry_after):
         response.headers["Retry-After"] = error.retry_after or ""
     if isinstance(error, errors.BusyError):
@@ -83,37 +111,39 @@ def _is_delay(text: str | None) -> bool:
     return text is not None and _DELAY.fullmatch(text) is not None
 
 
-def _http(error: HTTPException) -> Response:
-    response = text_answer(error.description or error.name, error.code or 500)
+def _http(page: ErrorPage | None, error: HTTPException) -> Response:
+    response = _answer(page, error.description or error.name, error.code or 500, error)
     for name, value in error.get_headers(request.environ):
         if name.lower() == "allow":
             response.headers[name] = value
-    if isinstance(error, NotFound):
+    if isinstance(error, NotFound) and response.mimetype != _HTML:
         response.headers["Cache-Control"] = "max-age=604800, public"
     return response
 
 
-def _unforeseen(error: InternalServerError) -> Response:
+def _unforeseen(page: ErrorPage | None, error: InternalServerError) -> Response:
     number = request.environ.get("pyoci.request_id", "-")
     logger.error("unforeseen error, request %s", number, exc_info=error.original_exception)
-    return text_answer(f"an unforeseen error, logged as {number}", 500)
+    return _answer(page, f"an unforeseen error, logged as {number}", 500, error)
 
 
-def text_answer(text: str, status: int) -> Response:
-    """Answer an error as text for people, with the reason in the status line as well.
+def _answer(page: ErrorPage | None, text: str, status: int, error: Exception) -> Response:
+    """Answer an error as text or page for people, with the reason in the status line as well.
 
     Some clients show the status line only (twine), others RFC 9457 problem details (uv).
     """
     title = HTTP_STATUS_CODES.get(status, "Error")
     text = redact(text)  # what is quoted of a request or a registry may hold a credential
-    named = {name.lower(): quality for name, quality in request.accept_mimetypes}
-    if named.get(PROBLEM_TYPE, 0) > 0:
+    if _accepted().get(PROBLEM_TYPE, 0) > 0:
         body = json.dumps({"title": title, "status": status, "detail": text})
         response = Response(body, content_type=PROBLEM_TYPE)
+    elif page is not None and wants_page():
+        response = page(status, text, error)
     else:
         response = Response(f"{text}\n", content_type="text/plain; charset=utf-8")
     response.status = f"{status} {_reason(text)}"
     response.headers["Cache-Control"] = "no-store"
+    response.headers["Vary"] = "Accept"
     return response
 
 

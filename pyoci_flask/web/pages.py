@@ -1,10 +1,18 @@
-"""Pages that belong to no index: health, landing page, robots.txt."""
+"""Pages that belong to no index: health, landing page, robots.txt, and what pages load."""
 
-from flask import Blueprint, render_template, request
+from dataclasses import dataclass
+
+from flask import Blueprint, request
 from werkzeug.wrappers import Response
 
-from pyoci_flask import __version__
+from pyoci_flask.errors import EgressError, InvalidRequestError, NotFoundError
+from pyoci_flask.logs import redact
+from pyoci_flask.oci.reference import EMBEDDED
+from pyoci_flask.web.address import Base
+from pyoci_flask.web.people import answer, browse_path, people, render
+from pyoci_flask.web.pipelines import credentials_hint, pipelines
 from pyoci_flask.web.services import services
+from pyoci_flask.web.snippets import Target, tools
 
 blueprint = Blueprint("pages", __name__)
 
@@ -23,20 +31,107 @@ def robots() -> Response:
     return Response("User-agent: *\nDisallow: /\n", content_type="text/plain; charset=utf-8")
 
 
-@blueprint.get("/style.css")
-def style() -> Response:
-    """The look of the pages for people."""
-    response = Response(render_template("style.css"), content_type="text/css; charset=utf-8")
-    response.headers["Cache-Control"] = "public, max-age=3600"
-    return response
+@blueprint.get("/style.css", defaults={"name": "style.css"})
+@blueprint.get("/script.js", defaults={"name": "script.js"})
+@blueprint.get("/favicon.svg", defaults={"name": "favicon.svg"})
+def asset(name: str) -> Response:
+    """Send the look of the pages, what makes them livelier, and the mark."""
+    return people().assets[name].answer()
+
+
+@dataclass(frozen=True, slots=True)
+class _Form:
+    """What the form on the landing page was sent with."""
+
+    registry: str
+    namespace: str
+    credentials: bool
+    tool: str
+    base: Base | None = None
+    """The index that the fields name, if they name one."""
+    error: str = ""
+
+    @property
+    def is_empty(self) -> bool:
+        return not self.registry and not self.namespace
 
 
 @blueprint.get("/")
 def landing() -> Response:
-    """Tell people what this is and how to use it."""
+    """Tell people what this is, and how to set their tools up for an index."""
     settings = services().settings
-    root = settings.url or request.url_root.rstrip("/")
-    html = render_template(
-        "landing.html", root=root, version=__version__, pinned=settings.index is not None
+    form = _read_form()
+    context: dict[str, object] = {}
+    root = people().origin.url()
+    if form.base is not None:
+        target = Target(f"{root}{form.base.path}/", form.base.registry.netloc, form.credentials)
+        chosen = [*tools(target), *pipelines(target)]
+        keys = [tool.key for tool in chosen]
+        context = {
+            "base": form.base,
+            "target": target,
+            "tools": chosen,
+            "selected": form.tool if form.tool in keys else keys[0],
+            "browse": browse_path(form.base),
+            "hint": credentials_hint(form.base.registry.netloc) if form.credentials else "",
+        }
+    html = render(
+        "landing.html",
+        form=form,
+        public=root,
+        own=settings.index,
+        registries=_suggestions(),
+        fallback=settings.fallback_index,
+        **context,
     )
-    return Response(html, content_type="text/html; charset=utf-8")
+    return answer(html)
+
+
+def _read_form() -> _Form:
+    """Read the form's fields; without any, the server's own index is meant, if it has one."""
+    sent = "registry" in request.args
+    registry = request.args.get("registry", "").strip()
+    namespace = request.args.get("namespace", "").strip().strip("/")
+    credentials = request.args.get("credentials") == "1" if sent else _asks_for_credentials()
+    tool = request.args.get("tool", "")
+    base, error = None, ""
+    if registry or namespace:
+        try:
+            base = services().addresses.publish(f"/{registry}/{namespace}/")
+        except (InvalidRequestError, NotFoundError, EgressError) as refused:
+            error = redact(str(refused))
+        else:
+            error = "" if base else _what_is_missing(registry, namespace)
+    elif services().settings.index is not None:
+        base = services().addresses.publish("/simple/")
+    elif sent:
+        error = _what_is_missing(registry, namespace)
+    # A credential that somebody wrote into the address is not repeated.
+    return _Form(redact(registry), redact(namespace), credentials, tool, base, error)
+
+
+def _what_is_missing(registry: str, namespace: str) -> str:
+    if not registry:
+        return "The registry is missing: a host name such as ghcr.io."
+    if not namespace:
+        return "The namespace is missing: for most registries your user or organisation."
+    return (
+        f"{redact(registry[:200])!r} is no registry: a host name such as ghcr.io, a host and port, "
+        "or a URL of both."
+    )
+
+
+def _asks_for_credentials() -> bool:
+    """Whether to begin with the box ticked: all registries but an open embedded one ask."""
+    settings = services().settings
+    own = settings.index is not None and settings.index.registry == EMBEDDED
+    return not own or settings.storage_users is not None
+
+
+def _suggestions() -> list[str]:
+    """The registries that the allow-list names in full."""
+    settings = services().settings
+    names = [name for name in settings.registries or () if not set(name) & set("*?")]
+    if settings.storage is not None and settings.allows(EMBEDDED):
+        names.append(EMBEDDED.netloc)
+    return list(dict.fromkeys(names))

@@ -1,0 +1,1 @@
+"""The command line: `pyoci-flask serve`, `check` and `copy`."""

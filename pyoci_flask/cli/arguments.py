@@ -1,0 +1,71 @@
+"""The commands' arguments, checked before anything is done."""
+
+from dataclasses import dataclass
+from urllib.parse import unquote, urlsplit
+
+import click
+
+from pyoci_flask.cli.login import Login
+from pyoci_flask.errors import InvalidRequestError
+from pyoci_flask.index.names import ProjectName
+from pyoci_flask.settings import PinnedIndex
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """The address of an index, with a slash at its end, and the credentials that stood in it."""
+
+    url: str
+    login: Login
+
+
+def project(_: click.Context, __: click.Parameter, text: str | None) -> ProjectName | None:
+    """Read a project's name."""
+    try:
+        return None if text is None else ProjectName(text)
+    except InvalidRequestError as error:
+        raise click.BadParameter(str(error)) from error
+
+
+def projects(
+    _: click.Context, __: click.Parameter, texts: tuple[str, ...]
+) -> tuple[ProjectName, ...]:
+    """Read names of projects; one that is named in two spellings counts once."""
+    try:
+        names = [ProjectName(text) for text in texts]
+    except InvalidRequestError as error:
+        raise click.BadParameter(str(error)) from error
+    return tuple({name.normalized: name for name in names}.values())
+
+
+def registry_index(_: click.Context, __: click.Parameter, text: str) -> PinnedIndex:
+    """Read a registry and a namespace, also percent-encoded as in the address of an index."""
+    plain = unquote(text)
+    if "@" in plain:
+        raise click.BadParameter("credentials do not belong here: --username, --password-stdin")
+    try:
+        return PinnedIndex.parse(plain)
+    except ValueError as error:
+        raise click.BadParameter(f"must be {error}") from error
+
+
+def address(_: click.Context, __: click.Parameter, text: str | None) -> Address | None:
+    """Read the address of an index, with user name and password in it or without."""
+    if text is None:
+        return None
+    try:
+        parts = urlsplit(text)
+        usable = parts.scheme in {"http", "https"} and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        usable = False
+    # Nothing of it is quoted: what is wrong may be where the password stands.
+    if not usable or parts.query or parts.fragment or not (text.isascii() and text.isprintable()):
+        raise click.BadParameter("must be an http or https URL without query and fragment")
+    login = Login(
+        None if parts.username is None else unquote(parts.username),
+        None if parts.password is None else unquote(parts.password),
+    )
+    plain = parts._replace(
+        netloc=parts.netloc.rpartition("@")[2], path=f"{parts.path.rstrip('/')}/"
+    )
+    return Address(plain.geturl(), login)

@@ -1,0 +1,1 @@
+"""`check`: what a registry lets these credentials do, step by step."""

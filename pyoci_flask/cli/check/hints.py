@@ -1,0 +1,76 @@
+"""What to do about a step that failed, as far as the registry and the error tell."""
+
+from collections.abc import Mapping
+from fnmatch import fnmatchcase
+
+from pyoci_flask.errors import (
+    AuthenticationRequiredError,
+    DeniedError,
+    NotFoundError,
+    PyOCIError,
+    RateLimitedError,
+    RegistryError,
+    RegistryTimeoutError,
+    UnsupportedError,
+)
+from pyoci_flask.oci.reference import Registry
+
+_RIGHTS: Mapping[str, Mapping[str, str]] = {
+    "ghcr.io": {
+        "sign-in": "the user name is the GitHub user, the password a classic token",
+        "pull": "give the token the scope read:packages",
+        "push": "give the token the scope write:packages",
+    },
+    "*.azurecr.io": {
+        "pull": "give the identity the role AcrPull",
+        "push": "give the identity the role AcrPush",
+        "delete": "give the identity the role AcrDelete",
+    },
+    "*.amazonaws.com": {
+        "sign-in": "the user name is AWS; the password is what `aws ecr get-login-password` "
+        "prints, and lasts 12 hours",
+    },
+    "*.pkg.dev": {
+        "sign-in": "the user name is oauth2accesstoken with an access token, or _json_key with "
+        "the content of a key file",
+        "push": "give the account the role Artifact Registry Writer",
+        "delete": "give the account the role Artifact Registry Repository Administrator",
+    },
+    "docker.io": {
+        "push": "the token needs to read and write, and the namespace is the user or organisation",
+    },
+    "quay.io": {"sign-in": "use a robot account or an encrypted password"},
+}
+"""Patterns of hosts, steps, and what to do where credentials are denied."""
+_NO_PROJECT = (
+    "some registries deny what does not exist: name a project that does with --project NAME"
+)
+
+
+def hint_for(error: PyOCIError, step: str, registry: Registry) -> str | None:
+    """Say what to do about `error` in `step`; None where its text says it all."""
+    match error:
+        case AuthenticationRequiredError():
+            return "give credentials: --username NAME --password-stdin"
+        case DeniedError():
+            return _rights(step, registry)
+        case NotFoundError() if step in {"push", "publish"}:
+            return "make the repository of each project there first, or name one with --project"
+        case RateLimitedError():
+            return "wait, or give credentials: most registries allow more with them"
+        case RegistryTimeoutError() | RegistryError():
+            return "try again; if it stays, ask who runs the registry"
+        case UnsupportedError() if step == "publish":
+            return "another registry has to keep the packages"
+    return None
+
+
+def _rights(step: str, registry: Registry) -> str:
+    for pattern, hints in _RIGHTS.items():
+        if step in hints and fnmatchcase(registry.host, pattern):
+            return hints[step]
+    if step == "sign-in":
+        return "check user name and password, and whether they have run out"
+    if step == "pull":
+        return f"give these credentials the right to pull; {_NO_PROJECT}"
+    return f"give these credentials the right to {step}"

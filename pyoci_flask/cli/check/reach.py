@@ -1,0 +1,124 @@
+"""The first steps of a check: name, connection, TLS and the registry's API."""
+
+import socket
+import ssl
+from dataclasses import dataclass
+from urllib.parse import urlsplit
+
+from pyoci_flask.cli.check.report import Report, StopError
+from pyoci_flask.cli.tls import explained, tls_fault
+from pyoci_flask.errors import PyOCIError
+from pyoci_flask.oci.reference import EMBEDDED, Registry
+from pyoci_flask.transport.challenge import Challenge, parse_challenges
+from pyoci_flask.transport.egress import resolve
+from pyoci_flask.transport.network import Network
+from pyoci_flask.transport.observe import redacted
+from pyoci_flask.transport.reply import Reply
+from pyoci_flask.transport.session import Transport
+
+_CONNECT_SECONDS = 5.0
+_SHOWN_ADDRESSES = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Greeting:
+    """How the registry answers somebody whom it does not know."""
+
+    open: bool
+    """It asked for no credentials."""
+    challenges: tuple[Challenge, ...]
+
+
+def reach(report: Report, transport: Transport, network: Network, registry: Registry) -> Greeting:
+    """Find the registry and ask for its API (distribution-spec, Determining Support).
+
+    Raises:
+        StopError: there is no registry to be reached.
+    """
+    url = f"{registry.origin}/v2/"
+    if registry == EMBEDDED:
+        report.note("connection", "the embedded registry is called within this process")
+    elif network.proxies_for(url):
+        report.note("connection", "goes through the proxy of the environment")
+    else:
+        _connect(report, registry)
+    return _greeting(report, transport, registry, url)
+
+
+def _connect(report: Report, registry: Registry) -> None:
+    parts = urlsplit(registry.origin)
+    host = parts.hostname or ""
+    port = parts.port or (443 if parts.scheme == "https" else 80)
+    try:
+        with report.screen.working("name"):
+            found = resolve(host, port)
+    except OSError as error:
+        report.failed(
+            "name",
+            f"{host} is not known: {error.strerror}",
+            "check the spelling, and whether this machine's name service knows the registry",
+        )
+        raise StopError from error
+    shown = [str(address) for address, _ in found]
+    more = ", ..." if len(shown) > _SHOWN_ADDRESSES else ""
+    report.ok("name", f"{host} is at {', '.join(shown[:_SHOWN_ADDRESSES])}{more}")
+    try:
+        with report.screen.working("connection"):
+            socket.create_connection((host, port), _CONNECT_SECONDS).close()
+    except OSError as error:
+        late = isinstance(error, TimeoutError)
+        report.failed(
+            "connection",
+            f"port {port} of {host}: {'no answer' if late else error.strerror}",
+            "check that the registry runs and that no firewall stands between"
+            if late
+            else "check that the registry runs, and its port",
+        )
+        raise StopError from error
+    report.ok("connection", f"port {port} takes connections")
+
+
+def _greeting(report: Report, transport: Transport, registry: Registry, url: str) -> Greeting:
+    with report.step("API"):
+        try:
+            reply = transport.send(
+                "GET", url, registry=registry.origin, headers={}, idempotent=True
+            )
+        except PyOCIError as error:
+            fault = tls_fault(error)
+            if fault is None:
+                raise
+            report.failed("TLS", *_explained(fault, registry))
+            raise StopError from error
+    reply.close()
+    if registry.scheme == "https":
+        report.ok("TLS", "the certificate is trusted")
+    return _read_greeting(report, reply)
+
+
+def _read_greeting(report: Report, reply: Reply) -> Greeting:
+    kind = reply.headers.get("Content-Type", "")
+    if reply.status not in {200, 401} or (reply.status == 200 and kind.startswith("text/html")):
+        shown = f"{redacted(reply.url)} answers {reply.status}"
+        report.failed(
+            "API",
+            f"{shown}{' with a web page' if reply.status == 200 else ''}",
+            "this is no registry, or it stands at another host or port",
+        )
+        raise StopError
+    report.ok("API", f"/v2/ answers {reply.status}, as a registry does")
+    return Greeting(
+        reply.status == 200, parse_challenges(reply.headers.get("WWW-Authenticate", ""))
+    )
+
+
+def _explained(fault: ssl.SSLError, registry: Registry) -> tuple[str, str]:
+    if isinstance(fault, ssl.SSLCertVerificationError):
+        return (
+            f"the certificate of {registry.netloc} is not accepted: {explained(fault)}",
+            "for an authority of your own, set REQUESTS_CA_BUNDLE to its certificate",
+        )
+    return (
+        f"{registry.netloc} does not answer in TLS ({explained(fault)})",
+        f"if it has none, write http://{registry.netloc}/NAMESPACE",
+    )

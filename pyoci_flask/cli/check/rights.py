@@ -1,0 +1,204 @@
+"""The steps of a check that ask what the credentials may do; none of them changes anything."""
+
+import secrets
+from contextlib import suppress
+from dataclasses import replace
+from urllib.parse import urljoin, urlsplit
+
+from pyoci_flask.cli.check.reach import Greeting
+from pyoci_flask.cli.check.report import Report, StopError
+from pyoci_flask.errors import (
+    AuthenticationRequiredError,
+    DeniedError,
+    NotFoundError,
+    PyOCIError,
+    RegistryError,
+)
+from pyoci_flask.index.catalog import list_projects
+from pyoci_flask.oci.answers import ErrorBody
+from pyoci_flask.oci.client import RepositoryCaller
+from pyoci_flask.oci.reference import EMBEDDED, Digest, Registry
+from pyoci_flask.oci.repository import Deletion, delete_manifest, list_tags
+from pyoci_flask.transport.auth import Scope
+from pyoci_flask.transport.challenge import Challenge
+from pyoci_flask.transport.credentials import BasicCredentials, Credentials
+from pyoci_flask.transport.observe import redacted
+from pyoci_flask.transport.reply import Reply
+
+
+def sign_in(report: Report, greeting: Greeting, namespace: RepositoryCaller) -> None:
+    """Say how the registry authenticates, and whether it takes the credentials.
+
+    Raises:
+        StopError: it does not, or wants some and has none.
+    """
+    report.ok("asks for", _asked(greeting, namespace))
+    who = _who(namespace.credentials)
+    if greeting.open:
+        if who is not None:
+            report.note("sign-in", f"not needed to call; {who} is used where a step asks for it")
+        return
+    registry = namespace.repository.registry
+    with report.step("sign-in"):
+        reply = namespace.authenticator.send(
+            "GET",
+            f"{registry.origin}/v2/",
+            registry=registry.origin,
+            credentials=namespace.credentials,
+            scope=Scope(namespace.repository.name, "pull"),
+            headers={},
+            idempotent=True,
+        )
+        if reply.status != 200:
+            raise _not_taken(reply, registry, who)
+        reply.close()
+    if who is None:
+        report.note("sign-in", "no credentials given: this is what everybody may do")
+    else:
+        report.ok("sign-in", f"takes the credentials of {who}")
+
+
+def _not_taken(reply: Reply, registry: Registry, who: str | None) -> PyOCIError:
+    detail = ErrorBody.read(reply)
+    if reply.status not in {401, 403}:
+        return RegistryError(f"{registry.netloc} answered {reply.status}{detail}")
+    if who is None:
+        return AuthenticationRequiredError(
+            f"{registry.netloc} lets nobody in without credentials{detail}"
+        )
+    return DeniedError(
+        f"{registry.netloc} refuses the credentials of {who} ({reply.status}{detail})",
+        reply.status,
+    )
+
+
+def may_pull(report: Report, project: RepositoryCaller, *, exists: bool) -> None:
+    """Say whether the tags of a repository can be listed.
+
+    `exists` tells that the repository should be there: it was named for this.
+    """
+    name = project.repository.name
+    try:
+        with report.step("pull"):
+            tags, way = _tags(project)
+    except StopError:
+        return
+    if exists and tags is None:
+        report.failed("pull", f"there is no {name}", "check the name given with --project")
+    elif exists:
+        report.ok("pull", f"{name} has {len(tags or ())} tags")
+    else:
+        report.ok("pull", f"reading is allowed{way}")
+
+
+def _tags(project: RepositoryCaller) -> tuple[list[str] | None, str]:
+    try:
+        return list_tags(project), ""
+    except (AuthenticationRequiredError, DeniedError):
+        if project.credentials is None:
+            raise
+        # Quay and Docker Hub deny the reading of what does not exist to those who cannot make it.
+        writing = replace(project, writing=True)
+        with suppress(PyOCIError):
+            return list_tags(writing), " (with the right to push: it denies what is not there)"
+        raise
+
+
+def may_push(report: Report, project: RepositoryCaller) -> bool:
+    """Begin an upload session and cancel it (distribution-spec, Pushing blobs)."""
+    try:
+        with report.step("push"):
+            cancelled = _begin_upload(project)
+    except StopError:
+        return False
+    end = "begun and cancelled" if cancelled else "begun; the registry lets it run out by itself"
+    report.ok("push", f"an upload was {end}")
+    return True
+
+
+def _begin_upload(project: RepositoryCaller) -> bool:
+    reply = project.call("POST", "blobs/uploads/", "push")
+    if reply.status == 404:
+        raise NotFoundError(
+            f"{project.repository} does not exist, and the registry does not make it on the first "
+            f"upload{ErrorBody.read(reply)}"
+        )
+    location = reply.headers.get("Location")
+    if reply.status != 202 or location is None:
+        raise project.refused(reply, "starting an upload")
+    reply.close()
+    url = project.resolve(reply, location)
+    same = urlsplit(url).netloc == urlsplit(reply.url).netloc
+    try:
+        with project.transport.send(
+            "DELETE",
+            url,
+            registry=project.repository.registry.origin,
+            headers={"Authorization": reply.authorization} if same and reply.authorization else {},
+        ) as cancelled:
+            return cancelled.status < 300
+    except PyOCIError:
+        return False
+
+
+def may_delete(report: Report, project: RepositoryCaller) -> None:
+    """Ask to delete a manifest that nobody has (distribution-spec, Content management)."""
+    nobodys = Digest.of(secrets.token_bytes(32))
+    try:
+        with report.step("delete"):
+            outcome = delete_manifest(project, nobodys)
+    except StopError:
+        return
+    if outcome is Deletion.UNSUPPORTED:
+        report.note(
+            "delete",
+            "the registry deletes nothing through its API",
+            "a deleted file leaves the index, its bytes stay until they are deleted there",
+        )
+    else:
+        report.ok("delete", "a deletion is not refused (--write tells whether it is done)")
+
+
+def may_list(report: Report, namespace: RepositoryCaller) -> None:
+    """Ask for the catalog; without one the index works, but for the list of its projects."""
+    try:
+        with report.screen.working("catalog"):
+            found = len(list_projects(namespace))
+    except (NotFoundError, AuthenticationRequiredError, DeniedError, RegistryError) as error:
+        report.note("catalog", str(error), "projects are then installed by name, but not listed")
+    except PyOCIError as error:
+        report.failed("catalog", str(error))
+    else:
+        name = namespace.repository.name
+        report.ok("catalog", f"lists {found} {'project' if found == 1 else 'projects'} in {name}")
+
+
+def _asked(greeting: Greeting, namespace: RepositoryCaller) -> str:
+    if greeting.open:
+        return "no credentials to be called"
+    ways = [_way(one, namespace) for one in greeting.challenges]
+    return " or ".join(ways) or "credentials, without saying in which way"
+
+
+def _way(challenge: Challenge, namespace: RepositoryCaller) -> str:
+    realm = challenge["realm"]
+    if challenge.scheme == "bearer" and realm:
+        base = f"{namespace.repository.registry.origin}/v2/"
+        service = f", service {challenge['service']}" if challenge["service"] else ""
+        return f"a Bearer token from {redacted(urljoin(base, realm))}{service}"
+    if challenge.scheme == "basic":
+        return "user name and password (Basic)"
+    return challenge.scheme
+
+
+def _who(credentials: Credentials | None) -> str | None:
+    if isinstance(credentials, BasicCredentials):
+        return credentials.username
+    return None if credentials is None else "the token"
+
+
+def at(namespace: RepositoryCaller) -> str:
+    """Where is checked, as its address is written."""
+    registry = namespace.repository.registry
+    prefix = "http://" if registry.scheme == "http" and registry != EMBEDDED else ""
+    return f"{prefix}{namespace.repository}"

@@ -1,0 +1,106 @@
+"""The whole check of a registry and a namespace in it."""
+
+import os
+import tempfile
+from contextlib import suppress
+from dataclasses import replace
+from pathlib import Path
+
+from pyoci_flask.cli.check.probe import PROBE, try_format
+from pyoci_flask.cli.check.reach import reach
+from pyoci_flask.cli.check.report import Report, StopError
+from pyoci_flask.cli.check.rights import at, may_delete, may_list, may_pull, may_push, sign_in
+from pyoci_flask.cli.screen import Screen
+from pyoci_flask.errors import ConfigurationError
+from pyoci_flask.index.lock import VersionLocks
+from pyoci_flask.index.names import ProjectName
+from pyoci_flask.index.repository import ProjectRepository
+from pyoci_flask.oci.client import RepositoryCaller
+from pyoci_flask.oci.reference import EMBEDDED, Repository
+from pyoci_flask.settings import PinnedIndex, Settings
+from pyoci_flask.transport.auth import Authenticator
+from pyoci_flask.transport.credentials import Credentials
+from pyoci_flask.transport.network import Network
+from pyoci_flask.transport.observe import CallLog
+from pyoci_flask.transport.session import Transport
+from pyoci_flask.transport.wsgi import WSGIAdapter
+
+_CONNECTIONS = 4
+
+
+def check(
+    screen: Screen,
+    index: PinnedIndex,
+    credentials: Credentials | None,
+    project: ProjectName | None,
+    *,
+    write: bool,
+) -> bool:
+    """Try the steps one after another; tell whether all went well.
+
+    `project` is one that exists, to ask about in place of one that does not; `write` publishes a
+    probe and removes it.
+
+    Raises:
+        ConfigurationError: `index` names the embedded registry, and there is none.
+    """
+    network = Network.from_env(os.environ)
+    transport = Transport(
+        network=network,
+        pool_size=_CONNECTIONS,
+        observers=[CallLog()],
+        # Behind a proxy, whatever was named is called: it was named by who runs this.
+        listed=(lambda _: True) if network.proxies else None,
+    )
+    if index.registry == EMBEDDED:
+        _mount_embedded(transport)
+    report = Report(screen, index.registry)
+    namespace = RepositoryCaller(
+        transport,
+        Authenticator(transport),
+        Repository(index.registry, index.namespace),
+        credentials,
+    )
+    screen.say(at(namespace), "bold")
+    with suppress(StopError):
+        sign_in(report, reach(report, transport, network, index.registry), namespace)
+        _try_rights(report, namespace, project, write=write)
+    transport.close()
+    return report.passed
+
+
+def _try_rights(
+    report: Report, namespace: RepositoryCaller, project: ProjectName | None, *, write: bool
+) -> None:
+    tried = _of_project(namespace, project or PROBE)
+    may_pull(report, tried, exists=project is not None)
+    pushes = may_push(report, tried)
+    may_delete(report, tried)
+    may_list(report, namespace)
+    if not write:
+        report.note("format", "not tried: --write publishes a tiny package and removes it")
+    elif not pushes:
+        report.note("format", "not tried, as nothing can be pushed")
+    else:
+        with tempfile.TemporaryDirectory(prefix="pyoci-check-") as folder:
+            probed = ProjectRepository(PROBE, _of_project(namespace, PROBE))
+            try_format(report, probed, VersionLocks(Path(folder) / "locks"))
+
+
+def _of_project(namespace: RepositoryCaller, project: ProjectName) -> RepositoryCaller:
+    name = f"{namespace.repository.name}/{project.repositories[0]}"
+    return replace(namespace, repository=Repository(namespace.repository.registry, name))
+
+
+def _mount_embedded(transport: Transport) -> None:
+    settings = Settings.from_env(os.environ)
+    if settings.storage is None:
+        raise ConfigurationError("the embedded registry is meant: set PYOCI_STORAGE to its folder")
+    # Only who uses it pays for it.
+    from pyoci_flask.registry import create_registry
+
+    try:
+        registry = create_registry(settings.storage, settings.storage_users)
+    except ValueError as error:
+        raise ConfigurationError(f"PYOCI_STORAGE_USERS: {error}") from error
+    transport.mount(EMBEDDED.origin, WSGIAdapter(registry))

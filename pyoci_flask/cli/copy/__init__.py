@@ -1,0 +1,1 @@
+"""`copy`: packages from one index to another, Simple API in, upload API out; without Flask."""

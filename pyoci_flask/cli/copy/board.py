@@ -1,0 +1,78 @@
+"""How far a copy is: a bar on a terminal, a line for each file elsewhere."""
+
+import threading
+from types import TracebackType
+from typing import Self
+
+from rich.filesize import decimal
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+from pyoci_flask.cli.screen import Screen
+
+
+class Board:
+    """Shows what is done of `files` files and `size` bytes (None = not known); a context manager.
+
+    Safe to be called from several threads.
+    """
+
+    def __init__(self, screen: Screen, files: int, size: int | None) -> None:
+        self._screen = screen
+        self._files = files
+        self._size = size
+        self._lock = threading.Lock()
+        self._done = 0
+        self._failed = 0
+        self.came = 0
+        """Bytes of the files that were copied, and of those under way."""
+        self._progress = Progress(
+            BarColumn(),
+            TextColumn("{task.fields[files]}"),
+            TextColumn("{task.fields[bytes]}"),
+            TimeElapsedColumn(),
+            TimeRemainingColumn(compact=True),
+            console=screen.console,
+            disable=not screen.is_terminal,
+        )
+        # Bytes tell more of the time that is left, where they are known.
+        self._task = self._progress.add_task(
+            "", total=files if size is None else size, files="", bytes=""
+        )
+
+    def __enter__(self) -> Self:
+        self._progress.start()
+        self._show()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._progress.stop()
+
+    def advance(self, size: int) -> None:
+        """Count bytes that came; a negative number takes back those that came in vain."""
+        with self._lock:
+            self.came += size
+            self._show()
+
+    def done(self, text: str, *, failed: bool = False) -> None:
+        """Count a file that is dealt with; `text` says how, where there is no bar."""
+        with self._lock:
+            self._done += 1
+            self._failed += failed
+            if not self._screen.is_terminal:
+                self._screen.say(text)
+            self._show()
+
+    def _show(self) -> None:
+        failed = f", {self._failed} failed" if self._failed else ""
+        size = "" if self._size is None else f" of {decimal(self._size)}"
+        self._progress.update(
+            self._task,
+            completed=self._done if self._size is None else self.came,
+            files=f"{self._done} of {self._files} files{failed}",
+            bytes=f"{decimal(self.came)}{size}",
+        )

@@ -1,0 +1,31 @@
+"""What can go wrong with an index, a project or a single file."""
+
+from pyoci_flask.errors import PyOCIError
+
+
+class CopyError(PyOCIError):
+    """A project or file cannot be copied; trying again would not help."""
+
+
+class PassingError(CopyError):
+    """It may go well next time. `retry_after` is the seconds that the server asked to wait."""
+
+    def __init__(self, message: str, retry_after: float | None = None) -> None:
+        super().__init__(message)
+        self.retry_after = retry_after
+
+
+class UnusableError(CopyError):
+    """An index wants other credentials, or is not secure: the same for every project of it."""
+
+
+class ElsewhereError(CopyError):
+    """An index leads to another one for what it does not have."""
+
+
+class ExistsError(CopyError):
+    """The target has a file of that name already."""
+
+
+class StoppedError(CopyError):
+    """The user stopped the program."""

@@ -1,0 +1,175 @@
+"""The upload form (multipart/form-data, RFC 7578) around a file on disk, as twine sends it."""
+
+import io
+import re
+import secrets
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import IO, TYPE_CHECKING
+
+from packaging.metadata import RawMetadata
+from packaging.version import InvalidVersion, Version
+
+from pyoci_flask.index.metadata import parse_fields
+from pyoci_flask.index.names import Filename
+
+if TYPE_CHECKING:
+    from _typeshed import WriteableBuffer
+
+Fields = Sequence[tuple[str, str]]
+
+_BUFFER = 256 * 1024
+_RENAMED = {
+    "license_files": "license_file",
+    "platforms": "platform",
+    "supported_platforms": "supported_platform",
+}
+_LICENSE_FILES_SINCE = Version("2.4")
+
+
+def form_fields(
+    filename: Filename, metadata: bytes | None, requires_python: str | None, project: str
+) -> Fields:
+    """Give the fields that describe a file, of its core metadata as far as it has some.
+
+    `project` and `requires_python` stand in for what the metadata lacks.
+    """
+    raw = RawMetadata() if metadata is None else parse_fields(metadata)
+    described = dict(_described(raw))
+    described.setdefault("metadata_version", ["1.0"])
+    described.setdefault("name", [project])
+    described.setdefault("version", [filename.version])
+    if requires_python:
+        described.setdefault("requires_python", [requires_python])
+    if metadata is not None and "description" not in described:
+        text = _body(metadata)
+        if text.strip():
+            described["description"] = [text]
+    described["filetype"] = ["bdist_wheel" if filename.is_wheel else "sdist"]
+    described["pyversion"] = [_python(filename)]
+    fields = [(":action", "file_upload"), ("protocol_version", "1")]
+    fields += [(name, value) for name, values in described.items() for value in values]
+    return fields
+
+
+def _described(raw: RawMetadata) -> Iterable[tuple[str, list[str]]]:
+    for key, value in raw.items():
+        if key == "license_files" and _older(raw.get("metadata_version", "0")):
+            continue  # what build backends wrote there before it was a field is refused
+        name = _RENAMED.get(key, key)
+        if isinstance(value, str):
+            yield name, [value]
+        elif key == "keywords" and isinstance(value, list):
+            yield name, [",".join(value)]
+        elif isinstance(value, Mapping):
+            yield name, [f"{label}, {url}" for label, url in value.items()]
+        elif isinstance(value, list):
+            yield name, value
+
+
+def _older(version: str) -> bool:
+    try:
+        return Version(version) < _LICENSE_FILES_SINCE
+    except InvalidVersion:
+        return True
+
+
+def _body(metadata: bytes) -> str:
+    """The description, where it stands below the fields (core metadata 2.1)."""
+    parts = re.split(rb"\r?\n\r?\n", metadata, maxsplit=1)
+    return parts[1].decode("utf-8", "replace") if len(parts) == 2 else ""
+
+
+def _python(filename: Filename) -> str:
+    """What twine calls the Python version: the wheel's first tag."""
+    if not filename.is_wheel:
+        return "source"
+    return filename.architecture.split("-")[-3]
+
+
+@dataclass(frozen=True, slots=True)
+class UploadBody:
+    """The whole form; of the file, only what is being sent is in memory."""
+
+    head: bytes
+    content: IO[bytes]
+    size: int
+    """Bytes of the file."""
+    tail: bytes
+    content_type: str
+
+    @classmethod
+    def make(
+        cls, fields: Fields, filename: Filename, content: IO[bytes], size: int
+    ) -> "UploadBody":
+        """Write everything but the file itself."""
+        # Nobody who made the package can know it, so no field can end its part.
+        boundary = secrets.token_hex(24)
+        head = "".join(
+            f'--{boundary}\r\nContent-Disposition: form-data; name="{name}"\r\n\r\n{value}\r\n'
+            for name, value in fields
+        )
+        head += (
+            f'--{boundary}\r\nContent-Disposition: form-data; name="content"; '
+            f'filename="{filename.text}"\r\nContent-Type: application/octet-stream\r\n\r\n'
+        )
+        return cls(
+            head.encode("utf-8", "replace"),
+            content,
+            size,
+            f"\r\n--{boundary}--\r\n".encode(),
+            f"multipart/form-data; boundary={boundary}",
+        )
+
+    @property
+    def length(self) -> int:
+        """Bytes."""
+        return len(self.head) + self.size + len(self.tail)
+
+    def open(self, watch: Callable[[], object]) -> IO[bytes]:
+        """Read it as a file, which can be rewound; `watch` is called before each part is read."""
+        return io.BufferedReader(_Joined(self, watch), _BUFFER)
+
+
+class _Joined(io.RawIOBase):
+    """Head, file and tail, one after the other."""
+
+    def __init__(self, body: UploadBody, watch: Callable[[], object]) -> None:
+        super().__init__()
+        self._body = body
+        self._watch = watch
+        self._position = 0
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def tell(self) -> int:
+        return self._position
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET, /) -> int:
+        if whence != io.SEEK_SET or offset != 0:
+            raise io.UnsupportedOperation("only rewinding is needed")
+        self._position = 0
+        return 0
+
+    def readinto(self, buffer: "WriteableBuffer", /) -> int:
+        self._watch()
+        target = memoryview(buffer).cast("B")
+        data = self._next(len(target))
+        target[: len(data)] = data
+        self._position += len(data)
+        return len(data)
+
+    def _next(self, size: int) -> bytes:
+        body, position = self._body, self._position
+        if position < len(body.head):
+            return body.head[position : position + size]
+        position -= len(body.head)
+        if position < body.size:
+            body.content.seek(position)
+            return body.content.read(min(size, body.size - position))
+        position -= body.size
+        return body.tail[position : position + size]

@@ -1,0 +1,148 @@
+"""A package index as a source and as a target: pages, files, uploads, yanks."""
+
+import json
+import re
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from urllib.parse import quote
+
+from packaging.utils import NormalizedName
+
+from pyoci_flask.cli.copy.errors import CopyError, ExistsError
+from pyoci_flask.cli.copy.exchange import Exchange, Text, refusal, understood
+from pyoci_flask.cli.copy.form import UploadBody
+from pyoci_flask.cli.copy.pages import (
+    ACCEPT,
+    ListedFile,
+    ProjectPage,
+    parse_list,
+    parse_project,
+)
+from pyoci_flask.errors import PyOCIError
+from pyoci_flask.index.names import Filename, ProjectName
+from pyoci_flask.transport.reply import Reply
+
+_PAGE_LIMIT = 64 * 1024 * 1024
+_UPLOAD_PATIENCE = 600.0
+"""Seconds for the answer to an upload: the target moves the file on before it answers."""
+_DIGEST_TAG = re.compile(r'"sha256:([0-9a-f]{64})"')
+_ALREADY = re.compile(r"already (exists|been taken|uploaded)|file exists", re.IGNORECASE)
+
+
+@dataclass(frozen=True, slots=True)
+class Index:
+    """One index."""
+
+    exchange: Exchange
+
+    @property
+    def host(self) -> str:
+        """Host and port, for people."""
+        return self.exchange.host
+
+    def projects(self) -> list[NormalizedName]:
+        """List the projects.
+
+        Raises:
+            CopyError: the index lists none.
+        """
+        found = self._page(self.exchange.url)
+        if found is None:
+            raise CopyError(
+                f"{self.host} has no list of its projects at {self.exchange.url}: name the "
+                "projects to be copied"
+            )
+        return parse_list(*found)
+
+    def project(self, project: ProjectName) -> ProjectPage | None:
+        """Read a project's page; None = there is no such project.
+
+        Raises:
+            CopyError: there is no telling.
+        """
+        found = self._page(f"{self.exchange.url}{project.normalized}/")
+        return None if found is None else parse_project(*found, project)
+
+    def _page(self, url: str) -> tuple[bytes, str, str] | None:
+        reply = self.exchange.get(url, accept=ACCEPT)
+        if reply is None:
+            return None
+        with reply:
+            try:
+                body = reply.read(_PAGE_LIMIT)
+            except PyOCIError as error:
+                raise understood(error, url) from error
+        return body, reply.headers.get("Content-Type", ""), reply.url
+
+    @contextmanager
+    def open(self, url: str) -> Iterator[Reply]:
+        """Begin to read a file.
+
+        Raises:
+            CopyError: it is not there.
+        """
+        reply = self.exchange.get(url, leaves=True)
+        if reply is None:
+            raise CopyError(f"{self.host} lists the file, but does not have it (404)")
+        with reply:
+            try:
+                yield reply
+            except CopyError:
+                raise
+            except PyOCIError as error:
+                raise understood(error, url) from error
+
+    def file_url(self, project: ProjectName, filename: Filename) -> str:
+        """Where PyOCI has a file, listed or not."""
+        return f"{self.exchange.url}{project.normalized}/{quote(filename.text)}"
+
+    def tagged_digest(self, project: ProjectName, filename: Filename) -> str | None:
+        """The sha256 of a file that is there but on no page: PyOCI sends it as its ETag."""
+        with self.exchange.send("HEAD", self.file_url(project, filename)) as reply:
+            match = _DIGEST_TAG.fullmatch(reply.headers.get("ETag", ""))
+            return match[1] if match and reply.status == 200 else None
+
+    def upload(self, body: UploadBody, watch: Callable[[], object]) -> None:
+        """Post a file (the legacy upload API); `watch` is called on the way and may raise.
+
+        Raises:
+            ExistsError: there is a file of that name.
+            CopyError: it was not taken.
+        """
+        reply = self.exchange.send(
+            "POST",
+            self.exchange.upload_url,
+            headers={"Content-Type": body.content_type},
+            body=body.open(watch),
+            length=body.length,
+            patience=_UPLOAD_PATIENCE,
+        )
+        if 200 <= reply.status < 300:
+            reply.close()
+            return
+        text = Text.read(reply)
+        if reply.status == 409 or (reply.status == 400 and _ALREADY.search(text.whole)):
+            raise ExistsError(f"{self.host} has a file of that name already{text.first}")
+        raise refusal(reply, text)
+
+    def yank(self, file: ListedFile) -> bool:
+        """Yank a file where the target is a PyOCI; tell whether it was taken.
+
+        Raises:
+            CopyError: it could have been, but was not.
+        """
+        document = json.dumps({"yanked": file.yanked or True}).encode()
+        reply = self.exchange.send(
+            "PATCH",
+            self.file_url(file.project, file.filename),
+            headers={"Content-Type": "application/json"},
+            body=document,
+        )
+        if reply.status in {404, 405, 501}:
+            reply.close()
+            return False
+        if reply.status != 200:
+            raise refusal(reply)
+        reply.close()
+        return True

@@ -1,0 +1,129 @@
+"""What is to be done for a project: the source's files held against the target's."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from pyoci_flask.cli.copy.errors import CopyError, ElsewhereError, UnusableError
+from pyoci_flask.cli.copy.index import Index
+from pyoci_flask.cli.copy.pages import ListedFile, ProjectPage
+from pyoci_flask.index.names import ProjectName
+
+_SHOWN = 5
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """One file of the source, and the one of its name at the target."""
+
+    file: ListedFile
+    there: ListedFile | None = None
+    """What the target lists, where only the bytes can tell whether it is the same."""
+    settled: bool = False
+    """The target has these bytes: only the yank is left to be done."""
+
+
+@dataclass(slots=True)
+class Plan:
+    """What is to be done, and what will not be."""
+
+    copies: list[Item] = field(default_factory=list)
+    yanks: list[Item] = field(default_factory=list)
+    """Files that are there already, but yanked at the source only."""
+    present: int = 0
+    """Files that are there already with the same hash."""
+    other_kinds: list[str] = field(default_factory=list)
+    faults: list[str] = field(default_factory=list)
+    """What cannot be copied, and why."""
+
+    def add(self, other: "Plan") -> None:
+        """Take in what is to be done for another project."""
+        self.copies += other.copies
+        self.yanks += other.yanks
+        self.present += other.present
+        self.other_kinds += other.other_kinds
+        self.faults += other.faults
+
+    @property
+    def size(self) -> int | None:
+        """Bytes to be copied; None where the source does not tell."""
+        sizes = [item.file.size for item in self.copies]
+        return sum(size or 0 for size in sizes) if all(s is not None for s in sizes) else None
+
+
+def plan_project(source: Index, target: Index, project: ProjectName, *, named: bool) -> Plan:
+    """Compare the two indexes for a project; one that was `named` should have some files.
+
+    Raises:
+        PassingError: one of them does not answer.
+        UnusableError: one of them wants other credentials.
+    """
+    plan = Plan()
+    page = source.project(project)
+    if page is None:
+        plan.faults.append(f"{project}: {source.host} has no such project")
+        return plan
+    if named and page == ProjectPage():
+        plan.faults.append(f"{project}: {source.host} has no files of it")
+    plan.other_kinds += page.other_kinds
+    plan.faults += page.faults
+    if page.unlisted_versions:
+        plan.faults.append(_unlisted(source, project, page.unlisted_versions))
+    there = target_page(target, project)
+    hidden = frozenset(there.unlisted_versions)
+    for file in page.files:
+        try:
+            _place(plan, target, file, there, hidden)
+        except UnusableError:
+            raise
+        except CopyError as error:
+            plan.faults.append(f"{file.filename.text}: {error}")
+    return plan
+
+
+def target_page(target: Index, project: ProjectName) -> ProjectPage:
+    """Read what the target itself has of a project; an empty page where that is nothing."""
+    try:
+        return target.project(project) or ProjectPage()
+    except ElsewhereError:
+        return ProjectPage()
+
+
+def _place(
+    plan: Plan, target: Index, file: ListedFile, page: ProjectPage, hidden: frozenset[str]
+) -> None:
+    found = page.find(file.filename)
+    if found is None and file.filename.version in hidden:
+        digest = target.tagged_digest(file.project, file.filename)
+        if digest is not None:
+            found = ListedFile(file.project, file.filename, "", {"sha256": digest})
+    if found is None:
+        plan.copies.append(Item(file))
+        return
+    same = same_bytes(file, found)
+    if same is None:
+        plan.copies.append(Item(file, found))
+    elif not same:
+        plan.faults.append(f"{file.filename.text}: {other_bytes(target)}")
+    else:
+        plan.present += 1
+        if file.yanked is not None and found.yanked is None:
+            plan.yanks.append(Item(file, settled=True))
+
+
+def same_bytes(here: ListedFile, there: ListedFile) -> bool | None:
+    """Compare two files by the hashes that both pages tell; None = they share none."""
+    shared = here.hashes.keys() & there.hashes.keys()
+    return all(here.hashes[name] == there.hashes[name] for name in shared) if shared else None
+
+
+def other_bytes(target: Index) -> str:
+    """The reason why a file is left as it is."""
+    return f"{target.host} has a file of that name with other bytes; it is left as it is"
+
+
+def _unlisted(source: Index, project: ProjectName, versions: Sequence[str]) -> str:
+    shown = ", ".join(versions[:_SHOWN]) + (", ..." if len(versions) > _SHOWN else "")
+    return (
+        f"{project}: {source.host} lists no files of {len(versions)} of its versions ({shown}); "
+        "if it is a PyOCI, set PYOCI_MAX_VERSIONS=0 there to have them listed"
+    )

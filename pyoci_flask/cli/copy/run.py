@@ -1,0 +1,161 @@
+"""The whole of a copy: what is to be done, doing it side by side, and the sum of it."""
+
+import os
+import threading
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from contextlib import nullcontext
+from dataclasses import dataclass
+from typing import TypeVar
+
+from rich.filesize import decimal
+
+from pyoci_flask.cli.copy.board import Board
+from pyoci_flask.cli.copy.errors import CopyError, PassingError, StoppedError, UnusableError
+from pyoci_flask.cli.copy.index import Index
+from pyoci_flask.cli.copy.plan import Item, Plan, plan_project
+from pyoci_flask.cli.copy.summary import Summary, files
+from pyoci_flask.cli.copy.transfer import Transfer
+from pyoci_flask.cli.screen import Screen
+from pyoci_flask.index.names import ProjectName
+
+INTERRUPTED = 130
+"""Exit status of a program that the user stopped, as shells have it."""
+
+_In = TypeVar("_In")
+_Out = TypeVar("_Out")
+
+
+@dataclass(frozen=True, slots=True)
+class _Outcome:
+    """How one file went."""
+
+    item: Item
+    copied: bool
+    yanked: bool | None = None
+    """Whether the target took the yank; None = there was none to do."""
+    fault: str | None = None
+
+
+class Copy:
+    """Copies what the source has and the target has not."""
+
+    def __init__(self, screen: Screen, source: Index, target: Index, jobs: int) -> None:
+        """Copy `jobs` files at once."""
+        self._screen = screen
+        self._source = source
+        self._target = target
+        self._jobs = jobs
+        self._stop = threading.Event()
+        self._transfer = Transfer(source, target, self._stop)
+
+    def run(self, projects: Sequence[ProjectName], *, dry_run: bool) -> int:
+        """Copy these projects, or all where none are named; give the exit status."""
+        try:
+            plan = self._plan(projects)
+            done = Summary(plan.present, plan.faults, plan.other_kinds)
+            if dry_run:
+                self._tell(plan, done)
+            else:
+                self._copy(plan, done)
+        except (StoppedError, KeyboardInterrupt):
+            self._screen.say("stopped; the same command goes on from here", "yellow")
+            return INTERRUPTED
+        except CopyError as error:
+            self._screen.say(f"nothing was copied: {error}", "red")
+            return 1
+        return 1 if done.faults else 0
+
+    def _plan(self, projects: Sequence[ProjectName]) -> Plan:
+        plan, named = Plan(), bool(projects)
+
+        def look(project: ProjectName) -> Plan:
+            try:
+                return plan_project(self._source, self._target, project, named=named)
+            except (UnusableError, PassingError):
+                raise  # it would be the same for every other project
+            except CopyError as error:
+                return Plan(faults=[f"{project}: {error}"])
+
+        def look_patiently(project: ProjectName) -> Plan:
+            return self._transfer.patiently(lambda: look(project))
+
+        with self._screen.working("comparing the indexes"):
+            names = projects or [ProjectName(name) for name in self._source.projects()]
+            # Who does not answer the first call is not waited for.
+            for first in names[:1]:
+                plan.add(look(first))
+            self._each(look_patiently, names[1:], plan.add)
+        return plan
+
+    def _tell(self, plan: Plan, done: Summary) -> None:
+        for item in plan.copies:
+            size = "" if item.file.size is None else f" ({decimal(item.file.size)})"
+            self._screen.say(f"would copy {item.file.filename.text}{size}")
+        for item in plan.yanks:
+            self._screen.say(f"would yank {item.file.filename.text}")
+        size = "" if plan.size is None else f" ({decimal(plan.size)})"
+        done.tell(self._screen, f"would copy {files(len(plan.copies))}{size}")
+
+    def _copy(self, plan: Plan, done: Summary) -> None:
+        items = [*plan.copies, *plan.yanks]
+
+        def take(outcome: _Outcome) -> None:
+            done.copied += outcome.copied
+            done.present += not (outcome.copied or outcome.item.settled or outcome.fault)
+            done.yanked += bool(outcome.yanked)
+            if outcome.yanked is False:
+                done.not_yanked.append(outcome.item.file.filename.text)
+            if outcome.fault:
+                done.faults.append(outcome.fault)
+
+        board = Board(self._screen, len(items), plan.size)
+        try:
+            with board if items else nullcontext():
+                self._each(lambda item: self._deal(item, board), items, take)
+        finally:
+            done.tell(self._screen, f"copied {files(done.copied)} ({decimal(board.came)})")
+
+    def _deal(self, item: Item, board: Board) -> _Outcome:
+        name = item.file.filename.text
+        copied, yanked, so_far = False, None, ""
+        try:
+            copied = not item.settled and self._transfer.copy(item, board.advance)
+            so_far = "it is there, but could not be yanked: "
+            if item.file.yanked is not None:
+                yanked = self._transfer.yank(item.file)
+        except StoppedError:
+            raise
+        except CopyError as error:
+            board.done(f"failed {name}", failed=True)
+            return _Outcome(item, copied, fault=f"{name}: {so_far}{error}")
+        board.done(f"{'copied' if copied else 'there already:'} {name}")
+        return _Outcome(item, copied, yanked)
+
+    def _each(
+        self,
+        action: Callable[[_In], _Out],
+        items: Iterable[_In],
+        take: Callable[[_Out], object],
+    ) -> None:
+        """Do it for each item on several threads; `take` gets the results on this one.
+
+        Raises:
+            StoppedError: the user wants no more.
+        """
+        executor = ThreadPoolExecutor(self._jobs, thread_name_prefix="copy")
+        try:
+            for future in as_completed([executor.submit(action, item) for item in items]):
+                take(future.result())
+        except BaseException as error:
+            # What is under way ends at its next byte.
+            self._stop.set()
+            if isinstance(error, KeyboardInterrupt):
+                raise StoppedError("stopped") from None
+            raise
+        finally:
+            try:
+                executor.shutdown(cancel_futures=True)
+            except KeyboardInterrupt:
+                # Asked twice. Nothing is left half-way that would matter.
+                os._exit(INTERRUPTED)

@@ -1,0 +1,169 @@
+"""The commands and their options; what they do stands in the modules beside this one."""
+
+import os
+import sys
+
+import click
+
+from pyoci_flask import __version__
+from pyoci_flask.cli import arguments
+from pyoci_flask.cli.arguments import Address
+from pyoci_flask.cli.login import Login, password_from_stdin
+from pyoci_flask.cli.screen import Screen
+from pyoci_flask.errors import PyOCIError
+from pyoci_flask.index.names import ProjectName
+from pyoci_flask.logs import configure_logging
+from pyoci_flask.settings import PinnedIndex
+from pyoci_flask.transport.credentials import BearerCredentials, Credentials
+
+
+class _Group(click.Group):
+    """Ends a command that meets a foreseen error with one line and status 1."""
+
+    def invoke(self, ctx: click.Context) -> object:
+        try:
+            return super().invoke(ctx)
+        except PyOCIError as error:
+            raise click.ClickException(Screen().clean(str(error))) from error
+
+
+@click.group(cls=_Group, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="pyoci-flask")
+def main() -> None:
+    """Keep Python packages in an OCI registry."""
+
+
+@main.command("serve")
+@click.option("--port", metavar="PORT", help="Port to listen on.  [PORT; default 8080]")
+@click.option(
+    "--bind",
+    metavar="ADDRESS",
+    multiple=True,
+    help="Address to listen on, host:port or unix:PATH, in place of --port; may be repeated.",
+)
+@click.option(
+    "--storage", metavar="FOLDER", help="Folder of the embedded registry.  [PYOCI_STORAGE]"
+)
+@click.option("--index", metavar="REGISTRY/NAMESPACE", help="What /simple/ serves.  [PYOCI_INDEX]")
+def _serve(port: str | None, bind: tuple[str, ...], storage: str | None, index: str | None) -> None:
+    """Serve the index with gunicorn.
+
+    Settings are environment variables; the options are short for those in brackets.
+    """
+    from pyoci_flask.cli.serve import serve
+
+    given = {"PORT": port, "PYOCI_STORAGE": storage, "PYOCI_INDEX": index}
+    os.environ.update({name: value for name, value in given.items() if value is not None})
+    serve(bind)
+
+
+@main.command("check")
+@click.argument("index", metavar="REGISTRY/NAMESPACE", callback=arguments.registry_index)
+@click.option("--username", envvar="PYOCI_USERNAME", show_envvar=True, help="User name.")
+@click.option(
+    "--password-stdin",
+    is_flag=True,
+    help="Read the password, or token, from standard input.  [or: env var: PYOCI_PASSWORD]",
+)
+@click.option("--project", callback=arguments.project, help="A project that exists, to ask about.")
+@click.option("--write", is_flag=True, help="Publish a tiny package, look at it and remove it.")
+@click.option("--verbose", "-v", is_flag=True, help="Log each call to standard error.")
+def _check(
+    index: PinnedIndex,
+    username: str | None,
+    password_stdin: bool,
+    project: ProjectName | None,
+    write: bool,
+    verbose: bool,
+) -> None:
+    """Say what a registry lets you do, step by step.
+
+    Tried are: the way to the registry, how it authenticates, and whether these credentials may
+    pull, push and delete in NAMESPACE. Nothing is changed without --write.
+    """
+    from pyoci_flask.cli.check.run import check
+
+    _log(verbose=verbose)
+    login = Login(username, _password("PYOCI_PASSWORD", stdin=password_stdin))
+    basic = login.credentials(index.registry.origin, index.registry.netloc)
+    credentials: Credentials | None = basic
+    if basic is not None and basic.username == os.environ.get("PYOCI_BEARER_USERNAME"):
+        credentials = BearerCredentials(basic.password)
+    screen = Screen(*([] if basic is None else [basic.password]))
+    sys.exit(0 if check(screen, index, credentials, project, write=write) else 1)
+
+
+@main.command("copy")
+@click.argument("source", metavar="SOURCE_INDEX", callback=arguments.address)
+@click.argument("target", metavar="TARGET_INDEX", callback=arguments.address)
+@click.argument("projects", metavar="[PROJECT]...", nargs=-1, callback=arguments.projects)
+@click.option(
+    "--upload-url",
+    metavar="URL",
+    callback=arguments.address,
+    help="Where TARGET_INDEX takes uploads, if not at its own address.",
+)
+@click.option(
+    "--source-username", envvar="PYOCI_SOURCE_USERNAME", show_envvar=True, help="User name."
+)
+@click.option(
+    "--source-password-stdin",
+    is_flag=True,
+    help="Read a line of standard input.  [or: env var: PYOCI_SOURCE_PASSWORD]",
+)
+@click.option(
+    "--target-username", envvar="PYOCI_TARGET_USERNAME", show_envvar=True, help="User name."
+)
+@click.option(
+    "--target-password-stdin",
+    is_flag=True,
+    help="Read a line, after the source's.  [or: env var: PYOCI_TARGET_PASSWORD]",
+)
+@click.option(
+    "--jobs",
+    type=click.IntRange(1, 64),
+    default=4,
+    show_default=True,
+    help="Files copied at once.",
+)
+@click.option("--dry-run", is_flag=True, help="Only say what would be copied.")
+@click.option("--verbose", "-v", is_flag=True, help="Log each call to standard error.")
+def _copy(
+    source: Address,
+    target: Address,
+    projects: tuple[ProjectName, ...],
+    upload_url: Address | None,
+    source_username: str | None,
+    source_password_stdin: bool,
+    target_username: str | None,
+    target_password_stdin: bool,
+    jobs: int,
+    dry_run: bool,
+    verbose: bool,
+) -> None:
+    """Copy packages from one index to another.
+
+    SOURCE_INDEX is any Simple index, TARGET_INDEX any index that takes uploads and lists what it
+    has. What the target has already is skipped, so a copy that was broken off goes on where it
+    stood. All projects of the source are copied, or the ones named. Credentials may also stand in
+    the addresses or in ~/.netrc.
+    """
+    from pyoci_flask.cli.copy.start import End, copy
+
+    _log(verbose=verbose)
+    given = Login(source_username, _password("PYOCI_SOURCE_PASSWORD", stdin=source_password_stdin))
+    reading = given.over(source.login).credentials(source.url, "the source")
+    given = Login(target_username, _password("PYOCI_TARGET_PASSWORD", stdin=target_password_stdin))
+    uploads = None if upload_url is None else upload_url.url
+    writing = given.over(target.login).credentials(target.url, "the target")
+    screen = Screen(*[one.password for one in (reading, writing) if one is not None])
+    ends = End(source.url, reading), End(target.url, writing, uploads)
+    sys.exit(copy(screen, *ends, projects, jobs=jobs, dry_run=dry_run))
+
+
+def _password(variable: str, *, stdin: bool) -> str | None:
+    return password_from_stdin() if stdin else os.environ.get(variable) or None
+
+
+def _log(*, verbose: bool) -> None:
+    configure_logging({"": "WARNING", "pyoci": "INFO" if verbose else "ERROR"})

@@ -1,0 +1,242 @@
+"""What core metadata and manifests tell people about one version of a project.
+
+All of it was written by whoever published the package: it is cut to what a page can hold, and
+nothing in it is taken for more than text.
+"""
+
+import logging
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from email.utils import getaddresses
+
+from packaging.markers import Marker
+from packaging.metadata import RawMetadata
+from packaging.requirements import InvalidRequirement, Requirement
+
+from pyoci_flask.errors import NotFoundError, PyOCIError
+from pyoci_flask.index.core_metadata import CoreMetadataReader, stored_metadata
+from pyoci_flask.index.download import StoredFile, find_layer
+from pyoci_flask.index.fetch import FetchPool
+from pyoci_flask.index.metadata import parse_fields
+from pyoci_flask.index.project import CREATED, File
+from pyoci_flask.index.repository import ProjectRepository
+from pyoci_flask.oci.model import ImageManifest
+from pyoci_flask.oci.repository import get_manifest
+
+logger = logging.getLogger("pyoci.index")
+
+_LONGEST = 500
+"""Characters of one field."""
+_MOST = 1000
+"""Entries of one field."""
+_MOST_MANIFESTS = 8
+"""Manifests that are read for their labels: the files of a version rarely differ in them."""
+_EMAIL = re.compile(r"[^\s@<>,;:?&%\"]+@[^\s@<>,;:?&%\"]+")
+_HEADER_MARGIN = re.compile(r"\n(?: {8}| {7}\|)")
+_EXTRA = re.compile(r'extra == "([^"]*)"')
+_AND_EXTRA = re.compile(r'^extra == "[^"]*"(?: and |$)| and extra == "[^"]*"$')
+_PARENTHESES = re.compile(r"\([^()]*\)")
+_LICENCE = "License :: "
+
+
+@dataclass(frozen=True, slots=True)
+class Dependency:
+    """One Requires-Dist: the requirement, and in words of PEP 508 when it holds."""
+
+    requirement: str
+    condition: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Person:
+    """An author or maintainer."""
+
+    name: str
+    email: str = ""
+    """Empty where there is none, or nothing that could be one."""
+
+
+@dataclass(frozen=True, slots=True)
+class Details:
+    """The fields of a core metadata file that a page shows; whatever is missing is empty."""
+
+    summary: str = ""
+    authors: tuple[Person, ...] = ()
+    maintainers: tuple[Person, ...] = ()
+    licence: str = ""
+    keywords: tuple[str, ...] = ()
+    requires_python: str = ""
+    urls: Mapping[str, str] = field(default_factory=dict)
+    """Label to URL, http and https only."""
+    dependencies: tuple[Dependency, ...] = ()
+    """What is always needed."""
+    extras: Mapping[str, tuple[Dependency, ...]] = field(default_factory=dict)
+    """Name of each extra to what it needs on top."""
+    description: str = ""
+    description_type: str | None = None
+
+
+def read_details(
+    repository: ProjectRepository, files: Sequence[File], reader: CoreMetadataReader
+) -> Details | None:
+    """Read the core metadata of a version: of a wheel, if there is one.
+
+    One call where it is stored; without it, the page is worth having all the same, so a registry
+    that fails at it makes None and a line in the log.
+    """
+    wheels_first = sorted(files, key=lambda one: not one.filename.is_wheel)
+    for file in sorted(wheels_first, key=lambda one: one.core_metadata is None):
+        if file.core_metadata is None and not file.filename.is_wheel:
+            return None
+        try:
+            return parse_details(_metadata(repository, file, reader))
+        except PyOCIError as error:
+            logger.warning("no details of %s: %s", file.filename.text, error)
+            if not isinstance(error, NotFoundError):
+                return None
+    return None
+
+
+def _metadata(repository: ProjectRepository, file: File, reader: CoreMetadataReader) -> bytes:
+    if file.core_metadata is not None:
+        return stored_metadata(repository.caller, file.core_metadata)
+    digest = file.digest or find_layer(repository, file)
+    return reader.read(StoredFile(repository, file, digest)).content
+
+
+def read_labels(
+    repository: ProjectRepository, files: Sequence[File], pool: FetchPool
+) -> list[tuple[str, str]]:
+    """Read the labels of a version: the annotations of its manifests, the upload times left out.
+
+    One call for each file, side by side, eight at most; none is worth an error.
+    """
+
+    def fetch(file: File) -> Mapping[str, str]:
+        try:
+            manifest = get_manifest(repository.caller, file.entry.digest)
+            return ImageManifest.parse(manifest.document).annotations if manifest else {}
+        except PyOCIError as error:
+            logger.warning("no labels of %s: %s", file.filename.text, error)
+            return {}
+
+    origin = repository.caller.repository.registry.origin
+    found = pool.map(origin, fetch, files[:_MOST_MANIFESTS])
+    labels = {
+        (key[:_LONGEST], text[:_LONGEST])
+        for annotations in found
+        for key, text in annotations.items()
+        if key != CREATED
+    }
+    return sorted(labels)[:_MOST]
+
+
+def parse_details(metadata: bytes) -> Details:
+    """Read what a core metadata file tells; nothing in it is an error."""
+    fields = parse_fields(metadata)
+    dependencies, extras = _dependencies(fields)
+    return Details(
+        summary=_cut(fields.get("summary")),
+        authors=_persons(fields.get("author"), fields.get("author_email")),
+        maintainers=_persons(fields.get("maintainer"), fields.get("maintainer_email")),
+        licence=_licence(fields),
+        keywords=tuple(_cut(word) for word in fields.get("keywords", ())[:_MOST] if word.strip()),
+        requires_python=_cut(fields.get("requires_python")),
+        urls=_urls(fields),
+        dependencies=dependencies,
+        extras=extras,
+        description=_description(metadata, fields),
+        description_type=fields.get("description_content_type"),
+    )
+
+
+def _description(metadata: bytes, fields: RawMetadata) -> str:
+    """The body; in old files a header, whose lines stand behind a margin."""
+    parts = re.split(rb"\r?\n\r?\n", metadata, maxsplit=1)
+    body = parts[1].decode(errors="replace").strip() if len(parts) > 1 else ""
+    return body or _HEADER_MARGIN.sub("\n", fields.get("description") or "").strip()
+
+
+def _cut(text: str | None) -> str:
+    line = " ".join((text or "").split())
+    return line if len(line) <= _LONGEST else f"{line[:_LONGEST]}..."
+
+
+def _persons(names: str | None, addresses: str | None) -> tuple[Person, ...]:
+    """Both fields may hold names (core metadata, Author-email)."""
+    found = [
+        Person(name or email, email if _EMAIL.fullmatch(email) else "")
+        for name, email in getaddresses([_cut(addresses)])
+        if name or email
+    ]
+    told = _cut(names)
+    if told and len(found) == 1 and found[0].name == found[0].email:
+        return (Person(told, found[0].email),)  # one name and one address: of the same person
+    if told and all(one.name != told for one in found):
+        found.insert(0, Person(told))
+    return tuple(found)
+
+
+def _licence(fields: RawMetadata) -> str:
+    """The expression, or the first line of the licence, or what the classifiers say."""
+    text = fields.get("license_expression") or (fields.get("license") or "").strip()
+    if text:
+        return _cut(text.splitlines()[0])
+    named = (one for one in fields.get("classifiers", ()) if one.startswith(_LICENCE))
+    return _cut(", ".join(one.rpartition(" :: ")[2] for one in named))
+
+
+def _urls(fields: RawMetadata) -> Mapping[str, str]:
+    urls = {"Homepage": fields.get("home_page") or "", "Download": fields.get("download_url") or ""}
+    urls |= fields.get("project_urls", {})
+    links = [
+        (_cut(label), url.strip())
+        for label, url in urls.items()
+        if url.strip().lower().startswith(("http://", "https://"))
+    ]
+    return dict(links[:_MOST])
+
+
+def _dependencies(
+    fields: RawMetadata,
+) -> tuple[tuple[Dependency, ...], Mapping[str, tuple[Dependency, ...]]]:
+    """Sort the requirements by the extra that asks for them; an extra may need nothing."""
+    always: list[Dependency] = []
+    extras: dict[str, list[Dependency]] = {
+        _cut(name): [] for name in fields.get("provides_extra", ())[:_MOST]
+    }
+    for text in fields.get("requires_dist", ())[:_MOST]:
+        dependency, names = _dependency(text)
+        for name in names:
+            extras.setdefault(name, []).append(dependency)
+        if not names:
+            always.append(dependency)
+    return tuple(always), {name: tuple(found) for name, found in extras.items()}
+
+
+def _dependency(text: str) -> tuple[Dependency, Sequence[str]]:
+    """Take a requirement apart: itself, its condition, and the extras that the condition names."""
+    if len(text) > _LONGEST:
+        return Dependency(_cut(text)), ()
+    try:
+        requirement = Requirement(text)
+    except (InvalidRequirement, RecursionError):
+        return Dependency(_cut(text)), ()
+    marker, requirement.marker = requirement.marker, None
+    condition, names = _condition(marker)
+    return Dependency(str(requirement), condition), names
+
+
+def _condition(marker: Marker | None) -> tuple[str, Sequence[str]]:
+    """What is left of a marker beside the extra, and the extras."""
+    if marker is None:
+        return "", ()
+    text = str(marker)
+    names = list(dict.fromkeys(_EXTRA.findall(text)))
+    if len(names) != 1:
+        return text, names
+    rest = _AND_EXTRA.sub("", text)
+    if _EXTRA.search(rest) or (" or " in rest and not _PARENTHESES.fullmatch(rest)):
+        return text, names
+    return rest.strip("()") if _PARENTHESES.fullmatch(rest) else rest, names

@@ -1,0 +1,92 @@
+"""The versions of a project as people look at them: which one is shown, and what each is."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from packaging.version import InvalidVersion, Version
+
+from pyoci_flask.errors import NotFoundError
+from pyoci_flask.index.names import parse_version
+from pyoci_flask.index.project import File, Project
+from pyoci_flask.index.repository import ProjectRepository, find_version
+
+
+@dataclass(frozen=True, slots=True)
+class Release:
+    """One version of a project."""
+
+    version: str
+    files: tuple[File, ...]
+    """Empty where the version is beyond those whose files are listed."""
+
+    @property
+    def is_prerelease(self) -> bool:
+        """Whether installers pass it over unless they are told (PEP 440, development releases too).
+
+        What is no version at all counts as one.
+        """
+        try:
+            return Version(self.version).is_prerelease
+        except InvalidVersion:
+            return True
+
+    @property
+    def yanked(self) -> str | None:
+        """The reasons, maybe empty, if all files are yanked; else None."""
+        reasons = [file.yanked for file in self.files if file.yanked is not None]
+        if not reasons or len(reasons) < len(self.files):
+            return None
+        return "; ".join(dict.fromkeys(filter(None, reasons)))
+
+    @property
+    def uploaded(self) -> datetime | None:
+        """When its first file came."""
+        return min((file.uploaded for file in self.files if file.uploaded), default=None)
+
+    @property
+    def requires_python(self) -> str | None:
+        """Requires-Python, of the first file that has it."""
+        return next((file.requires_python for file in self.files if file.requires_python), None)
+
+
+def releases_of(project: Project) -> list[Release]:
+    """Group the files by version, newest version first."""
+    files: dict[str, list[File]] = {version: [] for version in project.versions}
+    for file in project.files:
+        files.setdefault(file.version, []).append(file)
+    return [Release(version, tuple(found)) for version, found in files.items()]
+
+
+def preferred(releases: Sequence[Release]) -> Release | None:
+    """Choose what to show first, as PyPI does: not yanked, no pre-release, newest."""
+    listed = [release for release in releases if release.files]
+    return min(listed, key=lambda one: (one.yanked is not None, one.is_prerelease), default=None)
+
+
+def find_release(
+    repository: ProjectRepository, releases: Sequence[Release], version: str
+) -> Release:
+    """Look a version up, however it is spelled; one call where its files are not listed.
+
+    Raises:
+        NotFoundError: there is no such version.
+        InvalidRequestError: it is no version.
+    """
+    wanted = parse_version(version)
+    for release in releases:
+        if not _is(release.version, wanted):
+            continue
+        if release.files:
+            return release
+        found = find_version([repository], release.version)
+        if found is not None:
+            return Release(release.version, tuple(found[1].files))
+    raise NotFoundError(f"{repository.project} has no version {version}")
+
+
+def _is(text: str, version: Version) -> bool:
+    try:
+        return Version(text) == version
+    except InvalidVersion:
+        return False

@@ -1,0 +1,206 @@
+"""The pages on which people look around in an index: `/ui/{base}/` and below.
+
+They are addressed like the index itself, with `/ui` before it and, for one version of a project,
+its version behind it.
+"""
+
+from urllib.parse import quote, urlencode
+
+from flask import Blueprint, request
+from packaging.utils import canonicalize_name
+from packaging.version import InvalidVersion, Version
+from werkzeug.wrappers import Response
+
+from pyoci_flask.errors import (
+    AuthenticationRequiredError,
+    DeniedError,
+    InvalidRequestError,
+    NotFoundError,
+)
+from pyoci_flask.index.catalog import list_projects
+from pyoci_flask.index.details import Details, read_details, read_labels
+from pyoci_flask.index.listing import find_project
+from pyoci_flask.index.names import ProjectName
+from pyoci_flask.index.releases import Release, find_release, preferred, releases_of
+from pyoci_flask.index.repository import ProjectRepository
+from pyoci_flask.logs import redact
+from pyoci_flask.oci.reference import EMBEDDED
+from pyoci_flask.web.address import Base, ListAddress, ProjectAddress
+from pyoci_flask.web.errors import UnmatchedError, challenge, status_of
+from pyoci_flask.web.links import quote_segment
+from pyoci_flask.web.people import answer, people, render
+from pyoci_flask.web.services import raw_path, services
+from pyoci_flask.web.simple import redirect_to_slash
+from pyoci_flask.web.snippets import Target, installers
+
+blueprint = Blueprint("browse", __name__)
+
+_MOST_SHOWN = 1000
+"""Projects on one page; a search finds the others."""
+
+
+@blueprint.get("/ui/<path:path>")
+def browse(path: str) -> Response:
+    """Show an index, a project or one of its versions."""
+    address, version = _read(f"/{path}")
+    if not address.slash:
+        return redirect_to_slash(path.rpartition("/")[2])
+    if isinstance(address, ListAddress):
+        return _index_page(address.base)
+    return _project_page(address, version)
+
+
+def _read(path: str) -> tuple[ListAddress | ProjectAddress, str | None]:
+    """Read the address, which ends in a version if what is before that is a project."""
+    addresses = services().addresses
+    above, _, last = path.rstrip("/").rpartition("/")
+    if _is_version(last):
+        project = addresses.read(f"{above}/", raw_path())
+        if isinstance(project, ProjectAddress):
+            slash = path.endswith("/")
+            return ProjectAddress(project.base, project.project, slash), last
+    address = addresses.read(path, raw_path())
+    if not isinstance(address, ListAddress | ProjectAddress):
+        raise UnmatchedError
+    return address, None
+
+
+def _is_version(segment: str) -> bool:
+    try:
+        Version(segment)
+    except InvalidVersion:
+        return False
+    return True
+
+
+def _index_page(base: Base) -> Response:
+    """Show the projects of an index, or a box for a name where the registry tells none."""
+    wanted = request.args.get("project", "").strip()
+    refused = ""
+    if wanted:
+        try:
+            return _redirect(f"{quote_segment(ProjectName(wanted).text)}/")
+        except InvalidRequestError as error:
+            refused = str(error)
+    status, names, reason = _projects(base)
+    query = request.args.get("q", "").strip()
+    key = canonicalize_name(query)
+    found = [name for name in names or () if key in name]
+    html = render(
+        "index.html",
+        base=base,
+        url=f"{people().origin.url()}{base.path}/",
+        listed=names is not None,
+        count=len(names or ()),
+        names=found[:_MOST_SHOWN],
+        found=len(found),
+        query=query,
+        setup=_setup_href(base),
+        reason=redact(reason),
+        denied=status != 200,
+        refused=redact(refused),
+        wanted=redact(wanted),
+    )
+    response = answer(html, status)
+    if status == 401:
+        response.headers["WWW-Authenticate"] = challenge()
+    return response
+
+
+def _projects(base: Base) -> tuple[int, list[str] | None, str]:
+    """The status of the page, the projects, and why there are none.
+
+    A registry that keeps its catalog from somebody may well show them a project.
+    """
+    try:
+        return 200, list(list_projects(services().caller(base))), ""
+    except NotFoundError as error:
+        return 200, None, str(error)
+    except (AuthenticationRequiredError, DeniedError) as error:
+        return status_of(error), None, str(error)
+
+
+def _redirect(location: str) -> Response:
+    """Lead to an address below this one; relative, so that it holds behind every proxy."""
+    response = Response(status=302)
+    response.headers["Location"] = location
+    response.headers["Cache-Control"] = "no-store"
+    response.autocorrect_location_header = False
+    return response
+
+
+def _project_page(address: ProjectAddress, version: str | None) -> Response:
+    """Show a project: the version asked for, or the one that installers would take."""
+    found = services()
+    repository, tags = find_project(found.candidates(address.base, address.project))
+    project = found.versions.project(repository, tags, found.settings.max_versions)
+    releases = releases_of(project)
+    newest = preferred(releases)
+    shown = newest if version is None else find_release(repository, releases, version)
+    # Named where an installer would take another version.
+    package = project.name if shown is newest or not shown else f"{project.name}=={shown.version}"
+    root = people().origin.url()
+    url = f"{root}{address.base.path}/"
+    here = "../" if version is not None else ""
+    html = render(
+        "project.html",
+        base=address.base,
+        name=project.name,
+        url=url,
+        files_path=f"{people().origin.path()}{address.base.path}/{quote(address.project.text)}/",
+        index_href=f"{here}{_index_href(address.base)}",
+        project_href=here or "./",
+        releases=releases,
+        newest=newest,
+        shown=shown,
+        tools=installers(Target(url, address.base.registry.netloc, _signed_in(), package)),
+        setup=_setup_href(address.base),
+        **_about(repository, shown),
+    )
+    return answer(html)
+
+
+def _index_href(base: Base) -> str:
+    """The way up from a project's page to its index's, whichever way down was taken."""
+    one_segment = base.pinned or "/" not in base.namespace
+    return "../" if one_segment or "/+simple/" in request.path else "../+simple/"
+
+
+def _signed_in() -> bool:
+    """Whether the registry was asked with credentials, so that installers may need them too."""
+    return "Authorization" in request.headers
+
+
+def _setup_href(base: Base) -> str:
+    """The landing page, with its form filled in."""
+    root = f"{people().origin.path()}/"
+    if base.pinned:
+        return root
+    host = base.registry.origin if base.registry.scheme == "http" else base.registry.netloc
+    fields = {"registry": EMBEDDED.netloc if base.registry == EMBEDDED else host}
+    fields |= {"namespace": base.namespace} | ({"credentials": "1"} if _signed_in() else {})
+    return f"{root}?{urlencode(fields)}"
+
+
+def _about(repository: ProjectRepository, shown: Release | None) -> dict[str, object]:
+    """What metadata and manifests tell about a version; a few calls."""
+    if shown is None:
+        return {"details": Details(), "labels": [], "urls": {}, "description": None, "known": True}
+    found = services()
+    details = read_details(repository, shown.files, found.metadata)
+    labels = read_labels(repository, shown.files, found.versions.pool)
+    known = details or Details()
+    urls = dict(known.urls)
+    for file in shown.files:
+        urls |= file.project_urls
+    description = None
+    if known.description:
+        renderer = people().descriptions
+        description = renderer.render(known.description, known.description_type)
+    return {
+        "details": known,
+        "known": details is not None,
+        "labels": labels,
+        "urls": urls,
+        "description": description,
+    }

@@ -1,0 +1,129 @@
+"""A package's description as HTML that is safe to show, or as plain text.
+
+The text comes from whoever published the package. Python cannot interrupt a regular expression or
+a parser that has run away, so Markdown and reStructuredText are rendered and sanitised in a
+process of its own, with limits on its time and memory; what does not come back in time is shown
+as plain text. What was rendered is remembered under the digest of its source.
+"""
+
+import hashlib
+import logging
+import os
+import subprocess
+import sys
+import threading
+from collections import OrderedDict
+from dataclasses import dataclass
+
+from markupsafe import Markup
+
+logger = logging.getLogger("pyoci.web")
+
+LONGEST = 256 * 1024
+"""Characters of a description that are rendered, and of plain text that are shown."""
+
+_SECONDS = 10.0
+"""For the process, from its start to its end; its processor time has a limit of its own."""
+_AT_ONCE = 2
+_PATIENCE = 2.0
+"""Seconds to wait for a place: hostile descriptions must not hold up those who look at others."""
+_CACHE_SIZE = 8 * 1024 * 1024
+_MOST_CACHED = 2000
+
+_PROCESS = "pyoci_flask.web.description_process"
+
+_Kind = tuple[str, ...]
+_Key = tuple[_Kind, bytes]
+
+
+@dataclass(frozen=True, slots=True)
+class Description:
+    """A description to be shown: `html` where it could be rendered, else `text`."""
+
+    html: Markup | None
+    text: str
+    cut: bool
+    """Whether `text` ends before the description does."""
+
+
+class DescriptionRenderer:
+    """Renders descriptions; made once for a worker."""
+
+    def __init__(self, seconds: float = _SECONDS) -> None:
+        """`seconds` is how long one may take."""
+        self._seconds = seconds
+        self._places = threading.BoundedSemaphore(_AT_ONCE)
+        self._lock = threading.Lock()
+        self._rendered: OrderedDict[_Key, str | None] = OrderedDict()
+        self._size = 0
+
+    def render(self, text: str, content_type: str | None) -> Description:
+        """Render by Description-Content-Type (core metadata specification)."""
+        kind = _kind_of(content_type)
+        plain = Description(None, text[:LONGEST], len(text) > LONGEST)
+        if kind is None or plain.cut:
+            return plain
+        source = text.encode(errors="replace")
+        key = kind, hashlib.sha256(source).digest()
+        with self._lock:
+            known = key in self._rendered
+            html = self._rendered.get(key)
+            if known:
+                self._rendered.move_to_end(key)
+        if not known:
+            if not self._places.acquire(timeout=_PATIENCE):
+                return plain
+            try:
+                html = self._run(kind, source)
+            finally:
+                self._places.release()
+            self._remember(key, html)
+        # The only place where text of a package is taken for markup.
+        return plain if html is None else Description(Markup(html), text, cut=False)  # noqa: S704
+
+    def _run(self, kind: _Kind, source: bytes) -> str | None:
+        command = [sys.executable, "-B", "-P", "-s", "-m", _PROCESS, *kind]
+        # Nothing of the environment: it holds this server's secrets.
+        environ = {"PYTHONPATH": os.pathsep.join(filter(None, sys.path)), "LANG": "C.UTF-8"}
+        try:
+            done = subprocess.run(  # noqa: S603 - our own module, its words are not the package's
+                command,
+                input=source,
+                capture_output=True,
+                env=environ,
+                cwd="/",
+                timeout=self._seconds,
+                check=False,
+            )
+        except (OSError, subprocess.TimeoutExpired) as error:
+            logger.warning("a description was not rendered: %s", type(error).__name__)
+            return None
+        if done.returncode:
+            last = done.stderr.decode(errors="replace").strip().rpartition("\n")[2][:300]
+            logger.warning("a description was not rendered: exit %d %s", done.returncode, last)
+            return None
+        return done.stdout.decode() or None
+
+    def _remember(self, key: _Key, html: str | None) -> None:
+        with self._lock:
+            if key in self._rendered:
+                return
+            self._rendered[key] = html
+            self._size += len(html or "")
+            while self._size > _CACHE_SIZE or len(self._rendered) > _MOST_CACHED:
+                _, dropped = self._rendered.popitem(last=False)
+                self._size -= len(dropped or "")
+
+
+def _kind_of(content_type: str | None) -> _Kind | None:
+    """Give the renderer's arguments; None = plain text, as is every type that is not known."""
+    media_type, *parameters = (content_type or "").lower().split(";")
+    match media_type.strip():
+        case "text/markdown":
+            commonmark = any("".join(one.split()) == "variant=commonmark" for one in parameters)
+            return ("markdown", "CommonMark" if commonmark else "GFM")
+        # Where the type is missing, the specification asks to try reStructuredText first.
+        case "text/x-rst" | "":
+            return ("rst",)
+        case _:
+            return None

@@ -1,0 +1,82 @@
+"""The public address of this server, as pages for people show and use it.
+
+`PYOCI_URL` says it; else the request does. Behind a proxy the request tells it only in part, and
+what a proxy adds (`X-Forwarded-Host`, `X-Forwarded-Prefix`) is believed only from those that
+gunicorn believes too: the addresses and networks of `FORWARDED_ALLOW_IPS`. The scheme comes from
+gunicorn, which reads `X-Forwarded-Proto` under the same condition.
+"""
+
+import ipaddress
+import re
+from collections.abc import Sequence
+from urllib.parse import urlsplit
+
+from flask import request
+
+from pyoci_flask.errors import InvalidRequestError
+from pyoci_flask.settings import Settings
+
+DEFAULT_PROXIES = "127.0.0.1,::1"
+"""gunicorn's default for `FORWARDED_ALLOW_IPS`."""
+
+_HOST = re.compile(r"(?:[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(?::[0-9]{1,5})?")
+_PREFIX = re.compile(r"(?:/[A-Za-z0-9._~-]+)+")
+
+
+class PublicOrigin:
+    """Answers where the request that is served came in, from the outside."""
+
+    def __init__(self, settings: Settings, proxies: str) -> None:
+        """`proxies` is the text of `FORWARDED_ALLOW_IPS`."""
+        self._public = settings.url
+        self._mounted = settings.path
+        names = [part.strip() for part in proxies.split(",") if part.strip()]
+        self._everybody = "*" in names
+        self._networks = _networks(names)
+
+    def path(self) -> str:
+        """The path that all addresses of this server begin with; no slash at its end."""
+        if self._public is not None:
+            return urlsplit(self._public).path
+        mounted = request.root_path.rstrip("/")
+        if not mounted.endswith(self._mounted):  # a request for something outside of the sub-path
+            mounted += self._mounted
+        return self._forwarded("X-Forwarded-Prefix", _PREFIX) + mounted
+
+    def url(self) -> str:
+        """Scheme, host and path, without a slash at the end.
+
+        Raises:
+            InvalidRequestError: the request names no host that could be shown.
+        """
+        if self._public is not None:
+            return self._public
+        host = self._forwarded("X-Forwarded-Host", _HOST) or request.host
+        if not _HOST.fullmatch(host):
+            raise InvalidRequestError("the Host of this request is no host name")
+        return f"{request.scheme}://{host}{self.path()}"
+
+    def _forwarded(self, name: str, allowed: re.Pattern[str]) -> str:
+        """What the nearest proxy said, which wrote last; empty if there is nothing to believe."""
+        value = request.headers.get(name, "").rpartition(",")[2].strip().rstrip("/")
+        return value if allowed.fullmatch(value) and self._is_proxy(request.remote_addr) else ""
+
+    def _is_proxy(self, address: str | None) -> bool:
+        # Over a Unix socket there is no address: gunicorn trusts whoever can open it.
+        if self._everybody or not address:
+            return True
+        try:
+            peer = ipaddress.ip_address(address)
+        except ValueError:
+            return False
+        return any(peer in network for network in self._networks)
+
+
+def _networks(names: Sequence[str]) -> list[ipaddress.IPv4Network | ipaddress.IPv6Network]:
+    networks = []
+    for name in names:
+        try:
+            networks.append(ipaddress.ip_network(name, strict=False))
+        except ValueError:
+            continue  # `*`; gunicorn itself does not start with anything else
+    return networks

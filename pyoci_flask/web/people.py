@@ -1,0 +1,113 @@
+"""What all pages for people share: their frame, their policy, and the files that they load."""
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import cast
+
+from flask import current_app, render_template, request
+from werkzeug.wrappers import Response
+
+from pyoci_flask import __version__
+from pyoci_flask.settings import Settings
+from pyoci_flask.web.address import Base
+from pyoci_flask.web.conditional import page
+from pyoci_flask.web.description import DescriptionRenderer
+from pyoci_flask.web.formats import as_date, as_size
+from pyoci_flask.web.origin import PublicOrigin
+from pyoci_flask.web.services import services
+
+EXTENSION = "pyoci.people"
+
+_POLICY = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; "
+    "connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
+)
+"""Content-Security-Policy: nothing inline, nothing from elsewhere."""
+
+_TYPES = {
+    "style.css": "text/css; charset=utf-8",
+    "script.js": "text/javascript; charset=utf-8",
+    "favicon.svg": "image/svg+xml",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Asset:
+    """A file that pages load; `version` is made of its content and stands in its address."""
+
+    content: bytes
+    content_type: str
+    version: str
+
+    def answer(self) -> Response:
+        """Send it, to be kept for good where the address has the version, or 304."""
+        response = Response(self.content, content_type=self.content_type)
+        response.set_etag(self.version)
+        current = request.args.get("v") == self.version
+        lifetime = "public, max-age=31536000, immutable" if current else "public, no-cache"
+        response.headers["Cache-Control"] = lifetime
+        response.make_conditional(request.environ)
+        return response
+
+
+@dataclass(frozen=True, slots=True)
+class People:
+    """What the pages for people work with; made once for a worker."""
+
+    origin: PublicOrigin
+    assets: Mapping[str, Asset]
+    descriptions: DescriptionRenderer
+
+    @classmethod
+    def create(cls, settings: Settings, proxies: str, folder: Path) -> "People":
+        """Read the files in `folder`; `proxies` is the text of `FORWARDED_ALLOW_IPS`."""
+        assets = {name: _asset(folder / name, kind) for name, kind in _TYPES.items()}
+        return cls(PublicOrigin(settings, proxies), assets, DescriptionRenderer())
+
+
+def people() -> People:
+    """The one of the application that serves this request."""
+    return cast("People", current_app.extensions[EXTENSION])
+
+
+def browse_path(base: Base) -> str:
+    """The path of the page about an index, below the application's root."""
+    if base.pinned or "/" not in base.namespace:
+        return f"/ui{base.path}/"
+    # Without it, the last segment of the namespace would be taken for a project.
+    return f"/ui{base.path}/+simple/"
+
+
+def render(template: str, **context: object) -> str:
+    """Fill in a template of a page for people."""
+    found = people()
+    root = found.origin.path()
+    assets = {name: f"{root}/{name}?v={asset.version}" for name, asset in found.assets.items()}
+    return render_template(
+        f"people/{template}",
+        root=root,
+        assets=assets,
+        running=__version__,
+        pinned=services().settings.index is not None,
+        as_size=as_size,
+        as_date=as_date,
+        **context,
+    )
+
+
+def answer(html: str, status: int = 200) -> Response:
+    """Answer a page that was rendered; a good one with an ETag, or 304."""
+    if status == 200:
+        response = page(html, "text/html", vary="Authorization")
+    else:
+        response = Response(html, status, content_type="text/html; charset=utf-8")
+        response.headers["Cache-Control"] = "no-store"
+    response.headers["Content-Security-Policy"] = _POLICY
+    return response
+
+
+def _asset(path: Path, content_type: str) -> Asset:
+    content = path.read_bytes()
+    return Asset(content, content_type, hashlib.sha256(content).hexdigest()[:16])

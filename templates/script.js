@@ -1,0 +1,156 @@
+"use strict";
+
+// The pages work without this: it copies, remembers the tool, searches and updates while one types.
+
+const TOOL = "pyoci-tool";
+const PAUSE = 300; // milliseconds without a key, after which the server is asked
+
+function say(text) {
+  document.getElementById("said").textContent = text;
+}
+
+// navigator.clipboard is there in secure contexts only, not at http://intranet/.
+async function copied(text) {
+  if (navigator.clipboard) {
+    try {
+      await navigator.clipboard.writeText(text);
+      return true;
+    } catch {
+      // The permission was refused; the old way may work.
+    }
+  }
+  const box = document.createElement("textarea");
+  box.value = text;
+  box.className = "hidden-visually";
+  document.body.append(box);
+  box.select();
+  const done = document.execCommand("copy");
+  box.remove();
+  return done;
+}
+
+async function copy(button) {
+  const done = await copied(document.getElementById(button.dataset.copy).textContent);
+  button.focus();
+  button.textContent = done ? "Copied" : "Not copied";
+  button.classList.toggle("done", done);
+  say(done ? "Copied" : "Your browser did not let this be copied");
+  setTimeout(() => {
+    button.textContent = "Copy";
+    button.classList.remove("done");
+  }, 2000);
+}
+
+// Storage may be switched off.
+function remembered() {
+  try {
+    return localStorage.getItem(TOOL);
+  } catch {
+    return null;
+  }
+}
+
+function remember(tool) {
+  try {
+    localStorage.setItem(TOOL, tool);
+  } catch {
+    // Then the next page begins with the first tool.
+  }
+}
+
+function enliven() {
+  for (const button of document.querySelectorAll("button.copy[hidden]")) {
+    button.hidden = false;
+  }
+}
+
+function chooseRememberedTool() {
+  const tool = new URLSearchParams(location.search).get("tool") ?? remembered();
+  const input = tool && document.getElementById(`tool-${CSS.escape(tool)}`);
+  if (input) {
+    input.checked = true;
+  }
+}
+
+// A form is not sent while half of it is empty: somebody is still at it.
+function complete(form) {
+  const fields = [...form.querySelectorAll("input[type=text]")];
+  const filled = fields.filter((field) => field.value.trim()).length;
+  return filled === fields.length || (filled === 0 && "own" in form.dataset);
+}
+
+// Fetches the page that the form leads to, and puts its parts of these ids in the place of ours.
+function live(form) {
+  let timer = 0;
+  let asked = 0;
+
+  async function update() {
+    const mine = (asked += 1);
+    const url = new URL(form.action);
+    url.search = new URLSearchParams(new FormData(form)).toString();
+    let page;
+    try {
+      const response = await fetch(url, { headers: { Accept: "text/html" } });
+      page = new DOMParser().parseFromString(await response.text(), "text/html");
+    } catch {
+      return; // The button of the form still works, and shows what is wrong.
+    }
+    if (mine !== asked) {
+      return;
+    }
+    for (const id of form.dataset.live.split(" ")) {
+      document.getElementById(id).replaceWith(document.adoptNode(page.getElementById(id)));
+    }
+    for (const field of form.querySelectorAll("[aria-invalid]")) {
+      field.removeAttribute("aria-invalid");
+    }
+    history.replaceState(null, "", url);
+    chooseRememberedTool();
+    enliven();
+    say(form.querySelector(".alert")?.textContent || "Updated");
+  }
+
+  form.addEventListener("input", () => {
+    clearTimeout(timer);
+    if (complete(form)) {
+      timer = setTimeout(update, PAUSE);
+    }
+  });
+}
+
+// All names are on the page: no need to ask for them again.
+function filter(form) {
+  const list = document.getElementById(form.dataset.filter);
+  const count = list.querySelector("[data-count]");
+  const items = [...list.querySelectorAll("li")];
+
+  form.addEventListener("input", () => {
+    const key = form.elements.q.value.trim().toLowerCase().replace(/[-_.]+/g, "-");
+    for (const item of items) {
+      item.hidden = !item.textContent.includes(key);
+    }
+    const shown = items.filter((item) => !item.hidden).length;
+    if (count) {
+      count.textContent = `${shown} of ${items.length} projects`;
+      say(count.textContent);
+    }
+  });
+}
+
+document.addEventListener("click", (event) => {
+  const button = event.target.closest("button.copy");
+  if (button) {
+    copy(button);
+  }
+});
+
+document.addEventListener("change", (event) => {
+  if (event.target.name === "tool") {
+    remember(event.target.value);
+  }
+});
+
+chooseRememberedTool();
+enliven();
+document.querySelectorAll("form[data-live]").forEach(live);
+document.querySelectorAll("form[data-filter]").forEach(filter);

@@ -1,0 +1,57 @@
+"""The command line in this process, with nothing of the developer's environment."""
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from click.testing import CliRunner
+
+from pyoci_flask.cli.main import main
+from pyoci_flask.logs import configure_logging
+
+_KEPT_OUT = ("PYOCI_", "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY")
+
+
+@dataclass(frozen=True, slots=True)
+class Done:
+    """A command that has ended."""
+
+    status: int
+    output: str
+
+    @property
+    def lines(self) -> list[str]:
+        """Its lines without what is at their ends."""
+        return [line.strip() for line in self.output.splitlines()]
+
+    def marks(self) -> dict[str, str]:
+        """The steps of a check, and `ok`, `note` or `FAIL` for each."""
+        steps = (line.split(maxsplit=2) for line in self.output.splitlines() if line[0] != " ")
+        return {step[1]: step[0] for step in steps if step[0] in {"ok", "note", "FAIL"}}
+
+
+def command(
+    *arguments: str, stdin: str | None = None, environ: Mapping[str, str] | None = None
+) -> Done:
+    """Run a command to its end; it must not fail in a way that nobody foresaw."""
+    env: dict[str, str | None] = {
+        name: None for name in os.environ if name.upper().startswith(_KEPT_OUT)
+    }
+    env |= {"NETRC": os.devnull, **(environ or {})}
+    try:
+        result = CliRunner().invoke(main, arguments, input=stdin, env=env)
+    finally:
+        # The next test finds the levels of the loggers as an application sets them.
+        configure_logging({"": "INFO"})
+    if result.exception is not None and not isinstance(result.exception, SystemExit):
+        raise result.exception
+    return Done(result.exit_code, result.output)
+
+
+def check(
+    url: str, *options: str, auth: tuple[str, str] | None = None, namespace: str = "team"
+) -> Done:
+    """Check a registry; the password goes the way that it should go."""
+    given = () if auth is None else ("--username", auth[0], "--password-stdin")
+    stdin = None if auth is None else f"{auth[1]}\n"
+    return command("check", f"{url}/{namespace}", *given, *options, stdin=stdin)

@@ -1,0 +1,34 @@
+"""Wheels whose core metadata is written by hand: descriptions, extras, links, labels and all."""
+
+import hashlib
+import zipfile
+from pathlib import Path
+
+from tests.packages import module_name
+
+
+def make_described_wheel(
+    folder: Path, name: str, version: str, *fields: tuple[str, str], description: str = ""
+) -> Path:
+    """Write a wheel with these fields of core metadata and the description as their body."""
+    stem = f"{module_name(name)}-{version}"
+    head = [("Metadata-Version", "2.4"), ("Name", name), ("Version", version), *fields]
+    metadata = "".join(f"{key}: {text}\n" for key, text in head) + f"\n{description}"
+    members = {
+        f"{module_name(name)}/__init__.py": f'__version__ = "{version}"\n',
+        f"{stem}.dist-info/METADATA": metadata,
+        f"{stem}.dist-info/WHEEL": (
+            "Wheel-Version: 1.0\nGenerator: tests\nRoot-Is-Purelib: true\nTag: py3-none-any\n"
+        ),
+    }
+    members[f"{stem}.dist-info/RECORD"] = "".join(f"{member},,\n" for member in members)
+    path = folder / f"{stem}-py3-none-any.whl"
+    with zipfile.ZipFile(path, "w") as archive:
+        for member, text in members.items():
+            archive.writestr(zipfile.ZipInfo(member), text.encode())
+    return path
+
+
+def sha256(file: Path) -> str:
+    """The digest of a file, hex."""
+    return hashlib.sha256(file.read_bytes()).hexdigest()

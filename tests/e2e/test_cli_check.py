@@ -1,0 +1,227 @@
+"""`pyoci-flask check` against registries that are there and that are not."""
+
+import ssl
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from werkzeug.serving import make_server
+
+from pyoci_flask.registry import create_registry
+from tests.command_line import check, command
+from tests.doubles import (
+    LOOPBACK,
+    Recorder,
+    closed_port,
+    wsgi_server,
+)
+from tests.registries import RunningRegistry, docker_registry, write_htpasswd
+from tests.servers import self_signed
+
+_WRITE = ("publish", "list", "download", "yank", "remove", "left")
+
+
+def _files(folder: Path | None) -> set[Path]:
+    assert folder is not None
+    return {path for path in folder.rglob("*") if path.is_file()}
+
+
+def test_the_embedded_registry_lets_its_user_do_everything(
+    embedded_socket: RunningRegistry, namespace: str
+) -> None:
+    done = check(embedded_socket.url, auth=embedded_socket.auth, namespace=namespace)
+    assert done.lines == [
+        f"{embedded_socket.url}/{namespace}",
+        "ok   name       127.0.0.1 is at 127.0.0.1",
+        f"ok   connection port {embedded_socket.netloc.partition(':')[2]} takes connections",
+        "ok   API        /v2/ answers 401, as a registry does",
+        "ok   asks for   user name and password (Basic)",
+        "ok   sign-in    takes the credentials of bob",
+        "ok   pull       reading is allowed",
+        "ok   push       an upload was begun and cancelled",
+        "ok   delete     a deletion is not refused (--write tells whether it is done)",
+        f"ok   catalog    lists 0 projects in {namespace}",
+        "note format     not tried: --write publishes a tiny package and removes it",
+    ]
+    assert done.status == 0
+
+
+def test_without_write_nothing_is_changed(embedded_socket: RunningRegistry, namespace: str) -> None:
+    before = _files(embedded_socket.storage)
+    assert check(embedded_socket.url, auth=embedded_socket.auth, namespace=namespace).status == 0
+    assert _files(embedded_socket.storage) == before
+
+
+def test_with_write_a_package_comes_and_goes(
+    docker_htpasswd: RunningRegistry, namespace: str
+) -> None:
+    done = check(docker_htpasswd.url, "--write", auth=docker_htpasswd.auth, namespace=namespace)
+    assert done.status == 0
+    marks = done.marks()
+    assert [marks[step] for step in _WRITE] == ["ok", "ok", "ok", "ok", "ok", "note"]
+    assert f"the empty repository {namespace}/pyoci_probe" in done.output
+    again = check(
+        docker_htpasswd.url,
+        "--project",
+        "pyoci-probe",
+        auth=docker_htpasswd.auth,
+        namespace=namespace,
+    )
+    assert f"{namespace}/pyoci_probe has 0 tags" in again.output
+
+
+def test_distribution_takes_the_right_password(
+    docker_htpasswd: RunningRegistry, namespace: str
+) -> None:
+    done = check(docker_htpasswd.url, auth=docker_htpasswd.auth, namespace=namespace)
+    assert done.status == 0
+    assert set(done.marks().values()) == {"ok", "note"}
+    assert "takes the credentials of alice" in done.output
+
+
+def test_distribution_refuses_a_wrong_password_and_it_is_not_shown(
+    docker_htpasswd: RunningRegistry,
+) -> None:
+    done = check(docker_htpasswd.url, auth=("alice", "guessed-wrongly"))
+    assert done.status == 1
+    reason = "refuses the credentials of alice (401: UNAUTHORIZED authentication required)"
+    assert done.lines[-2:] == [
+        f"FAIL sign-in    {docker_htpasswd.netloc} {reason}",
+        "check user name and password, and whether they have run out",
+    ]
+    assert "pull" not in done.marks()
+    assert "guessed-wrongly" not in done.output
+
+
+def test_distribution_refuses_whoever_has_no_password(docker_htpasswd: RunningRegistry) -> None:
+    done = check(docker_htpasswd.url)
+    assert done.status == 1
+    reason = "lets nobody in without credentials: UNAUTHORIZED authentication required"
+    assert done.lines[-2:] == [
+        f"FAIL sign-in    {docker_htpasswd.netloc} {reason}",
+        "give credentials: --username NAME --password-stdin",
+    ]
+
+
+def test_a_dead_port_is_said_to_be_one() -> None:
+    with closed_port() as url:
+        done = check(url, auth=("alice", "unneeded"))
+    port = url.rpartition(":")[2]
+    assert done.status == 1
+    assert done.lines == [
+        f"{url}/team",
+        "ok   name       127.0.0.1 is at 127.0.0.1",
+        f"FAIL connection port {port} of 127.0.0.1: Connection refused",
+        "check that the registry runs, and its port",
+    ]
+
+
+def test_a_name_that_nobody_knows_is_said_to_be_one() -> None:
+    done = command("check", "registry.invalid/team")
+    assert done.status == 1
+    assert "FAIL name       registry.invalid is not known: " in done.output
+
+
+def test_credentials_may_stand_in_the_environment_or_in_netrc(
+    docker_htpasswd: RunningRegistry, tmp_path: Path
+) -> None:
+    assert docker_htpasswd.auth is not None
+    username, password = docker_htpasswd.auth
+    both = {"PYOCI_USERNAME": username, "PYOCI_PASSWORD": password}
+    assert command("check", f"{docker_htpasswd.url}/team", environ=both).status == 0
+    netrc = tmp_path / "netrc"
+    netrc.write_text(f"machine 127.0.0.1 login {username} password {password}\n")
+    done = command("check", f"{docker_htpasswd.url}/team", environ={"NETRC": str(netrc)})
+    assert done.status == 0
+
+
+def test_tokens_are_asked_for_where_the_registry_names(
+    zuul: RunningRegistry, namespace: str
+) -> None:
+    done = check(zuul.url, "--write", auth=zuul.auth, namespace=namespace)
+    assert done.status == 0
+    assert f"a Bearer token from {zuul.url}/auth/token" in done.output
+    assert done.marks()["catalog"] == "note"
+    assert f"its bytes in {namespace}/pyoci_probe: this registry does not delete" in done.output
+
+
+def test_a_registry_that_deletes_nothing_still_takes_packages(tmp_path: Path) -> None:
+    with docker_registry(tmp_path, delete=False) as registry:
+        done = check(registry.url, "--write")
+    assert done.status == 0
+    assert done.marks()["delete"] == "note"
+    assert "ok   remove     the version is out of the index" in done.output
+
+
+def test_a_user_who_may_only_pull_from_the_embedded_registry(tmp_path: Path) -> None:
+    users = tmp_path / "users"
+    write_htpasswd(users, [("eve", "only-reading")])
+    users.write_text(users.read_text().strip() + ":read\n")
+    storage = tmp_path / "storage"
+    storage.mkdir()
+    with wsgi_server(create_registry(storage, users)) as url:
+        done = check(url, auth=("eve", "only-reading"))
+    marks = done.marks()
+    assert (marks["sign-in"], marks["pull"], marks["push"]) == ("ok", "ok", "FAIL")
+    assert done.status == 1
+
+
+def test_the_embedded_registry_of_this_machine_is_looked_at_without_a_server(
+    tmp_path: Path,
+) -> None:
+    storage = {"PYOCI_STORAGE": str(tmp_path)}
+    done = command("check", "embedded/python", "--write", environ=storage)
+    assert done.status == 0
+    assert "called within this process" in done.output
+    without = command("check", "embedded/python")
+    assert without.status == 1
+    assert without.output == (
+        "Error: the embedded registry is meant: set PYOCI_STORAGE to its folder\n"
+    )
+
+
+def test_each_call_is_logged_when_asked_for_and_no_secret_with_it(
+    docker_htpasswd: RunningRegistry,
+) -> None:
+    quiet = check(docker_htpasswd.url, auth=docker_htpasswd.auth)
+    verbose = check(docker_htpasswd.url, "--verbose", auth=docker_htpasswd.auth)
+    assert "method=GET" not in quiet.output
+    assert "path=/v2/team/pyoci_probe/tags/list" in verbose.output
+    assert docker_htpasswd.password is not None
+    assert docker_htpasswd.password not in verbose.output
+
+
+@contextmanager
+def _tls_server(folder: Path) -> Iterator[tuple[str, Path]]:
+    certificate, key = self_signed(folder)
+    app = Recorder(create_registry(folder, None))
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate, key)
+    server = make_server(LOOPBACK, 0, app, threaded=True, ssl_context=context)
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
+    thread.start()
+    try:
+        yield f"https://{LOOPBACK}:{server.port}", certificate
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()
+
+
+def test_a_certificate_of_nobody_is_refused_until_it_is_trusted(tmp_path: Path) -> None:
+    with _tls_server(tmp_path) as (url, certificate):
+        refused = check(url)
+        trusted = command("check", f"{url}/team", environ={"REQUESTS_CA_BUNDLE": str(certificate)})
+    assert refused.status == 1
+    assert "FAIL TLS        the certificate of 127.0.0.1:" in refused.output
+    assert "set REQUESTS_CA_BUNDLE to its certificate" in refused.output
+    assert trusted.status == 0
+    assert trusted.marks()["TLS"] == "ok"
+
+
+def test_a_port_without_tls_is_told_from_one_with(docker_open: RunningRegistry) -> None:
+    done = command("check", f"{docker_open.netloc}/team")
+    assert done.status == 1
+    assert "does not answer in TLS" in done.output
+    assert done.lines[-1] == f"if it has none, write http://{docker_open.netloc}/NAMESPACE"

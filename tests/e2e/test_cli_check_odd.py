@@ -1,0 +1,107 @@
+"""`pyoci-flask check` against registries with their oddities, and against none."""
+
+import json
+from pathlib import Path
+
+import pytest
+from werkzeug.wrappers import Response
+
+from pyoci_flask.registry import create_registry
+from tests.command_line import check
+from tests.doubles import (
+    WriteOnce,
+    answering,
+    wsgi_server,
+)
+from tests.quirks.profiles import PROFILES
+from tests.quirks.registry import quirky_registry
+from tests.quirks.tokens import OWNER, READER
+
+_WRITE = ("publish", "list", "download", "yank", "remove", "left")
+
+
+@pytest.mark.parametrize("profile", PROFILES)
+def test_every_registry_that_takes_packages_passes_the_whole_check(
+    profile: str, tmp_path: Path
+) -> None:
+    with quirky_registry(tmp_path / "registry", PROFILES[profile]) as registry:
+        registry.made.add("team/pyoci_probe")
+        done = check(registry.url, "--write", auth=OWNER)
+    marks = done.marks()
+    if profile == "gitlab":
+        assert done.status == 1
+        assert "FAIL publish" in done.output
+        assert "another registry has to keep the packages" in done.output
+    else:
+        assert done.status == 0, done.output
+        assert {marks[step] for step in _WRITE[:-1]} == {"ok"}
+
+
+@pytest.mark.parametrize("profile", ["ghcr", "ecr_private", "zot"])
+def test_who_may_only_read_is_told_what_is_missing(profile: str, tmp_path: Path) -> None:
+    with quirky_registry(tmp_path / "registry", PROFILES[profile]) as registry:
+        done = check(registry.url, "--write", auth=READER)
+    assert done.status == 1
+    marks = done.marks()
+    assert (marks["pull"], marks["push"], marks["delete"]) == ("ok", "FAIL", "FAIL")
+    assert "give these credentials the right to push" in done.output
+    assert "note format     not tried, as nothing can be pushed" in done.output
+
+
+def test_a_registry_that_denies_what_is_not_there_is_asked_about_what_is(tmp_path: Path) -> None:
+    with quirky_registry(tmp_path / "registry", PROFILES["quay"]) as registry:
+        check(registry.url, "--write", auth=OWNER)
+        missing = check(registry.url, "--project", "other", auth=READER)
+        there = check(registry.url, "--project", "pyoci-probe", auth=READER)
+    assert "name a project that does with --project NAME" in missing.output
+    assert "ok   pull       team/pyoci_probe has 0 tags" in there.output
+
+
+def test_a_repository_that_must_be_made_first_is_asked_for(tmp_path: Path) -> None:
+    with quirky_registry(tmp_path / "registry", PROFILES["ecr_private"]) as registry:
+        registry.made.add("team/foo")
+        missing = check(registry.url, auth=OWNER)
+        named = check(registry.url, "--project", "foo", auth=OWNER)
+        nowhere = check(registry.url, "--project", "bar", auth=OWNER)
+    assert missing.status == 1
+    assert "make the repository of each project there first" in missing.output
+    assert named.marks()["push"] == "ok"
+    assert "FAIL pull       there is no team/bar" in nowhere.output
+
+
+def test_a_registry_with_immutable_tags_cannot_yank_and_what_stays_is_named(
+    tmp_path: Path,
+) -> None:
+    with wsgi_server(WriteOnce(create_registry(tmp_path, None))) as url:
+        done = check(url, "--write")
+    assert done.status == 1
+    marks = done.marks()
+    assert (marks["publish"], marks["download"]) == ("ok", "ok")
+    assert (marks["yank"], marks["remove"], marks["left"]) == ("FAIL", "FAIL", "note")
+    assert "note left       team/pyoci_probe:0." in done.output
+
+
+@pytest.mark.parametrize(
+    ("response", "reason"),
+    [
+        (Response("no", 404), "/v2/ answers 404"),
+        (Response("<html>", 200, mimetype="text/html"), "/v2/ answers 200 with a web page"),
+        (Response("", 302, {"Location": "/login"}), "/v2/ answers 302"),
+    ],
+)
+def test_what_is_no_registry_is_said_to_be_none(response: Response, reason: str) -> None:
+    with wsgi_server(answering(response)) as url:
+        done = check(url)
+    assert done.status == 1
+    assert f"FAIL API        {url}{reason}" in done.output
+    assert done.lines[-1] == "this is no registry, or it stands at another host or port"
+
+
+def test_a_registry_that_quotes_the_password_does_not_get_it_shown() -> None:
+    quoting = json.dumps({"errors": [{"code": "DENIED", "message": "not s3cret-word \x1b[2J"}]})
+    headers = {"WWW-Authenticate": 'Basic realm="s3cret-word"'}
+    with wsgi_server(answering(Response(quoting, 401, headers))) as url:
+        done = check(url, auth=("alice", "s3cret-word"))
+    assert "DENIED not [redacted]" in done.output
+    assert "s3cret-word" not in done.output
+    assert "\x1b" not in done.output

@@ -1,0 +1,128 @@
+"""`pyoci-flask serve` from a wheel in an environment of its own, and what stops its start."""
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import sysconfig
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+import requests
+
+from tests.public_index import public_index, reaching_it
+from tests.servers import LOOPBACK, ROOT, environment, free_port, wait_until
+
+
+@pytest.fixture(scope="module")
+def script(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The program as `pip install` puts it there; dependencies are those of this environment."""
+    tmp = tmp_path_factory.mktemp("wheel")
+    uv = [sys.executable, "-m", "uv", "--quiet"]
+    env = {**os.environ, **reaching_it(), "UV_DEFAULT_INDEX": public_index()}
+    dist, venv = tmp / "dist", tmp / "venv"
+
+    def run(*command: str | Path) -> None:
+        subprocess.run([*uv, *map(str, command)], cwd=ROOT, env=env, check=True, timeout=120)
+
+    run("build", "--wheel", "--out-dir", dist, ROOT)
+    run("venv", "--python", sys.executable, venv)
+    [wheel] = dist.glob("*.whl")
+    run("pip", "install", "--python", venv, "--no-deps", "--offline", wheel)
+    [packages] = venv.glob("lib/python*/site-packages")
+    (packages / "dependencies.pth").write_text(sysconfig.get_path("purelib") + "\n")
+    return venv / "bin" / "pyoci-flask"
+
+
+@contextmanager
+def _serving(
+    script: Path, cwd: Path, *options: str, environ: dict[str, str] | None = None
+) -> Iterator[tuple[subprocess.Popen[bytes], Path]]:
+    log = cwd / "log"
+    with log.open("wb") as output:
+        process = subprocess.Popen(
+            [script, "serve", *options],
+            cwd=cwd,
+            env=environment(cwd, {"WEB_CONCURRENCY": "1", **(environ or {})}),
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+        )
+        try:
+            yield process, log
+        finally:
+            if process.poll() is None:
+                process.kill()
+            process.wait()
+
+
+def _healthy(url: str) -> bool:
+    try:
+        return requests.get(f"{url}/health", timeout=5).ok
+    except requests.ConnectionError:
+        return False
+
+
+def test_a_wheel_and_one_command_serve_an_index(script: Path, tmp_path: Path) -> None:
+    port = free_port()
+    url = f"http://{LOOPBACK}:{port}"
+    options = ["--port", str(port), "--storage", str(tmp_path / "packages")]
+    with _serving(script, tmp_path, *options) as (process, log):
+        wait_until(lambda: process.poll() is not None or _healthy(url))
+        assert process.poll() is None, log.read_text()
+        page = requests.get(f"{url}/", headers={"Accept": "text/html"}, timeout=5)
+        assert (page.status_code, page.headers["Content-Type"]) == (200, "text/html; charset=utf-8")
+        listed = requests.get(f"{url}/simple/", headers={"Accept": "text/html"}, timeout=5)
+        assert "<title>" in listed.text
+        # The shipped settings: the worker is ours, and storage without users is not for everybody.
+        assert "Using worker: pyoci_flask.serving.ClientTimeoutThreadWorker" in log.read_text()
+        [where] = re.findall(r"Listening at: (\S+)", log.read_text())
+        hosts = {re.sub(r":\d+$", "", one) for one in where.split(",")}
+        assert hosts <= {"http://127.0.0.1", "http://[::1]"}
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(20) == 0
+    assert "Traceback" not in log.read_text()
+
+
+def test_it_serves_an_index_elsewhere_on_the_address_that_is_asked_for(
+    script: Path, tmp_path: Path
+) -> None:
+    socket = tmp_path / "socket"
+    options = ["--bind", f"unix:{socket}", "--bind", f"{LOOPBACK}:0", "--index", "ghcr.io/acme"]
+    with _serving(script, tmp_path, *options) as (process, log):
+        wait_until(lambda: process.poll() is not None or "Booting worker" in log.read_text())
+        assert process.poll() is None, log.read_text()
+        assert f"Listening at: unix:{socket},http://{LOOPBACK}:" in log.read_text()
+
+
+@pytest.mark.parametrize(
+    ("options", "environ", "error"),
+    [
+        (["--port", "http"], {}, "PORT must be 1 to 65535, not 'http'"),
+        (["--index", "nowhere"], {}, "PYOCI_INDEX must be a registry and a namespace"),
+        ([], {"PYOCI_MAX_BODY": "50 MB"}, "PYOCI_MAX_BODY must be a whole number"),
+        (["--storage", "here", "--bind", "0.0.0.0:0"], {}, "PYOCI_STORAGE without PYOCI_STORAGE"),
+    ],
+)
+def test_a_setting_that_cannot_be_used_is_one_line(
+    script: Path, tmp_path: Path, options: list[str], environ: dict[str, str], error: str
+) -> None:
+    with _serving(script, tmp_path, *options, environ=environ) as (process, log):
+        assert process.wait(20) == 1
+    lines = [line for line in log.read_text().splitlines() if "[INFO]" not in line]
+    assert len(lines) == 1, lines
+    assert lines[0].startswith(f"Error: {error}")
+
+
+def test_the_module_runs_from_a_checkout_as_well() -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "pyoci_flask", "--version"],
+        cwd=ROOT,
+        capture_output=True,
+        check=True,
+        text=True,
+    )
+    assert re.fullmatch(r"pyoci-flask, version \d+\.\d+\.\d+\n", done.stdout)

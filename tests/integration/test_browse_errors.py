@@ -1,0 +1,128 @@
+"""Errors as people see them in a browser, and as clients go on seeing them."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import requests
+from werkzeug.wrappers import Response
+
+from pyoci_flask.registry import create_registry
+from tests.conftest import AppServer
+from tests.doubles import answering, wsgi_server
+from tests.integration.index_client import address
+from tests.integration.registry_doubles import ALICE, BOB, Members
+from tests.pages import BROWSER
+from tests.servers import free_port
+
+SIMPLE = "application/vnd.pypi.simple.v1"
+CLIENTS = (f"{SIMPLE}+json, {SIMPLE}+html; q=0.1, text/html; q=0.01", "*/*")
+"""What pip and hatch send."""
+
+Both = Callable[..., tuple[requests.Response, str]]
+
+
+@pytest.fixture
+def both(http: requests.Session) -> Both:
+    """The page that a browser gets, with its text; what clients get is held against it."""
+
+    def ask(url: str, auth: tuple[str, str] | None = None) -> tuple[requests.Response, str]:
+        page = http.get(url, auth=auth, headers=BROWSER)
+        assert page.headers["Content-Type"] == "text/html; charset=utf-8"
+        assert page.headers["Cache-Control"] == "no-store"
+        assert page.headers["X-Request-Id"] in page.text
+        for accept in CLIENTS:
+            plain = http.get(url, auth=auth, headers={"Accept": accept})
+            assert (plain.status_code, plain.reason) == (page.status_code, page.reason)
+            assert plain.headers["Content-Type"] == "text/plain; charset=utf-8"
+            assert plain.text.count("\n") == 1
+        return page, page.text
+
+    return ask
+
+
+def test_missing_project(shared_app: str, both: Both) -> None:
+    page, text = both(f"{shared_app}/simple/missing-project/")
+
+    assert page.status_code == 404
+    assert "no project missing-project" in text
+    assert "spelling" in text
+
+
+def test_missing_project_is_a_page_of_the_ui_too(shared_app: str, both: Both) -> None:
+    page, text = both(f"{shared_app}/ui/simple/missing-project/")
+
+    assert page.status_code == 404
+    assert "What to do" in text
+
+
+@pytest.mark.parametrize(
+    ("auth", "status", "words"),
+    [
+        (None, 401, ["asks who you are", "user name and the token"]),
+        (("alice", "wrong"), 401, ["refused these credentials"]),
+        (BOB, 403, ["may not do this", "private window"]),
+    ],
+)
+def test_denial(
+    app_server: AppServer,
+    both: Both,
+    tmp_path: Path,
+    auth: tuple[str, str] | None,
+    status: int,
+    words: list[str],
+) -> None:
+    assert auth != ALICE
+    with wsgi_server(Members(create_registry(tmp_path))) as url:
+        page, text = both(f"{app_server()}/{address(url)}/team/hello/", auth)
+
+    assert page.status_code == status
+    assert ("WWW-Authenticate" in page.headers) is (status == 401)
+    for one in words:
+        assert one in text
+    if auth is not None:
+        assert auth[1] not in text
+
+
+def test_registry_that_is_not_allowed(app_server: AppServer, both: Both) -> None:
+    root = app_server({"PYOCI_REGISTRIES": "ghcr.io"})
+
+    page, text = both(f"{root}/quay.io/acme/hello/")
+
+    assert page.status_code == 403
+    assert "PYOCI_REGISTRIES" in text
+    assert "Whoever runs this server" in text
+
+
+def test_address_that_cannot_be_one(shared_app: str, both: Both) -> None:
+    page, text = both(f"{shared_app}/simple/<script>alert(1)<%2Fscript>/")
+
+    assert page.status_code in {400, 404}
+    assert "<script>alert" not in text
+
+
+@pytest.mark.parametrize(
+    ("status", "answered", "words"),
+    [
+        (429, 429, "asks to slow down"),
+        (500, 502, "makes no sense"),
+        (200, 502, "makes no sense"),
+    ],
+)
+def test_registry_that_fails(
+    app_server: AppServer, both: Both, status: int, answered: int, words: str
+) -> None:
+    hostile = "<html><script>alert(1)</script></html>"
+    with wsgi_server(answering(Response(hostile, status, content_type="text/html"))) as url:
+        page, text = both(f"{app_server()}/{address(url)}/team/hello/")
+
+    assert page.status_code == answered
+    assert words in text
+    assert "<script>alert" not in text
+
+
+def test_registry_that_is_down(app_server: AppServer, both: Both) -> None:
+    page, text = both(f"{app_server()}/http%3A%2F%2F127.0.0.1%3A{free_port()}/team/hello/")
+
+    assert page.status_code == 502
+    assert "cannot be reached" in text

@@ -1,0 +1,188 @@
+"""The pages over registries that deny, fail or hold what is strange or hostile."""
+
+import io
+import re
+import tarfile
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+import requests
+
+from pyoci_flask.registry import create_registry
+from tests.conftest import AppServer
+from tests.described import make_described_wheel
+from tests.doubles import wsgi_server
+from tests.integration.index_client import IndexClient, address, links
+from tests.integration.oci_client import OCIClient, push_original
+from tests.integration.registry_doubles import ALICE, BOB, Members, Refusing
+from tests.packages import make_wheel
+from tests.pages import BROWSER, shown, text_of
+from tests.registries import RunningRegistry
+
+if TYPE_CHECKING:
+    from _typeshed.wsgi import StartResponse, WSGIEnvironment
+
+FIELDS = (("Summary", "Says hello"), ("Description-Content-Type", "text/markdown"))
+LABEL = ("classifiers", "PyOCI :: Label :: team :: payments")
+HOSTILE = '"><script>alert(1)</script>'
+
+
+@pytest.fixture
+def storage_app(app_server: AppServer, tmp_path: Path, http: requests.Session) -> IndexClient:
+    """A server with an index of its own; its root."""
+    http.headers.update(BROWSER)
+    return IndexClient(app_server({"PYOCI_STORAGE": str(tmp_path / "storage")}), None, http)
+
+
+@pytest.fixture
+def simple(storage_app: IndexClient) -> IndexClient:
+    return IndexClient(f"{storage_app.base}/simple", None, storage_app.session)
+
+
+def test_words_of_a_package_stay_words(
+    storage_app: IndexClient, simple: IndexClient, tmp_path: Path
+) -> None:
+    fields = [
+        *(("Summary", HOSTILE), ("Author", HOSTILE), ("License", HOSTILE), ("Keywords", HOSTILE)),
+        *(("Project-URL", f"{HOSTILE}, https://x.example/{HOSTILE}"), ("Provides-Extra", HOSTILE)),
+        *(("Project-URL", "script, javascript:alert(1)"), ("Requires-Dist", HOSTILE)),
+        ("Requires-Dist", f"a; extra == '{HOSTILE}'"),
+        ("Description-Content-Type", HOSTILE),
+    ]
+    wheel = make_described_wheel(tmp_path, "evil", "1.0", *fields, description=HOSTILE)
+    label = ("classifiers", f"PyOCI :: Label :: {HOSTILE} :: {HOSTILE}")
+    url = ("project_urls", f"{HOSTILE}, https://x.example/{HOSTILE}")
+    simple.published(wheel, "evil", "1.0", label, url)
+    assert simple.request("PATCH", "/evil/1.0", json={"yanked": HOSTILE}).ok
+
+    page = shown(storage_app.get("/ui/simple/evil/"))
+
+    assert text_of(page).count("<script>alert(1)</script>") > 8
+    assert "<script>alert" not in page
+    assert not [link for link in links(page) if link.href.lower().startswith("javascript")]
+
+
+def test_package_without_core_metadata_is_shown_by_its_files(
+    storage_app: IndexClient, simple: IndexClient, tmp_path: Path
+) -> None:
+    sdist = tmp_path / "hello-1.0.tar.gz"
+    with tarfile.open(sdist, "w:gz") as archive:
+        archive.addfile(tarfile.TarInfo("hello-1.0/README"), io.BytesIO())
+    simple.published(sdist, "hello", "1.0")
+
+    page = shown(storage_app.get("/ui/simple/hello/"))
+
+    assert "No core metadata is stored" in page
+    assert sdist.name in page
+
+
+def test_project_whose_versions_are_gone_says_so(
+    storage_app: IndexClient, simple: IndexClient, tmp_path: Path
+) -> None:
+    simple.published(make_wheel(tmp_path, "hello", "1.0"), "hello", "1.0")
+    assert simple.request("DELETE", "/hello/1.0").ok
+
+    page = shown(storage_app.get("/ui/simple/hello/"))
+
+    assert "no files" in page
+
+
+def test_package_that_the_original_stored_is_shown_with_its_metadata(
+    storage_app: IndexClient, http: requests.Session, tmp_path: Path
+) -> None:
+    wheel = make_described_wheel(tmp_path, "hello", "1.0", *FIELDS, description="# Greetings")
+    with wsgi_server(create_registry(tmp_path / "storage")) as url:
+        running = RunningRegistry(url, "", None, None, True, "double")
+        files = {"py3-none-any.whl": wheel.read_bytes()}
+        push_original(OCIClient(running, "python/hello", http), "1.0", files)
+
+    page = shown(storage_app.get("/ui/simple/hello/"))
+
+    assert "Greetings</h3>" in page
+    assert "Says hello" in page
+
+
+def test_credentials_are_asked_for_and_each_registry_is_a_realm_of_its_own(
+    shared_app: str, docker_htpasswd: RunningRegistry, http: requests.Session, tmp_path: Path
+) -> None:
+    base = f"{docker_htpasswd.address}/browse"
+    index = IndexClient(f"{shared_app}/{base}", docker_htpasswd.auth, http)
+    index.published(make_wheel(tmp_path, "hello", "1.0"), "hello", "1.0")
+    http.headers.update(BROWSER)
+
+    for path in ("/", "/hello/", "/hello/1.0/", "/missing/"):
+        stranger = http.get(f"{shared_app}/ui/{base}{path}")
+        assert stranger.status_code == 401
+        realm = f'Basic realm="PyOCI {docker_htpasswd.netloc}", charset="UTF-8"'
+        assert stranger.headers["WWW-Authenticate"] == realm
+        assert stranger.headers["Content-Type"].startswith("text/html")
+        wrong = http.get(f"{shared_app}/ui/{base}{path}", auth=("alice", "wrong"))
+        assert wrong.status_code == 401
+    page = shown(http.get(f"{shared_app}/ui/{base}/hello/", auth=docker_htpasswd.auth))
+    assert "$REGISTRY_USER:$REGISTRY_TOKEN@" in page
+    assert (docker_htpasswd.password or "-") not in page
+
+
+def test_who_may_not_list_projects_is_asked_for_a_name(
+    app_server: AppServer, http: requests.Session, tmp_path: Path
+) -> None:
+    http.headers.update(BROWSER)
+    with wsgi_server(Members(create_registry(tmp_path / "registry"))) as url:
+        root = f"{app_server()}/ui/{address(url)}/team/"
+        denied, stranger = http.get(root, auth=BOB), http.get(root)
+        seen = http.get(root, auth=ALICE)
+
+    assert (denied.status_code, stranger.status_code, seen.status_code) == (403, 401, 200)
+    for page in (denied, stranger):
+        assert 'name="project"' in page.text
+        assert "cannot be listed" in page.text
+    assert "WWW-Authenticate" not in denied.headers
+    assert "WWW-Authenticate" in stranger.headers
+
+
+@pytest.mark.parametrize("what", ["/blobs/", "/manifests/sha256:"])
+def test_page_is_shown_without_what_the_registry_fails_at(
+    app_server: AppServer, http: requests.Session, tmp_path: Path, what: str
+) -> None:
+    http.headers.update(BROWSER)
+    registry = create_registry(tmp_path / "registry")
+    wheel = make_described_wheel(tmp_path, "hello", "1.0", *FIELDS, description="# Greetings")
+    root = app_server()
+    with wsgi_server(registry) as url:
+        index = IndexClient(f"{root}/{address(url)}/team", None, http)
+        index.published(wheel, "hello", "1.0", LABEL)
+    failing = Refusing(registry, lambda asked: asked.method == "GET" and what in asked.path, 500)
+    with wsgi_server(failing) as url:
+        page = shown(http.get(f"{root}/ui/{address(url)}/team/hello/"))
+
+    assert wheel.name in page
+    assert ("Greetings" in page) is (what != "/blobs/")
+    assert ("payments" in page) is (what == "/blobs/")
+
+
+def test_page_costs_the_registry_few_calls(
+    app_server: AppServer, http: requests.Session, tmp_path: Path
+) -> None:
+    asked: list[str] = []
+    registry = create_registry(tmp_path / "registry")
+
+    def counted(environ: "WSGIEnvironment", start: "StartResponse") -> Iterable[bytes]:
+        asked.append(environ["PATH_INFO"])
+        return registry(environ, start)
+
+    with wsgi_server(counted) as url:
+        root = app_server()
+        index = IndexClient(f"{root}/{address(url)}/team", None, http)
+        for tag in [f"cp3{minor}-none-any" for minor in range(12)]:
+            index.published(make_wheel(tmp_path, "hello", "1.0", tag=tag), "hello", "1.0")
+        asked.clear()
+        shown(http.get(f"{root}/ui/{address(url)}/team/hello/"))
+
+    kinds = [re.sub(r"sha256:.*", "digest", path.rpartition("hello/")[2]) for path in asked]
+    assert sorted(kinds) == [
+        "blobs/digest",
+        *(["manifests/1.0"] + ["manifests/digest"] * 8),
+        "tags/list",
+    ]

@@ -1,0 +1,93 @@
+"""Package indexes that are not ours: pypiserver, and a server that answers as it is told."""
+
+import contextlib
+import json
+import subprocess
+import sys
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import requests
+from werkzeug.wrappers import Request, Response
+
+from tests.doubles import wsgi_server
+from tests.servers import LOOPBACK, free_port, wait_until
+
+if TYPE_CHECKING:
+    from _typeshed.wsgi import StartResponse, WSGIEnvironment
+
+SIMPLE_JSON = "application/vnd.pypi.simple.v1+json"
+
+Answer = Callable[[Request], Response]
+
+
+@dataclass(slots=True)
+class Site:
+    """A server that answers each path as it is told, and remembers what it was asked."""
+
+    pages: dict[str, Answer | bytes | str] = field(default_factory=dict)
+    calls: list[Request] = field(default_factory=list)
+    url: str = ""
+
+    def __call__(self, environ: "WSGIEnvironment", start: "StartResponse") -> Iterable[bytes]:
+        request = Request(environ)
+        request.get_data()
+        self.calls.append(request)
+        return self._answer(request)(environ, start)
+
+    def _answer(self, request: Request) -> Response:
+        page = self.pages.get(request.path)
+        if page is None:
+            return Response("nothing here", 404)
+        if isinstance(page, str):
+            return Response(page, content_type="text/html")
+        return Response(page) if isinstance(page, bytes) else page(request)
+
+    def show(self, project: str, *files: dict[str, object]) -> None:
+        """Put up a project's page in JSON."""
+        page = {"meta": {"api-version": "1.1"}, "name": project, "files": list(files)}
+        self.pages[f"/simple/{project}/"] = lambda _: Response(
+            json.dumps(page), content_type=SIMPLE_JSON
+        )
+
+    def asked(self, path: str) -> list[Request]:
+        """The requests for a path."""
+        return [call for call in self.calls if call.path == path]
+
+
+@contextlib.contextmanager
+def odd_site() -> Iterator[Site]:
+    site = Site()
+    with wsgi_server(site) as url:
+        site.url = url
+        yield site
+
+
+@contextlib.contextmanager
+def pypiserver(folder: Path, *options: str) -> Iterator[str]:
+    """pypiserver over a folder of packages, without passwords; yields its URL without a slash."""
+    port = free_port()
+    program = [sys.executable, "-m", "pypiserver", "run", "--disable-fallback"]
+    where = ["--interface", LOOPBACK, "--port", str(port), "--server", "wsgiref"]
+    process = subprocess.Popen(
+        [*program, *where, "-a", ".", "-P", ".", *options, str(folder)],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    url = f"http://{LOOPBACK}:{port}"
+    try:
+        wait_until(lambda: _answers(url))
+        yield url
+    finally:
+        process.terminate()
+        process.wait(10)
+
+
+def _answers(url: str) -> bool:
+    try:
+        return requests.get(url, timeout=5).ok
+    except requests.ConnectionError:
+        return False

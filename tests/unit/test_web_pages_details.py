@@ -1,0 +1,226 @@
+"""What a project's page tells of a version: which one, its metadata, its dependencies."""
+
+from collections.abc import Sequence
+from datetime import UTC, datetime
+
+import pytest
+from packaging.utils import canonicalize_name
+
+from pyoci_flask.index.details import Dependency, Person, parse_details
+from pyoci_flask.index.names import Filename, ProjectName
+from pyoci_flask.index.project import File, Project
+from pyoci_flask.index.releases import Release, preferred, releases_of
+from pyoci_flask.oci.model import Descriptor
+from pyoci_flask.oci.reference import Digest
+
+DIGEST = Digest.of(b"x")
+HELLO = ProjectName("hello")
+
+
+def metadata(*fields: str, body: str = "") -> bytes:
+    head = ("Metadata-Version: 2.4", "Name: hello", "Version: 1.0", *fields)
+    return ("\n".join(head) + f"\n\n{body}").encode()
+
+
+def file(version: str, yanked: str | None = None, uploaded: datetime | None = None) -> File:
+    return File(
+        filename=Filename.parse(f"hello-{version}.tar.gz", HELLO),
+        entry=Descriptor("x", DIGEST, 1),
+        digest=None,
+        size=None,
+        uploaded=uploaded,
+        requires_python=None,
+        core_metadata=None,
+        yanked=yanked,
+        project_urls={},
+    )
+
+
+@pytest.mark.parametrize(
+    ("versions", "yanked", "expected"),
+    [
+        (["2.0", "1.0"], [], "2.0"),
+        (["2.0rc1", "1.0"], [], "1.0"),
+        (["2.0.dev1", "2.0rc1"], [], "2.0.dev1"),
+        (["2.0", "1.0"], ["2.0"], "1.0"),
+        (["2.0", "1.0rc1"], ["2.0"], "1.0rc1"),
+        (["2.0", "1.0"], ["2.0", "1.0"], "2.0"),
+        ([], [], None),
+    ],
+)
+def test_shown_first_is_the_newest_that_is_neither_yanked_nor_a_prerelease(
+    versions: list[str], yanked: list[str], expected: str | None
+) -> None:
+    files = tuple(file(version, "" if version in yanked else None) for version in versions)
+    project = Project(canonicalize_name("hello"), tuple(versions), files)
+
+    shown = preferred(releases_of(project))
+
+    assert (shown and shown.version) == expected
+
+
+def test_version_without_listed_files_is_a_release_but_not_shown_first() -> None:
+    project = Project(canonicalize_name("hello"), ("2.0", "1.0"), (file("1.0"),))
+
+    releases = releases_of(project)
+
+    assert [(one.version, len(one.files)) for one in releases] == [("2.0", 0), ("1.0", 1)]
+    shown = preferred(releases)
+    assert shown is not None
+    assert shown.version == "1.0"
+
+
+@pytest.mark.parametrize(
+    ("reasons", "expected"),
+    [([None], None), (["a", None], None), ([""], ""), (["a", "b", "a"], "a; b"), ([], None)],
+)
+def test_version_is_yanked_if_all_its_files_are(
+    reasons: Sequence[str | None], expected: str | None
+) -> None:
+    release = Release("1.0", tuple(file("1.0", reason) for reason in reasons))
+    assert release.yanked == expected
+
+
+def test_version_was_uploaded_when_its_first_file_was() -> None:
+    days = [datetime(2026, 11, day, tzinfo=UTC) for day in (3, 2)]
+    release = Release("1.0", (file("1.0"), *(file("1.0", None, day) for day in days)))
+    assert release.uploaded == days[1]
+
+
+def test_fields_of_the_metadata_are_read() -> None:
+    details = parse_details(
+        metadata(
+            "Summary: Says  hello",
+            "Keywords: a,b",
+            "Requires-Python: >=3.11",
+            "License-Expression: MIT",
+            "Home-page: https://home.example",
+            "Project-URL: Source, https://git.example/x",
+            "Project-URL: Evil, javascript:alert(1)",
+            "Description-Content-Type: text/markdown",
+            body="# Hello\n\nworld\n",
+        )
+    )
+
+    assert details.summary == "Says hello"
+    assert details.keywords == ("a", "b")
+    assert details.requires_python == ">=3.11"
+    assert details.licence == "MIT"
+    assert details.urls == {"Homepage": "https://home.example", "Source": "https://git.example/x"}
+    assert (details.description, details.description_type) == ("# Hello\n\nworld", "text/markdown")
+
+
+def test_empty_metadata_has_empty_details() -> None:
+    for content in (b"", b"\n\n", b"\xff\xfe\x00", metadata()):
+        details = parse_details(content)
+        assert details.summary == ""
+        assert details.dependencies == ()
+
+
+def test_description_of_old_metadata_stands_in_a_header_behind_a_margin() -> None:
+    old = "Description: Title\n        =====\n        \n        text\n       |  code"
+    assert parse_details(metadata(old)).description == "Title\n=====\n\ntext\n  code"
+
+
+def test_body_is_never_taken_for_a_mail_with_parts() -> None:
+    nested = 'Content-Type: multipart/mixed; boundary="x"\n\n--x\n' * 3000
+    content = metadata('Content-Type: multipart/mixed; boundary="x"', body=nested)
+    assert parse_details(content).description.startswith("Content-Type: multipart")
+
+
+@pytest.mark.parametrize(
+    ("fields", "persons"),
+    [
+        (["Author: Ada"], (Person("Ada"),)),
+        (["Author-email: ada@example.com"], (Person("ada@example.com", "ada@example.com"),)),
+        (["Author: Ada", "Author-email: ada@example.com"], (Person("Ada", "ada@example.com"),)),
+        (["Author-email: Ada <ada@example.com>"], (Person("Ada", "ada@example.com"),)),
+        (
+            ["Author: Ada", "Author-email: Ada <ada@example.com>"],
+            (Person("Ada", "ada@example.com"),),
+        ),
+        (
+            ["Author: Ada", "Author-email: Bob <bob@example.com>, Cy <cy@example.com>"],
+            (Person("Ada"), Person("Bob", "bob@example.com"), Person("Cy", "cy@example.com")),
+        ),
+        (["Author-email: Eve <eve?bcc=all@example.com>"], (Person("Eve"),)),
+        ([], ()),
+    ],
+)
+def test_authors_have_a_name_and_maybe_an_address(
+    fields: list[str], persons: tuple[Person, ...]
+) -> None:
+    assert parse_details(metadata(*fields)).authors == persons
+
+
+@pytest.mark.parametrize(
+    ("fields", "licence"),
+    [
+        (["License: MIT", "License-Expression: Apache-2.0"], "Apache-2.0"),
+        (["License: MIT License\n        \n        Permission is granted"], "MIT License"),
+        (["Classifier: License :: OSI Approved :: MIT License"], "MIT License"),
+        (["Classifier: Programming Language :: Python"], ""),
+    ],
+)
+def test_licence_is_told_in_one_line(fields: list[str], licence: str) -> None:
+    assert parse_details(metadata(*fields)).licence == licence
+
+
+@pytest.mark.parametrize(
+    ("requirement", "always", "extras"),
+    [
+        ("a>=1,<2", [("a<2,>=1", "")], {}),
+        ('a; python_version < "3.12"', [("a", 'python_version < "3.12"')], {}),
+        ('a; extra == "x"', [], {"x": [("a", "")]}),
+        ('a; os_name == "nt" and extra == "x"', [], {"x": [("a", 'os_name == "nt"')]}),
+        ('a; extra == "x" and os_name == "nt"', [], {"x": [("a", 'os_name == "nt"')]}),
+        (
+            'a; (os_name == "nt" or os_name == "posix") and extra == "x"',
+            [],
+            {"x": [("a", 'os_name == "nt" or os_name == "posix"')]},
+        ),
+        (
+            'a; extra == "x" or extra == "y"',
+            [],
+            {one: [("a", 'extra == "x" or extra == "y"')] for one in ("x", "y")},
+        ),
+        (
+            'a; os_name == "nt" or extra == "x"',
+            [],
+            {"x": [("a", 'os_name == "nt" or extra == "x"')]},
+        ),
+        ("a @ https://x.example/a.whl", [("a @ https://x.example/a.whl", "")], {}),
+        ("no (requirement", [("no (requirement", "")], {}),
+        ("a; " + "(" * 400, [("a; " + "(" * 400, "")], {}),
+        ("a" * 600, [("a" * 500 + "...", "")], {}),
+    ],
+)
+def test_dependencies_are_sorted_by_the_extra_that_needs_them(
+    requirement: str,
+    always: list[tuple[str, str]],
+    extras: dict[str, list[tuple[str, str]]],
+) -> None:
+    details = parse_details(metadata(f"Requires-Dist: {requirement}"))
+
+    assert details.dependencies == tuple(Dependency(*one) for one in always)
+    assert details.extras == {
+        name: tuple(Dependency(*one) for one in found) for name, found in extras.items()
+    }
+
+
+def test_extra_that_needs_nothing_is_told_of() -> None:
+    assert parse_details(metadata("Provides-Extra: none")).extras == {"none": ()}
+
+
+def test_fields_that_are_too_long_or_too_many_are_cut() -> None:
+    details = parse_details(
+        metadata(
+            f"Summary: {'x' * 10_000}",
+            *(f"Requires-Dist: p{number}" for number in range(1100)),
+            *(f"Provides-Extra: e{number}" for number in range(1100)),
+            *(f"Project-URL: l{number}, https://x.example" for number in range(1100)),
+        )
+    )
+
+    assert len(details.summary) == 503
+    assert [len(details.dependencies), len(details.extras), len(details.urls)] == [1000] * 3

@@ -1,0 +1,81 @@
+"""Configuration to copy."""
+
+import pytest
+
+from pyoci_flask.web.pipelines import credentials_hint, pipelines
+from pyoci_flask.web.snippets import Snippet, Target, installers, tools
+
+
+def every(target: Target) -> dict[str, tuple[Snippet, ...]]:
+    made = (*installers(target), *tools(target), *pipelines(target))
+    return {tool.key: tool.snippets for tool in made}
+
+
+def test_credentials_are_named_where_they_are_needed_and_nowhere_else() -> None:
+    url = "https://packages.example.com/ghcr.io/acme/"
+    asked = every(Target(url, "ghcr.io", credentials=True))
+    free = every(Target(url, "ghcr.io", credentials=False))
+
+    assert set(asked) - set(free) == {"keyring"}
+    text = "\n".join(one.text for snippets in free.values() for one in snippets)
+    assert "REGISTRY" not in text
+    assert "@packages" not in text
+    assert asked["pip"][0].text == (
+        'pip install --index-url "https://$REGISTRY_USER:$REGISTRY_TOKEN@packages.example.com'
+        '/ghcr.io/acme/" PACKAGE'
+    )
+    assert free["pip"][0].text == f"pip install --index-url {url} PACKAGE"
+
+
+def test_words_for_a_shell_are_quoted() -> None:
+    target = Target(
+        "https://[::1]:8443/ghcr.io/acme/", "ghcr.io", credentials=False, package="a==1!2"
+    )
+
+    assert installers(target)[0].snippets[0].text == (
+        "pip install --index-url 'https://[::1]:8443/ghcr.io/acme/' 'a==1!2'"
+    )
+
+
+@pytest.mark.parametrize(
+    ("url", "trusted"),
+    [
+        ("http://packages.example.com:8080/simple/", True),
+        ("http://localhost:8080/simple/", False),
+        ("http://127.0.0.1/simple/", False),
+        ("http://[::1]:8080/simple/", False),
+        ("https://packages.example.com/simple/", False),
+    ],
+)
+def test_pip_is_told_to_trust_a_host_without_tls(url: str, trusted: bool) -> None:
+    target = Target(url, "ghcr.io", credentials=True)
+    for snippet in tools(target)[0].snippets:
+        assert (f"trusted-host {target.host}" in snippet.text.replace(" = ", " ")) is trusted
+
+
+def test_workflow_of_github_uses_its_own_token_at_its_own_registry_only() -> None:
+    own, other = (
+        pipelines(Target("https://p.example/x/", registry, credentials=True))[0].snippets[0].text
+        for registry in ("ghcr.io", "quay.io")
+    )
+
+    assert "packages: write" in own
+    assert "TWINE_PASSWORD: ${{ secrets.GITHUB_TOKEN }}" in own
+    assert "packages: write" not in other
+    assert "TWINE_PASSWORD: ${{ secrets.REGISTRY_TOKEN }}" in other
+
+
+@pytest.mark.parametrize(
+    ("registry", "words"),
+    [
+        ("ghcr.io", "write:packages"),
+        ("acme.azurecr.io", "az acr login"),
+        ("1.dkr.ecr.eu-west-1.amazonaws.com:443", "AWS"),
+        ("europe-python.pkg.dev", "oauth2accesstoken"),
+        ("quay.io", ""),
+    ],
+)
+def test_hint_says_what_a_registrys_credentials_are(registry: str, words: str) -> None:
+    hint = credentials_hint(registry)
+    assert words in hint
+    assert bool(hint) is bool(words)
