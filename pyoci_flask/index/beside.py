@@ -10,13 +10,17 @@ _T = TypeVar("_T")
 
 
 @contextmanager
-def beside(function: Callable[[], _T]) -> Iterator[Callable[[], _T]]:
+def beside(function: Callable[[], _T], *, at_once: bool = True) -> Iterator[Callable[[], _T]]:
     """Call `function` in a thread of its own while the block runs, in a copy of its context.
 
     What is yielded waits for the call, and returns or raises as it did. The block's end waits as
     well, so that nothing goes on behind an answer; where the block did not ask, what the call
-    raised is dropped.
+    raised is dropped. Unless `at_once`: then it is called before the block.
     """
+    if not at_once:
+        done = function()
+        yield lambda: done
+        return
     results: list[_T] = []
     errors: list[BaseException] = []
 

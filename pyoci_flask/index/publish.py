@@ -63,11 +63,13 @@ def publish(
     configs: KnownConfigs | None = None,
     skip_identical: bool = False,
     settle: float = 0.0,
+    at_once: bool = True,
 ) -> bool:
     """Add a file to its version; tell whether it was added.
 
     It was not where `skip_identical` is set and the version has this very file already.
-    `settle` is the seconds to wait before reading back what was written, for several hosts.
+    `settle` is the seconds to wait before reading back what was written, for several hosts;
+    `at_once` tells whether calls may go side by side.
 
     Raises:
         AlreadyExistsError: the version has this file, or its tag cannot be changed.
@@ -76,11 +78,11 @@ def publish(
     """
     repository = replace(repository, caller=replace(repository.caller, writing=True))
     version, tag = upload.filename.version, tag_of(upload.filename.version)
-    found, missing = _look(repository, upload)
+    found, missing = _look(repository, upload, at_once=at_once)
     if skip_identical and _has_identical(found, upload, repository):
         return False
     _refuse_existing(found, upload, repository)
-    push = _Push(repository.caller, upload, configs or KnownConfigs())
+    push = _Push(repository.caller, upload, configs or KnownConfigs(), at_once=at_once)
     push.blobs(looked=missing)
     added = True
 
@@ -100,7 +102,7 @@ def publish(
 
     with (
         locks.hold(str(repository.caller.repository), str(tag)),
-        beside(lambda: read_for_change(repository, version, tag)) as read,
+        beside(lambda: read_for_change(repository, version, tag), at_once=at_once) as read,
     ):
         push.manifest()
         reads = [read]  # of use once: after a repair it is old
@@ -113,14 +115,16 @@ def publish(
     return added
 
 
-def _look(repository: ProjectRepository, upload: Upload) -> tuple[VersionIndex | None, bool]:
+def _look(
+    repository: ProjectRepository, upload: Upload, *, at_once: bool
+) -> tuple[VersionIndex | None, bool]:
     """Read the version as it is, and tell whether the file's blob is known to be missing."""
     version = upload.filename.version
 
     def read() -> VersionIndex | None:
         return read_for_change(repository, version, tag_of(version))
 
-    if not repository.caller.is_settled():
+    if not at_once or not repository.caller.is_settled():
         return read(), False
     with beside(lambda: holds_blob(repository.caller, upload.digest)) as holds:
         return read(), not holds()
@@ -129,16 +133,19 @@ def _look(repository: ProjectRepository, upload: Upload) -> tuple[VersionIndex |
 class _Push:
     """The parts of a file that are addressed by digest."""
 
-    def __init__(self, caller: RepositoryCaller, upload: Upload, configs: KnownConfigs) -> None:
+    def __init__(
+        self, caller: RepositoryCaller, upload: Upload, configs: KnownConfigs, *, at_once: bool
+    ) -> None:
         self.artifact = Artifact.of(upload, datetime.now(UTC))
         self._caller = caller
         self._upload = upload
         self._configs = configs
+        self._at_once = at_once
 
     def blobs(self, *, looked: bool = False) -> None:
         """Push the file and its config, side by side; `looked` as in `push_blob`."""
         upload = self._upload
-        with beside(self._config) as config:
+        with beside(self._config, at_once=self._at_once) as config:
             push_blob(self._caller, upload.digest, upload.content, upload.size, looked=looked)
             config()
 

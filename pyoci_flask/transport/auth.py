@@ -19,6 +19,7 @@ from pyoci_flask.errors import (
     AuthenticationRequiredError,
     BusyError,
     DeniedError,
+    EgressError,
     PyOCIError,
     RateLimitedError,
     RegistryError,
@@ -78,6 +79,7 @@ class Authenticator:
         self._lock = threading.Lock()
         self._grants: OrderedDict[_Key, _Grant] = OrderedDict()
         self._bearer: OrderedDict[str, Challenge] = OrderedDict()
+        self._proven: OrderedDict[str, Challenge] = OrderedDict()
         self._basic: OrderedDict[str, bool] = OrderedDict()
         self._flights: dict[_Key, threading.Lock] = {}
 
@@ -164,12 +166,12 @@ class Authenticator:
     def _prepared(self, key: _Key, credentials: Credentials | None) -> str | None:
         """The authorization to begin with: what is known, or what the registry is known to want.
 
-        A registry that has asked for a token once asks for one for every repository, so the call
-        that would only bring its 401 is left out.
+        A registry that gave a token for a repository's scope gives one for every repository, so
+        the call that would only bring its 401 is left out.
         """
         known = self._known(key, credentials)
         with self._lock:
-            challenge = self._bearer.get(key[0])
+            challenge = self._proven.get(key[0])
         if known is not None or challenge is None or key[2].access not in {"pull", "push"}:
             return known
         try:
@@ -177,10 +179,15 @@ class Authenticator:
         except (DeniedError, AuthenticationRequiredError):
             # Its own challenge may ask for another scope, and what is public needs none.
             return None
-        except (RegistryError, RegistryUnreachableError, RegistryTimeoutError) as error:
+        except (
+            EgressError,
+            RegistryError,
+            RegistryUnreachableError,
+            RegistryTimeoutError,
+        ) as error:
             # The token service may have moved: the next 401 tells where it is.
             with self._lock:
-                self._bearer.pop(key[0], None)
+                self._proven.pop(key[0], None)
             if isinstance(error, RegistryTimeoutError):
                 raise
             return None
@@ -267,6 +274,9 @@ class Authenticator:
             grant = self._fetch(key[0], challenge, wanted, credentials)
             with self._lock:
                 _remember(self._grants, key, grant)
+                # Scopes may be opaque; then only the registry's own challenge can name the next.
+                if (wanted or "").startswith(f"repository:{key[2].repository}:"):
+                    _remember(self._proven, key[0], challenge)
             tried.add(grant.header)
             return grant.header
         finally:

@@ -3,6 +3,7 @@
 import hashlib
 import shutil
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -14,7 +15,8 @@ from tests.registries import RunningRegistry
 from tests.servers import RunningServer, gunicorn
 
 _SIZE = 1_500_000_000
-_MOST_GROWTH_KIB = 64 * 1024
+_MOST_GROWTH_KIB = 32 * 1024
+_STREAMS = 32
 
 
 @pytest.fixture
@@ -61,3 +63,24 @@ def test_a_large_wheel_goes_up_and_comes_down_in_constant_memory(
                     digest.update(chunk)
             assert digest.hexdigest() == expected
         assert _peak_kib(server) - before < _MOST_GROWTH_KIB
+
+
+def test_32_downloads_of_100_mb_at_once_take_little_memory(
+    folder: Path, docker_open: RunningRegistry
+) -> None:
+    settings = {"PYOCI_MAX_BODY": str(_SIZE), "PYOCI_SPOOL": str(folder)}
+    wheel = make_wheel(folder, "streamed", "1.0", size=100_000_000)
+    with gunicorn(folder, settings) as server:
+        url = f"{server.url}/{docker_open.address}/streams/"
+        twine_upload(folder, url, wheel)
+        before = _peak_kib(server)
+        with ThreadPoolExecutor(_STREAMS) as pool:
+            sizes = list(pool.map(_drained, [f"{url}streamed/{wheel.name}"] * _STREAMS))
+        assert sizes == [wheel.stat().st_size] * _STREAMS
+        assert _peak_kib(server) - before < _MOST_GROWTH_KIB
+
+
+def _drained(url: str) -> int:
+    """The bytes of an answer, which are not kept."""
+    with requests.Session() as session, session.get(url, stream=True) as answer:
+        return sum(len(chunk) for chunk in answer.iter_content(1 << 20))

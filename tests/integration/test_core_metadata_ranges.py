@@ -41,7 +41,9 @@ from tests.packages import make_wheel
 def lab(app_server: AppServer, http: requests.Session, tmp_path: Path) -> Iterator[Lab]:
     meter = BlobMeter(create_registry(tmp_path / "registry"))
     with serving(meter) as registry:
-        index = IndexClient(f"{app_server()}/{registry.address}/team", None, http)
+        index = IndexClient(
+            f"{app_server({'PYOCI_CACHE_TTL': '0'})}/{registry.address}/team", None, http
+        )
         yield Lab(index, meter, OCIClient(registry, "team/my_pkg", http))
 
 

@@ -167,7 +167,9 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> _Made:
         make_wheel(files, "foo", version, build=build)
     make_sdist(files, "foo", "1.0")
     # One fetch at a time, so that the order of the calls is the same in every run.
-    settings = Settings.from_env({"PYOCI_FETCH_THREADS": "1", "PYOCI_SPOOL": str(tmp)})
+    settings = Settings.from_env(
+        {"PYOCI_FETCH_THREADS": "1", "PYOCI_CACHE_TTL": "0", "PYOCI_SPOOL": str(tmp)}
+    )
     sockets, threads = _sockets(), _threads()
     app = create_app(settings, transport_timeouts=_TIMEOUTS)
     services = app.extensions[EXTENSION]
