@@ -1,0 +1,198 @@
+"""The pages for people in Chromium, over gunicorn and the embedded registry."""
+
+import os
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import requests
+from playwright.sync_api import Browser, Page, expect
+
+from tests.browser import DESKTOP, PHONE, Colours, chromium, overflow, serious_findings, window
+from tests.clients import installed
+from tests.described import make_described_wheel
+from tests.integration.index_client import IndexClient
+from tests.packages import make_wheel
+from tests.registries import RunningRegistry
+from tests.servers import RunningServer, environment, gunicorn
+
+MARKDOWN = ("Description-Content-Type", "text/markdown")
+EMBEDDED = "embedded/team"
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    with chromium() as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningServer]:
+    tmp = tmp_path_factory.mktemp("browser")
+    with gunicorn(tmp, {"PYOCI_STORAGE": str(tmp / "storage")}) as running:
+        yield running
+
+
+@pytest.fixture
+def team(server: RunningServer, http: requests.Session) -> IndexClient:
+    """An index of the embedded registry."""
+    return IndexClient(f"{server.url}/{EMBEDDED}", None, http)
+
+
+def publish_hello(index: IndexClient, folder: Path, version: str) -> None:
+    fields = [
+        MARKDOWN,
+        ("Summary", "Says hello"),
+        ("Requires-Dist", "hello-parts>=1"),
+        ("License-Expression", "MIT"),
+    ]
+    text = f"# Greetings\n\nNew in **{version}**."
+    wheel = make_described_wheel(folder, "hello", version, *fields, description=text)
+    index.published(wheel, "hello", version)
+
+
+def copied(page: Page, snippet: str) -> str:
+    """What the clipboard holds after a click on the button beside a snippet."""
+    page.evaluate("navigator.clipboard.writeText('')")
+    button = page.locator(f'button[data-copy="{snippet}"]')
+    button.click()
+    expect(button).to_have_text("Copied")
+    text: str = page.evaluate("navigator.clipboard.readText()")
+    return text
+
+
+def run_copied(command: str, home: Path) -> dict[str, str]:
+    """Run a pip command as a shell does; the versions that it installed."""
+    target = home / "target"
+    settings = {
+        "PIP_CONFIG_FILE": os.devnull,
+        "PIP_TARGET": str(target),
+        "PIP_NO_CACHE_DIR": "1",
+        "PIP_DISABLE_PIP_VERSION_CHECK": "1",
+    }
+    done = subprocess.run(
+        ["bash", "-c", command],
+        env=environment(home, settings),
+        cwd=home,
+        capture_output=True,
+        timeout=60,
+        check=False,
+        text=True,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return installed(target)
+
+
+def test_from_the_form_to_an_installed_package_and_the_page_of_its_new_version(
+    browser: Browser, server: RunningServer, team: IndexClient, tmp_path: Path
+) -> None:
+    team.published(make_wheel(tmp_path, "hello-parts", "1.0"), "hello-parts", "1.0")
+    publish_hello(team, tmp_path, "1.0")
+    with window(browser) as opened:
+        page = opened.page
+        page.goto(f"{server.url}/")
+        page.get_by_text("Use another registry or namespace").click()
+        page.get_by_label("Registry", exact=True).fill("embedded")
+        page.get_by_label("Namespace").fill("team")
+        page.get_by_label("The registry asks for credentials").uncheck()
+        page.get_by_role("button", name="Show the configuration").click()
+        page.wait_for_url("**namespace=team**")
+        expect(page.locator("#index-url")).to_have_text(f"{team.base}/")
+        command = copied(page, "snippet-pip-1")
+        assert command == f"pip install --index-url {team.base}/ PACKAGE"
+        (tmp_path / "first").mkdir()
+        found = run_copied(command.replace("PACKAGE", "hello"), tmp_path / "first")
+        assert found == {"hello": "1.0", "hello-parts": "1.0"}
+
+        publish_hello(team, tmp_path, "1.1")
+        page.get_by_role("link", name="Open the index").click()
+        page.get_by_role("link", name="hello", exact=True).click()
+        expect(page.get_by_role("heading", level=1)).to_have_text("hello 1.1")
+        expect(page.get_by_label("State")).to_have_text("Latest")
+        expect(page.locator(".description")).to_contain_text("New in 1.1.")
+        expect(page.locator(".description strong")).to_have_text("1.1")
+        needs = page.get_by_role("region", name="Dependencies")
+        expect(needs).to_contain_text("hello-parts>=1")
+        versions = page.get_by_role("region", name="Versions").get_by_role("link")
+        expect(versions).to_have_text(["1.1", "1.0"])
+        (tmp_path / "second").mkdir()
+        found = run_copied(copied(page, "snippet-pip-1"), tmp_path / "second")
+        assert found == {"hello": "1.1", "hello-parts": "1.0"}
+
+        assert opened.seen.errors == []
+        assert opened.seen.requests_elsewhere(server.url) == []
+
+
+def test_typing_fills_in_the_configuration_and_searches(
+    browser: Browser, server: RunningServer, team: IndexClient, tmp_path: Path
+) -> None:
+    for name in ("alpha", "beta"):
+        team.published(make_wheel(tmp_path, name, "1.0"), name, "1.0")
+    with window(browser) as opened:
+        page = opened.page
+        page.goto(f"{server.url}/")
+        page.get_by_text("Use another registry or namespace").click()
+        page.get_by_label("Registry", exact=True).fill("embedded")
+        page.get_by_label("Namespace").fill("team")
+        expect(page.locator("#index-url")).to_have_text(f"{team.base}/")
+        page.goto(f"{server.url}/ui/{EMBEDDED}/")
+        page.get_by_label("Search projects").fill("Alp")
+        expect(page.get_by_role("link", name="alpha")).to_be_visible()
+        expect(page.get_by_role("link", name="beta")).to_be_hidden()
+        assert opened.seen.errors == []
+
+
+@pytest.mark.parametrize("size", [DESKTOP, PHONE], ids=["desktop", "phone"])
+@pytest.mark.parametrize("colours", ["light", "dark"])
+def test_axe_finds_nothing_serious_and_no_page_is_wider_than_its_window(
+    browser: Browser,
+    server: RunningServer,
+    team: IndexClient,
+    tmp_path: Path,
+    colours: Colours,
+    size: tuple[int, int],
+) -> None:
+    name = f"{colours}-{size[0]}"
+    fields = [MARKDOWN, ("Requires-Dist", "six; extra == 'old'"), ("Provides-Extra", "old")]
+    text = "# Title\n\n[link](https://example.com/) and `code`\n\n```python\nimport this\n```\n"
+    for version in ("1.0", "2.0rc1"):
+        wheel = make_described_wheel(tmp_path, name, version, *fields, description=text)
+        team.published(wheel, name, version)
+    assert team.request("PATCH", f"/{name}/1.0", json={"yanked": "it is broken"}).ok
+    paths = [
+        "/",
+        "/?registry=ghcr.io&namespace=acme&credentials=1",
+        "/?registry=ghcr.io&namespace=",
+        f"/ui/{EMBEDDED}/",
+        f"/ui/{EMBEDDED}/{name}/",
+        f"/ui/{EMBEDDED}/{name}/1.0/",
+        f"/ui/{EMBEDDED}/missing/",
+    ]
+    with window(browser, size=size, colours=colours) as opened:
+        for path in paths:
+            opened.page.goto(f"{server.url}{path}")
+            assert serious_findings(opened.page) == [], path
+            assert overflow(opened.page) <= 0, path
+
+
+def test_errors_have_a_page_that_says_what_to_do(
+    browser: Browser, server: RunningServer, docker_htpasswd: RunningRegistry
+) -> None:
+    with window(browser) as opened:
+        page = opened.page
+        answer = page.goto(f"{server.url}/ui/{EMBEDDED}/no-such-project/")
+        assert answer is not None
+        assert answer.status == 404
+        expect(page.get_by_role("heading", level=1)).to_have_text("There is no such thing here")
+        expect(page.get_by_role("heading", name="What to do")).to_be_visible()
+        number = page.locator(".note code").inner_text()
+        assert answer.headers["x-request-id"] == number
+    with window(browser, auth=("alice", "wrong")) as opened:
+        page = opened.page
+        answer = page.goto(f"{server.url}/ui/{docker_htpasswd.address}/team/hello/")
+        assert answer is not None
+        assert answer.status == 401
+        expect(page.get_by_role("heading", level=1)).to_have_text(
+            "The registry refused these credentials"
+        )
