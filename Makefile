@@ -29,7 +29,7 @@ demo: $(VENV)/.dev ## build a package, publish it, install it and import it
 test: ## everything, against real registries and clients (Debian; as root it installs them)
 	@scripts/install-debian-packages
 	@$(MAKE) --no-print-directory lint
-	$(BIN)/python -m pytest --cov --cov-report=term-missing:skip-covered
+	$(BIN)/python -m pytest -n 3 --dist loadfile --cov --cov-report=term-missing:skip-covered
 
 unit: $(VENV)/.dev ## the tests that need no registry and no client
 	$(BIN)/python -m pytest tests/unit

@@ -17,6 +17,7 @@ from pyoci_flask.index.fetch import FetchPool
 from pyoci_flask.index.listing import list_files
 from pyoci_flask.index.names import tag_of, version_of
 from pyoci_flask.index.project import Project, files_of
+from pyoci_flask.index.proofs import Proofs
 from pyoci_flask.index.reader import VersionReader
 from pyoci_flask.index.repository import (
     Candidates,
@@ -27,48 +28,16 @@ from pyoci_flask.index.repository import (
     tell_no_package,
 )
 from pyoci_flask.index.store import Record, RecordStore
-from pyoci_flask.oci.client import RepositoryCaller
 from pyoci_flask.oci.model import ImageIndex
 from pyoci_flask.oci.reference import Digest, Tag
-from pyoci_flask.transport.credentials import fingerprint
 
-_PROOFS = 4096
+_TURNS = 4096
 _MOST_FILES = 10_000
 """Files that a worker keeps parsed; each is some 5 kB with what pages say of it."""
 _INDEX_LIMIT = 256 * 1024
-"""Bytes of one version's index; larger ones are asked for each time."""
+"""Bytes of one version's index; larger ones are not shared with other workers."""
 _TURN_PATIENCE = 3.0
 """Seconds to wait for another request that is reading the same project."""
-
-
-class Proofs:
-    """Which credentials have pulled from which repository of late."""
-
-    def __init__(self, ttl: float, clock: Callable[[], float] = time.monotonic) -> None:
-        """Let a proof hold for `ttl` seconds."""
-        self._ttl = ttl
-        self._clock = clock
-        self._lock = threading.Lock()
-        self._until: OrderedDict[tuple[str, str, str], float] = OrderedDict()
-
-    def add(self, caller: RepositoryCaller) -> None:
-        """Note that the registry just let this caller read a manifest."""
-        with self._lock:
-            key = _proof_key(caller)
-            self._until[key] = self._clock() + self._ttl
-            self._until.move_to_end(key)
-            while len(self._until) > _PROOFS:
-                self._until.popitem(last=False)
-
-    def holds(self, caller: RepositoryCaller) -> bool:
-        """Tell whether it did so within the time to live."""
-        with self._lock:
-            return self._until.get(_proof_key(caller), 0.0) > self._clock()
-
-
-def _proof_key(caller: RepositoryCaller) -> tuple[str, str, str]:
-    repository = caller.repository
-    return repository.registry.origin, repository.name, fingerprint(caller.credentials)
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,9 +104,9 @@ class CachedReader(VersionReader):
         def read(wanted: Sequence[str]) -> Mapping[str, VersionIndex | None]:
             nonlocal known, oldest, whole
             known, entries = self._read(repository, tags, wanted)
-            oldest = min((one.read for one in entries.values()), default=oldest)
-            whole = len(entries) == len(wanted)
-            return {tag: one.version for tag, one in entries.items()}
+            oldest = min((one.read for one in entries.values() if one), default=oldest)
+            whole = all(entries.values())
+            return {tag: one.version if one else None for tag, one in entries.items()}
 
         project = list_files(repository, tags, read, limit)
         if known is not None and whole:
@@ -165,6 +134,8 @@ class CachedReader(VersionReader):
         for repository in candidates:
             known = self._known(repository)
             entry = self._ask(repository, tag)
+            if entry is None and known is not None and tag in known.entries:
+                self._store.invalidate(_key(repository), tag)
             if entry is not None:
                 self._remember(repository, known, {tag: entry}, None)
                 if entry.version is not None:
@@ -183,8 +154,11 @@ class CachedReader(VersionReader):
 
     def _read(
         self, repository: ProjectRepository, tags: Sequence[str], wanted: Sequence[str]
-    ) -> tuple[_Parsed | None, Mapping[str, _Entry]]:
-        """Read versions, one call for each that is not known; at most one request at a time."""
+    ) -> tuple[_Parsed | None, Mapping[str, _Entry | None]]:
+        """Read versions, one call for each that is not known; at most one request at a time.
+
+        None stands for what is gone since the tags were read.
+        """
         known = self._known(repository)
         missing = self._missing(known, wanted)
         turn = self._turn(_key(repository)) if len(missing) > 1 else None
@@ -206,11 +180,7 @@ class CachedReader(VersionReader):
             if taken and turn is not None:
                 turn.release()
         old = known.entries if known is not None else {}
-        return parsed, {
-            tag: entry
-            for tag in wanted
-            if (entry := read[tag] if tag in read else old.get(tag)) is not None
-        }
+        return parsed, {tag: read[tag] if tag in read else old.get(tag) for tag in wanted}
 
     def _missing(self, known: _Parsed | None, wanted: Sequence[str]) -> list[str]:
         entries = known.entries if known is not None else {}
@@ -226,7 +196,7 @@ class CachedReader(VersionReader):
 
     def _turn(self, key: str) -> threading.Lock:
         with self._lock:
-            if len(self._turns) > _PROOFS:
+            if len(self._turns) > _TURNS:
                 self._turns = {key: turn for key, turn in self._turns.items() if turn.locked()}
             return self._turns.setdefault(key, threading.Lock())
 
@@ -288,8 +258,9 @@ class CachedReader(VersionReader):
             return None
         kept = known.entries if tags is None else _those_of(known.entries, tags)
         entries = {**kept, **read}
-        document = {tag: one.stored for tag, one in entries.items() if one.stored is not None}
-        revision = self._store.write(_key(repository), known.record, document)
+        revision = self._store.write(
+            _key(repository), known.record, _document(entries), _document(read)
+        )
         if revision is None:
             return None
         record = Record(known.record.generation, revision, {})
@@ -304,6 +275,10 @@ def _key(repository: ProjectRepository) -> str:
 def _those_of(entries: Mapping[str, _Entry], tags: Sequence[str]) -> dict[str, _Entry]:
     wanted = set(tags)
     return {tag: entry for tag, entry in entries.items() if tag in wanted}
+
+
+def _document(entries: Mapping[str, _Entry]) -> dict[str, Any]:
+    return {tag: one.stored for tag, one in entries.items() if one.stored is not None}
 
 
 def _stored(read: float, version: VersionIndex | None) -> Sequence[Any] | None:

@@ -2,6 +2,7 @@
 
 import hashlib
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 
 from pyoci_flask.errors import NotFoundError, RegistryError, TransferBrokenError
@@ -49,8 +50,9 @@ def find_file(
     recalled = None if fresh else versions.recall(candidates, filename.version)
     if recalled is not None:
         file = _choose(recalled[1], filename)
-        if file is not None:
-            return _stored(recalled[0], file, recalled=True)
+        with suppress(NotFoundError):  # its manifest is gone
+            if file is not None:
+                return _stored(recalled[0], file, recalled=True)
     found = versions.find(candidates, filename.version)
     if found is None:
         raise NotFoundError(

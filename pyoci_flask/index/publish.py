@@ -1,7 +1,7 @@
 """Publish: blobs and manifest by digest, then the entry in the version's image index.
 
 The file and its manifest are addressed by digest and hurt nobody if the last step never comes.
-Calls that do not need each other's answers go side by side: six in sequence, eleven in all.
+Calls that do not need each other's answers go side by side: six or seven in sequence, of eleven.
 """
 
 import logging

@@ -98,11 +98,17 @@ class RecordStore:
 
         return self._use(run)
 
-    def write(self, key: str, before: Record, entries: dict[str, Any]) -> int | None:
+    def write(
+        self,
+        key: str,
+        before: Record,
+        document: dict[str, Any],
+        changed: dict[str, Any] | None = None,
+    ) -> int | None:
         """Replace the record unless the generation moved on since `before` was read.
 
-        What others wrote meanwhile stays unless `entries` has it, too. Returns the new revision;
-        None = not written.
+        Where others wrote meanwhile, only what is `changed` (None = all of it) is added to
+        theirs. Returns the new revision; None = the record is not `document` now.
         """
 
         def run(database: sqlite3.Connection) -> int | None:
@@ -111,15 +117,17 @@ class RecordStore:
             ).fetchone()
             if row is None or row[0] != before.generation:
                 return None
-            document = entries if row[1] == before.revision else json.loads(row[2]) | entries
-            text = json.dumps(document, separators=(",", ":"))
+            whole = document
+            if row[1] != before.revision:
+                whole = json.loads(row[2]) | (document if changed is None else changed)
+            text = json.dumps(whole, separators=(",", ":"))
             if len(text) > _RECORD_LIMIT:
                 return None
             revision = _number()
             database.execute(
                 "UPDATE records SET revision = ?, document = ? WHERE key = ?", (revision, text, key)
             )
-            return revision
+            return revision if whole is document else None
 
         return self._use(run, write=True)
 
@@ -185,6 +193,9 @@ class RecordStore:
         self._close()
         make_private(path.parent.parent)
         make_private(path.parent)
+        # Known before it is opened: another process may do away with it in between.
+        path.touch(mode=0o600)
+        identity = _identity(path)
         database = sqlite3.connect(
             path, timeout=_PATIENCE, isolation_level=None, check_same_thread=False
         )
@@ -195,7 +206,9 @@ class RecordStore:
         database.execute("PRAGMA synchronous = OFF")
         database.execute(f"PRAGMA max_page_count = {_MOST_PAGES}")
         database.execute(_SCHEMA)
-        self._identity = _identity(path)
+        if identity is None or _identity(path) != identity:
+            raise OSError("it was done away with while it was opened")
+        self._identity = identity
         return database
 
     def _close(self) -> None:

@@ -68,6 +68,8 @@ _Key = tuple[str, str, Scope]
 class _Grant:
     header: str = field(repr=False)
     expires: float
+    scope: str | None
+    """As it was asked for: the registry's challenge may name less than what the key needs."""
 
 
 class Authenticator:
@@ -121,11 +123,16 @@ class Authenticator:
             )
 
         key = (registry, fingerprint_of(credentials), scope)
-        reply = attempt(self._prepared(key, credentials)) if refused is None else refused
+        denied: PyOCIError | None = None
+        if refused is None:
+            prepared, denied = self._prepared(key, credentials)
+            reply = attempt(prepared)
+        else:
+            reply = refused
         if reply.status != 401 or isinstance(credentials, BearerCredentials):
             return reply
         try:
-            for answer in self._answers(reply, key, credentials):
+            for answer in self._answers(reply, key, credentials, denied):
                 reply.close()
                 reply = attempt(answer)
                 if reply.status != 401:
@@ -163,22 +170,25 @@ class Authenticator:
                 return credentials.header
         return None
 
-    def _prepared(self, key: _Key, credentials: Credentials | None) -> str | None:
+    def _prepared(
+        self, key: _Key, credentials: Credentials | None
+    ) -> tuple[str | None, PyOCIError | None]:
         """The authorization to begin with: what is known, or what the registry is known to want.
 
         A registry that gave a token for a repository's scope gives one for every repository, so
-        the call that would only bring its 401 is left out.
+        the call that would only bring its 401 is left out. What is second is the token service's
+        refusal, so that it need not be asked again.
         """
         known = self._known(key, credentials)
         with self._lock:
             challenge = self._proven.get(key[0])
         if known is not None or challenge is None or key[2].access not in {"pull", "push"}:
-            return known
+            return known, None
         try:
-            return self._new_token(key, challenge, str(key[2]), credentials, {None})
-        except (DeniedError, AuthenticationRequiredError):
+            return self._new_token(key, challenge, str(key[2]), credentials, {None}), None
+        except (DeniedError, AuthenticationRequiredError) as error:
             # Its own challenge may ask for another scope, and what is public needs none.
-            return None
+            return None, error
         except (
             EgressError,
             RegistryError,
@@ -190,7 +200,7 @@ class Authenticator:
                 self._proven.pop(key[0], None)
             if isinstance(error, RegistryTimeoutError):
                 raise
-            return None
+            return None, None
 
     def _flight(self, key: _Key) -> threading.Lock:
         """One authentication per key at a time: 100 parallel calls fetch one token."""
@@ -204,6 +214,7 @@ class Authenticator:
         reply: Reply,
         key: _Key,
         credentials: Credentials | None,
+        denied: PyOCIError | None,
     ) -> Iterator[str]:
         """Yield the Authorization headers to try, best first."""
         challenges = parse_challenges(reply.headers.get("WWW-Authenticate", ""))
@@ -215,7 +226,7 @@ class Authenticator:
             else:
                 _remember(self._bearer, key[0], bearer)
         if bearer is not None:
-            yield from self._bearer_answers(bearer, key, credentials, reply.authorization)
+            yield from self._bearer_answers(bearer, key, credentials, reply.authorization, denied)
         elif any(c.scheme == "basic" for c in challenges):
             with self._lock:
                 _remember(self._basic, key[0], True)
@@ -228,14 +239,17 @@ class Authenticator:
         key: _Key,
         credentials: Credentials | None,
         sent: str | None,
+        denied: PyOCIError | None,
     ) -> Iterator[str]:
         fresher = self._fresher(key, credentials, sent)
         if fresher is not None:
             # Another thread authenticated while this one's call was under way.
             yield fresher
         tried = {sent, fresher}
-        refused: PyOCIError | None = None
+        refused = denied
         for wanted in dict.fromkeys([challenge["scope"], str(key[2])]):
+            if denied is not None and wanted == str(key[2]):
+                continue
             try:
                 yield self._new_token(key, challenge, wanted, credentials, tried)
             except (DeniedError, AuthenticationRequiredError) as error:
@@ -268,9 +282,15 @@ class Authenticator:
         if not flight.acquire(timeout=_FLIGHT_PATIENCE):
             raise BusyError(f"the token service of {key[0]} is slow to answer; try again")
         try:
-            known = self._known(key, credentials)
-            if known is not None and known not in tried:
-                return known
+            with self._lock:
+                known = self._grants.get(key)
+            if (
+                known is not None
+                and known.scope == wanted
+                and known.header not in tried
+                and known.expires > self._clock()
+            ):
+                return known.header
             grant = self._fetch(key[0], challenge, wanted, credentials)
             with self._lock:
                 _remember(self._grants, key, grant)
@@ -310,9 +330,9 @@ class Authenticator:
                 )
             if reply.status != 200:
                 raise RegistryError(f"the token service {host} answered {reply.status}")
-            return self._grant(reply.read(_TOKEN_LIMIT), host)
+            return self._grant(reply.read(_TOKEN_LIMIT), host, scope)
 
-    def _grant(self, document: bytes, host: str) -> _Grant:
+    def _grant(self, document: bytes, host: str, scope: str | None) -> _Grant:
         try:
             answer = json.loads(document)
         except (ValueError, RecursionError):
@@ -325,7 +345,8 @@ class Authenticator:
         life = answer.get("expires_in")
         if not isinstance(life, int | float) or isinstance(life, bool) or not 0 < life < 1e9:
             life = _SHORTEST_LIFE
-        return _Grant(f"Bearer {token}", self._clock() + max(_SHORTEST_LIFE, float(life)) - _MARGIN)
+        life = max(_SHORTEST_LIFE, float(life)) - _MARGIN
+        return _Grant(f"Bearer {token}", self._clock() + life, scope)
 
 
 def _remember(memory: OrderedDict[_K, _V], key: _K, value: _V) -> None:

@@ -11,7 +11,7 @@ from pyoci_flask.errors import RegistryError, RegistryTimeoutError, TransferBrok
 from pyoci_flask.transport.deadline import DEADLINES
 from pyoci_flask.transport.observe import CallObserver, CallRecord
 
-CHUNK = 256 * 1024
+CHUNK = 128 * 1024
 """Bytes per read of a streamed body."""
 
 _DRAIN_PATIENCE = 1.0
@@ -27,6 +27,7 @@ class Reply:
         self._patience = patience
         self._raw = cast("urllib3.HTTPResponse", response.raw)
         self._call = call
+        self._decoding = False
         self.status: int = response.status_code
         self.headers: Mapping[str, str] = response.headers
         self.url = call.url
@@ -69,6 +70,7 @@ class Reply:
         return self._parts(decode=False)
 
     def _parts(self, *, decode: bool) -> Iterator[bytes]:
+        self._decoding = decode
         try:
             while chunk := self._raw.read(CHUNK, decode_content=decode):
                 self._call.received += len(chunk)
@@ -86,7 +88,8 @@ class Reply:
     def close(self) -> None:
         """Give the connection back (or close it, if the body was not read to its end)."""
         if not self._call.ended:
-            _drain(self._raw)
+            if not self._decoding:
+                _drain(self._raw)
             self._response.close()
             self._call.end(self.status)
 
@@ -94,10 +97,12 @@ class Reply:
 def _drain(raw: urllib3.HTTPResponse) -> None:
     """Read what little is left of a body, so that the connection can serve the next call."""
     left = raw.length_remaining
-    if left is not None and 0 < left <= CHUNK:
+    if left is not None and left <= CHUNK:
         try:
             with DEADLINES.limit(_DRAIN_PATIENCE, raw.shutdown):
-                raw.read(left, decode_content=False)
+                # One more than is left: only the end seen gives the connection back, also of an
+                # answer without a body.
+                raw.read(left + 1, decode_content=False)
         except (urllib3.exceptions.HTTPError, OSError):
             raw.close()
 

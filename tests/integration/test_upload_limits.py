@@ -172,7 +172,7 @@ def test_a_full_spool_folder_is_a_507_and_nothing_is_pushed(
     small = make_sdist(tmp_path, "foo", "1.0")
     large = make_wheel(tmp_path, "foo", "1.0", size=3 * MEBIBYTE)
     with _folder_with_room(tmp_path / "spool", MEBIBYTE) as spool:
-        app = app_server({"PYOCI_SPOOL": str(spool)})
+        app = app_server({"PYOCI_SPOOL": str(spool), "PYOCI_CACHE_TTL": "0"})
         index = IndexClient(f"{app}/{address(registry_url)}/team", None, http)
 
         refused = index.publish(large, "foo", "1.0")

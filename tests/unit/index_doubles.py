@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 from werkzeug.test import EnvironBuilder
 from werkzeug.wrappers import Request, Response
 
+from pyoci_flask.index.artifact import Upload
 from pyoci_flask.index.names import Filename, ProjectName, tag_of
 from pyoci_flask.index.project import File
-from pyoci_flask.index.publish import Upload
 from pyoci_flask.index.repository import ProjectRepository, read_version
 from pyoci_flask.oci.reference import EMBEDDED, Digest
 from pyoci_flask.transport.wsgi import WSGIAdapter

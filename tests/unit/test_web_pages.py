@@ -100,7 +100,7 @@ def client() -> Iterator[FlaskClient]:
     app = create_app(Settings())
     yield app.test_client()
     app.extensions[EXTENSION].transport.close()
-    app.extensions[EXTENSION].pool.close()
+    app.extensions[EXTENSION].versions.close()
 
 
 @pytest.mark.parametrize(

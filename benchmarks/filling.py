@@ -1,0 +1,134 @@
+"""Projects with many versions, written straight to a registry in the storage format.
+
+The files of all versions have the same few bytes, so that a registry is filled within seconds;
+their manifests and entries are those that an upload would have left.
+"""
+
+import base64
+import json
+from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime
+from urllib.parse import urlsplit
+
+import urllib3
+
+from pyoci_flask.index.names import Filename
+from pyoci_flask.index.project import (
+    ARTIFACT_TYPE,
+    CORE_METADATA,
+    CORE_METADATA_TYPE,
+    CREATED,
+    PROJECT_URLS,
+    REQUIRES_PYTHON,
+    SHA256,
+    SIZE,
+    TITLE,
+    format_time,
+)
+from pyoci_flask.oci.model import (
+    INDEX_TYPE,
+    MANIFEST_TYPE,
+    Descriptor,
+    ImageIndex,
+    ImageManifest,
+    Platform,
+)
+from pyoci_flask.oci.reference import Digest
+
+ARCHITECTURES = ("py3-none-any.whl", "cp311-cp311-manylinux_2_28_x86_64.whl", ".tar.gz")
+"""Of the three files of each version."""
+
+_WRITERS = 8
+_CONTENT = b"a small file"
+_METADATA = b"Metadata-Version: 2.1\nName: benchmark\nVersion: 1.0\nRequires-Python: >=3.11\n"
+
+
+class RegistryWriter:
+    """Writes to one repository of the registry at `url`."""
+
+    def __init__(self, url: str, repository: str, authorization: str | None = None) -> None:
+        self.base = f"{url}/v2/{repository}"
+        self._headers = {"Authorization": authorization} if authorization else {}
+        self._pool = urllib3.PoolManager(maxsize=_WRITERS, retries=False)
+
+    def call(
+        self, method: str, url: str, body: bytes | None = None, media_type: str | None = None
+    ) -> urllib3.BaseHTTPResponse:
+        """Make one call that must succeed; `url` may be a path below the repository.
+
+        Raises:
+            RuntimeError: the registry refuses.
+        """
+        headers = {**self._headers, **({"Content-Type": media_type} if media_type else {})}
+        target = url if urlsplit(url).scheme else f"{self.base}/{url}"
+        answer = self._pool.request(method, target, body=body, headers=headers)
+        if answer.status >= 400:
+            raise RuntimeError(f"{method} {target}: {answer.status} {answer.data[:200]!r}")
+        return answer
+
+    def find(self, path: str) -> bool:
+        """Read what is at a path below the repository; tell whether it is there."""
+        accept = f"{INDEX_TYPE}, {MANIFEST_TYPE}"
+        headers = {**self._headers, "Accept": accept}
+        return self._pool.request("GET", f"{self.base}/{path}", headers=headers).status == 200
+
+    def push_blob(self, content: bytes) -> Descriptor:
+        """Upload a blob: POST and PUT."""
+        digest = Digest.of(content)
+        location = self.call("POST", "blobs/uploads/", b"").headers["Location"]
+        mark = "&" if "?" in location else "?"
+        self.call("PUT", f"{location}{mark}digest={digest}", content, "application/octet-stream")
+        return Descriptor(ARTIFACT_TYPE, digest, len(content))
+
+    def fill(self, project: str, versions: Iterable[str]) -> None:
+        """Write versions of three files each."""
+        layer = self.push_blob(_CONTENT)
+        config = self.push_blob(_METADATA)
+
+        def write(version: str) -> None:
+            entries = [
+                self._entry(project, version, architecture, layer, config)
+                for architecture in ARCHITECTURES
+            ]
+            index = ImageIndex(ARTIFACT_TYPE, tuple(entries), {CREATED: _now()})
+            self.call("PUT", f"manifests/{version}", index.serialize(), INDEX_TYPE)
+
+        with ThreadPoolExecutor(_WRITERS) as pool:
+            for _ in pool.map(write, versions):
+                pass
+
+    def _entry(
+        self, project: str, version: str, architecture: str, layer: Descriptor, config: Descriptor
+    ) -> Descriptor:
+        filename = Filename.build(project.replace("-", "_"), version, architecture)
+        described = Descriptor(ARTIFACT_TYPE, layer.digest, layer.size, {TITLE: filename})
+        manifest = ImageManifest(
+            artifact_type=ARTIFACT_TYPE,
+            config=Descriptor(CORE_METADATA_TYPE, config.digest, config.size),
+            layers=(described,),
+            annotations={CREATED: _now()},
+        ).serialize()
+        digest = Digest.of(manifest)
+        self.call("PUT", f"manifests/{digest}", manifest, MANIFEST_TYPE)
+        urls = {"Source": f"https://git.example.com/{project}", "Home": "https://example.com/"}
+        annotations = {
+            CREATED: _now(),
+            SHA256: layer.digest.hex,
+            PROJECT_URLS: json.dumps(urls),
+            TITLE: filename,
+            SIZE: str(layer.size),
+            REQUIRES_PYTHON: ">=3.11",
+            CORE_METADATA: config.digest.hex,
+        }
+        platform = Platform(architecture=architecture, os="any")
+        return Descriptor(MANIFEST_TYPE, digest, len(manifest), annotations, platform)
+
+
+def basic(username: str, password: str) -> str:
+    """The Authorization header of a user (RFC 7617)."""
+    return f"Basic {base64.b64encode(f'{username}:{password}'.encode()).decode()}"
+
+
+def _now() -> str:
+    return format_time(datetime.now(UTC))

@@ -1,0 +1,258 @@
+"""Rows about project pages, one request at a time."""
+
+import time
+from collections.abc import Callable
+from dataclasses import replace
+
+from benchmarks.calls import connections, relay
+from benchmarks.clients import Client, client
+from benchmarks.filling import ARCHITECTURES, RegistryWriter, basic
+from benchmarks.floors import PageFloor
+from benchmarks.lab import JSON, Lab, index_path, repository, version_numbers
+from benchmarks.registry import docker_registry
+from benchmarks.results import Comparison, Result, Series, Target, interleave
+from benchmarks.tokens import fill, token_registry
+from tests.servers import RunningServer
+
+WIDTH = 32
+"""Connections of the floor's pool: as many as PYOCI_FETCH_THREADS."""
+
+_PAUSE = 1.2
+"""Seconds after which a listing that is kept for one has expired."""
+_BARE = "the tags and all indexes by a bare urllib3 pool of 32 connections"
+_TAGS = "one GET of tags/list"
+
+
+def page_cold(lab: Lab) -> list[Result]:
+    """No listing is kept; connections stand."""
+    target = Target(1.7, calls=101)
+    return [cold(lab, 100, "page-cold", "page, 100 versions x 3 files, cold", target)]
+
+
+def page_expired(lab: Lab) -> list[Result]:
+    """Listings are kept, but the one that is wanted has expired."""
+    server = lab.server(PYOCI_CACHE_TTL="1", PYOCI_MAX_VERSIONS="0")
+    title = "page, 100 versions x 3 files, its listing expired"
+    return [cold(lab, 100, "page-expired", title, Target(1.7, calls=101), server, _PAUSE)]
+
+
+def page_first(lab: Lab) -> list[Result]:
+    """The very first page of a server: nothing is kept, and no connection stands."""
+    path = page_path(lab, 100)
+
+    def figure() -> float:
+        with lab.fresh(PYOCI_MAX_VERSIONS="0") as server, client(server.url) as caller:
+            caller.get("/health")
+            return caller.get(path, {"Accept": JSON}).total
+
+    with PageFloor(lab.registry.url, repository(lab.project(100)), WIDTH) as floor:
+        figures, floors = interleave(
+            lab.rounds(5, 2),
+            figure,
+            lambda: floor.seconds(version_numbers(100), new_connections=True),
+        )
+    title = "page, 100 versions x 3 files, first request of a new server"
+    return [_timed("page-first", title, figures, floors, f"{_BARE}, not connected before", "ratio")]
+
+
+def page_warm(lab: Lab) -> list[Result]:
+    """The listing is kept."""
+    target = Target(3.0, calls=1)
+    return [warm(lab, 100, "page-warm", "page, 100 versions x 3 files, warm", target)]
+
+
+def page_html(lab: Lab) -> list[Result]:
+    """The same as HTML."""
+    title = "page, 100 versions x 3 files, warm, HTML"
+    return [warm(lab, 100, "page-html", title, Target(3.0, calls=1), accept="text/html")]
+
+
+def page_1000(lab: Lab) -> list[Result]:
+    """Ten times as long."""
+    title = "page, 1,000 versions x 3 files, warm"
+    return [warm(lab, 1000, "page-1000", title, Target(15.0, calls=1))]
+
+
+def page_credential(lab: Lab) -> list[Result]:
+    """The listing is kept, and somebody asks for it who has not been seen before."""
+    users = (("alice", "alice-password"), ("bob", "bob-password"))
+    with docker_registry(lab.folder / "private", users=users) as registry:
+        project = "pages-100"
+        writer = RegistryWriter(registry.url, repository(project), basic(*users[0]))
+        writer.fill(project, version_numbers(100))
+        path = f"{index_path(registry.url)}{project}/"
+        with client(lab.warm.url) as caller:
+            for _ in range(2):
+                caller.get(path, {"Accept": JSON, "Authorization": basic(*users[0])})
+            other = {"Accept": JSON, "Authorization": basic(*users[1])}
+            with registry.counting() as count:
+                first = caller.get(path, other)
+            with registry.counting() as again:
+                caller.get(path, other)
+    note = f"{len(again)} call for that credential's second request; a registry with htpasswd"
+    series = Series((first.total * 1000,))
+    title = "page, 100 versions x 3 files, warm, first with another credential"
+    calls = Series((float(len(count)),))
+    return [
+        Result("page-credential", title, "calls", calls, target=Target(2), notes=(note,)),
+        Result("page-credential", f"{title}, time", "ms", series, calls=len(count)),
+    ]
+
+
+def page_tokens(lab: Lab) -> list[Result]:
+    """A registry that gives tokens: what the first page of a new server asks for."""
+    versions = 10 if lab.quick else 100
+    counts = []
+    with token_registry(lab.folder) as registry:
+        fill(registry, repository("tokens"), "tokens", version_numbers(versions))
+        headers = {"Accept": JSON, "Authorization": basic(registry.username, registry.password)}
+        with (
+            relay(lab.folder, registry.port, logged=True, port=registry.public) as seen,
+            lab.fresh(PYOCI_CACHE_TTL="0") as server,
+            client(server.url) as caller,
+        ):
+            for _ in range(2):
+                begun = time.monotonic()
+                caller.get(f"{index_path(seen.url)}tokens/", headers)
+                counts.append(len(seen.calls(begun)))
+    note = f"{counts[1]} for the second, uncached; zuul-registry, {versions} versions"
+    title = f"calls of a first page with tokens, {versions} versions"
+    figure = Series((float(counts[0]),))
+    return [
+        Result("page-tokens", title, "calls", figure, target=Target(versions + 3), notes=(note,))
+    ]
+
+
+def page_far(lab: Lab) -> list[Result]:
+    """Cold and warm behind the slow link, in round trips."""
+    results = []
+    for kind, server, target in (
+        ("cold", lab.cold, Target(6.0, calls=101)),
+        ("warm", lab.warm, Target(1.2, calls=1)),
+    ):
+        path = f"{index_path(lab.far.url)}{lab.project(100)}/"
+        with client(server.url) as caller, client(lab.far.url) as straight:
+            fetch = _fetching(caller, path, 100)
+            straight.get("/v2/")
+            before = lab.far.calls()
+            with lab.registry.counting() as count:
+                fetch()
+            opened = connections(lab.far.calls(), before)
+            figures, floors = interleave(
+                lab.rounds(15, 3), fetch, lambda: straight.get("/v2/").total
+            )
+            notes = [f"{opened} connections opened for it"]
+            if kind == "cold":
+                notes.append(
+                    f"the bare pool needs {_bare_far(lab) / floors.median:.1f} round trips"
+                )
+        title = f"page, 100 versions x 3 files, {lab.delay * 1000:g} ms away, {kind}"
+        line = _timed("page-far", title, figures, floors, "one round trip", "ratio", target)
+        results.append(replace(line, calls=len(count), notes=tuple(notes)))
+    return results
+
+
+def _bare_far(lab: Lab) -> float:
+    """The seconds of a bare pool for the calls of a cold page behind the slow link."""
+    with PageFloor(lab.far.url, repository(lab.project(100)), WIDTH) as floor:
+        floor.seconds(version_numbers(100))
+        taken = [floor.seconds(version_numbers(100)) for _ in range(lab.rounds(5, 2))]
+    return Series(tuple(taken)).median
+
+
+def cold(
+    lab: Lab,
+    versions: int,
+    row: str,
+    title: str,
+    target: Target | None = None,
+    server: RunningServer | None = None,
+    pause: float = 0.0,
+) -> Result:
+    """The time of a page of which nothing is kept, against the same calls made barely.
+
+    `pause` is the seconds to wait before each page.
+    """
+    path = page_path(lab, versions)
+    name = repository(lab.project(versions))
+    with (
+        client((server or lab.cold).url) as caller,
+        PageFloor(lab.registry.url, name, WIDTH) as floor,
+    ):
+        fetch = _fetching(caller, path, versions)
+        floor.seconds(version_numbers(versions))
+
+        def figure() -> float:
+            time.sleep(pause)
+            return fetch()
+
+        with lab.registry.counting() as count:
+            figure()
+        rounds = _rounds(lab, versions, pause)
+        figures, floors = interleave(
+            rounds, figure, lambda: floor.seconds(version_numbers(versions))
+        )
+    return _timed(row, title, figures, floors, _BARE, "ratio", target, len(count))
+
+
+def warm(
+    lab: Lab,
+    versions: int,
+    row: str,
+    title: str,
+    target: Target | None = None,
+    accept: str = JSON,
+) -> Result:
+    """The time of a page whose listing is kept, over that of the one call it takes."""
+    path = page_path(lab, versions)
+    tags = f"/v2/{repository(lab.project(versions))}/tags/list"
+    with client(lab.warm.url) as caller, client(lab.registry.url) as straight:
+        fetch = _fetching(caller, path, versions, accept)
+        straight.get(tags)
+        with lab.registry.counting() as count:
+            fetch()
+        figures, floors = interleave(lab.rounds(200, 30), fetch, lambda: straight.get(tags).total)
+    return _timed(row, title, figures, floors, _TAGS, "difference", target, len(count))
+
+
+def _rounds(lab: Lab, versions: int, pause: float) -> int:
+    return lab.rounds(20, 2 if pause else 4) if versions < 1000 else lab.rounds(7, 2)
+
+
+def page_path(lab: Lab, versions: int) -> str:
+    """The path of the page of a project that is in the registry."""
+    return f"{index_path(lab.registry.url)}{lab.project(versions)}/"
+
+
+def _fetching(caller: Client, path: str, versions: int, accept: str = JSON) -> Callable[[], float]:
+    """What fetches a page and gives its seconds; the page is made sure of, and twice warm."""
+    for _ in range(2):
+        page = caller.get(path, {"Accept": accept}).body
+        mark = b"<a " if accept != JSON else b'"filename"'
+        if page.count(mark) < versions * len(ARCHITECTURES):
+            raise RuntimeError(f"{path}: not all files are on the page")
+    return lambda: caller.get(path, {"Accept": accept}).total
+
+
+def _timed(
+    row: str,
+    title: str,
+    figures: Series,
+    floors: Series,
+    floor_title: str,
+    compared: Comparison,
+    target: Target | None = None,
+    calls: int | None = None,
+) -> Result:
+    """Make a line in milliseconds of measurements in seconds."""
+    return Result(
+        row,
+        title,
+        "ms",
+        figures.times(1000),
+        floors.times(1000),
+        floor_title,
+        compared,
+        target,
+        calls,
+    )

@@ -1,0 +1,128 @@
+"""Processes that a run needs beside its own, and what the kernel tells of them."""
+
+import contextlib
+import http.client
+import json
+import re
+import subprocess
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from tests.servers import LOOPBACK, ROOT, environment, wait_until
+
+_STOP_SECONDS = 30.0
+_LOG_TAIL = 4000
+_MOST_SECONDS = 600.0
+
+
+@contextlib.contextmanager
+def running(
+    command: Sequence[str],
+    log: Path,
+    ready: Callable[[], bool],
+    environ: Mapping[str, str] | None = None,
+) -> Iterator[subprocess.Popen[bytes]]:
+    """Run a program from the moment it is `ready` to the end of the block.
+
+    Raises:
+        RuntimeError: it ended by itself; the text holds what it logged last.
+    """
+    with log.open("wb") as output:
+        process = subprocess.Popen(  # noqa: S603 -- the programs of this package
+            command,
+            cwd=ROOT,
+            env=environment(log.parent, environ),
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+        )
+        try:
+            wait_until(lambda: _alive(process, log) and ready())
+            yield process
+        finally:
+            process.terminate()
+            try:
+                process.wait(_STOP_SECONDS)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+
+
+def module_command(name: str, *arguments: str) -> list[str]:
+    """The command of a program of this package."""
+    return [sys.executable, "-m", f"benchmarks.{name}", *arguments]
+
+
+def begin(command: Sequence[str], log: Path) -> "subprocess.Popen[str]":
+    """Start a program that writes one JSON document and ends; `result` waits for it."""
+    with log.open("wb") as errors:
+        return subprocess.Popen(  # noqa: S603 -- the programs of this package
+            command,
+            cwd=ROOT,
+            env=environment(log.parent),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=errors,
+            text=True,
+        )
+
+
+def result(process: "subprocess.Popen[str]", log: Path) -> Any:  # noqa: ANN401 -- JSON
+    """What a program that was begun has written.
+
+    Raises:
+        RuntimeError: it failed; the text holds what it wrote to its standard error.
+    """
+    output, _ = process.communicate(timeout=_MOST_SECONDS)
+    if process.returncode:
+        raise RuntimeError(f"a client failed:\n{log.read_text(errors='replace')[-_LOG_TAIL:]}")
+    return json.loads(output)
+
+
+def output_of(*command: str) -> str | None:
+    """What a command writes, without the white space around it; None if it fails."""
+    try:
+        done = subprocess.run(  # noqa: S603 -- commands that tell of this machine
+            command, cwd=ROOT, capture_output=True, text=True, check=True, timeout=60
+        )
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return done.stdout.strip()
+
+
+def answers(port: int, path: str) -> bool:
+    """Whether something on this machine answers a request with 200 or 401."""
+    with contextlib.closing(http.client.HTTPConnection(LOOPBACK, port, timeout=5)) as probe:
+        try:
+            probe.request("GET", path, headers={"User-Agent": "benchmark-probe"})
+            return probe.getresponse().status in {200, 401}
+        except (OSError, http.client.HTTPException):
+            return False
+
+
+class Memory:
+    """The resident memory of a process, in bytes."""
+
+    def __init__(self, pid: int) -> None:
+        self._folder = Path("/proc", str(pid))
+        # From here on VmHWM is the peak of what follows, not that of the start.
+        (self._folder / "clear_refs").write_text("5")
+        self.idle = self._read("VmRSS")
+
+    def over_idle(self) -> int:
+        """The peak since this object was made, over what was resident then."""
+        return self._read("VmHWM") - self.idle
+
+    def _read(self, name: str) -> int:
+        [kib] = re.findall(
+            rf"^{name}:\s+(\d+) kB$", (self._folder / "status").read_text(), re.MULTILINE
+        )
+        return int(kib) * 1024
+
+
+def _alive(process: "subprocess.Popen[bytes]", log: Path) -> bool:
+    if process.poll() is not None:
+        raise RuntimeError(f"ended at its start:\n{log.read_text(errors='replace')[-_LOG_TAIL:]}")
+    return True

@@ -1,0 +1,139 @@
+"""Rows about uploads: a large wheel against one PUT, a small one against six calls."""
+
+import hashlib
+import itertools
+import time
+from dataclasses import dataclass, field
+
+from benchmarks.calls import connections, longest_chain
+from benchmarks.clients import digests, publish
+from benchmarks.filling import RegistryWriter
+from benchmarks.floors import publish_in_six, put_blob
+from benchmarks.lab import MEGABYTE, Lab, repository
+from benchmarks.machine import touch_memory
+from benchmarks.results import Result, Series, Target, interleave
+from pyoci_flask.oci.model import EMPTY_CONFIG
+
+_SMALL = 10_000
+"""Bytes of a small wheel, about."""
+_FLOOR = repository("small-floor")
+
+
+def publish_large(lab: Lab) -> list[Result]:
+    """The whole way of a large wheel, from the first byte of the form to the answer."""
+    megabytes = 40 if lab.quick else 300
+    counts: list[int] = []
+    needed = 4 * megabytes * MEGABYTE  # the spool, the registry's file, and room to spare
+
+    def figure() -> float:
+        version = f"1.{len(counts)}"
+        wheel = lab.wheel("large", version, megabytes * MEGABYTE)
+        fields = digests(wheel)
+        touch_memory(needed)
+        with lab.registry.counting() as count:
+            seconds = publish(lab.index(lab.warm), wheel, "large", version, fields)
+        counts.append(len(count))
+        wheel.unlink()
+        return seconds
+
+    def floor() -> float:
+        wheel = lab.wheel("floor", f"1.{len(counts)}", megabytes * MEGABYTE)
+        digest = digests(wheel)["sha256_digest"]
+        touch_memory(needed)
+        seconds = put_blob(lab.registry.url, repository("floor"), wheel, digest)
+        wheel.unlink()
+        return seconds
+
+    figures, floors = interleave(lab.rounds(5, 1), figure, floor)
+    return [
+        Result(
+            "publish-large",
+            f"publish {megabytes} MB",
+            "s",
+            figures,
+            floors,
+            "POST and PUT of as many bytes straight to the registry",
+            "ratio",
+            Target(2.0),
+            max(counts),
+        )
+    ]
+
+
+def publish_small(lab: Lab) -> list[Result]:
+    """The calls of a small wheel, and their time here and behind the slow link."""
+    here, far = _SmallWheels(lab, lab.registry.url), _SmallWheels(lab, lab.far.url)
+    away = f", {lab.delay * 1000:g} ms away"
+    timed = [
+        _timed(here, "publish a small wheel", lab.rounds(15, 3)),
+        _timed(far, f"publish a small wheel{away}", lab.rounds(15, 3)),
+    ]
+    chains = Series(tuple(float(length) for length in far.chains))
+    chain = Result(
+        "publish-small",
+        "publish a small wheel, registry calls in sequence",
+        "calls",
+        chains,
+        Series((6.0,)),
+        target=Target(8),
+        calls=max(far.counts),
+        notes=(f"{far.opened[-1]} connections opened, each at the cost of a round trip",),
+    )
+    return [*timed, chain]
+
+
+@dataclass
+class _SmallWheels:
+    """Publishes small wheels, each a version of its own, to the registry at `url`."""
+
+    lab: Lab
+    url: str
+    counts: list[int] = field(default_factory=list)
+    """Calls of each."""
+    chains: list[int] = field(default_factory=list)
+    """Calls of each that came one after the other; seen behind the slow link only."""
+    opened: list[int] = field(default_factory=list)
+    """Connections that were opened for each, there."""
+    _numbers: "itertools.count[int]" = field(default_factory=itertools.count)
+
+    def publish(self) -> float:
+        """By the application; the seconds."""
+        lab, version = self.lab, f"1.{next(self._numbers)}"
+        project = "small-far" if self.url == lab.far.url else "small"
+        wheel = lab.wheel(project, version, _SMALL)
+        fields = digests(wheel)
+        begun, before = time.monotonic(), lab.far.calls()
+        with lab.registry.counting() as count:
+            seconds = publish(lab.index(lab.warm, self.url), wheel, project, version, fields)
+        wheel.unlink()
+        calls = lab.far.calls(begun)
+        self.counts.append(len(count))
+        self.chains.append(len(longest_chain(calls)))
+        self.opened.append(connections(calls, before))
+        return seconds
+
+    def floor(self) -> float:
+        """By six calls on one connection; the seconds."""
+        version = f"1.{next(self._numbers)}"
+        content = hashlib.sha256(f"{self.url} {version}".encode()).digest() * (_SMALL // 32)
+        writer = RegistryWriter(self.url, _FLOOR)
+        writer.find("manifests/none")  # the connection stands from here on
+        return publish_in_six(writer, content, version)
+
+
+def _timed(wheels: _SmallWheels, title: str, rounds: int) -> Result:
+    RegistryWriter(wheels.url, _FLOOR).push_blob(
+        EMPTY_CONFIG
+    )  # the config that the floor's calls name
+    wheels.publish()
+    figures, floors = interleave(rounds, wheels.publish, wheels.floor)
+    return Result(
+        "publish-small",
+        title,
+        "ms",
+        figures.times(1000),
+        floors.times(1000),
+        "6 calls to the registry in sequence",
+        "ratio",
+        calls=max(wheels.counts),
+    )

@@ -1,0 +1,347 @@
+"""What a worker remembers of projects, and for whom."""
+
+import threading
+from collections.abc import Iterator
+from contextlib import closing, suppress
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import pytest
+from werkzeug.wrappers import Request, Response
+
+from pyoci_flask.errors import NotFoundError, PyOCIError
+from pyoci_flask.index.cache import CachedReader
+from pyoci_flask.index.fetch import FetchPool
+from pyoci_flask.index.lock import VersionLocks
+from pyoci_flask.index.project import Project
+from pyoci_flask.index.proofs import Proofs
+from pyoci_flask.index.publish import publish
+from pyoci_flask.index.repository import ProjectRepository
+from pyoci_flask.index.store import RecordStore
+from pyoci_flask.oci.repository import list_tags
+from pyoci_flask.registry import create_registry
+from pyoci_flask.transport.credentials import BasicCredentials
+from tests.unit.conftest import Callers
+from tests.unit.index_doubles import FaultyRegistry, Store, make_store, make_upload, refusing
+
+WHEEL, SDIST = "hello-1.0-py3-none-any.whl", "hello-1.0.tar.gz"
+
+
+@dataclass(slots=True)
+class Clock:
+    """Seconds, moved by hand."""
+
+    now: float = 1_000_000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@dataclass(frozen=True, slots=True)
+class Lab:
+    """A reader with its records, over a registry."""
+
+    reader: CachedReader
+    records: RecordStore
+    store: Store
+    locks: VersionLocks
+    clock: Clock
+
+    @property
+    def repository(self) -> ProjectRepository:
+        return self.store.repository
+
+    @property
+    def key(self) -> str:
+        there = self.repository.caller.repository
+        return f"{there.registry.origin}\n{there.name}"
+
+    def publish(self, filename: str) -> None:
+        """Add a file behind the reader's back."""
+        publish(self.repository, make_upload(filename), self.locks)
+
+    def listed(self, limit: int = 0, repository: ProjectRepository | None = None) -> Project:
+        repository = repository or self.repository
+        tags = list_tags(repository.caller)
+        assert tags is not None
+        return self.reader.project(repository, tags, limit)
+
+    def asked(self) -> list[str]:
+        """The tags and digests that were asked for since the last time."""
+        calls, self.store.registry.calls[:] = self.store.registry.calls[:], []
+        return sorted(path.rpartition("/")[2] for _, path in calls if "/manifests/" in path)
+
+    def recorded(self) -> set[str]:
+        """The tags in the record."""
+        record = self.records.begin(self.key)
+        assert record is not None
+        return set(record.document)
+
+
+@pytest.fixture
+def lab(caller_of: Callers, tmp_path: Path) -> Iterator[Lab]:
+    store = make_store(caller_of, create_registry(tmp_path / "storage"))
+    pool, clock = FetchPool(4), Clock()
+    with closing(pool), closing(RecordStore(tmp_path / "cache", tmp_path)) as records:
+        reader = CachedReader(pool, records, 60, clock)
+        made = Lab(reader, records, store, VersionLocks(tmp_path / "locks", deadline=20), clock)
+        made.publish(WHEEL)
+        made.asked()
+        yield made
+
+
+def _names(project: Project) -> list[str]:
+    return [file.filename.text for file in project.files]
+
+
+def _as_somebody(repository: ProjectRepository, name: str) -> ProjectRepository:
+    caller = replace(repository.caller, credentials=BasicCredentials(name, "secret"))
+    return replace(repository, caller=caller)
+
+
+def test_an_unchanged_project_is_the_same_object_so_that_its_page_can_be_kept(lab: Lab) -> None:
+    first = lab.listed()
+    assert lab.asked() == ["1.0"]
+
+    assert lab.listed() is first
+    assert lab.asked() == []
+    lab.publish("hello-2.0.tar.gz")
+    lab.asked()
+    second = lab.listed()
+    assert lab.asked() == ["2.0"]
+    assert _names(second) == ["hello-2.0.tar.gz", WHEEL]
+    assert lab.listed() is second
+
+
+def test_each_limit_has_a_project_of_its_own(lab: Lab) -> None:
+    lab.publish("hello-2.0.tar.gz")
+
+    assert _names(lab.listed(1)) == ["hello-2.0.tar.gz"]
+    assert _names(lab.listed(0)) == ["hello-2.0.tar.gz", WHEEL]
+    assert _names(lab.listed(1)) == ["hello-2.0.tar.gz"]
+
+
+@pytest.mark.parametrize("moved", [60, -1])
+def test_what_is_old_or_from_the_future_is_asked_for_anew(lab: Lab, moved: float) -> None:
+    lab.listed()
+    lab.publish(SDIST)
+    lab.asked()
+    assert _names(lab.listed()) == [WHEEL]
+
+    lab.clock.now += moved
+
+    assert _names(lab.listed()) == [WHEEL, SDIST]
+    assert lab.asked() == ["1.0"]
+
+
+def test_another_process_shows_what_this_one_has_read_after_one_manifest(lab: Lab) -> None:
+    lab.publish("hello-2.0.tar.gz")
+    names = _names(lab.listed())
+    lab.asked()
+
+    other = replace(lab, reader=CachedReader(lab.reader.pool, lab.records, 60, lab.clock))
+
+    assert _names(other.listed()) == names
+    assert len(lab.asked()) == 1
+
+
+def test_nothing_is_recalled_for_who_has_not_pulled_from_the_repository(lab: Lab) -> None:
+    lab.listed()
+    somebody = _as_somebody(lab.repository, "somebody")
+
+    assert lab.reader.recall([lab.repository], "1.0") is not None
+    assert lab.reader.recall([lab.repository], "2.0") is None
+    assert lab.reader.recall([somebody], "1.0") is None
+    assert lab.reader.find([somebody], "1.0") is not None
+    assert lab.reader.recall([somebody], "1.0") is not None
+    lab.clock.now += 60
+    assert lab.reader.recall([somebody], "1.0") is None
+
+
+def test_who_is_denied_the_manifest_gets_nothing_of_what_others_have_read(lab: Lab) -> None:
+    lab.listed()
+    somebody = _as_somebody(lab.repository, "somebody")
+    lab.store.registry.faults.append(refusing({"GET"}, "/manifests/", 403, "DENIED"))
+
+    with pytest.raises(PyOCIError):
+        lab.listed(repository=somebody)
+    assert lab.reader.recall([somebody], "1.0") is None
+
+
+def test_who_is_told_that_there_is_no_manifest_sees_an_empty_project(lab: Lab) -> None:
+    lab.publish("hello-2.0.tar.gz")
+    lab.listed()
+    somebody = _as_somebody(lab.repository, "somebody")
+    lab.store.registry.faults.append(refusing({"GET"}, "/manifests/", 404, "MANIFEST_UNKNOWN"))
+
+    assert _names(lab.listed(repository=somebody)) == []
+    assert lab.reader.recall([somebody], "1.0") is None
+    assert _names(lab.listed()) == ["hello-2.0.tar.gz", WHEEL]
+
+
+def test_a_change_is_seen_however_it_ended(lab: Lab) -> None:
+    lab.listed()
+
+    with (
+        suppress(NotFoundError),
+        lab.reader.changing([lab.repository], "1.0"),
+    ):
+        lab.publish(SDIST)
+        raise NotFoundError("after the change was made")
+
+    assert lab.reader.recall([lab.repository], "1.0") is None
+    assert _names(lab.listed()) == [WHEEL, SDIST]
+
+
+def test_a_listing_that_began_before_a_change_is_not_remembered(lab: Lab) -> None:
+    changed: list[bool] = []
+
+    def change_meanwhile(_: FaultyRegistry, request: Request) -> Response | None:
+        if request.path.endswith("/manifests/1.0") and not changed:
+            changed.append(True)
+            with lab.reader.changing([lab.repository], "1.0"):
+                pass
+        return None
+
+    lab.store.registry.faults.append(change_meanwhile)
+
+    assert _names(lab.listed()) == [WHEEL]
+    assert lab.recorded() == set()
+    lab.listed()
+    assert lab.recorded() == {"1.0"}
+    assert changed
+
+
+def test_what_another_process_read_meanwhile_is_not_replaced_by_what_is_older(lab: Lab) -> None:
+    lab.listed()
+    lab.publish(SDIST)
+    lab.publish("hello-2.0.tar.gz")
+    other = CachedReader(lab.reader.pool, lab.records, 60, lab.clock)
+    looked: list[bool] = []
+
+    def look_meanwhile(_: FaultyRegistry, request: Request) -> Response | None:
+        if request.path.endswith("/manifests/2.0") and not looked:
+            looked.append(True)
+            lab.clock.now += 1
+            assert other.find([lab.repository], "1.0") is not None
+        return None
+
+    lab.store.registry.faults.append(look_meanwhile)
+    lab.listed()
+
+    assert looked
+    assert _names(lab.listed()) == ["hello-2.0.tar.gz", WHEEL, SDIST]
+
+
+def test_versions_that_are_listed_no_more_leave_the_record(lab: Lab) -> None:
+    lab.publish("hello-2.0.tar.gz")
+    lab.listed()
+    assert lab.recorded() == {"1.0", "2.0"}
+    assert lab.store.registry.ask("DELETE", lab.store.manifest("2.0")).status_code == 202
+    lab.publish("hello-3.0.tar.gz")
+
+    assert _names(lab.listed()) == ["hello-3.0.tar.gz", WHEEL]
+    assert lab.recorded() == {"1.0", "3.0"}
+
+
+def test_a_tag_that_is_no_package_is_asked_for_once(lab: Lab) -> None:
+    index = lab.store.registry.document(lab.store.manifest("1.0"))
+    path = lab.store.manifest(index["manifests"][0]["digest"])
+    image = lab.store.registry.ask("GET", path)
+    pushed = lab.store.registry.ask(
+        "PUT", lab.store.manifest("2.0"), image.get_data(), image.content_type or ""
+    )
+    assert pushed.status_code == 201
+
+    assert _names(lab.listed()) == [WHEEL]
+    assert lab.asked() == ["1.0", "2.0"]
+    assert lab.listed().versions == ("1.0",)
+    assert lab.asked() == []
+
+
+def test_a_version_that_is_too_large_is_not_recorded(
+    lab: Lab, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pyoci_flask.index.cache._INDEX_LIMIT", 1000)
+    lab.publish(SDIST)
+    lab.publish("hello-2.0.tar.gz")
+
+    assert _names(lab.listed()) == ["hello-2.0.tar.gz", WHEEL, SDIST]
+    assert lab.recorded() == {"2.0"}
+
+
+def test_the_files_that_stay_parsed_are_bounded_and_those_used_last_stay(
+    lab: Lab, caller_of: Callers, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pyoci_flask.index.cache._MOST_FILES", 5)
+    repositories = [
+        replace(lab.repository, caller=caller_of("embedded", f"python{number}/hello"))
+        for number in range(3)
+    ]
+    for repository in repositories:
+        publish(repository, make_upload(WHEEL), lab.locks)
+    first, second, third = (lab.listed(repository=one) for one in repositories)
+    lab.asked()
+
+    assert lab.listed(repository=repositories[2]) is third
+    assert lab.listed(repository=repositories[1]) is second
+    assert lab.listed(repository=repositories[0]) is not first
+    assert lab.asked() == []  # it is in its record still
+
+
+def test_a_project_that_many_want_at_once_is_read_once(lab: Lab) -> None:
+    lab.publish("hello-2.0.tar.gz")
+    lab.asked()
+    ready = threading.Barrier(4)
+    found: list[list[str]] = []
+
+    def ask() -> None:
+        ready.wait(20)
+        found.append(_names(lab.listed()))
+
+    threads = [threading.Thread(target=ask) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+    assert found == [["hello-2.0.tar.gz", WHEEL]] * 4
+    assert lab.asked() == ["1.0", "2.0"]
+
+
+def test_a_proof_is_of_one_credential_for_one_repository_and_for_a_time(
+    caller_of: Callers,
+) -> None:
+    clock = Clock()
+    proofs = Proofs(60, clock)
+    alice, bob = BasicCredentials("alice", "secret"), BasicCredentials("bob", "secret")
+    proven = caller_of("http://registry.test:5000", "team/foo", alice)
+    others = [
+        caller_of("http://registry.test:5000", "team/foo", bob),
+        caller_of("http://registry.test:5000", "team/foo"),
+        caller_of("http://registry.test:5000", "team/bar", alice),
+        caller_of("http://registry.test:5001", "team/foo", alice),
+        caller_of(
+            "http://registry.test:5000", "team/foo", BasicCredentials("alice", "another secret")
+        ),
+    ]
+
+    proofs.add(proven)
+
+    assert proofs.holds(proven)
+    assert not any(proofs.holds(one) for one in others)
+    clock.now += 59.9
+    assert proofs.holds(proven)
+    clock.now += 0.1
+    assert not proofs.holds(proven)
+
+
+def test_proofs_are_bounded(caller_of: Callers, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("pyoci_flask.index.proofs._PROOFS", 2)
+    proofs = Proofs(60, Clock())
+    one, two, three = (caller_of("http://registry.test:5000", f"team/{n}") for n in "abc")
+
+    for caller in (one, two, one, three):
+        proofs.add(caller)
+
+    assert [proofs.holds(caller) for caller in (one, two, three)] == [True, False, True]
