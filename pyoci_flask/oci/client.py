@@ -70,8 +70,7 @@ class RepositoryCaller:
 
     def is_own(self, url: str) -> bool:
         """Tell whether a URL is of the registry itself, where calls need an Authorization."""
-        parts = urlsplit(url)
-        return parts.hostname == urlsplit(self.base).hostname
+        return _origin(url) == _origin(self.base)
 
     def is_settled(self) -> bool:
         """Tell whether the authorization for pushing is at hand: calls may go side by side."""

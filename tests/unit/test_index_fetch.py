@@ -1,4 +1,6 @@
 import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
 from contextvars import ContextVar
 
 import pytest
@@ -78,3 +80,23 @@ def test_first_error_is_raised_and_the_rest_is_dropped() -> None:
         pool.map("one.example", fail, range(1000))
     pool.close()
     assert len(done) < 1000
+
+
+def test_a_short_listing_does_not_wait_for_the_end_of_a_long_one() -> None:
+    pool = FetchPool(4)
+    done: list[str] = []
+    begun = threading.Event()
+
+    def call(name: str) -> None:
+        begun.set()
+        time.sleep(0.002)  # as long as a call may take; nothing is to be won by it
+        done.append(name)
+
+    with ThreadPoolExecutor(1) as other:
+        long = other.submit(pool.map, "registry", call, ["long"] * 500)
+        assert begun.wait(10)
+        pool.map("registry", call, ["short"] * 6)
+        before = done.count("long")
+        long.result()
+    pool.close()
+    assert before < 250
