@@ -5,15 +5,12 @@ sent as Basic where it asks for that. Tokens live in this worker's memory until 
 under a key that holds a keyed hash of the credentials, never across credentials.
 """
 
-import json
-import re
 import threading
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Literal, TypeVar
-from urllib.parse import parse_qsl, urlencode, urljoin, urlsplit, urlunsplit
 
 from pyoci_flask.errors import (
     AuthenticationRequiredError,
@@ -21,7 +18,6 @@ from pyoci_flask.errors import (
     DeniedError,
     EgressError,
     PyOCIError,
-    RateLimitedError,
     RegistryError,
     RegistryTimeoutError,
     RegistryUnreachableError,
@@ -31,11 +27,8 @@ from pyoci_flask.transport.credentials import BasicCredentials, BearerCredential
 from pyoci_flask.transport.credentials import fingerprint as fingerprint_of
 from pyoci_flask.transport.reply import Reply
 from pyoci_flask.transport.session import Body, Transport
+from pyoci_flask.transport.tokens import Grant, fetch_token
 
-_TOKEN = re.compile(r"[\x21-\x7e]+")
-_TOKEN_LIMIT = 128 * 1024
-_SHORTEST_LIFE = 60.0
-_MARGIN = 5.0
 _REMEMBERED = 4096
 _FLIGHT_PATIENCE = 40.0
 """Seconds to wait for another thread that fetches the same token: what its tries may take."""
@@ -64,14 +57,6 @@ _Key = tuple[str, str, Scope]
 """Registry, fingerprint of the credentials, scope."""
 
 
-@dataclass(frozen=True, slots=True)
-class _Grant:
-    header: str = field(repr=False)
-    expires: float
-    scope: str | None
-    """As it was asked for: the registry's challenge may name less than what the key needs."""
-
-
 class Authenticator:
     """Sends calls with whatever authorization the registry turns out to want."""
 
@@ -79,7 +64,7 @@ class Authenticator:
         self._transport = transport
         self._clock = clock
         self._lock = threading.Lock()
-        self._grants: OrderedDict[_Key, _Grant] = OrderedDict()
+        self._grants: OrderedDict[_Key, Grant] = OrderedDict()
         self._bearer: OrderedDict[str, Challenge] = OrderedDict()
         self._proven: OrderedDict[str, Challenge] = OrderedDict()
         self._basic: OrderedDict[str, bool] = OrderedDict()
@@ -291,7 +276,9 @@ class Authenticator:
                 and known.expires > self._clock()
             ):
                 return known.header
-            grant = self._fetch(key[0], challenge, wanted, credentials)
+            grant = fetch_token(
+                self._transport, self._clock, key[0], challenge, wanted, credentials
+            )
             with self._lock:
                 _remember(self._grants, key, grant)
                 # Scopes may be opaque; then only the registry's own challenge can name the next.
@@ -302,76 +289,9 @@ class Authenticator:
         finally:
             flight.release()
 
-    def _fetch(
-        self,
-        registry: str,
-        challenge: Challenge,
-        scope: str | None,
-        credentials: Credentials | None,
-    ) -> _Grant:
-        url = _token_url(registry, challenge, scope)
-        headers = {} if credentials is None else {"Authorization": credentials.header}
-        with self._transport.send(
-            "GET", url, registry=registry, headers=headers, idempotent=True, private=False
-        ) as reply:
-            host = urlsplit(url).netloc
-            if reply.status in {400, 401, 403}:
-                if credentials is None:
-                    raise AuthenticationRequiredError(f"{host} asks for a user name and password")
-                status = 403 if reply.status == 403 else 401
-                raise DeniedError(
-                    f"{host} refuses these credentials, or they give no access to {scope}: "
-                    "check user name, token and the token's permissions",
-                    status,
-                )
-            if reply.status == 429:
-                raise RateLimitedError(
-                    f"{host} asks to slow down", reply.headers.get("Retry-After")
-                )
-            if reply.status != 200:
-                raise RegistryError(f"the token service {host} answered {reply.status}")
-            return self._grant(reply.read(_TOKEN_LIMIT), host, scope)
-
-    def _grant(self, document: bytes, host: str, scope: str | None) -> _Grant:
-        try:
-            answer = json.loads(document)
-        except (ValueError, RecursionError):
-            answer = None
-        if not isinstance(answer, dict):
-            raise RegistryError(f"the token service {host} answered no JSON object")
-        token = answer.get("token") or answer.get("access_token")
-        if not isinstance(token, str) or not _TOKEN.fullmatch(token):
-            raise RegistryError(f"the token service {host} answered without a usable token")
-        life = answer.get("expires_in")
-        if not isinstance(life, int | float) or isinstance(life, bool) or not 0 < life < 1e9:
-            life = _SHORTEST_LIFE
-        life = max(_SHORTEST_LIFE, float(life)) - _MARGIN
-        return _Grant(f"Bearer {token}", self._clock() + life, scope)
-
 
 def _remember(memory: OrderedDict[_K, _V], key: _K, value: _V) -> None:
     memory[key] = value
     memory.move_to_end(key)
     while len(memory) > _REMEMBERED:
         memory.popitem(last=False)
-
-
-def _token_url(registry: str, challenge: Challenge, scope: str | None) -> str:
-    """Build the token request: the realm's own query, the service, one scope an entry."""
-    try:
-        realm = urljoin(f"{registry}/v2/", challenge["realm"] or "")
-        parts = urlsplit(realm)
-        usable = bool(_TOKEN.fullmatch(realm) and parts.hostname) and parts.port != 0
-    except ValueError:
-        usable = False
-    if not usable or parts.scheme not in {"http", "https"} or parts.username is not None:
-        raise RegistryError(f"{registry} names a token service that is no address")
-    if parts.scheme == "http" and registry.startswith("https:"):
-        raise RegistryError(
-            f"{registry} names a token service without TLS; no credentials are sent there"
-        )
-    query = parse_qsl(parts.query, keep_blank_values=True)
-    if challenge["service"]:
-        query.append(("service", challenge["service"] or ""))
-    query += [("scope", entry) for entry in (scope or "").split()]
-    return urlunsplit((parts.scheme, parts.netloc, parts.path, urlencode(query), ""))
