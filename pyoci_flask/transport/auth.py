@@ -33,6 +33,9 @@ _REMEMBERED = 4096
 _FLIGHT_PATIENCE = 40.0
 """Seconds to wait for another thread that fetches the same token: what its tries may take."""
 
+_MOVED = (EgressError, RegistryError, RegistryUnreachableError, RegistryTimeoutError)
+"""What comes of a token service that is gone, or is elsewhere now."""
+
 _K = TypeVar("_K")
 _V = TypeVar("_V")
 
@@ -174,18 +177,8 @@ class Authenticator:
         except (DeniedError, AuthenticationRequiredError) as error:
             # Its own challenge may ask for another scope, and what is public needs none.
             return None, error
-        except (
-            EgressError,
-            RegistryError,
-            RegistryUnreachableError,
-            RegistryTimeoutError,
-        ) as error:
-            # The token service may have moved: the next 401 tells where it is.
-            with self._lock:
-                self._proven.pop(key[0], None)
-            if isinstance(error, RegistryTimeoutError):
-                raise
-            return None, None
+        except (EgressError, RegistryError, RegistryUnreachableError):
+            return None, None  # the next 401 tells where it is now
 
     def _flight(self, key: _Key) -> threading.Lock:
         """One authentication per key at a time: 100 parallel calls fetch one token."""
@@ -205,14 +198,15 @@ class Authenticator:
         challenges = parse_challenges(reply.headers.get("WWW-Authenticate", ""))
         bearer = next((c for c in challenges if c.scheme == "bearer" and c["realm"]), None)
         with self._lock:
-            if bearer is None:
+            if bearer is not None:
+                _remember(self._bearer, key[0], bearer)
+            elif (reply.authorization or "").startswith("Bearer "):
                 # Harbor answers an expired Bearer token with a Basic challenge.
                 bearer = self._bearer.get(key[0])
-            else:
-                _remember(self._bearer, key[0], bearer)
         if bearer is not None:
             yield from self._bearer_answers(bearer, key, credentials, reply.authorization, denied)
         elif any(c.scheme == "basic" for c in challenges):
+            self._forget(key)
             with self._lock:
                 _remember(self._basic, key[0], True)
             if credentials is not None and reply.authorization != credentials.header:
@@ -246,6 +240,13 @@ class Authenticator:
             with self._lock:
                 self._grants.pop(key, None)
             raise refused
+
+    def _forget(self, key: _Key) -> None:
+        """Let the registry say anew what it wants: it may have changed."""
+        with self._lock:
+            self._bearer.pop(key[0], None)
+            self._proven.pop(key[0], None)
+            self._grants.pop(key, None)
 
     def _fresher(self, key: _Key, credentials: Credentials | None, sent: str | None) -> str | None:
         known = self._known(key, credentials)
@@ -284,10 +285,13 @@ class Authenticator:
                 # Scopes may be opaque; then only the registry's own challenge can name the next.
                 if (wanted or "").startswith(f"repository:{key[2].repository}:"):
                     _remember(self._proven, key[0], challenge)
-            tried.add(grant.header)
-            return grant.header
+        except _MOVED:
+            self._forget(key)
+            raise
         finally:
             flight.release()
+        tried.add(grant.header)
+        return grant.header
 
 
 def _remember(memory: OrderedDict[_K, _V], key: _K, value: _V) -> None:

@@ -137,6 +137,28 @@ def test_basic_answer_to_an_expired_token_renews_the_token(transport: Transport)
         ]
 
 
+def test_registry_that_turned_to_basic_is_followed(authenticator: Authenticator) -> None:
+    # As another registry that took over the address, the token service gone with the first.
+    registry = TokenRegistry(accepts=lambda sent: sent in {"Bearer t0ken", ALICE.header})
+    with http_double(registry) as server:
+        assert ask(authenticator, server, ALICE).status == 200
+        registry.challenge, registry.grant = "Basic", lambda _: Answer(500)
+        registry.accepts = lambda sent: sent == ALICE.header
+        assert ask(authenticator, server, ALICE, PUSH).status == 200
+        assert ask(authenticator, server, ALICE).status == 200
+
+
+def test_gone_token_service_is_asked_for_anew(authenticator: Authenticator) -> None:
+    registry = TokenRegistry()
+    with http_double(registry) as server:
+        assert ask(authenticator, server, ALICE).status == 200
+        registry.challenge, registry.grant = 'Basic realm="harbor"', lambda _: Answer(500)
+        registry.accepts = lambda sent: sent == ALICE.header
+        with pytest.raises(RegistryError):  # its token may have expired, as Harbor says it
+            ask(authenticator, server, ALICE)
+        assert ask(authenticator, server, ALICE).status == 200
+
+
 def test_tokens_are_never_shared_across_credentials(authenticator: Authenticator) -> None:
     def grant(received: Received) -> Answer:
         kind = {ALICE.header: "alice", BOB.header: "bob"}
