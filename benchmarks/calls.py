@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from benchmarks.processes import module_command, running
-from tests.servers import LOOPBACK, free_port
+from tests.ports import free_port
+from tests.servers import LOOPBACK
 
 
 @dataclass(frozen=True, slots=True)

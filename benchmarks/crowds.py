@@ -9,7 +9,8 @@ from benchmarks.lab import JSON, Lab, repository
 from benchmarks.pages import cold, page_path, warm
 from benchmarks.processes import answers, running
 from benchmarks.results import Result, Series, Target, interleave
-from tests.servers import LOOPBACK, free_port
+from tests.ports import free_port
+from tests.servers import LOOPBACK
 
 _CLIENTS = 8
 

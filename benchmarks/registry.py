@@ -9,8 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from benchmarks.processes import answers, running
+from tests.ports import free_port
 from tests.registries import write_htpasswd
-from tests.servers import LOOPBACK, free_port, wait_until
+from tests.servers import LOOPBACK, wait_until
 
 _SERVER = "pyoci-flask/"
 """How the User-Agent of the application's calls begins."""

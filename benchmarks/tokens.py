@@ -12,7 +12,8 @@ import urllib3
 
 from benchmarks.filling import RegistryWriter, basic
 from benchmarks.processes import answers, running
-from tests.servers import LOOPBACK, free_port
+from tests.ports import free_port
+from tests.servers import LOOPBACK
 
 
 @dataclass(frozen=True, slots=True)

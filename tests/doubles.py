@@ -12,6 +12,8 @@ from werkzeug.serving import WSGIRequestHandler, make_server
 from werkzeug.test import EnvironBuilder
 from werkzeug.wrappers import Request, Response
 
+from tests.ports import free_port
+
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
 
@@ -26,7 +28,7 @@ class _QuietHandler(WSGIRequestHandler):
 @contextlib.contextmanager
 def wsgi_server(app: "WSGIApplication") -> Iterator[str]:
     """Serve a WSGI application from a thread of this process; yields its URL without a slash."""
-    server = make_server(LOOPBACK, 0, app, threaded=True, request_handler=_QuietHandler)
+    server = make_server(LOOPBACK, free_port(), app, threaded=True, request_handler=_QuietHandler)
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
     thread.start()
     try:

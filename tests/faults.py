@@ -18,6 +18,7 @@ from werkzeug.test import EnvironBuilder
 from werkzeug.wrappers import Response
 
 from tests.doubles import LOOPBACK
+from tests.ports import free_port
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import WSGIApplication
@@ -166,7 +167,7 @@ class FaultyServer:
 @contextlib.contextmanager
 def faulty_server(app: "WSGIApplication") -> Iterator[FaultyServer]:
     """Serve a registry on a port that stays this server's own even while it refuses."""
-    with _bound(0) as held:
+    with _bound(free_port()) as held:
         server = FaultyServer(app, f"http://{LOOPBACK}:{held.getsockname()[1]}")
         server._listen()
         try:

@@ -13,7 +13,8 @@ import requests
 from werkzeug.wrappers import Request, Response
 
 from tests.doubles import wsgi_server
-from tests.servers import LOOPBACK, free_port, wait_until
+from tests.ports import free_port
+from tests.servers import LOOPBACK, wait_until
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIEnvironment

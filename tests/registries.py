@@ -8,7 +8,6 @@ import contextlib
 import http.client
 import json
 import shutil
-import socket
 import subprocess
 import sys
 import time
@@ -22,6 +21,7 @@ import bcrypt
 
 from pyoci_flask.registry import create_registry
 from tests.doubles import LOOPBACK, wsgi_server
+from tests.ports import free_port
 
 IN_PROCESS = "embedded-in-process"
 """Kind of the embedded registry that the application itself holds."""
@@ -197,7 +197,7 @@ def _started(
 ) -> tuple[subprocess.Popen[bytes], str]:
     # A port found free may be gone by the time the process binds it: hence more than one start.
     for _ in range(_STARTS):
-        port = _free_port()
+        port = free_port()
         process = subprocess.Popen(
             command(port), stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT
         )
@@ -233,10 +233,3 @@ def _stop(process: subprocess.Popen[bytes]) -> None:
     except subprocess.TimeoutExpired:
         process.kill()
         process.wait()
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind((LOOPBACK, 0))
-        port: int = probe.getsockname()[1]
-        return port

@@ -14,6 +14,8 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from tests.ports import free_port
+
 ROOT = Path(__file__).resolve().parent.parent
 LOOPBACK = "127.0.0.1"
 
@@ -139,13 +141,6 @@ def self_signed(folder: Path) -> tuple[Path, Path]:
         ["openssl", "req", "-x509", *kind, *subject, *files], check=True, capture_output=True
     )
     return certificate, key
-
-
-def free_port() -> int:
-    """A port that nobody listens on, on IPv4 or IPv6."""
-    with socket.create_server((LOOPBACK, 0)) as probe:
-        port: int = probe.getsockname()[1]
-        return port
 
 
 def wait_until(condition: Callable[[], bool], seconds: float = _START_SECONDS) -> None:

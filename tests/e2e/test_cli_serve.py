@@ -13,8 +13,9 @@ from pathlib import Path
 import pytest
 import requests
 
+from tests.ports import free_port
 from tests.public_index import public_index, reaching_it
-from tests.servers import LOOPBACK, ROOT, environment, free_port, wait_until
+from tests.servers import LOOPBACK, ROOT, environment, wait_until
 
 
 @pytest.fixture(scope="module")

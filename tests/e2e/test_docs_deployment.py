@@ -6,7 +6,8 @@ import subprocess
 import sys
 from pathlib import Path
 
-from tests.servers import ROOT, environment, free_port
+from tests.ports import free_port
+from tests.servers import ROOT, environment
 
 
 def test_the_command_of_the_service_tells_systemd_that_it_serves_and_stops_when_asked(

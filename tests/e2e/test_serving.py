@@ -17,12 +17,12 @@ import pytest
 import requests
 
 from tests.packages import make_wheel
+from tests.ports import free_port
 from tests.servers import (
     LOOPBACK,
     ROOT,
     RunningServer,
     environment,
-    free_port,
     gunicorn,
     wait_until,
 )

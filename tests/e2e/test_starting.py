@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.servers import LOOPBACK, ROOT, environment, free_port, gunicorn, gunicorn_command
+from tests.ports import free_port
+from tests.servers import LOOPBACK, ROOT, environment, gunicorn, gunicorn_command
 
 
 def _failed_start(tmp: Path, environ: dict[str, str], *options: str) -> str:

@@ -13,7 +13,7 @@ from tests.doubles import answering, wsgi_server
 from tests.integration.index_client import address
 from tests.integration.registry_doubles import ALICE, BOB, Members
 from tests.pages import BROWSER
-from tests.servers import free_port
+from tests.ports import free_port
 
 SIMPLE = "application/vnd.pypi.simple.v1"
 CLIENTS = (f"{SIMPLE}+json, {SIMPLE}+html; q=0.1, text/html; q=0.01", "*/*")

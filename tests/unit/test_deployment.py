@@ -19,7 +19,8 @@ from werkzeug.wrappers import Request, Response
 from pyoci_flask.cli.main import main
 from pyoci_flask.settings import Settings
 from tests.doubles import wsgi_server
-from tests.servers import ROOT, free_port
+from tests.ports import free_port
+from tests.servers import ROOT
 from tests.setting_names import setting_names
 
 _DEPLOY = ROOT / "deploy"
