@@ -17,15 +17,18 @@ _PROSE = (
     r"(?!(?:auth\w*|challenges?|credentials?|tokens?|schemes?|realm|scope|service|error"
     r"|and|or|is|was|are|for|with|where|from|at|to|in|of)(?:[\s,;:)\"'\\=]|\.?$|\.\s))"
 )
+# Each with texts, in lower case, without one of which the pattern cannot match.
 _SECRETS = (
     # RFC 9110 section 11.4: a scheme and a token68.
     (
+        ("basic", "bearer"),
         re.compile(rf"\b(Basic|Bearer)(\s+|%20){_PROSE}[A-Za-z0-9._~+/=%-]+", re.IGNORECASE),
         rf"\1\2{REDACTED}",
     ),
     # RFC 3986 section 3.2.1: userinfo, also where the URL stands percent-encoded in a path, or
     # lost a slash on its way through a proxy. A password may hold an @ that nobody encoded.
     (
+        ("@", "%40", "2540"),
         re.compile(
             r"((?::|%(?:25)*3A)(?:/|%(?:25)*2F){1,2})"
             r"(?:(?!%(?:25)*2F)[^\s/\"])*(@|%(?:25)*40)",
@@ -34,9 +37,14 @@ _SECRETS = (
         rf"\1{REDACTED}\2",
     ),
     # The same without a scheme, as somebody writes who puts credentials before the registry.
-    (re.compile(r"""(?<![^\s/"'=(])[^\s/"'=()@:]+:[^\s/"'@]+@(?=[\w\[])"""), f"{REDACTED}@"),
+    (
+        ("@",),
+        re.compile(r"""(?<![^\s/"'=(])[^\s/"'=()@:]+:[^\s/"'@]+@(?=[\w\[])"""),
+        f"{REDACTED}@",
+    ),
     # Signed URLs of the registries' storage.
     (
+        ("?", "&"),
         re.compile(
             r"([?&][\w.-]{0,40}(?:sig|signature|token|credential|secret|password|key|keyid)=)"
             r"[^&\s\"'()<>]+",
@@ -45,7 +53,7 @@ _SECRETS = (
         rf"\1{REDACTED}",
     ),
     # RFC 7519: a JSON Web Token, wherever it stands.
-    (re.compile(r"(?<![\w-])eyJ[\w-]{8,}\.[\w-]+(?:\.[\w-]*)?"), REDACTED),
+    (("eyj",), re.compile(r"(?<![\w-])eyJ[\w-]{8,}\.[\w-]+(?:\.[\w-]*)?"), REDACTED),
 )
 
 _handler: "_StderrHandler | None" = None
@@ -83,8 +91,10 @@ def redact(text: str) -> str:
     Known are an Authorization value, the userinfo of a URL, a signed URL's query and a JSON Web
     Token.
     """
-    for pattern, replacement in _SECRETS:
-        text = pattern.sub(replacement, text)
+    folded = text.casefold()
+    for signs, pattern, replacement in _SECRETS:
+        if any(sign in folded for sign in signs):
+            text = pattern.sub(replacement, text)
     return text
 
 

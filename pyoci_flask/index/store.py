@@ -67,10 +67,13 @@ class RecordStore:
         Nothing is made before the first use.
         """
         self._folder = folder
+        self._file: Path | None = None
         self._parent = parent
         self._lock = threading.Lock()
         self._connection: sqlite3.Connection | None = None
         self._identity: tuple[int, int] | None = None
+        self._waits: float | None = None
+        """The patience that the open database was told."""
         self._rests_until = 0.0
 
     def revision(self, key: str) -> int | None:
@@ -164,7 +167,9 @@ class RecordStore:
         with self._lock:
             try:
                 database = self._open()
-                database.execute(f"PRAGMA busy_timeout = {int(patience * 1000)}")
+                if patience != self._waits:
+                    database.execute(f"PRAGMA busy_timeout = {int(patience * 1000)}")
+                    self._waits = patience
                 with _transaction(database, write=write):
                     return run(database)
             except (sqlite3.Error, ValueError) as error:
@@ -183,11 +188,13 @@ class RecordStore:
         if self._folder is None:
             self._folder = Path(tempfile.mkdtemp(prefix="pyoci-flask-cache-", dir=self._parent))
             atexit.register(shutil.rmtree, self._folder, ignore_errors=True)
-        return self._folder / "listings"
+        if self._file is None:
+            self._file = self._folder / "listings" / "records.sqlite"
+        return self._file
 
     def _open(self) -> sqlite3.Connection:
         """The open database, or another one where it was done away with."""
-        path = self._path() / "records.sqlite"
+        path = self._path()
         if self._connection is not None and _identity(path) == self._identity:
             return self._connection
         self._close()
@@ -199,7 +206,7 @@ class RecordStore:
         database = sqlite3.connect(
             path, timeout=_PATIENCE, isolation_level=None, check_same_thread=False
         )
-        self._connection = database
+        self._connection, self._waits = database, _PATIENCE
         database.execute(f"PRAGMA page_size = {_PAGE_BYTES}")
         database.execute("PRAGMA journal_mode = WAL")
         # Nothing here needs to outlive the machine.
@@ -222,8 +229,9 @@ class RecordStore:
         with self._lock:
             self._close()
             try:
-                aside = self._path().with_name(f"old-{secrets.token_hex(8)}")
-                self._path().rename(aside)
+                folder = self._path().parent
+                aside = folder.with_name(f"old-{secrets.token_hex(8)}")
+                folder.rename(aside)
             except FileNotFoundError:
                 return
             except OSError as error:

@@ -3,6 +3,7 @@
 import re
 from dataclasses import dataclass
 from enum import Enum, auto
+from functools import lru_cache
 from typing import Literal
 from urllib.parse import urlsplit
 
@@ -29,6 +30,7 @@ _ACCEPTED = (
 )
 ACCEPT = ", ".join(_ACCEPTED)
 _PAGE_LIMIT = 4 * 1024 * 1024
+_SHORT_PAGE = 64 * 1024
 _MOST_PAGES = 1000
 _MOST_NAMES = 200_000
 _TAG = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,127}")
@@ -83,9 +85,7 @@ def list_tags(caller: RepositoryCaller) -> list[str] | None:
 
     No page size is asked for: some registries fail on it, others ignore it.
     """
-    tags = _paged(caller, "tags/list", "pull", "tags", "listing versions", frozenset({404}))
-    # JFrog lists digests as tags; null and empty entries are seen too.
-    return None if tags is None else [tag for tag in tags if _TAG.fullmatch(tag)]
+    return _paged(caller, "tags/list", "pull", "tags", "listing versions", frozenset({404}))
 
 
 def list_repositories(caller: RepositoryCaller) -> list[str] | None:
@@ -115,7 +115,7 @@ def _paged(
                 return list(found) if found else None
             if reply.status != 200:
                 raise caller.refused(reply, doing)
-            found.update((name, None) for name in _names(caller, reply, member))
+            found.update(_names(caller, reply, member))
             query = next_page(reply.headers.get("Link", ""))
         if query is None:
             break
@@ -123,17 +123,36 @@ def _paged(
     return list(found)
 
 
-def _names(caller: RepositoryCaller, reply: Reply, member: str) -> list[str]:
+def _names(caller: RepositoryCaller, reply: Reply, member: str) -> dict[str, None]:
     host = caller.repository.registry.netloc
+    document = reply.read(_PAGE_LIMIT)
     try:
-        names = parse_object(reply.read(_PAGE_LIMIT)).get(member)
+        names = (_parsed if len(document) > _SHORT_PAGE else _parsed_once)(document, member)
     except MalformedDocumentError as error:
         raise RegistryError(
             f"{host} answered {reply.status} with {error} where a list of {member} belongs"
         ) from error
-    if names is not None and not isinstance(names, list):
+    if names is None:
         raise RegistryError(f"{host} answered {reply.status} with {member} that are no list")
-    return [name for name in names or () if isinstance(name, str)]
+    return names
+
+
+def _parsed(document: bytes, member: str) -> dict[str, None] | None:
+    """Read a page's names, each once; None = they are no list.
+
+    Raises:
+        MalformedDocumentError: it is no JSON object.
+    """
+    names = parse_object(document).get(member)
+    if names is not None and not isinstance(names, list):
+        return None
+    texts = (name for name in names or () if isinstance(name, str))
+    # JFrog lists digests as tags; null and empty entries are seen too.
+    return {name: None for name in texts if member != "tags" or _TAG.fullmatch(name)}
+
+
+_parsed_once = lru_cache(maxsize=64)(_parsed)
+"""Most answers are those of the last time. What it gives is shared: not to be changed."""
 
 
 def next_page(link: str) -> str | None:

@@ -78,6 +78,8 @@ def redacted(url: str) -> str:
 
 def _token(text: str) -> str:
     """Keep a value of the line to one word, whatever a registry put into a redirect."""
+    if text.isprintable() and " " not in text:
+        return text
     return "".join(
         char if char.isprintable() and char != " " else char.encode("unicode_escape").decode()
         for char in text

@@ -7,6 +7,7 @@ must be answered without any look-up.
 
 import re
 from dataclasses import dataclass
+from functools import lru_cache
 from urllib.parse import quote, unquote
 
 from pyoci_flask.errors import EgressError, InvalidRequestError, NotFoundError
@@ -17,6 +18,8 @@ from pyoci_flask.settings import Settings
 _PINNED = "simple"
 _SIMPLE = "+simple"
 _METADATA = ".metadata"
+_SHORT = 1000
+"""Characters of a path whose meaning is remembered: clients ask for the same few."""
 _SCHEME = re.compile(r"(https?):/{1,2}([^/]+)(?:/(.*))?", re.IGNORECASE | re.DOTALL)
 _SCHEME_START = re.compile(r"https?:/", re.IGNORECASE)
 
@@ -114,6 +117,7 @@ class AddressParser:
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
+        self._read_once = lru_cache(maxsize=256)(self._read)
 
     def read(self, path: str, raw_path: str | None = None) -> ReadAddress | None:
         """Say what a GET or HEAD is for; None = nothing that this program knows.
@@ -121,6 +125,10 @@ class AddressParser:
         `path` is the decoded path below the mount point, `raw_path` the path as it was sent,
         where the server tells.
         """
+        short = len(path) + len(raw_path or "") <= _SHORT
+        return (self._read_once if short else self._read)(path, raw_path)
+
+    def _read(self, path: str, raw_path: str | None) -> ReadAddress | None:
         found = self._split(path, raw_path)
         if found is None:
             return None

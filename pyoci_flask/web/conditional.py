@@ -41,7 +41,8 @@ class Page:
         response.set_etag(self.etag)
         response.headers["Cache-Control"] = PRIVATE
         response.headers["Vary"] = vary
-        response.make_conditional(request.environ)
+        if "If-None-Match" in request.headers:
+            response.make_conditional(request.environ)
         return response
 
 

@@ -1,6 +1,10 @@
 """Content negotiation of the Simple API (PEP 691, Version + Format Selection)."""
 
+from functools import lru_cache
+
 from flask import request
+from werkzeug.datastructures import MIMEAccept
+from werkzeug.http import parse_accept_header
 
 from pyoci_flask.errors import NotAcceptableError
 
@@ -30,9 +34,18 @@ def negotiate() -> str:
             if name in names:
                 return kind
         raise NotAcceptableError(f"?format= must be one of {', '.join(_NAMES)}")
-    accept = request.accept_mimetypes
-    if not request.headers.get("Accept", "").strip():
+    preferred = _preferred(request.headers.get("Accept", ""))
+    if preferred is None:
+        raise NotAcceptableError(f"a page of this index comes as {', '.join(_NAMES)}")
+    return preferred
+
+
+@lru_cache(maxsize=64)
+def _preferred(header: str) -> str | None:
+    """The best of what an Accept header takes; clients send the same few all the time."""
+    if not header.strip():
         return PLAIN_HTML
+    accept = parse_accept_header(header, MIMEAccept)
     named = {name.lower(): quality for name, quality in accept}
     quality = {
         # An alias counts where it is named; a range is held against the type itself.
@@ -40,6 +53,4 @@ def negotiate() -> str:
         for kind, (_, *aliases) in _NAMES.items()
     }
     best = max(quality, key=lambda kind: quality[kind])
-    if quality[best] <= 0:
-        raise NotAcceptableError(f"a page of this index comes as {', '.join(_NAMES)}")
-    return best
+    return best if quality[best] > 0 else None
