@@ -60,6 +60,7 @@ def publish(
     upload: Upload,
     locks: VersionLocks,
     *,
+    confirm: Callable[[], None] | None = None,
     configs: KnownConfigs | None = None,
     skip_identical: bool = False,
     settle: float = 0.0,
@@ -68,6 +69,7 @@ def publish(
     """Add a file to its version; tell whether it was added.
 
     It was not where `skip_identical` is set and the version has this very file already.
+    `confirm` is called before the file is named, and raises where it may not be;
     `settle` is the seconds to wait before reading back what was written, for several hosts;
     `at_once` tells whether calls may go side by side.
 
@@ -105,6 +107,8 @@ def publish(
         beside(lambda: read_for_change(repository, version, tag), at_once=at_once) as read,
     ):
         push.manifest()
+        if confirm is not None:
+            confirm()
         reads = [read]  # of use once: after a repair it is old
         _again_if_missing(
             lambda: rewrite_index(

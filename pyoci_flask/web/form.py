@@ -3,11 +3,11 @@
 import errno
 import hashlib
 import tempfile
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Protocol
+from typing import IO
 
 from multipart import (  # type: ignore[import-untyped]  # annotated, but not marked so
     MultipartError,
@@ -19,13 +19,7 @@ from multipart import (  # type: ignore[import-untyped]  # annotated, but not ma
 
 from pyoci_flask.errors import InvalidRequestError, PayloadTooLargeError, SpoolFullError
 from pyoci_flask.oci.reference import Digest
-from pyoci_flask.web.body import CHUNK, RequestBody
-
-
-class _Hash(Protocol):
-    def update(self, data: bytes | bytearray, /) -> None: ...
-    def hexdigest(self) -> str: ...
-
+from pyoci_flask.web.body import RequestBody
 
 _FIELDS = frozenset(
     {
@@ -49,10 +43,6 @@ _FIELDS = frozenset(
 _TEXT_LIMIT = 4 * 1024 * 1024
 """Bytes of all fields that are kept, together."""
 _PARTS = 100_000
-OTHER_DIGESTS: Mapping[str, Callable[[], _Hash]] = {
-    "blake2_256_digest": lambda: hashlib.blake2b(digest_size=32),
-    "md5_digest": lambda: hashlib.md5(usedforsecurity=False),
-}
 _NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 
 
@@ -65,8 +55,6 @@ class SpooledFile:
     size: int
     """Bytes."""
     digest: Digest
-    others: Mapping[str, str]
-    """Hex digests that the form states beside sha256, by their field, as they really are."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,7 +120,6 @@ class _FormReader:
     def __init__(self, file: IO[bytes]) -> None:
         self._file = file
         self._sha256 = hashlib.sha256()
-        self._others: dict[str, _Hash] = {}
         self._size = 0
         self._filename: str | None = None
         self._fields: dict[str, list[str]] = {}
@@ -148,8 +135,6 @@ class _FormReader:
                 self._end()
             elif self._segment is not None and self._segment.name == "content":
                 self._sha256.update(event)
-                for other in self._others.values():
-                    other.update(event)
                 self._file.write(event)
                 self._size += len(event)
             elif self._text is not None:
@@ -165,11 +150,6 @@ class _FormReader:
             if self._filename is not None:
                 raise InvalidRequestError("the form has more than one file in the field content")
             self._filename = segment.filename or ""
-            # Every client sends its digests first; one that comes later costs a second reading.
-            self._others = {field: OTHER_DIGESTS[field]() for field in self._stated()}
-
-    def _stated(self) -> list[str]:
-        return [field for field in OTHER_DIGESTS if any(self._fields.get(field, ()))]
 
     def _end(self) -> None:
         if self._segment is not None and self._text is not None:
@@ -184,9 +164,6 @@ class _FormReader:
         if not self._filename:
             raise InvalidRequestError("the form has no file in the field content")
         self._file.flush()
-        for field in self._stated():
-            if field not in self._others:
-                self._others[field] = _hash_again(self._file, OTHER_DIGESTS[field]())
         return UploadForm(
             {name: tuple(values) for name, values in self._fields.items()},
             SpooledFile(
@@ -194,13 +171,5 @@ class _FormReader:
                 content=self._file,
                 size=self._size,
                 digest=Digest.from_hex(self._sha256.hexdigest()),
-                others={field: value.hexdigest() for field, value in self._others.items()},
             ),
         )
-
-
-def _hash_again(file: IO[bytes], value: _Hash) -> _Hash:
-    file.seek(0)
-    while piece := file.read(CHUNK):
-        value.update(piece)
-    return value

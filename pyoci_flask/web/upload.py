@@ -24,6 +24,7 @@ from pyoci_flask.index.project import CREATED
 from pyoci_flask.index.publish import publish
 from pyoci_flask.web.address import Base
 from pyoci_flask.web.body import RequestBody
+from pyoci_flask.web.digests import check_digests, checked_meanwhile
 from pyoci_flask.web.form import UploadForm, read_form
 from pyoci_flask.web.services import services
 
@@ -40,11 +41,15 @@ def upload(base: Base) -> Response:
     with read_form(body, request.headers.get("Content-Type", ""), found.settings.spool) as form:
         project, wanted = read_upload(form)
         candidates = found.candidates(base, project)
-        with found.versions.changing(candidates, wanted.filename.version):
+        with (
+            checked_meanwhile(form) as confirm,
+            found.versions.changing(candidates, wanted.filename.version),
+        ):
             added = publish(
                 candidates[0],
                 wanted,
                 found.locks,
+                confirm=confirm,
                 configs=found.configs,
                 skip_identical=found.settings.skip_identical,
                 settle=found.settings.publish_settle,
@@ -85,7 +90,7 @@ def read_upload(form: UploadForm) -> tuple[ProjectName, Upload]:
         raise InvalidRequestError("the field version is missing")
     _check_version(version, filename)
     _check_filetype(form.one("filetype"), filename)
-    _check_digests(form)
+    check_digests(form)
     if form.file.size == 0:
         raise InvalidRequestError(f"{filename.text} is empty")
     metadata = _metadata(form.file.content, filename, project)
@@ -121,17 +126,6 @@ def _check_filetype(filetype: str | None, filename: Filename) -> None:
         raise InvalidRequestError(
             f"the field filetype is {filetype!r}, but {filename.text} is a {expected}"
         )
-
-
-def _check_digests(form: UploadForm) -> None:
-    """Compare each digest that the client sent with what was computed on the way."""
-    for field, actual in {"sha256_digest": form.file.digest.hex, **form.file.others}.items():
-        stated = form.one(field)
-        if stated is not None and stated.strip().lower() != actual:
-            raise InvalidRequestError(
-                f"the field {field} does not match the file: it was changed on the way, or is "
-                "not the file that was meant"
-            )
 
 
 def _metadata(content: IO[bytes], filename: Filename, project: ProjectName) -> bytes | None:

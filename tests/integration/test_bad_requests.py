@@ -140,6 +140,21 @@ def test_a_digest_that_does_not_match_is_refused_and_nothing_pushed(
     assert registry_calls.writes == []
 
 
+@pytest.mark.parametrize("field", ["blake2_256_digest", "md5_digest"])
+def test_a_large_file_with_a_wrong_slower_digest_is_never_named(
+    watched: IndexClient, registry_calls: Recorder, tmp_path: Path, field: str
+) -> None:
+    # Its sha256 is right, so that it may be on its way when the other one is known.
+    wheel = make_wheel(tmp_path, "foo", "1.0", size=3_000_000)
+
+    response = watched.publish(wheel, "foo", "1.0", (field, "0" * 64))
+
+    assert response.status_code == 400
+    assert field in response.text
+    tags = [call for call in registry_calls.writes if call.path.endswith("/manifests/1.0")]
+    assert tags == []
+
+
 @pytest.mark.parametrize(
     ("field", "value"),
     [

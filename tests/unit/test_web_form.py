@@ -1,4 +1,3 @@
-import hashlib
 import io
 import os
 import subprocess
@@ -191,17 +190,6 @@ def test_too_many_parts_and_too_long_headers_are_refused() -> None:
         parse(encode(field("x" * 20_000), FILE))
     with pytest.raises(PayloadTooLargeError, match="over a limit"):
         parse(encode(*[field("x")] * 100_001, FILE))
-
-
-def test_stated_digests_are_computed_wherever_they_stand() -> None:
-    stated = [field("md5_digest", "x"), field("blake2_256_digest", "y")]
-    expected = {
-        "md5_digest": hashlib.md5(CONTENT, usedforsecurity=False).hexdigest(),
-        "blake2_256_digest": hashlib.blake2b(CONTENT, digest_size=32).hexdigest(),
-    }
-    assert parse(encode(*stated, FILE)).file.others == expected
-    assert parse(encode(FILE, *stated)).file.others == expected
-    assert parse(encode(FILE)).file.others == {}
 
 
 def test_spooled_file_is_gone_afterwards(tmp_path: Path) -> None:
