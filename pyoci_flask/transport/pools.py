@@ -18,6 +18,8 @@ from pyoci_flask.transport.deadline import DEADLINES
 from pyoci_flask.transport.egress import EgressPolicy, literal, resolve
 
 _MOST_ADDRESSES = 4
+_BLOCK = 128 * 1024
+"""Bytes of a file that are read and sent at once."""
 
 
 class _GuardedConnection(HTTPConnection):
@@ -138,6 +140,6 @@ class GuardedAdapter(HTTPAdapter):
 
     def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:  # noqa: ANN401 - requests' own
         """Build the pools out of guarded connections."""
-        super().init_poolmanager(*args, **kwargs)
+        super().init_poolmanager(*args, **kwargs, blocksize=_BLOCK)
         manager: PoolManager = self.poolmanager
         manager.pool_classes_by_scheme = _pool_classes(self._policy)
