@@ -4,7 +4,9 @@ import threading
 from collections.abc import Callable, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextvars import copy_context
+from functools import partial
 from typing import TypeVar
+from weakref import WeakValueDictionary
 
 _In = TypeVar("_In")
 _Out = TypeVar("_Out")
@@ -13,16 +15,18 @@ _Out = TypeVar("_Out")
 class FetchPool:
     """A bounded pool of threads, shared by all requests of a worker.
 
-    One registry may have half of them at work: the listings of one that hangs do not stop the
-    others.
+    One registry may have half of them at work, and where none is free a request makes its calls
+    itself, one by one: the listings of registries that hang do not stop the others.
     """
 
     def __init__(self, width: int) -> None:
         """`width` is the calls that are made to one registry at once."""
         self._width = width
         self._executor = ThreadPoolExecutor(2 * width, thread_name_prefix="fetch")
+        self._free = threading.BoundedSemaphore(2 * width)
         self._lock = threading.Lock()
-        self._places: dict[str, threading.BoundedSemaphore] = {}
+        self._places: WeakValueDictionary[str, threading.BoundedSemaphore] = WeakValueDictionary()
+        """Kept by the listings that are under way."""
 
     def map(
         self, registry: str, function: Callable[[_In], _Out], items: Iterable[_In]
@@ -33,15 +37,20 @@ class FetchPool:
         request's id. The first exception is raised, and calls not yet begun are dropped.
         """
         with self._lock:
-            # Bounded by the registries that are called; each is a few words.
-            places = self._places.setdefault(registry, threading.BoundedSemaphore(self._width))
+            places = self._places.get(registry)
+            if places is None:
+                self._places[registry] = places = threading.BoundedSemaphore(self._width)
         failed = threading.Event()
         futures: list[Future[_Out]] = []
 
-        def done(future: Future[_Out]) -> None:
+        def ended(future: Future[_Out]) -> None:
             places.release()
             if future.cancelled() or future.exception() is not None:
                 failed.set()
+
+        def ended_on_thread(future: Future[_Out]) -> None:
+            self._free.release()
+            ended(future)
 
         try:
             for item in items:
@@ -49,8 +58,13 @@ class FetchPool:
                 if failed.is_set():
                     places.release()
                     break
-                futures.append(self._executor.submit(copy_context().run, function, item))
-                futures[-1].add_done_callback(done)
+                call = partial(copy_context().run, function, item)
+                if self._free.acquire(blocking=False):
+                    futures.append(self._executor.submit(call))
+                    futures[-1].add_done_callback(ended_on_thread)
+                else:
+                    futures.append(_made(call))
+                    ended(futures[-1])
             return [future.result() for future in futures]
         finally:
             # Emptied, as the traceback of a call's error leads here, and its future to the error:
@@ -61,3 +75,13 @@ class FetchPool:
     def close(self) -> None:
         """Stop the threads; calls under way end, others are dropped."""
         self._executor.shutdown(wait=False, cancel_futures=True)
+
+
+def _made(call: Callable[[], _Out]) -> Future[_Out]:
+    """Make a call in this thread."""
+    future: Future[_Out] = Future()
+    try:
+        future.set_result(call())
+    except BaseException as error:  # noqa: BLE001 - raised again where the result is asked for
+        future.set_exception(error)
+    return future

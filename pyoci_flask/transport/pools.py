@@ -20,6 +20,8 @@ from pyoci_flask.transport.egress import EgressPolicy, literal, resolve
 _MOST_ADDRESSES = 4
 _BLOCK = 128 * 1024
 """Bytes of a file that are read and sent at once."""
+_BLOCK_PATIENCE = 60.0
+"""Seconds for a registry to take them: some stop in between to move what they have to storage."""
 
 
 class _GuardedConnection(HTTPConnection):
@@ -55,6 +57,12 @@ class _GuardedConnection(HTTPConnection):
         if isinstance(last, TimeoutError):
             raise ConnectTimeoutError(self, f"{self.host} did not answer") from last
         raise NewConnectionError(self, f"no connection: {last}") from last
+
+    def send(self, data: Any) -> None:  # noqa: ANN401 - http.client's own
+        """Send a part of the request; once connected, the time-out of connecting is over."""
+        if self.sock is not None:
+            self.sock.settimeout(_BLOCK_PATIENCE)
+        super().send(data)
 
     def getresponse(self) -> HTTPResponse:  # type: ignore[override]  # urllib3's own, too
         """Read the status and headers, all of them within the read time-out."""

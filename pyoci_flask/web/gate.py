@@ -17,8 +17,12 @@ class RegistryGate:
     """
 
     def __init__(self, threads: int) -> None:
-        """Leave an eighth of the worker's `threads`, two at least, to other registries."""
-        self._most = max(1, threads - max(2, threads // 8))
+        """Share out the worker's `threads`.
+
+        Those who wait for one registry leave an eighth, two at least, of the threads that are not
+        waiting for others; and one is left to what needs no registry.
+        """
+        self._threads = threads
         self._changed = threading.Condition()
         self._waiting: Counter[str] = Counter()
 
@@ -29,10 +33,10 @@ class RegistryGate:
             BusyError: the registry has its share of threads waiting already.
         """
         with self._changed:
-            if not self._changed.wait_for(lambda: self._waiting[host] < self._most, _PATIENCE):
+            if not self._changed.wait_for(lambda: self._has_place(host), _PATIENCE):
                 raise BusyError(
-                    f"{host} is slow to answer, and {self._most} requests wait for it already; "
-                    "try again"
+                    f"registries are slow to answer: {self._waiting.total()} requests wait, "
+                    f"{self._waiting[host]} of them for {host}; try again"
                 )
             self._waiting[host] += 1
 
@@ -43,3 +47,8 @@ class RegistryGate:
             self._waiting[host] -= 1
             if not self._waiting[host]:
                 del self._waiting[host]
+
+    def _has_place(self, host: str) -> bool:
+        here, everywhere = self._waiting[host], self._waiting.total()
+        free = self._threads - (everywhere - here)
+        return here < max(1, free - max(2, free // 8)) and everywhere < max(1, self._threads - 1)

@@ -54,6 +54,36 @@ def test_registry_that_hangs_leaves_threads_to_another() -> None:
         pool.close()
 
 
+def test_where_all_threads_hang_a_listing_makes_its_calls_itself() -> None:
+    pool = FetchPool(2)
+    let_go = threading.Event()
+    hanging = threading.Semaphore(0)
+
+    def hang(_: int) -> None:
+        hanging.release()
+        let_go.wait(30)
+
+    slow = [
+        threading.Thread(target=pool.map, args=(f"{number}.example", hang, range(2)))
+        for number in range(2)
+    ]
+    for one in slow:
+        one.start()
+    try:
+        for _ in range(4):
+            assert hanging.acquire(timeout=10)
+        number.set(7)
+        calls = pool.map("one.example", lambda item: (item, number.get()), range(8))
+        assert calls == [(item, 7) for item in range(8)]
+        with pytest.raises(KeyError):
+            pool.map("one.example", {}.__getitem__, range(8))
+    finally:
+        let_go.set()
+        for one in slow:
+            one.join()
+        pool.close()
+
+
 def test_calls_see_the_callers_context_and_change_none() -> None:
     pool = FetchPool(1)
     number.set(7)

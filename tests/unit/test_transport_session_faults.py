@@ -1,3 +1,4 @@
+import io
 import socket
 import threading
 import time
@@ -179,4 +180,29 @@ def test_answer_that_is_no_http_is_no_answer(transport: Transport, answer: bytes
         thread.start()
         with pytest.raises((RegistryUnreachableError, RegistryError)):
             _get(transport, f"http://127.0.0.1:{listener.getsockname()[1]}").read(100)
+        thread.join()
+
+
+def test_server_that_pauses_while_it_takes_a_body_is_waited_for(hasty: Transport) -> None:
+    length = 30_000_000  # more than sockets keep
+    body = io.BytesIO(bytes(length))
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+
+        def serve() -> None:
+            connection, _ = listener.accept()
+            with connection:
+                request = connection.makefile("rb")
+                while request.readline().strip():
+                    pass  # the headers
+                threading.Event().wait(0.7)  # more than the times to connect and to answer
+                if len(request.read(length)) == length:
+                    connection.sendall(b"HTTP/1.1 201 Created\r\nContent-Length: 0\r\n\r\n")
+
+        thread = threading.Thread(target=serve)
+        thread.start()
+        url = f"http://127.0.0.1:{listener.getsockname()[1]}"
+        with hasty.send(
+            "PUT", url, registry=url, headers={}, body=body, length=length, patience=10
+        ) as reply:
+            assert reply.status == 201
         thread.join()
