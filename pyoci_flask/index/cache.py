@@ -10,15 +10,14 @@ import time
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
-from typing import Any
 
 from pyoci_flask.index.fetch import FetchPool
 from pyoci_flask.index.listing import list_files
 from pyoci_flask.index.names import tag_of, version_of
-from pyoci_flask.index.project import Project, files_of
+from pyoci_flask.index.project import Project
 from pyoci_flask.index.proofs import Proofs
 from pyoci_flask.index.reader import VersionReader
+from pyoci_flask.index.remembered import Entry, Parsed, document_of, parse_entry, stored
 from pyoci_flask.index.repository import (
     Candidates,
     NotAPackageError,
@@ -28,42 +27,16 @@ from pyoci_flask.index.repository import (
     tell_no_package,
 )
 from pyoci_flask.index.store import Record, RecordStore
-from pyoci_flask.oci.model import ImageIndex
-from pyoci_flask.oci.reference import Digest, Tag
+from pyoci_flask.oci.reference import Tag
 
 _TURNS = 4096
-_MOST_FILES = 10_000
-"""Files that a worker keeps parsed; each is some 5 kB with what pages say of it."""
-_INDEX_LIMIT = 256 * 1024
-"""Bytes of one version's index; larger ones are not shared with other workers."""
+_MOST_PARSED = 10 * 1024 * 1024
+"""Bytes of records that a worker keeps parsed; each costs some five of memory."""
+_GONE_FOR = 5.0
+"""Seconds for which a tag that names nothing is not asked for again: some registries list what
+was deleted."""
 _TURN_PATIENCE = 3.0
 """Seconds to wait for another request that is reading the same project."""
-
-
-@dataclass(frozen=True, slots=True)
-class _Entry:
-    """One tag as it was read: its version, or None where it holds something else."""
-
-    read: float
-    """When, in seconds of the clock that all processes share."""
-    version: VersionIndex | None
-    stored: Sequence[Any] | None
-    """As it stands in the record; None = it is too large for it."""
-
-
-@dataclass(slots=True)
-class _Parsed:
-    """A record as this worker has parsed it, and the project that was made of it last."""
-
-    record: Record
-    entries: Mapping[str, _Entry]
-    shown: tuple[tuple[str, ...], int, float, Project] | None = None
-    """Of which tags, with which limit, and when the oldest part of it was read."""
-    files: int = field(init=False)
-
-    def __post_init__(self) -> None:
-        entries = self.entries.values()
-        self.files = sum(len(one.version.files) for one in entries if one.version) + 1
 
 
 class CachedReader(VersionReader):
@@ -83,7 +56,7 @@ class CachedReader(VersionReader):
         self._clock = clock
         self._proofs = Proofs(ttl)
         self._lock = threading.Lock()
-        self._parsed: OrderedDict[str, _Parsed] = OrderedDict()
+        self._parsed: OrderedDict[str, Parsed] = OrderedDict()
         self._turns: dict[str, threading.Lock] = {}
 
     def close(self) -> None:
@@ -105,7 +78,7 @@ class CachedReader(VersionReader):
             nonlocal known, oldest, whole
             known, entries = self._read(repository, tags, wanted)
             oldest = min((one.read for one in entries.values() if one), default=oldest)
-            whole = all(entries.values())
+            whole = all(one and one.kept for one in entries.values())
             return {tag: one.version if one else None for tag, one in entries.items()}
 
         project = list_files(repository, tags, read, limit)
@@ -134,7 +107,8 @@ class CachedReader(VersionReader):
         for repository in candidates:
             known = self._known(repository)
             entry = self._ask(repository, tag)
-            if entry is None and known is not None and tag in known.entries:
+            old = known.entries.get(tag) if known is not None else None
+            if entry is None and old is not None and not old.gone:
                 self._store.invalidate(_key(repository), tag)
             if entry is not None:
                 self._remember(repository, known, {tag: entry}, None)
@@ -154,11 +128,8 @@ class CachedReader(VersionReader):
 
     def _read(
         self, repository: ProjectRepository, tags: Sequence[str], wanted: Sequence[str]
-    ) -> tuple[_Parsed | None, Mapping[str, _Entry | None]]:
-        """Read versions, one call for each that is not known; at most one request at a time.
-
-        None stands for what is gone since the tags were read.
-        """
+    ) -> tuple[Parsed | None, Mapping[str, Entry | None]]:
+        """Read versions, one call for each that is not known; at most one request at a time."""
         known = self._known(repository)
         missing = self._missing(known, wanted)
         turn = self._turn(_key(repository)) if len(missing) > 1 else None
@@ -170,19 +141,23 @@ class CachedReader(VersionReader):
                 missing = self._missing(known, wanted)
             if not missing and wanted and not self._proofs.holds(repository.caller):
                 missing = list(wanted[:1])
+            gone = Entry(self._clock() - max(0.0, self._ttl - _GONE_FOR), None, None)
             read = self._ask_all(repository, missing)
             if not self._proofs.holds(repository.caller):
                 # Nothing that was asked for is there: that proves nothing.
                 read |= self._ask_all(repository, [tag for tag in wanted if tag not in read])
-            entries = {tag: one for tag, one in read.items() if one is not None}
-            parsed = self._remember(repository, known, entries, tags) if entries else known
+            if self._proofs.holds(repository.caller):
+                # To others, registries say of everything that it is not there.
+                read = {tag: one or gone for tag, one in read.items()}
+            found = {tag: one for tag, one in read.items() if one is not None}
+            parsed = self._remember(repository, known, found, tags) if found else known
         finally:
             if taken and turn is not None:
                 turn.release()
         old = known.entries if known is not None else {}
         return parsed, {tag: read[tag] if tag in read else old.get(tag) for tag in wanted}
 
-    def _missing(self, known: _Parsed | None, wanted: Sequence[str]) -> list[str]:
+    def _missing(self, known: Parsed | None, wanted: Sequence[str]) -> list[str]:
         entries = known.entries if known is not None else {}
         return [
             tag
@@ -202,13 +177,13 @@ class CachedReader(VersionReader):
 
     def _ask_all(
         self, repository: ProjectRepository, tags: Sequence[str]
-    ) -> dict[str, _Entry | None]:
+    ) -> dict[str, Entry | None]:
         origin = repository.caller.repository.registry.origin
         found = self.pool.map(origin, lambda tag: self._ask(repository, tag), tags)
         return dict(zip(tags, found, strict=True))
 
-    def _ask(self, repository: ProjectRepository, tag: str) -> _Entry | None:
-        """Read one tag from the registry; None = it is gone, which is not remembered."""
+    def _ask(self, repository: ProjectRepository, tag: str) -> Entry | None:
+        """Read one tag from the registry; None = it is gone."""
         now = self._clock()
         try:
             version = load_version(repository, version_of(tag), Tag(tag))
@@ -219,9 +194,9 @@ class CachedReader(VersionReader):
             if version is None:
                 return None
         self._proofs.add(repository.caller)
-        return _Entry(now, version, _stored(now, version))
+        return Entry(now, version, stored(now, version))
 
-    def _known(self, repository: ProjectRepository) -> _Parsed | None:
+    def _known(self, repository: ProjectRepository) -> Parsed | None:
         """What the record holds, parsed at most once in this worker."""
         key = _key(repository)
         revision = self._store.revision(key)
@@ -234,37 +209,40 @@ class CachedReader(VersionReader):
         record = self._store.begin(key)
         if record is None:
             return None
-        entries = {tag: _parse(tag, one, repository) for tag, one in record.document.items()}
-        return self._keep(key, _Parsed(Record(record.generation, record.revision, {}), entries))
+        entries = {tag: parse_entry(tag, one, repository) for tag, one in record.document.items()}
+        return self._keep(key, Parsed(Record(record.generation, record.revision, {}), entries))
 
-    def _keep(self, key: str, parsed: _Parsed) -> _Parsed:
+    def _keep(self, key: str, parsed: Parsed) -> Parsed:
         with self._lock:
             self._parsed[key] = parsed
             self._parsed.move_to_end(key)
-            files = sum(one.files for one in self._parsed.values())
-            while files > _MOST_FILES and len(self._parsed) > 1:
-                files -= self._parsed.popitem(last=False)[1].files
+            size = sum(one.size for one in self._parsed.values())
+            while size > _MOST_PARSED and len(self._parsed) > 1:
+                size -= self._parsed.popitem(last=False)[1].size
         return parsed
 
     def _remember(
         self,
         repository: ProjectRepository,
-        known: _Parsed | None,
-        read: Mapping[str, _Entry],
+        known: Parsed | None,
+        read: Mapping[str, Entry],
         tags: Sequence[str] | None,
-    ) -> _Parsed | None:
+    ) -> Parsed | None:
         """Add what was read to the record; of others, keep what is among `tags` (None = all)."""
         if known is None:
             return None
         kept = known.entries if tags is None else _those_of(known.entries, tags)
-        entries = {**kept, **read}
-        revision = self._store.write(
-            _key(repository), known.record, _document(entries), _document(read)
-        )
-        if revision is None:
-            return None
+        entries = {tag: one for tag, one in {**kept, **read}.items() if one.kept}
+        changed, revision = document_of(read), known.record.revision
+        if changed:
+            written = self._store.write(
+                _key(repository), known.record, document_of(entries), changed
+            )
+            if written is None:
+                return None
+            revision = written
         record = Record(known.record.generation, revision, {})
-        return self._keep(_key(repository), _Parsed(record, entries))
+        return self._keep(_key(repository), Parsed(record, entries))
 
 
 def _key(repository: ProjectRepository) -> str:
@@ -272,26 +250,6 @@ def _key(repository: ProjectRepository) -> str:
     return f"{there.registry.origin}\n{there.name}"
 
 
-def _those_of(entries: Mapping[str, _Entry], tags: Sequence[str]) -> dict[str, _Entry]:
+def _those_of(entries: Mapping[str, Entry], tags: Sequence[str]) -> dict[str, Entry]:
     wanted = set(tags)
     return {tag: entry for tag, entry in entries.items() if tag in wanted}
-
-
-def _document(entries: Mapping[str, _Entry]) -> dict[str, Any]:
-    return {tag: one.stored for tag, one in entries.items() if one.stored is not None}
-
-
-def _stored(read: float, version: VersionIndex | None) -> Sequence[Any] | None:
-    if version is None:
-        return [read]
-    index = version.index.serialize().decode("ascii")
-    return [read, version.digest.text, index] if len(index) <= _INDEX_LIMIT else None
-
-
-def _parse(tag: str, value: list[Any], repository: ProjectRepository) -> _Entry:
-    if len(value) == 1:
-        return _Entry(value[0], None, value)
-    index, version = ImageIndex.parse(value[2].encode()), version_of(tag)
-    files, _ = files_of(index, version, repository.project, repository.segment)
-    found = VersionIndex(version, Tag(tag), Digest(value[1]), index, files)
-    return _Entry(value[0], found, value)

@@ -7,8 +7,10 @@ with, which every process notices before its next use.
 
 import atexit
 import contextlib
+import hashlib
 import json
 import logging
+import math
 import secrets
 import shutil
 import sqlite3
@@ -42,7 +44,8 @@ CREATE TABLE IF NOT EXISTS records (
     key TEXT PRIMARY KEY,
     generation INTEGER NOT NULL,
     revision INTEGER NOT NULL,
-    document TEXT NOT NULL
+    document TEXT NOT NULL,
+    seal BLOB NOT NULL
 )
 """
 
@@ -89,14 +92,16 @@ class RecordStore:
         """Read the record, or make an empty one; None = the cache does not work."""
 
         def run(database: sqlite3.Connection) -> Record:
-            select = "SELECT generation, revision, document FROM records WHERE key = ?"
+            select = "SELECT generation, revision, document, seal FROM records WHERE key = ?"
             row = database.execute(select, (key,)).fetchone()
             if row is None:
                 database.execute(
-                    "INSERT INTO records VALUES (?, ?, ?, '{}') ON CONFLICT DO NOTHING",
-                    (key, _number(), _number()),
+                    "INSERT INTO records VALUES (?, ?, ?, '{}', ?) ON CONFLICT DO NOTHING",
+                    (key, _number(), _number(), _seal(key, "{}")),
                 )
                 row = database.execute(select, (key,)).fetchone()
+            if row[3] != _seal(key, row[2]):
+                raise ValueError("a record was damaged")
             return Record(row[0], row[1], json.loads(row[2]))
 
         return self._use(run)
@@ -116,19 +121,22 @@ class RecordStore:
 
         def run(database: sqlite3.Connection) -> int | None:
             row = database.execute(
-                "SELECT generation, revision, document FROM records WHERE key = ?", (key,)
+                "SELECT generation, revision, document, seal FROM records WHERE key = ?", (key,)
             ).fetchone()
             if row is None or row[0] != before.generation:
                 return None
             whole = document
             if row[1] != before.revision:
+                if row[3] != _seal(key, row[2]):
+                    raise ValueError("a record was damaged")
                 whole = json.loads(row[2]) | (document if changed is None else changed)
             text = json.dumps(whole, separators=(",", ":"))
             if len(text) > _RECORD_LIMIT:
                 return None
             revision = _number()
             database.execute(
-                "UPDATE records SET revision = ?, document = ? WHERE key = ?", (revision, text, key)
+                "UPDATE records SET revision = ?, document = ?, seal = ? WHERE key = ?",
+                (revision, text, _seal(key, text), key),
             )
             return revision if whole is document else None
 
@@ -139,9 +147,13 @@ class RecordStore:
 
         def run(database: sqlite3.Connection) -> bool:
             database.execute(
-                "UPDATE records SET generation = ?, revision = ?, "
-                "document = json_remove(document, ?) WHERE key = ?",
+                "UPDATE records SET generation = ?, revision = ?, document = CASE "
+                "WHEN seal = seal_of(key, document) THEN json_remove(document, ?) ELSE '{}' END "
+                "WHERE key = ?",
                 (_number(), _number(), f'$."{member}"', key),
+            )
+            database.execute(
+                "UPDATE records SET seal = seal_of(key, document) WHERE key = ?", (key,)
             )
             return True
 
@@ -212,6 +224,7 @@ class RecordStore:
         # Nothing here needs to outlive the machine.
         database.execute("PRAGMA synchronous = OFF")
         database.execute(f"PRAGMA max_page_count = {_MOST_PAGES}")
+        database.create_function("seal_of", 2, _seal, deterministic=True)
         database.execute(_SCHEMA)
         if identity is None or _identity(path) != identity:
             raise OSError("it was done away with while it was opened")
@@ -235,6 +248,8 @@ class RecordStore:
             except FileNotFoundError:
                 return
             except OSError as error:
+                # Old listings must not be shown; other processes cannot be told.
+                self._rests_until = math.inf
                 logger.warning("listings may be old for PYOCI_CACHE_TTL seconds: %s", error)
                 return
         shutil.rmtree(aside, ignore_errors=True)
@@ -261,6 +276,11 @@ def _identity(path: Path) -> tuple[int, int] | None:
     except FileNotFoundError:
         return None
     return found.st_dev, found.st_ino
+
+
+def _seal(key: str, document: str) -> bytes:
+    """What shows whether a disk, or an older program, left something else in the file."""
+    return hashlib.blake2b(f"{key}\n{document}".encode(), digest_size=16).digest()
 
 
 def _number() -> int:

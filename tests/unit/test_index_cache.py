@@ -259,21 +259,37 @@ def test_a_tag_that_is_no_package_is_asked_for_once(lab: Lab) -> None:
     assert lab.asked() == []
 
 
+def test_a_tag_that_names_nothing_is_asked_for_again_after_a_few_seconds(lab: Lab) -> None:
+    tags = ["1.0", "9.9"]
+    for _ in range(2):
+        project = lab.reader.project(lab.repository, tags, 0)
+        assert (project.versions, _names(project)) == (("1.0",), [WHEEL])
+    assert lab.asked() == ["1.0", "9.9"]
+    assert lab.reader.project(lab.repository, tags, 0) is project
+
+    lab.clock.now += 6
+    lab.reader.project(lab.repository, tags, 0)
+    assert lab.asked() == ["9.9"]
+
+
 def test_a_version_that_is_too_large_is_not_recorded(
     lab: Lab, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("pyoci_flask.index.cache._INDEX_LIMIT", 1000)
+    monkeypatch.setattr("pyoci_flask.index.remembered._INDEX_LIMIT", 1000)
     lab.publish(SDIST)
     lab.publish("hello-2.0.tar.gz")
 
     assert _names(lab.listed()) == ["hello-2.0.tar.gz", WHEEL, SDIST]
     assert lab.recorded() == {"2.0"}
+    lab.asked()
+    assert _names(lab.listed()) == ["hello-2.0.tar.gz", WHEEL, SDIST]
+    assert lab.asked() == ["1.0"]  # it does not stay in memory either
 
 
-def test_the_files_that_stay_parsed_are_bounded_and_those_used_last_stay(
+def test_what_stays_parsed_is_bounded_and_those_used_last_stay(
     lab: Lab, caller_of: Callers, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("pyoci_flask.index.cache._MOST_FILES", 5)
+    monkeypatch.setattr("pyoci_flask.index.cache._MOST_PARSED", 3500)
     repositories = [
         replace(lab.repository, caller=caller_of("embedded", f"python{number}/hello"))
         for number in range(3)

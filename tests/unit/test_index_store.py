@@ -241,6 +241,21 @@ def test_a_broken_database_begins_anew(folder: Path, name: str) -> None:
         assert _begun(after).document == {"1.0": ["new"]}
 
 
+@pytest.mark.usefixtures("no_rest")
+def test_a_record_that_was_damaged_is_not_believed(store: RecordStore, folder: Path) -> None:
+    key = "http://registry.test\nteam/other"
+    for one in (KEY, key):
+        assert store.write(one, _begun(store, one), {"1.0": ["true"]}) is not None
+    with closing(sqlite3.connect(folder / "listings" / "records.sqlite")) as database:
+        database.execute("UPDATE records SET document = replace(document, 'true', 'fake')")
+        database.commit()
+
+    store.invalidate(key, "2.0")
+    assert _begun(store, key).document == {}
+    assert store.begin(KEY) is None  # all of it is done away with
+    assert _begun(store).document == {}
+
+
 @pytest.mark.parametrize("part", ["cache", "cache/listings"])
 def test_a_link_in_place_of_a_folder_is_not_followed(tmp_path: Path, part: str) -> None:
     elsewhere = tmp_path / "elsewhere"
