@@ -64,9 +64,9 @@ class RepositoryCaller:
         )
         return self._follow(reply, method, headers or {}) if reading and follow else reply
 
-    def followed(self, reply: Reply) -> Reply:
-        """Follow the redirects of a GET that was called with `follow=False`."""
-        return self._follow(reply, "GET", {})
+    def followed(self, reply: Reply, headers: Mapping[str, str]) -> Reply:
+        """Follow the redirects of a GET that was called with `follow=False` and these headers."""
+        return self._follow(reply, "GET", headers)
 
     def is_own(self, url: str) -> bool:
         """Tell whether a URL is of the registry itself, where calls need an Authorization."""
