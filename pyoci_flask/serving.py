@@ -29,6 +29,9 @@ if TYPE_CHECKING:
 _LINGER_TOTAL = 30.0
 _LINGER_IDLE = 2.0
 
+_NO_FILES_PAUSE = 0.2
+"""Seconds; some connection ends, or is given up, within few of them."""
+
 _RESET_ON_CLOSE = struct.pack("ii", 1, 0)
 
 
@@ -182,7 +185,12 @@ class ClientTimeoutThreadWorker(ThreadWorker):  # type: ignore[misc] # gunicorn 
         try:
             connection, client = listener.accept()
         except OSError as error:
-            if error.errno not in {errno.EAGAIN, errno.ECONNABORTED}:
+            if error.errno in {errno.EMFILE, errno.ENFILE}:
+                # Raised, it would end the worker and every transfer. The client waits in the
+                # listener's queue, which is readable all the time: not to ask at once again.
+                self.log.warning("no connection can be accepted: %s", error.strerror)
+                time.sleep(_NO_FILES_PAUSE)
+            elif error.errno not in {errno.EAGAIN, errno.ECONNABORTED}:
                 raise
             return
         self.nr_conns += 1

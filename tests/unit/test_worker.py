@@ -1,13 +1,14 @@
 """gunicorn's worker with our time-outs, run in a thread of this process."""
 
 import contextlib
+import errno
 import http.client
 import os
 import selectors
 import socket
 import threading
 from collections.abc import Iterable, Iterator
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import pytest
 from gunicorn.config import Config  # type: ignore[import-untyped]
@@ -145,6 +146,23 @@ def test_an_answer_that_fails_half_way_is_broken_off(
     with _send(address, _REQUEST % b"/" + b"abc") as client:
         assert client.recv(65536).startswith(b"HTTP/1.1 200 ")
     assert "the other half is missing" in caplog.text
+
+
+class _Full:
+    """A listener with a client, for which the process has no number left."""
+
+    def accept(self) -> object:
+        raise OSError(errno.EMFILE, "Too many open files")
+
+
+def test_a_process_that_may_open_no_more_files_goes_on(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    worker = _worker(monkeypatch, app=_App())
+    worker.accept(cast("socket.socket", _Full()))
+    assert worker.nr_conns == 0
+    assert "no connection can be accepted: Too many open files" in caplog.text
+    worker.tmp.close()
 
 
 def test_settings_that_the_application_cannot_work_with_end_gunicorn(
