@@ -4,6 +4,7 @@ import contextlib
 import errno
 import http.client
 import os
+import select
 import selectors
 import socket
 import threading
@@ -123,6 +124,38 @@ def test_a_body_that_stalls_is_a_time_out_in_the_application(
 ) -> None:
     with _send(address, sent) as client:
         assert _received(client).startswith(b"HTTP/1.1 408 ")
+
+
+def test_a_body_that_trickles_is_a_time_out_in_the_application(address: tuple[str, int]) -> None:
+    """Each byte comes within the idle time, but all of them would take a quarter of an hour."""
+    sent = 0
+    with _send(address, _REQUEST.replace(b"3", b"9000") % b"/") as client:
+        while sent < 100 and not select.select([client], [], [], 0.1)[0]:
+            with contextlib.suppress(OSError):  # just now reset
+                sent += client.send(b"x")
+        assert _received(client).startswith(b"HTTP/1.1 408 ")
+    assert 1 < sent < 100
+
+
+def test_a_body_that_was_sent_fast_at_first_may_not_trickle_then(
+    address: tuple[str, int],
+) -> None:
+    sent = 0
+    with _send(address, _REQUEST.replace(b"3", b"999999") % b"/" + bytes(900_000)) as client:
+        while sent < 100 and not select.select([client], [], [], 0.1)[0]:
+            with contextlib.suppress(OSError):  # just now reset
+                sent += client.send(b"x")
+        assert _received(client).startswith(b"HTTP/1.1 408 ")
+    assert 1 < sent < 100
+
+
+def test_a_slow_but_steady_body_is_taken(address: tuple[str, int]) -> None:
+    """Longer than the idle time in all."""
+    with _send(address, _REQUEST.replace(b"3", b"9000") % b"/") as client:
+        for _ in range(15):
+            assert not select.select([client], [], [], 0.1)[0]
+            client.sendall(b"x" * 600)
+        assert client.recv(65536).startswith(b"HTTP/1.1 200 ")
 
 
 def test_headers_that_stall_end_the_connection(address: tuple[str, int]) -> None:
