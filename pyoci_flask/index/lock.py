@@ -40,6 +40,8 @@ class VersionLocks:
         self._folder = folder
         self._deadline = deadline
         self._make()
+        with contextlib.suppress(OSError):  # a full disk; who needs a lock later is told
+            self._secret()
 
     def _make(self) -> None:
         try:
