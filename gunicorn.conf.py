@@ -17,6 +17,7 @@ from gunicorn.arbiter import Arbiter  # type: ignore[import-untyped]
 
 from pyoci_flask.binding import bind_addresses, open_to_everyone, refuse_public
 from pyoci_flask.errors import ConfigurationError
+from pyoci_flask.open_files import connections_that_fit, raise_limit
 from pyoci_flask.settings import Settings
 
 try:
@@ -31,7 +32,11 @@ workers = _settings.web_concurrency
 threads = _settings.threads
 worker_class = "pyoci_flask.serving.ClientTimeoutThreadWorker"
 # Connections that are kept alive hold no thread: there may be many more of them.
-worker_connections = 1000 + _settings.threads
+_wanted = 1000 + _settings.threads
+_open_files = raise_limit()
+worker_connections = connections_that_fit(
+    _wanted, _open_files, threads=_settings.threads, fetch_threads=_settings.fetch_threads
+)
 
 # Seconds without a sign of life from a worker's main loop; no upload or download occupies that.
 timeout = 120
@@ -62,6 +67,12 @@ errorlog = "-"
 def on_starting(server: Arbiter) -> None:
     """Look at what is configured, `--bind` on the command line included, before it is bound."""
     _guard(server.cfg.address)
+    if worker_connections < _wanted:
+        server.log.warning(
+            "a process may have %d files open: each worker takes %d connections at once, not %d "
+            "(ulimit -n, or LimitNOFILE= of systemd, raises that)",
+            *(_open_files, worker_connections, _wanted),
+        )
     if _settings.cache_ttl:
         _make_cache_folder(server)
 

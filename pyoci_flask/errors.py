@@ -36,6 +36,10 @@ class CrossSiteError(PyOCIError):
     """A browser sent a changing request from another site's page."""
 
 
+class PreconditionFailedError(PyOCIError):
+    """What the client makes its request depend on (If-Match) is not so."""
+
+
 class NotAcceptableError(PyOCIError):
     """None of the media types that the client accepts can be produced."""
 

@@ -29,11 +29,17 @@ if TYPE_CHECKING:
 _LINGER_TOTAL = 30.0
 _LINGER_IDLE = 2.0
 
+_BODY_RATE = 1024.0
+"""Bytes a second that a request's body has to bring, lest it hold a thread for ever."""
+
+_NO_FILES_PAUSE = 0.2
+"""Seconds; some connection ends, or is given up, within few of them."""
+
 _RESET_ON_CLOSE = struct.pack("ii", 1, 0)
 
 
 class ClientStalledError(TimeoutError):
-    """The client neither sent nor took a byte for `PYOCI_CLIENT_TIMEOUT` seconds.
+    """The client neither sent nor took a byte for `PYOCI_CLIENT_TIMEOUT` seconds, or too few.
 
     Its errno is that of a reset connection: gunicorn takes it for a client that went away (a line
     at debug level), not for a fault of the server (a traceback).
@@ -52,13 +58,15 @@ class ClientSocket(socket.socket):
         self.stalled = False
         self.deadline: float | None = None
         """`time.monotonic()` by which the headers must be there; None outside of them."""
+        self.patience: float | None = None
+        """Seconds that are left to wait for more of a body; None outside of one."""
 
     def setblocking(self, flag: bool, /) -> None:
         """Make it blocking with an end; gunicorn calls this before it reads a request."""
         self.settimeout(self._idle if flag else 0)
 
     def recv(self, size: int, flags: int = 0, /) -> bytes:
-        """Receive; while headers are read, `deadline` ends it too.
+        """Receive; while headers are read, `deadline` ends it too, and in a body `patience`.
 
         A time-out for each byte alone would let a client hold a thread with a byte now and then.
 
@@ -71,7 +79,30 @@ class ClientSocket(socket.socket):
                 if remaining <= 0:
                     raise TimeoutError
                 self.settimeout(remaining)
+            if self.patience is not None:
+                return self._receive_body(size, flags, self.patience)
             return super().recv(size, flags)
+
+    def _receive_body(self, size: int, flags: int, patience: float) -> bytes:
+        """Receive; waiting uses patience up, and what comes gives some of it back.
+
+        Only the client's time counts, not what the application takes between two pieces. What
+        was sent fast does not allow for more than the idle time later.
+        """
+        if patience <= 0:
+            raise TimeoutError
+        hurried = patience < self._idle
+        if hurried:
+            self.settimeout(patience)
+        begun = time.monotonic()
+        try:
+            received = super().recv(size, flags)
+        finally:
+            self.patience = patience - (time.monotonic() - begun)
+            if hurried:
+                self.settimeout(self._idle)
+        self.patience = min(self._idle, self.patience + len(received) / _BODY_RATE)
+        return received
 
     def sendall(self, data: "ReadableBuffer", flags: int = 0, /) -> None:
         """Send all of it, each part within the idle time.
@@ -120,11 +151,18 @@ class ClientConnection(TConn):  # type: ignore[misc] # gunicorn has no types
         """From now on the headers of a request must arrive within `seconds`."""
         if isinstance(self.sock, ClientSocket):
             self.sock.deadline = time.monotonic() + seconds
+            self.sock.patience = None
+
+    def begin_body(self, idle: float) -> None:
+        """From now on a body is read: at no time more than `idle` seconds behind its least rate."""
+        self.end_headers(idle)
+        if isinstance(self.sock, ClientSocket):
+            self.sock.patience = idle
 
     def end_headers(self, idle: float) -> None:
         """From now on each read or write has `idle` seconds."""
         if isinstance(self.sock, ClientSocket):
-            self.sock.deadline = None
+            self.sock.deadline = self.sock.patience = None
         # By now the socket may be one of TLS that gunicorn made blocking without an end.
         self.sock.settimeout(idle)
 
@@ -182,7 +220,12 @@ class ClientTimeoutThreadWorker(ThreadWorker):  # type: ignore[misc] # gunicorn 
         try:
             connection, client = listener.accept()
         except OSError as error:
-            if error.errno not in {errno.EAGAIN, errno.ECONNABORTED}:
+            if error.errno in {errno.EMFILE, errno.ENFILE}:
+                # Raised, it would end the worker and every transfer. The client waits in the
+                # listener's queue, which is readable all the time: not to ask at once again.
+                self.log.warning("no connection can be accepted: %s", error.strerror)
+                time.sleep(_NO_FILES_PAUSE)
+            elif error.errno not in {errno.EAGAIN, errno.ECONNABORTED}:
                 raise
             return
         self.nr_conns += 1
@@ -200,7 +243,7 @@ class ClientTimeoutThreadWorker(ThreadWorker):  # type: ignore[misc] # gunicorn 
 
     def handle_request(self, req: object, conn: ClientConnection) -> object:
         """Answer a request whose headers have been read."""
-        conn.end_headers(self._idle)
+        conn.begin_body(self._idle)
         return super().handle_request(req, conn)
 
     def _cap_keepalive(self, deadline: float) -> None:

@@ -102,7 +102,7 @@ class Settings:
         """Tell whether the allow-list names the registry's host, with or without its port."""
         if self.registries is None:
             return True
-        names = {registry.host, registry.netloc}
+        names = {registry.host, registry.netloc, registry.netloc_with_port}
         # The brackets of an IPv6 address are not those of a pattern.
         patterns = [pattern.replace("[", "[[]") for pattern in self.registries]
         return any(fnmatchcase(name, pattern) for name in names for pattern in patterns)

@@ -70,17 +70,22 @@ def gunicorn(
     *options: str,
     faults: str = "Traceback",
     ready: Callable[[], bool] | None = None,
+    open_files: tuple[int, int] | None = None,
 ) -> Iterator[RunningServer]:
     """Run the application on a free port until the block ends, then stop it gracefully.
 
     `environ` adds to the settings, `options` to gunicorn's command line. Its log must hold no
     match of the regular expression `faults`. `ready` tells when it has started, in place of an
-    answer at its port.
+    answer at its port. `open_files`: its soft and hard limit.
     """
     port = free_port()
     log = tmp / f"gunicorn-{port}.log"
     settings = environment(tmp, {"PORT": str(port), "WEB_CONCURRENCY": "1", **(environ or {})})
-    with _process(gunicorn_command(*options), settings, log) as process:
+    command = gunicorn_command(*options)
+    if open_files is not None:
+        soft, hard = open_files
+        command = ["sh", "-c", f'ulimit -Sn {soft}; ulimit -Hn {hard}; exec "$@"', "sh", *command]
+    with _process(command, settings, log) as process:
         wait_until(lambda: _running(process, log) and (ready or (lambda: _answers(port)))())
         yield RunningServer(f"http://{LOOPBACK}:{port}", port, process, log)
     found = re.findall(faults, log.read_text(errors="replace"))

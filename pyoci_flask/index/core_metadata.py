@@ -11,7 +11,7 @@ import zipfile
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import IO, cast
+from typing import IO, TypeVar, cast
 
 from pyoci_flask.errors import NotFoundError, PyOCIError, TransferBrokenError
 from pyoci_flask.index.download import StoredFile, find_layer
@@ -28,9 +28,15 @@ _WINDOW = 64 * 1024
 _FETCHED_LIMIT = 24 * 1024 * 1024
 """Bytes fetched of one wheel: a directory of 16 MiB and METADATA of 4 MiB fit."""
 _CACHE_BYTES = 16 * 1024 * 1024
-_UNREADABLE = 10_000
+_REMEMBERED = 10_000
+"""Registries, wheels that cannot be read, and wheels of which a probe failed: of each so many."""
 _ASK_AGAIN = 3600.0
 """Seconds after which a registry that answered no ranges is probed again."""
+_PROBE_AGAIN = 60.0
+"""Seconds after which a probe that failed, which says nothing about ranges, is made again."""
+
+_Key = TypeVar("_Key")
+_Value = TypeVar("_Value")
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +53,9 @@ class CoreMetadataReader:
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
         self._lock = threading.Lock()
-        self._ranges: dict[str, tuple[bool, float]] = {}
+        self._ranges: OrderedDict[str, tuple[bool, float]] = OrderedDict()
+        self._failed: OrderedDict[tuple[str, Digest | None], float] = OrderedDict()
+        """When to probe again; without a digest, any wheel of the repository."""
         self._read: OrderedDict[tuple[str, Digest], CoreMetadata] = OrderedDict()
         self._size = 0
         self._unreadable: OrderedDict[tuple[str, Digest], None] = OrderedDict()
@@ -75,9 +83,7 @@ class CoreMetadataReader:
             if isinstance(error.__cause__, _NoRangesError):
                 raise NotFoundError(f"{error}") from error  # the registry's fault, not the wheel's
             with self._lock:
-                self._unreadable[_place(caller), file.entry.digest] = None
-                while len(self._unreadable) > _UNREADABLE:
-                    self._unreadable.popitem(last=False)
+                _keep(self._unreadable, (_place(caller), file.entry.digest), None)
             raise NotFoundError(
                 f"the core metadata of {file.filename.text} cannot be read: {error}"
             ) from error
@@ -92,13 +98,17 @@ class CoreMetadataReader:
         seen to answer ranges; one probe tells, and is remembered.
         """
         name = _place(repository.caller)
+        now = self._clock()
         with self._lock:
+            if now < self._failed.get((name, None), now):
+                return frozenset()
             wanted = [
                 file
                 for file in files
                 if file.core_metadata is None
                 and file.filename.is_wheel
                 and (name, file.entry.digest) not in self._unreadable
+                and now >= self._failed.get((name, file.entry.digest), now)
             ]
         if not wanted or not self._answers_ranges(repository, wanted[0]):
             return frozenset()
@@ -114,10 +124,16 @@ class CoreMetadataReader:
             digest = file.digest or find_layer(repository, file)
             with open_blob(repository.caller, digest, first=1, last=2) as blob:
                 answers = blob.start == 1
-        except PyOCIError:
-            return False  # says nothing about ranges, and the page is worth more than they are
+        except PyOCIError as error:
+            # It says nothing about ranges, and the page is worth more than they are. The next
+            # wheel may do where this one is gone; else each would fail in the same way.
+            gone = file.entry.digest if isinstance(error, NotFoundError) else None
+            with self._lock:
+                failed = (_place(repository.caller), gone)
+                _keep(self._failed, failed, self._clock() + _PROBE_AGAIN)
+            return False
         with self._lock:
-            self._ranges[origin] = (answers, self._clock() + _ASK_AGAIN)
+            _keep(self._ranges, origin, (answers, self._clock() + _ASK_AGAIN))
         return answers
 
     def _remember(self, key: tuple[str, Digest], found: CoreMetadata) -> None:
@@ -129,6 +145,14 @@ class CoreMetadataReader:
             while self._size > _CACHE_BYTES:
                 _, dropped = self._read.popitem(last=False)
                 self._size -= len(dropped.content)
+
+
+def _keep(memory: OrderedDict[_Key, _Value], key: _Key, value: _Value) -> None:
+    """Remember something new and forget what is oldest: whoever asks decides how much there is."""
+    memory[key] = value
+    memory.move_to_end(key)
+    while len(memory) > _REMEMBERED:
+        memory.popitem(last=False)
 
 
 def stored_metadata(caller: RepositoryCaller, digest: Digest) -> bytes:

@@ -1,9 +1,11 @@
 """Locks on versions, across the threads and worker processes of this host."""
 
+import contextlib
 import fcntl
 import hashlib
 import os
 import random
+import secrets
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,11 +15,17 @@ from typing import IO
 from pyoci_flask.errors import BusyError, ConfigurationError
 from pyoci_flask.index.folder import NotOursError, make_private
 
-_STRIPES = 256
+_STRIPES = 4096
+_KEY_FILE = "secret"
+_SECRET_SIZE = 32
+"""Bytes."""
 
 
 class VersionLocks:
     """A fixed set of lock files; a key always falls on the same one.
+
+    Which one is decided with a secret that lies beside them: nobody can choose the name of a
+    version in a slow registry so that its lock is that of somebody else's version.
 
     Waiting is polling with a deadline: a lock that is not given up in time ends in an error and
     never ties a thread up.
@@ -32,6 +40,8 @@ class VersionLocks:
         self._folder = folder
         self._deadline = deadline
         self._make()
+        with contextlib.suppress(OSError):  # a full disk; who needs a lock later is told
+            self._secret()
 
     def _make(self) -> None:
         try:
@@ -53,10 +63,12 @@ class VersionLocks:
         Raises:
             BusyError: somebody else held it until the deadline.
         """
-        digest = hashlib.blake2b("\n".join(key).encode(), digest_size=4).digest()
-        path = self._folder / f"{int.from_bytes(digest) % _STRIPES:03d}"
+        name = "\n".join(key).encode()
         limit = time.monotonic() + self._deadline
         while True:
+            secret = self._secret()
+            digest = hashlib.blake2b(name, key=secret, digest_size=8).digest()
+            path = self._folder / f"{int.from_bytes(digest) % _STRIPES:04d}"
             # flock belongs to the open file, so two threads that open it exclude each other as
             # well, and it ends with the process, however that ends.
             with self._open(path) as file:
@@ -64,11 +76,31 @@ class VersionLocks:
                     if time.monotonic() > limit:
                         raise BusyError("another upload or deletion of this version is under way")
                     time.sleep(random.uniform(0.005, 0.05))  # noqa: S311 - spreads out, hides nothing
-                if _is_at(file.fileno(), path):
+                if _is_at(file.fileno(), path) and self._secret() == secret:
                     # Cleaners of temporary folders go by age.
                     os.utime(file.fileno())
                     yield
                     return
+
+    def _secret(self) -> bytes:
+        """Read the secret: each time, so that all go by the one that is there."""
+        path = self._folder / _KEY_FILE
+        with contextlib.suppress(FileNotFoundError), path.open("rb") as file:
+            os.utime(file.fileno())  # as in `hold`
+            found = file.read()
+            if len(found) == _SECRET_SIZE:
+                return found
+        self._make()
+        with os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600), "r+b") as file:
+            # Whoever comes first writes it; a writer that was killed amid that left it too short.
+            fcntl.flock(file.fileno(), fcntl.LOCK_EX)
+            found = file.read()
+            if len(found) != _SECRET_SIZE:
+                found = secrets.token_bytes(_SECRET_SIZE)
+                file.seek(0)
+                file.truncate()
+                file.write(found)
+            return found
 
     def _open(self, path: Path) -> IO[bytes]:
         try:

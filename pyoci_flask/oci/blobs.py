@@ -137,11 +137,15 @@ def open_blob(
     Raises:
         NotFoundError: there is no such blob.
     """
-    headers = {}
-    if first or last is not None:
-        headers["Range"] = f"bytes={first}-{'' if last is None else last}"
+    headers = _range(first, last)
     reply = caller.call("GET", f"blobs/{digest}", "pull", headers=headers)
     return _opened(caller, digest, reply, first, last)
+
+
+def _range(first: int, last: int | None) -> dict[str, str]:
+    if not first and last is None:
+        return {}
+    return {"Range": f"bytes={first}-{'' if last is None else last}"}
 
 
 def _opened(
@@ -164,8 +168,12 @@ def _opened(
     return OpenBlob(caller, digest, reply, size=size, last=None)
 
 
-def locate_blob(caller: RepositoryCaller, digest: Digest) -> str | OpenBlob:
+def locate_blob(
+    caller: RepositoryCaller, digest: Digest, *, first: int = 0, last: int | None = None
+) -> str | OpenBlob:
     """Begin to read a blob, or give the URL of the storage that the registry redirects to.
+
+    `first` and `last` as in `open_blob`.
 
     Only a URL that works for everybody who has it, and gives nothing away: of another origin than
     the registry's, where no Authorization is sent, and without the caller's credentials in it.
@@ -173,14 +181,19 @@ def locate_blob(caller: RepositoryCaller, digest: Digest) -> str | OpenBlob:
     Raises:
         NotFoundError: there is no such blob.
     """
-    reply = caller.call("GET", f"blobs/{digest}", "pull", follow=False)
+    headers = _range(first, last)
+    reply = caller.call("GET", f"blobs/{digest}", "pull", headers=headers, follow=False)
     location = reply.headers.get("Location")
     if reply.status in REDIRECTS and location is not None:
-        url = caller.resolve(reply, location)
+        try:
+            url = caller.resolve(reply, location)
+        except BaseException:
+            reply.close()
+            raise
         if not caller.is_own(url) and not _holds_secret(url, reply.authorization):
             reply.close()
             return url
-    return _opened(caller, digest, caller.followed(reply), 0, None)
+    return _opened(caller, digest, caller.followed(reply, headers), first, last)
 
 
 def _holds_secret(url: str, authorization: str | None) -> bool:

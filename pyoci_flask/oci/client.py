@@ -7,7 +7,7 @@ from urllib.parse import urljoin, urlsplit
 
 from pyoci_flask.errors import PyOCIError, RegistryError
 from pyoci_flask.oci.answers import ErrorBody, refusal
-from pyoci_flask.oci.reference import Repository
+from pyoci_flask.oci.reference import DEFAULT_PORTS, Repository
 from pyoci_flask.transport.auth import Authenticator, Scope
 from pyoci_flask.transport.credentials import Credentials
 from pyoci_flask.transport.reply import Reply
@@ -64,9 +64,9 @@ class RepositoryCaller:
         )
         return self._follow(reply, method, headers or {}) if reading and follow else reply
 
-    def followed(self, reply: Reply) -> Reply:
-        """Follow the redirects of a GET that was called with `follow=False`."""
-        return self._follow(reply, "GET", {})
+    def followed(self, reply: Reply, headers: Mapping[str, str]) -> Reply:
+        """Follow the redirects of a GET that was called with `follow=False` and these headers."""
+        return self._follow(reply, "GET", headers)
 
     def is_own(self, url: str) -> bool:
         """Tell whether a URL is of the registry itself, where calls need an Authorization."""
@@ -169,6 +169,7 @@ _UPLOAD_PATIENCE = 300.0
 """Seconds for the answer to an upload: registries hash and move the blob before they answer."""
 
 
-def _origin(url: str) -> tuple[str, str]:
+def _origin(url: str) -> tuple[str, str | None, int | None]:
+    """Tell origins apart (RFC 6454, section 5): a registry may or may not write its own port."""
     parts = urlsplit(url)
-    return parts.scheme, parts.netloc
+    return parts.scheme, parts.hostname, parts.port or DEFAULT_PORTS.get(parts.scheme)

@@ -21,6 +21,8 @@ _HOST = re.compile(rf"{_LABEL}(?:\.{_LABEL})*")
 _URL = re.compile(r"(?P<scheme>https?):/{1,2}(?P<authority>.*)", re.IGNORECASE)
 _AUTHORITY = re.compile(r"(?P<host>\[[0-9A-Fa-f:.]+\]|[^:\[\]]+)(?::(?P<port>[0-9]{1,5}))?")
 
+DEFAULT_PORTS = {"http": 80, "https": 443}
+
 MAX_REPOSITORY_NAME = 255
 """Characters; what distribution and most registries accept for host and name together."""
 
@@ -70,16 +72,36 @@ class Tag:
 
 @dataclass(frozen=True, slots=True)
 class Registry:
-    """A registry's address: scheme, host in lower case (IPv6 in brackets) and port."""
+    """A registry's address: scheme, host in lower case (IPv6 in brackets) and port.
+
+    The scheme's own port is no port here: what is remembered of a registry, its locks and its
+    tokens go by this address, and one registry must not have two.
+    """
 
     scheme: str
     host: str
     port: int | None = None
 
+    def __post_init__(self) -> None:
+        if self.port == DEFAULT_PORTS[self.scheme]:
+            object.__setattr__(self, "port", None)
+
     @property
     def netloc(self) -> str:
         """`host[:port]`, as it is shown to people and matched by the allow-list."""
         return self.host if self.port is None else f"{self.host}:{self.port}"
+
+    @property
+    def netloc_with_port(self) -> str:
+        """`host:port`, whether the port is the scheme's own or another."""
+        return f"{self.host}:{self.port or DEFAULT_PORTS[self.scheme]}"
+
+    @property
+    def address(self) -> str:
+        """What people write to name it, and `parse` reads back."""
+        # localhost alone could be the first segment of any path.
+        bare = self.scheme == "https" and self.netloc != "localhost"
+        return self.netloc if bare or self == EMBEDDED else f"{self.scheme}://{self.netloc}"
 
     @property
     def origin(self) -> str:

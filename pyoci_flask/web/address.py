@@ -38,9 +38,9 @@ class Base:
         """The percent-encoded path of the base, as people should write it."""
         if self.pinned:
             return f"/{_PINNED}"
-        name = self.registry.netloc
-        if self.registry.scheme == "http" and self.registry != EMBEDDED:
-            name = quote(self.registry.origin, safe="")
+        name = self.registry.address
+        if "/" in name:
+            name = quote(name, safe="")
         return f"/{name}/{quote(self.namespace)}"
 
 

@@ -38,7 +38,7 @@ class RequestBody:
         """Read the next piece; empty at the end.
 
         Raises:
-            ClientTimeoutError: the client stopped sending.
+            ClientTimeoutError: the client stopped sending, or sends too slowly.
             InvalidRequestError: it went away before the end.
             PayloadTooLargeError: a chunked body went over the limit.
         """
@@ -48,7 +48,7 @@ class RequestBody:
         try:
             piece = self._stream.read(wanted)
         except TimeoutError as error:
-            raise ClientTimeoutError("the upload stopped arriving") from error
+            raise ClientTimeoutError("the upload stopped, or came too slowly") from error
         except OSError as error:
             raise InvalidRequestError("the upload was broken off") from error
         self.read_bytes += len(piece)

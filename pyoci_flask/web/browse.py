@@ -24,7 +24,6 @@ from pyoci_flask.index.names import ProjectName
 from pyoci_flask.index.releases import Release, find_release, preferred, releases_of
 from pyoci_flask.index.repository import ProjectRepository
 from pyoci_flask.logs import redact
-from pyoci_flask.oci.reference import EMBEDDED
 from pyoci_flask.web.address import Base, ListAddress, ProjectAddress
 from pyoci_flask.web.errors import UnmatchedError, challenge, status_of
 from pyoci_flask.web.links import quote_segment
@@ -176,9 +175,8 @@ def _setup_href(base: Base) -> str:
     root = f"{people().origin.path()}/"
     if base.pinned:
         return root
-    host = base.registry.origin if base.registry.scheme == "http" else base.registry.netloc
-    fields = {"registry": EMBEDDED.netloc if base.registry == EMBEDDED else host}
-    fields |= {"namespace": base.namespace} | ({"credentials": "1"} if _signed_in() else {})
+    fields = {"registry": base.registry.address, "namespace": base.namespace}
+    fields |= {"credentials": "1"} if _signed_in() else {}
     return f"{root}?{urlencode(fields)}"
 
 

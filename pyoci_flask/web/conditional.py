@@ -8,8 +8,10 @@ from typing import Self
 from weakref import WeakKeyDictionary
 
 from flask import request
+from werkzeug.datastructures import ETags
 from werkzeug.wrappers import Response
 
+from pyoci_flask.errors import PreconditionFailedError
 from pyoci_flask.index.project import Project
 
 PRIVATE = "private, no-cache"
@@ -49,6 +51,19 @@ class Page:
 def page(text: str, media_type: str, *, vary: str) -> Response:
     """Answer a page of text, or 304."""
     return Page.of(text, media_type).answer(vary=vary)
+
+
+def check_match(etag: str) -> None:
+    """Refuse a request for another content than `etag` names (RFC 9110, 13.1.1 and 13.2.2).
+
+    If-Unmodified-Since is not looked at: what has no Last-Modified need not (13.1.4).
+
+    Raises:
+        PreconditionFailedError: If-Match names other tags only, or weak ones.
+    """
+    wanted: ETags = request.if_match
+    if "If-Match" in request.headers and not wanted.contains(etag):
+        raise PreconditionFailedError(f'the ETag is "{etag}" now, which If-Match does not name')
 
 
 class PageCache:

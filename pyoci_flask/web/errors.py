@@ -30,6 +30,7 @@ _STATUS: dict[type[errors.PyOCIError], int] = {
     errors.ClientTimeoutError: 408,
     errors.AlreadyExistsError: 409,
     errors.GoneError: 410,
+    errors.PreconditionFailedError: 412,
     errors.PayloadTooLargeError: 413,
     errors.RateLimitedError: 429,
     errors.RegistryError: 502,

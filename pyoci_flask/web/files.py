@@ -1,6 +1,7 @@
 """GET and HEAD of a file and of its core metadata."""
 
 import logging
+import re
 from collections.abc import Callable, Iterator
 
 from flask import request
@@ -8,13 +9,15 @@ from werkzeug.datastructures import ETags
 from werkzeug.wrappers import Response
 
 from pyoci_flask.errors import NotFoundError, PyOCIError, RegistryError, TransferBrokenError
-from pyoci_flask.index.download import StoredFile, checked, find_file, open_file, verified
+from pyoci_flask.index.download import StoredFile, checked, find_file, verified
 from pyoci_flask.oci.blobs import OpenBlob, locate_blob, open_blob
 from pyoci_flask.web.address import FileAddress, MetadataAddress
-from pyoci_flask.web.conditional import PRIVATE
+from pyoci_flask.web.conditional import PRIVATE, check_match
 from pyoci_flask.web.services import services
 
 logger = logging.getLogger("pyoci.web")
+
+_NOTHING = re.compile(r"bytes[ \t]*=[ \t]*-0+[ \t]*", re.IGNORECASE)
 
 
 def download(address: FileAddress) -> Response:
@@ -39,6 +42,7 @@ def _with_file(
 
 def _send(stored: StoredFile, name: str) -> Response:
     etag = stored.digest.text
+    check_match(etag)
     response = Response(content_type="application/octet-stream")
     response.set_etag(etag)
     response.headers["Cache-Control"] = PRIVATE
@@ -53,17 +57,17 @@ def _send(stored: StoredFile, name: str) -> Response:
     if request.method == "HEAD":
         response.content_length = stored.size()
         return response
-    partly = _asks_for_a_part(etag)
-    if services().settings.redirect_downloads:
-        found = locate_blob(stored.repository.caller, stored.digest)
-        if isinstance(found, str):
-            return _redirect(found)
-        if not partly:
-            return _stream(stored, checked(stored, found), response)
-        found.close()
-    if partly:
+    if _asks_for_a_part(etag):
         return _part(stored, response)
-    return _whole(stored, response)
+    found = _open(stored)
+    return _redirect(found) if isinstance(found, str) else _stream(stored, found, response)
+
+
+def _open(stored: StoredFile, first: int = 0, last: int | None = None) -> str | OpenBlob:
+    """Begin to read a file or a part of it, or give the address that the client is sent to."""
+    opened = locate_blob if services().settings.redirect_downloads else open_blob
+    found = opened(stored.repository.caller, stored.digest, first=first, last=last)
+    return found if isinstance(found, str) else checked(stored, found)
 
 
 def _redirect(url: str) -> Response:
@@ -75,10 +79,6 @@ def _redirect(url: str) -> Response:
     response.headers["Location"] = url
     response.headers["Cache-Control"] = "no-store"
     return response
-
-
-def _whole(stored: StoredFile, response: Response) -> Response:
-    return _stream(stored, open_file(stored), response)
 
 
 def _stream(stored: StoredFile, blob: OpenBlob, response: Response) -> Response:
@@ -96,7 +96,10 @@ def _stream(stored: StoredFile, blob: OpenBlob, response: Response) -> Response:
 def _asks_for_a_part(etag: str) -> bool:
     """One range of bytes of this very file (RFC 9110, 13.1.5 and 14.2); others get the whole."""
     wanted = request.range
-    if wanted is None or wanted.units != "bytes" or len(wanted.ranges) != 1:
+    if wanted is None:
+        if not _asks_for_nothing():
+            return False
+    elif wanted.units != "bytes" or len(wanted.ranges) != 1:
         return False
     condition = request.headers.get("If-Range")
     # Only a strong tag will do. A date says nothing here: a file may be published anew within
@@ -104,7 +107,21 @@ def _asks_for_a_part(etag: str) -> bool:
     return condition is None or condition.strip() == f'"{etag}"'
 
 
+def _asks_for_nothing() -> bool:
+    """The last 0 bytes: well-formed, but never to be had (RFC 9110, 14.1.2).
+
+    Werkzeug takes it for no range at all.
+    """
+    return _NOTHING.fullmatch(request.headers.get("Range", "")) is not None
+
+
 def _part(stored: StoredFile, response: Response) -> Response:
+    if stored.file.size is None and services().settings.redirect_downloads:
+        # Whoever is sent elsewhere is not kept waiting for a call that asks for the size.
+        found = _open(stored)
+        if isinstance(found, str):
+            return _redirect(found)
+        found.close()
     size = stored.size()
     first, stop = _span(size)
     if first >= stop:
@@ -113,7 +130,9 @@ def _part(stored: StoredFile, response: Response) -> Response:
         response.headers.remove("Content-Type")
         response.headers.remove("Content-Disposition")
         return response
-    blob = open_blob(stored.repository.caller, stored.digest, first=first, last=stop - 1)
+    blob = _open(stored, first, stop - 1)
+    if isinstance(blob, str):
+        return _redirect(blob)
     if blob.size is not None and blob.size != size:
         blob.close()
         raise RegistryError(
@@ -129,7 +148,7 @@ def _part(stored: StoredFile, response: Response) -> Response:
 
 def _span(size: int) -> tuple[int, int]:
     """The first byte asked for and the one after the last; a suffix may be longer than the file."""
-    first, stop = request.range.ranges[0] if request.range else (0, None)
+    first, stop = request.range.ranges[0] if request.range else (size, None)
     if first < 0:
         return max(0, size + first), size
     return first, size if stop is None else min(stop, size)
@@ -168,9 +187,11 @@ def core_metadata(address: MetadataAddress) -> Response:
 
 def _send_metadata(stored: StoredFile) -> Response:
     metadata = services().metadata.read(stored)
+    check_match(metadata.digest.text)
     response = Response(metadata.content, content_type="text/plain; charset=utf-8")
     response.set_etag(metadata.digest.text)
     response.headers["Cache-Control"] = PRIVATE
     response.headers["Vary"] = "Authorization"
-    response.make_conditional(request.environ)
+    # Werkzeug would take `If-Match: *`, too, for a tag that is not this one.
+    response.make_conditional({**request.environ, "HTTP_IF_MATCH": ""})
     return response

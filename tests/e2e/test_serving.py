@@ -87,16 +87,32 @@ def _stalling_clients(server: RunningServer, sent: bytes) -> Iterator[list[socke
         yield [opened.enter_context(_connect(server, sent)) for _ in range(_THREADS)]
 
 
+_UPLOAD = (
+    b"POST /simple/ HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1000000\r\n"
+    b"Content-Type: multipart/form-data; boundary=b\r\n\r\n"
+    b'--b\r\nContent-Disposition: form-data; name="content"; filename="a-1.tar.gz"\r\n\r\nabc'
+)
+
+
 def test_clients_that_stall_in_an_upload_give_up_their_threads(server: RunningServer) -> None:
-    upload = (
-        b"POST /simple/ HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1000000\r\n"
-        b"Content-Type: multipart/form-data; boundary=b\r\n\r\n"
-        b'--b\r\nContent-Disposition: form-data; name="content"; filename="a-1.tar.gz"\r\n\r\nabc'
-    )
-    with _stalling_clients(server, upload) as clients:
+    with _stalling_clients(server, _UPLOAD) as clients:
         assert _healthy(server)
         for client in clients:
             assert client.recv(65536).startswith(b"HTTP/1.1 408 ")
+
+
+def test_clients_that_trickle_an_upload_give_up_their_threads(server: RunningServer) -> None:
+    with _stalling_clients(server, _UPLOAD) as clients:
+        waiting, deadline = set(clients), time.monotonic() + 5 * _CLIENT_TIMEOUT
+        while waiting and time.monotonic() < deadline:
+            for answered in select.select(waiting, [], [], 0.2)[0]:
+                assert answered.recv(65536).startswith(b"HTTP/1.1 408 ")
+                waiting.remove(answered)
+            for client in waiting:
+                with contextlib.suppress(OSError):  # just now reset
+                    client.send(b"x")
+        assert not waiting
+        assert _healthy(server)
 
 
 def test_clients_that_stall_in_their_headers_give_up_their_threads(server: RunningServer) -> None:

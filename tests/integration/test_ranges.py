@@ -160,6 +160,43 @@ def test_who_has_the_file_is_told_so_before_any_range(index: IndexClient, conten
     _assert_whole(index.get(PATH, headers={"If-None-Match": OTHER_ETAG}), content)
 
 
+@pytest.mark.parametrize("path", [PATH, f"{PATH}.metadata"])
+@pytest.mark.parametrize("method", ["GET", "HEAD"])
+def test_if_match_lets_only_the_right_etag_pass(
+    index: IndexClient, content: bytes, path: str, method: str
+) -> None:
+    """RFC 9110, section 13.1.1; the comparison is strong."""
+    del content
+    etag = index.request("HEAD", path).headers["ETag"]
+
+    for fine in (etag, f"{OTHER_ETAG}, {etag}", "*"):
+        assert index.request(method, path, headers={"If-Match": fine}).status_code == 200
+    for other in (OTHER_ETAG, f"W/{etag}", '""', ""):
+        response = index.request(method, path, headers={"If-Match": other})
+        assert response.status_code == 412, other
+        assert response.headers["Cache-Control"] == "no-store"
+
+
+def test_if_match_comes_before_every_other_condition(index: IndexClient, content: bytes) -> None:
+    """RFC 9110, section 13.2.2."""
+    etag = _etag(content)
+    part = {"Range": "bytes=5-9"}
+    known = {"If-None-Match": etag}
+
+    for more in (part, known, known | part, {"If-Range": etag} | part):
+        assert index.get(PATH, headers={"If-Match": OTHER_ETAG} | more).status_code == 412
+    assert index.get(PATH, headers={"If-Match": etag} | known | part).status_code == 304
+    _assert_part(index.get(PATH, headers={"If-Match": etag} | part), content, 5, 10)
+
+
+def test_if_unmodified_since_is_ignored_where_there_is_no_last_modified(
+    index: IndexClient, content: bytes
+) -> None:
+    since = {"If-Unmodified-Since": "Mon, 01 Jan 2001 00:00:00 GMT"}
+
+    _assert_whole(index.get(PATH, headers=since), content)
+
+
 def test_head_ignores_a_range(index: IndexClient, content: bytes) -> None:
     response = index.request("HEAD", PATH, headers={"Range": "bytes=0-1"})
 

@@ -13,6 +13,8 @@ from pyoci_flask.registry import create_registry
 from tests.conftest import AppServer
 from tests.doubles import wsgi_server
 from tests.integration.index_client import IndexClient, address
+from tests.integration.oci_client import OCIClient, push_original
+from tests.integration.registry_doubles import BlobMeter, serving
 from tests.packages import make_wheel
 from tests.quirks.registry import quirky_registry
 from tests.quirks.site import WHEEL, MakeSite, Site
@@ -120,3 +122,51 @@ def test_an_address_of_the_registry_itself_is_followed_here(site: MakeSite) -> N
     # It redirects to itself for ever, which is the registry's fault and nobody else's.
     assert answer.status_code == 502
     assert wheel.exists()
+
+
+@pytest.mark.parametrize("sized", [True, False], ids=["size-known", "size-unknown"])
+def test_a_part_that_is_not_redirected_takes_no_call_for_the_whole(
+    app_server: AppServer, http: requests.Session, tmp_path: Path, *, sized: bool
+) -> None:
+    meter = BlobMeter(create_registry(tmp_path / "registry"))
+    with serving(meter) as registry:
+        index = IndexClient(f"{app_server(REDIRECT)}/{registry.address}/team", None, http)
+        content = make_wheel(tmp_path, "foo", "1.0", size=9000)
+        if sized:
+            index.published(content, "foo", "1.0")
+        else:
+            oci = OCIClient(registry, "team/foo", http)
+            push_original(oci, "1.0", {"py3-none-any.whl": content.read_bytes()})
+        meter.fetches.clear()
+
+        part = index.get(f"/foo/{WHEEL}", headers={"Range": "bytes=10-19"})
+        beyond = index.get(f"/foo/{WHEEL}", headers={"Range": "bytes=-0"})
+
+    assert (part.status_code, part.content) == (206, content.read_bytes()[10:20])
+    assert beyond.status_code == 416
+    if sized:
+        assert [(fetch.method, fetch.size) for fetch in meter.fetches] == [("GET", 10)]
+
+
+def test_who_is_redirected_does_not_wait_for_a_call_that_asks_for_the_size(
+    app_server: AppServer, http: requests.Session, tmp_path: Path
+) -> None:
+    meter = BlobMeter(create_registry(tmp_path / "registry"))
+    storage = "https://storage.example.com/"
+
+    def redirecting(environ: "WSGIEnvironment", start: "StartResponse") -> Iterable[bytes]:
+        answer = Response.from_app(meter, environ, buffered=True)
+        if environ["REQUEST_METHOD"] == "GET" and "/blobs/sha256:" in environ["PATH_INFO"]:
+            answer = Response(status=307, headers={"Location": storage})
+        return answer(environ, start)
+
+    with serving(redirecting) as registry:
+        index = IndexClient(f"{app_server(REDIRECT)}/{registry.address}/team", None, http)
+        content = make_wheel(tmp_path, "foo", "1.0").read_bytes()
+        push_original(OCIClient(registry, "team/foo", http), "1.0", {"py3-none-any.whl": content})
+        meter.fetches.clear()
+
+        part = index.get(f"/foo/{WHEEL}", headers={"Range": "bytes=-10"})
+
+    assert (part.status_code, part.headers["Location"]) == (307, storage)
+    assert [fetch.method for fetch in meter.fetches] == ["GET"]

@@ -12,6 +12,20 @@ from pyoci_flask.errors import BusyError, ConfigurationError
 from pyoci_flask.index.lock import VersionLocks
 
 
+def _lock_files(folder: Path) -> list[Path]:
+    return [path for path in folder.iterdir() if path.name.isdigit()]
+
+
+def _file_of(folder: Path, *key: str) -> str:
+    """The name of the file that a key falls on."""
+    locks = VersionLocks(folder)
+    for path in _lock_files(folder):
+        path.unlink()
+    with locks.hold(*key):
+        (file,) = _lock_files(folder)
+    return file.name
+
+
 def _count_up(folder: Path, counter: Path, times: int) -> None:
     locks = VersionLocks(folder, deadline=30)
     for _ in range(times):
@@ -89,10 +103,10 @@ def test_other_versions_are_not_held_up(tmp_path: Path) -> None:
 
 def test_number_of_lock_files_is_bounded(tmp_path: Path) -> None:
     locks = VersionLocks(tmp_path / "locks")
-    for number in range(600):
+    for number in range(6000):
         with locks.hold("a", str(number)):
             pass
-    assert len(list((tmp_path / "locks").iterdir())) <= 256
+    assert len(_lock_files(tmp_path / "locks")) <= 4096
 
 
 def test_a_thread_that_waits_gets_the_lock_when_it_is_given_up(tmp_path: Path) -> None:
@@ -144,8 +158,65 @@ def test_lock_whose_file_was_removed_locks_the_file_that_took_its_place(tmp_path
 
     with ThreadPoolExecutor(1) as pool:
         with locks.hold("a"):
-            (file,) = (tmp_path / "locks").iterdir()
+            (file,) = _lock_files(tmp_path / "locks")
             future = pool.submit(second)
             assert waiting.wait(5)
             file.unlink()
         future.result(10)
+
+
+KEYS = [("registry/name", f"1.{number}") for number in range(8)]
+
+
+def test_the_file_of_a_key_cannot_be_computed_without_the_secret(tmp_path: Path) -> None:
+    one, other = tmp_path / "one", tmp_path / "other"
+
+    assert [_file_of(one, *key) for key in KEYS] == [_file_of(one, *key) for key in KEYS]
+    assert [_file_of(one, *key) for key in KEYS] != [_file_of(other, *key) for key in KEYS]
+    secret = one / "secret"
+    assert secret.stat().st_mode & 0o777 == 0o600
+    assert len(secret.read_bytes()) == 32
+    shutil.copy(secret, other)
+    assert [_file_of(one, *key) for key in KEYS] == [_file_of(other, *key) for key in KEYS]
+
+
+def test_a_secret_that_was_not_written_to_its_end_is_made_anew(tmp_path: Path) -> None:
+    locks = VersionLocks(tmp_path / "locks")
+    (tmp_path / "locks" / "secret").write_bytes(b"half")
+
+    with locks.hold("a"):
+        assert len((tmp_path / "locks" / "secret").read_bytes()) == 32
+
+
+def test_who_waited_under_a_secret_that_was_removed_locks_by_the_one_in_its_place(
+    tmp_path: Path,
+) -> None:
+    folder = tmp_path / "locks"
+    locks, short = VersionLocks(folder), VersionLocks(folder, 0.2)
+    waiting = threading.Event()
+
+    def second() -> None:
+        waiting.set()
+        with locks.hold("a"), pytest.raises(BusyError), short.hold("a"):
+            pass
+
+    with ThreadPoolExecutor(1) as pool:
+        with locks.hold("a"):
+            future = pool.submit(second)
+            assert waiting.wait(5)
+            (tmp_path / "other").write_bytes(bytes(32))
+            (tmp_path / "other").rename(folder / "secret")
+        future.result(10)
+        assert (folder / "secret").read_bytes() == bytes(32)
+
+
+def test_all_who_start_at_once_make_one_secret(tmp_path: Path) -> None:
+    folder = tmp_path / "locks"
+    counter = tmp_path / "counter"
+    for _ in range(10):
+        shutil.rmtree(folder, ignore_errors=True)
+        counter.write_text("0")
+        with ThreadPoolExecutor(8) as pool:
+            list(pool.map(lambda _: _count_up(folder, counter, 2), range(8)))
+        assert counter.read_text() == "16"
+        assert len(_lock_files(folder)) == 1

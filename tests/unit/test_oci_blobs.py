@@ -1,12 +1,17 @@
+import contextlib
 import io
 from collections.abc import Callable
 
 import pytest
 
 from pyoci_flask.errors import DeniedError, NotFoundError, PyOCIError, RegistryError
-from pyoci_flask.oci.blobs import blob_size, open_blob, push_blob
+from pyoci_flask.oci.blobs import blob_size, locate_blob, open_blob, push_blob
 from pyoci_flask.oci.reference import Digest
+from pyoci_flask.transport.auth import Authenticator
 from pyoci_flask.transport.credentials import BearerCredentials
+from pyoci_flask.transport.network import Network
+from pyoci_flask.transport.observe import CallLog
+from pyoci_flask.transport.session import Transport
 from tests.unit.conftest import Callers
 from tests.unit.doubles import Answer, Received, http_double
 
@@ -252,3 +257,36 @@ def test_registry_that_does_not_tell_the_size_is_at_fault(caller_of: Callers, le
         pytest.raises(RegistryError, match="does not tell a blob's size"),
     ):
         blob_size(caller_of(server.url), DIGEST)
+
+
+@pytest.mark.parametrize("location", ["http://user@storage.example.com/", "http://[", "ftp://x/"])
+def test_location_that_is_no_address_ends_the_call(
+    caplog: pytest.LogCaptureFixture, location: str
+) -> None:
+    caplog.set_level("INFO", "pyoci.registry")
+    transport = Transport(network=Network(), pool_size=1, observers=[CallLog()])
+    with (
+        contextlib.closing(transport),
+        http_double(lambda _: Answer(307, headers={"Location": location})) as server,
+        pytest.raises(RegistryError, match="Location that is no address"),
+    ):
+        locate_blob(Callers(transport, Authenticator(transport))(server.url), DIGEST)
+    [line] = [line for line in caplog.messages if "/blobs/" in line]
+    assert "status=307" in line
+
+
+@pytest.mark.parametrize("moved", [False, True])
+def test_part_of_a_blob_of_the_registry_itself_comes_at_once(
+    caller_of: Callers, moved: bool
+) -> None:
+    def handler(received: Received) -> Answer:
+        if moved and received.path == BLOB:
+            return Answer(307, headers={"Location": "/elsewhere"})
+        return ranges(received)
+
+    with http_double(handler) as server:
+        blob = locate_blob(caller_of(server.url), DIGEST, first=3, last=5)
+        assert not isinstance(blob, str)
+        with blob:
+            assert (blob.start, b"".join(blob.chunks())) == (3, b"345")
+        assert len(server.calls) == 1 + moved

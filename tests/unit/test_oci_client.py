@@ -55,6 +55,25 @@ def test_reading_follows_redirects_with_its_headers(
         assert server.received[1].headers["Range"] == "bytes=1-"
 
 
+@pytest.mark.parametrize(
+    ("url", "own"),
+    [
+        ("https://ghcr.io/x", True),
+        ("https://ghcr.io:443/x", True),
+        ("https://GHCR.io/x", True),
+        ("https://ghcr.io:80/x", False),
+        ("http://ghcr.io/x", False),
+        ("http://ghcr.io:443/x", False),
+        ("https://storage.example.com/x", False),
+    ],
+)
+def test_an_origin_is_the_same_with_and_without_its_own_port(
+    caller_of: Callers, url: str, own: bool
+) -> None:
+    for registry in ("https://ghcr.io", "https://ghcr.io:443"):
+        assert caller_of(registry).is_own(url) is own
+
+
 def test_authorization_stays_on_the_same_origin(caller_of: Callers) -> None:
     with http_double(redirecting(lambda _: "/storage")) as server:
         get(caller_of(server.url, credentials=TOKEN))

@@ -24,6 +24,14 @@ GHCR = Registry("https", "ghcr.io")
         ("ghcr.io", GHCR, "https://ghcr.io"),
         ("GHCR.io", GHCR, "https://ghcr.io"),
         ("ghcr.io:8443", Registry("https", "ghcr.io", 8443), "https://ghcr.io:8443"),
+        ("ghcr.io:443", GHCR, "https://ghcr.io"),
+        ("https://ghcr.io:0443", GHCR, "https://ghcr.io"),
+        ("ghcr.io:80", Registry("https", "ghcr.io", 80), "https://ghcr.io:80"),
+        ("http://ghcr.io:80", Registry("http", "ghcr.io"), "http://ghcr.io"),
+        ("http://ghcr.io:443", Registry("http", "ghcr.io", 443), "http://ghcr.io:443"),
+        ("localhost:443", Registry("https", "localhost"), "https://localhost"),
+        ("[::1]:443", Registry("https", "[::1]"), "https://[::1]"),
+        ("docker.io:443", Registry("https", "docker.io"), "https://registry-1.docker.io"),
         ("http://ghcr.io", Registry("http", "ghcr.io"), "http://ghcr.io"),
         ("HTTPS://ghcr.io/", GHCR, "https://ghcr.io"),
         ("http:/localhost:5000", Registry("http", "localhost", 5000), "http://localhost:5000"),
@@ -49,6 +57,7 @@ def test_registry_is_read_in_all_its_forms(text: str, registry: Registry, origin
     parsed = Registry.parse(text)
     assert parsed == registry
     assert parsed.origin == origin
+    assert Registry.parse(parsed.address) == parsed
 
 
 @pytest.mark.parametrize(
@@ -111,8 +120,8 @@ def test_operators_own_setting_may_name_any_host(text: str) -> None:
 @hypothesis.given(st.text(max_size=60))
 def test_every_text_is_a_registry_or_none(text: str) -> None:
     registry = Registry.parse(text)
-    if registry is not None and registry != EMBEDDED:
-        assert Registry.parse(registry.netloc if registry.scheme == "https" else registry.origin)
+    if registry is not None:
+        assert Registry.parse(registry.address) == registry
         assert registry.origin.isascii()
         assert registry.origin.isprintable()
 

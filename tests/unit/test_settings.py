@@ -298,7 +298,18 @@ def test_storage_users_and_spool_must_exist(tmp_path: Path) -> None:
             ["ghcr.io", "ghcr.io:8443", "acme.azurecr.io", "localhost:5000"],
             ["azurecr.io", "notghcr.io", "ghcr.io.evil.com", "acme.azurecr.io.evil.com"],
         ),
-        ({"PYOCI_REGISTRIES": "ghcr.io:443"}, ["ghcr.io:443"], ["ghcr.io", "ghcr.io:444"]),
+        (
+            {"PYOCI_REGISTRIES": "ghcr.io:443"},
+            ["ghcr.io", "ghcr.io:443", "http://ghcr.io:443"],
+            ["ghcr.io:444", "http://ghcr.io", "ghcr.io:80"],
+        ),
+        ({"PYOCI_REGISTRIES": "ghcr.io:80"}, ["http://ghcr.io", "ghcr.io:80"], ["ghcr.io"]),
+        ({"PYOCI_REGISTRIES": "[::1]:443"}, ["[::1]", "[::1]:443"], ["[::1]:444"]),
+        (
+            {"PYOCI_INDEX": "http://localhost:80/a"},
+            ["http://localhost", "http://localhost:80"],
+            ["http://127.0.0.1"],
+        ),
         ({"PYOCI_REGISTRIES": "[::1]:5000"}, ["[::1]:5000"], ["[::1]:5001", "[::2]:5000"]),
         (
             {"PYOCI_REGISTRIES": "quay.io", "PYOCI_INDEX": "ghcr.io/acme"},

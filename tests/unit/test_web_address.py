@@ -254,6 +254,8 @@ def test_registry_url_with_a_path_is_refused(path: str, raw: str, good: bool) ->
         (Base(GHCR, "acme"), "/ghcr.io/acme"),
         (Base(GHCR, "a/b"), "/ghcr.io/a/b"),
         (Base(LOCAL, "acme"), "/http%3A%2F%2Flocalhost%3A5000/acme"),
+        (Base(Registry("http", "ghcr.io", 80), "acme"), "/http%3A%2F%2Fghcr.io/acme"),
+        (Base(Registry("https", "localhost", 443), "acme"), "/https%3A%2F%2Flocalhost/acme"),
         (Base(Registry("http", "embedded"), "python"), "/embedded/python"),
         (Base(GHCR, "acme", pinned=True), "/simple"),
     ],

@@ -26,6 +26,7 @@ EXPECTED: list[tuple[errors.PyOCIError, int]] = [
     (errors.ClientTimeoutError("x"), 408),
     (errors.AlreadyExistsError("x"), 409),
     (errors.GoneError("x"), 410),
+    (errors.PreconditionFailedError("x"), 412),
     (errors.PayloadTooLargeError("x"), 413),
     (errors.RateLimitedError("x", None), 429),
     (errors.RegistryError("x"), 502),

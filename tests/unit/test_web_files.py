@@ -121,6 +121,9 @@ def test_part_of_a_file(
         {"Range": "bytes"},
         {"Range": "bytes=5-1"},
         {"Range": "bytes=x-"},
+        {"Range": "bytes=-0,1-2"},
+        {"Range": "items=-0"},
+        {"Range": "bytes=-0", "If-Range": '"other"'},
         {"Range": "bytes=1-2", "If-Range": '"other"'},
         {"Range": "bytes=1-2", "If-Range": f"W/{ETAG}"},
         {"Range": "bytes=1-2", "If-Range": "Wed, 21 Oct 2099 07:28:00 GMT"},
@@ -135,7 +138,7 @@ def test_whole_file_comes_where_no_part_can_be_told(
     assert (answer.status_code, answer.data) == (200, CONTENT)
 
 
-@pytest.mark.parametrize("wanted", ["bytes=2560-", "bytes=9999-10000"])
+@pytest.mark.parametrize("wanted", ["bytes=2560-", "bytes=9999-10000", "bytes=-0", "Bytes = -00"])
 def test_part_beyond_the_end_is_refused(client: FlaskClient, wanted: str) -> None:
     answer = client.get(FILE, headers={"Range": wanted})
     assert (answer.status_code, answer.data) == (416, b"")

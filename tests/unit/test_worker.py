@@ -1,13 +1,15 @@
 """gunicorn's worker with our time-outs, run in a thread of this process."""
 
 import contextlib
+import errno
 import http.client
 import os
+import select
 import selectors
 import socket
 import threading
 from collections.abc import Iterable, Iterator
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import pytest
 from gunicorn.config import Config  # type: ignore[import-untyped]
@@ -124,6 +126,38 @@ def test_a_body_that_stalls_is_a_time_out_in_the_application(
         assert _received(client).startswith(b"HTTP/1.1 408 ")
 
 
+def test_a_body_that_trickles_is_a_time_out_in_the_application(address: tuple[str, int]) -> None:
+    """Each byte comes within the idle time, but all of them would take a quarter of an hour."""
+    sent = 0
+    with _send(address, _REQUEST.replace(b"3", b"9000") % b"/") as client:
+        while sent < 100 and not select.select([client], [], [], 0.1)[0]:
+            with contextlib.suppress(OSError):  # just now reset
+                sent += client.send(b"x")
+        assert _received(client).startswith(b"HTTP/1.1 408 ")
+    assert 1 < sent < 100
+
+
+def test_a_body_that_was_sent_fast_at_first_may_not_trickle_then(
+    address: tuple[str, int],
+) -> None:
+    sent = 0
+    with _send(address, _REQUEST.replace(b"3", b"999999") % b"/" + bytes(900_000)) as client:
+        while sent < 100 and not select.select([client], [], [], 0.1)[0]:
+            with contextlib.suppress(OSError):  # just now reset
+                sent += client.send(b"x")
+        assert _received(client).startswith(b"HTTP/1.1 408 ")
+    assert 1 < sent < 100
+
+
+def test_a_slow_but_steady_body_is_taken(address: tuple[str, int]) -> None:
+    """Longer than the idle time in all."""
+    with _send(address, _REQUEST.replace(b"3", b"9000") % b"/") as client:
+        for _ in range(15):
+            assert not select.select([client], [], [], 0.1)[0]
+            client.sendall(b"x" * 600)
+        assert client.recv(65536).startswith(b"HTTP/1.1 200 ")
+
+
 def test_headers_that_stall_end_the_connection(address: tuple[str, int]) -> None:
     with _send(address, b"GET / HTTP/1.1\r\nHo") as client:
         assert _received(client) == b""
@@ -145,6 +179,23 @@ def test_an_answer_that_fails_half_way_is_broken_off(
     with _send(address, _REQUEST % b"/" + b"abc") as client:
         assert client.recv(65536).startswith(b"HTTP/1.1 200 ")
     assert "the other half is missing" in caplog.text
+
+
+class _Full:
+    """A listener with a client, for which the process has no number left."""
+
+    def accept(self) -> object:
+        raise OSError(errno.EMFILE, "Too many open files")
+
+
+def test_a_process_that_may_open_no_more_files_goes_on(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    worker = _worker(monkeypatch, app=_App())
+    worker.accept(cast("socket.socket", _Full()))
+    assert worker.nr_conns == 0
+    assert "no connection can be accepted: Too many open files" in caplog.text
+    worker.tmp.close()
 
 
 def test_settings_that_the_application_cannot_work_with_end_gunicorn(

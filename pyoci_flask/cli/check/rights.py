@@ -3,7 +3,7 @@
 import secrets
 from contextlib import suppress
 from dataclasses import replace
-from urllib.parse import urljoin, urlsplit
+from urllib.parse import urljoin
 
 from pyoci_flask.cli.check.reach import Greeting
 from pyoci_flask.cli.check.report import Report, StopError
@@ -128,13 +128,13 @@ def _begin_upload(project: RepositoryCaller) -> bool:
         raise project.refused(reply, "starting an upload")
     reply.close()
     url = project.resolve(reply, location)
-    same = urlsplit(url).netloc == urlsplit(reply.url).netloc
+    own = project.is_own(url)
     try:
         with project.transport.send(
             "DELETE",
             url,
             registry=project.repository.registry.origin,
-            headers={"Authorization": reply.authorization} if same and reply.authorization else {},
+            headers={"Authorization": reply.authorization} if own and reply.authorization else {},
         ) as cancelled:
             return cancelled.status < 300
     except PyOCIError:
