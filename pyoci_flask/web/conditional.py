@@ -37,14 +37,16 @@ class Page:
         return cls(content, media_type, tag)
 
     def answer(self, *, vary: str) -> Response:
-        """Answer with the page, or with 304."""
+        """Answer with the page, with 304 or with 412."""
+        check_match(self.etag)
         charset = "" if self.media_type.endswith("json") else "; charset=utf-8"
         response = Response(self.content, content_type=f"{self.media_type}{charset}")
         response.set_etag(self.etag)
         response.headers["Cache-Control"] = PRIVATE
         response.headers["Vary"] = vary
         if "If-None-Match" in request.headers:
-            response.make_conditional(request.environ)
+            # Werkzeug would take `If-Match: *` for a tag that is not this one.
+            response.make_conditional({**request.environ, "HTTP_IF_MATCH": ""})
         return response
 
 
@@ -61,8 +63,10 @@ def check_match(etag: str) -> None:
     Raises:
         PreconditionFailedError: If-Match names other tags only, or weak ones.
     """
+    if "If-Match" not in request.headers:
+        return
     wanted: ETags = request.if_match
-    if "If-Match" in request.headers and not wanted.contains(etag):
+    if not wanted.contains(etag):
         raise PreconditionFailedError(f'the ETag is "{etag}" now, which If-Match does not name')
 
 
