@@ -140,6 +140,10 @@ def _embedded(settings: Settings, transport: Transport) -> Any:  # noqa: ANN401 
         registry = create_registry(settings.storage, settings.storage_users)
     except ValueError as error:
         raise ConfigurationError(f"PYOCI_STORAGE_USERS: {error}") from error
+    except OSError as error:
+        raise ConfigurationError(
+            f"PYOCI_STORAGE must be a folder that can be written ({error.strerror})"
+        ) from error
     transport.mount(EMBEDDED.origin, WSGIAdapter(registry))
     return registry
 

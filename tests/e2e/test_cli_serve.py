@@ -93,7 +93,8 @@ def test_it_serves_an_index_elsewhere_on_the_address_that_is_asked_for(
 ) -> None:
     socket = tmp_path / "socket"
     options = ["--bind", f"unix:{socket}", "--bind", f"{LOOPBACK}:0", "--index", "ghcr.io/acme"]
-    with _serving(script, tmp_path, *options) as (process, log):
+    empty = {"WEB_CONCURRENCY": ""}
+    with _serving(script, tmp_path, *options, environ=empty) as (process, log):
         wait_until(lambda: process.poll() is not None or "Booting worker" in log.read_text())
         assert process.poll() is None, log.read_text()
         assert f"Listening at: unix:{socket},http://{LOOPBACK}:" in log.read_text()
@@ -105,6 +106,7 @@ def test_it_serves_an_index_elsewhere_on_the_address_that_is_asked_for(
         (["--port", "http"], {}, "PORT must be 1 to 65535, not 'http'"),
         (["--index", "nowhere"], {}, "PYOCI_INDEX must be a registry and a namespace"),
         ([], {"PYOCI_MAX_BODY": "50 MB"}, "PYOCI_MAX_BODY must be a whole number"),
+        ([], {"WEB_CONCURRENCY": "two"}, "WEB_CONCURRENCY must be 1 to 1024, not 'two'"),
         (["--storage", "here", "--bind", "0.0.0.0:0"], {}, "PYOCI_STORAGE without PYOCI_STORAGE"),
     ],
 )

@@ -53,6 +53,19 @@ def test_a_setting_that_only_the_application_can_judge_stops_the_start_too(
     assert said.count("Booting worker") == 1
 
 
+def test_a_storage_that_cannot_be_written_is_one_line(tmp_path: Path) -> None:
+    """A folder in which not even root can make anything."""
+    settings = {"PYOCI_STORAGE": "/proc/self", "PORT": str(free_port()), "WEB_CONCURRENCY": "1"}
+    said = _failed_start(tmp_path, settings)
+    assert said.count("Error: PYOCI_STORAGE must be a folder that can be written (") == 1
+
+
+def test_a_ca_bundle_that_is_not_there_stops_the_start(tmp_path: Path) -> None:
+    settings = {"REQUESTS_CA_BUNDLE": "/nonexistent", "PORT": str(free_port())}
+    said = _failed_start(tmp_path, {**settings, "WEB_CONCURRENCY": "1"})
+    assert said.count("Error: REQUESTS_CA_BUNDLE must be ") == 1
+
+
 def test_open_storage_listens_on_loopback_only(tmp_path: Path) -> None:
     with gunicorn(tmp_path, {"PYOCI_STORAGE": str(tmp_path / "storage")}) as server:
         [line] = [line for line in server.logged().splitlines() if "Listening at: " in line]
