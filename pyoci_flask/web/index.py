@@ -2,7 +2,7 @@
 
 from urllib.parse import urlsplit
 
-from flask import Blueprint, g, request
+from flask import Blueprint, request
 from werkzeug.exceptions import MethodNotAllowed
 from werkzeug.wrappers import Response
 
@@ -52,12 +52,12 @@ def refuse_other_sites() -> None:
 
 @blueprint.after_app_request
 def begin_answer(response: Response) -> Response:
-    """Free the place at the registry; end the connection where an upload was not read whole."""
+    """Free the place at the registry.
+
+    What is left of an upload is for the server to read or to cut off: PEP 3333 keeps applications
+    from saying anything of the connection.
+    """
     services().leave()
-    body = g.get("body")
-    unread = request.method not in _SAFE and request.headers.get("Content-Length", "0") != "0"
-    if unread and (body is None or body.length is None or body.read_bytes < body.length):
-        response.headers["Connection"] = "close"
     return response
 
 
