@@ -2,6 +2,7 @@
 
 import os
 import re
+import select
 import signal
 import subprocess
 import sys
@@ -98,6 +99,31 @@ def test_it_serves_an_index_elsewhere_on_the_address_that_is_asked_for(
         wait_until(lambda: process.poll() is not None or "Booting worker" in log.read_text())
         assert process.poll() is None, log.read_text()
         assert f"Listening at: unix:{socket},http://{LOOPBACK}:" in log.read_text()
+
+
+def test_a_server_hands_over_to_a_new_one_without_closing_its_port(
+    script: Path, tmp_path: Path
+) -> None:
+    """gunicorn's way to upgrade: USR2 starts a new master, TERM stops the old one."""
+    port = free_port()
+    url = f"http://{LOOPBACK}:{port}"
+    options = ["--port", str(port), "--storage", str(tmp_path / "packages")]
+    with _serving(script, tmp_path, *options) as (process, log):
+        wait_until(lambda: process.poll() is not None or _healthy(url))
+        process.send_signal(signal.SIGUSR2)
+        wait_until(lambda: log.read_text().count("Booting worker") == 2)
+        masters = [int(pid) for pid in re.findall(r"\[(\d+)\] \[INFO\] Listening", log.read_text())]
+        assert masters[0] == process.pid
+        new = os.pidfd_open(masters[1])
+        try:
+            process.send_signal(signal.SIGTERM)
+            assert process.wait(20) == 0
+            assert _healthy(url)
+        finally:
+            signal.pidfd_send_signal(new, signal.SIGTERM)
+            assert select.select([new], [], [], 20)[0]
+            os.close(new)
+    assert "Traceback" not in log.read_text()
 
 
 @pytest.mark.parametrize(
