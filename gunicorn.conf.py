@@ -59,7 +59,8 @@ if os.access("/dev/shm", os.W_OK):  # noqa: S108 -- gunicorn makes its file ther
 control_socket_disable = True
 
 errorlog = "-"
-loglevel = _settings.log_levels[""].lower()
+# At debug it prints each address as it came, with whatever credentials a client wrote into it.
+loglevel = _settings.log_levels[""].lower().replace("debug", "info")
 
 
 def on_starting(server: Arbiter) -> None:
