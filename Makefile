@@ -12,7 +12,7 @@ export PORT
 COMPILE = $(BIN)/uv pip compile pyproject.toml --quiet --universal --python-version 3.11 \
 	--generate-hashes --no-header
 # Each in an environment of its own: they do not agree on their dependencies.
-CLIENTS = flit hatch pdm poetry
+CLIENTS = flit hatch pdm pip-23.0 poetry
 INSTALL = $(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes
 
 .PHONY: help run demo test unit fuzz soak bench screenshots image-check lint format requirements clean

@@ -10,15 +10,17 @@ import atexit
 import os
 import shutil
 import sys
-import tempfile
 from collections.abc import Iterable
+from pathlib import Path
 
 from gunicorn.arbiter import Arbiter  # type: ignore[import-untyped]
 
 from pyoci_flask.binding import bind_addresses, open_to_everyone, refuse_public
+from pyoci_flask.cache_folder import make_cache_folder, remove_abandoned
 from pyoci_flask.errors import ConfigurationError
 from pyoci_flask.open_files import connections_that_fit, raise_limit
 from pyoci_flask.settings import Settings
+from pyoci_flask.start import STARTED, check_start
 
 try:
     _settings = Settings.from_env(os.environ)
@@ -62,11 +64,19 @@ if os.access("/dev/shm", os.W_OK):  # noqa: S108 -- gunicorn makes its file ther
 control_socket_disable = True
 
 errorlog = "-"
+# At debug it prints each address as it came, with whatever credentials a client wrote into it.
+loglevel = _settings.log_levels[""].lower().replace("debug", "info")
 
 
 def on_starting(server: Arbiter) -> None:
     """Look at what is configured, `--bind` on the command line included, before it is bound."""
     _guard(server.cfg.address)
+    try:
+        check_start(_settings)
+    except ConfigurationError as error:
+        sys.exit(f"Error: {error}")
+    os.environ[STARTED] = "1"
+    _keep_restartable(server)
     if worker_connections < _wanted:
         server.log.warning(
             "a process may have %d files open: each worker takes %d connections at once, not %d "
@@ -77,15 +87,25 @@ def on_starting(server: Arbiter) -> None:
         _make_cache_folder(server)
 
 
+def _keep_restartable(server: Arbiter) -> None:
+    """Let USR2 start `python -m gunicorn` anew.
+
+    gunicorn would run its `__main__.py` as a script, beside which lies a package `http` that hides
+    the standard library's.
+    """
+    program = Path(sys.argv[0])
+    if (program.parent.name, program.name) == ("gunicorn", "__main__.py"):
+        server.START_CTX["args"] = [sys.executable, "-m", "gunicorn", *sys.argv[1:]]
+
+
 def _make_cache_folder(server: Arbiter) -> None:
     """Make the folder of the listing cache, which the workers share (see wsgi.py)."""
+    remove_abandoned(_settings.spool, {os.geteuid(), server.cfg.uid})
     try:
-        folder = tempfile.mkdtemp(prefix="pyoci-flask-cache-", dir=_settings.spool)
+        folder = make_cache_folder(_settings.spool, server.cfg.uid, server.cfg.gid)
     except OSError as error:
         sys.exit(f"Error: PYOCI_SPOOL must be a folder that can be written ({error.strerror})")
-    if os.geteuid() == 0:
-        os.chown(folder, server.cfg.uid, server.cfg.gid)
-    os.environ["PYOCI_FLASK_CACHE_FOLDER"] = folder
+    os.environ["PYOCI_FLASK_CACHE_FOLDER"] = str(folder)
     made = os.getpid()
 
     def remove() -> None:

@@ -1,6 +1,5 @@
 """The wiring: settings in, WSGI application out."""
 
-import logging
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -20,6 +19,7 @@ from pyoci_flask.index.store import RecordStore
 from pyoci_flask.logs import configure_logging
 from pyoci_flask.oci.reference import EMBEDDED
 from pyoci_flask.settings import Settings
+from pyoci_flask.start import STARTED, check_start
 from pyoci_flask.transport.auth import Authenticator
 from pyoci_flask.transport.network import Network
 from pyoci_flask.transport.observe import CallLog
@@ -36,8 +36,6 @@ from pyoci_flask.web.mount import Mount
 from pyoci_flask.web.origin import DEFAULT_PROXIES
 from pyoci_flask.web.services import EXTENSION, Services
 
-logger = logging.getLogger("pyoci")
-
 _HERE = Path(__file__).parent
 
 
@@ -46,29 +44,21 @@ def create_app(
     *,
     transport_timeouts: tuple[float, float] = (5.0, 12.0),
     cache_folder: Path | None = None,
+    started: bool = False,
 ) -> Flask:
     """Build the application for one worker.
 
     `transport_timeouts` are the seconds to connect to a registry and to wait for its next byte;
-    `cache_folder` is where the listing cache is shared with other workers, None = it is not.
+    `cache_folder` is where the listing cache is shared with other workers, None = it is not;
+    `started` says that `check_start` has been called for all of them.
 
     Raises:
         ConfigurationError: a setting cannot work on this machine.
     """
-    configure_logging(settings.log_levels)
-    for directive in settings.log_ignored:
-        logger.warning("RUST_LOG: %r means nothing here and is ignored", directive)
-    if settings.fallback_index is not None and not settings.fallback_exclude:
-        logger.warning(
-            "PYOCI_FALLBACK_INDEX is set without PYOCI_FALLBACK_EXCLUDE: a private project that is "
-            "deleted or misspelled is then installed from there, whoever published it"
-        )
-    if settings.registries is None:
-        logger.warning(
-            "neither PYOCI_REGISTRIES nor PYOCI_INDEX is set: anybody who reaches this server can "
-            "make it call any host, with %s",
-            "private addresses included" if settings.private_networks else "public ones only",
-        )
+    if started:
+        configure_logging(settings.log_levels)
+    else:
+        check_start(settings)
     app = Flask("pyoci_flask", static_folder=None, template_folder=str(_templates()))
     app.url_map.merge_slashes = False
     app.url_map.strict_slashes = False
@@ -118,9 +108,13 @@ def create_app_from_env(environ: Mapping[str, str]) -> Flask:
     Raises:
         ConfigurationError: a setting cannot be used.
     """
-    # gunicorn.conf.py makes it, for all its workers.
+    # gunicorn.conf.py makes it, and does what has to be done once, for all its workers.
     folder = environ.get("PYOCI_FLASK_CACHE_FOLDER")
-    return create_app(Settings.from_env(environ), cache_folder=Path(folder) if folder else None)
+    return create_app(
+        Settings.from_env(environ),
+        cache_folder=Path(folder) if folder else None,
+        started=bool(environ.get(STARTED)),
+    )
 
 
 def _versions(settings: Settings, pool: FetchPool, folder: Path | None) -> VersionReader:
@@ -137,9 +131,12 @@ def _embedded(settings: Settings, transport: Transport) -> Any:  # noqa: ANN401 
     from pyoci_flask.registry import create_registry
 
     try:
-        registry = create_registry(settings.storage, settings.storage_users)
-    except ValueError as error:
-        raise ConfigurationError(f"PYOCI_STORAGE_USERS: {error}") from error
+        # With a users file that turned bad since the start, it lets nobody in.
+        registry = create_registry(settings.storage, settings.storage_users, check_users=False)
+    except OSError as error:
+        raise ConfigurationError(
+            f"PYOCI_STORAGE must be a folder that can be written ({error.strerror})"
+        ) from error
     transport.mount(EMBEDDED.origin, WSGIAdapter(registry))
     return registry
 

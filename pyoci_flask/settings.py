@@ -27,6 +27,16 @@ _PATH = re.compile(r"(/[A-Za-z0-9._~-]+)+")
 _HEADER_VALUE = re.compile(r"[\x21-\x7e]([\x20-\x7e]*[\x21-\x7e])?")
 
 
+def _temporary_folder() -> Path:
+    """The system's; only looked for where it is needed, as there may be none."""
+    try:
+        return Path(tempfile.gettempdir())
+    except FileNotFoundError as error:
+        raise ConfigurationError(
+            "PYOCI_SPOOL must be set to a folder that can be written: there is no temporary one"
+        ) from error
+
+
 @dataclass(frozen=True, slots=True)
 class PinnedIndex:
     """What `/simple/` serves: a registry and a namespace in it."""
@@ -91,7 +101,7 @@ class Settings:
     """Seconds that listings are remembered; 0 = not at all."""
     redirect_downloads: bool = False
     """Whether clients are sent to the registry's storage for whole files."""
-    spool: Path = Path(tempfile.gettempdir())
+    spool: Path = field(default_factory=_temporary_folder)
     client_timeout: int = 60
     """Idle seconds on a client's socket."""
     fetch_threads: int = 32
@@ -165,7 +175,7 @@ class Settings:
             skip_identical=read("PYOCI_SKIP_IDENTICAL", _boolean, default=False),
             cache_ttl=read("PYOCI_CACHE_TTL", _between(0, 86_400), 60),
             redirect_downloads=read("PYOCI_DOWNLOADS", _proxy_or_redirect, default=False),
-            spool=read("PYOCI_SPOOL", _existing_folder, Path(tempfile.gettempdir())),
+            spool=read("PYOCI_SPOOL", _existing_folder, None) or _temporary_folder(),
             client_timeout=read("PYOCI_CLIENT_TIMEOUT", _between(1), 60),
             fetch_threads=read("PYOCI_FETCH_THREADS", _between(1, 1024), 32),
             web_concurrency=read("WEB_CONCURRENCY", _between(1, 1024), 2),

@@ -19,8 +19,8 @@ _TOOLS = ROOT / ".tools"
 _SECONDS = 120
 
 
-def client_tool(name: str) -> Path:
-    """The program `name`, installed if it is not there in the version that is wanted."""
+def client_tool(name: str, program: str | None = None) -> Path:
+    """The program (`name`, if not given), installed if the version that is wanted is not there."""
     requirements = Path(__file__).with_name(f"requirements-{name}.txt")
     wanted = hashlib.sha256(requirements.read_bytes() + sys.version.encode()).hexdigest()
     folder = _TOOLS / name
@@ -33,7 +33,7 @@ def client_tool(name: str) -> Path:
             hashed = ["--require-hashes", "--requirement", str(requirements)]
             _uv("pip", "install", "--python", folder, *hashed)
             installed.write_text(wanted)
-    return folder / "bin" / name
+    return folder / "bin" / (program or name)
 
 
 def run_tool(

@@ -25,10 +25,29 @@ class _QuietHandler(WSGIRequestHandler):
         """Say nothing: the applications under test write their own access log."""
 
 
+def _closed_in_any_case(app: "WSGIApplication") -> "WSGIApplication":
+    """Werkzeug's server does not close an answer where its client resets the connection."""
+
+    def serve(environ: "WSGIEnvironment", start: "StartResponse") -> Iterator[bytes]:
+        body = app(environ, start)
+        try:
+            yield from body
+        finally:
+            getattr(body, "close", lambda: None)()
+
+    return serve
+
+
 @contextlib.contextmanager
 def wsgi_server(app: "WSGIApplication") -> Iterator[str]:
     """Serve a WSGI application from a thread of this process; yields its URL without a slash."""
-    server = make_server(LOOPBACK, free_port(), app, threaded=True, request_handler=_QuietHandler)
+    server = make_server(
+        LOOPBACK,
+        free_port(),
+        _closed_in_any_case(app),
+        threaded=True,
+        request_handler=_QuietHandler,
+    )
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
     thread.start()
     try:

@@ -25,7 +25,9 @@ def serve(bind: tuple[str, ...]) -> NoReturn:
     Raises:
         ConfigurationError: a setting cannot be used.
     """
-    Settings.from_env(os.environ)
+    settings = Settings.from_env(os.environ)
+    # gunicorn reads it by itself, when it is imported, and takes an empty one for a number.
+    os.environ["WEB_CONCURRENCY"] = str(settings.web_concurrency)
     addresses = [part for address in bind for part in ("--bind", address)]
     command = [sys.executable, "-m", "gunicorn", "--config", str(configuration()), *addresses]
     sys.stdout.flush()

@@ -12,11 +12,15 @@ if TYPE_CHECKING:
     from _typeshed.wsgi import WSGIApplication
 
 
-def create_registry(storage: Path, users: Path | None = None) -> "WSGIApplication":
+def create_registry(
+    storage: Path, users: Path | None = None, *, check_users: bool = True
+) -> "WSGIApplication":
     """Return the registry of the folder `storage`, which is made if it is missing.
 
     It answers at `/v2/`. `users` is an htpasswd file of who may use it; without one, everybody
-    may do everything. Raises `UsersFileError` (a `ValueError`) if that file cannot be used, and
-    `OSError` if the folder cannot be made.
+    may do everything. While that file cannot be used, requests are answered with 503.
+
+    Raises `UsersFileError` (a `ValueError`) if that file cannot be used now, unless `check_users`
+    is false, and `OSError` if the folder cannot be made.
     """
-    return Registry(storage, users)
+    return Registry(storage, users, check_users=check_users)

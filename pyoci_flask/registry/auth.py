@@ -61,6 +61,9 @@ class Access:
         self._file = users
         self._users = None if users is None else FileCache(users, parse_users)
         self._checks = _Checks()
+
+    def check_file(self) -> None:
+        """Raise `UsersFileError` if the users file cannot be used."""
         if self._users is not None:
             self._read(self._users)
 

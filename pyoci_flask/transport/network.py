@@ -1,5 +1,6 @@
 """How this server reaches the network: proxies and the CA bundle of its environment."""
 
+import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -7,6 +8,8 @@ from typing import Self
 from urllib.parse import urlsplit
 
 from requests.utils import should_bypass_proxies
+
+from pyoci_flask.errors import ConfigurationError
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,7 +28,11 @@ class Network:
 
     @classmethod
     def from_env(cls, environ: Mapping[str, str]) -> Self:
-        """Read `HTTP_PROXY` and its kin (either case) and the usual names of a CA bundle."""
+        """Read `HTTP_PROXY` and its kin (either case) and the usual names of a CA bundle.
+
+        Raises:
+            ConfigurationError: the CA bundle is not there.
+        """
         lower = {name.lower(): value for name, value in environ.items() if value}
         proxies = {
             scheme: lower[f"{scheme}_proxy"]
@@ -34,21 +41,26 @@ class Network:
         }
         if "REQUEST_METHOD" in environ:
             proxies.pop("http", None)  # CGI: HTTP_PROXY is a header that the client chose (httpoxy)
-        bundle = next(
-            (
-                environ[name]
-                for name in ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "SSL_CERT_FILE")
-                if environ.get(name)
-            ),
-            None,
-        )
-        return cls(proxies, lower.get("no_proxy", ""), bundle)
+        return cls(proxies, lower.get("no_proxy", ""), _ca_bundle(environ))
 
     def proxies_for(self, url: str) -> dict[str, str]:
         """Give the proxies to use for `url`; none where `NO_PROXY` names its host."""
         if not self.proxies or _bypassed(url, self.no_proxy):
             return {}
         return dict(self.proxies)
+
+
+def _ca_bundle(environ: Mapping[str, str]) -> str | None:
+    for name in ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "SSL_CERT_FILE"):
+        path = environ.get(name)
+        if path:
+            # requests would say so with a bare OSError, at every call.
+            if not os.access(path, os.R_OK):
+                raise ConfigurationError(
+                    f"{name} must be a file or folder that can be read, not {path!r}"
+                )
+            return path
+    return None
 
 
 def _bypassed(url: str, no_proxy: str) -> bool:

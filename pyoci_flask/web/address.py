@@ -160,6 +160,10 @@ class AddressParser:
         project = ProjectName(name)
         if is_filename(last):
             return FileAddress(base, project, Filename.parse(last, project))
+        if _is_metadata(last):
+            raise InvalidRequestError(
+                f"{last[:300]!r} is neither a file nor a version: it comes and goes with its wheel"
+            )
         _refuse_dots(last)
         parse_version(last)
         return VersionAddress(base, project, last)
@@ -242,13 +246,17 @@ def _read_below(base: Base, rest: tuple[str, ...], *, slash: bool) -> ReadAddres
             return JsonAddress(base, ProjectName(name))
         case (name, last):
             project = ProjectName(name)
-            if last.endswith(_METADATA) and is_filename(last.removesuffix(_METADATA)):
+            if _is_metadata(last):
                 filename = Filename.parse(last.removesuffix(_METADATA), project)
                 return MetadataAddress(base, project, filename)
             return FileAddress(base, project, Filename.parse(last, project))
     for segment in rest:
         _refuse_dots(segment)
     return None
+
+
+def _is_metadata(segment: str) -> bool:
+    return segment.endswith(_METADATA) and is_filename(segment.removesuffix(_METADATA))
 
 
 def _refuse_dots(segment: str) -> None:

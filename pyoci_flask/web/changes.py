@@ -3,7 +3,7 @@
 import json
 import logging
 
-from flask import g, request
+from flask import request
 from werkzeug.wrappers import Response
 
 from pyoci_flask.errors import InvalidRequestError
@@ -53,7 +53,7 @@ def patch(address: ChangeAddress) -> Response:
 
 
 def _read_reason() -> str | None:
-    g.body = body = RequestBody(request.environ, _PATCH_LIMIT)
+    body = RequestBody(request.environ, _PATCH_LIMIT)
     document = bytearray()
     while piece := body.read():
         document += piece

@@ -17,8 +17,9 @@ from pyoci_flask.index.project import Project
 PRIVATE = "private, no-cache"
 """To be asked for each time: a file may be deleted and published anew under its name."""
 
-_VARIANTS = 4
-"""Pages of one project that are kept; there are three media types."""
+_VARIANTS = 6
+"""Pages of one project that are kept: three media types, one of them in two forms, and a few
+more, as what is announced of a project grows."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -27,9 +27,14 @@ def read_credentials(header: str | None, bearer_username: str | None) -> Credent
     if scheme.lower() != "basic":
         raise InvalidRequestError("Authorization must be Basic or Bearer")
     try:
-        pair = base64.b64decode(value, validate=True).decode()
+        content = base64.b64decode(value, validate=True)
     except (binascii.Error, ValueError) as error:
-        raise InvalidRequestError("the Basic credentials are not base64 of UTF-8 text") from error
+        raise InvalidRequestError("the Basic credentials are not base64") from error
+    try:
+        pair = content.decode()
+    except UnicodeDecodeError:
+        # As pip and twine send them, whatever the challenge says (RFC 7617, section 2.1).
+        pair = content.decode("latin-1")
     username, colon, password = pair.partition(":")
     if not colon or any(ord(char) < 32 or ord(char) == 127 for char in pair):
         raise InvalidRequestError("the Basic credentials are not a user name and a password")

@@ -1,12 +1,13 @@
 """The blueprint of the index: every address that names a registry, or `/simple/`."""
 
+from contextlib import suppress
 from urllib.parse import urlsplit
 
-from flask import Blueprint, g, request
+from flask import Blueprint, request
 from werkzeug.exceptions import MethodNotAllowed
 from werkzeug.wrappers import Response
 
-from pyoci_flask.errors import CrossSiteError
+from pyoci_flask.errors import CrossSiteError, InvalidRequestError
 from pyoci_flask.web.address import (
     ChangeAddress,
     FileAddress,
@@ -52,16 +53,16 @@ def refuse_other_sites() -> None:
 
 @blueprint.after_app_request
 def begin_answer(response: Response) -> Response:
-    """Free the place at the registry; end the connection where an upload was not read whole."""
+    """Free the place at the registry.
+
+    What is left of an upload is for the server to read or to cut off: PEP 3333 keeps applications
+    from saying anything of the connection.
+    """
     services().leave()
-    body = g.get("body")
-    unread = request.method not in _SAFE and request.headers.get("Content-Length", "0") != "0"
-    if unread and (body is None or body.length is None or body.read_bytes < body.length):
-        response.headers["Connection"] = "close"
     return response
 
 
-@blueprint.get("/<path:path>")
+@blueprint.get("/<path:path>", provide_automatic_options=False)
 def read(path: str) -> Response:
     """Answer GET and HEAD."""
     address = services().addresses.read(f"/{path}", raw_path())
@@ -80,7 +81,7 @@ def read(path: str) -> Response:
             raise UnmatchedError
 
 
-@blueprint.post("/<path:path>")
+@blueprint.post("/<path:path>", provide_automatic_options=False)
 def publish(path: str) -> Response:
     """Answer an upload."""
     base = services().addresses.publish(f"/{path}", raw_path())
@@ -89,16 +90,25 @@ def publish(path: str) -> Response:
     return upload(base)
 
 
-@blueprint.delete("/<path:path>")
+@blueprint.delete("/<path:path>", provide_automatic_options=False)
 def remove(path: str) -> Response:
     """Answer a deletion."""
     return delete(_to_be_changed(path))
 
 
-@blueprint.patch("/<path:path>")
+@blueprint.patch("/<path:path>", provide_automatic_options=False)
 def yank(path: str) -> Response:
     """Answer a yank."""
     return patch(_to_be_changed(path))
+
+
+@blueprint.route("/<path:path>", methods=["OPTIONS"])
+def options(path: str) -> Response:
+    """Say which methods there are (RFC 9110, section 9.3.7); asks no registry."""
+    methods = _methods(path)
+    if not methods:
+        raise UnmatchedError
+    return Response(headers={"Allow": ", ".join(methods)})
 
 
 def _to_be_changed(path: str) -> ChangeAddress:
@@ -107,6 +117,21 @@ def _to_be_changed(path: str) -> ChangeAddress:
         return address
     if services().addresses.read(f"/{path}", raw_path()) is not None:
         raise MethodNotAllowed(
-            ["GET", "HEAD"], "only a file or a version can be changed: .../PROJECT/FILENAME"
+            _methods(path), "only a file or a version can be changed: .../PROJECT/FILENAME"
         )
     raise UnmatchedError
+
+
+def _methods(path: str) -> list[str]:
+    """The methods that this address has, as far as it can be told without asking a registry."""
+    addresses = services().addresses
+    methods: list[str] = []
+    for parse, names in (
+        (addresses.read, ("GET", "HEAD")),
+        (addresses.publish, ("POST",)),
+        (addresses.change, ("DELETE", "PATCH")),
+    ):
+        with suppress(InvalidRequestError):
+            if parse(f"/{path}", raw_path()) is not None:
+                methods += names
+    return [*methods, "OPTIONS"] if methods else []

@@ -15,7 +15,7 @@ from pyoci_flask.index.project import File, Project, format_time
 from pyoci_flask.index.repository import ProjectRepository
 from pyoci_flask.web.address import JsonAddress
 from pyoci_flask.web.conditional import page
-from pyoci_flask.web.links import file_url
+from pyoci_flask.web.links import file_href, project_url
 from pyoci_flask.web.services import services
 
 logger = logging.getLogger("pyoci.web")
@@ -24,10 +24,11 @@ logger = logging.getLogger("pyoci.web")
 def legacy_json(address: JsonAddress) -> Response:
     """Answer the document."""
     found = services()
+    page_url = project_url(address.base, address.project)
     candidates = found.candidates(address.base, address.project)
     repository, tags = find_project(candidates)
     project = found.versions.project(repository, tags, found.settings.max_versions)
-    document = _document(project, address, _newest_metadata(repository, project))
+    document = _document(project, page_url, _newest_metadata(repository, project))
     return page(json.dumps(document), "application/json", vary="Authorization")
 
 
@@ -44,14 +45,14 @@ def _newest_metadata(repository: ProjectRepository, project: Project) -> RawMeta
     return {}
 
 
-def _document(project: Project, address: JsonAddress, metadata: RawMetadata) -> dict[str, Any]:
+def _document(project: Project, page_url: str, metadata: RawMetadata) -> dict[str, Any]:
     """Every version stands in `releases`, those beyond the listed ones without their files.
 
     Members that are not known are left out rather than null, which readers stumble over.
     """
     releases: dict[str, list[dict[str, Any]]] = {version: [] for version in project.versions}
     for file in project.files:
-        releases.setdefault(file.version, []).append(_file(file, address))
+        releases.setdefault(file.version, []).append(_file(file, page_url))
     info: dict[str, Any] = {"name": project.name}
     newest = project.versions[0] if project.versions else None
     if newest is not None:
@@ -76,11 +77,11 @@ def _is_home(label: str) -> bool:
     return "".join(char for char in label.lower() if char.isalnum()) == "homepage"
 
 
-def _file(file: File, address: JsonAddress) -> dict[str, Any]:
+def _file(file: File, page_url: str) -> dict[str, Any]:
     entry: dict[str, Any] = {
         "filename": file.filename.text,
         "packagetype": "bdist_wheel" if file.filename.is_wheel else "sdist",
-        "url": file_url(address.base, address.project, file),
+        "url": f"{page_url}{file_href(file)}",
         "digests": {} if file.digest is None else {"sha256": file.digest.hex},
         "yanked": file.yanked is not None,
     }

@@ -2,12 +2,10 @@
 
 from urllib.parse import quote
 
-from flask import request
-
 from pyoci_flask.index.names import ProjectName
 from pyoci_flask.index.project import File
 from pyoci_flask.web.address import Base
-from pyoci_flask.web.services import services
+from pyoci_flask.web.people import people
 
 
 def quote_segment(text: str) -> str:
@@ -20,8 +18,11 @@ def file_href(file: File) -> str:
     return quote_segment(file.filename.text)
 
 
-def file_url(base: Base, project: ProjectName, file: File) -> str:
-    """The absolute address of a file, for documents whose readers do not resolve links."""
-    root = services().settings.url or request.url_root.rstrip("/")
+def project_url(base: Base, project: ProjectName) -> str:
+    """The absolute address of a project's page, for documents whose readers do not resolve links.
+
+    Raises:
+        InvalidRequestError: the request names no host that could be shown.
+    """
     # As it was spelled: the original kept the dots of a name in its repository.
-    return f"{root}{base.path}/{quote_segment(project.text)}/{file_href(file)}"
+    return f"{people().origin.url()}{base.path}/{quote_segment(project.text)}/"

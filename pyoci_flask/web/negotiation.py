@@ -26,10 +26,9 @@ def negotiate() -> str:
     Raises:
         NotAcceptableError: it takes none of them.
     """
-    wanted = request.args.get("format")
-    if wanted is not None:
-        # A literal + of the query arrives as a space.
-        name = wanted.replace(" ", "+").strip().lower()
+    # A literal + of the query arrives as a space.
+    name = request.args.get("format", "").strip().replace(" ", "+").lower()
+    if name:
         for kind, names in _NAMES.items():
             if name in names:
                 return kind
@@ -45,12 +44,16 @@ def _preferred(header: str) -> str | None:
     """The best of what an Accept header takes; clients send the same few all the time."""
     if not header.strip():
         return PLAIN_HTML
-    accept = parse_accept_header(header, MIMEAccept)
-    named = {name.lower(): quality for name, quality in accept}
-    quality = {
+    # None of the types has parameters, so `text/html; charset=utf-8` is text/html.
+    accept = MIMEAccept(
+        (value.partition(";")[0].strip(), quality)
+        for value, quality in parse_accept_header(header, MIMEAccept)
+    )
+    named = {name.lower(): quality for name, quality in reversed(accept)}
+    qualities = {
         # An alias counts where it is named; a range is held against the type itself.
         kind: max([accept.quality(kind), *(named.get(alias, 0) for alias in aliases)])
         for kind, (_, *aliases) in _NAMES.items()
     }
-    best = max(quality, key=lambda kind: quality[kind])
-    return best if quality[best] > 0 else None
+    best = max(qualities, key=lambda kind: qualities[kind])
+    return best if qualities[best] > 0 else None

@@ -1,6 +1,7 @@
 """The Simple API: project pages and the project list (PEP 503, 691, 700, 714)."""
 
 import json
+import re
 from typing import Any
 
 from flask import render_template, request
@@ -23,6 +24,11 @@ _VERSION = "1.4"
 _VERSION_WITHOUT_SIZES = "1.0"
 """From 1.1 on, the size of every file is mandatory."""
 
+# These pips expect text under the key `dist-info-metadata` and crash on the object that PEP 691
+# puts there, at every wheel (pip's issue 12042). PEP 714 renamed the key because of them; they do
+# not know the new one, and without the old one they read the metadata out of the wheel.
+_PIP_WITHOUT_ALIAS = re.compile(r"pip/(22\.3|23\.[01])(?![0-9])")
+
 
 def project_page(address: ProjectAddress) -> Response:
     """Show a project's files, or lead to where it may be found."""
@@ -37,15 +43,18 @@ def project_page(address: ProjectAddress) -> Response:
         return fallback(address, candidates[0].caller, error)
     project = found.versions.project(repository, tags, found.settings.max_versions)
     announced = found.metadata.announced(repository, project.files)
+    alias = not _PIP_WITHOUT_ALIAS.match(request.headers.get("User-Agent", ""))
+    # What is the same for everybody, such as the HTML, is one page.
+    variant = (media_type, announced, alias or media_type != JSON)
     shown = found.pages.get(
-        project, (media_type, announced), lambda: _render(project, announced, media_type)
+        project, variant, lambda: _render(project, announced, media_type, alias=alias)
     )
     return shown.answer(vary=_VARY)
 
 
-def _render(project: Project, announced: frozenset[str], media_type: str) -> Page:
+def _render(project: Project, announced: frozenset[str], media_type: str, *, alias: bool) -> Page:
     if media_type == JSON:
-        return Page.of(json.dumps(_project_json(project, announced)), JSON)
+        return Page.of(json.dumps(_project_json(project, announced, alias=alias)), JSON)
     html = render_template(
         "simple/project.html",
         api_version=_api_version(project),
@@ -86,11 +95,11 @@ def _api_version(project: Project) -> str:
     return _VERSION if complete else _VERSION_WITHOUT_SIZES
 
 
-def _project_json(project: Project, announced: frozenset[str]) -> dict[str, Any]:
+def _project_json(project: Project, announced: frozenset[str], *, alias: bool) -> dict[str, Any]:
     document: dict[str, Any] = {
         "meta": {"api-version": _api_version(project)},
         "name": project.name,
-        "files": [_file_json(file, announced) for file in project.files],
+        "files": [_file_json(file, announced, alias=alias) for file in project.files],
     }
     if document["meta"]["api-version"] != _VERSION_WITHOUT_SIZES:
         document["versions"] = [version for version in project.versions if _is_version(version)]
@@ -105,7 +114,7 @@ def _is_version(text: str) -> bool:
     return True
 
 
-def _file_json(file: File, announced: frozenset[str]) -> dict[str, Any]:
+def _file_json(file: File, announced: frozenset[str], *, alias: bool) -> dict[str, Any]:
     entry: dict[str, Any] = {
         "filename": file.filename.text,
         "url": file_href(file),
@@ -121,7 +130,9 @@ def _file_json(file: File, announced: frozenset[str]) -> dict[str, Any]:
     metadata = _core_metadata(file, announced)
     if metadata is not None:
         value = True if metadata == "true" else {"sha256": metadata.removeprefix("sha256=")}
-        entry["core-metadata"] = entry["dist-info-metadata"] = value
+        entry["core-metadata"] = value
+        if alias:
+            entry["dist-info-metadata"] = value
     return entry
 
 

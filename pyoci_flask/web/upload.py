@@ -5,7 +5,7 @@ import re
 from collections.abc import Mapping
 from typing import IO
 
-from flask import g, request
+from flask import request
 from packaging.specifiers import InvalidSpecifier, SpecifierSet
 from packaging.utils import canonicalize_name
 from packaging.version import InvalidVersion, Version
@@ -37,7 +37,7 @@ _GONE = frozenset({"submit", "submit_pkg_info", "doc_upload"})
 def upload(base: Base) -> Response:
     """Publish the file in the form."""
     found = services()
-    g.body = body = RequestBody(request.environ, found.settings.max_body, "PYOCI_MAX_BODY")
+    body = RequestBody(request.environ, found.settings.max_body, "PYOCI_MAX_BODY")
     with read_form(body, request.headers.get("Content-Type", ""), found.settings.spool) as form:
         project, wanted = read_upload(form)
         candidates = found.candidates(base, project)

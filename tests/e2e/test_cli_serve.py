@@ -2,6 +2,7 @@
 
 import os
 import re
+import select
 import signal
 import subprocess
 import sys
@@ -93,10 +94,36 @@ def test_it_serves_an_index_elsewhere_on_the_address_that_is_asked_for(
 ) -> None:
     socket = tmp_path / "socket"
     options = ["--bind", f"unix:{socket}", "--bind", f"{LOOPBACK}:0", "--index", "ghcr.io/acme"]
-    with _serving(script, tmp_path, *options) as (process, log):
+    empty = {"WEB_CONCURRENCY": ""}
+    with _serving(script, tmp_path, *options, environ=empty) as (process, log):
         wait_until(lambda: process.poll() is not None or "Booting worker" in log.read_text())
         assert process.poll() is None, log.read_text()
         assert f"Listening at: unix:{socket},http://{LOOPBACK}:" in log.read_text()
+
+
+def test_a_server_hands_over_to_a_new_one_without_closing_its_port(
+    script: Path, tmp_path: Path
+) -> None:
+    """gunicorn's way to upgrade: USR2 starts a new master, TERM stops the old one."""
+    port = free_port()
+    url = f"http://{LOOPBACK}:{port}"
+    options = ["--port", str(port), "--storage", str(tmp_path / "packages")]
+    with _serving(script, tmp_path, *options) as (process, log):
+        wait_until(lambda: process.poll() is not None or _healthy(url))
+        process.send_signal(signal.SIGUSR2)
+        wait_until(lambda: log.read_text().count("Booting worker") == 2)
+        masters = [int(pid) for pid in re.findall(r"\[(\d+)\] \[INFO\] Listening", log.read_text())]
+        assert masters[0] == process.pid
+        new = os.pidfd_open(masters[1])
+        try:
+            process.send_signal(signal.SIGTERM)
+            assert process.wait(20) == 0
+            assert _healthy(url)
+        finally:
+            signal.pidfd_send_signal(new, signal.SIGTERM)
+            assert select.select([new], [], [], 20)[0]
+            os.close(new)
+    assert "Traceback" not in log.read_text()
 
 
 @pytest.mark.parametrize(
@@ -105,6 +132,7 @@ def test_it_serves_an_index_elsewhere_on_the_address_that_is_asked_for(
         (["--port", "http"], {}, "PORT must be 1 to 65535, not 'http'"),
         (["--index", "nowhere"], {}, "PYOCI_INDEX must be a registry and a namespace"),
         ([], {"PYOCI_MAX_BODY": "50 MB"}, "PYOCI_MAX_BODY must be a whole number"),
+        ([], {"WEB_CONCURRENCY": "two"}, "WEB_CONCURRENCY must be 1 to 1024, not 'two'"),
         (["--storage", "here", "--bind", "0.0.0.0:0"], {}, "PYOCI_STORAGE without PYOCI_STORAGE"),
     ],
 )

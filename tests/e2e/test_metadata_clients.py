@@ -10,6 +10,7 @@ import pytest
 import requests
 from pypi_simple import ACCEPT_HTML_ONLY, ACCEPT_JSON_ONLY, DistributionPackage, PyPISimple
 
+from tests.client_tools import client_tool, run_tool
 from tests.clients import installed, pip_install, run, twine_upload, uv_install
 from tests.integration.oci_client import CREATED, OCIClient, push_original
 from tests.packages import make_sdist, make_wheel
@@ -62,6 +63,17 @@ def test_a_large_wheel_that_cannot_be_installed_is_not_downloaded(
             target = tmp_path / install.__name__
             assert install(tmp_path, index, target, "some-pkg") == {"some-pkg": "1.0"}
             assert small.stat().st_size < counted.served < _MOST_SERVED
+
+
+def test_a_pip_that_knows_no_digest_of_metadata_takes_a_wheel(
+    open_index: str, tmp_path: Path
+) -> None:
+    twine_upload(tmp_path, open_index, make_wheel(tmp_path, "some-pkg", "1.0"))
+    options = ["--no-cache-dir", "--disable-pip-version-check", "--dest", "got"]
+    pip = client_tool("pip-23.0", "pip")
+    said = run_tool(pip, tmp_path, "download", *options, "--index-url", open_index, "some-pkg")
+    assert [path.name for path in (tmp_path / "got").iterdir()] == ["some_pkg-1.0-py3-none-any.whl"]
+    assert "Error" not in said
 
 
 def test_the_newest_version_that_this_python_may_run_is_chosen(

@@ -2,15 +2,19 @@
 
 import contextlib
 import http.client
+import os
 import re
+import select
+import signal
 import socket
 import subprocess
 from pathlib import Path
 
 import pytest
+import requests
 
 from tests.ports import free_port
-from tests.servers import LOOPBACK, ROOT, environment, gunicorn, gunicorn_command
+from tests.servers import LOOPBACK, ROOT, environment, gunicorn, gunicorn_command, wait_until
 
 
 def _failed_start(tmp: Path, environ: dict[str, str], *options: str) -> str:
@@ -49,8 +53,92 @@ def test_a_setting_that_only_the_application_can_judge_stops_the_start_too(
     storage = {"PYOCI_STORAGE": str(tmp_path), "PYOCI_STORAGE_USERS": str(users)}
     settings = {**storage, "PORT": str(free_port()), "WEB_CONCURRENCY": "1"}
     said = _failed_start(tmp_path, settings)
-    assert "Error: PYOCI_STORAGE_USERS: " in said
-    assert said.count("Booting worker") == 1
+    assert said.count("Error: PYOCI_STORAGE_USERS: ") == 1
+    assert "Booting worker" not in said
+
+
+@pytest.mark.parametrize("ended", [signal.SIGKILL, signal.SIGHUP])
+def test_a_users_file_that_turns_bad_closes_the_registry_and_ends_no_server(
+    tmp_path: Path, http: requests.Session, ended: signal.Signals
+) -> None:
+    """A worker that is killed, or reloaded, is followed by one that begins with the bad file."""
+    http.headers["Connection"] = "close"  # none is kept to a worker that ends
+    users = tmp_path / "users"
+    users.write_text("")
+    storage = {"PYOCI_STORAGE": str(tmp_path / "storage"), "PYOCI_STORAGE_USERS": str(users)}
+    with gunicorn(tmp_path, storage) as server:
+        [before] = server.workers
+        users.write_text("alice:not a hash\n")
+        os.kill(before if ended == signal.SIGKILL else server.process.pid, ended)
+        wait_until(lambda: bool(server.workers) and before not in server.workers)
+        assert http.get(f"{server.url}/v2/", timeout=20).status_code == 503
+        assert http.get(f"{server.url}/health", timeout=5).ok
+        users.write_text("")
+        wait_until(lambda: http.get(f"{server.url}/v2/", timeout=5).status_code == 401)
+
+
+def test_what_is_warned_of_is_said_once_whatever_the_number_of_workers(tmp_path: Path) -> None:
+    settings = {
+        "WEB_CONCURRENCY": "3",
+        "PYOCI_PATH": "/acme",
+        "PYOCI_URL": "https://packages.example.com/other",
+        "RUST_LOG": "nonsense!",
+    }
+    with gunicorn(tmp_path, settings) as server:
+        wait_until(lambda: len(server.workers) == 3)
+    said = server.logged()
+    for text in ("RUST_LOG: ", "neither PYOCI_REGISTRIES", "does not end in PYOCI_PATH"):
+        assert said.count(text) == 1
+
+
+@pytest.mark.parametrize("url", ["https://packages.example.com/acme", "https://p.example/x/acme/"])
+def test_a_public_address_with_the_sub_path_is_not_warned_of(tmp_path: Path, url: str) -> None:
+    with gunicorn(tmp_path, {"PYOCI_PATH": "/acme", "PYOCI_URL": url}) as server:
+        pass
+    assert "PYOCI_PATH" not in server.logged()
+
+
+def test_the_log_level_is_gunicorns_too(tmp_path: Path) -> None:
+    with gunicorn(tmp_path, {"LOG_LEVEL": "error"}) as server:
+        pass
+    assert server.logged() == ""
+
+
+def test_what_a_killed_server_left_behind_goes_at_the_next_start(tmp_path: Path) -> None:
+    spool = tmp_path / "spool"
+    spool.mkdir()
+
+    def left() -> set[Path]:
+        return set(spool.glob("pyoci-flask-cache-*"))
+
+    with gunicorn(tmp_path, {"PYOCI_SPOOL": str(spool)}) as one:
+        workers = [os.pidfd_open(pid) for pid in one.workers]
+        one.process.kill()
+        one.process.wait()
+        for worker in workers:  # they end when they notice
+            assert select.select([worker], [], [], 30)[0]
+            os.close(worker)
+    before = left()
+    assert len(before) == 1
+    with gunicorn(tmp_path, {"PYOCI_SPOOL": str(spool)}):
+        assert len(left()) == 1
+        with gunicorn(tmp_path, {"PYOCI_SPOOL": str(spool)}):
+            assert len(left()) == 2
+        assert not left() & before
+    assert not left()
+
+
+def test_a_storage_that_cannot_be_written_is_one_line(tmp_path: Path) -> None:
+    """A folder in which not even root can make anything."""
+    settings = {"PYOCI_STORAGE": "/proc/self", "PORT": str(free_port()), "WEB_CONCURRENCY": "1"}
+    said = _failed_start(tmp_path, settings)
+    assert said.count("Error: PYOCI_STORAGE must be a folder that can be written (") == 1
+
+
+def test_a_ca_bundle_that_is_not_there_stops_the_start(tmp_path: Path) -> None:
+    settings = {"REQUESTS_CA_BUNDLE": "/nonexistent", "PORT": str(free_port())}
+    said = _failed_start(tmp_path, {**settings, "WEB_CONCURRENCY": "1"})
+    assert said.count("Error: REQUESTS_CA_BUNDLE must be ") == 1
 
 
 def test_open_storage_listens_on_loopback_only(tmp_path: Path) -> None:

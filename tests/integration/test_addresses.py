@@ -258,6 +258,49 @@ def test_a_registry_url_with_a_path_is_refused_with_a_text(
     assert calls.calls == []
 
 
+@pytest.mark.parametrize(
+    ("path", "allowed"),
+    [
+        ("/team/foo/", {"GET", "HEAD", "OPTIONS", "POST"}),
+        ("/team/foo/1.0", {"GET", "HEAD", "OPTIONS", "POST", "DELETE", "PATCH"}),
+        (f"/team/foo/{WHEEL}", {"GET", "HEAD", "OPTIONS", "POST", "DELETE", "PATCH"}),
+        (f"/team/foo/{WHEEL}.metadata", {"GET", "HEAD", "OPTIONS", "POST"}),
+    ],
+)
+def test_options_are_the_methods_of_the_address(
+    shared_app: str,
+    registry_url: str,
+    calls: Recorder,
+    http: requests.Session,
+    path: str,
+    allowed: set[str],
+) -> None:
+    response = http.options(f"{shared_app}/{address(registry_url)}{path}")
+
+    assert response.status_code == 200
+    assert set(response.headers["Allow"].split(", ")) == allowed
+    assert calls.calls == []
+
+
+@pytest.mark.parametrize("path", ["/wp-login.php", "/.git/config", "/nothing/here"])
+def test_options_of_what_is_not_there_are_not_found(
+    shared_app: str, http: requests.Session, path: str
+) -> None:
+    assert http.options(f"{shared_app}{path}").status_code == 404
+
+
+def test_what_is_deleted_in_place_of_a_file_is_told_what_there_is(
+    shared_app: str, http: requests.Session
+) -> None:
+    response = http.delete(f"{shared_app}/simple/")
+    assert response.status_code == 405
+    assert set(response.headers["Allow"].split(", ")) == {"GET", "HEAD", "OPTIONS", "POST"}
+
+    response = http.delete(f"{shared_app}/simple/foo/{WHEEL}.metadata")
+    assert response.status_code == 400
+    assert "is neither a file nor a version" in response.text
+
+
 def test_a_method_that_no_index_has_is_not_allowed(
     shared_app: str, registry_url: str, calls: Recorder, http: requests.Session
 ) -> None:

@@ -1,5 +1,6 @@
 """Credentials on their way to the registry, and what comes back when they do not do."""
 
+import base64
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -218,3 +219,18 @@ def test_the_users_file_of_the_embedded_registry_guards_the_pinned_index(
         denied = alice.get("/my-pkg/", auth=auth)
         assert denied.status_code == 401
         assert _challenges_with_basic(denied)
+
+
+@pytest.mark.parametrize("encoding", ["latin-1", "utf-8"])
+def test_a_name_and_password_beyond_ascii_arrive_however_a_client_encodes_them(
+    app_server: AppServer, http: requests.Session, tmp_path: Path, encoding: str
+) -> None:
+    """pip and twine encode them in Latin-1, curl and uv in UTF-8; registries get UTF-8."""
+    users = tmp_path / "htpasswd"
+    write_htpasswd(users, [("jörg", "pässword")])
+    app = app_server({"PYOCI_STORAGE": str(tmp_path / "s"), "PYOCI_STORAGE_USERS": str(users)})
+    pair = base64.b64encode("jörg:pässword".encode(encoding)).decode()
+
+    answer = http.get(f"{app}/simple/", headers={"Authorization": f"Basic {pair}"})
+
+    assert answer.status_code == 200

@@ -121,6 +121,26 @@ def test_the_public_address_stands_in_the_urls(
     assert file["url"] == ("https://packages.example/py/simple/my-pkg/my_pkg-1.0-py3-none-any.whl")
 
 
+def test_what_a_trusted_proxy_says_of_the_address_stands_in_the_urls(
+    index: IndexClient, tmp_path: Path
+) -> None:
+    index.published(make_wheel(tmp_path, "my_pkg", "1.0"), "my-pkg", "1.0")
+    outside = {"X-Forwarded-Host": "packages.example", "X-Forwarded-Prefix": "/py"}
+
+    (file,) = index.get("/my-pkg/json", headers=outside).json()["urls"]
+
+    assert file["url"].startswith("http://packages.example/py/")
+    assert file["url"].endswith("/my-pkg/my_pkg-1.0-py3-none-any.whl")
+
+
+def test_a_host_that_no_url_can_hold_is_refused(index: IndexClient, tmp_path: Path) -> None:
+    index.published(make_wheel(tmp_path, "my_pkg", "1.0"), "my-pkg", "1.0")
+
+    answer = index.get("/my-pkg/json", headers={"Host": "<b>"})
+
+    assert (answer.status_code, "Host" in answer.text) == (400, True)
+
+
 def test_what_is_not_known_is_left_out_rather_than_null(index: IndexClient, tmp_path: Path) -> None:
     index.published(make_sdist(tmp_path, "my_pkg", "1.0"), "my-pkg", "1.0")
 

@@ -86,6 +86,41 @@ def test_the_json_has_every_member_of_version_1_4(project: IndexClient, tmp_path
     assert set(metadata) == {"sha256"}
 
 
+@pytest.mark.parametrize(
+    ("agent", "alias"),
+    [
+        ('pip/22.2.2 {"cpu":"x86_64"}', True),
+        ('pip/22.3 {"cpu":"x86_64"}', False),
+        ("pip/22.3.1", False),
+        ("pip/23.0.1", False),
+        ('pip/23.1.2 {"ci":null}', False),
+        ("pip/23.2", True),
+        ("pip/23.10", True),
+        ("pip/25.1.1", True),
+        ("uv/0.9.0 pip/23.0.1", True),
+    ],
+)
+def test_pips_that_crash_on_the_older_name_of_metadata_get_the_newer_one_only(
+    project: IndexClient, agent: str, alias: bool
+) -> None:
+    """pip's issue 12042; asked twice, so that no page of the other kind comes out of the cache."""
+    for asked in (agent, "another/1.0", agent):
+        response = project.get("/my-pkg/", headers={"Accept": JSON, "User-Agent": asked})
+        for file in response.json()["files"][:2]:
+            assert "core-metadata" in file
+            assert ("dist-info-metadata" in file) is (alias or asked != agent)
+
+
+def test_the_two_forms_of_the_json_have_an_etag_each(project: IndexClient) -> None:
+    old, new = (
+        project.get("/my-pkg/", headers={"Accept": JSON, "User-Agent": agent})
+        for agent in ("pip/23.0.1", "pip/25.0")
+    )
+    assert old.headers["ETag"] != new.headers["ETag"]
+    known = {"Accept": JSON, "User-Agent": "pip/25.0", "If-None-Match": old.headers["ETag"]}
+    assert project.get("/my-pkg/", headers=known).status_code == 200
+
+
 def test_an_sdist_announces_no_metadata(project: IndexClient) -> None:
     sdist = document(project)["files"][2]
 

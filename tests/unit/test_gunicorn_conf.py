@@ -53,6 +53,16 @@ def test_kept_alive_connections_have_room_beside_the_most_threads(read: Read) ->
     assert config.worker_connections - config.threads == 1000
 
 
+@pytest.mark.parametrize(
+    ("level", "gunicorns"),
+    [("", "info"), ("debug", "info"), ("warning", "warning"), ("error", "error")],
+)
+def test_the_log_level_arrives_but_for_debug(read: Read, level: str, gunicorns: str) -> None:
+    """At debug gunicorn prints addresses with what stands in them."""
+    config, _ = read(LOG_LEVEL=level)
+    assert config.loglevel == gunicorns
+
+
 def test_the_control_socket_is_off_and_long_headers_are_taken(read: Read) -> None:
     config, _ = read()
     assert config.control_socket_disable

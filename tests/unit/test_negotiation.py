@@ -39,6 +39,13 @@ def _negotiated(accept: str | None, path: str = "/") -> str:
         (f"*/*, {PLAIN_HTML};q=0", JSON),
         (f"{JSON}, image/png", JSON),
         (JSON.upper(), JSON),
+        ("text/html; charset=utf-8", PLAIN_HTML),
+        ("text/html;level=1;q=0.2, application/*;q=0.1", PLAIN_HTML),
+        (f"{PLAIN_HTML};q=0.3, {JSON}; charset=utf-8; q=0.5", JSON),
+        (f"{LATEST_JSON};v=1", JSON),
+        # Of one type in several forms, the one that is liked best counts.
+        (f"text/html;q=0.1, text/html;level=1, {JSON};q=0.5", PLAIN_HTML),
+        (f"{LATEST_JSON}, {LATEST_JSON};v=1;q=0.1, text/html;q=0.5", JSON),
     ],
 )
 def test_the_form_that_the_client_likes_best_is_chosen(accept: str | None, expected: str) -> None:
@@ -89,6 +96,11 @@ def test_a_client_that_takes_none_of_the_forms_is_refused(accept: str) -> None:
 @pytest.mark.parametrize("accept", [None, "image/png", JSON, "text/html"])
 def test_the_query_decides_before_the_header(name: str, expected: str, accept: str | None) -> None:
     assert _negotiated(accept, f"/?format={name}") == expected
+
+
+@pytest.mark.parametrize("query", ["format=", "format=%20", "format"])
+def test_an_empty_format_leaves_it_to_the_header(query: str) -> None:
+    assert _negotiated(JSON, f"/?{query}") == JSON
 
 
 @pytest.mark.parametrize("name", ["json", "html", "application/json", "text/plain", "%00"])

@@ -265,6 +265,18 @@ def test_storage_that_cannot_be_made_stops_the_start(tmp_path: Path) -> None:
         Settings.from_env({"PYOCI_STORAGE": str(tmp_path / "file" / "below")})
 
 
+def test_a_system_without_a_temporary_folder_needs_a_spool(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def none() -> str:
+        raise FileNotFoundError(2, "No usable temporary directory found")
+
+    monkeypatch.setattr(tempfile, "gettempdir", none)
+    assert Settings.from_env({"PYOCI_SPOOL": str(tmp_path)}).spool == tmp_path
+    with pytest.raises(ConfigurationError, match=r"^PYOCI_SPOOL must be set "):
+        Settings.from_env({})
+
+
 def test_storage_users_and_spool_must_exist(tmp_path: Path) -> None:
     users = tmp_path / "users"
     users.touch()

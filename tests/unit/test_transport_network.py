@@ -1,5 +1,8 @@
+from pathlib import Path
+
 import pytest
 
+from pyoci_flask.errors import ConfigurationError
 from pyoci_flask.transport.network import Network
 
 PROXY = "http://proxy:3128"
@@ -73,11 +76,26 @@ def test_no_proxy_names_hosts_that_are_called_directly(
     ("environ", "bundle"),
     [
         ({}, None),
-        ({"SSL_CERT_FILE": "/c"}, "/c"),
-        ({"CURL_CA_BUNDLE": "/b", "SSL_CERT_FILE": "/c"}, "/b"),
-        ({"REQUESTS_CA_BUNDLE": "/a", "CURL_CA_BUNDLE": "/b", "SSL_CERT_FILE": "/c"}, "/a"),
-        ({"REQUESTS_CA_BUNDLE": "", "SSL_CERT_FILE": "/c"}, "/c"),
+        ({"SSL_CERT_FILE": "c"}, "c"),
+        ({"CURL_CA_BUNDLE": "b", "SSL_CERT_FILE": "c"}, "b"),
+        ({"REQUESTS_CA_BUNDLE": "a", "CURL_CA_BUNDLE": "b", "SSL_CERT_FILE": "c"}, "a"),
+        ({"REQUESTS_CA_BUNDLE": "", "SSL_CERT_FILE": "c"}, "c"),
+        ({"REQUESTS_CA_BUNDLE": ".", "SSL_CERT_FILE": "missing"}, "."),
     ],
 )
-def test_ca_bundle_has_one_of_the_usual_names(environ: dict[str, str], bundle: str | None) -> None:
+def test_ca_bundle_has_one_of_the_usual_names(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    environ: dict[str, str],
+    bundle: str | None,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in "abc":
+        Path(name).touch()
     assert Network.from_env(environ).ca_bundle == bundle
+
+
+@pytest.mark.parametrize("name", ["REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "SSL_CERT_FILE"])
+def test_a_ca_bundle_that_is_not_there_is_named(name: str) -> None:
+    with pytest.raises(ConfigurationError, match=f"^{name} must be a file .* '/nonexistent'$"):
+        Network.from_env({name: "/nonexistent"})
