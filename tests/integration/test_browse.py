@@ -114,10 +114,17 @@ def test_search_finds_names_however_they_are_spelled(
         assert "<b>" not in page
 
 
-def test_empty_index_says_how_to_publish(storage_app: IndexClient) -> None:
+def test_empty_index_says_how_to_publish_and_opens_what_is_not_listed(
+    storage_app: IndexClient,
+) -> None:
+    """A registry may list to each caller what is theirs, and show more."""
     page = shown(storage_app.get("/ui/simple/"))
 
-    assert "Nothing is published here yet" in page
+    assert "The registry lists no projects here to you" in page
+    assert '<input id="project" name="project"' in page
+    assert "Search projects" not in page
+    assert storage_app.get("/ui/simple/?project=Zeta.X").headers["Location"] == "Zeta.X/"
+    assert "is not a project name" in shown(storage_app.get("/ui/simple/?project=a/b"))
     assert f"twine upload --repository-url {storage_app.base}/simple/" in page
 
 
