@@ -18,9 +18,9 @@ from pyoci_flask.errors import (
     NotFoundError,
 )
 from pyoci_flask.index.catalog import list_projects
-from pyoci_flask.index.details import Details, read_details, read_labels
+from pyoci_flask.index.details import Details, all_links, read_details, read_labels
 from pyoci_flask.index.listing import find_project
-from pyoci_flask.index.names import ProjectName
+from pyoci_flask.index.names import ProjectName, is_filename
 from pyoci_flask.index.releases import Release, find_release, preferred, releases_of
 from pyoci_flask.index.repository import ProjectRepository
 from pyoci_flask.logs import redact
@@ -39,6 +39,16 @@ _MOST_SHOWN = 1000
 """Projects on one page; a search finds the others."""
 
 
+@blueprint.get("/ui")
+@blueprint.get("/ui/")
+def begin() -> Response:
+    """Lead to the server's own index, or to the form for any."""
+    below = request.path.endswith("/")
+    if services().settings.index is not None:
+        return _redirect("simple/" if below else "ui/simple/")
+    return _redirect("../" if below else "./")
+
+
 @blueprint.get("/ui/<path:path>")
 def browse(path: str) -> Response:
     """Show an index, a project or one of its versions."""
@@ -54,7 +64,9 @@ def _read(path: str) -> tuple[ListAddress | ProjectAddress, str | None]:
     """Read the address, which ends in a version if what is before that is a project."""
     addresses = services().addresses
     above, _, last = path.rstrip("/").rpartition("/")
-    if _is_version(last):
+    # Where the namespace's end cannot be told, what is no version may be a project of a deeper one.
+    certain = "/+simple/" in above or path.startswith("/simple/")
+    if _is_version(last) or (certain and not is_filename(last)):
         project = addresses.read(f"{above}/", raw_path())
         if isinstance(project, ProjectAddress):
             slash = path.endswith("/")
@@ -185,14 +197,12 @@ def _setup_href(base: Base) -> str:
 def _about(repository: ProjectRepository, shown: Release | None) -> dict[str, object]:
     """What metadata and manifests tell about a version; a few calls."""
     if shown is None:
-        return {"details": Details(), "labels": [], "urls": {}, "description": None, "known": True}
+        return {"details": Details(), "description": None, "known": True}
     found = services()
     details = read_details(repository, shown.files, found.metadata)
-    labels = read_labels(repository, shown.files, found.versions.pool)
+    labels, more_labels = read_labels(repository, shown.files, found.versions.pool)
     known = details or Details()
-    urls = dict(known.urls)
-    for file in shown.files:
-        urls |= file.project_urls
+    links, more_links = all_links(known, shown.files)
     description = None
     if known.description:
         renderer = people().descriptions
@@ -201,6 +211,8 @@ def _about(repository: ProjectRepository, shown: Release | None) -> dict[str, ob
         "details": known,
         "known": details is not None,
         "labels": labels,
-        "urls": urls,
+        "more_labels": more_labels,
+        "links": links,
+        "more_links": more_links,
         "description": description,
     }
