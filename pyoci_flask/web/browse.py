@@ -4,9 +4,9 @@ They are addressed like the index itself, with `/ui` before it and, for one vers
 its version behind it.
 """
 
-from urllib.parse import quote, urlencode
+from urllib.parse import quote
 
-from flask import Blueprint, request
+from flask import Blueprint, g, request
 from packaging.utils import canonicalize_name
 from packaging.version import InvalidVersion, Version
 from werkzeug.wrappers import Response
@@ -24,11 +24,10 @@ from pyoci_flask.index.names import ProjectName, is_filename
 from pyoci_flask.index.releases import Release, find_release, preferred, releases_of
 from pyoci_flask.index.repository import ProjectRepository
 from pyoci_flask.logs import redact
-from pyoci_flask.oci.reference import EMBEDDED
 from pyoci_flask.web.address import Base, ListAddress, ProjectAddress
 from pyoci_flask.web.errors import UnmatchedError, challenge, status_of
 from pyoci_flask.web.links import quote_segment
-from pyoci_flask.web.people import answer, people, render
+from pyoci_flask.web.people import answer, people, render, setup_path, signed_in
 from pyoci_flask.web.services import raw_path, services
 from pyoci_flask.web.simple import redirect_to_slash
 from pyoci_flask.web.snippets import Target, installers
@@ -53,6 +52,7 @@ def begin() -> Response:
 def browse(path: str) -> Response:
     """Show an index, a project or one of its versions."""
     address, version = _read(f"/{path}")
+    g.base = address.base  # for the page that tells of an error
     if not address.slash:
         return redirect_to_slash(path.rpartition("/")[2])
     if isinstance(address, ListAddress):
@@ -107,7 +107,7 @@ def _index_page(base: Base) -> Response:
         names=found[:_MOST_SHOWN],
         found=len(found),
         query=query,
-        setup=_setup_href(base),
+        setup=setup_path(base),
         reason=redact(reason),
         denied=status != 200,
         refused=redact(refused),
@@ -165,8 +165,8 @@ def _project_page(address: ProjectAddress, version: str | None) -> Response:
         releases=releases,
         newest=newest,
         shown=shown,
-        tools=installers(Target(url, address.base.registry.netloc, _signed_in(), package)),
-        setup=_setup_href(address.base),
+        tools=installers(Target(url, address.base.registry.netloc, signed_in(), package)),
+        setup=setup_path(address.base),
         **_about(repository, shown),
     )
     return answer(html)
@@ -176,22 +176,6 @@ def _index_href(base: Base) -> str:
     """The way up from a project's page to its index's, whichever way down was taken."""
     one_segment = base.pinned or "/" not in base.namespace
     return "../" if one_segment or "/+simple/" in request.path else "../+simple/"
-
-
-def _signed_in() -> bool:
-    """Whether the registry was asked with credentials, so that installers may need them too."""
-    return "Authorization" in request.headers
-
-
-def _setup_href(base: Base) -> str:
-    """The landing page, with its form filled in."""
-    root = f"{people().origin.path()}/"
-    if base.pinned:
-        return root
-    host = base.registry.origin if base.registry.scheme == "http" else base.registry.netloc
-    fields = {"registry": EMBEDDED.netloc if base.registry == EMBEDDED else host}
-    fields |= {"namespace": base.namespace} | ({"credentials": "1"} if _signed_in() else {})
-    return f"{root}?{urlencode(fields)}"
 
 
 def _about(repository: ProjectRepository, shown: Release | None) -> dict[str, object]:

@@ -5,11 +5,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import cast
+from urllib.parse import urlencode
 
 from flask import current_app, render_template, request
 from werkzeug.wrappers import Response
 
 from pyoci_flask import __version__
+from pyoci_flask.oci.reference import EMBEDDED
 from pyoci_flask.settings import Settings
 from pyoci_flask.web.address import Base
 from pyoci_flask.web.conditional import page
@@ -78,6 +80,22 @@ def browse_path(base: Base) -> str:
         return f"/ui{base.path}/"
     # Without it, the last segment of the namespace would be taken for a project.
     return f"/ui{base.path}/+simple/"
+
+
+def signed_in() -> bool:
+    """Whether the registry is asked with credentials, so that other tools may need them, too."""
+    return "Authorization" in request.headers
+
+
+def setup_path(base: Base | None) -> str:
+    """The path of the landing page, with its form filled in for this index."""
+    root = f"{people().origin.path()}/"
+    if base is None or base.pinned:
+        return root
+    host = base.registry.origin if base.registry.scheme == "http" else base.registry.netloc
+    fields = {"registry": EMBEDDED.netloc if base.registry == EMBEDDED else host}
+    fields |= {"namespace": base.namespace} | ({"credentials": "1"} if signed_in() else {})
+    return f"{root}?{urlencode(fields)}"
 
 
 def render(template: str, **context: object) -> str:

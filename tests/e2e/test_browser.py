@@ -209,6 +209,8 @@ def test_axe_finds_nothing_serious_and_no_page_is_wider_than_its_window(
         wheel = make_described_wheel(tmp_path, name, version, *fields, description=text)
         team.published(wheel, name, version)
     assert team.request("PATCH", f"/{name}/1.0", json={"yanked": "it is broken"}).ok
+    long = f"{'l' * 90}-{name}"
+    team.published(make_wheel(tmp_path, long, "1.0"), long, "1.0")
     paths = [
         "/",
         "/?registry=ghcr.io&namespace=acme&credentials=1",
@@ -216,13 +218,29 @@ def test_axe_finds_nothing_serious_and_no_page_is_wider_than_its_window(
         f"/ui/{EMBEDDED}/",
         f"/ui/{EMBEDDED}/{name}/",
         f"/ui/{EMBEDDED}/{name}/1.0/",
+        f"/ui/{EMBEDDED}/{long}/",
         f"/ui/{EMBEDDED}/missing/",
+        "/ui/embedded/nothing/",
     ]
     with window(browser, size=size, colours=colours) as opened:
         for path in paths:
             opened.page.goto(f"{server.url}{path}")
             assert serious_findings(opened.page) == [], path
             assert overflow(opened.page) <= 0, path
+
+
+def test_on_a_phone_the_commands_of_the_own_index_come_before_the_form(
+    browser: Browser, server: RunningServer
+) -> None:
+    with window(browser, size=PHONE) as opened:
+        page = opened.page
+        for path, own_first in (("/", True), ("/?registry=embedded&namespace=team", False)):
+            page.goto(f"{server.url}{path}")
+            form, result = page.locator("#setup").bounding_box(), page.locator("#result")
+            found = result.bounding_box()
+            assert form is not None
+            assert found is not None
+            assert (found["y"] < form["y"]) is own_first
 
 
 def test_errors_have_a_page_that_says_what_to_do(
