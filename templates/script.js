@@ -79,6 +79,16 @@ function complete(form) {
   return filled === fields.length || (filled === 0 && "own" in form.dataset);
 }
 
+function takeOver(field, other, names) {
+  for (const name of names) {
+    if (other?.hasAttribute(name)) {
+      field.setAttribute(name, other.getAttribute(name));
+    } else {
+      field.removeAttribute(name);
+    }
+  }
+}
+
 // Fetches the page that the form leads to, and puts its parts of these ids in the place of ours.
 function live(form) {
   let timer = 0;
@@ -88,21 +98,27 @@ function live(form) {
     const mine = (asked += 1);
     const url = new URL(form.action);
     url.search = new URLSearchParams(new FormData(form)).toString();
-    let page;
+    let page = null;
     try {
       const response = await fetch(url, { headers: { Accept: "text/html" } });
       page = new DOMParser().parseFromString(await response.text(), "text/html");
     } catch {
-      return; // The button of the form still works, and shows what is wrong.
+      // No answer at all.
     }
     if (mine !== asked) {
       return;
     }
-    for (const id of form.dataset.live.split(" ")) {
-      document.getElementById(id).replaceWith(document.adoptNode(page.getElementById(id)));
+    const parts = form.dataset.live.split(" ").map((id) => page?.getElementById(id));
+    if (!parts.every(Boolean)) {
+      // A page about an error has other parts. The button leads to it.
+      say("The server did not answer: use the button");
+      return;
     }
-    for (const field of form.querySelectorAll("[aria-invalid]")) {
-      field.removeAttribute("aria-invalid");
+    for (const part of parts) {
+      document.getElementById(part.id).replaceWith(document.adoptNode(part));
+    }
+    for (const field of form.querySelectorAll("input[id]")) {
+      takeOver(field, page.getElementById(field.id), ["aria-invalid", "aria-describedby"]);
     }
     history.replaceState(null, "", url);
     chooseRememberedTool();

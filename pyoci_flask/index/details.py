@@ -30,12 +30,15 @@ _LONGEST = 500
 """Characters of one field."""
 _MOST = 1000
 """Entries of one field."""
+_MOST_KEYWORDS = 50
 _MOST_MANIFESTS = 8
 """Manifests that are read for their labels: the files of a version rarely differ in them."""
 _EMAIL = re.compile(r"[^\s@<>,;:?&%\"]+@[^\s@<>,;:?&%\"]+")
 _HEADER_MARGIN = re.compile(r"\n(?: {8}| {7}\|)")
 _EXTRA = re.compile(r'extra == "([^"]*)"')
 _AND_EXTRA = re.compile(r'^extra == "[^"]*"(?: and |$)| and extra == "[^"]*"$')
+_JOINERS = "\u200c\u200d"
+"""Not printable to Python, and yet part of words and emoji."""
 _PARENTHESES = re.compile(r"\([^()]*\)")
 _LICENCE = "License :: "
 
@@ -73,6 +76,8 @@ class Details:
     """What is always needed."""
     extras: Mapping[str, tuple[Dependency, ...]] = field(default_factory=dict)
     """Name of each extra to what it needs on top."""
+    left_out: Mapping[str, int] = field(default_factory=dict)
+    """How many entries are too many to be here, by the name of their field above."""
     description: str = ""
     description_type: str | None = None
 
@@ -107,10 +112,11 @@ def _metadata(repository: ProjectRepository, file: File, reader: CoreMetadataRea
 
 def read_labels(
     repository: ProjectRepository, files: Sequence[File], pool: FetchPool
-) -> list[tuple[str, str]]:
+) -> tuple[list[tuple[str, str]], int]:
     """Read the labels of a version: the annotations of its manifests, the upload times left out.
 
-    One call for each file, side by side, eight at most; none is worth an error.
+    One call for each file, side by side, eight at most; none is worth an error. Returns the first
+    thousand, and how many there are beyond.
     """
 
     def fetch(file: File) -> Mapping[str, str]:
@@ -124,28 +130,49 @@ def read_labels(
     origin = repository.caller.repository.registry.origin
     found = pool.map(origin, fetch, files[:_MOST_MANIFESTS])
     labels = {
-        (key[:_LONGEST], text[:_LONGEST])
+        (one_line(key), one_line(text))
         for annotations in found
         for key, text in annotations.items()
         if key != CREATED
     }
-    return sorted(labels)[:_MOST]
+    return sorted(labels)[:_MOST], max(0, len(labels) - _MOST)
+
+
+def all_links(details: Details, files: Sequence[File]) -> tuple[list[tuple[str, str]], int]:
+    """Give the labels and URLs of the metadata and of the files' entries, a thousand at most.
+
+    Returns how many there are beyond, too.
+    """
+    urls = dict(details.urls)
+    for file in files:
+        urls |= {one_line(label): _printable(url) for label, url in file.project_urls.items()}
+    left_out = max(0, len(urls) - _MOST) + details.left_out.get("urls", 0)
+    return list(urls.items())[:_MOST], left_out
 
 
 def parse_details(metadata: bytes) -> Details:
     """Read what a core metadata file tells; nothing in it is an error."""
     fields = parse_fields(metadata)
     dependencies, extras = _dependencies(fields)
+    keywords = [one for word in fields.get("keywords", ()) if (one := one_line(word))]
+    urls = _urls(fields)
+    counts = {
+        "keywords": len(keywords) - _MOST_KEYWORDS,
+        "urls": len(urls) - _MOST,
+        "dependencies": len(fields.get("requires_dist", ())) - _MOST,
+        "extras": len(fields.get("provides_extra", ())) - _MOST,
+    }
     return Details(
-        summary=_cut(fields.get("summary")),
+        summary=one_line(fields.get("summary")),
         authors=_persons(fields.get("author"), fields.get("author_email")),
         maintainers=_persons(fields.get("maintainer"), fields.get("maintainer_email")),
         licence=_licence(fields),
-        keywords=tuple(_cut(word) for word in fields.get("keywords", ())[:_MOST] if word.strip()),
-        requires_python=_cut(fields.get("requires_python")),
-        urls=_urls(fields),
+        keywords=tuple(keywords[:_MOST_KEYWORDS]),
+        requires_python=one_line(fields.get("requires_python")),
+        urls=dict(urls[:_MOST]),
         dependencies=dependencies,
         extras=extras,
+        left_out={name: count for name, count in counts.items() if count > 0},
         description=_description(metadata, fields),
         description_type=fields.get("description_content_type"),
     )
@@ -158,19 +185,26 @@ def _description(metadata: bytes, fields: RawMetadata) -> str:
     return body or _HEADER_MARGIN.sub("\n", fields.get("description") or "").strip()
 
 
-def _cut(text: str | None) -> str:
-    line = " ".join((text or "").split())
+def one_line(text: str | None) -> str:
+    """Give a text on one line, cut to what a page can hold, without control characters."""
+    line = _printable(" ".join((text or "")[: 4 * _LONGEST].split()))
     return line if len(line) <= _LONGEST else f"{line[:_LONGEST]}..."
+
+
+def _printable(text: str) -> str:
+    if text.isprintable():
+        return text
+    return "".join(char for char in text if char.isprintable() or char in _JOINERS)
 
 
 def _persons(names: str | None, addresses: str | None) -> tuple[Person, ...]:
     """Both fields may hold names (core metadata, Author-email)."""
     found = [
         Person(name or email, email if _EMAIL.fullmatch(email) else "")
-        for name, email in getaddresses([_cut(addresses)])
+        for name, email in getaddresses([one_line(addresses)])
         if name or email
     ]
-    told = _cut(names)
+    told = one_line(names)
     if told and len(found) == 1 and found[0].name == found[0].email:
         return (Person(told, found[0].email),)  # one name and one address: of the same person
     if told and all(one.name != told for one in found):
@@ -182,20 +216,19 @@ def _licence(fields: RawMetadata) -> str:
     """The expression, or the first line of the licence, or what the classifiers say."""
     text = fields.get("license_expression") or (fields.get("license") or "").strip()
     if text:
-        return _cut(text.splitlines()[0])
+        return one_line(text.splitlines()[0])
     named = (one for one in fields.get("classifiers", ()) if one.startswith(_LICENCE))
-    return _cut(", ".join(one.rpartition(" :: ")[2] for one in named))
+    return one_line(", ".join(one.rpartition(" :: ")[2] for one in named))
 
 
-def _urls(fields: RawMetadata) -> Mapping[str, str]:
+def _urls(fields: RawMetadata) -> list[tuple[str, str]]:
     urls = {"Homepage": fields.get("home_page") or "", "Download": fields.get("download_url") or ""}
     urls |= fields.get("project_urls", {})
-    links = [
-        (_cut(label), url.strip())
+    return [
+        (one_line(label), _printable(url.strip()))
         for label, url in urls.items()
         if url.strip().lower().startswith(("http://", "https://"))
     ]
-    return dict(links[:_MOST])
 
 
 def _dependencies(
@@ -204,7 +237,7 @@ def _dependencies(
     """Sort the requirements by the extra that asks for them; an extra may need nothing."""
     always: list[Dependency] = []
     extras: dict[str, list[Dependency]] = {
-        _cut(name): [] for name in fields.get("provides_extra", ())[:_MOST]
+        one_line(name): [] for name in fields.get("provides_extra", ())[:_MOST]
     }
     for text in fields.get("requires_dist", ())[:_MOST]:
         dependency, names = _dependency(text)
@@ -217,12 +250,13 @@ def _dependencies(
 
 def _dependency(text: str) -> tuple[Dependency, Sequence[str]]:
     """Take a requirement apart: itself, its condition, and the extras that the condition names."""
-    if len(text) > _LONGEST:
-        return Dependency(_cut(text)), ()
+    text = " ".join(text.split())
+    if len(text) > _LONGEST or not text.isprintable():
+        return Dependency(one_line(text)), ()
     try:
         requirement = Requirement(text)
     except (InvalidRequirement, RecursionError):
-        return Dependency(_cut(text)), ()
+        return Dependency(one_line(text)), ()
     marker, requirement.marker = requirement.marker, None
     condition, names = _condition(marker)
     return Dependency(str(requirement), condition), names

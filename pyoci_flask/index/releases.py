@@ -6,7 +6,7 @@ from datetime import datetime
 
 from packaging.version import InvalidVersion, Version
 
-from pyoci_flask.errors import NotFoundError
+from pyoci_flask.errors import InvalidRequestError, NotFoundError
 from pyoci_flask.index.names import parse_version
 from pyoci_flask.index.project import File, Project
 from pyoci_flask.index.repository import ProjectRepository, find_version
@@ -70,10 +70,13 @@ def find_release(
     """Look a version up, however it is spelled; one call where its files are not listed.
 
     Raises:
-        NotFoundError: there is no such version.
-        InvalidRequestError: it is no version.
+        NotFoundError: there is no such version, or it cannot be one.
     """
-    wanted = parse_version(version)
+    missing = NotFoundError(f"{repository.project} has no version {version[:140]}")
+    try:
+        wanted = parse_version(version)
+    except InvalidRequestError as error:
+        raise missing from error
     for release in releases:
         if not _is(release.version, wanted):
             continue
@@ -82,7 +85,7 @@ def find_release(
         found = find_version([repository], release.version)
         if found is not None:
             return Release(release.version, tuple(found[1].files))
-    raise NotFoundError(f"{repository.project} has no version {version}")
+    raise missing
 
 
 def _is(text: str, version: Version) -> bool:

@@ -4,9 +4,9 @@ They are addressed like the index itself, with `/ui` before it and, for one vers
 its version behind it.
 """
 
-from urllib.parse import quote, urlencode
+from urllib.parse import quote
 
-from flask import Blueprint, request
+from flask import Blueprint, g, request
 from packaging.utils import canonicalize_name
 from packaging.version import InvalidVersion, Version
 from werkzeug.wrappers import Response
@@ -18,16 +18,16 @@ from pyoci_flask.errors import (
     NotFoundError,
 )
 from pyoci_flask.index.catalog import list_projects
-from pyoci_flask.index.details import Details, read_details, read_labels
+from pyoci_flask.index.details import Details, all_links, read_details, read_labels
 from pyoci_flask.index.listing import find_project
-from pyoci_flask.index.names import ProjectName
+from pyoci_flask.index.names import ProjectName, is_filename
 from pyoci_flask.index.releases import Release, find_release, preferred, releases_of
 from pyoci_flask.index.repository import ProjectRepository
 from pyoci_flask.logs import redact
 from pyoci_flask.web.address import Base, ListAddress, ProjectAddress
 from pyoci_flask.web.errors import UnmatchedError, challenge, status_of
 from pyoci_flask.web.links import quote_segment
-from pyoci_flask.web.people import answer, people, render
+from pyoci_flask.web.people import answer, people, render, setup_path, signed_in
 from pyoci_flask.web.services import raw_path, services
 from pyoci_flask.web.simple import redirect_to_slash
 from pyoci_flask.web.snippets import Target, installers
@@ -38,10 +38,21 @@ _MOST_SHOWN = 1000
 """Projects on one page; a search finds the others."""
 
 
+@blueprint.get("/ui")
+@blueprint.get("/ui/")
+def begin() -> Response:
+    """Lead to the server's own index, or to the form for any."""
+    below = request.path.endswith("/")
+    if services().settings.index is not None:
+        return _redirect("simple/" if below else "ui/simple/")
+    return _redirect("../" if below else "./")
+
+
 @blueprint.get("/ui/<path:path>")
 def browse(path: str) -> Response:
     """Show an index, a project or one of its versions."""
     address, version = _read(f"/{path}")
+    g.base = address.base  # for the page that tells of an error
     if not address.slash:
         return redirect_to_slash(path.rpartition("/")[2])
     if isinstance(address, ListAddress):
@@ -53,7 +64,9 @@ def _read(path: str) -> tuple[ListAddress | ProjectAddress, str | None]:
     """Read the address, which ends in a version if what is before that is a project."""
     addresses = services().addresses
     above, _, last = path.rstrip("/").rpartition("/")
-    if _is_version(last):
+    # Where the namespace's end cannot be told, what is no version may be a project of a deeper one.
+    certain = "/+simple/" in above or path.startswith("/simple/")
+    if _is_version(last) or (certain and not is_filename(last)):
         project = addresses.read(f"{above}/", raw_path())
         if isinstance(project, ProjectAddress):
             slash = path.endswith("/")
@@ -94,7 +107,7 @@ def _index_page(base: Base) -> Response:
         names=found[:_MOST_SHOWN],
         found=len(found),
         query=query,
-        setup=_setup_href(base),
+        setup=setup_path(base),
         reason=redact(reason),
         denied=status != 200,
         refused=redact(refused),
@@ -152,8 +165,8 @@ def _project_page(address: ProjectAddress, version: str | None) -> Response:
         releases=releases,
         newest=newest,
         shown=shown,
-        tools=installers(Target(url, address.base.registry.netloc, _signed_in(), package)),
-        setup=_setup_href(address.base),
+        tools=installers(Target(url, address.base.registry.netloc, signed_in(), package)),
+        setup=setup_path(address.base),
         **_about(repository, shown),
     )
     return answer(html)
@@ -165,32 +178,15 @@ def _index_href(base: Base) -> str:
     return "../" if one_segment or "/+simple/" in request.path else "../+simple/"
 
 
-def _signed_in() -> bool:
-    """Whether the registry was asked with credentials, so that installers may need them too."""
-    return "Authorization" in request.headers
-
-
-def _setup_href(base: Base) -> str:
-    """The landing page, with its form filled in."""
-    root = f"{people().origin.path()}/"
-    if base.pinned:
-        return root
-    fields = {"registry": base.registry.address, "namespace": base.namespace}
-    fields |= {"credentials": "1"} if _signed_in() else {}
-    return f"{root}?{urlencode(fields)}"
-
-
 def _about(repository: ProjectRepository, shown: Release | None) -> dict[str, object]:
     """What metadata and manifests tell about a version; a few calls."""
     if shown is None:
-        return {"details": Details(), "labels": [], "urls": {}, "description": None, "known": True}
+        return {"details": Details(), "description": None, "known": True}
     found = services()
     details = read_details(repository, shown.files, found.metadata)
-    labels = read_labels(repository, shown.files, found.versions.pool)
+    labels, more_labels = read_labels(repository, shown.files, found.versions.pool)
     known = details or Details()
-    urls = dict(known.urls)
-    for file in shown.files:
-        urls |= file.project_urls
+    links, more_links = all_links(known, shown.files)
     description = None
     if known.description:
         renderer = people().descriptions
@@ -199,6 +195,8 @@ def _about(repository: ProjectRepository, shown: Release | None) -> dict[str, ob
         "details": known,
         "known": details is not None,
         "labels": labels,
-        "urls": urls,
+        "more_labels": more_labels,
+        "links": links,
+        "more_links": more_links,
         "description": description,
     }

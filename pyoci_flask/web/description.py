@@ -9,6 +9,7 @@ as plain text. What was rendered is remembered under the digest of its source.
 import hashlib
 import logging
 import os
+import re
 import subprocess
 import sys
 import threading
@@ -31,6 +32,9 @@ _CACHE_SIZE = 8 * 1024 * 1024
 _MOST_CACHED = 2000
 
 _PROCESS = "pyoci_flask.web.description_process"
+
+_CONTROLS = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ufeff]")
+"""Control characters but tab and line feed, and those that turn the direction of reading."""
 
 _Kind = tuple[str, ...]
 _Key = tuple[_Kind, bytes]
@@ -60,7 +64,7 @@ class DescriptionRenderer:
     def render(self, text: str, content_type: str | None) -> Description:
         """Render by Description-Content-Type (core metadata specification)."""
         kind = _kind_of(content_type)
-        plain = Description(None, text[:LONGEST], len(text) > LONGEST)
+        plain = Description(None, _CONTROLS.sub("", text[:LONGEST]), len(text) > LONGEST)
         if kind is None or plain.cut:
             return plain
         source = text.encode(errors="replace")

@@ -1,15 +1,18 @@
 """Errors as pages for people: what happened, and what to do about it."""
 
 from dataclasses import dataclass
+from typing import cast
 
-from flask import request
+from flask import g, request
 from werkzeug.exceptions import MethodNotAllowed, NotFound
 from werkzeug.http import HTTP_STATUS_CODES
 from werkzeug.wrappers import Response
 
 from pyoci_flask import errors
 from pyoci_flask.web.access import ENVIRON_REQUEST_ID
-from pyoci_flask.web.people import answer, render
+from pyoci_flask.web.address import Base
+from pyoci_flask.web.people import answer, render, setup_path
+from pyoci_flask.web.services import raw_path, services
 
 _GITHUB = (
     "ghcr.io takes personal access tokens (classic): with the scope read:packages to look and "
@@ -91,9 +94,21 @@ def error_page(status: int, text: str, error: Exception) -> Response:
         title=advice.title,
         text=text,
         steps=[*advice.steps, *([_GITHUB] if about_rights and text.startswith("ghcr.io ") else [])],
+        setup=setup_path(_base()),
         request_id=request.environ.get(ENVIRON_REQUEST_ID, "-"),
     )
     return answer(html, status)
+
+
+def _base() -> Base | None:
+    """The index that the address names, if that can be told."""
+    if "base" in g:
+        return cast("Base", g.base)
+    try:
+        found = services().addresses.read(request.path, raw_path())
+    except errors.PyOCIError:
+        return None
+    return None if found is None else found.base
 
 
 def _advice(status: int, error: Exception) -> _Advice:

@@ -1,6 +1,8 @@
 """Pages that belong to no index: health, landing page, robots.txt, and what pages load."""
 
+import re
 from dataclasses import dataclass
+from urllib.parse import unquote
 
 from flask import Blueprint, request
 from werkzeug.wrappers import Response
@@ -15,6 +17,8 @@ from pyoci_flask.web.services import services
 from pyoci_flask.web.snippets import Target, tools
 
 blueprint = Blueprint("pages", __name__)
+
+_ENCODED_URL = re.compile(r"https?%3a", re.IGNORECASE)
 
 
 @blueprint.get("/health")
@@ -50,6 +54,8 @@ class _Form:
     base: Base | None = None
     """The index that the fields name, if they name one."""
     error: str = ""
+    wrong: str = ""
+    """Name of the field that the error is about."""
 
     @property
     def is_empty(self) -> bool:
@@ -90,7 +96,7 @@ def landing() -> Response:
 def _read_form() -> _Form:
     """Read the form's fields; without any, the server's own index is meant, if it has one."""
     sent = "registry" in request.args
-    registry = request.args.get("registry", "").strip()
+    registry = _written_plainly(request.args.get("registry", "").strip())
     namespace = request.args.get("namespace", "").strip().strip("/")
     credentials = request.args.get("credentials") == "1" if sent else _asks_for_credentials()
     tool = request.args.get("tool", "")
@@ -106,8 +112,23 @@ def _read_form() -> _Form:
         base = services().addresses.publish("/simple/")
     elif sent:
         error = _what_is_missing(registry, namespace)
+    wrong = _wrong_field(registry) if error else ""
     # A credential that somebody wrote into the address is not repeated.
-    return _Form(redact(registry), redact(namespace), credentials, tool, base, error)
+    return _Form(redact(registry), redact(namespace), credentials, tool, base, error, wrong)
+
+
+def _written_plainly(registry: str) -> str:
+    """Undo the percent-encoding in which addresses of an index hold a registry's URL."""
+    return unquote(registry) if _ENCODED_URL.match(registry) else registry
+
+
+def _wrong_field(registry: str) -> str:
+    """Say which field is at fault: the registry, unless it will do with another namespace."""
+    try:
+        good = bool(registry) and services().addresses.publish(f"/{registry}/x/") is not None
+    except (InvalidRequestError, NotFoundError, EgressError):
+        good = False
+    return "namespace" if good else "registry"
 
 
 def _what_is_missing(registry: str, namespace: str) -> str:

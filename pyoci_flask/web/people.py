@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import cast
+from urllib.parse import urlencode
 
 from flask import current_app, render_template, request
 from werkzeug.wrappers import Response
@@ -78,6 +79,21 @@ def browse_path(base: Base) -> str:
         return f"/ui{base.path}/"
     # Without it, the last segment of the namespace would be taken for a project.
     return f"/ui{base.path}/+simple/"
+
+
+def signed_in() -> bool:
+    """Whether the registry is asked with credentials, so that other tools may need them, too."""
+    return "Authorization" in request.headers
+
+
+def setup_path(base: Base | None) -> str:
+    """The path of the landing page, with its form filled in for this index."""
+    root = f"{people().origin.path()}/"
+    if base is None or base.pinned:
+        return root
+    fields = {"registry": base.registry.address, "namespace": base.namespace}
+    fields |= {"credentials": "1"} if signed_in() else {}
+    return f"{root}?{urlencode(fields)}"
 
 
 def render(template: str, **context: object) -> str:

@@ -68,16 +68,17 @@ permissions:
     install = f"""\
 - run: pip install {target.package}
   env:
-    PIP_INDEX_URL: "{target.with_credentials(user, token)}\""""
-    note = ""
+    PIP_INDEX_URL: "{target.with_credentials(user, token)}"{_trust(target)}"""
+    note = reads = ""
     if target.credentials:
         note = "The token of the workflow itself will do." if own else _secrets_note("repository")
+        reads = "The workflow or job needs permissions: packages: read." if own else ""
     return Tool(
         "github",
         "GitHub Actions",
         (
             Snippet(".github/workflows/publish.yaml", workflow, note),
-            Snippet("A step that installs", install),
+            Snippet("A step that installs", install, reads),
         ),
     )
 
@@ -98,14 +99,23 @@ publish:
     - python -m build
     - twine upload dist/*"""
     install = f"""\
-variables:
-  PIP_INDEX_URL: "{target.with_credentials(user, token)}\""""
+test:
+  image: python:3.13
+  variables:
+    PIP_INDEX_URL: "{target.with_credentials(user, token)}"{_trust(target)}
+  script:
+    - pip install {target.package}"""
     note = _secrets_note("masked CI/CD variables") if target.credentials else ""
     return Tool(
         "gitlab",
         "GitLab CI",
-        (Snippet(".gitlab-ci.yml", job, note), Snippet("For jobs that install", install)),
+        (Snippet(".gitlab-ci.yml", job, note), Snippet("A job that installs", install)),
     )
+
+
+def _trust(target: Target) -> str:
+    """A further line of variables in YAML, where pip would refuse the address."""
+    return f'\n    PIP_TRUSTED_HOST: "{target.host}"' if target.in_the_clear else ""
 
 
 def _secrets_note(kind: str) -> str:
@@ -141,9 +151,11 @@ def _renovate(target: Target) -> Tool:
 def _keepers(target: Target) -> Tool:
     netrc = f"machine {target.hostname}\nlogin YOUR_USER_NAME\npassword YOUR_TOKEN"
     named = target.url.replace("://", f"://${USER}@", 1)
+    # twine asks for the whole address, pip and uv for that first and for the host after it.
     keyring = f"""\
-keyring set {target.host} "${USER}"
-pip install --keyring-provider subprocess --index-url "{named}" {target.package}
+keyring set {target.bare_in_shell} "${USER}"
+twine upload --username "${USER}" --repository-url {target.bare_in_shell} dist/*
+pip install --keyring-provider subprocess {target.pip_trust}--index-url "{named}" {target.package}
 uv pip install --keyring-provider subprocess --index-url "{named}" {target.package}"""
     return Tool(
         "keyring",

@@ -61,6 +61,11 @@ class Target:
         """Whether pip refuses the address unless it is told to trust it."""
         return self.url.startswith("http://") and self.hostname not in _LOOPBACK
 
+    @property
+    def pip_trust(self) -> str:
+        """The option with which pip takes the address, with a space behind it; mostly empty."""
+        return f"--trusted-host {self.host} " if self.in_the_clear else ""
+
     def with_credentials(self, user: str, token: str) -> str:
         """The URL with what stands for user and password before its host."""
         if not self.credentials:
@@ -127,10 +132,9 @@ def tools(target: Target) -> tuple[Tool, ...]:
 
 
 def _pip_command(target: Target) -> Snippet:
-    trust = f"--trusted-host {target.host} " if target.in_the_clear else ""
     return Snippet(
         "Command",
-        f"pip install {trust}--index-url {target.in_shell} {target.package_in_shell}",
+        f"pip install {target.pip_trust}--index-url {target.in_shell} {target.package_in_shell}",
         _encode_note(target),
     )
 
@@ -208,8 +212,9 @@ def _poetry(target: Target) -> Tool:
 
 def _pdm(target: Target) -> Tool:
     url = target.with_credentials(f"${{{USER}}}", f"${{{TOKEN}}}")
+    trust = "verify_ssl = false\n" if target.in_the_clear else ""
     table = (
-        f'[[tool.pdm.source]]\nname = "{_NAME}"\nurl = "{url}"\n'
+        f'[[tool.pdm.source]]\nname = "{_NAME}"\nurl = "{url}"\n{trust}'
         f'include_packages = ["{target.package}"]'
     )
     return Tool(
@@ -249,6 +254,7 @@ def _hatch(target: Target) -> Tool:
     if target.credentials:
         login = f'--user "${USER}" --auth "${TOKEN}"'
     inside = target.with_credentials(f"{{env:{USER}}}", f"{{env:{TOKEN}}}")
+    trust = f'\nPIP_TRUSTED_HOST = "{target.host}"' if target.in_the_clear else ""
     return Tool(
         "hatch",
         "Hatch",
@@ -257,7 +263,7 @@ def _hatch(target: Target) -> Tool:
             Snippet(
                 "pyproject.toml, for what its environments install",
                 f'[tool.hatch.envs.default.env-vars]\nPIP_INDEX_URL = "{inside}"\n'
-                f'UV_DEFAULT_INDEX = "{inside}"',
+                f'UV_DEFAULT_INDEX = "{inside}"{trust}',
             ),
         ),
     )

@@ -143,6 +143,55 @@ def test_typing_fills_in_the_configuration_and_searches(
         assert opened.seen.errors == []
 
 
+def test_search_that_was_sent_goes_on_over_all_projects(
+    browser: Browser, server: RunningServer, team: IndexClient, tmp_path: Path
+) -> None:
+    """Its page holds the hits only, so the rest is asked for."""
+    for name in ("gamma", "delta"):
+        team.published(make_wheel(tmp_path, name, "1.0"), name, "1.0")
+    with window(browser) as opened:
+        page = opened.page
+        page.goto(f"{server.url}/ui/{EMBEDDED}/")
+        box = page.get_by_label("Search projects")
+        box.fill("gam")
+        box.press("Enter")
+        page.wait_for_url("**q=gam")
+        expect(page.get_by_role("link", name="delta")).to_have_count(0)
+        box.fill("delt")
+        expect(page.get_by_role("link", name="delta")).to_be_visible()
+        expect(page.get_by_role("link", name="gamma")).to_have_count(0)
+        box.fill("")
+        expect(page.get_by_role("link", name="gamma")).to_be_visible()
+        assert opened.seen.errors == []
+
+
+def test_typing_marks_the_field_that_is_wrong_and_an_answer_of_another_kind_changes_nothing(
+    browser: Browser, server: RunningServer
+) -> None:
+    with window(browser) as opened:
+        page = opened.page
+        page.goto(f"{server.url}/?registry=embedded&namespace=")
+        registry, namespace = page.get_by_label("Registry", exact=True), page.get_by_label("Name")
+        expect(namespace).to_have_attribute("aria-invalid", "true")
+        namespace.fill("a b")
+        expect(page.locator("#form-error")).to_contain_text("cannot be the name")
+        expect(namespace).to_have_attribute("aria-invalid", "true")
+        expect(namespace).to_have_attribute("aria-describedby", "namespace-help form-error")
+        namespace.fill("team")
+        expect(page.locator("#index-url")).to_have_text(f"{server.url}/{EMBEDDED}/")
+        expect(namespace).not_to_have_attribute("aria-invalid", "true")
+        registry.fill("nothing")
+        expect(registry).to_have_attribute("aria-invalid", "true")
+        registry.fill("embedded")
+        expect(page.locator("#index-url")).to_be_visible()
+        assert opened.seen.errors == []
+
+        namespace.fill("x" * 20_000)  # more than gunicorn takes: its answer is none of our pages
+        expect(page.locator("#said")).to_have_text("The server did not answer: use the button")
+        expect(page.locator("#index-url")).to_have_text(f"{server.url}/{EMBEDDED}/")
+        assert [one for one in opened.seen.errors if "414" not in one] == []
+
+
 @pytest.mark.parametrize("size", [DESKTOP, PHONE], ids=["desktop", "phone"])
 @pytest.mark.parametrize("colours", ["light", "dark"])
 def test_axe_finds_nothing_serious_and_no_page_is_wider_than_its_window(
@@ -160,6 +209,8 @@ def test_axe_finds_nothing_serious_and_no_page_is_wider_than_its_window(
         wheel = make_described_wheel(tmp_path, name, version, *fields, description=text)
         team.published(wheel, name, version)
     assert team.request("PATCH", f"/{name}/1.0", json={"yanked": "it is broken"}).ok
+    long = f"{'l' * 90}-{name}"
+    team.published(make_wheel(tmp_path, long, "1.0"), long, "1.0")
     paths = [
         "/",
         "/?registry=ghcr.io&namespace=acme&credentials=1",
@@ -167,13 +218,29 @@ def test_axe_finds_nothing_serious_and_no_page_is_wider_than_its_window(
         f"/ui/{EMBEDDED}/",
         f"/ui/{EMBEDDED}/{name}/",
         f"/ui/{EMBEDDED}/{name}/1.0/",
+        f"/ui/{EMBEDDED}/{long}/",
         f"/ui/{EMBEDDED}/missing/",
+        "/ui/embedded/nothing/",
     ]
     with window(browser, size=size, colours=colours) as opened:
         for path in paths:
             opened.page.goto(f"{server.url}{path}")
             assert serious_findings(opened.page) == [], path
             assert overflow(opened.page) <= 0, path
+
+
+def test_on_a_phone_the_commands_of_the_own_index_come_before_the_form(
+    browser: Browser, server: RunningServer
+) -> None:
+    with window(browser, size=PHONE) as opened:
+        page = opened.page
+        for path, own_first in (("/", True), ("/?registry=embedded&namespace=team", False)):
+            page.goto(f"{server.url}{path}")
+            form, result = page.locator("#setup").bounding_box(), page.locator("#result")
+            found = result.bounding_box()
+            assert form is not None
+            assert found is not None
+            assert (found["y"] < form["y"]) is own_first
 
 
 def test_errors_have_a_page_that_says_what_to_do(

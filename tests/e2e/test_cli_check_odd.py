@@ -63,6 +63,12 @@ def test_a_repository_that_must_be_made_first_is_asked_for(tmp_path: Path) -> No
         missing = check(registry.url, auth=OWNER)
         named = check(registry.url, "--project", "foo", auth=OWNER)
         nowhere = check(registry.url, "--project", "bar", auth=OWNER)
+        refused = check(registry.url, "--project", "foo", "--write", auth=OWNER)
+        registry.made.add("team/pyoci_probe")
+        written = check(registry.url, "--write", auth=OWNER)
+    assert refused.marks()["publish"] == "FAIL"
+    assert "make the repository team/pyoci_probe first" in refused.output
+    assert written.marks()["publish"] == "ok"
     assert missing.status == 1
     assert "make the repository of each project there first" in missing.output
     assert named.marks()["push"] == "ok"

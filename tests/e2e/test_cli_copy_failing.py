@@ -197,6 +197,35 @@ def test_one_project_that_is_denied_does_not_keep_the_others_back(site: Site, ot
     ]
 
 
+@pytest.mark.parametrize("broken", ["aaa", "zzz"])
+def test_a_project_whose_page_stays_broken_does_not_keep_the_others_back(
+    site: Site, other: Site, monkeypatch: pytest.MonkeyPatch, broken: str
+) -> None:
+    """Whether it is the first one that is looked at, or not."""
+    monkeypatch.setattr("pyoci_flask.cli.copy.transfer._PAUSES", (0.0, 0.0, 0.0))
+    site.pages[f"/simple/{broken}/"] = lambda _: Response("no", 502, content_type="text/plain")
+    site.show("foo", {"filename": "foo-1.0.tar.gz", "url": "x", "hashes": {}})
+    site.pages["/simple/"] = "".join(f'<a href="{n}/">{n}</a>' for n in sorted([broken, "foo"]))
+    done = command("copy", "--dry-run", f"{site.url}/simple/", f"{other.url}/simple/")
+    assert done.status == 1
+    assert done.lines == [
+        "would copy foo-1.0.tar.gz",
+        f"failed: {broken}: {site.url[7:]} answered 502: no",
+        "would copy 1 file, 0 there already, 1 failed",
+    ]
+
+
+def test_an_index_that_answers_for_no_project_is_not_asked_for_all_of_them(
+    site: Site, other: Site
+) -> None:
+    names = [f"p{number}" for number in range(20)]
+    for name in names:
+        site.pages[f"/simple/{name}/"] = lambda _: Response("", 503)
+    done = command("copy", f"{site.url}/simple/", f"{other.url}/simple/", *names)
+    assert (done.status, done.lines) == (1, [f"nothing was copied: {site.url[7:]} answered 503"])
+    assert {call.path for call in site.calls} == {f"/simple/{name}/" for name in names[:3]}
+
+
 def test_a_connection_that_is_not_secure_ends_the_copy_before_it_begins(other: Site) -> None:
     source = other.url.replace("http://", "https://")
     done = command("copy", f"{source}/simple/", f"{other.url}/simple/", "foo", "bar")

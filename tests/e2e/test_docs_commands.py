@@ -18,6 +18,7 @@ import pytest
 from tests.access_log import answers
 from tests.client_tools import client_tool
 from tests.documents import Block, blocks
+from tests.key_ring import key_ring
 from tests.public_index import public_index, reaching_it
 from tests.registries import write_htpasswd
 from tests.servers import ROOT, RunningServer, environment, gunicorn
@@ -31,31 +32,6 @@ compgen -G "$VIRTUAL_ENV/lib/*/site-packages/hello_world-1.0.dist-info" ||
 uv --quiet pip uninstall hello-world
 """
 """What comes after a block that installs, so that the next one has to install again."""
-
-_KEY_RING = '''\
-"""A key ring in a file: the desktop's is not here."""
-
-import json
-import os
-from pathlib import Path
-
-from keyring.backend import KeyringBackend
-
-_FILE = Path(os.environ["HOME"], "key-ring.json")
-
-
-class FileKeyring(KeyringBackend):
-    priority = 1
-
-    def get_password(self, service, username):
-        return self._read().get(f"{service} {username}")
-
-    def set_password(self, service, username, password):
-        _FILE.write_text(json.dumps({**self._read(), f"{service} {username}": password}))
-
-    def _read(self):
-        return json.loads(_FILE.read_text()) if _FILE.exists() else {}
-'''
 
 
 def _sections() -> dict[str, list[Block]]:
@@ -125,7 +101,6 @@ def _user(home: Path) -> dict[str, str]:
     venv.create(python, with_pip=False)
     ring = home / "key_ring"
     ring.mkdir()
-    (ring / "file_key_ring.py").write_text(_KEY_RING)
     config = home / ".config" / "pip" / "pip.conf"  # builds want their backends
     config.parent.mkdir(parents=True)
     config.write_text(f"[global]\nindex-url = {public_index()}\n")
@@ -135,8 +110,7 @@ def _user(home: Path) -> dict[str, str]:
         "REGISTRY_TOKEN": _AUTH[1],
         "VIRTUAL_ENV": str(python),
         "PIP_PYTHON": str(python / "bin" / "python"),
-        "PYTHONPATH": str(ring),
-        "PYTHON_KEYRING_BACKEND": "file_key_ring.FileKeyring",
+        **key_ring(ring),
         "PYTHONWARNINGS": "ignore",  # the clients' own
         "PDM_CHECK_UPDATE": "false",
         "NO_COLOR": "1",

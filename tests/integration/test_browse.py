@@ -114,10 +114,17 @@ def test_search_finds_names_however_they_are_spelled(
         assert "<b>" not in page
 
 
-def test_empty_index_says_how_to_publish(storage_app: IndexClient) -> None:
+def test_empty_index_says_how_to_publish_and_opens_what_is_not_listed(
+    storage_app: IndexClient,
+) -> None:
+    """A registry may list to each caller what is theirs, and show more."""
     page = shown(storage_app.get("/ui/simple/"))
 
-    assert "Nothing is published here yet" in page
+    assert "The registry lists no projects here to you" in page
+    assert '<input id="project" name="project"' in page
+    assert "Search projects" not in page
+    assert storage_app.get("/ui/simple/?project=Zeta.X").headers["Location"] == "Zeta.X/"
+    assert "is not a project name" in shown(storage_app.get("/ui/simple/?project=a/b"))
     assert f"twine upload --repository-url {storage_app.base}/simple/" in page
 
 
@@ -159,6 +166,50 @@ def test_version_is_found_however_it_is_spelled_and_beyond_those_listed(
     assert http.get(f"{root}/ui/simple/hello/3.0/").status_code == 404
 
 
+def test_long_lists_are_folded_and_what_is_not_shown_is_told(
+    storage_app: IndexClient, simple: IndexClient, tmp_path: Path
+) -> None:
+    fields = [
+        ("Keywords", ",".join(f"k{n}" for n in range(70))),
+        *(("Requires-Dist", f"r{n}") for n in range(1005)),
+        *(("Project-URL", f"l{n}, https://l.example/{n}") for n in range(60)),
+    ]
+    simple.published(make_described_wheel(tmp_path, "hello", "1.0", *fields), "hello", "1.0")
+
+    page = shown(storage_app.get("/ui/simple/hello/"))
+
+    text = text_of(page)
+    assert "k48, k49 and 20 more" in text
+    assert "The package names 5 more." in text
+    summaries = re.findall(r"<summary>(.*?)</summary>", page)
+    assert summaries == ["10 more", "950 more"]
+    assert page.index(">r49<") < page.index("<summary>950") < page.index(">r50<")
+
+
+@pytest.mark.parametrize("last", ["not-a-version", "1.0-", "a:b", "latest"])
+def test_what_is_no_version_is_not_found(
+    storage_app: IndexClient, simple: IndexClient, tmp_path: Path, last: str
+) -> None:
+    simple.published(make_wheel(tmp_path, "hello", "1.0"), "hello", "1.0")
+
+    for index in ("simple", "embedded/python/+simple"):
+        page = storage_app.get(f"/ui/{index}/hello/{last}/")
+        assert page.status_code == 404
+        assert f"hello has no version {last}" in text_of(page.text)
+
+
+def test_beginning_of_the_pages_leads_to_the_own_index_or_to_the_form(
+    storage_app: IndexClient, app_server: AppServer, http: requests.Session
+) -> None:
+    below = app_server({"PYOCI_PATH": "/acme"})
+    for root, end in ((storage_app.base, "/ui/simple/"), (f"{below}/acme", "/")):
+        for path in ("/ui", "/ui/"):
+            answer = http.get(f"{root}{path}", allow_redirects=False)
+            assert answer.status_code == 302
+            assert not answer.headers["Location"].startswith(("/", "http"))
+            assert urljoin(answer.url, answer.headers["Location"]) == f"{root}{end}"
+
+
 @pytest.mark.parametrize(
     ("path", "location"),
     [
@@ -196,8 +247,8 @@ def test_way_up_leads_to_the_index_whatever_way_led_down(
 @pytest.mark.parametrize(
     "path",
     [
-        *("/ui/", "/ui", "/ui/x/", "/ui/ghcr.io/", "/ui/simple/hello/hello-1.0.tar.gz"),
-        *("/ui/simple/hello/json", "/ui/.git/config", "/ui/simple/a/b/c/"),
+        *("/ui/x/", "/ui/ghcr.io/", "/ui/simple/hello/hello-1.0.tar.gz"),
+        *("/ui/simple/hello/json/", "/ui/.git/config", "/ui/simple/a/b/c/"),
     ],
 )
 def test_address_that_is_no_page_is_answered_without_a_page(

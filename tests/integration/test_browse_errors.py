@@ -57,6 +57,24 @@ def test_missing_project_is_a_page_of_the_ui_too(shared_app: str, both: Both) ->
 
 
 @pytest.mark.parametrize(
+    ("path", "setup"),
+    [
+        ("/ui/embedded/a/b/+simple/hello/", "/?registry=embedded&amp;namespace=a%2Fb"),
+        ("/ui/embedded/team/hello/1.0/", "/?registry=embedded&amp;namespace=team"),
+        ("/embedded/team/hello/", "/?registry=embedded&amp;namespace=team"),
+        *(("/ui/simple/hello/", "/"), ("/nothing", "/"), ("/ui/embedded/a b/hello/", "/")),
+    ],
+)
+def test_way_to_the_configuration_keeps_the_index_that_the_address_names(
+    app_server: AppServer, http: requests.Session, tmp_path: Path, path: str, setup: str
+) -> None:
+    page = http.get(f"{app_server({'PYOCI_STORAGE': str(tmp_path)})}{path}", headers=BROWSER)
+
+    assert page.status_code in {400, 404}
+    assert f'<a class="button" href="{setup}">Set up your tools</a>' in page.text
+
+
+@pytest.mark.parametrize(
     ("auth", "status", "words"),
     [
         (None, 401, ["asks who you are", "user name and the token"]),

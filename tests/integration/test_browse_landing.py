@@ -72,6 +72,13 @@ def test_page_says_what_this_is_and_which_version_runs(page_of: PageOf) -> None:
             "http%3A%2F%2Flocalhost%3A5000/x",
             "http%3A%2F%2Flocalhost%3A5000/x",
         ),
+        (
+            "http%3A%2F%2Flocalhost%3A5000",
+            "x",
+            "http%3A%2F%2Flocalhost%3A5000/x",
+            "http%3A%2F%2Flocalhost%3A5000/x",
+        ),
+        ("HTTPS%3a%2f%2fghcr.io", "acme", "ghcr.io/acme", "ghcr.io/acme"),
     ],
 )
 def test_form_gives_the_address_in_every_configuration(
@@ -130,6 +137,23 @@ def test_what_is_wrong_stands_in_the_form(
     assert snippets(page) == ""
     assert "<script>alert" not in page
     assert 'aria-invalid="true"' in page
+
+
+@pytest.mark.parametrize(
+    ("registry", "namespace", "wrong"),
+    [
+        *(("ghcr.io", "", "namespace"), ("ghcr.io", "a b", "namespace")),
+        *(("", "acme", "registry"), ("ghcr", "acme", "registry"), ("embedded", "x", "registry")),
+    ],
+)
+def test_the_field_that_is_wrong_is_marked(
+    page_of: PageOf, registry: str, namespace: str, wrong: str
+) -> None:
+    page = page_of(registry=registry, namespace=namespace)
+
+    marked = [one for one in re.findall(r"<input [^>]*>", page) if 'aria-invalid="true"' in one]
+    assert [re.findall(r'name="(\w+)"', one) for one in marked] == [[wrong]]
+    assert f'aria-describedby="{wrong}-help form-error"' in marked[0]
 
 
 def test_registry_that_is_not_allowed_is_refused_in_the_form(

@@ -13,6 +13,7 @@ import pytest
 import requests
 
 from tests.clients import installed
+from tests.key_ring import key_ring
 from tests.packages import make_wheel
 from tests.pages import snippets_of
 from tests.registries import RunningRegistry
@@ -110,6 +111,24 @@ def test_files_of_pip_and_twine_are_read(desk: Desk) -> None:
     )
 
     assert installed(desk.home / "by-netrc") == installed(desk.home / "by-variables")
+
+
+def test_key_ring_serves_twine_pip_and_uv(
+    desk: Desk, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    """Each asks for the password under a name of its own."""
+    folder = tmp_path_factory.mktemp("ring")
+    ring = key_ring(folder)
+    # pip runs the program of any environment but its own.
+    (folder / "keyring").symlink_to(Path(sys.executable).with_name("keyring"))
+    ring["PATH"] = os.pathsep.join([environment(desk.home)["PATH"], str(folder)])
+    keep, publish, pip, uv = desk.snippet("keyring-2").splitlines()
+
+    desk.shell(f'printf %s "$REGISTRY_TOKEN" | {keep}', **ring)
+    for command in (publish, f"{pip} --target by-pip", f"{uv} --target by-uv"):
+        desk.shell(command, **ring, REGISTRY_TOKEN="", PIP_CONFIG_FILE=os.devnull)
+
+    assert installed(desk.home / "by-pip") == installed(desk.home / "by-uv") == {"hello": "1.0"}
 
 
 def test_project_of_uv_takes_the_package_from_its_explicit_index(desk: Desk) -> None:

@@ -32,7 +32,9 @@ _DENIED = DeniedError("no", 403)
         ("example.com", "sign-in", _DENIED, "check user name and password"),
         ("example.com", "pull", _DENIED, "--project NAME"),
         ("example.com", "pull", AuthenticationRequiredError("no"), "--password-stdin"),
-        ("example.com", "push", NotFoundError("no"), "make the repository"),
+        ("example.com", "push", NotFoundError("no"), "make the repository of each project"),
+        ("example.com", "publish", NotFoundError("no"), "make the repository acme/pyoci_probe"),
+        ("acme.azurecr.io", "publish", _DENIED, "make the repository acme/pyoci_probe"),
         ("example.com", "pull", RateLimitedError("slow", None), "wait"),
         ("example.com", "pull", RegistryTimeoutError("slow"), "try again"),
         ("example.com", "pull", RegistryError("odd"), "try again"),
@@ -42,7 +44,7 @@ _DENIED = DeniedError("no", 403)
 def test_a_hint_fits_the_registry_the_step_and_the_error(
     host: str, step: str, error: PyOCIError, said: str
 ) -> None:
-    hint = hint_for(error, step, Registry("https", host))
+    hint = hint_for(error, step, Registry("https", host), "acme/pyoci_probe")
     assert hint is not None
     assert said in hint
 

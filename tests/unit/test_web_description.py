@@ -279,3 +279,9 @@ def test_busy_renderer_shows_plain_text(monkeypatch: pytest.MonkeyPatch) -> None
     monkeypatch.setattr(description, "_PATIENCE", 0.0)
 
     assert render("# x", MARKDOWN).html is None
+
+
+def test_plain_text_keeps_its_lines_and_loses_control_characters() -> None:
+    found = render("a\x1b[2J\r\n\tb\x00\u202ec\u3000d\u200de", "text/plain")
+
+    assert found.text == "a[2J\n\tbc\u3000d\u200de"

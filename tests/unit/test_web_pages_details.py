@@ -110,6 +110,37 @@ def test_fields_of_the_metadata_are_read() -> None:
     assert (details.description, details.description_type) == ("# Hello\n\nworld", "text/markdown")
 
 
+def test_long_fields_are_cut_and_what_is_left_out_is_counted() -> None:
+    many = range(1200)
+    details = parse_details(
+        metadata(
+            f"Keywords: {','.join(f'k{n}' for n in many)}",
+            *(f"Project-URL: l{n}, https://l.example/{n}" for n in many),
+            *(f"Requires-Dist: r{n}" for n in many),
+            *(f"Provides-Extra: x{n}" for n in many),
+        )
+    )
+
+    assert (len(details.keywords), len(details.urls), len(details.dependencies)) == (50, 1000, 1000)
+    assert details.left_out == {"keywords": 1150, "urls": 200, "dependencies": 200, "extras": 200}
+
+
+def test_control_characters_are_left_out() -> None:
+    details = parse_details(
+        metadata(
+            "Summary: a\x1b[2Jb\u202ec\u200dd\u3000e",
+            "Project-URL: So\x07urce, https://git.example/\x08x",
+            "Requires-Dist: six\x1b>1",
+            "Author: A\x9bda",
+        )
+    )
+
+    assert details.summary == "a[2Jbc\u200dd e"
+    assert details.urls == {"Source": "https://git.example/x"}
+    assert details.dependencies == (Dependency("six>1"),)
+    assert details.authors == (Person("Ada"),)
+
+
 def test_empty_metadata_has_empty_details() -> None:
     for content in (b"", b"\n\n", b"\xff\xfe\x00", metadata()):
         details = parse_details(content)

@@ -47,17 +47,32 @@ def test_words_for_a_shell_are_quoted() -> None:
         ("https://packages.example.com/simple/", False),
     ],
 )
-def test_pip_is_told_to_trust_a_host_without_tls(url: str, trusted: bool) -> None:
+def test_whoever_installs_is_told_to_trust_a_host_without_tls(url: str, trusted: bool) -> None:
     target = Target(url, "ghcr.io", credentials=True)
-    for snippet in tools(target)[0].snippets:
-        assert (f"trusted-host {target.host}" in snippet.text.replace(" = ", " ")) is trusted
+    found = every(target)
+    for key, number in (("pip", 0), ("pip", 1), ("pip", 2), ("keyring", 1), ("hatch", 1)):
+        text = found[key][number].text.lower().replace("_", "-").replace('"', "")
+        assert (f"trusted-host {target.host}" in text.replace(" = ", " ")) is trusted, key
+    for key in ("github", "gitlab"):
+        assert (f'    PIP_TRUSTED_HOST: "{target.host}"' in found[key][1].text) is trusted
+    assert ("verify_ssl = false" in found["pdm"][0].text) is trusted
+
+
+def test_jobs_of_gitlab_stand_in_one_file_without_sharing_variables() -> None:
+    found = every(Target("https://p.example/x/", "quay.io", credentials=True))["gitlab"]
+
+    begins = [line for one in found for line in one.text.splitlines() if not line.startswith(" ")]
+    assert begins == ["publish:", "test:"]
 
 
 def test_workflow_of_github_uses_its_own_token_at_its_own_registry_only() -> None:
-    own, other = (
-        pipelines(Target("https://p.example/x/", registry, credentials=True))[0].snippets[0].text
+    (own, own_step), (other, other_step) = (
+        pipelines(Target("https://p.example/x/", registry, credentials=True))[0].snippets
         for registry in ("ghcr.io", "quay.io")
     )
+    assert "packages: read" in own_step.note
+    assert "packages: read" not in other_step.note
+    own, other = own.text, other.text
 
     assert "packages: write" in own
     assert "TWINE_PASSWORD: ${{ secrets.GITHUB_TOKEN }}" in own

@@ -47,15 +47,29 @@ _NO_PROJECT = (
 )
 
 
-def hint_for(error: PyOCIError, step: str, registry: Registry) -> str | None:
-    """Say what to do about `error` in `step`; None where its text says it all."""
+def hint_for(error: PyOCIError, step: str, registry: Registry, repository: str = "") -> str | None:
+    """Say what to do about `error` in `step`; None where its text says it all.
+
+    `repository` is the name of the one that was written to, for the steps that do.
+    """
     match error:
         case AuthenticationRequiredError():
             return "give credentials: --username NAME --password-stdin"
+        case DeniedError() if step == "publish":
+            # The right to push was there, but perhaps to the repository of --project only.
+            return (
+                f"make the repository {repository} first, and give these credentials the right to "
+                "push to it"
+            )
         case DeniedError():
             return _rights(step, registry)
-        case NotFoundError() if step in {"push", "publish"}:
-            return "make the repository of each project there first, or name one with --project"
+        case NotFoundError() if step == "publish":
+            return f"make the repository {repository} first: the probe is published there"
+        case NotFoundError() if step == "push":
+            return (
+                "make the repository of each project there first, and name one with --project; for "
+                "--write, make NAMESPACE/pyoci_probe"
+            )
         case RateLimitedError():
             return "wait, or give credentials: most registries allow more with them"
         case RegistryTimeoutError() | RegistryError():

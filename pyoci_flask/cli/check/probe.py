@@ -92,7 +92,7 @@ def try_format(report: Report, repository: ProjectRepository, locks: VersionLock
 def _published(
     report: Report, repository: ProjectRepository, locks: VersionLocks, probe: Probe
 ) -> Iterator[None]:
-    with report.step("publish"):
+    with report.step("publish", repository.caller.repository.name):
         upload = Upload(
             probe.filename,
             Digest.of(probe.content),

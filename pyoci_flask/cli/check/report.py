@@ -37,8 +37,10 @@ class Report:
         self.screen.mark(Mark.FAILED, step, text, hint)
 
     @contextmanager
-    def step(self, name: str) -> Iterator[None]:
+    def step(self, name: str, repository: str = "") -> Iterator[None]:
         """Write the reason, with a hint, where the block raises a foreseen error.
+
+        `repository` is the name of the one that the block writes to.
 
         Raises:
             StopError: it did.
@@ -47,5 +49,5 @@ class Report:
             with self.screen.working(name):
                 yield
         except PyOCIError as error:
-            self.failed(name, str(error), hint_for(error, name, self._registry))
+            self.failed(name, str(error), hint_for(error, name, self._registry, repository))
             raise StopError from error

@@ -22,6 +22,9 @@ from pyoci_flask.index.names import ProjectName
 INTERRUPTED = 130
 """Exit status of a program that the user stopped, as shells have it."""
 
+_FIRST_LOOKS = 3
+"""Projects without an answer, after which an index counts as out of order."""
+
 _In = TypeVar("_In")
 _Out = TypeVar("_Out")
 
@@ -73,19 +76,30 @@ class Copy:
             try:
                 return plan_project(self._source, self._target, project, named=named)
             except (UnusableError, PassingError):
-                raise  # it would be the same for every other project
+                raise  # the one would be the same for every other project, the other may not last
             except CopyError as error:
                 return Plan(faults=[f"{project}: {error}"])
 
         def look_patiently(project: ProjectName) -> Plan:
-            return self._transfer.patiently(lambda: look(project))
+            try:
+                return self._transfer.patiently(lambda: look(project))
+            except PassingError as error:
+                return Plan(faults=[f"{project}: {error}"])
 
         with self._screen.working("comparing the indexes"):
             names = projects or [ProjectName(name) for name in self._source.projects()]
-            # Who does not answer the first call is not waited for.
-            for first in names[:1]:
-                plan.add(look(first))
-            self._each(look_patiently, names[1:], plan.add)
+            rest = list(names)
+            # Who answers none of the first calls is not waited for.
+            for first in names[:_FIRST_LOOKS]:
+                try:
+                    plan.add(look(first))
+                except PassingError:
+                    if first is names[:_FIRST_LOOKS][-1]:
+                        raise
+                else:
+                    rest.remove(first)
+                    break
+            self._each(look_patiently, rest, plan.add)
         return plan
 
     def _tell(self, plan: Plan, done: Summary) -> None:

@@ -1,0 +1,35 @@
+"""A key ring for clients that are run: the desktop's is not here."""
+
+from pathlib import Path
+
+_MODULE = """\
+import json
+import os
+from pathlib import Path
+
+from keyring.backend import KeyringBackend
+
+_FILE = Path(os.environ["HOME"], "key-ring.json")
+
+
+class FileKeyring(KeyringBackend):
+    priority = 1
+
+    def get_password(self, service, username):
+        return self._read().get(f"{service} {username}")
+
+    def set_password(self, service, username, password):
+        _FILE.write_text(json.dumps({**self._read(), f"{service} {username}": password}))
+
+    def _read(self):
+        return json.loads(_FILE.read_text()) if _FILE.exists() else {}
+"""
+
+
+def key_ring(folder: Path) -> dict[str, str]:
+    """Write a backend of keyring that keeps passwords in a file of $HOME; what makes it used."""
+    (folder / "file_key_ring.py").write_text(_MODULE)
+    return {
+        "PYTHONPATH": str(folder),
+        "PYTHON_KEYRING_BACKEND": "file_key_ring.FileKeyring",
+    }
