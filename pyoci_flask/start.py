@@ -3,6 +3,7 @@
 import logging
 from urllib.parse import urlsplit
 
+from pyoci_flask.binding import open_to_everyone
 from pyoci_flask.errors import ConfigurationError
 from pyoci_flask.logs import configure_logging
 from pyoci_flask.settings import Settings
@@ -27,7 +28,7 @@ def check_start(settings: Settings) -> None:
             "PYOCI_FALLBACK_INDEX is set without PYOCI_FALLBACK_EXCLUDE: a private project that is "
             "deleted or misspelled is then installed from there, whoever published it"
         )
-    if settings.registries is None:
+    if settings.registries is None and not open_to_everyone(settings):  # that is for loopback only
         logger.warning(
             "neither PYOCI_REGISTRIES nor PYOCI_INDEX is set: anybody who reaches this server can "
             "make it call any host, with %s",
