@@ -1,40 +1,17 @@
 """The settings: read once from the environment into one frozen object."""
 
 import re
-import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Self, TypeVar
-from urllib.parse import urlsplit
 
+from pyoci_flask import values
 from pyoci_flask.errors import ConfigurationError, InvalidRequestError
 from pyoci_flask.oci.reference import EMBEDDED, Registry, Repository
 
 _T = TypeVar("_T")
-_LEVELS = {
-    "trace": "DEBUG",
-    "debug": "DEBUG",
-    "info": "INFO",
-    "warn": "WARNING",
-    "warning": "WARNING",
-    "error": "ERROR",
-    "critical": "CRITICAL",
-    "off": "CRITICAL",
-}
-_PATH = re.compile(r"(/[A-Za-z0-9._~-]+)+")
-_HEADER_VALUE = re.compile(r"[\x21-\x7e]([\x20-\x7e]*[\x21-\x7e])?")
-
-
-def _temporary_folder() -> Path:
-    """The system's; only looked for where it is needed, as there may be none."""
-    try:
-        return Path(tempfile.gettempdir())
-    except FileNotFoundError as error:
-        raise ConfigurationError(
-            "PYOCI_SPOOL must be set to a folder that can be written: there is no temporary one"
-        ) from error
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,7 +78,7 @@ class Settings:
     """Seconds that listings are remembered; 0 = not at all."""
     redirect_downloads: bool = False
     """Whether clients are sent to the registry's storage for whole files."""
-    spool: Path = field(default_factory=_temporary_folder)
+    spool: Path = field(default_factory=values.temporary_folder)
     client_timeout: int = 60
     """Idle seconds on a client's socket."""
     fetch_threads: int = 32
@@ -130,33 +107,33 @@ class Settings:
             ConfigurationError: a value cannot be used; the text names the variable.
         """
         read = _Reader(environ)
-        storage = read("PYOCI_STORAGE", _folder_to_be, None)
+        storage = read("PYOCI_STORAGE", values.folder_to_be, None)
         index = read("PYOCI_INDEX", PinnedIndex.parse, None)
         if index is not None and index.registry == EMBEDDED and storage is None:
             raise ConfigurationError("PYOCI_INDEX names the embedded registry: set PYOCI_STORAGE")
-        registries = read("PYOCI_REGISTRIES", _patterns, None)
+        registries = read("PYOCI_REGISTRIES", values.patterns, None)
         if registries is None and index is not None:
             registries = (index.registry.netloc,)
         if index is None and storage is not None:
             index = PinnedIndex(EMBEDDED, "python")
         levels, ignored = _log_levels(read)
         nothing: tuple[str, ...] = ()
-        exclude = read("PYOCI_FALLBACK_EXCLUDE", _name_patterns, nothing)
-        denied = read("PYOCI_FALLBACK_DENIED", _redirect, default=False)
+        exclude = read("PYOCI_FALLBACK_EXCLUDE", values.name_patterns, nothing)
+        denied = read("PYOCI_FALLBACK_DENIED", values.redirect, default=False)
         if denied and not exclude:
             raise ConfigurationError(
                 "PYOCI_FALLBACK_DENIED=redirect needs PYOCI_FALLBACK_EXCLUDE: without it, anybody "
                 "who is denied a private package gets the public one of its name"
             )
         return cls(
-            port=read("PORT", _between(1, 65535), 8080),
-            path=read("PYOCI_PATH", _sub_path, ""),
-            url=read("PYOCI_URL", _http_url, None),
-            max_body=read("PYOCI_MAX_BODY", _between(1), 50_000_000),
-            max_versions=read("PYOCI_MAX_VERSIONS", _between(0), 100),
+            port=read("PORT", values.between(1, 65535), 8080),
+            path=read("PYOCI_PATH", values.sub_path, ""),
+            url=read("PYOCI_URL", values.http_url, None),
+            max_body=read("PYOCI_MAX_BODY", values.between(1), 50_000_000),
+            max_versions=read("PYOCI_MAX_VERSIONS", values.between(0), 100),
             bearer_username=read("PYOCI_BEARER_USERNAME", str, None),
-            otlp_endpoint=read("OTLP_ENDPOINT", _http_url, None),
-            otlp_auth=read("OTLP_AUTH", _header_value, None),
+            otlp_endpoint=read("OTLP_ENDPOINT", values.http_url, None),
+            otlp_auth=read("OTLP_AUTH", values.header_value, None),
             deployment_environment=read("DEPLOYMENT_ENVIRONMENT", str, None),
             container_app_name=read("CONTAINER_APP_NAME", str, None),
             container_app_revision=read("CONTAINER_APP_REVISION", str, None),
@@ -165,21 +142,21 @@ class Settings:
             log_ignored=ignored,
             index=index,
             storage=storage,
-            storage_users=read("PYOCI_STORAGE_USERS", _existing_file, None),
+            storage_users=read("PYOCI_STORAGE_USERS", values.existing_file, None),
             registries=registries,
-            private_networks=read("PYOCI_PRIVATE_NETWORKS", _allow_or_deny, default=True),
-            publish_settle=read("PYOCI_PUBLISH_SETTLE", _seconds, 0.0),
-            fallback_index=read("PYOCI_FALLBACK_INDEX", _http_url, None),
+            private_networks=read("PYOCI_PRIVATE_NETWORKS", values.allow_or_deny, default=True),
+            publish_settle=read("PYOCI_PUBLISH_SETTLE", values.seconds, 0.0),
+            fallback_index=read("PYOCI_FALLBACK_INDEX", values.http_url, None),
             fallback_exclude=exclude,
             fallback_denied=denied,
-            skip_identical=read("PYOCI_SKIP_IDENTICAL", _boolean, default=False),
-            cache_ttl=read("PYOCI_CACHE_TTL", _between(0, 86_400), 60),
-            redirect_downloads=read("PYOCI_DOWNLOADS", _proxy_or_redirect, default=False),
-            spool=read("PYOCI_SPOOL", _existing_folder, None) or _temporary_folder(),
-            client_timeout=read("PYOCI_CLIENT_TIMEOUT", _between(1), 60),
-            fetch_threads=read("PYOCI_FETCH_THREADS", _between(1, 1024), 32),
-            web_concurrency=read("WEB_CONCURRENCY", _between(1, 1024), 2),
-            threads=read("PYOCI_THREADS", _between(1, 4096), 64),
+            skip_identical=read("PYOCI_SKIP_IDENTICAL", values.boolean, default=False),
+            cache_ttl=read("PYOCI_CACHE_TTL", values.between(0, 86_400), 60),
+            redirect_downloads=read("PYOCI_DOWNLOADS", values.proxy_or_redirect, default=False),
+            spool=read("PYOCI_SPOOL", values.existing_folder, None) or values.temporary_folder(),
+            client_timeout=read("PYOCI_CLIENT_TIMEOUT", values.between(1), 60),
+            fetch_threads=read("PYOCI_FETCH_THREADS", values.between(1, 1024), 32),
+            web_concurrency=read("WEB_CONCURRENCY", values.between(1, 1024), 2),
+            threads=read("PYOCI_THREADS", values.between(1, 4096), 64),
         )
 
 
@@ -202,120 +179,16 @@ class _Reader:
             raise ConfigurationError(f"{name} must be {error}{shown}") from error
 
 
-def _between(low: int, high: int | None = None) -> Callable[[str], int]:
-    def parse(text: str) -> int:
-        wanted = f"a whole number of at least {low}" if high is None else f"{low} to {high}"
-        if not re.fullmatch(r"[0-9]{1,18}", text) or int(text) < low or (high and int(text) > high):
-            raise ValueError(wanted)
-        return int(text)
-
-    return parse
-
-
-def _sub_path(text: str) -> str:
-    path = "/" + text.strip("/") if text.strip("/") else ""
-    if path and (not _PATH.fullmatch(path) or ".." in path):
-        raise ValueError("a path such as /acme-corp")
-    if path == "/health" or f"{path}/".startswith("/v2/"):
-        raise ValueError("another path than the ones that always stand at the root")
-    return path
-
-
-def _http_url(text: str) -> str:
-    try:
-        parts = urlsplit(text)
-        usable = parts.scheme in {"http", "https"} and bool(parts.hostname) and parts.port != 0
-    except ValueError:
-        usable = False
-    if not usable or parts.username is not None or parts.query or parts.fragment:
-        raise ValueError("an http or https URL without credentials, query or fragment")
-    return text.rstrip("/")
-
-
-def _header_value(text: str) -> str:
-    if not _HEADER_VALUE.fullmatch(text):
-        raise ValueError("a whole Authorization header value in printable ASCII")
-    return text
-
-
-def _patterns(text: str) -> tuple[str, ...]:
-    patterns = tuple(part.lower() for part in re.split(r"[,\s]+", text) if part)
-    for pattern in patterns:
-        if not re.fullmatch(r"(\[[0-9a-f:]+\]|[a-z0-9.*?-]+)(:([0-9]+|\*))?", pattern):
-            raise ValueError("host names or patterns like *.azurecr.io, separated by commas")
-    return patterns
-
-
-def _name_patterns(text: str) -> tuple[str, ...]:
-    """Read patterns of project names, normalised like the names that they are held against."""
-    patterns = [part.lower() for part in re.split(r"[,\s]+", text) if part]
-    if not all(re.fullmatch(r"[a-z0-9._*?-]+", pattern) for pattern in patterns):
-        raise ValueError("project names or patterns like acme-*, separated by commas")
-    return tuple(re.sub(r"[-_.]+", "-", pattern) for pattern in patterns)
-
-
-def _redirect(text: str) -> bool:
-    if text.lower() != "redirect":
-        raise ValueError("redirect, or unset")
-    return True
-
-
-def _allow_or_deny(text: str) -> bool:
-    if text.lower() not in {"allow", "deny"}:
-        raise ValueError("allow or deny")
-    return text.lower() == "allow"
-
-
-def _proxy_or_redirect(text: str) -> bool:
-    if text.lower() not in {"proxy", "redirect"}:
-        raise ValueError("proxy or redirect")
-    return text.lower() == "redirect"
-
-
-def _seconds(text: str) -> float:
-    if not re.fullmatch(r"[0-9]{1,2}(\.[0-9]{1,3})?", text):
-        raise ValueError("seconds, 0 to 99, such as 0.5")
-    return float(text)
-
-
-def _boolean(text: str) -> bool:
-    known = {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}
-    if text.lower() not in known:
-        raise ValueError("true or false")
-    return known[text.lower()]
-
-
-def _folder_to_be(text: str) -> Path:
-    path = Path(text).absolute()
-    try:
-        path.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise ValueError(f"a folder that can be made and written ({error.strerror})") from error
-    return path
-
-
-def _existing_folder(text: str) -> Path:
-    if not Path(text).is_dir():
-        raise ValueError("an existing folder")
-    return Path(text).absolute()
-
-
-def _existing_file(text: str) -> Path:
-    if not Path(text).is_file():
-        raise ValueError("an existing file (htpasswd -B makes one)")
-    return Path(text).absolute()
-
-
 def _log_levels(read: _Reader) -> tuple[Mapping[str, str], tuple[str, ...]]:
     """`LOG_LEVEL` is one level; `RUST_LOG` a list of `level` and `target=level` directives."""
-    level = read("LOG_LEVEL", _level, None)
+    level = read("LOG_LEVEL", values.level, None)
     if level is not None:
         return {"": level}, ()
     levels, ignored = {"": "INFO"}, []
     for directive in read("RUST_LOG", str, "").split(","):
         target, _, name = directive.strip().rpartition("=")
         target = target.strip().replace("::", ".")
-        known = _LEVELS.get(name.strip().lower())
+        known = values.LEVELS.get(name.strip().lower())
         if not directive.strip():
             continue
         if known is None or not re.fullmatch(r"(pyoci[a-z0-9_.]*)?", target):
@@ -323,10 +196,3 @@ def _log_levels(read: _Reader) -> tuple[Mapping[str, str], tuple[str, ...]]:
         else:
             levels[target] = known
     return levels, tuple(ignored)
-
-
-def _level(text: str) -> str:
-    level = _LEVELS.get(text.lower())
-    if level is None:
-        raise ValueError("one of debug, info, warning, error")
-    return level

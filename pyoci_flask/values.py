@@ -1,0 +1,167 @@
+"""What the text of a setting means: a parser for each kind of value.
+
+A parser raises `ValueError` with what was expected, to follow the variable's name and `must be`. It
+never quotes the value, which may be a secret.
+"""
+
+import re
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from pyoci_flask.errors import ConfigurationError
+
+LEVELS = {
+    "trace": "DEBUG",
+    "debug": "DEBUG",
+    "info": "INFO",
+    "warn": "WARNING",
+    "warning": "WARNING",
+    "error": "ERROR",
+    "critical": "CRITICAL",
+    "off": "CRITICAL",
+}
+"""Names of log levels, those of Rust programs too, to the names that logging has for them."""
+_PATH = re.compile(r"(/[A-Za-z0-9._~-]+)+")
+_HEADER_VALUE = re.compile(r"[\x21-\x7e]([\x20-\x7e]*[\x21-\x7e])?")
+
+
+def temporary_folder() -> Path:
+    """Give the system's, which is only looked for where it is needed.
+
+    Raises:
+        ConfigurationError: there is none that can be written.
+    """
+    try:
+        return Path(tempfile.gettempdir())
+    except FileNotFoundError as error:
+        raise ConfigurationError(
+            "PYOCI_SPOOL must be set to a folder that can be written: there is no temporary one"
+        ) from error
+
+
+def between(low: int, high: int | None = None) -> Callable[[str], int]:
+    """Read whole numbers of `low` to `high`, both included; None = no upper bound."""
+
+    def parse(text: str) -> int:
+        wanted = f"a whole number of at least {low}" if high is None else f"{low} to {high}"
+        if not re.fullmatch(r"[0-9]{1,18}", text) or int(text) < low or (high and int(text) > high):
+            raise ValueError(wanted)
+        return int(text)
+
+    return parse
+
+
+def sub_path(text: str) -> str:
+    """Read a path below which the application is mounted: empty, or with its leading slash only."""
+    path = "/" + text.strip("/") if text.strip("/") else ""
+    if path and (not _PATH.fullmatch(path) or ".." in path):
+        raise ValueError("a path such as /acme-corp")
+    if path == "/health" or f"{path}/".startswith("/v2/"):
+        raise ValueError("another path than the ones that always stand at the root")
+    return path
+
+
+def http_url(text: str) -> str:
+    """Read a URL, without the slashes at its end."""
+    try:
+        parts = urlsplit(text)
+        usable = parts.scheme in {"http", "https"} and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        usable = False
+    if not usable or parts.username is not None or parts.query or parts.fragment:
+        raise ValueError("an http or https URL without credentials, query or fragment")
+    return text.rstrip("/")
+
+
+def header_value(text: str) -> str:
+    """Read the value of a header."""
+    if not _HEADER_VALUE.fullmatch(text):
+        raise ValueError("a whole Authorization header value in printable ASCII")
+    return text
+
+
+def patterns(text: str) -> tuple[str, ...]:
+    """Read host names and patterns of them, each with or without a port."""
+    patterns = tuple(part.lower() for part in re.split(r"[,\s]+", text) if part)
+    for pattern in patterns:
+        if not re.fullmatch(r"(\[[0-9a-f:]+\]|[a-z0-9.*?-]+)(:([0-9]+|\*))?", pattern):
+            raise ValueError("host names or patterns like *.azurecr.io, separated by commas")
+    return patterns
+
+
+def name_patterns(text: str) -> tuple[str, ...]:
+    """Read patterns of project names, normalised like the names that they are held against."""
+    patterns = [part.lower() for part in re.split(r"[,\s]+", text) if part]
+    if not all(re.fullmatch(r"[a-z0-9._*?-]+", pattern) for pattern in patterns):
+        raise ValueError("project names or patterns like acme-*, separated by commas")
+    return tuple(re.sub(r"[-_.]+", "-", pattern) for pattern in patterns)
+
+
+def redirect(text: str) -> bool:
+    """Read the one word `redirect`."""
+    if text.lower() != "redirect":
+        raise ValueError("redirect, or unset")
+    return True
+
+
+def allow_or_deny(text: str) -> bool:
+    """Read `allow` as true, `deny` as false."""
+    if text.lower() not in {"allow", "deny"}:
+        raise ValueError("allow or deny")
+    return text.lower() == "allow"
+
+
+def proxy_or_redirect(text: str) -> bool:
+    """Read `redirect` as true, `proxy` as false."""
+    if text.lower() not in {"proxy", "redirect"}:
+        raise ValueError("proxy or redirect")
+    return text.lower() == "redirect"
+
+
+def seconds(text: str) -> float:
+    """Read seconds, to the millisecond."""
+    if not re.fullmatch(r"[0-9]{1,2}(\.[0-9]{1,3})?", text):
+        raise ValueError("seconds, 0 to 99, such as 0.5")
+    return float(text)
+
+
+def boolean(text: str) -> bool:
+    """Read true or false, in the words of several worlds."""
+    known = {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}
+    if text.lower() not in known:
+        raise ValueError("true or false")
+    return known[text.lower()]
+
+
+def folder_to_be(text: str) -> Path:
+    """Read a folder, which is made if it is missing."""
+    path = Path(text).absolute()
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ValueError(f"a folder that can be made and written ({error.strerror})") from error
+    return path
+
+
+def existing_folder(text: str) -> Path:
+    """Read a folder that has to be there."""
+    if not Path(text).is_dir():
+        raise ValueError("an existing folder")
+    return Path(text).absolute()
+
+
+def existing_file(text: str) -> Path:
+    """Read a file that has to be there."""
+    if not Path(text).is_file():
+        raise ValueError("an existing file (htpasswd -B makes one)")
+    return Path(text).absolute()
+
+
+def level(text: str) -> str:
+    """Read a log level, under logging's name for it."""
+    found = LEVELS.get(text.lower())
+    if found is None:
+        raise ValueError("one of debug, info, warning, error")
+    return found
