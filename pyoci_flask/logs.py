@@ -141,12 +141,29 @@ class _LineFormatter(logging.Formatter):
 class _StderrHandler(logging.Handler):
     """Writes to the stderr of the moment, a line at once."""
 
-    def emit(self, record: logging.LogRecord) -> None:
+    def handle(self, record: logging.LogRecord) -> bool:
+        """Make the line before the lock is taken, which many threads want at once."""
+        if not self.filter(record):
+            return False
+        line = self._line(record)
+        self.acquire()
         try:
-            line = self.format(record)
+            self._write(line)
+        finally:
+            self.release()
+        return True
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self._write(self._line(record))
+
+    def _line(self, record: logging.LogRecord) -> str:
+        try:
+            return self.format(record)
         except Exception as error:  # noqa: BLE001 - a bad log call must not fail the request
             # Not logging's own report: that prints the arguments, unredacted.
-            line = f"logging failed: {type(error).__name__} in a record of {record.name}"
+            return f"logging failed: {type(error).__name__} in a record of {record.name}"
+
+    def _write(self, line: str) -> None:
         try:
             sys.stderr.write(f"{line}\n")
             sys.stderr.flush()
