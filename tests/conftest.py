@@ -2,6 +2,7 @@
 
 import contextlib
 import gc
+import signal
 from collections.abc import Generator, Iterator, Mapping
 from dataclasses import replace
 from typing import Protocol
@@ -20,6 +21,11 @@ from tests.registries import (
     log_tail,
     zuul_registry,
 )
+
+# A shell without job control starts what runs in its background deaf to Ctrl-C, and whatever that
+# starts: the programs that tests interrupt would go on.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 class AppServer(Protocol):
