@@ -20,7 +20,7 @@ from pyoci_flask.cache_folder import make_cache_folder, remove_abandoned
 from pyoci_flask.errors import ConfigurationError
 from pyoci_flask.open_files import connections_that_fit, raise_limit
 from pyoci_flask.settings import Settings
-from pyoci_flask.start import STARTED, check_start
+from pyoci_flask.start import STARTED, check_start, prepare_folders
 
 try:
     _settings = Settings.from_env(os.environ)
@@ -73,6 +73,8 @@ def on_starting(server: Arbiter) -> None:
     _guard(server.cfg.address)
     try:
         check_start(_settings)
+        if server.cfg.uid == os.geteuid():  # else the workers' folders are not ours to make
+            prepare_folders(_settings)
     except ConfigurationError as error:
         sys.exit(f"Error: {error}")
     os.environ[STARTED] = "1"

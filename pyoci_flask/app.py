@@ -1,5 +1,6 @@
 """The wiring: settings in, WSGI application out."""
 
+import logging
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -19,7 +20,7 @@ from pyoci_flask.index.store import RecordStore
 from pyoci_flask.logs import configure_logging
 from pyoci_flask.oci.reference import EMBEDDED
 from pyoci_flask.settings import Settings
-from pyoci_flask.start import STARTED, check_start
+from pyoci_flask.start import STARTED, check_start, prepare_folders
 from pyoci_flask.transport.auth import Authenticator
 from pyoci_flask.transport.network import Network
 from pyoci_flask.transport.observe import CallLog
@@ -35,6 +36,8 @@ from pyoci_flask.web.gate import RegistryGate
 from pyoci_flask.web.mount import Mount
 from pyoci_flask.web.origin import DEFAULT_PROXIES
 from pyoci_flask.web.services import EXTENSION, Services
+
+logger = logging.getLogger("pyoci")
 
 _HERE = Path(__file__).parent
 
@@ -57,8 +60,14 @@ def create_app(
     """
     if started:
         configure_logging(settings.log_levels)
+        try:
+            prepare_folders(settings)
+        except ConfigurationError as error:
+            # It turned bad since the start, and what needs it fails; the rest goes on.
+            logger.error("%s", error)  # noqa: TRY400 - the text says it all
     else:
         check_start(settings)
+        prepare_folders(settings)
     app = Flask("pyoci_flask", static_folder=None, template_folder=str(_templates()))
     app.url_map.merge_slashes = False
     app.url_map.strict_slashes = False
@@ -89,7 +98,7 @@ def create_app(
         authenticator=Authenticator(transport),
         versions=_versions(settings, pool, cache_folder),
         pages=PageCache(),
-        locks=VersionLocks(settings.spool / f"pyoci-flask-locks-{os.geteuid()}"),
+        locks=VersionLocks.in_spool(settings.spool),
         configs=KnownConfigs(),
         metadata=CoreMetadataReader(),
         gate=RegistryGate(settings.threads),
@@ -130,13 +139,7 @@ def _embedded(settings: Settings, transport: Transport) -> Any:  # noqa: ANN401 
     # Only who uses it pays for it.
     from pyoci_flask.registry import create_registry
 
-    try:
-        # With a users file that turned bad since the start, it lets nobody in.
-        registry = create_registry(settings.storage, settings.storage_users, check_users=False)
-    except OSError as error:
-        raise ConfigurationError(
-            f"PYOCI_STORAGE must be a folder that can be written ({error.strerror})"
-        ) from error
+    registry = create_registry(settings.storage, settings.storage_users, prepare=False)
     transport.mount(EMBEDDED.origin, WSGIAdapter(registry))
     return registry
 

@@ -113,4 +113,4 @@ class TransferBrokenError(PyOCIError):
 
 
 class SpoolFullError(PyOCIError):
-    """There is no room for the upload in the spool folder; nothing was pushed."""
+    """The spool folder cannot take the upload, most often for want of room; nothing was pushed."""

@@ -103,11 +103,13 @@ class Settings:
     def from_env(cls, environ: Mapping[str, str]) -> Self:
         """Read the environment; an empty variable counts as unset.
 
+        Nothing of it depends on what is on the disk: workers that start anew read it again.
+
         Raises:
             ConfigurationError: a value cannot be used; the text names the variable.
         """
         read = _Reader(environ)
-        storage = read("PYOCI_STORAGE", values.folder_to_be, None)
+        storage = read("PYOCI_STORAGE", values.path, None)
         index = read("PYOCI_INDEX", PinnedIndex.parse, None)
         if index is not None and index.registry == EMBEDDED and storage is None:
             raise ConfigurationError("PYOCI_INDEX names the embedded registry: set PYOCI_STORAGE")
@@ -142,7 +144,7 @@ class Settings:
             log_ignored=ignored,
             index=index,
             storage=storage,
-            storage_users=read("PYOCI_STORAGE_USERS", values.existing_file, None),
+            storage_users=read("PYOCI_STORAGE_USERS", values.path, None),
             registries=registries,
             private_networks=read("PYOCI_PRIVATE_NETWORKS", values.allow_or_deny, default=True),
             publish_settle=read("PYOCI_PUBLISH_SETTLE", values.seconds, 0.0),
@@ -152,7 +154,7 @@ class Settings:
             skip_identical=read("PYOCI_SKIP_IDENTICAL", values.boolean, default=False),
             cache_ttl=read("PYOCI_CACHE_TTL", values.between(0, 86_400), 60),
             redirect_downloads=read("PYOCI_DOWNLOADS", values.proxy_or_redirect, default=False),
-            spool=read("PYOCI_SPOOL", values.existing_folder, None) or values.temporary_folder(),
+            spool=read("PYOCI_SPOOL", values.path, None) or values.temporary_folder(),
             client_timeout=read("PYOCI_CLIENT_TIMEOUT", values.between(1), 60),
             fetch_threads=read("PYOCI_FETCH_THREADS", values.between(1, 1024), 32),
             web_concurrency=read("WEB_CONCURRENCY", values.between(1, 1024), 2),

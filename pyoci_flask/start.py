@@ -1,12 +1,15 @@
 """What is judged, and warned of, once per start, whatever number of workers follows."""
 
 import logging
+import os
 from urllib.parse import urlsplit
 
 from pyoci_flask.binding import open_to_everyone
 from pyoci_flask.errors import ConfigurationError
+from pyoci_flask.index.lock import VersionLocks
 from pyoci_flask.logs import configure_logging
 from pyoci_flask.settings import Settings
+from pyoci_flask.transport.network import check_ca_bundle
 
 logger = logging.getLogger("pyoci")
 
@@ -18,9 +21,11 @@ def check_start(settings: Settings) -> None:
     """Write warnings, and look at what may turn bad later without ending a running server.
 
     Raises:
-        ConfigurationError: the users file cannot be used.
+        ConfigurationError: a file or folder that a setting names cannot be used.
     """
     configure_logging(settings.log_levels)
+    check_paths(settings)
+    check_ca_bundle(os.environ)
     for directive in settings.log_ignored:
         logger.warning("RUST_LOG: %r means nothing here and is ignored", directive)
     if settings.fallback_index is not None and not settings.fallback_exclude:
@@ -49,3 +54,46 @@ def check_start(settings: Settings) -> None:
             Access(settings.storage_users).check_file()
         except ValueError as error:
             raise ConfigurationError(f"PYOCI_STORAGE_USERS: {error}") from error
+
+
+def prepare_folders(settings: Settings) -> None:
+    """Make, as the user that serves, what uploads need in the folders of the settings.
+
+    Raises:
+        ConfigurationError: it cannot be made, or belongs to another user.
+    """
+    VersionLocks.in_spool(settings.spool).prepare()
+    if settings.storage is not None:
+        from pyoci_flask.registry.storage import Storage
+
+        try:
+            Storage(settings.storage).prepare()
+        except OSError as error:
+            raise ConfigurationError(
+                f"PYOCI_STORAGE must be a folder that can be written ({error.strerror})"
+            ) from error
+
+
+def check_paths(settings: Settings) -> None:
+    """Make the folder of the embedded registry, and see that the other paths exist.
+
+    Raises:
+        ConfigurationError: one cannot be used; the text names the variable.
+    """
+    if settings.storage is not None:
+        try:
+            settings.storage.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise ConfigurationError(
+                "PYOCI_STORAGE must be a folder that can be made and written "
+                f"({error.strerror}), not {str(settings.storage)!r}"
+            ) from error
+    if settings.storage_users is not None and not settings.storage_users.is_file():
+        raise ConfigurationError(
+            "PYOCI_STORAGE_USERS must be an existing file (htpasswd -B makes one), "
+            f"not {str(settings.storage_users)!r}"
+        )
+    if not settings.spool.is_dir():
+        raise ConfigurationError(
+            f"PYOCI_SPOOL must be an existing folder, not {str(settings.spool)!r}"
+        )

@@ -135,27 +135,8 @@ def boolean(text: str) -> bool:
     return known[text.lower()]
 
 
-def folder_to_be(text: str) -> Path:
-    """Read a folder, which is made if it is missing."""
-    path = Path(text).absolute()
-    try:
-        path.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise ValueError(f"a folder that can be made and written ({error.strerror})") from error
-    return path
-
-
-def existing_folder(text: str) -> Path:
-    """Read a folder that has to be there."""
-    if not Path(text).is_dir():
-        raise ValueError("an existing folder")
-    return Path(text).absolute()
-
-
-def existing_file(text: str) -> Path:
-    """Read a file that has to be there."""
-    if not Path(text).is_file():
-        raise ValueError("an existing file (htpasswd -B makes one)")
+def path(text: str) -> Path:
+    """Read the path of a file or folder, whatever is there (`pyoci_flask.start` looks)."""
     return Path(text).absolute()
 
 

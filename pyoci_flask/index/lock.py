@@ -10,7 +10,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO
+from typing import IO, Self
 
 from pyoci_flask.errors import BusyError, ConfigurationError
 from pyoci_flask.index.folder import NotOursError, make_private
@@ -32,13 +32,21 @@ class VersionLocks:
     """
 
     def __init__(self, folder: Path, deadline: float = 30.0) -> None:
-        """Use `folder` (made if missing, private to this user); wait `deadline` seconds at most.
+        """Use `folder` (made if missing, private to this user); wait `deadline` seconds at most."""
+        self._folder = folder
+        self._deadline = deadline
+
+    @classmethod
+    def in_spool(cls, spool: Path) -> Self:
+        """Use the folder that all processes of this user with the same `PYOCI_SPOOL` share."""
+        return cls(spool / f"pyoci-flask-locks-{os.geteuid()}")
+
+    def prepare(self) -> None:
+        """Make the folder and the secret in it before uploads can fill the disk.
 
         Raises:
             ConfigurationError: the folder belongs to somebody else or cannot be made.
         """
-        self._folder = folder
-        self._deadline = deadline
         self._make()
         with contextlib.suppress(OSError):  # a full disk; who needs a lock later is told
             self._secret()
@@ -62,6 +70,7 @@ class VersionLocks:
 
         Raises:
             BusyError: somebody else held it until the deadline.
+            ConfigurationError: as `prepare`, of a folder that went away or changed hands.
         """
         name = "\n".join(key).encode()
         limit = time.monotonic() + self._deadline

@@ -13,14 +13,15 @@ if TYPE_CHECKING:
 
 
 def create_registry(
-    storage: Path, users: Path | None = None, *, check_users: bool = True
+    storage: Path, users: Path | None = None, *, prepare: bool = True
 ) -> "WSGIApplication":
-    """Return the registry of the folder `storage`, which is made if it is missing.
+    """Return the registry of the folder `storage`.
 
     It answers at `/v2/`. `users` is an htpasswd file of who may use it; without one, everybody
     may do everything. While that file cannot be used, requests are answered with 503.
 
-    Raises `UsersFileError` (a `ValueError`) if that file cannot be used now, unless `check_users`
-    is false, and `OSError` if the folder cannot be made.
+    With `prepare`, the folder is made if it is missing. Raises `UsersFileError` (a `ValueError`) if
+    the users file cannot be used, and `OSError` if the folder cannot be made. Without it, what is
+    wrong with either shows in the answers only.
     """
-    return Registry(storage, users, check_users=check_users)
+    return Registry(storage, users, prepare=prepare)

@@ -37,11 +37,12 @@ _SAFE = frozenset({"GET", "HEAD"})
 class Registry:
     """An OCI registry on a folder, answering below `/v2/`."""
 
-    def __init__(self, storage: Path, users: Path | None, *, check_users: bool = True) -> None:
+    def __init__(self, storage: Path, users: Path | None, *, prepare: bool = True) -> None:
         self._access = Access(users)
-        if check_users:
-            self._access.check_file()
         self._storage = Storage(storage)
+        if prepare:
+            self._access.check_file()
+            self._storage.make()
         self._routes = _routes(self._storage)
 
     def __call__(

@@ -27,11 +27,22 @@ class Storage:
     """The repositories below one folder, which has to be one file system."""
 
     def __init__(self, folder: Path) -> None:
-        make_folder(folder.absolute())
         self.folder = folder.resolve()
         self.uploads = self.folder / UPLOADS
-        make_folder(self.uploads)
         self._index = lru_cache(maxsize=CACHED_INDEXES)(_index_cache)
+
+    def make(self) -> None:
+        """Make the folder, if it is missing; raises `OSError` if it cannot be made."""
+        make_folder(self.folder)
+        self.prepare()
+
+    def prepare(self) -> None:
+        """Make what is needed in the folder; raises `OSError` if it cannot be, or is missing.
+
+        A folder that is missing all at once may be a disk that is not mounted: one made in its
+        place would take what is pushed and hide it later.
+        """
+        self.uploads.mkdir(exist_ok=True)
 
     def repository(self, name: RepositoryName) -> Repository:
         """Return the repository of that name, there or not.

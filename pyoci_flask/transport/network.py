@@ -28,11 +28,7 @@ class Network:
 
     @classmethod
     def from_env(cls, environ: Mapping[str, str]) -> Self:
-        """Read `HTTP_PROXY` and its kin (either case) and the usual names of a CA bundle.
-
-        Raises:
-            ConfigurationError: the CA bundle is not there.
-        """
+        """Read `HTTP_PROXY` and its kin (either case) and the usual names of a CA bundle."""
         lower = {name.lower(): value for name, value in environ.items() if value}
         proxies = {
             scheme: lower[f"{scheme}_proxy"]
@@ -41,7 +37,8 @@ class Network:
         }
         if "REQUEST_METHOD" in environ:
             proxies.pop("http", None)  # CGI: HTTP_PROXY is a header that the client chose (httpoxy)
-        return cls(proxies, lower.get("no_proxy", ""), _ca_bundle(environ))
+        _, ca_bundle = _ca_bundle(environ)
+        return cls(proxies, lower.get("no_proxy", ""), ca_bundle)
 
     def proxies_for(self, url: str) -> dict[str, str]:
         """Give the proxies to use for `url`; none where `NO_PROXY` names its host."""
@@ -50,17 +47,23 @@ class Network:
         return dict(self.proxies)
 
 
-def _ca_bundle(environ: Mapping[str, str]) -> str | None:
+def check_ca_bundle(environ: Mapping[str, str]) -> None:
+    """See that the CA bundle which the environment names is there.
+
+    Raises:
+        ConfigurationError: it is not.
+    """
+    name, path = _ca_bundle(environ)
+    if path is not None and not os.access(path, os.R_OK):
+        raise ConfigurationError(f"{name} must be a file or folder that can be read, not {path!r}")
+
+
+def _ca_bundle(environ: Mapping[str, str]) -> tuple[str, str | None]:
+    """Give the variable and its value."""
     for name in ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "SSL_CERT_FILE"):
-        path = environ.get(name)
-        if path:
-            # requests would say so with a bare OSError, at every call.
-            if not os.access(path, os.R_OK):
-                raise ConfigurationError(
-                    f"{name} must be a file or folder that can be read, not {path!r}"
-                )
-            return path
-    return None
+        if environ.get(name):
+            return name, environ[name]
+    return "", None
 
 
 def _bypassed(url: str, no_proxy: str) -> bool:

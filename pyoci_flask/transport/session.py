@@ -4,6 +4,7 @@ Requests are prepared and sent through the adapter by hand. A `requests.Session`
 caller's cookies for the next, follow redirects with its own rules and read `.netrc`.
 """
 
+import os
 import time
 from collections.abc import Callable, Mapping, Sequence
 from email.utils import parsedate_to_datetime
@@ -181,6 +182,12 @@ class Transport:
         except BaseException as error:
             call.error = error
             call.end(None)
+            bundle = self._network.ca_bundle
+            if isinstance(error, OSError) and bundle and not os.access(bundle, os.R_OK):
+                raise RegistryUnreachableError(
+                    f"no secure connection to {call.host}: this server's CA bundle is not there "
+                    "any more"
+                ) from error
             raise
         call.sent = len(body) if isinstance(body, bytes) else length
         return Reply(response, call, _DOCUMENT_PATIENCE * read)

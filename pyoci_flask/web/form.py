@@ -80,13 +80,20 @@ def read_form(body: RequestBody, content_type: str, spool: Path) -> Iterator[Upl
     Raises:
         InvalidRequestError: it is no multipart form, or has no or several `content`.
         PayloadTooLargeError: it is over a limit.
-        SpoolFullError: there is no room for the file in `spool`.
+        SpoolFullError: there is no room for the file in `spool`, or no folder.
     """
     kind, options = parse_options_header(content_type)
     if kind.lower() != "multipart/form-data" or not options.get("boundary"):
         raise InvalidRequestError("an upload is a POST of multipart/form-data (as twine sends it)")
     try:
-        with tempfile.TemporaryFile(dir=spool, prefix="pyoci-") as file:
+        spooled = tempfile.TemporaryFile(dir=spool, prefix="pyoci-")  # noqa: SIM115 - entered below
+    except OSError as error:
+        raise SpoolFullError(
+            f"this server cannot take the upload (PYOCI_SPOOL: {error.strerror}); nothing was "
+            "published"
+        ) from error
+    try:
+        with spooled as file:
             yield _parse(body, options["boundary"], file)
     except OSError as error:
         if error.errno in _NO_ROOM:

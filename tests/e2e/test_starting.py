@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 import requests
 
+from tests.packages import make_wheel
 from tests.ports import free_port
 from tests.servers import LOOPBACK, ROOT, environment, gunicorn, gunicorn_command, wait_until
 
@@ -57,9 +58,10 @@ def test_a_setting_that_only_the_application_can_judge_stops_the_start_too(
     assert "Booting worker" not in said
 
 
+@pytest.mark.parametrize("bad", ["alice:not a hash\n", None])
 @pytest.mark.parametrize("ended", [signal.SIGKILL, signal.SIGHUP])
-def test_a_users_file_that_turns_bad_closes_the_registry_and_ends_no_server(
-    tmp_path: Path, http: requests.Session, ended: signal.Signals
+def test_a_users_file_that_turns_bad_or_vanishes_closes_the_registry_and_ends_no_server(
+    tmp_path: Path, http: requests.Session, ended: signal.Signals, bad: str | None
 ) -> None:
     """A worker that is killed, or reloaded, is followed by one that begins with the bad file."""
     http.headers["Connection"] = "close"  # none is kept to a worker that ends
@@ -68,13 +70,55 @@ def test_a_users_file_that_turns_bad_closes_the_registry_and_ends_no_server(
     storage = {"PYOCI_STORAGE": str(tmp_path / "storage"), "PYOCI_STORAGE_USERS": str(users)}
     with gunicorn(tmp_path, storage) as server:
         [before] = server.workers
-        users.write_text("alice:not a hash\n")
+        if bad is None:
+            users.unlink()
+        else:
+            users.write_text(bad)
         os.kill(before if ended == signal.SIGKILL else server.process.pid, ended)
         wait_until(lambda: bool(server.workers) and before not in server.workers)
         assert http.get(f"{server.url}/v2/", timeout=20).status_code == 503
         assert http.get(f"{server.url}/health", timeout=5).ok
         users.write_text("")
         wait_until(lambda: http.get(f"{server.url}/v2/", timeout=5).status_code == 401)
+
+
+@pytest.mark.parametrize("ended", [signal.SIGKILL, signal.SIGHUP])
+def test_folders_and_a_ca_bundle_that_vanish_end_no_server(
+    tmp_path: Path, http: requests.Session, ended: signal.Signals
+) -> None:
+    http.headers["Connection"] = "close"  # none is kept to a worker that ends
+    spool, bundle, storage = tmp_path / "spool", tmp_path / "bundle.pem", tmp_path / "storage"
+    spool.mkdir()
+    bundle.touch()
+    settings = {"PYOCI_SPOOL": str(spool), "REQUESTS_CA_BUNDLE": str(bundle)}
+    settings |= {"PYOCI_STORAGE": str(storage), "PYOCI_REGISTRIES": "127.0.0.1"}
+    with gunicorn(tmp_path, settings) as server:
+        [before] = server.workers
+        bundle.unlink()
+        for folder in (spool, storage):
+            folder.rename(folder.with_suffix(".away"))
+        os.kill(before if ended == signal.SIGKILL else server.process.pid, ended)
+        wait_until(lambda: bool(server.workers) and before not in server.workers)
+        assert http.get(f"{server.url}/health", timeout=20).ok
+        page = http.get(f"{server.url}/127.0.0.1:{free_port()}/team/pkg/", timeout=20)
+        assert page.status_code == 502
+        assert "this server's CA bundle is not there" in page.text
+        body = {":action": "file_upload", "protocol_version": "1", "name": "a", "version": "1.0"}
+        upload = http.post(
+            f"{server.url}/127.0.0.1:{free_port()}/team/",
+            data=body,
+            files={"content": ("a-1-py3-none-any.whl", b"x" * 3_000_000)},
+            timeout=20,
+        )
+        assert upload.status_code == 507
+        assert "PYOCI_SPOOL: No such file or directory" in upload.text
+        for folder in (spool, storage):
+            folder.with_suffix(".away").rename(folder)
+        wheel = make_wheel(tmp_path, "a", "1.0")
+        with wheel.open("rb") as content:
+            files = {"content": (wheel.name, content)}
+            done = http.post(f"{server.url}/simple/", data=body, files=files, timeout=20)
+        assert done.ok, done.text
 
 
 def test_what_is_warned_of_is_said_once_whatever_the_number_of_workers(tmp_path: Path) -> None:

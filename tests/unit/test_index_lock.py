@@ -19,6 +19,7 @@ def _lock_files(folder: Path) -> list[Path]:
 def _file_of(folder: Path, *key: str) -> str:
     """The name of the file that a key falls on."""
     locks = VersionLocks(folder)
+    locks.prepare()
     for path in _lock_files(folder):
         path.unlink()
     with locks.hold(*key):
@@ -126,7 +127,7 @@ def test_a_thread_that_waits_gets_the_lock_when_it_is_given_up(tmp_path: Path) -
 
 
 def test_folder_is_private(tmp_path: Path) -> None:
-    VersionLocks(tmp_path / "locks")
+    VersionLocks(tmp_path / "locks").prepare()
     assert (tmp_path / "locks").stat().st_mode & 0o777 == 0o700
 
 
@@ -136,11 +137,12 @@ def test_folder_that_cannot_be_used_stops_the_start(tmp_path: Path) -> None:
     (tmp_path / "link").symlink_to(tmp_path / "elsewhere")
     for path in (tmp_path / "file", tmp_path / "link", tmp_path / "missing" / "locks"):
         with pytest.raises(ConfigurationError, match=r"^PYOCI_SPOOL "):
-            VersionLocks(path)
+            VersionLocks(path).prepare()
 
 
 def test_lock_folder_that_was_cleaned_away_is_made_anew(tmp_path: Path) -> None:
     locks = VersionLocks(tmp_path / "locks")
+    locks.prepare()
     shutil.rmtree(tmp_path / "locks")
 
     with locks.hold("a"):
@@ -182,6 +184,7 @@ def test_the_file_of_a_key_cannot_be_computed_without_the_secret(tmp_path: Path)
 
 def test_a_secret_that_was_not_written_to_its_end_is_made_anew(tmp_path: Path) -> None:
     locks = VersionLocks(tmp_path / "locks")
+    locks.prepare()
     (tmp_path / "locks" / "secret").write_bytes(b"half")
 
     with locks.hold("a"):

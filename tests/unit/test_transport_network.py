@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 
 from pyoci_flask.errors import ConfigurationError
-from pyoci_flask.transport.network import Network
+from pyoci_flask.transport.network import Network, check_ca_bundle
 
 PROXY = "http://proxy:3128"
 
@@ -98,4 +98,11 @@ def test_ca_bundle_has_one_of_the_usual_names(
 @pytest.mark.parametrize("name", ["REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "SSL_CERT_FILE"])
 def test_a_ca_bundle_that_is_not_there_is_named(name: str) -> None:
     with pytest.raises(ConfigurationError, match=f"^{name} must be a file .* '/nonexistent'$"):
-        Network.from_env({name: "/nonexistent"})
+        check_ca_bundle({name: "/nonexistent"})
+    # A worker that starts anew does not end the server over it.
+    assert Network.from_env({name: "/nonexistent"}).ca_bundle == "/nonexistent"
+
+
+def test_a_ca_bundle_that_is_there_or_not_named_is_taken(tmp_path: Path) -> None:
+    check_ca_bundle({})
+    check_ca_bundle({"SSL_CERT_FILE": str(tmp_path)})

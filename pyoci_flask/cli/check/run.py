@@ -18,9 +18,10 @@ from pyoci_flask.index.repository import ProjectRepository
 from pyoci_flask.oci.client import RepositoryCaller
 from pyoci_flask.oci.reference import EMBEDDED, Repository
 from pyoci_flask.settings import PinnedIndex, Settings
+from pyoci_flask.start import check_paths
 from pyoci_flask.transport.auth import Authenticator
 from pyoci_flask.transport.credentials import Credentials
-from pyoci_flask.transport.network import Network
+from pyoci_flask.transport.network import Network, check_ca_bundle
 from pyoci_flask.transport.observe import CallLog
 from pyoci_flask.transport.session import Transport
 from pyoci_flask.transport.wsgi import WSGIAdapter
@@ -42,8 +43,10 @@ def check(
     probe and removes it.
 
     Raises:
-        ConfigurationError: `index` names the embedded registry, and there is none.
+        ConfigurationError: `index` names the embedded registry, and there is none; or a file that
+            the environment names is missing.
     """
+    check_ca_bundle(os.environ)
     network = Network.from_env(os.environ)
     transport = Transport(
         network=network,
@@ -96,6 +99,7 @@ def _mount_embedded(transport: Transport) -> None:
     settings = Settings.from_env(os.environ)
     if settings.storage is None:
         raise ConfigurationError("the embedded registry is meant: set PYOCI_STORAGE to its folder")
+    check_paths(settings)
     # Only who uses it pays for it.
     from pyoci_flask.registry import create_registry
 

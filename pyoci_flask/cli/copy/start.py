@@ -11,7 +11,7 @@ from pyoci_flask.cli.copy.run import Copy
 from pyoci_flask.cli.screen import Screen
 from pyoci_flask.index.names import ProjectName
 from pyoci_flask.transport.credentials import BasicCredentials
-from pyoci_flask.transport.network import Network
+from pyoci_flask.transport.network import Network, check_ca_bundle
 from pyoci_flask.transport.observe import CallLog
 from pyoci_flask.transport.session import Transport
 
@@ -46,9 +46,11 @@ def copy(
 
     Raises:
         CopyError: both ends are the same index.
+        ConfigurationError: the CA bundle that the environment names is not there.
     """
     if source.url == target.url:
         raise CopyError("the two indexes are the same")
+    check_ca_bundle(os.environ)
     network = Network.from_env(os.environ)
     transport = Transport(
         network=network,

@@ -31,7 +31,7 @@ def storage(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def served(storage: Path) -> Iterator[http.client.HTTPConnection]:
     """A connection that sends paths as they are; `storage`'s neighbour holds a layout."""
     outside = storage.parent / "outside"
-    Storage(outside)
+    Storage(outside).make()
     hex_digest = digest_of(SECRET).removeprefix("sha256:")
     blobs = outside / "secret" / "blobs" / "sha256"
     blobs.mkdir(parents=True)

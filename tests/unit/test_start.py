@@ -1,0 +1,34 @@
+"""What is looked at once per start: the files and folders that settings name."""
+
+from pathlib import Path
+
+import pytest
+
+from pyoci_flask.errors import ConfigurationError
+from pyoci_flask.settings import Settings
+from pyoci_flask.start import check_paths
+
+
+def test_the_folder_of_the_embedded_registry_is_made(tmp_path: Path) -> None:
+    storage = tmp_path / "new" / "folder"
+    for _ in range(2):
+        check_paths(Settings(storage=storage))
+        assert storage.is_dir()
+
+
+def test_storage_that_cannot_be_made_stops_the_start(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(ConfigurationError, match=r"^PYOCI_STORAGE must be a folder .*, not '/.*'$"):
+        check_paths(Settings(storage=tmp_path / "file" / "below"))
+
+
+def test_users_must_be_an_existing_file_and_spool_an_existing_folder(tmp_path: Path) -> None:
+    users, missing = tmp_path / "users", tmp_path / "missing"
+    users.touch()
+    check_paths(Settings(storage_users=users, spool=tmp_path))
+    for path in (missing, tmp_path):
+        with pytest.raises(ConfigurationError, match=r"^PYOCI_STORAGE_USERS must be an existing f"):
+            check_paths(Settings(storage_users=path))
+    for path in (missing, users):
+        with pytest.raises(ConfigurationError, match=r"^PYOCI_SPOOL must be an existing folder"):
+            check_paths(Settings(spool=path))
