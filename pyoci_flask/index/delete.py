@@ -4,9 +4,11 @@ Registries differ in what they delete: tags, digests, both or nothing. Blobs are
 garbage collection, as another version may share them and an upload under way may rely on them.
 """
 
+import logging
+from collections.abc import Sequence
 from dataclasses import replace
 
-from pyoci_flask.errors import AlreadyExistsError, NotFoundError, UnsupportedError
+from pyoci_flask.errors import AlreadyExistsError, NotFoundError, PyOCIError, UnsupportedError
 from pyoci_flask.index.lock import VersionLocks
 from pyoci_flask.index.names import Filename
 from pyoci_flask.index.repository import (
@@ -17,7 +19,10 @@ from pyoci_flask.index.repository import (
 )
 from pyoci_flask.index.rewrite import Change, rewrite_index
 from pyoci_flask.oci.model import Descriptor, ImageIndex
+from pyoci_flask.oci.reference import Digest
 from pyoci_flask.oci.repository import Deletion, delete_manifest, get_manifest
+
+logger = logging.getLogger("pyoci.index")
 
 
 def delete_file(
@@ -43,7 +48,7 @@ def delete_file(
             return replace(now.index, manifests=kept)
 
         _rewrite(repository, found, remove, settle)
-        return _gone(repository, entry)
+        return _cleared(repository, [entry])
 
 
 def delete_version(
@@ -74,14 +79,30 @@ def _delete_version(repository: ProjectRepository, found: VersionIndex, settle: 
     The other order leaves a tag that points nowhere on registries that refuse it half-way.
     """
     caller = repository.caller
-    by_tag = delete_manifest(caller, found.tag)
-    by_digest = delete_manifest(caller, found.digest)
-    if Deletion.DONE not in {by_tag, by_digest}:
-        _empty(repository, found, settle)
+    tag_gone = delete_manifest(caller, found.tag) is Deletion.DONE
+    if tag_gone:
+        return _cleared(repository, found.index.manifests, found.digest)
+    if delete_manifest(caller, found.digest) is Deletion.DONE:
+        return _cleared(repository, found.index.manifests)
+    _empty(repository, found, settle)
+    return False
+
+
+def _cleared(
+    repository: ProjectRepository, entries: Sequence[Descriptor], index: Digest | None = None
+) -> bool:
+    """Delete the manifests of files that are listed no more; tell whether they are gone.
+
+    An error is not the caller's: what was to be deleted is, and a second try would not find it.
+    `index` is the one that named them, if it may be there still; without its tag, nobody finds it.
+    """
+    try:
+        if index is not None:
+            delete_manifest(repository.caller, index)
+        return all([_gone(repository, entry) for entry in entries])
+    except PyOCIError as error:
+        logger.warning("what was deleted from the index stays in the registry: %s", error)
         return False
-    # The index may be read by digest no more, so a child that stays is found by nobody.
-    gone = [_gone(repository, entry) for entry in found.index.manifests]
-    return all(gone)
 
 
 def _gone(repository: ProjectRepository, entry: Descriptor) -> bool:

@@ -15,6 +15,7 @@ from pyoci_flask.errors import (
     AlreadyExistsError,
     BusyError,
     DeniedError,
+    PyOCIError,
     RegistryTimeoutError,
     RegistryUnreachableError,
 )
@@ -73,15 +74,24 @@ def rewrite_index(
         index = change(before)
         if index is None:
             return
+        acknowledged = True
         try:
             written = _write(repository.caller, tag, index, before)
         except _UNCERTAIN as error:
             if lost is not None:
                 raise
             lost = error
+            acknowledged = False
             logger.warning("%s; reading whether it was written", error)
             written = Digest.of(index.serialize())
-        if _lasted(repository.caller, tag, written, before, settle):
+        try:
+            if _lasted(repository.caller, tag, written, before, settle):
+                return
+        except PyOCIError as error:
+            if not acknowledged:
+                raise
+            # A failure would have clients try again, and that would then be a conflict.
+            logger.warning("%s; it was written, and is taken to have lasted", error)
             return
         logger.warning(
             "%s:%s does not hold what was written, writing again",

@@ -234,8 +234,13 @@ _BEGUN_ANEW = {
 _READ = frozenset({"GET tags", "GET tag", "GET manifest"})
 
 
-def _documented(kind: str, fault: Fault) -> frozenset[int]:
-    """The statuses that the documentation gives, by what the call is for."""
+def _documented(kind: str, fault: Fault, *, written: bool) -> frozenset[int]:
+    """The statuses that the documentation gives, by what the call is for.
+
+    `written` says that the registry has acknowledged what was to be done before this call.
+    """
+    if written:
+        return _DONE  # what cannot be read back or cleared away is logged
     if kind == "PUT tag" and fault in _UNSURE:
         return _DONE
     if fault in _BEGUN_ANEW.get(kind, ()):
@@ -269,14 +274,15 @@ CELLS = [(operation, fault) for operation in OPERATIONS for fault in Fault]
 
 @pytest.mark.parametrize(("operation", "fault"), CELLS, ids=str)
 def test_status_is_the_documented_one(made: _Made, operation: str, fault: Fault) -> None:
-    wrong = [
-        f"call {one.number}, {one.call}: {one.status}"
-        for one in made.table[operation, fault]
-        if one.status not in _documented(_kind(one.call), fault)
-    ]
+    wrong, written = [], False
+    for one in made.table[operation, fault]:
+        kind = _kind(one.call)
+        if one.status not in _documented(kind, fault, written=written):
+            wrong.append(f"call {one.number}, {one.call}: {one.status}")
+        if one.status == 429:
+            assert one.retry_after == RETRY_AFTER
+        written = written or kind in {"PUT tag", "DELETE tag"}
     assert wrong == []
-    if fault is Fault.RATE_LIMITED:
-        assert {one.retry_after for one in made.table[operation, fault]} == {RETRY_AFTER}
 
 
 @pytest.mark.parametrize(("operation", "fault"), CELLS, ids=str)

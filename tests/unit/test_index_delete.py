@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from pyoci_flask.errors import BusyError, NotFoundError, UnsupportedError
+from pyoci_flask.errors import BusyError, NotFoundError, PyOCIError, UnsupportedError
 from pyoci_flask.index.delete import delete_file, delete_version
 from pyoci_flask.index.lock import VersionLocks
 from pyoci_flask.index.names import Filename
@@ -121,6 +121,29 @@ def test_version_is_deleted_by_tag_alone_where_digests_cannot_be(
     store.registry.faults.append(NO_DIGEST_DELETE)
     assert delete_version([store.repository], "1.0", locks) is False
     assert store.names("1.0") is None
+
+
+@pytest.mark.parametrize("status", [401, 403, 429, 500])
+def test_what_left_the_index_is_deleted_although_the_registry_fails_over_the_rest(
+    store: Store, locks: VersionLocks, status: int
+) -> None:
+    """The same again would find nothing to delete."""
+    store.registry.faults.append(refusing({"DELETE"}, "/manifests/sha256", status, "UNKNOWN"))
+    assert remove(store, SDIST, locks) is False
+    assert store.names("1.0") == [WHEEL]
+    assert delete_version([store.repository], "1.0", locks) is False
+    assert store.names("1.0") is None
+
+
+@pytest.mark.parametrize("status", [401, 403, 429, 500])
+def test_where_the_tag_stays_a_registry_that_fails_over_the_index_is_an_error(
+    store: Store, locks: VersionLocks, status: int
+) -> None:
+    store.registry.faults.append(NO_TAG_DELETE)
+    store.registry.faults.append(refusing({"DELETE"}, "/manifests/sha256", status, "UNKNOWN"))
+    with pytest.raises(PyOCIError):
+        delete_version([store.repository], "1.0", locks)
+    assert store.names("1.0") == [WHEEL, SDIST]
 
 
 def test_version_is_emptied_where_nothing_can_be_deleted(store: Store, locks: VersionLocks) -> None:
