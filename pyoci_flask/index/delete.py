@@ -99,10 +99,11 @@ def _cleared(
     try:
         if index is not None:
             delete_manifest(repository.caller, index)
-        return all([_gone(repository, entry) for entry in entries])
+        gone = [_gone(repository, entry) for entry in entries]
     except PyOCIError as error:
         logger.warning("what was deleted from the index stays in the registry: %s", error)
         return False
+    return all(gone)
 
 
 def _gone(repository: ProjectRepository, entry: Descriptor) -> bool:

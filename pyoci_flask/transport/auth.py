@@ -71,6 +71,8 @@ class Authenticator:
         self._bearer: OrderedDict[str, Challenge] = OrderedDict()
         self._proven: OrderedDict[str, Challenge] = OrderedDict()
         self._basic: OrderedDict[str, bool] = OrderedDict()
+        self._anonymous: OrderedDict[_Key, bool] = OrderedDict()
+        """Whether the last call without credentials was answered for an anonymous token."""
         self._flights: dict[_Key, threading.Lock] = {}
 
     def send(
@@ -117,26 +119,28 @@ class Authenticator:
             reply = attempt(prepared)
         else:
             reply = refused
-        if reply.status != 401 or isinstance(credentials, BearerCredentials):
-            return reply
-        try:
-            for answer in self._answers(reply, key, credentials, denied):
+        if reply.status == 401 and not isinstance(credentials, BearerCredentials):
+            try:
+                for answer in self._answers(reply, key, credentials, denied):
+                    reply.close()
+                    reply = attempt(answer)
+                    if reply.status != 401:
+                        break
+            except BaseException:
                 reply.close()
-                reply = attempt(answer)
-                if reply.status != 401:
-                    break
-        except BaseException:
-            reply.close()
-            raise
+                raise
+        if credentials is None and reply.status != 401:
+            with self._lock:
+                _remember(self._anonymous, key, reply.authorization is not None)
         return reply
 
-    def holds_token(self, registry: str, credentials: Credentials | None, scope: Scope) -> bool:
-        """Tell whether the registry asked for a token for `scope`, and gave one.
+    def wants_token(self, registry: str, scope: Scope) -> bool:
+        """Tell whether the last answer without credentials about `scope` was to a token.
 
-        Without credentials that is an anonymous one, with which private things are not seen.
+        With an anonymous token, private things are not seen. Calls that fail change nothing here.
         """
         with self._lock:
-            return (registry, fingerprint_of(credentials), scope) in self._grants
+            return self._anonymous.get((registry, fingerprint_of(None), scope), False)
 
     def is_settled(self, registry: str, credentials: Credentials | None, scope: Scope) -> bool:
         """Tell whether the authorization for `scope` is at hand, or none is to be had.

@@ -36,7 +36,7 @@ def fallback(
     ):
         raise error
     origin, scope = caller.repository.registry.origin, Scope(caller.repository.name, "pull")
-    if caller.credentials is None and found.authenticator.holds_token(origin, None, scope):
+    if caller.credentials is None and found.authenticator.wants_token(origin, scope):
         raise AuthenticationRequiredError(
             f"{caller.repository.registry.netloc} asks for credentials: without them, {name} may "
             "be a private project that cannot be seen, so it is not looked for elsewhere"

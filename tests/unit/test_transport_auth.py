@@ -56,6 +56,27 @@ def test_anonymous_token_is_tried_without_credentials(authenticator: Authenticat
     assert registry.asked[0].authorization is None
 
 
+def test_what_an_anonymous_token_was_answered_is_known_whatever_else_fails_meanwhile(
+    authenticator: Authenticator,
+) -> None:
+    registry = TokenRegistry()
+    with http_double(registry) as server:
+        assert not authenticator.wants_token(server.url, PULL)
+        assert ask(authenticator, server).status == 200
+        assert authenticator.wants_token(server.url, PULL)
+        assert not authenticator.wants_token(server.url, PUSH)
+        # The token is not taken any more, and no other is to be had.
+        registry.accepts = lambda _: False
+        registry.grant = lambda _: Answer(500)
+        with pytest.raises(RegistryError):
+            ask(authenticator, server)
+        assert authenticator.wants_token(server.url, PULL)
+        # It asks for none any more.
+        registry.accepts = lambda _: True
+        assert ask(authenticator, server).status == 200
+        assert not authenticator.wants_token(server.url, PULL)
+
+
 def test_401_to_a_fresh_token_is_final(authenticator: Authenticator) -> None:
     registry = TokenRegistry(accepts=lambda _: False)
     with http_double(registry) as server:
