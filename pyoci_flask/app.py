@@ -87,7 +87,7 @@ def create_app(
         read_timeout=read,
         observers=[CallLog(), *([observed.call_observer] if observed else [])],
         private_networks=settings.private_networks,
-        listed=None if settings.registries is None else settings.lists_host,
+        listed=None if settings.registries is None else settings.lists,
     )
     registry = _embedded(settings, transport)
     pool = FetchPool(settings.fetch_threads)

@@ -25,7 +25,7 @@ class GoneError(PyOCIError):
 
 
 class PayloadTooLargeError(PyOCIError):
-    """The upload is over `PYOCI_MAX_BODY`."""
+    """The upload is over `PYOCI_MAX_BODY`, or too large a part of it goes into a manifest."""
 
 
 class ClientTimeoutError(PyOCIError):

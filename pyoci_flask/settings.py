@@ -1,7 +1,7 @@
 """The settings: read once from the environment into one frozen object."""
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -87,17 +87,18 @@ class Settings:
 
     def allows(self, registry: Registry) -> bool:
         """Tell whether the allow-list names the registry's host, with or without its port."""
-        if self.registries is None:
-            return True
         names = {registry.host, registry.netloc, registry.netloc_with_port}
-        # The brackets of an IPv6 address are not those of a pattern.
-        patterns = [pattern.replace("[", "[[]") for pattern in self.registries]
-        return any(fnmatchcase(name, pattern) for name in names for pattern in patterns)
+        return self.registries is None or self._lists(names)
 
-    def lists_host(self, host: str) -> bool:
-        """Tell whether the allow-list names a host (IPv6 without brackets), whatever the port."""
-        hosts = (re.sub(r":([0-9]+|\*)$", "", one).strip("[]") for one in self.registries or ())
-        return any(fnmatchcase(host, pattern) for pattern in hosts)
+    def lists(self, host: str, port: int) -> bool:
+        """Tell whether the allow-list names a host (IPv6 without brackets), or this port of it."""
+        shown = f"[{host}]" if ":" in host else host
+        return self._lists({shown, f"{shown}:{port}"})
+
+    def _lists(self, names: Collection[str]) -> bool:
+        # The brackets of an IPv6 address are not those of a pattern.
+        patterns = [pattern.replace("[", "[[]") for pattern in self.registries or ()]
+        return any(fnmatchcase(name, pattern) for name in names for pattern in patterns)
 
     @classmethod
     def from_env(cls, environ: Mapping[str, str]) -> Self:

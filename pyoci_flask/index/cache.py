@@ -108,8 +108,10 @@ class CachedReader(VersionReader):
             known = self._known(repository)
             entry = self._ask(repository, tag)
             old = known.entries.get(tag) if known is not None else None
-            if entry is None and old is not None and not old.gone:
-                self._store.invalidate(_key(repository), tag)
+            # To those without proof, registries say of everything that it is not there.
+            proven = self._proofs.holds(repository.caller)
+            if entry is None and proven and old is not None and not old.gone:
+                self._store.invalidate(repository.caller.repository.location, tag)
             if entry is not None:
                 self._remember(repository, known, {tag: entry}, None)
                 if entry.version is not None:
@@ -124,7 +126,7 @@ class CachedReader(VersionReader):
             yield
         finally:
             for repository in candidates:
-                self._store.invalidate(_key(repository), tag)
+                self._store.invalidate(repository.caller.repository.location, tag)
 
     def _read(
         self, repository: ProjectRepository, tags: Sequence[str], wanted: Sequence[str]
@@ -132,7 +134,7 @@ class CachedReader(VersionReader):
         """Read versions, one call for each that is not known; at most one request at a time."""
         known = self._known(repository)
         missing = self._missing(known, wanted)
-        turn = self._turn(_key(repository)) if len(missing) > 1 else None
+        turn = self._turn(repository.caller.repository.location) if len(missing) > 1 else None
         taken = turn is not None and turn.acquire(timeout=_TURN_PATIENCE)
         try:
             if taken:
@@ -198,7 +200,7 @@ class CachedReader(VersionReader):
 
     def _known(self, repository: ProjectRepository) -> Parsed | None:
         """What the record holds, parsed at most once in this worker."""
-        key = _key(repository)
+        key = repository.caller.repository.location
         revision = self._store.revision(key)
         with self._lock:
             parsed = self._parsed.get(key)
@@ -236,18 +238,13 @@ class CachedReader(VersionReader):
         changed, revision = document_of(read), known.record.revision
         if changed:
             written = self._store.write(
-                _key(repository), known.record, document_of(entries), changed
+                repository.caller.repository.location, known.record, document_of(entries), changed
             )
             if written is None:
                 return None
             revision = written
         record = Record(known.record.generation, revision, {})
-        return self._keep(_key(repository), Parsed(record, entries))
-
-
-def _key(repository: ProjectRepository) -> str:
-    there = repository.caller.repository
-    return f"{there.registry.origin}\n{there.name}"
+        return self._keep(repository.caller.repository.location, Parsed(record, entries))
 
 
 def _those_of(entries: Mapping[str, Entry], tags: Sequence[str]) -> dict[str, Entry]:

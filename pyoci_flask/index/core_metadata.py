@@ -71,7 +71,7 @@ class CoreMetadataReader:
             raise NotFoundError(f"{file.filename.text} is no wheel: only wheels have core metadata")
         if file.core_metadata is not None:
             return CoreMetadata(stored_metadata(caller, file.core_metadata), file.core_metadata)
-        key = (_place(caller), stored.digest)
+        key = (caller.repository.location, stored.digest)
         with self._lock:
             known = self._read.get(key)
             if known is not None:
@@ -81,9 +81,13 @@ class CoreMetadataReader:
             content = _from_wheel(caller, stored.digest, stored.size(), file.filename)
         except BrokenArchiveError as error:
             if isinstance(error.__cause__, _NoRangesError):
-                raise NotFoundError(f"{error}") from error  # the registry's fault, not the wheel's
+                # The registry's fault, not the wheel's: another one was answered a range.
+                origin = caller.repository.registry.origin
+                with self._lock:
+                    _keep(self._ranges, origin, (False, self._clock() + _ASK_AGAIN))
+                raise NotFoundError(f"{error}") from error
             with self._lock:
-                _keep(self._unreadable, (_place(caller), file.entry.digest), None)
+                _keep(self._unreadable, (caller.repository.location, file.entry.digest), None)
             raise NotFoundError(
                 f"the core metadata of {file.filename.text} cannot be read: {error}"
             ) from error
@@ -97,7 +101,7 @@ class CoreMetadataReader:
         Clients give up where announced metadata cannot be had, so the registry must have been
         seen to answer ranges; one probe tells, and is remembered.
         """
-        name = _place(repository.caller)
+        name = repository.caller.repository.location
         now = self._clock()
         with self._lock:
             if now < self._failed.get((name, None), now):
@@ -129,7 +133,7 @@ class CoreMetadataReader:
             # wheel may do where this one is gone; else each would fail in the same way.
             gone = file.entry.digest if isinstance(error, NotFoundError) else None
             with self._lock:
-                failed = (_place(repository.caller), gone)
+                failed = (repository.caller.repository.location, gone)
                 _keep(self._failed, failed, self._clock() + _PROBE_AGAIN)
             return False
         with self._lock:
@@ -167,11 +171,6 @@ def stored_metadata(caller: RepositoryCaller, digest: Digest) -> bytes:
     if Digest.of(content) != digest:
         raise TransferBrokenError(f"the registry sent other bytes than those of {digest}")
     return content
-
-
-def _place(caller: RepositoryCaller) -> str:
-    """Name a repository in a cache key: what came over http is not what came over https."""
-    return f"{caller.repository.registry.origin}/{caller.repository.name}"
 
 
 def _from_wheel(caller: RepositoryCaller, digest: Digest, size: int, filename: Filename) -> bytes:

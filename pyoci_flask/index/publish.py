@@ -103,7 +103,7 @@ def publish(
         return replace(found.index, manifests=(*found.index.manifests, entry))
 
     with (
-        locks.hold(str(repository.caller.repository), str(tag)),
+        locks.hold(repository.caller.repository.location, str(tag)),
         beside(lambda: read_for_change(repository, version, tag), at_once=at_once) as read,
     ):
         push.manifest()

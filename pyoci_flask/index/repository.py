@@ -111,7 +111,7 @@ def hold_version(
     Raises:
         NotFoundError: there is no such version.
     """
-    with locks.hold(str(candidates[0].caller.repository), str(tag_of(version))):
+    with locks.hold(candidates[0].caller.repository.location, str(tag_of(version))):
         found = find_version(candidates, version)
         if found is None:
             raise NotFoundError(f"{candidates[0].project} has no version {version}")

@@ -20,6 +20,8 @@ EMPTY_CONFIG = b"{}"
 DOCUMENT_LIMIT = 4 * 1024 * 1024
 """Bytes of a manifest or index; what distribution-spec asks registries to take at least."""
 
+_KEPT_DEPTH = 32
+
 
 class MalformedDocumentError(RegistryError):
     """The document is not JSON of the shape that the image specification gives."""
@@ -64,7 +66,7 @@ class Descriptor:
             size=size,
             annotations=_annotations(members.pop("annotations", None)),
             platform=None if platform is None else _platform(platform),
-            others=members,
+            others=_kept(members),
         )
 
     def to_json(self) -> dict[str, Any]:
@@ -109,7 +111,7 @@ class ImageIndex:
             artifact_type=_artifact_type(members),
             manifests=tuple(Descriptor.from_json(entry) for entry in entries),
             annotations=_annotations(members.pop("annotations", None)),
-            others=members,
+            others=_kept(members),
         )
 
     def serialize(self) -> bytes:
@@ -196,6 +198,21 @@ def _object(value: object, what: str) -> Mapping[str, Any]:
     return value
 
 
+def _kept(members: dict[str, Any]) -> dict[str, Any]:
+    """Give members that are not read here, unless they are nested deeply.
+
+    How deep JSON may be depends on what else is on a thread's stack: what one could read, another
+    could not write or read again.
+    """
+    level: list[Any] = list(members.values())
+    for _ in range(_KEPT_DEPTH):
+        within = [list(one.values()) if isinstance(one, dict) else one for one in level]
+        level = [value for one in within if isinstance(one, list) for value in one]
+        if not level:
+            return members
+    raise MalformedDocumentError("a document that is nested too deeply")
+
+
 def _string(value: object, what: str) -> str:
     if not isinstance(value, str):
         raise MalformedDocumentError(f"{what} is no string")
@@ -218,7 +235,7 @@ def _platform(value: object) -> Platform:
     return Platform(
         architecture=_string(members.pop("architecture", None), "architecture"),
         os=_string(members.pop("os", None), "os"),
-        others=members,
+        others=_kept(members),
     )
 
 

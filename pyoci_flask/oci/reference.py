@@ -13,7 +13,7 @@ from typing import Self
 from pyoci_flask.errors import InvalidRequestError
 
 _DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
-_TAG = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,127}")
+TAG = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,127}")
 _COMPONENT = r"[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*"
 _REPOSITORY = re.compile(rf"{_COMPONENT}(?:/{_COMPONENT})*")
 _LABEL = r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?"
@@ -63,7 +63,7 @@ class Tag:
     text: str
 
     def __post_init__(self) -> None:
-        if not _TAG.fullmatch(self.text):
+        if not TAG.fullmatch(self.text):
             raise InvalidRequestError(f"{self.text[:140]!r} cannot be the tag of a version")
 
     def __str__(self) -> str:
@@ -174,3 +174,11 @@ class Repository:
 
     def __str__(self) -> str:
         return f"{self.registry.netloc}/{self.name}"
+
+    @property
+    def location(self) -> str:
+        """What locks and memories go by: one for a repository, however its registry is written.
+
+        With the scheme, as what came over http is not what came over https.
+        """
+        return f"{self.registry.origin}/{self.name}"

@@ -1,13 +1,20 @@
 """The manifests and tags of a repository (distribution-spec, Pulling, Content discovery, ...)."""
 
 import re
+import time
 from dataclasses import dataclass
 from enum import Enum, auto
 from functools import lru_cache
 from typing import Literal
 from urllib.parse import urlsplit
 
-from pyoci_flask.errors import AlreadyExistsError, PyOCIError, RegistryError
+from pyoci_flask.errors import (
+    AlreadyExistsError,
+    PayloadTooLargeError,
+    PyOCIError,
+    RegistryError,
+    RegistryTimeoutError,
+)
 from pyoci_flask.oci.answers import ErrorBody
 from pyoci_flask.oci.client import RepositoryCaller
 from pyoci_flask.oci.model import (
@@ -17,7 +24,7 @@ from pyoci_flask.oci.model import (
     MalformedDocumentError,
     parse_object,
 )
-from pyoci_flask.oci.reference import Digest, Tag
+from pyoci_flask.oci.reference import TAG, Digest, Tag
 from pyoci_flask.transport.reply import Reply
 
 _ACCEPTED = (
@@ -33,7 +40,8 @@ _PAGE_LIMIT = 4 * 1024 * 1024
 _SHORT_PAGE = 64 * 1024
 _MOST_PAGES = 1000
 _MOST_NAMES = 200_000
-_TAG = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,127}")
+_LISTING_SECONDS = 60.0
+"""For all pages of a list: each has a time-out of its own, and they hold a thread."""
 _LINK = re.compile(r'<([^<>]*)>((?:\s*;\s*[a-z]+\s*=\s*(?:"[^"]*"|[^\s";,]+))*)', re.IGNORECASE)
 _NEXT = re.compile(r';\s*rel\s*=\s*"?next"?(?![a-z])', re.IGNORECASE)
 _MISSING_CONTENT = frozenset(
@@ -106,6 +114,7 @@ def _paged(
     missing: frozenset[int],
 ) -> list[str] | None:
     """Collect a list of names over all its pages; stops where a page repeats."""
+    limit = time.monotonic() + _LISTING_SECONDS
     found: dict[str, None] = {}
     page, seen = path, set[str]()
     while page not in seen and len(seen) < _MOST_PAGES and len(found) < _MOST_NAMES:
@@ -119,6 +128,9 @@ def _paged(
             query = next_page(reply.headers.get("Link", ""))
         if query is None:
             break
+        if time.monotonic() > limit:
+            host = caller.repository.registry.netloc
+            raise RegistryTimeoutError(f"{host} took too long for {doing}, over {len(seen)} pages")
         page = f"{path}?{query}"
     return list(found)
 
@@ -148,7 +160,7 @@ def _parsed(document: bytes, member: str) -> dict[str, None] | None:
         return None
     texts = (name for name in names or () if isinstance(name, str))
     # JFrog lists digests as tags; null and empty entries are seen too.
-    return {name: None for name in texts if member != "tags" or _TAG.fullmatch(name)}
+    return {name: None for name in texts if member != "tags" or TAG.fullmatch(name)}
 
 
 _parsed_once = lru_cache(maxsize=64)(_parsed)
@@ -190,7 +202,9 @@ def get_manifest(caller: RepositoryCaller, reference: Tag | Digest) -> Manifest 
     try:
         inner = parse_object(document).get("mediaType")
     except MalformedDocumentError as error:
-        raise RegistryError(f"{caller.repository} sent a manifest that is {error}") from error
+        if not isinstance(error.__cause__, RecursionError):
+            raise RegistryError(f"{caller.repository} sent a manifest that is {error}") from error
+        inner = None  # odd, but what was pushed: nothing is wrong with the registry
     return Manifest(document, inner if isinstance(inner, str) else stated, digest)
 
 
@@ -200,10 +214,17 @@ def put_manifest(
     """Store a manifest or index (Pushing manifests).
 
     Raises:
+        PayloadTooLargeError: it is more than registries have to take, and than is read here.
         MissingContentError: the registry misses something that the document names.
         AlreadyExistsError: the tag is there and the registry keeps tags as they are.
         UncertainWriteError: the registry failed over a tag; read it to know.
     """
+    if len(document) > DOCUMENT_LIMIT:
+        raise PayloadTooLargeError(
+            f"what is stored of {caller.repository} beside its files would grow to {len(document)} "
+            f"bytes, but a manifest has at most {DOCUMENT_LIMIT}: shorten the project's URLs and "
+            "labels, or publish fewer files in one version"
+        )
     reply = caller.call(
         "PUT",
         f"manifests/{reference}",

@@ -84,23 +84,7 @@ class _GuardedConnection(HTTPConnection):
 
 
 class _GuardedTLSConnection(_GuardedConnection, HTTPSConnection):
-    def connect(self) -> None:
-        """Connect and shake hands; a handshake that trickles ends like one that hangs."""
-        timeout = self.timeout
-        if not isinstance(timeout, int | float):
-            super().connect()
-            return
-        with DEADLINES.limit(2 * timeout, self._abort) as limit:
-            try:
-                super().connect()
-            except Exception as error:
-                if limit.expired:
-                    raise ConnectTimeoutError(self, f"{self.host} did not answer") from error
-                raise
-
-    def _abort(self) -> None:
-        if self.sock is not None:
-            self.sock.shutdown(socket.SHUT_RDWR)
+    """The same over TLS. A socket's time-out is for the whole of its handshake."""
 
 
 def _pool_classes(policy: EgressPolicy) -> dict[str, Any]:

@@ -55,12 +55,14 @@ class BlobMeter:
 
 @dataclass(frozen=True, slots=True)
 class WithoutRanges:
-    """Answers every request as if it had asked for no range."""
+    """Answers every request, or those of some paths, as if it had asked for no range."""
 
     app: "WSGIApplication"
+    of: str = ""
 
     def __call__(self, environ: "WSGIEnvironment", start: "StartResponse") -> Iterable[bytes]:
-        environ.pop("HTTP_RANGE", None)
+        if self.of in environ["PATH_INFO"]:
+            environ.pop("HTTP_RANGE", None)
         return self.app(environ, start)
 
 

@@ -137,6 +137,23 @@ def test_a_registry_that_sends_the_whole_is_not_read_for_metadata(
         assert index.get(f"/my-pkg/{WHEEL}").content == content
 
 
+def test_a_registry_that_turns_out_to_send_the_whole_is_not_announced_for_again(
+    app_server: AppServer, http: requests.Session, tmp_path: Path
+) -> None:
+    """Installers give up where announced metadata cannot be had."""
+    app = create_registry(tmp_path / "registry")
+    whole, part = wheel_bytes(tmp_path, MEBIBYTE, 20), wheel_bytes(tmp_path, MEBIBYTE, 10)
+    with serving(WithoutRanges(app, f"/blobs/sha256:{sha256(whole)}")) as registry:
+        index = IndexClient(f"{app_server()}/{registry.address}/team", None, http)
+        oci = OCIClient(registry, "team/my_pkg", http)
+        push_original(oci, "1.0", {"py3-none-any.whl": whole})
+        push_original(oci, "1.1", {"py3-none-any.whl": part})
+        assert [file["core-metadata"] for file in files_of(index).values()] == [True, True]
+
+        assert index.get(f"/my-pkg/{WHEEL}.metadata").status_code == 404
+        assert not [file for file in files_of(index).values() if "core-metadata" in file]
+
+
 @pytest.mark.parametrize("status", [401, 403, 404, 416, 429, 500])
 def test_a_page_is_shown_without_an_announcement_where_the_probe_fails(
     app_server: AppServer, http: requests.Session, tmp_path: Path, status: int

@@ -313,6 +313,19 @@ def test_who_may_not_pull_is_answered_as_without_the_cache(
 
 
 @pytest.mark.usefixtures("wheel")
+def test_who_is_told_that_nothing_is_there_does_not_make_others_read_anew(
+    site: Site, rights: Rights
+) -> None:
+    rights.status = 404
+    rights.readers.remove(BOB)
+    site.warm(WHEEL)
+
+    assert site.one.get(f"/my-pkg/{WHEEL}", auth=BOB).status_code == 404
+
+    assert site.calls(lambda: site.one.filenames("my-pkg")) == 1
+
+
+@pytest.mark.usefixtures("wheel")
 def test_whose_right_is_taken_away_gets_neither_pages_nor_files(site: Site, rights: Rights) -> None:
     site.warm(WHEEL)
 

@@ -53,8 +53,7 @@ class Lab:
 
     @property
     def key(self) -> str:
-        there = self.repository.caller.repository
-        return f"{there.registry.origin}\n{there.name}"
+        return self.repository.caller.repository.location
 
     def publish(self, filename: str) -> None:
         """Add a file behind the reader's back."""

@@ -209,7 +209,7 @@ def test_deletion_that_another_writer_undid_is_done_again(
 
 def test_upload_under_way_keeps_a_deletion_waiting(store: Store, locks: VersionLocks) -> None:
     with (
-        locks.hold(str(store.repository.caller.repository), "1.0"),
+        locks.hold(store.repository.caller.repository.location, "1.0"),
         pytest.raises(BusyError),
     ):
         delete_version([store.repository], "1.0", locks)

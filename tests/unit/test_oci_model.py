@@ -228,6 +228,26 @@ def test_any_json_gives_a_document_or_malformed(members: dict[str, Any]) -> None
         assert kind.parse(parsed.serialize()).serialize() == parsed.serialize()
 
 
+@pytest.mark.parametrize("where", ["index", "descriptor", "platform"])
+@pytest.mark.parametrize(("depth", "kept"), [(31, True), (33, False), (900, False)])
+def test_unknown_member_is_kept_unless_it_is_nested_deeply(
+    where: str, depth: int, kept: bool
+) -> None:
+    deep: object = 1
+    for number in range(depth):
+        deep = [deep] if number % 2 else {"x": deep}
+    platform = {"architecture": "any", "os": "any"}
+    entry = {"mediaType": "a/b", "digest": f"sha256:{'0' * 64}", "size": 1, "platform": platform}
+    index = {"schemaVersion": 2, "manifests": [entry]}
+    {"index": index, "descriptor": entry, "platform": platform}[where]["unknown"] = deep
+    document = json.dumps(index).encode()
+    if kept:
+        assert b'"unknown"' in ImageIndex.parse(document).serialize()
+    else:
+        with pytest.raises(MalformedDocumentError, match="nested"):
+            ImageIndex.parse(document)
+
+
 def test_unknown_member_that_is_no_unicode_is_kept_as_it_was() -> None:
     document = b'{"schemaVersion":2,"manifests":[],"x":"\\ud800"}'
 

@@ -60,6 +60,22 @@ def test_registry_is_read_in_all_its_forms(text: str, registry: Registry, origin
     assert Registry.parse(parsed.address) == parsed
 
 
+def test_a_repository_has_one_location_however_its_registry_is_written() -> None:
+    names = ["docker.io", "docker.io:443", "registry-1.docker.io", "https://registry-1.docker.io"]
+    found = {Repository(registry, "acme/hello").location for registry in map(_registry, names)}
+    assert found == {"https://registry-1.docker.io/acme/hello"}
+    assert (
+        Repository(_registry("http://ghcr.io"), "a").location
+        != Repository(_registry("ghcr.io"), "a").location
+    )
+
+
+def _registry(text: str) -> Registry:
+    registry = Registry.parse(text)
+    assert registry is not None
+    return registry
+
+
 @pytest.mark.parametrize(
     "text",
     [

@@ -1,3 +1,4 @@
+import itertools
 import json
 
 import hypothesis
@@ -8,11 +9,19 @@ from pyoci_flask.errors import (
     AlreadyExistsError,
     AuthenticationRequiredError,
     DeniedError,
+    PayloadTooLargeError,
     PyOCIError,
     RegistryError,
+    RegistryTimeoutError,
     UnsupportedError,
 )
-from pyoci_flask.oci.model import INDEX_TYPE, MANIFEST_TYPE
+from pyoci_flask.oci.model import (
+    DOCUMENT_LIMIT,
+    INDEX_TYPE,
+    MANIFEST_TYPE,
+    ImageIndex,
+    MalformedDocumentError,
+)
 from pyoci_flask.oci.reference import Digest, Tag
 from pyoci_flask.oci.repository import (
     Deletion,
@@ -220,6 +229,43 @@ def test_wrong_manifest_is_the_registrys_fault(
     with http_double(lambda _: answer) as server, pytest.raises(PyOCIError) as caught:
         get_manifest(caller_of(server.url), reference)
     assert type(caught.value).__name__ in {"RegistryError", "TransferBrokenError"}
+
+
+@pytest.mark.parametrize("depth", [900, 100_000])
+def test_manifest_that_is_nested_too_deeply_is_no_failure_of_the_registry(
+    caller_of: Callers, depth: int
+) -> None:
+    """How deep the parser may go depends on the thread: it is no package on any."""
+    odd = DOCUMENT[:-1] + b', "x": ' + b"[" * depth + b"]" * depth + b"}"
+    reply = Answer(body=odd, headers={"Content-Type": INDEX_TYPE})
+    with http_double(lambda _: reply) as server:
+        found = get_manifest(caller_of(server.url), TAG)
+    assert found is not None
+    assert found.media_type == INDEX_TYPE
+    with pytest.raises(MalformedDocumentError):
+        ImageIndex.parse(found.document)
+
+
+def test_document_that_could_not_be_read_again_is_not_put(caller_of: Callers) -> None:
+    with http_double(lambda _: Answer(201)) as server:
+        put_manifest(caller_of(server.url), TAG, b" " * DOCUMENT_LIMIT, INDEX_TYPE)
+        with pytest.raises(PayloadTooLargeError, match="at most 4194304"):
+            put_manifest(caller_of(server.url), TAG, b" " * (DOCUMENT_LIMIT + 1), INDEX_TYPE)
+        assert len(server.received) == 1
+
+
+def test_list_of_many_slow_pages_ends_in_time(
+    caller_of: Callers, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pyoci_flask.oci.repository._LISTING_SECONDS", 0.0)
+    numbers = itertools.count()
+    pages = lambda _: page(["1.0"], f'<?last={next(numbers)}>; rel="next"')  # noqa: E731
+    with http_double(pages) as server:
+        with pytest.raises(
+            RegistryTimeoutError, match=r"too long for listing versions, over 1 pag"
+        ):
+            list_tags(caller_of(server.url))
+        assert len(server.received) == 1
 
 
 @pytest.mark.parametrize("status", [200, 201, 202, 204])

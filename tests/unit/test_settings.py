@@ -433,26 +433,31 @@ def test_what_is_no_settle_time_stops_the_start(value: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("patterns", "host", "listed"),
+    ("patterns", "host", "port", "listed"),
     [
-        (None, "ghcr.io", False),
-        ("ghcr.io", "ghcr.io", True),
-        ("ghcr.io", "evil.io", False),
-        ("ghcr.io", "ghcr.io.evil.example", False),
-        ("ghcr.io:443", "ghcr.io", True),
-        ("*.azurecr.io:*", "a.azurecr.io", True),
-        ("*.azurecr.io", "azurecr.io", False),
-        ("[::1]", "::1", True),
-        ("[::1]:5000", "::1", True),
-        ("[::1]", "::2", False),
-        ("127.0.0.1:5000", "127.0.0.1", True),
+        (None, "ghcr.io", 443, False),
+        ("ghcr.io", "ghcr.io", 443, True),
+        ("ghcr.io", "ghcr.io", 8443, True),
+        ("ghcr.io", "evil.io", 443, False),
+        ("ghcr.io", "ghcr.io.evil.example", 443, False),
+        ("ghcr.io:443", "ghcr.io", 443, True),
+        ("ghcr.io:443", "ghcr.io", 444, False),
+        ("*.azurecr.io:*", "a.azurecr.io", 80, True),
+        ("*.azurecr.io", "azurecr.io", 443, False),
+        ("*:5000", "10.0.0.5", 5000, True),
+        ("*:5000", "10.0.0.5", 80, False),
+        ("[::1]", "::1", 443, True),
+        ("[::1]:5000", "::1", 5000, True),
+        ("[::1]:5000", "::1", 5001, False),
+        ("[::1]", "::2", 443, False),
+        ("127.0.0.1:5000", "127.0.0.1", 5000, True),
     ],
 )
-def test_host_that_a_registry_leads_to_is_held_against_the_list_without_its_port(
-    patterns: str | None, host: str, listed: bool
+def test_what_a_registry_leads_to_is_held_against_the_list(
+    patterns: str | None, host: str, port: int, listed: bool
 ) -> None:
     environ = {} if patterns is None else {"PYOCI_REGISTRIES": patterns}
-    assert Settings.from_env(environ).lists_host(host) is listed
+    assert Settings.from_env(environ).lists(host, port) is listed
 
 
 @pytest.mark.parametrize("path", ["/health", "/v2", "/v2/x", "v2/"])

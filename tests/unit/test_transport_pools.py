@@ -111,7 +111,7 @@ def test_headers_over_tls_pass_the_guard_too(
 )
 def test_proxy_is_never_asked_for_an_infrastructure_address(host: str) -> None:
     with http_double(lambda _: Answer()) as proxy:
-        made = Transport(network=Network({"http": proxy.url}), pool_size=1, listed=lambda _: True)
+        made = Transport(network=Network({"http": proxy.url}), pool_size=1, listed=lambda *_: True)
         with pytest.raises(EgressError):
             made.send("GET", f"http://{host}/", registry="http://good.example", headers={})
         made.close()
@@ -124,7 +124,7 @@ def test_proxy_is_not_asked_for_a_private_address_where_those_are_denied(host: s
         made = Transport(
             network=Network({"http": proxy.url}),
             pool_size=1,
-            listed=lambda _: True,
+            listed=lambda *_: True,
             private_networks=False,
         )
         with pytest.raises(EgressError, match="PYOCI_PRIVATE_NETWORKS"):

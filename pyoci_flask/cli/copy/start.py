@@ -60,7 +60,7 @@ def copy(
         observers=[CallLog()],
         # Behind a proxy it cannot be seen what is connected to; without one, a public index
         # cannot lead to a private address.
-        listed=(lambda _: True) if network.proxies else None,
+        listed=(lambda _host, _port: True) if network.proxies else None,
     )
     try:
         ends = _index(transport, source), _index(transport, target)
