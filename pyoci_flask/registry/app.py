@@ -5,12 +5,12 @@ import logging
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
-from urllib.parse import urlsplit
 
 from werkzeug.exceptions import HTTPException, MethodNotAllowed, NotFound
 from werkzeug.routing import Map, Rule
 from werkzeug.wrappers import Request, Response
 
+from pyoci_flask.cross_site import is_cross_site
 from pyoci_flask.registry import blobs, manifests
 from pyoci_flask.registry.auth import Access
 from pyoci_flask.registry.errors import (
@@ -70,7 +70,7 @@ class Registry:
 
     def _dispatch(self, request: Request) -> Response:
         self._access.check(request)
-        if request.method not in _SAFE and _is_cross_site(request):
+        if request.method not in _SAFE and is_cross_site(request):
             raise denied("the request comes from another site's page")
         handler, values = self._routes.bind_to_environ(request.environ).match()
         arguments = dict(values)
@@ -113,14 +113,6 @@ def _rule(path: str, method: str, handler: Callable[..., Response]) -> Rule:
 
 def _version(_request: Request) -> Response:
     return Response("{}", mimetype="application/json")
-
-
-def _is_cross_site(request: Request) -> bool:
-    """Whether a browser sent the request from a page of another site."""
-    origin = request.headers.get("Origin")
-    if origin is not None and urlsplit(origin).netloc != request.host:
-        return True
-    return request.headers.get("Sec-Fetch-Site") == "cross-site"
 
 
 def _translate(error: HTTPException) -> RegistryError:

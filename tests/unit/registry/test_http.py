@@ -57,8 +57,12 @@ def test_another_address_is_unknown(registry: RegistryClient, path: str) -> None
     [
         ({"Origin": "https://elsewhere.example"}, 403),
         ({"Origin": "null"}, 403),
+        ({"Origin": "http://["}, 403),
+        ({"Origin": ""}, 403),
         ({"Sec-Fetch-Site": "cross-site"}, 403),
+        ({"Sec-Fetch-Site": "Cross-Site"}, 403),
         ({"Origin": "http://registry"}, 202),
+        ({"Origin": "HTTP://Registry"}, 202),
         ({"Sec-Fetch-Site": "same-origin"}, 202),
     ],
 )
