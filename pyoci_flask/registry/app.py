@@ -3,6 +3,7 @@
 import errno
 import logging
 from collections.abc import Callable, Iterable
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,11 +17,10 @@ from pyoci_flask.registry.auth import Access
 from pyoci_flask.registry.errors import (
     RegistryError,
     denied,
-    size_invalid,
     unforeseen,
     unsupported,
 )
-from pyoci_flask.registry.listing import Catalog, list_tags
+from pyoci_flask.registry.listing import list_repositories, list_tags
 from pyoci_flask.registry.names import parse_name
 from pyoci_flask.registry.pushing import Pushing
 from pyoci_flask.registry.storage import Storage
@@ -88,7 +88,7 @@ def _routes(storage: Storage) -> Map:
     return Map(
         [
             _rule("/v2/", "GET", _version),
-            _rule("/v2/_catalog", "GET", Catalog(storage).get),
+            _rule("/v2/_catalog", "GET", partial(list_repositories, storage=storage)),
             _rule("/v2/<path:name>/tags/list", "GET", list_tags),
             _rule("/v2/<path:name>/referrers/<digest>", "GET", manifests.get_referrers),
             _rule(manifest, "GET", manifests.get_manifest),
@@ -122,4 +122,5 @@ def _translate(error: HTTPException) -> RegistryError:
         return unsupported_method
     if isinstance(error, NotFound):
         return RegistryError(404, "NAME_UNKNOWN", "nothing is served at this address")
-    return size_invalid(error.description or "bad request")
+    # The specification has no code for a request that is bad as HTTP.
+    return RegistryError(error.code or 400, "UNSUPPORTED", error.description or "bad request")
