@@ -30,3 +30,6 @@ def _read(request: Request) -> bytes:
         return request.stream.read(CHUNK_SIZE)
     except (OSError, ClientDisconnected) as error:
         raise size_invalid("the body ended early") from error
+    except Exception as error:
+        # Each server has exceptions of its own for chunks that it cannot read.
+        raise size_invalid("the body cannot be read") from error

@@ -228,6 +228,21 @@ def test_what_cannot_be_read_as_a_request_is_not_quoted_in_the_log(tmp_path: Pat
     assert [secret for secret in SECRETS if secret in said] == []
 
 
+@pytest.mark.parametrize("path", ["/simple/", f"/v2/foo/blobs/uploads/?digest=sha256:{'a' * 64}"])
+@pytest.mark.parametrize("body", [BEARER, f"2\r\nab{BEARER}"], ids=["size", "end"])
+def test_a_chunk_that_cannot_be_read_is_the_clients_fault_and_not_quoted(
+    tmp_path: Path, path: str, body: str
+) -> None:
+    head = f"POST {path} HTTP/1.1\r\nHost: x\r\nContent-Type: multipart/form-data; boundary=x"
+    with (
+        gunicorn(tmp_path, {"PYOCI_STORAGE": str(tmp_path / "storage")}) as server,
+        socket.create_connection(("127.0.0.1", server.port), timeout=20) as client,
+    ):
+        client.sendall(f"{head}\r\nTransfer-Encoding: chunked\r\n\r\n{body}\r\n".encode())
+        assert client.recv(100).startswith(b"HTTP/1.1 400 ")
+    assert [secret for secret in SECRETS if secret in server.logged()] == []
+
+
 def _send_unreadable(server: RunningServer) -> None:
     for request in UNREADABLE:
         with socket.create_connection(("127.0.0.1", server.port), timeout=20) as client:
