@@ -19,6 +19,7 @@ from pyoci_flask.binding import bind_addresses, open_to_everyone, refuse_public
 from pyoci_flask.cache_folder import make_cache_folder, remove_abandoned
 from pyoci_flask.errors import ConfigurationError
 from pyoci_flask.open_files import connections_that_fit, raise_limit
+from pyoci_flask.server_log import keep_secrets_out
 from pyoci_flask.settings import Settings
 from pyoci_flask.start import STARTED, check_start, prepare_folders
 
@@ -70,6 +71,7 @@ loglevel = _settings.log_levels[""].lower().replace("debug", "info")
 
 def on_starting(server: Arbiter) -> None:
     """Look at what is configured, `--bind` on the command line included, before it is bound."""
+    keep_secrets_out()
     _guard(server.cfg.address)
     try:
         check_start(_settings)

@@ -69,3 +69,24 @@ def address(_: click.Context, __: click.Parameter, text: str | None) -> Address 
         netloc=parts.netloc.rpartition("@")[2], path=f"{parts.path.rstrip('/')}/"
     )
     return Address(plain.geturl(), login)
+
+
+def target_logins(given: Login, target: Address, upload: Address | None) -> tuple[Login, Login]:
+    """Say who reads TARGET_INDEX and who uploads, of what the options say and the addresses hold.
+
+    Each address has its own credentials. The target's are for uploads as well, if there are no
+    others; those of --upload-url for reading only at the same host, and not over http for https.
+
+    Raises:
+        click.UsageError: an https index would get its files, and credentials, over http.
+    """
+    if upload is None:
+        upload = target
+    reading, uploading = urlsplit(target.url), urlsplit(upload.url)
+    if (reading.scheme, uploading.scheme) == ("https", "http"):
+        raise click.UsageError("--upload-url must be https, as TARGET_INDEX is")
+    nobody = Login()
+    shared = uploading.netloc == reading.netloc and reading.scheme in {"https", uploading.scheme}
+    reader = upload.login if target.login == nobody and shared else target.login
+    uploader = target.login if upload.login == nobody else upload.login
+    return given.over(reader), given.over(uploader)

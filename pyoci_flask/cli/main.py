@@ -154,10 +154,13 @@ def _copy(
     given = Login(source_username, _password("PYOCI_SOURCE_PASSWORD", stdin=source_password_stdin))
     reading = given.over(source.login).credentials(source.url, "the source")
     given = Login(target_username, _password("PYOCI_TARGET_PASSWORD", stdin=target_password_stdin))
+    reader, uploader = arguments.target_logins(given, target, upload_url)
+    listing = writing = reader.credentials(target.url, "the target")
+    if upload_url is not None and uploader != reader:
+        writing = uploader.credentials(upload_url.url, "the uploads")
+    screen = Screen(*[one.password for one in (reading, listing, writing) if one is not None])
     uploads = None if upload_url is None else upload_url.url
-    writing = given.over(target.login).credentials(target.url, "the target")
-    screen = Screen(*[one.password for one in (reading, writing) if one is not None])
-    ends = End(source.url, reading), End(target.url, writing, uploads)
+    ends = End(source.url, reading), End(target.url, listing, uploads, writing)
     sys.exit(copy(screen, *ends, projects, jobs=jobs, dry_run=dry_run))
 
 

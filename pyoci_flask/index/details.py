@@ -18,7 +18,7 @@ from pyoci_flask.errors import NotFoundError, PyOCIError
 from pyoci_flask.index.core_metadata import CoreMetadataReader, stored_metadata
 from pyoci_flask.index.download import StoredFile, find_layer
 from pyoci_flask.index.fetch import FetchPool
-from pyoci_flask.index.metadata import parse_fields
+from pyoci_flask.index.metadata import description_below, parse_fields
 from pyoci_flask.index.project import CREATED, File
 from pyoci_flask.index.repository import ProjectRepository
 from pyoci_flask.oci.model import ImageManifest
@@ -130,7 +130,7 @@ def read_labels(
     origin = repository.caller.repository.registry.origin
     found = pool.map(origin, fetch, files[:_MOST_MANIFESTS])
     labels = {
-        (one_line(key), one_line(text))
+        (_squeezed(key), _squeezed(text))
         for annotations in found
         for key, text in annotations.items()
         if key != CREATED
@@ -145,7 +145,7 @@ def all_links(details: Details, files: Sequence[File]) -> tuple[list[tuple[str, 
     """
     urls = dict(details.urls)
     for file in files:
-        urls |= {one_line(label): _printable(url) for label, url in file.project_urls.items()}
+        urls |= {_squeezed(label): _printable(url) for label, url in file.project_urls.items()}
     left_out = max(0, len(urls) - _MOST) + details.left_out.get("urls", 0)
     return list(urls.items())[:_MOST], left_out
 
@@ -154,7 +154,7 @@ def parse_details(metadata: bytes) -> Details:
     """Read what a core metadata file tells; nothing in it is an error."""
     fields = parse_fields(metadata)
     dependencies, extras = _dependencies(fields)
-    keywords = [one for word in fields.get("keywords", ()) if (one := one_line(word))]
+    keywords = [one for word in fields.get("keywords", ()) if (one := _squeezed(word))]
     urls = _urls(fields)
     counts = {
         "keywords": len(keywords) - _MOST_KEYWORDS,
@@ -163,12 +163,12 @@ def parse_details(metadata: bytes) -> Details:
         "extras": len(fields.get("provides_extra", ())) - _MOST,
     }
     return Details(
-        summary=one_line(fields.get("summary")),
+        summary=_squeezed(fields.get("summary")),
         authors=_persons(fields.get("author"), fields.get("author_email")),
         maintainers=_persons(fields.get("maintainer"), fields.get("maintainer_email")),
         licence=_licence(fields),
         keywords=tuple(keywords[:_MOST_KEYWORDS]),
-        requires_python=one_line(fields.get("requires_python")),
+        requires_python=_squeezed(fields.get("requires_python")),
         urls=dict(urls[:_MOST]),
         dependencies=dependencies,
         extras=extras,
@@ -180,12 +180,13 @@ def parse_details(metadata: bytes) -> Details:
 
 def _description(metadata: bytes, fields: RawMetadata) -> str:
     """The body; in old files a header, whose lines stand behind a margin."""
-    parts = re.split(rb"\r?\n\r?\n", metadata, maxsplit=1)
-    body = parts[1].decode(errors="replace").strip() if len(parts) > 1 else ""
-    return body or _HEADER_MARGIN.sub("\n", fields.get("description") or "").strip()
+    return (
+        description_below(metadata).strip()
+        or _HEADER_MARGIN.sub("\n", fields.get("description") or "").strip()
+    )
 
 
-def one_line(text: str | None) -> str:
+def _squeezed(text: str | None) -> str:
     """Give a text on one line, cut to what a page can hold, without control characters."""
     line = _printable(" ".join((text or "")[: 4 * _LONGEST].split()))
     return line if len(line) <= _LONGEST else f"{line[:_LONGEST]}..."
@@ -201,10 +202,10 @@ def _persons(names: str | None, addresses: str | None) -> tuple[Person, ...]:
     """Both fields may hold names (core metadata, Author-email)."""
     found = [
         Person(name or email, email if _EMAIL.fullmatch(email) else "")
-        for name, email in getaddresses([one_line(addresses)])
+        for name, email in getaddresses([_squeezed(addresses)])
         if name or email
     ]
-    told = one_line(names)
+    told = _squeezed(names)
     if told and len(found) == 1 and found[0].name == found[0].email:
         return (Person(told, found[0].email),)  # one name and one address: of the same person
     if told and all(one.name != told for one in found):
@@ -216,16 +217,16 @@ def _licence(fields: RawMetadata) -> str:
     """The expression, or the first line of the licence, or what the classifiers say."""
     text = fields.get("license_expression") or (fields.get("license") or "").strip()
     if text:
-        return one_line(text.splitlines()[0])
+        return _squeezed(text.splitlines()[0])
     named = (one for one in fields.get("classifiers", ()) if one.startswith(_LICENCE))
-    return one_line(", ".join(one.rpartition(" :: ")[2] for one in named))
+    return _squeezed(", ".join(one.rpartition(" :: ")[2] for one in named))
 
 
 def _urls(fields: RawMetadata) -> list[tuple[str, str]]:
     urls = {"Homepage": fields.get("home_page") or "", "Download": fields.get("download_url") or ""}
     urls |= fields.get("project_urls", {})
     return [
-        (one_line(label), _printable(url.strip()))
+        (_squeezed(label), _printable(url.strip()))
         for label, url in urls.items()
         if url.strip().lower().startswith(("http://", "https://"))
     ]
@@ -237,7 +238,7 @@ def _dependencies(
     """Sort the requirements by the extra that asks for them; an extra may need nothing."""
     always: list[Dependency] = []
     extras: dict[str, list[Dependency]] = {
-        one_line(name): [] for name in fields.get("provides_extra", ())[:_MOST]
+        _squeezed(name): [] for name in fields.get("provides_extra", ())[:_MOST]
     }
     for text in fields.get("requires_dist", ())[:_MOST]:
         dependency, names = _dependency(text)
@@ -252,11 +253,11 @@ def _dependency(text: str) -> tuple[Dependency, Sequence[str]]:
     """Take a requirement apart: itself, its condition, and the extras that the condition names."""
     text = " ".join(text.split())
     if len(text) > _LONGEST or not text.isprintable():
-        return Dependency(one_line(text)), ()
+        return Dependency(_squeezed(text)), ()
     try:
         requirement = Requirement(text)
     except (InvalidRequirement, RecursionError):
-        return Dependency(one_line(text)), ()
+        return Dependency(_squeezed(text)), ()
     marker, requirement.marker = requirement.marker, None
     condition, names = _condition(marker)
     return Dependency(str(requirement), condition), names

@@ -19,6 +19,7 @@ METADATA_LIMIT = 4 * 1024 * 1024
 _DIRECTORY_LIMIT = 16 * 1024 * 1024
 """Bytes of a zip's central directory."""
 _MOST_ENTRIES = 50_000
+_BELOW_FIELDS = re.compile(rb"\r?\n\r?\n")
 _ENTRY = b"PK\1\2"
 _ZIP64_RECORDS = 76
 _READS_PAST_THE_END = 3
@@ -161,5 +162,10 @@ def parse_fields(metadata: bytes) -> RawMetadata:
 
     The body is left out because it is parsed as a mail's: nested parts go to the recursion limit.
     """
-    head = re.split(rb"\r?\n\r?\n", metadata, maxsplit=1)[0]
-    return parse_email(head + b"\n\n")[0]
+    return parse_email(_BELOW_FIELDS.split(metadata, maxsplit=1)[0] + b"\n\n")[0]
+
+
+def description_below(metadata: bytes) -> str:
+    """Read the description where it stands below the fields (core metadata 2.1); may be empty."""
+    parts = _BELOW_FIELDS.split(metadata, maxsplit=1)
+    return parts[1].decode(errors="replace") if len(parts) == 2 else ""

@@ -31,7 +31,7 @@ def _collect(storage: Storage, *, dry_run: bool) -> int:
     for name in sorted(storage.repositories()):
         try:
             freed.append(collect_repository(storage, name, dry_run=dry_run))
-        except (RegistryError, DamagedIndexError) as error:
+        except (RegistryError, DamagedIndexError, OSError) as error:
             failed = 1
             sys.stderr.write(f"{name}: left alone: {error}\n")
         else:

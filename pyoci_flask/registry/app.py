@@ -3,24 +3,24 @@
 import errno
 import logging
 from collections.abc import Callable, Iterable
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
-from urllib.parse import urlsplit
 
 from werkzeug.exceptions import HTTPException, MethodNotAllowed, NotFound
 from werkzeug.routing import Map, Rule
 from werkzeug.wrappers import Request, Response
 
+from pyoci_flask.cross_site import is_cross_site
 from pyoci_flask.registry import blobs, manifests
 from pyoci_flask.registry.auth import Access
 from pyoci_flask.registry.errors import (
     RegistryError,
     denied,
-    size_invalid,
     unforeseen,
     unsupported,
 )
-from pyoci_flask.registry.listing import Catalog, list_tags
+from pyoci_flask.registry.listing import list_repositories, list_tags
 from pyoci_flask.registry.names import parse_name
 from pyoci_flask.registry.pushing import Pushing
 from pyoci_flask.registry.storage import Storage
@@ -71,7 +71,7 @@ class Registry:
 
     def _dispatch(self, request: Request) -> Response:
         self._access.check(request)
-        if request.method not in _SAFE and _is_cross_site(request):
+        if request.method not in _SAFE and is_cross_site(request):
             raise denied("the request comes from another site's page")
         handler, values = self._routes.bind_to_environ(request.environ).match()
         arguments = dict(values)
@@ -89,7 +89,7 @@ def _routes(storage: Storage) -> Map:
     return Map(
         [
             _rule("/v2/", "GET", _version),
-            _rule("/v2/_catalog", "GET", Catalog(storage).get),
+            _rule("/v2/_catalog", "GET", partial(list_repositories, storage=storage)),
             _rule("/v2/<path:name>/tags/list", "GET", list_tags),
             _rule("/v2/<path:name>/referrers/<digest>", "GET", manifests.get_referrers),
             _rule(manifest, "GET", manifests.get_manifest),
@@ -116,14 +116,6 @@ def _version(_request: Request) -> Response:
     return Response("{}", mimetype="application/json")
 
 
-def _is_cross_site(request: Request) -> bool:
-    """Whether a browser sent the request from a page of another site."""
-    origin = request.headers.get("Origin")
-    if origin is not None and urlsplit(origin).netloc != request.host:
-        return True
-    return request.headers.get("Sec-Fetch-Site") == "cross-site"
-
-
 def _translate(error: HTTPException) -> RegistryError:
     if isinstance(error, MethodNotAllowed):
         unsupported_method = unsupported("this method is not supported here")
@@ -131,4 +123,5 @@ def _translate(error: HTTPException) -> RegistryError:
         return unsupported_method
     if isinstance(error, NotFound):
         return RegistryError(404, "NAME_UNKNOWN", "nothing is served at this address")
-    return size_invalid(error.description or "bad request")
+    # The specification has no code for a request that is bad as HTTP.
+    return RegistryError(error.code or 400, "UNSUPPORTED", error.description or "bad request")

@@ -1,5 +1,6 @@
 """Blobs over HTTP: distribution specification, sections Pulling blobs and Deleting Blobs."""
 
+import re
 from collections.abc import Iterator
 from io import FileIO
 
@@ -10,6 +11,9 @@ from pyoci_flask.registry.errors import RegistryError, blob_unknown
 from pyoci_flask.registry.files import open_file, regular_file
 from pyoci_flask.registry.names import Digest
 from pyoci_flask.registry.repository import Repository
+
+# The last 0 bytes: well-formed, and never to be had. Werkzeug takes it for no range at all.
+_NOTHING = re.compile(r"bytes[ \t]*=[ \t]*-0+[ \t]*", re.IGNORECASE)
 
 
 def get_blob(request: Request, repository: Repository, digest: str) -> Response:
@@ -23,7 +27,7 @@ def get_blob(request: Request, repository: Repository, digest: str) -> Response:
     response.headers["Docker-Content-Digest"] = str(wanted)
     response.headers["Accept-Ranges"] = "bytes"
     response.set_etag(str(wanted))
-    if request.if_none_match.contains(str(wanted)):
+    if request.if_none_match.contains_weak(str(wanted)):
         response.status_code = 304
         return response
     start, stop = 0, found.st_size
@@ -69,13 +73,17 @@ class BlobBody:
 
 
 def _range(request: Request, digest: Digest, size: int) -> tuple[int, int] | None:
+    if request.method == "HEAD":
+        return None  # a Range is for GET alone (14.2)
     # Several ranges, other units and what cannot be read are ignored, as RFC 9110 allows.
     ranges = request.range
-    if ranges is None or ranges.units != "bytes" or len(ranges.ranges) != 1:
+    nothing = _NOTHING.fullmatch(request.headers.get("Range", "")) is not None
+    if not nothing and (ranges is None or ranges.units != "bytes" or len(ranges.ranges) != 1):
         return None
-    if "If-Range" in request.headers and request.if_range.etag != str(digest):
-        return None
-    start, stop = ranges.ranges[0]
+    condition = request.headers.get("If-Range")
+    if condition is not None and condition.strip() != f'"{digest}"':
+        return None  # only a strong tag will do (13.1.5)
+    start, stop = ranges.ranges[0] if ranges is not None else (size, None)
     if start < 0:
         start, stop = max(0, size + start), size
     if start >= size:

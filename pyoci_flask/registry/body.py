@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 
+from werkzeug.exceptions import ClientDisconnected
 from werkzeug.wrappers import Request
 
 from pyoci_flask.registry.errors import size_invalid
@@ -27,5 +28,8 @@ def chunks(request: Request) -> Iterator[bytes]:
 def _read(request: Request) -> bytes:
     try:
         return request.stream.read(CHUNK_SIZE)
-    except OSError as error:
+    except (OSError, ClientDisconnected) as error:
         raise size_invalid("the body ended early") from error
+    except Exception as error:
+        # Each server has exceptions of its own for chunks that it cannot read.
+        raise size_invalid("the body cannot be read") from error

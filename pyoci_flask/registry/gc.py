@@ -34,7 +34,7 @@ def collect_repository(storage: Storage, name: RepositoryName, *, dry_run: bool)
     repository = storage.repository(name)
     with repository.changing(name_unknown(name)):
         kept = {digest.hex for digest in _reachable(repository)}
-        garbage = [path for path in repository.blobs.iterdir() if path.name not in kept]
+        garbage = [path for path in _content(repository.blobs) if path.name not in kept]
         freed = _measure(garbage)
         if not dry_run:
             _forget(repository, kept)
@@ -97,7 +97,7 @@ def _forget(repository: Repository, kept: set[str]) -> None:
 
 
 def _content(folder: Path) -> list[Path]:
-    # A layout that another program made has blobs only.
+    # A layout that another program made has blobs only, and an empty one not even these.
     return list(folder.iterdir()) if folder.is_dir() else []
 
 
@@ -108,6 +108,8 @@ def _measure(garbage: Iterable[Path]) -> Freed:
 
 
 def _remove(garbage: Iterable[Path], folder: Path) -> None:
+    if not folder.is_dir():
+        return
     for path in garbage:
         path.unlink(missing_ok=True)
     sync_folder(folder)

@@ -19,16 +19,10 @@ def list_tags(request: Request, repository: Repository) -> Response:
     return _answer({"name": repository.name, "tags": page}, link)
 
 
-class Catalog:
+def list_repositories(request: Request, storage: Storage) -> Response:
     """`GET /v2/_catalog`: the repositories, as Docker's registry lists them."""
-
-    def __init__(self, storage: Storage) -> None:
-        self._storage = storage
-
-    def get(self, request: Request) -> Response:
-        """Return a page of names."""
-        page, link = _page(request, sorted(self._storage.repositories()))
-        return _answer({"repositories": page}, link)
+    page, link = _page(request, sorted(storage.repositories()))
+    return _answer({"repositories": page}, link)
 
 
 def _page(request: Request, names: Sequence[str]) -> tuple[list[str], str | None]:

@@ -37,7 +37,7 @@ def get_manifest(request: Request, repository: Repository, reference: str) -> Re
     found = regular_file(path)
     if found is None:
         raise manifest_unknown(reference)
-    if request.if_none_match.contains(str(descriptor.digest)):
+    if request.if_none_match.contains_weak(str(descriptor.digest)):
         return Response(status=304, headers=headers)
     if request.method == "HEAD":
         return Response(headers={**headers, "Content-Length": str(found.st_size)})

@@ -7,7 +7,7 @@ from werkzeug.wrappers import Request, Response
 
 from pyoci_flask.registry.body import chunks
 from pyoci_flask.registry.errors import RegistryError, digest_invalid, size_invalid
-from pyoci_flask.registry.files import regular_file, sync_folder
+from pyoci_flask.registry.files import make_folder, regular_file, sync_folder
 from pyoci_flask.registry.names import Digest, RepositoryName, parse_name
 from pyoci_flask.registry.repository import Repository
 from pyoci_flask.registry.storage import Storage
@@ -81,7 +81,7 @@ class Pushing:
             return False
         if regular_file(blob) is None:
             return False
-        repository.create()
+        make_folder(repository.blobs)
         try:
             os.link(blob, repository.blob(digest), follow_symlinks=False)
         except FileExistsError:
@@ -90,6 +90,7 @@ class Pushing:
             # Not every file system links, and the blob may just have been deleted.
             return False
         sync_folder(repository.blobs)
+        repository.create()  # not before: a mount that fails leaves no empty repository
         return True
 
 

@@ -1,7 +1,8 @@
 """One repository on disk: an OCI image layout, and what a registry must remember beside it.
 
 - `oci-layout`, `index.json`, `blobs/sha256/<hex>`: the image layout (image specification).
-- `.manifests/<hex>`: this blob was put as a manifest; holds the media type it was put with.
+- `.manifests/<hex>`: this blob was put as a manifest; holds the media type it was put with. A
+  layout that another program wrote has none: `index.json` tells there, until an entry of it goes.
 - `.referrers/<hex of the subject>/<hex>`: this manifest names that one as its subject.
 - `.lock`: held while any of them changes.
 
@@ -10,7 +11,7 @@ killed process leaves behind can be read.
 """
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -107,7 +108,10 @@ class Repository:
             yield
 
     def resolve(self, reference: Tag | Digest) -> Descriptor | None:
-        """Return the manifest that a tag or digest names, if its content is there too."""
+        """Return the manifest that a tag or digest names.
+
+        The content of one that a digest names is there; what a tag names may be gone.
+        """
         if isinstance(reference, Digest):
             media_type = self.manifest_type(reference)
             found = regular_file(self.blob(reference))
@@ -200,6 +204,7 @@ class Repository:
             if media_type is None:
                 raise missing
             subject = self._subject(digest, media_type)
+            self._mark([Descriptor(media_type, digest, 0)])  # for the sake of its children
             self._update_index(index.without_manifest(self._index_file(), digest))
             if subject is not None:
                 (self.referrers / subject.hex / digest.hex).unlink(missing_ok=True)
@@ -243,8 +248,28 @@ class Repository:
             return file.read()
 
     def _update_index(self, content: bytes) -> None:
-        if content != self._index_file():
-            self._write(INDEX_FILE, content)
+        known = self._index_file()
+        if content == known:
+            return
+        listed = index.parse_index(content).manifests
+        before = index.parse_index(known).manifests.values()
+        self._mark(one for one in before if one.digest not in listed)
+        self._write(INDEX_FILE, content)
+
+    def _mark(self, manifests: Iterable[Descriptor]) -> None:
+        """Let these manifests, and those that they lead to, be known without `index.json`."""
+        make_folder(self.markers)
+        seen: set[Digest] = set()
+        queue = list(manifests)
+        while queue:
+            one = queue.pop()
+            if one.digest in seen or regular_file(self.blob(one.digest)) is None:
+                continue
+            seen.add(one.digest)
+            if regular_file(self.markers / one.digest.hex) is None:
+                self._write(f".manifests/{one.digest.hex}", one.media_type.encode())
+            if one.media_type in INDEX_TYPES:
+                queue.extend(child for child in self._references(one) if child.is_manifest)
 
     def _write(self, name: str, content: bytes) -> None:
         write_file(self.folder / name, content, self.scratch)

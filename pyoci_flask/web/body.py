@@ -39,7 +39,7 @@ class RequestBody:
 
         Raises:
             ClientTimeoutError: the client stopped sending, or sends too slowly.
-            InvalidRequestError: it went away before the end.
+            InvalidRequestError: it went away before the end, or its chunks are none.
             PayloadTooLargeError: a chunked body went over the limit.
         """
         wanted = CHUNK if self.length is None else min(CHUNK, self.length - self.read_bytes)
@@ -51,6 +51,9 @@ class RequestBody:
             raise ClientTimeoutError("the upload stopped, or came too slowly") from error
         except OSError as error:
             raise InvalidRequestError("the upload was broken off") from error
+        except Exception as error:
+            # Each server has exceptions of its own for chunks that it cannot read.
+            raise InvalidRequestError("the body cannot be read") from error
         self.read_bytes += len(piece)
         if not piece and self.length is not None:
             raise InvalidRequestError(

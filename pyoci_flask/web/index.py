@@ -1,12 +1,12 @@
 """The blueprint of the index: every address that names a registry, or `/simple/`."""
 
 from contextlib import suppress
-from urllib.parse import urlsplit
 
 from flask import Blueprint, request
 from werkzeug.exceptions import MethodNotAllowed
 from werkzeug.wrappers import Response
 
+from pyoci_flask.cross_site import is_cross_site
 from pyoci_flask.errors import CrossSiteError, InvalidRequestError
 from pyoci_flask.web.address import (
     ChangeAddress,
@@ -32,23 +32,9 @@ _SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
 @blueprint.before_app_request
 def refuse_other_sites() -> None:
     """Refuse what a browser sends from another site's page, with the user's credentials."""
-    if request.method in _SAFE:
-        return
-    if request.headers.get("Sec-Fetch-Site", "").lower() == "cross-site":
-        raise CrossSiteError("this request comes from another site's page")
-    origin = request.headers.get("Origin")
-    if origin is None:
-        return
-    own = {request.host.lower()}
-    public = services().settings.url
-    if public is not None:
-        own.add(urlsplit(public).netloc.lower())
-    try:
-        host = urlsplit(origin).netloc.lower()
-    except ValueError:
-        host = ""
-    if host not in own:
-        raise CrossSiteError(f"this request comes from a page of {origin[:200]!r}, not of here")
+    if request.method not in _SAFE and is_cross_site(request, services().settings.url):
+        origin = request.headers.get("Origin", "")[:200]
+        raise CrossSiteError(f"this request comes from another site's page (Origin: {origin!r})")
 
 
 @blueprint.after_app_request

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import requests
+from werkzeug.datastructures import Authorization
 from werkzeug.wrappers import Response
 
 from tests.command_line import command
@@ -106,6 +107,29 @@ def test_credentials_go_to_the_index_and_nowhere_else(
     assert len(other.calls) == 2
     assert all("Authorization" not in call.headers for call in other.calls)
     assert "s:cret" not in done.output
+
+
+@pytest.mark.parametrize("reading", ["", "alice:one@"])
+def test_credentials_in_the_upload_url_are_sent_with_the_uploads(
+    site: Site, other: Site, tmp_path: Path, reading: str
+) -> None:
+    name = "foo-1.0-py3-none-any.whl"
+    content = make_wheel(tmp_path, "foo", "1.0").read_bytes()
+    site.pages[f"/files/{name}"] = content
+    site.show("foo", {"filename": name, "url": f"../../files/{name}", "hashes": {}})
+    other.show("foo")
+    other.pages["/upload/"] = lambda _: Response("taken")
+    host = other.url.removeprefix("http://")
+    options = ["--upload-url", f"http://bob:two@{host}/upload/"]
+    done = command(
+        "copy", f"{site.url}/simple/", f"http://{reading}{host}/simple/", "foo", *options
+    )
+    assert done.status == 0, done.output
+    bob = Authorization("basic", {"username": "bob", "password": "two"})
+    alice = Authorization("basic", {"username": "alice", "password": "one"})
+    assert [call.authorization for call in other.asked("/upload/")] == [bob]
+    read = {str(call.authorization) for call in other.asked("/simple/foo/")}
+    assert read == {str(alice if reading else bob)}
 
 
 def test_what_is_no_distribution_is_not_sent_on(

@@ -3,6 +3,8 @@
 import base64
 import gzip
 import json
+import signal
+import socket
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,7 +21,7 @@ from tests.integration.index_client import IndexClient, address
 from tests.integration.registry_doubles import challenge, error
 from tests.otlp_collector import OTLPCollector
 from tests.packages import make_sdist, make_wheel
-from tests.servers import gunicorn
+from tests.servers import RunningServer, gunicorn, wait_until
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
@@ -199,6 +201,53 @@ def test_no_secret_is_logged_traced_or_answered(tmp_path: Path, level: str) -> N
         (where, secret) for where, text in emitted.items() for secret in SECRETS if secret in text
     ]
     assert found == []
+
+
+UNREADABLE = (
+    f"GET /https://{USER}:{USERINFO}@ghcr.io/acme/",
+    f"GET / HTTP/1.1\r\nHost: x\r\nAuthorization Basic {PAIRS[0]}",
+    f"GET / HTTP/1.1\r\nHost: x\r\nAuthorization {BEARER}: x",
+    f"GET / HTTP/1.1\r\nHost: x\r\nX: y\r\n {BEARER}: x",
+    f"GET / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: {BEARER}",
+    f"GET / HTTP/1.1\r\nHost: x\r\nExpect: {BEARER}",
+    f"GET / {BEARER}",
+    f"{BEARER} / HTTP/1.1",
+)
+
+
+def test_what_cannot_be_read_as_a_request_is_not_quoted_in_the_log(tmp_path: Path) -> None:
+    with gunicorn(tmp_path) as server:
+        first = server.workers
+        _send_unreadable(server)
+        server.process.send_signal(signal.SIGHUP)  # gunicorn sets up its log anew
+        wait_until(lambda: len(server.workers) == 1 and server.workers != first)
+        _send_unreadable(server)
+    said = server.logged()
+    assert said.count("[WARNING] Invalid request from ip=127.0.0.1: ") == 2 * len(UNREADABLE)
+    assert said.count("Invalid HTTP request line\n") == 2
+    assert [secret for secret in SECRETS if secret in said] == []
+
+
+@pytest.mark.parametrize("path", ["/simple/", f"/v2/foo/blobs/uploads/?digest=sha256:{'a' * 64}"])
+@pytest.mark.parametrize("body", [BEARER, f"2\r\nab{BEARER}"], ids=["size", "end"])
+def test_a_chunk_that_cannot_be_read_is_the_clients_fault_and_not_quoted(
+    tmp_path: Path, path: str, body: str
+) -> None:
+    head = f"POST {path} HTTP/1.1\r\nHost: x\r\nContent-Type: multipart/form-data; boundary=x"
+    with (
+        gunicorn(tmp_path, {"PYOCI_STORAGE": str(tmp_path / "storage")}) as server,
+        socket.create_connection(("127.0.0.1", server.port), timeout=20) as client,
+    ):
+        client.sendall(f"{head}\r\nTransfer-Encoding: chunked\r\n\r\n{body}\r\n".encode())
+        assert client.recv(100).startswith(b"HTTP/1.1 400 ")
+    assert [secret for secret in SECRETS if secret in server.logged()] == []
+
+
+def _send_unreadable(server: RunningServer) -> None:
+    for request in UNREADABLE:
+        with socket.create_connection(("127.0.0.1", server.port), timeout=20) as client:
+            client.sendall(f"{request}\r\n\r\n".encode())
+            assert client.recv(100).startswith(b"HTTP/1.1 ")
 
 
 def _text(answer: requests.Response) -> str:

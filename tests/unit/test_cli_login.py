@@ -11,6 +11,7 @@ from pyoci_flask.cli.arguments import Address
 from pyoci_flask.cli.login import Login
 from pyoci_flask.cli.main import main
 from pyoci_flask.transport.credentials import BasicCredentials
+from tests.command_line import command
 
 _CONTEXT = click.Context(main)
 _PARAMETER = click.Argument(["index"])
@@ -129,3 +130,38 @@ def test_projects_are_checked_and_named_once() -> None:
         arguments.projects(_CONTEXT, _PARAMETER, ("../foo",))
     with pytest.raises(click.BadParameter, match="is not a project name"):
         arguments.project(_CONTEXT, _PARAMETER, "-")
+
+
+_HTTP = _URL.replace("https", "http")
+_ALICE, _BOB = Login("alice", "one"), Login("bob", "two")
+
+
+@pytest.mark.parametrize(
+    ("target", "upload", "reader", "uploader"),
+    [
+        (Address(_URL, _ALICE), None, _ALICE, _ALICE),
+        (Address(_URL, Login()), Address(_URL, Login()), Login(), Login()),
+        (Address(_URL, _ALICE), Address("https://up.example/", Login()), _ALICE, _ALICE),
+        (Address(_URL, _ALICE), Address("https://up.example/", _BOB), _ALICE, _BOB),
+        (Address(_URL, Login()), Address("https://up.example/", _BOB), Login(), _BOB),
+        (Address(_URL, Login()), Address("https://packages.example.com/", _BOB), _BOB, _BOB),
+        (Address(_HTTP, Login()), Address("http://packages.example.com/", _BOB), _BOB, _BOB),
+        (Address(_HTTP, Login()), Address("https://packages.example.com/", _BOB), Login(), _BOB),
+    ],
+)
+def test_each_address_of_the_target_has_its_own_credentials(
+    target: Address, upload: Address | None, reader: Login, uploader: Login
+) -> None:
+    assert arguments.target_logins(Login(), target, upload) == (reader, uploader)
+    given = Login("carol", "three")
+    assert arguments.target_logins(given, target, upload) == (given, given)
+
+
+def test_an_https_index_does_not_take_its_files_over_http() -> None:
+    # The source would be asked first: nothing is there to answer.
+    done = command(
+        *("copy", "https://127.0.0.1:9/simple/", _URL),
+        *("--upload-url", "http://bob:two@packages.example.com/"),
+    )
+    assert done.status == 2
+    assert done.lines[-1] == "Error: --upload-url must be https, as TARGET_INDEX is"

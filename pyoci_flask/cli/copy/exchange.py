@@ -37,7 +37,8 @@ class Exchange:
     """With a slash at its end, without credentials."""
     credentials: BasicCredentials | None
     upload_url: str
-    """Where it takes files; gets the credentials as well."""
+    """Where it takes files."""
+    upload_credentials: BasicCredentials | None
 
     @property
     def host(self) -> str:
@@ -64,9 +65,12 @@ class Exchange:
         """
         sent = dict(headers or {})
         # Both addresses were named by the user; whatever else is called was named by a server.
-        parts = urlsplit(self.upload_url if url == self.upload_url else self.url)
-        if self.credentials is not None and _same_place(parts.geturl(), url):
-            sent["Authorization"] = self.credentials.header
+        place, credentials = self.url, self.credentials
+        if url == self.upload_url:
+            place, credentials = self.upload_url, self.upload_credentials
+        if credentials is not None and _same_place(place, url):
+            sent["Authorization"] = credentials.header
+        parts = urlsplit(place)
         try:
             return self.transport.send(
                 method,

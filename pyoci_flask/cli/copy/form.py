@@ -1,7 +1,6 @@
 """The upload form (multipart/form-data, RFC 7578) around a file on disk, as twine sends it."""
 
 import io
-import re
 import secrets
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -10,7 +9,7 @@ from typing import IO, TYPE_CHECKING
 from packaging.metadata import RawMetadata
 from packaging.version import InvalidVersion, Version
 
-from pyoci_flask.index.metadata import parse_fields
+from pyoci_flask.index.metadata import description_below, parse_fields
 from pyoci_flask.index.names import Filename
 
 if TYPE_CHECKING:
@@ -42,7 +41,7 @@ def form_fields(
     if requires_python:
         described.setdefault("requires_python", [requires_python])
     if metadata is not None and "description" not in described:
-        text = _body(metadata)
+        text = description_below(metadata)
         if text.strip():
             described["description"] = [text]
     described["filetype"] = ["bdist_wheel" if filename.is_wheel else "sdist"]
@@ -72,12 +71,6 @@ def _older(version: str) -> bool:
         return Version(version) < _LICENSE_FILES_SINCE
     except InvalidVersion:
         return True
-
-
-def _body(metadata: bytes) -> str:
-    """The description, where it stands below the fields (core metadata 2.1)."""
-    parts = re.split(rb"\r?\n\r?\n", metadata, maxsplit=1)
-    return parts[1].decode("utf-8", "replace") if len(parts) == 2 else ""
 
 
 def _python(filename: Filename) -> str:

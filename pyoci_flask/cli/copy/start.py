@@ -29,6 +29,8 @@ class End:
     credentials: BasicCredentials | None = field(default=None)
     upload_url: str | None = None
     """Where it takes files; None = at `url`, less what PyOCI and devpi add for reading."""
+    upload_credentials: BasicCredentials | None = field(default=None)
+    """For uploads, wherever they go."""
 
 
 def copy(
@@ -71,4 +73,4 @@ def copy(
 
 def _index(transport: Transport, end: End) -> Index:
     upload_url = end.upload_url or end.url.removesuffix(_READING_ONLY)
-    return Index(Exchange(transport, end.url, end.credentials, upload_url))
+    return Index(Exchange(transport, end.url, end.credentials, upload_url, end.upload_credentials))

@@ -61,8 +61,17 @@ def test_a_range_is_answered_with_206(
     assert response.headers["Content-Length"] == str(last - first + 1)
 
 
-def test_a_range_beyond_the_end_is_answered_with_416(pushed: RegistryClient) -> None:
-    response = pushed.get(ADDRESS, Range="bytes=1024-")
+def test_a_range_means_nothing_to_head(pushed: RegistryClient) -> None:
+    response = pushed.request("HEAD", ADDRESS, headers={"Range": "bytes=10-19"})
+
+    assert response.status_code == 200
+    assert response.headers["Content-Length"] == str(len(CONTENT))
+    assert "Content-Range" not in response.headers
+
+
+@pytest.mark.parametrize("wanted", ["bytes=1024-", "bytes=-0"])
+def test_a_range_beyond_the_end_is_answered_with_416(pushed: RegistryClient, wanted: str) -> None:
+    response = pushed.get(ADDRESS, Range=wanted)
 
     assert error(response)[0] == 416
     assert response.headers["Content-Range"] == "bytes */1024"
@@ -75,18 +84,25 @@ def test_a_range_that_cannot_be_served_is_ignored(pushed: RegistryClient, wanted
     assert (response.status_code, response.content) == (200, CONTENT)
 
 
-def test_if_range_of_another_blob_gets_the_whole(pushed: RegistryClient) -> None:
+@pytest.mark.parametrize("condition", ['"sha256:other"', f'W/"{DIGEST}"'])
+def test_if_range_of_another_blob_gets_the_whole(pushed: RegistryClient, condition: str) -> None:
     same = pushed.get(ADDRESS, Range="bytes=0-9", If_Range=f'"{DIGEST}"')
-    other = pushed.get(ADDRESS, Range="bytes=0-9", If_Range='"sha256:other"')
+    other = pushed.get(ADDRESS, Range="bytes=0-9", If_Range=condition)
 
     assert (same.status_code, len(same.content)) == (206, 10)
     assert (other.status_code, len(other.content)) == (200, 1024)
 
 
-def test_a_blob_that_the_client_has_is_not_sent_again(pushed: RegistryClient) -> None:
-    response = pushed.get(ADDRESS, If_None_Match=f'"{DIGEST}"')
+@pytest.mark.parametrize("weak", ["", "W/"])
+def test_a_blob_or_manifest_that_the_client_has_is_not_sent_again(
+    pushed: RegistryClient, weak: str
+) -> None:
+    manifest = digest_of(pushed.push_image("acme/app", "1.0", CONTENT))
 
-    assert (response.status_code, response.content) == (304, b"")
+    for address, digest in ((ADDRESS, DIGEST), ("/v2/acme/app/manifests/1.0", manifest)):
+        response = pushed.get(address, If_None_Match=f'{weak}"{digest}"')
+
+        assert (response.status_code, response.content) == (304, b"")
 
 
 @pytest.mark.parametrize("method", ["GET", "HEAD", "DELETE"])

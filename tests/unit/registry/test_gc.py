@@ -135,7 +135,20 @@ def test_stale_uploads_go_and_fresh_ones_stay(
     assert capsys.readouterr().out.count("uploads: 1 files, 5 bytes") == 2
 
 
-@pytest.mark.parametrize("damage", ["index", "manifest", "foreign entry"])
+def test_a_layout_without_blobs_is_a_repository_without_garbage(
+    registry: RegistryClient, storage: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    registry.push_blob("y", b"unused")
+    (storage / "x").mkdir()
+    (storage / "x" / "index.json").write_text('{"schemaVersion": 2, "manifests": []}')
+
+    assert main(["gc", str(storage)]) == 0
+
+    assert contents(storage, "y") == set()
+    assert "x: 0 files, 0 bytes" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("damage", ["index", "manifest", "foreign entry", "folder for a blob"])
 def test_a_repository_that_cannot_be_understood_is_left_alone(
     registry: RegistryClient, storage: Path, capsys: pytest.CaptureFixture[str], damage: str
 ) -> None:
@@ -148,6 +161,10 @@ def test_a_repository_that_cannot_be_understood_is_left_alone(
     elif damage == "manifest":
         blob = digest_of(pushed).removeprefix("sha256:")
         (storage / "x" / "blobs" / "sha256" / blob).write_text("{")
+    elif damage == "folder for a blob":
+        blob = digest_of(b"unused").removeprefix("sha256:")
+        (storage / "x" / "blobs" / "sha256" / blob).unlink()
+        (storage / "x" / "blobs" / "sha256" / blob).mkdir()
     else:
         document = json.loads(index_file.read_text())
         document["manifests"].append(descriptor(b"x", "application/x"))

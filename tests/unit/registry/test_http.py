@@ -47,6 +47,12 @@ def test_another_method_is_unsupported(
     assert response.headers["Allow"] == allowed
 
 
+def test_a_request_for_a_websocket_is_unsupported(registry: RegistryClient) -> None:
+    response = registry.get("/v2/", Connection="Upgrade", Upgrade="websocket")
+
+    assert error(response) == (400, "UNSUPPORTED")
+
+
 @pytest.mark.parametrize("path", ["/", "/v1/", "/v2/a", "/v2/a/unknown/list", "/v3/a/tags/list"])
 def test_another_address_is_unknown(registry: RegistryClient, path: str) -> None:
     assert error(registry.get(path)) == (404, "NAME_UNKNOWN")
@@ -57,8 +63,12 @@ def test_another_address_is_unknown(registry: RegistryClient, path: str) -> None
     [
         ({"Origin": "https://elsewhere.example"}, 403),
         ({"Origin": "null"}, 403),
+        ({"Origin": "http://["}, 403),
+        ({"Origin": ""}, 403),
         ({"Sec-Fetch-Site": "cross-site"}, 403),
+        ({"Sec-Fetch-Site": "Cross-Site"}, 403),
         ({"Origin": "http://registry"}, 202),
+        ({"Origin": "HTTP://Registry"}, 202),
         ({"Sec-Fetch-Site": "same-origin"}, 202),
     ],
 )

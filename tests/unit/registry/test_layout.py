@@ -99,6 +99,58 @@ def test_a_layout_that_another_program_wrote_can_be_pushed_to(
     assert registry.tags("x") == ["new"]
 
 
+@pytest.fixture
+def nested(storage: Path) -> list[bytes]:
+    """A layout of another program: tag 1.0 names an index of an index of a manifest."""
+    child = manifest(b"layer")
+    inner = index(child)
+    outer = json.dumps(json.loads(index()) | {"manifests": [descriptor(inner, INDEX)]}).encode()
+    write_layout(storage / "x", [tagged(outer, INDEX, "1.0")], outer, inner, child, b"layer", b"{}")
+    return [outer, inner, child]
+
+
+@pytest.mark.parametrize("moved", [True, False])
+def test_manifests_of_another_programs_layout_outlive_their_tag(
+    registry: RegistryClient, nested: list[bytes], moved: bool
+) -> None:
+    if moved:
+        registry.push_image("x", "1.0", b"other")
+    else:
+        assert registry.request("DELETE", "/v2/x/manifests/1.0").status_code == 202
+
+    for content in nested:
+        answer = registry.get(f"/v2/x/manifests/{digest_of(content)}")
+        assert (answer.status_code, answer.content) == (200, content)
+    for content in nested:
+        address = f"/v2/x/manifests/{digest_of(content)}"
+        assert registry.request("DELETE", address).status_code == 202
+        assert error(registry.get(address)) == (404, "MANIFEST_UNKNOWN")
+
+
+@pytest.mark.parametrize("deleted", [0, 1, 2])
+def test_manifests_of_another_programs_layout_are_deleted_one_at_a_time(
+    registry: RegistryClient, nested: list[bytes], deleted: int
+) -> None:
+    address = f"/v2/x/manifests/{digest_of(nested[deleted])}"
+    assert registry.request("DELETE", address).status_code == 202
+
+    for number, content in enumerate(nested):
+        status = registry.get(f"/v2/x/manifests/{digest_of(content)}").status_code
+        assert status == (404 if number == deleted else 200)
+
+
+def test_a_manifest_that_a_layout_names_without_its_content_is_not_made_known(
+    registry: RegistryClient, storage: Path
+) -> None:
+    child = manifest(b"layer")
+    write_layout(storage / "x", [tagged(index(child), INDEX, "1.0")], index(child))
+
+    assert registry.request("DELETE", "/v2/x/manifests/1.0").status_code == 202
+
+    address = f"/v2/x/manifests/{digest_of(child)}"
+    assert error(registry.request("DELETE", address)) == (404, "MANIFEST_UNKNOWN")
+
+
 def test_a_tag_in_a_layout_whose_manifest_is_missing_is_unknown(
     registry: RegistryClient, storage: Path
 ) -> None:

@@ -1,3 +1,4 @@
+import errno
 import os
 import re
 import time
@@ -269,6 +270,24 @@ def test_a_blob_that_cannot_be_mounted_is_to_be_uploaded(
     assert response.status_code == 202
     location = response.headers["Location"]
     assert registry.request("PUT", f"{location}?digest={DIGEST}", CONTENT).status_code == 201
+
+
+def test_a_mount_that_fails_makes_no_repository(
+    registry: RegistryClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def no_links(*_: object, **__: object) -> None:
+        raise OSError(errno.EPERM, "this file system does not link")
+
+    registry.push_blob("acme/app", CONTENT)
+    monkeypatch.setattr("os.link", no_links)
+
+    response = registry.request(
+        "POST", f"/v2/acme/other/blobs/uploads/?mount={DIGEST}&from=acme/app"
+    )
+
+    assert response.status_code == 202
+    assert registry.get("/v2/_catalog").json() == {"repositories": ["acme/app"]}
+    assert registry.get("/v2/acme/other/tags/list").status_code == 404
 
 
 def test_a_mount_needs_a_digest(registry: RegistryClient) -> None:
