@@ -11,8 +11,9 @@ import zipfile
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import IO, TypeVar, cast
+from typing import IO, cast
 
+from pyoci_flask.bounded import remember
 from pyoci_flask.errors import NotFoundError, PyOCIError, TransferBrokenError
 from pyoci_flask.index.download import StoredFile, find_layer
 from pyoci_flask.index.metadata import METADATA_LIMIT, BrokenArchiveError, read_metadata
@@ -34,9 +35,6 @@ _ASK_AGAIN = 3600.0
 """Seconds after which a registry that answered no ranges is probed again."""
 _PROBE_AGAIN = 60.0
 """Seconds after which a probe that failed, which says nothing about ranges, is made again."""
-
-_Key = TypeVar("_Key")
-_Value = TypeVar("_Value")
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,10 +82,11 @@ class CoreMetadataReader:
                 # The registry's fault, not the wheel's: another one was answered a range.
                 origin = caller.repository.registry.origin
                 with self._lock:
-                    _keep(self._ranges, origin, (False, self._clock() + _ASK_AGAIN))
+                    remember(self._ranges, origin, (False, self._clock() + _ASK_AGAIN), _REMEMBERED)
                 raise NotFoundError(f"{error}") from error
             with self._lock:
-                _keep(self._unreadable, (caller.repository.location, file.entry.digest), None)
+                wheel = caller.repository.location, file.entry.digest
+                remember(self._unreadable, wheel, None, _REMEMBERED)
             raise NotFoundError(
                 f"the core metadata of {file.filename.text} cannot be read: {error}"
             ) from error
@@ -134,10 +133,10 @@ class CoreMetadataReader:
             gone = file.entry.digest if isinstance(error, NotFoundError) else None
             with self._lock:
                 failed = (repository.caller.repository.location, gone)
-                _keep(self._failed, failed, self._clock() + _PROBE_AGAIN)
+                remember(self._failed, failed, self._clock() + _PROBE_AGAIN, _REMEMBERED)
             return False
         with self._lock:
-            _keep(self._ranges, origin, (answers, self._clock() + _ASK_AGAIN))
+            remember(self._ranges, origin, (answers, self._clock() + _ASK_AGAIN), _REMEMBERED)
         return answers
 
     def _remember(self, key: tuple[str, Digest], found: CoreMetadata) -> None:
@@ -149,14 +148,6 @@ class CoreMetadataReader:
             while self._size > _CACHE_BYTES:
                 _, dropped = self._read.popitem(last=False)
                 self._size -= len(dropped.content)
-
-
-def _keep(memory: OrderedDict[_Key, _Value], key: _Key, value: _Value) -> None:
-    """Remember something new and forget what is oldest: whoever asks decides how much there is."""
-    memory[key] = value
-    memory.move_to_end(key)
-    while len(memory) > _REMEMBERED:
-        memory.popitem(last=False)
 
 
 def stored_metadata(caller: RepositoryCaller, digest: Digest) -> bytes:

@@ -5,6 +5,7 @@ import time
 from collections import OrderedDict
 from collections.abc import Callable
 
+from pyoci_flask.bounded import remember
 from pyoci_flask.oci.client import RepositoryCaller
 from pyoci_flask.transport.credentials import fingerprint
 
@@ -24,11 +25,8 @@ class Proofs:
     def add(self, caller: RepositoryCaller) -> None:
         """Note that the registry just let this caller read a manifest."""
         with self._lock:
-            key = _proof_key(caller)
-            self._until[key] = self._clock() + self._ttl
-            self._until.move_to_end(key)
-            while len(self._until) > _PROOFS:
-                self._until.popitem(last=False)
+            until = self._clock() + self._ttl
+            remember(self._until, _proof_key(caller), until, _PROOFS)
 
     def holds(self, caller: RepositoryCaller) -> bool:
         """Tell whether it did so within the time to live."""

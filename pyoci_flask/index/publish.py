@@ -12,6 +12,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime
 
+from pyoci_flask.bounded import remember
 from pyoci_flask.errors import AlreadyExistsError, NotFoundError, UnsupportedError
 from pyoci_flask.index.artifact import Artifact, Upload
 from pyoci_flask.index.beside import beside
@@ -45,9 +46,8 @@ class KnownConfigs:
     def add(self, caller: RepositoryCaller, digest: Digest) -> None:
         """Note that the repository holds it."""
         with self._lock:
-            self._until[caller.base, digest] = time.monotonic() + self._ttl
-            while len(self._until) > self._most:
-                self._until.popitem(last=False)
+            until = time.monotonic() + self._ttl
+            remember(self._until, (caller.base, digest), until, self._most)
 
     def pop(self, caller: RepositoryCaller, digest: Digest) -> bool:
         """Tell whether the repository is known to hold it, and forget that."""

@@ -10,8 +10,9 @@ import time
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Literal, TypeVar
+from typing import Literal
 
+from pyoci_flask.bounded import remember
 from pyoci_flask.errors import (
     AuthenticationRequiredError,
     BusyError,
@@ -35,9 +36,6 @@ _FLIGHT_PATIENCE = 40.0
 
 _MOVED = (EgressError, RegistryError, RegistryUnreachableError, RegistryTimeoutError)
 """What comes of a token service that is gone, or is elsewhere now."""
-
-_K = TypeVar("_K")
-_V = TypeVar("_V")
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,7 +129,7 @@ class Authenticator:
                 raise
         if credentials is None and reply.status != 401:
             with self._lock:
-                _remember(self._anonymous, key, reply.authorization is not None)
+                remember(self._anonymous, key, reply.authorization is not None, _REMEMBERED)
         return reply
 
     def wants_token(self, registry: str, scope: Scope) -> bool:
@@ -201,7 +199,7 @@ class Authenticator:
         bearer = next((c for c in challenges if c.scheme == "bearer" and c["realm"]), None)
         with self._lock:
             if bearer is not None:
-                _remember(self._bearer, key[0], bearer)
+                remember(self._bearer, key[0], bearer, _REMEMBERED)
             elif (reply.authorization or "").startswith("Bearer "):
                 # Harbor answers an expired Bearer token with a Basic challenge.
                 bearer = self._bearer.get(key[0])
@@ -210,7 +208,7 @@ class Authenticator:
         elif any(c.scheme == "basic" for c in challenges):
             self._forget(key)
             with self._lock:
-                _remember(self._basic, key[0], True)
+                remember(self._basic, key[0], True, _REMEMBERED)
             if credentials is not None and reply.authorization != credentials.header:
                 yield credentials.header
 
@@ -283,10 +281,10 @@ class Authenticator:
                 self._transport, self._clock, key[0], challenge, wanted, credentials
             )
             with self._lock:
-                _remember(self._grants, key, grant)
+                remember(self._grants, key, grant, _REMEMBERED)
                 # Scopes may be opaque; then only the registry's own challenge can name the next.
                 if (wanted or "").startswith(f"repository:{key[2].repository}:"):
-                    _remember(self._proven, key[0], challenge)
+                    remember(self._proven, key[0], challenge, _REMEMBERED)
         except _MOVED:
             self._forget(key)
             raise
@@ -294,10 +292,3 @@ class Authenticator:
             flight.release()
         tried.add(grant.header)
         return grant.header
-
-
-def _remember(memory: OrderedDict[_K, _V], key: _K, value: _V) -> None:
-    memory[key] = value
-    memory.move_to_end(key)
-    while len(memory) > _REMEMBERED:
-        memory.popitem(last=False)

@@ -12,6 +12,7 @@ from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from pyoci_flask.bounded import remember
 from pyoci_flask.errors import EgressError
 
 IPAddress = ipaddress.IPv4Address | ipaddress.IPv6Address
@@ -88,10 +89,8 @@ class Sightings:
     def note(self, host: str, *, private: bool) -> None:
         """Remember where a host was connected to; once public, it stays so."""
         with self._lock:
-            self._private[host] = private and self._private.get(host, True)
-            self._private.move_to_end(host)
-            while len(self._private) > _REMEMBERED:
-                self._private.popitem(last=False)
+            still = private and self._private.get(host, True)
+            remember(self._private, host, still, _REMEMBERED)
 
     def is_public(self, host: str) -> bool:
         """Tell whether the host was seen at a public address."""

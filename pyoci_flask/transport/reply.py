@@ -57,6 +57,9 @@ class Reply:
                         raise RegistryError(
                             f"{self._call.host} sent over {limit} bytes where few belong"
                         )
+                # Where nothing tells its length, a body that was cut off seems to be whole.
+                if deadline.expired:
+                    raise RegistryTimeoutError(f"{self._call.host} took too long for its answer")
             except TransferBrokenError as error:
                 if deadline.expired:
                     raise RegistryTimeoutError(

@@ -1,3 +1,4 @@
+import contextlib
 import io
 import socket
 import threading
@@ -205,4 +206,25 @@ def test_server_that_pauses_while_it_takes_a_body_is_waited_for(hasty: Transport
             "PUT", url, registry=url, headers={}, body=body, length=length, patience=10
         ) as reply:
             assert reply.status == 201
+        thread.join()
+
+
+def test_document_without_a_length_that_trickles_is_not_taken_for_whole(hasty: Transport) -> None:
+    gone = threading.Event()
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+
+        def serve() -> None:
+            connection, _ = listener.accept()
+            with connection, contextlib.suppress(OSError):
+                connection.recv(10_000)
+                connection.sendall(b"HTTP/1.1 200 OK\r\n\r\n")
+                while not gone.wait(0.05):
+                    connection.sendall(b"x")
+
+        thread = threading.Thread(target=serve)
+        thread.start()
+        url = f"http://127.0.0.1:{listener.getsockname()[1]}"
+        with pytest.raises(RegistryTimeoutError, match="took too long"):
+            _get(hasty, url).read(10_000)
+        gone.set()
         thread.join()
