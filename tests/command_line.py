@@ -38,6 +38,8 @@ def command(
         name: None for name in os.environ if name.upper().startswith(_KEPT_OUT)
     }
     env |= {"NETRC": os.devnull, **(environ or {})}
+    # The last line of a server in this process may come while the command's output is collected.
+    configure_logging({"": "WARNING", "pyoci": "ERROR"})
     try:
         result = CliRunner().invoke(main, arguments, input=stdin, env=env)
     finally:

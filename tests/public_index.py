@@ -23,6 +23,14 @@ _PASSED_ON = frozenset(
         "UV_INSECURE_HOST",
     }
 )
+# It is far away, and what is between is not what these tests are about.
+_PATIENT = {
+    "PIP_DEFAULT_TIMEOUT": "60",
+    "PIP_RETRIES": "8",
+    "UV_HTTP_CONNECT_TIMEOUT": "60",
+    "UV_HTTP_TIMEOUT": "60",
+    "UV_HTTP_RETRIES": "8",
+}
 
 
 def public_index() -> str:
@@ -45,7 +53,7 @@ def reaching_it() -> dict[str, str]:
     excepted = (
         f"{LOOPBACK},localhost,{os.environ.get('NO_PROXY') or os.environ.get('no_proxy', '')}"
     )
-    return {**passed_on, "NO_PROXY": excepted, "no_proxy": excepted}
+    return {**_PATIENT, **passed_on, "NO_PROXY": excepted, "no_proxy": excepted}
 
 
 def host(url: str) -> str:
