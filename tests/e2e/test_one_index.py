@@ -80,14 +80,15 @@ def _install(
     environ: dict[str, str] | None = None,
     succeeds: bool = True,
 ) -> dict[str, str]:
-    """Install from this index alone, without a second try; what is there then."""
+    """Install from this index alone, without a second try unless `environ` says so."""
     target = home / client
+    settings = {"PIP_RETRIES": "0", "UV_HTTP_RETRIES": "0", **(environ or {})}
     where = ["--no-cache-dir", "--index-url", index, "--target", str(target)]
     if client == "pip":
-        once = ["--no-input", "--retries", "0", "--disable-pip-version-check"]
-        run(home, "pip", "install", *once, *where, requirement, environ=environ, succeeds=succeeds)
+        quiet = ["--no-input", "--disable-pip-version-check"]
+        command = ["pip", "install", *quiet, *where, requirement]
+        run(home, *command, environ=settings, succeeds=succeeds)
     else:
-        settings = {"UV_HTTP_RETRIES": "0", **(environ or {})}
         run(home, "uv", "pip", "install", *where, requirement, environ=settings, succeeds=succeeds)
     return installed(target)
 
