@@ -9,19 +9,24 @@ import contextlib
 import errno
 import ipaddress
 import os
+import select
+import signal
 import socket
 import struct
 import time
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from gunicorn.errors import AppImportError  # type: ignore[import-untyped]
 from gunicorn.workers.gthread import TConn, ThreadWorker  # type: ignore[import-untyped]
 
 from pyoci_flask.errors import ConfigurationError
 from pyoci_flask.settings import Settings
+from pyoci_flask.threads import FrugalExecutor
 
 if TYPE_CHECKING:
+    from concurrent.futures import Future
+
     from _typeshed import ReadableBuffer
 
 # What is left of a refused upload is read and thrown away for so many seconds: closing at once
@@ -136,6 +141,7 @@ class ClientConnection(TConn):  # type: ignore[misc] # gunicorn has no types
     """A connection on which nothing waits in the worker's main loop, nor in a thread for ever."""
 
     sock: socket.socket
+    data_ready: bool
     deferrable = True
     """Whether the main loop still takes connections on which to wait for the first bytes."""
 
@@ -144,8 +150,15 @@ class ClientConnection(TConn):  # type: ignore[misc] # gunicorn has no types
 
         gunicorn first waits in a thread, five seconds for every client that connects and is silent.
         """
-        ready: bool = super().wait_for_data(0 if self.deferrable else timeout)
-        return ready
+        if not self.data_ready:
+            # gunicorn's selector takes a file of its own, which there may be no more of.
+            waiting = select.poll()
+            try:
+                waiting.register(self.sock, select.POLLIN)
+                self.data_ready = bool(waiting.poll(0 if self.deferrable else timeout * 1000))
+            except (OSError, ValueError):
+                return False  # it was closed
+        return self.data_ready
 
     def begin_headers(self, seconds: float) -> None:
         """From now on the headers of a request must arrive within `seconds`."""
@@ -200,9 +213,27 @@ class ClientTimeoutThreadWorker(ThreadWorker):  # type: ignore[misc] # gunicorn 
     A read of `wsgi.input` that runs into it raises `TimeoutError` in the application.
     """
 
-    def __init__(self, *args: object) -> None:
-        super().__init__(*args)
-        self._idle = float(Settings.from_env(os.environ).client_timeout)
+    def __init__(self, *args: Any) -> None:  # noqa: ANN401 - gunicorn's own
+        settings = Settings.from_env(os.environ)
+        try:
+            super().__init__(*args)
+        except (OSError, RuntimeError) as error:
+            # This is gunicorn's master, and it would end over a heartbeat file.
+            *_, cfg, log = args
+            log.warning("no heartbeat file in %s (%s)", cfg.worker_tmp_dir, error)
+            cfg.set("worker_tmp_dir", str(settings.spool))
+            super().__init__(*args)
+        self._idle = float(settings.client_timeout)
+
+    def get_thread_pool(self) -> FrugalExecutor:
+        """Make the pool that serves requests."""
+        return FrugalExecutor(self.cfg.threads)
+
+    def init_signals(self) -> None:
+        """Leave to the master what is only for it: here, reloading would end all transfers."""
+        super().init_signals()
+        for one in (signal.SIGHUP, signal.SIGUSR2):
+            signal.signal(one, signal.SIG_IGN)
 
     def load_wsgi(self) -> None:
         """Load the application; a setting that it cannot work with is one line and ends gunicorn.
@@ -246,11 +277,23 @@ class ClientTimeoutThreadWorker(ThreadWorker):  # type: ignore[misc] # gunicorn 
         conn.begin_body(self._idle)
         return super().handle_request(req, conn)
 
+    def finish_request(self, conn: ClientConnection, fs: "Future[object]") -> None:
+        """Take a connection back from a thread; one that is silent has the idle time, too."""
+        super().finish_request(conn, fs)
+        if self.pending_conns and self.pending_conns[-1] is conn:
+            conn.timeout = time.monotonic() + min(self.cfg.keepalive, self._idle)
+
     def _cap_keepalive(self, deadline: float) -> None:
-        """Stopping: do not wait for clients that have not sent anything yet either."""
+        """Stopping: wait neither for clients that have sent nothing yet nor with new ones.
+
+        gunicorn closes its listeners after the last transfer. Until then the kernel would take
+        connections that nobody answers, and no proxy would try another server.
+        """
         super()._cap_keepalive(deadline)
         for conn in self.pending_conns:
             conn.timeout = min(conn.timeout, deadline)
+        for listener in self.sockets:
+            listener.close()
 
 
 def unmapped(client: object) -> object:

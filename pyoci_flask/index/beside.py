@@ -30,19 +30,26 @@ def beside(function: Callable[[], _T], *, at_once: bool = True) -> Iterator[Call
         except BaseException as error:  # noqa: BLE001 - raised again where the result is wanted
             errors.append(error)
 
+    def end() -> None:
+        if thread.ident is not None:
+            thread.join()
+
     def result() -> _T:
-        thread.join()
+        end()
         if errors:
             raise errors[0]
         return results[0]
 
     context = copy_context()
     thread = threading.Thread(target=run, name="beside", daemon=True)
-    thread.start()
+    try:
+        thread.start()
+    except RuntimeError:
+        run()  # the system gives no more threads
     try:
         yield result
     finally:
-        thread.join()
+        end()
         # Its traceback leads back here: such a circle would keep connections until the garbage
         # collector comes.
         errors.clear()

@@ -2,11 +2,13 @@
 
 import threading
 from collections.abc import Callable, Iterable
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 from contextvars import copy_context
 from functools import partial
 from typing import TypeVar
 from weakref import WeakValueDictionary
+
+from pyoci_flask.threads import FrugalExecutor
 
 _In = TypeVar("_In")
 _Out = TypeVar("_Out")
@@ -22,7 +24,7 @@ class FetchPool:
     def __init__(self, width: int) -> None:
         """`width` is the calls that are made to one registry at once."""
         self._width = width
-        self._executor = ThreadPoolExecutor(2 * width, thread_name_prefix="fetch")
+        self._executor = FrugalExecutor(2 * width, thread_name_prefix="fetch")
         self._free = threading.BoundedSemaphore(2 * width)
         self._lock = threading.Lock()
         self._places: WeakValueDictionary[str, threading.BoundedSemaphore] = WeakValueDictionary()
@@ -59,18 +61,29 @@ class FetchPool:
                     places.release()
                     break
                 call = partial(copy_context().run, function, item)
-                if self._free.acquire(blocking=False):
-                    futures.append(self._executor.submit(call))
-                    futures[-1].add_done_callback(ended_on_thread)
-                else:
+                future = self._begun(call)
+                if future is None:
                     futures.append(_made(call))
                     ended(futures[-1])
+                else:
+                    futures.append(future)
+                    future.add_done_callback(ended_on_thread)
             return [future.result() for future in futures]
         finally:
             # Emptied, as the traceback of a call's error leads here, and its future to the error:
             # such a circle would keep connections until the garbage collector comes.
             while futures:
                 futures.pop().cancel()
+
+    def _begun(self, call: Callable[[], _Out]) -> Future[_Out] | None:
+        """Have a call made by a thread; None = none is free, or to be had."""
+        if not self._free.acquire(blocking=False):
+            return None
+        try:
+            return self._executor.submit(call)
+        except RuntimeError:
+            self._free.release()
+            return None
 
     def close(self) -> None:
         """Stop the threads; calls under way end, others are dropped."""

@@ -1,6 +1,7 @@
 """Locks on versions, across the threads and worker processes of this host."""
 
 import contextlib
+import errno
 import fcntl
 import hashlib
 import os
@@ -12,10 +13,11 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Self
 
-from pyoci_flask.errors import BusyError, ConfigurationError
+from pyoci_flask.errors import BusyError, ConfigurationError, SpoolFullError
 from pyoci_flask.index.folder import NotOursError, make_private
 
 _STRIPES = 4096
+_TOO_MANY = frozenset({errno.EMFILE, errno.ENFILE})
 _KEY_FILE = "secret"
 _SECRET_SIZE = 32
 """Bytes."""
@@ -70,9 +72,22 @@ class VersionLocks:
 
         Raises:
             BusyError: somebody else held it until the deadline.
-            ConfigurationError: as `prepare`, of a folder that went away or changed hands.
+            SpoolFullError: the folder went away, changed hands or cannot be written.
         """
-        name = "\n".join(key).encode()
+        with self._acquired("\n".join(key).encode()):
+            yield
+
+    def _acquired(self, name: bytes) -> IO[bytes]:
+        """Open the file of a lock and wait for it; closing the file gives it up."""
+        try:
+            return self._wait(name)
+        except (OSError, ConfigurationError) as error:
+            if isinstance(error, OSError) and error.errno in _TOO_MANY:
+                raise BusyError("this server has too many files open; try again") from error
+            why = f"PYOCI_SPOOL: {error.strerror}" if isinstance(error, OSError) else error
+            raise SpoolFullError(f"this server can change nothing ({why})") from error
+
+    def _wait(self, name: bytes) -> IO[bytes]:
         limit = time.monotonic() + self._deadline
         while True:
             secret = self._secret()
@@ -80,7 +95,8 @@ class VersionLocks:
             path = self._folder / f"{int.from_bytes(digest) % _STRIPES:04d}"
             # flock belongs to the open file, so two threads that open it exclude each other as
             # well, and it ends with the process, however that ends.
-            with self._open(path) as file:
+            with contextlib.ExitStack() as opened:
+                file = opened.enter_context(self._open(path))
                 while not _taken(file.fileno()):
                     if time.monotonic() > limit:
                         raise BusyError("another upload or deletion of this version is under way")
@@ -88,8 +104,8 @@ class VersionLocks:
                 if _is_at(file.fileno(), path) and self._secret() == secret:
                     # Cleaners of temporary folders go by age.
                     os.utime(file.fileno())
-                    yield
-                    return
+                    opened.pop_all()
+                    return file
 
     def _secret(self) -> bytes:
         """Read the secret: each time, so that all go by the one that is there."""

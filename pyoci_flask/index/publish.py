@@ -24,7 +24,7 @@ from pyoci_flask.index.repository import ProjectRepository, VersionIndex
 from pyoci_flask.index.rewrite import read_for_change, rewrite_index
 from pyoci_flask.oci.blobs import holds_blob, push_blob
 from pyoci_flask.oci.client import RepositoryCaller
-from pyoci_flask.oci.model import MANIFEST_TYPE, ImageIndex
+from pyoci_flask.oci.model import EMPTY_CONFIG, MANIFEST_TYPE, ImageIndex
 from pyoci_flask.oci.reference import Digest
 from pyoci_flask.oci.repository import MissingContentError, put_manifest
 
@@ -84,7 +84,7 @@ def publish(
     if skip_identical and _has_identical(found, upload, repository):
         return False
     _refuse_existing(found, upload, repository)
-    push = _Push(repository.caller, upload, configs or KnownConfigs(), at_once=at_once)
+    push = _Push(repository.caller, upload, found, configs or KnownConfigs(), at_once=at_once)
     push.blobs(looked=missing)
     added = True
 
@@ -138,11 +138,20 @@ class _Push:
     """The parts of a file that are addressed by digest."""
 
     def __init__(
-        self, caller: RepositoryCaller, upload: Upload, configs: KnownConfigs, *, at_once: bool
+        self,
+        caller: RepositoryCaller,
+        upload: Upload,
+        found: VersionIndex | None,
+        configs: KnownConfigs,
+        *,
+        at_once: bool,
     ) -> None:
         self.artifact = Artifact.of(upload, datetime.now(UTC))
         self._caller = caller
         self._upload = upload
+        self._named = {Digest.of(EMPTY_CONFIG)}
+        if found is not None:
+            self._named |= {file.core_metadata for file in found.files if file.core_metadata}
         self._configs = configs
         self._at_once = at_once
 
@@ -155,7 +164,9 @@ class _Push:
 
     def _config(self) -> None:
         config = self.artifact.config
-        if not self._configs.pop(self._caller, config.digest):
+        # What was pushed is gone where a registry was restored from a backup: core metadata is
+        # read by installers, so the version has to name it as well.
+        if not (self._configs.pop(self._caller, config.digest) and config.digest in self._named):
             push_blob(self._caller, config.digest, self.artifact.content, config.size)
         self._configs.add(self._caller, config.digest)
 

@@ -38,8 +38,8 @@ class Deadlines:
         limit = Limit(abort)
         with self._condition:
             if not self._running:
-                self._running = True
                 threading.Thread(target=self._watch, name="deadlines", daemon=True).start()
+                self._running = True
             first = not self._heap
             entry = (time.monotonic() + seconds, next(self._numbers), limit)
             heapq.heappush(self._heap, entry)

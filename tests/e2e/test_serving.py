@@ -4,8 +4,10 @@ import contextlib
 import hashlib
 import http.client
 import json
+import os
 import re
 import select
+import signal
 import socket
 import subprocess
 import sys
@@ -73,6 +75,14 @@ def _connect(server: RunningServer, sent: bytes) -> socket.socket:
     return connection
 
 
+def _accepts(server: RunningServer) -> bool:
+    try:
+        socket.create_connection((LOOPBACK, server.port), timeout=5).close()
+    except ConnectionError:
+        return False
+    return True
+
+
 def _healthy(server: RunningServer) -> bool:
     probe = http.client.HTTPConnection(LOOPBACK, server.port, timeout=5 * _CLIENT_TIMEOUT)
     with contextlib.closing(probe):
@@ -126,6 +136,11 @@ def test_clients_that_send_nothing_take_no_thread(server: RunningServer) -> None
         started = time.monotonic()
         assert _healthy(server)
         assert time.monotonic() - started < _CLIENT_TIMEOUT
+
+
+def test_clients_that_send_nothing_are_given_up(server: RunningServer) -> None:
+    with _connect(server, b"") as client:
+        assert client.recv(1) == b""
 
 
 def test_headers_that_never_end_are_cut_off(server: RunningServer) -> None:
@@ -232,10 +247,23 @@ def test_a_download_under_way_is_finished_before_the_server_stops(tmp_path: Path
             digest = hashlib.sha256(answer.read(1_000_000))
             server.process.terminate()
             wait_until(lambda: "Handling signal: term" in server.logged())
+            # A proxy in front is to try another server, and not to wait for this one.
+            wait_until(lambda: not _accepts(server))
             while chunk := answer.read(1 << 20):
                 digest.update(chunk)
         assert digest.hexdigest() == hashlib.sha256(wheel.read_bytes()).hexdigest()
         assert server.process.wait(20) == 0
+
+
+@pytest.mark.parametrize("one", [signal.SIGHUP, signal.SIGUSR2])
+def test_a_signal_that_is_the_masters_ends_no_worker(
+    server: RunningServer, one: signal.Signals
+) -> None:
+    before = server.workers
+    for worker in before:
+        os.kill(worker, one)
+    assert _healthy(server)
+    assert server.workers == before
 
 
 def test_clients_that_are_silent_or_kept_alive_do_not_delay_a_stop(tmp_path: Path) -> None:

@@ -121,6 +121,13 @@ def test_folders_and_a_ca_bundle_that_vanish_end_no_server(
         assert done.ok, done.text
 
 
+def test_the_heartbeat_finds_another_place(tmp_path: Path, http: requests.Session) -> None:
+    missing = tmp_path / "missing"
+    with gunicorn(tmp_path, None, "--worker-tmp-dir", str(missing)) as server:
+        assert http.get(f"{server.url}/health", timeout=5).ok
+        assert f"no heartbeat file in {missing} (" in server.logged()
+
+
 def test_what_is_warned_of_is_said_once_whatever_the_number_of_workers(tmp_path: Path) -> None:
     settings = {
         "WEB_CONCURRENCY": "3",

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from pyoci_flask.errors import BusyError, ConfigurationError
+from pyoci_flask.errors import BusyError, ConfigurationError, SpoolFullError
 from pyoci_flask.index.lock import VersionLocks
 
 
@@ -223,3 +223,17 @@ def test_all_who_start_at_once_make_one_secret(tmp_path: Path) -> None:
             list(pool.map(lambda _: _count_up(folder, counter, 2), range(8)))
         assert counter.read_text() == "16"
         assert len(_lock_files(folder)) == 1
+
+
+def test_folder_that_went_away_or_changed_hands_lets_nobody_change_anything(tmp_path: Path) -> None:
+    spool = tmp_path / "spool"
+    spool.mkdir()
+    locks = VersionLocks(spool / "locks")
+    locks.prepare()
+    spool.rename(tmp_path / "elsewhere")
+    with pytest.raises(SpoolFullError, match="PYOCI_SPOOL"), locks.hold("a"):
+        pytest.fail("it was held")
+    spool.mkdir()
+    (spool / "locks").symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(SpoolFullError, match="another user"), locks.hold("a"):
+        pytest.fail("it was held")

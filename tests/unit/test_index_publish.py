@@ -6,7 +6,7 @@ import pytest
 
 from pyoci_flask.errors import AlreadyExistsError, BusyError, RegistryError
 from pyoci_flask.index.lock import VersionLocks
-from pyoci_flask.index.publish import publish
+from pyoci_flask.index.publish import KnownConfigs, publish
 from pyoci_flask.oci.model import INDEX_TYPE, MANIFEST_TYPE
 from pyoci_flask.oci.reference import Digest
 from pyoci_flask.registry import create_registry
@@ -264,3 +264,23 @@ def test_version_text_stays_as_it_was_written(store: Store, locks: VersionLocks)
         publish(store.repository, make_upload(f"hello-{version}.tar.gz"), locks)
         assert store.holds(tag)
         assert store.names(version) == [f"hello-{version}.tar.gz"]
+
+
+def test_known_config_is_asked_for_where_the_version_does_not_name_it(
+    store: Store, locks: VersionLocks
+) -> None:
+    """A registry that was restored from a backup has not what was pushed since."""
+    configs = KnownConfigs()
+    names = ["hello-1.0-cp311-cp311-win32.whl", "hello-1.0-cp312-cp312-win32.whl"]
+    uploads = [make_upload(name, metadata=b"Metadata-Version: 2.1") for name in names]
+    config = str(Digest.of(b"Metadata-Version: 2.1"))
+
+    def asks(number: int) -> bool:
+        store.registry.calls.clear()
+        publish(store.repository, uploads[number], locks, configs=configs)
+        return any(config in path for _, path in store.registry.calls)
+
+    assert asks(0)
+    assert not asks(1)
+    assert store.registry.ask("DELETE", store.manifest("1.0")).status_code == 202
+    assert asks(0)
