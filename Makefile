@@ -34,7 +34,7 @@ test: ## everything, against real registries and clients (Debian; as root it ins
 unit: $(VENV)/.dev ## the tests that need no registry and no client
 	$(BIN)/python -m pytest tests/unit
 
-fuzz: $(VENV)/.dev ## random input to every parser (SEED=, EXAMPLES= of each test)
+fuzz: $(VENV)/.dev ## random input to every parser, random use of an index (SEED=, EXAMPLES= of each test)
 	@seed=$${SEED:-$$RANDOM}; export EXAMPLES=$${EXAMPLES:-2000}; \
 	echo "seed $$seed, up to $$EXAMPLES examples of each test"; \
 	$(BIN)/python -m pytest tests/fuzz --hypothesis-seed=$$seed --hypothesis-show-statistics
