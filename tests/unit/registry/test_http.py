@@ -9,6 +9,7 @@ import pytest
 from pyoci_flask.registry import create_registry
 from tests.doubles import wsgi_server
 from tests.unit.registry.client import (
+    INDEX,
     RegistryClient,
     digest_of,
     error,
@@ -154,10 +155,10 @@ def test_a_fault_of_the_file_system_is_logged_and_not_shown(
     registry: RegistryClient, storage: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     registry.push_manifest("a", index(), "1.0")
-    (storage / "a" / "index.json").unlink()
-    (storage / "a" / "index.json").mkdir()
+    (storage / "a" / ".lock").unlink()
+    (storage / "a" / ".lock").mkdir()
 
-    response = registry.get("/v2/a/manifests/1.0")
+    response = registry.put_manifest("a", "1.0", index(), INDEX)
 
     assert error(response) == (500, "UNKNOWN")
     assert str(storage) not in response.text
