@@ -21,7 +21,7 @@ from pyoci_flask.errors import ConfigurationError
 from pyoci_flask.open_files import connections_that_fit, raise_limit
 from pyoci_flask.server_log import keep_secrets_out
 from pyoci_flask.settings import Settings
-from pyoci_flask.start import STARTED, check_start, prepare_folders
+from pyoci_flask.start import STARTED, check_start, prepare_folders, seen_at_start
 
 try:
     _settings = Settings.from_env(os.environ)
@@ -77,9 +77,9 @@ def on_starting(server: Arbiter) -> None:
         check_start(_settings)
         if server.cfg.uid == os.geteuid():  # else the workers' folders are not ours to make
             prepare_folders(_settings)
+        os.environ[STARTED] = seen_at_start(_settings)
     except ConfigurationError as error:
         sys.exit(f"Error: {error}")
-    os.environ[STARTED] = "1"
     _keep_restartable(server)
     if worker_connections < _wanted:
         server.log.warning(

@@ -47,21 +47,21 @@ def create_app(
     *,
     transport_timeouts: tuple[float, float] = (5.0, 12.0),
     cache_folder: Path | None = None,
-    started: bool = False,
+    started: str | None = None,
 ) -> Flask:
     """Build the application for one worker.
 
     `transport_timeouts` are the seconds to connect to a registry and to wait for its next byte;
     `cache_folder` is where the listing cache is shared with other workers, None = it is not;
-    `started` says that `check_start` has been called for all of them.
+    `started` is what `seen_at_start` returned if `check_start` has been called for all of them.
 
     Raises:
         ConfigurationError: a setting cannot work on this machine.
     """
-    if started:
+    if started is not None:
         configure_logging(settings.log_levels)
         try:
-            prepare_folders(settings)
+            prepare_folders(settings, started)
         except ConfigurationError as error:
             # It turned bad since the start, and what needs it fails; the rest goes on.
             logger.error("%s", error)  # noqa: TRY400 - the text says it all
@@ -122,7 +122,7 @@ def create_app_from_env(environ: Mapping[str, str]) -> Flask:
     return create_app(
         Settings.from_env(environ),
         cache_folder=Path(folder) if folder else None,
-        started=bool(environ.get(STARTED)),
+        started=environ.get(STARTED) or None,
     )
 
 

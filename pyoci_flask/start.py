@@ -14,7 +14,7 @@ from pyoci_flask.transport.network import check_ca_bundle
 logger = logging.getLogger("pyoci")
 
 STARTED = "PYOCI_FLASK_STARTED"
-"""Set in the environment of workers whose master has done this already."""
+"""In the environment of workers whose master has done this already: `seen_at_start`."""
 
 
 def check_start(settings: Settings) -> None:
@@ -56,8 +56,19 @@ def check_start(settings: Settings) -> None:
             raise ConfigurationError(f"PYOCI_STORAGE_USERS: {error}") from error
 
 
-def prepare_folders(settings: Settings) -> None:
+def seen_at_start(settings: Settings) -> str:
+    """Return what tells the storage from another folder that may lie at its path later."""
+    if settings.storage is None:
+        return "no storage"
+    found = settings.storage.stat()
+    return f"{found.st_dev}:{found.st_ino}"
+
+
+def prepare_folders(settings: Settings, started: str | None = None) -> None:
     """Make, as the user that serves, what uploads need in the folders of the settings.
+
+    `started` is what `seen_at_start` returned, if that is past: in a mount point whose disk has
+    gone since then nothing is made, as that would let it pass for an empty storage.
 
     Raises:
         ConfigurationError: it cannot be made, or belongs to another user.
@@ -66,8 +77,14 @@ def prepare_folders(settings: Settings) -> None:
     if settings.storage is not None:
         from pyoci_flask.registry.storage import Storage
 
+        storage = Storage(settings.storage)
         try:
-            Storage(settings.storage).prepare()
+            changed = started is not None and started != seen_at_start(settings)
+            if changed and not storage.uploads.is_dir():
+                raise ConfigurationError(
+                    "PYOCI_STORAGE is not the folder that it was at the start: is its disk mounted?"
+                )
+            storage.prepare()
         except OSError as error:
             raise ConfigurationError(
                 f"PYOCI_STORAGE must be a folder that can be written ({error.strerror})"

@@ -20,6 +20,7 @@ from pyoci_flask.registry.errors import (
     unforeseen,
     unsupported,
 )
+from pyoci_flask.registry.index import DamagedIndexError
 from pyoci_flask.registry.listing import list_repositories, list_tags
 from pyoci_flask.registry.names import parse_name
 from pyoci_flask.registry.pushing import Pushing
@@ -62,10 +63,9 @@ class Registry:
             return error.response()
         except HTTPException as error:
             return _translate(error).response()
-        except Exception as error:
-            if isinstance(error, OSError) and error.errno in _NO_ROOM:
-                logger.warning("no room in the storage: %s", error.strerror)
-                return unforeseen("the registry has no room left", status=507).response()
+        except (OSError, DamagedIndexError) as error:
+            return _storage_fault(request, error).response()
+        except Exception:
             logger.exception("%s %s failed", request.method, request.path)
             return unforeseen("the registry failed").response()
 
@@ -114,6 +114,20 @@ def _rule(path: str, method: str, handler: Callable[..., Response]) -> Rule:
 
 def _version(_request: Request) -> Response:
     return Response("{}", mimetype="application/json")
+
+
+def _storage_fault(request: Request, error: OSError | DamagedIndexError) -> RegistryError:
+    """Log in one line what failed; return what the client is told: why, but no path from here."""
+    if isinstance(error, DamagedIndexError):
+        logger.error("%s %s failed: %s", request.method, request.path, error)
+        return unforeseen(f"this repository is damaged: its {error}")
+    if error.errno in _NO_ROOM:
+        logger.warning("no room in the storage: %s", error.strerror)
+        return unforeseen("the registry has no room left", status=507)
+    # One without a reason is not the operating system's, and a traceback has to tell.
+    trace = None if error.strerror else error
+    logger.error("%s %s failed: %s", request.method, request.path, error, exc_info=trace)
+    return unforeseen(f"the registry's storage failed: {error.strerror or 'for no known reason'}")
 
 
 def _translate(error: HTTPException) -> RegistryError:

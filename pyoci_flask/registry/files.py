@@ -1,5 +1,6 @@
 """Files that survive a kill: written whole or not at all, locked across processes."""
 
+import errno
 import fcntl
 import os
 import stat
@@ -65,12 +66,16 @@ def open_file(path: Path) -> FileIO:
         descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
     except OSError as error:
         if regular_file(path) is None:
-            raise FileNotFoundError(path) from error
+            raise _no_file(path) from error
         raise
     if not stat.S_ISREG(os.fstat(descriptor).st_mode):
         os.close(descriptor)
-        raise FileNotFoundError(path)
+        raise _no_file(path)
     return os.fdopen(descriptor, "rb", buffering=0)
+
+
+def _no_file(path: Path) -> FileNotFoundError:
+    return FileNotFoundError(errno.ENOENT, "no regular file", str(path))
 
 
 def read_file(path: Path) -> bytes:

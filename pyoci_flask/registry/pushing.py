@@ -2,12 +2,13 @@
 
 import os
 import re
+import uuid
 
 from werkzeug.wrappers import Request, Response
 
 from pyoci_flask.registry.body import chunks
 from pyoci_flask.registry.errors import RegistryError, digest_invalid, size_invalid
-from pyoci_flask.registry.files import make_folder, regular_file, sync_folder
+from pyoci_flask.registry.files import regular_file, sync_folder
 from pyoci_flask.registry.names import Digest, RepositoryName, parse_name
 from pyoci_flask.registry.repository import Repository
 from pyoci_flask.registry.storage import Storage
@@ -81,16 +82,19 @@ class Pushing:
             return False
         if regular_file(blob) is None:
             return False
-        make_folder(repository.blobs)
+        linked = self._storage.uploads / f"tmp-{uuid.uuid4()}"
         try:
-            os.link(blob, repository.blob(digest), follow_symlinks=False)
-        except FileExistsError:
-            pass
+            os.link(blob, linked, follow_symlinks=False)
         except OSError:
             # Not every file system links, and the blob may just have been deleted.
             return False
+        try:
+            repository.create()  # not before: a mount that fails leaves no empty repository
+            linked.rename(repository.blob(digest))
+        finally:
+            # Where the same file has both names already, renaming leaves them as they are.
+            linked.unlink(missing_ok=True)
         sync_folder(repository.blobs)
-        repository.create()  # not before: a mount that fails leaves no empty repository
         return True
 
 

@@ -81,6 +81,21 @@ class Repository:
         """Whether something was ever pushed here."""
         return regular_file(self.folder / INDEX_FILE) is not None
 
+    def has_lost_index(self) -> bool:
+        """Whether there is content, but not the index that was there before all content.
+
+        `oci-layout` alone is no sign of it: a process that was killed while it made the layout
+        leaves that.
+        """
+        if self.exists():
+            return False
+        try:
+            filled = any(self.blobs.iterdir())
+        except (FileNotFoundError, NotADirectoryError):
+            return False
+        # Asked again, as the first blob may have been pushed in between.
+        return filled and not self.exists()
+
     def index(self) -> LayoutIndex:
         """Return the tags; none if there is no repository."""
         try:
@@ -89,7 +104,10 @@ class Repository:
             return LayoutIndex({}, {}, 0)
 
     def create(self) -> None:
-        """Make the layout, unless it is there. The index comes last: with it, it exists."""
+        """Make the layout, unless it is there, before any content is put into it.
+
+        The index comes last: with it, it exists.
+        """
         for folder in (self.blobs, self.markers, self.referrers):
             make_folder(folder)
         if self.exists():

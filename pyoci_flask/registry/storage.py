@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from functools import lru_cache
 from pathlib import Path
 
-from pyoci_flask.registry.errors import RegistryError, name_unknown
+from pyoci_flask.registry.errors import RegistryError, name_unknown, unforeseen
 from pyoci_flask.registry.files import FileCache, make_folder
 from pyoci_flask.registry.index import LayoutIndex, parse_index
 from pyoci_flask.registry.names import RepositoryName, parse_name
@@ -44,17 +44,34 @@ class Storage:
         """
         self.uploads.mkdir(exist_ok=True)
 
+    def check(self) -> None:
+        """Raise `RegistryError` (503) if the folder is not the one that was prepared.
+
+        It may be a disk that went away, and "no such repository" would then be a lie that sends
+        clients to look elsewhere, where anybody may have published under that name.
+        """
+        if not self.uploads.is_dir():
+            logger.error("%s is not there: is the disk of the storage mounted?", self.uploads)
+            raise unforeseen(
+                "the registry's storage is not there (a disk that is not mounted?)", status=503
+            )
+
     def repository(self, name: RepositoryName) -> Repository:
         """Return the repository of that name, there or not.
 
-        Raises `RegistryError` (NAME_UNKNOWN) if a symbolic link leads out of the storage.
+        Raises `RegistryError`: NAME_UNKNOWN if a symbolic link leads out of the storage, 503 if the
+        storage is not there, 500 if the repository has lost its index.
         """
+        self.check()
         folder = self.folder.joinpath(*(_file_name(part) for part in name.split("/")))
         cache = self._index(folder / INDEX_FILE)
         repository = Repository(name, folder, self.uploads, cache)
         if not self._is_inside(repository):
             logger.warning("repository %s leads out of the storage and is not served", name)
             raise name_unknown(name)
+        if repository.has_lost_index():
+            logger.error("%s has blobs and no %s", folder, INDEX_FILE)
+            raise unforeseen(f"this repository has lost its {INDEX_FILE}")
         return repository
 
     def _is_inside(self, repository: Repository) -> bool:
@@ -70,7 +87,11 @@ class Storage:
         return Path(os.path.realpath(repository.folder)).is_relative_to(self.folder)
 
     def repositories(self) -> Iterator[RepositoryName]:
-        """Yield the names of all repositories, in no particular order."""
+        """Yield the names of all repositories, in no particular order.
+
+        Raises `RegistryError` (503) if the storage is not there.
+        """
+        self.check()
         for folder, below, files in os.walk(self.folder):
             below[:] = [name for name in below if name != "blobs" and not name.startswith(".")]
             if INDEX_FILE not in files:

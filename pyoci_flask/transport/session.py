@@ -113,6 +113,8 @@ class Transport:
     ) -> Reply:
         """Make one exchange (or, where `idempotent`, up to three) and return the last answer.
 
+        What is mounted is asked once: what fails in this very process fails again.
+
         `registry` is the origin on whose behalf the call is made; `length` the bytes of a file
         `body`; `patience` replaces the read time-out, in seconds; `private` tells whether a
         registry at a private address may lead to another private host here.
@@ -122,7 +124,8 @@ class Transport:
             RegistryUnreachableError: no connection, or it broke before an answer.
             RegistryTimeoutError: no answer in time.
         """
-        pauses = iter(_PAUSES if idempotent else ())
+        repeated = idempotent and not self._is_mounted(url, registry)
+        pauses = iter(_PAUSES if repeated else ())
         while True:
             pause = next(pauses, None)
             try:
@@ -194,17 +197,20 @@ class Transport:
 
     def _adapter_for(self, url: str, registry: str, *, private: bool) -> BaseAdapter:
         """Choose the pool: what a registry leads to is trusted less than the registry itself."""
-        here, there = urlsplit(registry), urlsplit(url)
-        if f"{there.scheme}://{there.netloc}" == registry and registry in self._mounted:
-            # Only for the registry that was asked for: a redirect or realm of another one must
-            # not reach into this process.
+        if self._is_mounted(url, registry):
             return self._mounted[registry]
+        here, there = urlsplit(registry), urlsplit(url)
         host, port = there.hostname or "", there.port or (443 if there.scheme == "https" else 80)
         if host == here.hostname or (self._listed is not None and self._listed(host, port)):
             return self._adapter
         if private and not self._sightings.is_public(here.hostname or ""):
             return self._adapter
         return self._public_adapter
+
+    def _is_mounted(self, url: str, registry: str) -> bool:
+        # Only for the registry that was asked for: a redirect or realm of another one must not
+        # reach into this process.
+        return registry in self._mounted and f"{url}/".startswith(f"{registry}/")
 
     def _proxies_for(self, url: str) -> dict[str, str]:
         proxies = self._network.proxies_for(url)

@@ -128,6 +128,23 @@ def test_the_heartbeat_finds_another_place(tmp_path: Path, http: requests.Sessio
         assert f"no heartbeat file in {missing} (" in server.logged()
 
 
+def test_a_worker_that_begins_in_an_empty_mount_point_takes_it_for_no_storage(
+    tmp_path: Path, http: requests.Session
+) -> None:
+    http.headers["Connection"] = "close"  # none is kept to a worker that ends
+    storage = tmp_path / "storage"
+    with gunicorn(tmp_path, {"PYOCI_STORAGE": str(storage)}) as server:
+        [before] = server.workers
+        storage.rename(tmp_path / "away")
+        storage.mkdir()
+        os.kill(before, signal.SIGKILL)
+        wait_until(lambda: bool(server.workers) and before not in server.workers)
+        assert http.get(f"{server.url}/v2/_catalog", timeout=20).status_code == 503
+        storage.rmdir()
+        (tmp_path / "away").rename(storage)
+        assert http.get(f"{server.url}/v2/_catalog", timeout=20).json() == {"repositories": []}
+
+
 def test_what_is_warned_of_is_said_once_whatever_the_number_of_workers(tmp_path: Path) -> None:
     settings = {
         "WEB_CONCURRENCY": "3",

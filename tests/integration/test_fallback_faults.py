@@ -41,6 +41,27 @@ def over(
     return client
 
 
+@pytest.mark.parametrize("gone", ["all", "mounted", "index"])
+def test_a_storage_that_has_gone_leads_nowhere(
+    app_server: AppServer, http: requests.Session, tmp_path: Path, gone: str
+) -> None:
+    storage = tmp_path / "storage"
+    root = app_server(SETTINGS | {"PYOCI_STORAGE": str(storage)})
+    index = IndexClient(f"{root}/simple", None, http)
+    index.published(make_wheel(tmp_path, "hello", "1.0"), "hello", "1.0")
+    assert_stays(index.get("/hello/"), 200)
+    lost = storage if gone != "index" else storage / "python" / "hello" / "index.json"
+    lost.rename(tmp_path / "away")
+    if gone == "mounted":
+        storage.mkdir()
+
+    answer = index.get("/hello/")
+    assert_stays(answer, 502)
+    assert ("lost its index.json" if gone == "index" else "storage is not there") in answer.text
+    if gone != "index":
+        assert_stays(index.get("/packaging/"), 502)
+
+
 def test_a_registry_that_denies_what_is_missing_leads_nowhere_by_default(
     over: Callable[[RunningRegistry], IndexClient], tmp_path: Path
 ) -> None:

@@ -6,7 +6,7 @@ import pytest
 
 from pyoci_flask.errors import ConfigurationError
 from pyoci_flask.settings import Settings
-from pyoci_flask.start import check_paths
+from pyoci_flask.start import check_paths, prepare_folders, seen_at_start
 
 
 def test_the_folder_of_the_embedded_registry_is_made(tmp_path: Path) -> None:
@@ -32,3 +32,22 @@ def test_users_must_be_an_existing_file_and_spool_an_existing_folder(tmp_path: P
     for path in (missing, users):
         with pytest.raises(ConfigurationError, match=r"^PYOCI_SPOOL must be an existing folder"):
             check_paths(Settings(spool=path))
+
+
+def test_a_worker_that_begins_later_makes_nothing_in_an_empty_mount_point(tmp_path: Path) -> None:
+    storage = tmp_path / "storage"
+    storage.mkdir()
+    settings = Settings(storage=storage, spool=tmp_path)
+    seen = seen_at_start(settings)
+    prepare_folders(settings, seen)  # the first worker may be the one who can
+    assert (storage / ".uploads").is_dir()
+
+    away = storage.rename(tmp_path / "away")
+    storage.mkdir()
+    with pytest.raises(ConfigurationError, match=r"^PYOCI_STORAGE is not the folder that it was"):
+        prepare_folders(settings, seen)
+    assert not list(storage.iterdir())
+
+    storage.rmdir()
+    away.rename(storage)
+    prepare_folders(settings, "another device: mounted again")

@@ -5,6 +5,7 @@ import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -16,8 +17,12 @@ from pyoci_flask.errors import (
 from pyoci_flask.transport.network import Network
 from pyoci_flask.transport.reply import Reply
 from pyoci_flask.transport.session import Transport
+from pyoci_flask.transport.wsgi import WSGIAdapter
 from tests.doubles import closed_port, silent_server
 from tests.unit.doubles import Answer, Received, http_double, in_turn
+
+if TYPE_CHECKING:
+    from _typeshed.wsgi import StartResponse
 
 BUSY = Answer(503)
 
@@ -66,6 +71,19 @@ def test_other_calls_are_tried_once(transport: Transport) -> None:
         with pytest.raises(RegistryUnreachableError):
             _get(transport, server.url)
         assert len(server.received) == 1
+
+
+def test_a_mounted_registry_is_asked_once(transport: Transport) -> None:
+    asked = []
+
+    def busy(_: object, start_response: "StartResponse") -> list[bytes]:
+        asked.append(1)
+        start_response("503 Service Unavailable", [])
+        return []
+
+    transport.mount("http://embedded", WSGIAdapter(busy))
+    assert _get(transport, "http://embedded", idempotent=True).status == 503
+    assert len(asked) == 1
 
 
 def test_reset_connection_is_tried_again(transport: Transport) -> None:

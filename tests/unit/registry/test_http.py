@@ -1,3 +1,5 @@
+import errno
+import os
 import socket
 import subprocess
 import sys
@@ -9,6 +11,7 @@ import pytest
 from pyoci_flask.registry import create_registry
 from tests.doubles import wsgi_server
 from tests.unit.registry.client import (
+    INDEX,
     RegistryClient,
     digest_of,
     error,
@@ -154,14 +157,57 @@ def test_a_fault_of_the_file_system_is_logged_and_not_shown(
     registry: RegistryClient, storage: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     registry.push_manifest("a", index(), "1.0")
-    (storage / "a" / "index.json").unlink()
-    (storage / "a" / "index.json").mkdir()
+    (storage / "a" / ".lock").unlink()
+    (storage / "a" / ".lock").mkdir()
 
-    response = registry.get("/v2/a/manifests/1.0")
+    response = registry.put_manifest("a", "1.0", index(), INDEX)
 
     assert error(response) == (500, "UNKNOWN")
     assert str(storage) not in response.text
-    assert "IsADirectoryError" in caplog.text
+    assert "the registry's storage failed: Is a directory" in response.text
+    [record] = caplog.records
+    assert record.exc_info is None
+    assert record.getMessage() == (
+        f"PUT /v2/a/manifests/1.0 failed: [Errno 21] Is a directory: '{storage / 'a' / '.lock'}'"
+    )
+
+
+def test_a_storage_that_is_read_only_says_so(
+    registry: RegistryClient,
+    storage: Path,
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    opened = os.open
+
+    def read_only(path: str, flags: int, *mode: int) -> int:
+        if flags & os.O_CREAT:
+            raise OSError(errno.EROFS, os.strerror(errno.EROFS), str(path))
+        return opened(path, flags, *mode)
+
+    monkeypatch.setattr("os.open", read_only)
+
+    response = registry.request("POST", "/v2/a/blobs/uploads/")
+
+    assert error(response) == (500, "UNKNOWN")
+    assert "the registry's storage failed: Read-only file system" in response.text
+    assert str(storage) not in response.text
+    [record] = caplog.records
+    assert record.exc_info is None
+    assert f"Read-only file system: '{storage}/.uploads/" in record.getMessage()
+
+
+def test_what_nobody_foresaw_keeps_its_traceback(
+    registry: RegistryClient, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> None:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr("pyoci_flask.registry.storage.Storage.check", fail)
+
+    assert error(registry.get("/v2/a/tags/list")) == (500, "UNKNOWN")
+    assert "GET /v2/a/tags/list failed\nTraceback" in caplog.text
+    assert "ZeroDivisionError" in caplog.text
 
 
 def test_a_storage_that_cannot_be_made_stops_the_start(tmp_path: Path) -> None:

@@ -181,8 +181,10 @@ def test_a_damaged_index_is_a_fault_of_the_server(
     response = registry.get("/v2/x/tags/list")
 
     assert error(response) == (500, "UNKNOWN")
-    assert "GET /v2/x/tags/list failed" in caplog.text
-    assert "index.json is not a JSON document" in caplog.text
+    assert "damaged: its index.json is not a JSON document" in response.text
+    [record] = caplog.records
+    assert record.exc_info is None
+    assert record.getMessage() == ("GET /v2/x/tags/list failed: index.json is not a JSON document")
 
 
 def test_another_workers_tags_show_at_once(registry: RegistryClient, storage: Path) -> None:

@@ -121,6 +121,7 @@ def test_every_valid_name_has_a_folder_of_its_own_inside_the_storage(
     name: str, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     storage = Storage(tmp_path_factory.getbasetemp() / "names")
+    storage.make()
     repository = storage.repository(parse_name(name))
 
     relative = repository.folder.relative_to(storage.folder)
