@@ -205,6 +205,8 @@ def _kept(members: dict[str, Any]) -> dict[str, Any]:
     could not write or read again.
     """
     level: list[Any] = list(members.values())
+    if not level:
+        return members
     for _ in range(_KEPT_DEPTH):
         within = [list(one.values()) if isinstance(one, dict) else one for one in level]
         level = [value for one in within if isinstance(one, list) for value in one]
