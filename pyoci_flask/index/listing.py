@@ -66,7 +66,7 @@ def newest_first(tags: Sequence[str]) -> list[str]:
     return sorted(tags, key=_key, reverse=True)
 
 
-@lru_cache(maxsize=16_384)
+@lru_cache(maxsize=4096)
 def _key(tag: str) -> tuple[bool, Version, str]:
     try:
         return True, Version(version_of(tag)), tag

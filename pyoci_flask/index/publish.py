@@ -36,7 +36,7 @@ _REPAIRS = 2
 class KnownConfigs:
     """Config blobs that were pushed of late: the wheels of a version often share theirs."""
 
-    def __init__(self, most: int = 4096, ttl: float = 600.0) -> None:
+    def __init__(self, most: int = 256, ttl: float = 600.0) -> None:
         """Remember `most` of them for `ttl` seconds."""
         self._most = most
         self._ttl = ttl
