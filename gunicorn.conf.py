@@ -18,6 +18,7 @@ from gunicorn.arbiter import Arbiter  # type: ignore[import-untyped]
 from pyoci_flask.binding import bind_addresses, open_to_everyone, refuse_public
 from pyoci_flask.cache_folder import make_cache_folder, remove_abandoned
 from pyoci_flask.errors import ConfigurationError
+from pyoci_flask.memory import keep_few_arenas
 from pyoci_flask.open_files import connections_that_fit, raise_limit
 from pyoci_flask.server_log import keep_secrets_out
 from pyoci_flask.settings import Settings
@@ -27,6 +28,8 @@ try:
     _settings = Settings.from_env(os.environ)
 except ConfigurationError as error:
     sys.exit(f"Error: {error}")
+
+keep_few_arenas()
 
 bind = bind_addresses(_settings)
 proc_name = "pyoci"
