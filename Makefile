@@ -8,11 +8,12 @@ BIN := $(VENV)/bin
 PORT ?= 8080
 export PORT
 
-# Without addresses and paths: whoever installs decides where packages come from.
-COMPILE = $(BIN)/uv pip compile pyproject.toml --quiet --universal --python-version 3.11 \
+# Without addresses and paths: the machine that installs decides where packages come from.
+# With extras: pip up to 23.2.1 does not accept a pin of `name` for a requirement of `name[extra]`.
+COMPILE = $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --no-strip-extras \
 	--generate-hashes --no-header
-# Each in an environment of its own: they do not agree on their dependencies.
-CLIENTS = flit hatch pdm pip-23.0 poetry
+# Programs that tests run, each in an environment of its own: their dependencies conflict.
+TOOLS = flit hatch pdm pip-23.0 poetry zuul-registry
 INSTALL = $(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes
 
 .PHONY: help run demo test unit fuzz soak bench screenshots image-check lint format requirements clean
@@ -23,7 +24,7 @@ help: ## list the targets
 run: $(VENV)/.runtime ## serve on http://localhost:8080 (PORT=...) with packages kept in ./data
 	@scripts/run
 
-demo: $(VENV)/.dev ## build a package, publish it, install it and import it
+demo: $(VENV)/.demo ## build a package, publish it, install it and import it
 	@$(BIN)/python scripts/demo.py
 
 test: ## everything, against real registries and clients (Debian; as root it installs them)
@@ -67,11 +68,13 @@ format: $(VENV)/.dev ## let ruff rewrite what it can
 	$(BIN)/ruff format
 
 requirements: $(VENV)/.dev ## compile requirements*.txt anew; UPGRADE=--upgrade for newer versions
-	$(COMPILE) $(UPGRADE) --output-file requirements.txt
-	$(COMPILE) $(UPGRADE) --group dev --constraint requirements.txt --output-file requirements-dev.txt
-	for tool in $(CLIENTS); do \
-		$(BIN)/uv pip compile tests/requirements-$$tool.in --quiet --universal \
-			--python-version 3.11 --generate-hashes --no-header $(UPGRADE) \
+	$(COMPILE) $(UPGRADE) pyproject.toml --output-file requirements.txt
+	$(COMPILE) $(UPGRADE) pyproject.toml --group dev --constraint requirements.txt \
+		--output-file requirements-dev.txt
+	$(COMPILE) pyproject.toml --group demo --constraint requirements-dev.txt \
+		--output-file requirements-demo.txt
+	for tool in $(TOOLS); do \
+		$(COMPILE) $(UPGRADE) tests/requirements-$$tool.in \
 			--output-file tests/requirements-$$tool.txt; \
 	done
 
@@ -87,7 +90,11 @@ $(VENV)/.runtime: requirements.txt | $(BIN)/python
 	$(INSTALL) --requirement requirements.txt
 	@touch $@
 
-# It has the runtime's packages too.
+# These two have the runtime's packages too.
+$(VENV)/.demo: requirements-demo.txt | $(BIN)/python
+	$(INSTALL) --requirement requirements-demo.txt
+	@touch $(VENV)/.runtime $@
+
 $(VENV)/.dev: requirements-dev.txt | $(BIN)/python
 	$(INSTALL) --requirement requirements-dev.txt
-	@touch $(VENV)/.runtime $@
+	@touch $(VENV)/.runtime $(VENV)/.demo $@

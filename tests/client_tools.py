@@ -1,8 +1,8 @@
-"""Package clients that need an environment of their own: they disagree with each other and us.
+"""Programs that need an environment of their own: their dependencies conflict with each other's.
 
 Each is installed once, into a folder of the checkout that git ignores, from
-`requirements-{tool}.txt`. That holds hashes and no addresses, and is made of the `.in` beside it by
-`uv pip compile --universal --python-version 3.11 --generate-hashes --no-header`.
+`requirements-{tool}.txt`. That holds hashes and no addresses; `make requirements` compiles it from
+the `.in` file next to it.
 """
 
 import fcntl

@@ -20,6 +20,7 @@ from urllib.parse import quote, urlsplit
 import bcrypt
 
 from pyoci_flask.registry import create_registry
+from tests.client_tools import client_tool
 from tests.doubles import LOOPBACK, wsgi_server
 from tests.ports import free_port
 
@@ -108,7 +109,7 @@ def zuul_registry(tmp: Path, *, anonymous_read: bool = False) -> Iterator[Runnin
 
     `anonymous_read`: tokens to pull are given to everybody.
     """
-    program = _program("zuul-registry", "the Python package zuul-registry")
+    program = client_tool("zuul-registry")
     root = tmp / "zuul-registry"
     root.mkdir()
     username, password = "writer", "write-password"
@@ -128,7 +129,7 @@ def zuul_registry(tmp: Path, *, anonymous_read: bool = False) -> Iterator[Runnin
         }
         file = root / "registry.yaml"
         file.write_text(json.dumps({"registry": config}))
-        return [program, "-c", str(file)]
+        return [str(program), "-c", str(file)]
 
     with _process(command, root / "log") as netloc:
         yield RunningRegistry(
@@ -171,8 +172,7 @@ def log_tail(registry: RunningRegistry) -> str:
 
 
 def _program(name: str, origin: str) -> str:
-    beside = Path(sys.executable).with_name(name)
-    found = str(beside) if beside.exists() else shutil.which(name)
+    found = shutil.which(name)
     if found is None:
         raise FileNotFoundError(f"{name} is needed by the tests: install {origin}")
     return found

@@ -12,8 +12,9 @@ _TEXT = (ROOT / "docs" / "dependencies.md").read_text()
 _PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
 
 
-def _named(requirements: list[str]) -> set[str]:
-    return {canonicalize_name(Requirement(each).name) for each in requirements}
+def _named(requirements: list[str | dict[str, str]]) -> set[str]:
+    texts = (each for each in requirements if isinstance(each, str))  # not included groups
+    return {canonicalize_name(Requirement(each).name) for each in texts}
 
 
 def _listed(heading: str) -> set[str]:
@@ -28,4 +29,5 @@ def test_every_runtime_dependency_is_told_of_and_no_other() -> None:
 
 
 def test_every_development_dependency_is_told_of_and_no_other() -> None:
-    assert _listed("Development") == _named(_PROJECT["dependency-groups"]["dev"])
+    groups = _PROJECT["dependency-groups"]
+    assert _listed("Development") == _named(groups["dev"] + groups["demo"])
