@@ -1,5 +1,6 @@
 """What a registry's answer means: the one place where a status becomes an exception."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from pyoci_flask.errors import (
@@ -19,6 +20,29 @@ ERROR_LIMIT = 64 * 1024
 """Bytes of an error body that are read."""
 
 _QUOTED = 200
+_PAGE_QUOTED = 60
+_PAGE_SEARCHED = 4096
+
+MISSING_REPOSITORY: Mapping[str, frozenset[str]] = {
+    "OCI distribution specification": frozenset({"NAME_UNKNOWN"}),
+    "Harbor": frozenset({"NOT_FOUND"}),
+}
+"""By registry, the codes of a 404 that say that a repository does not exist.
+
+`docs/registries.md` has the same table. A code that is not in it decides nothing: the public
+package of a private name may be installed wherever a repository is taken for missing.
+"""
+
+MISSING_CONTENT: Mapping[str, frozenset[str]] = {
+    "OCI distribution specification": frozenset(
+        {"MANIFEST_UNKNOWN", "BLOB_UNKNOWN", "MANIFEST_BLOB_UNKNOWN"}
+    ),
+    "Quay": frozenset({"TAG_EXPIRED"}),
+}
+"""By registry, the codes of a 404 that say that a manifest, tag or blob does not exist."""
+
+_NO_REPOSITORY = frozenset[str]().union(*MISSING_REPOSITORY.values())
+_NO_CONTENT = _NO_REPOSITORY.union(*MISSING_CONTENT.values())
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,23 +51,37 @@ class ErrorBody:
 
     code: str = ""
     message: str = ""
+    page: str = ""
+    """The title or first words of a body that is no error object; a proxy may have sent it."""
 
     @classmethod
     def read(cls, reply: Reply) -> "ErrorBody":
         """Read the body, as far as it is an error object, and close the reply."""
         with reply:
             try:
-                errors = parse_object(reply.read(ERROR_LIMIT)).get("errors")
-            except (
-                MalformedDocumentError,
-                RegistryError,
-                RegistryTimeoutError,
-                TransferBrokenError,
-            ):
+                document = reply.read(ERROR_LIMIT)
+            except (RegistryError, RegistryTimeoutError, TransferBrokenError):
                 return cls()
+        try:
+            errors = parse_object(document).get("errors")
+        except MalformedDocumentError:
+            return cls(page=_first_words(document))
         if not isinstance(errors, list) or not errors or not isinstance(errors[0], dict):
             return cls()
         return cls(_printable(errors[0].get("code")), _printable(errors[0].get("message")))
+
+    @property
+    def no_repository(self) -> bool:
+        """Whether a 404 with this body is the registry's word that there is no such repository."""
+        return self.code in _NO_REPOSITORY
+
+    @property
+    def no_content(self) -> bool:
+        """Whether a 404 with this body is the registry's word that a manifest or blob is missing.
+
+        It is missing as well where its whole repository is.
+        """
+        return self.code in _NO_CONTENT
 
     def __str__(self) -> str:
         words = " ".join(part for part in (self.code, self.message) if part)
@@ -72,6 +110,13 @@ def refusal(
                 "these credentials are right and may do this there",
                 reply.status,
             )
+        case 404 if not detail.code:
+            shown = f" ({detail.page!r})" if detail.page else ""
+            return RegistryError(
+                f"{host} answered 404{shown} while {doing}, but not with a registry's error "
+                "document: probably a proxy or load balancer in front of the registry answered. "
+                "This does not mean that anything is missing; check where the proxy sends /v2/"
+            )
         case 405:
             return UnsupportedError(f"{host} does not support {doing} ({reply.status}{detail})")
         case 429:
@@ -84,6 +129,17 @@ def _printable(value: object) -> str:
     if not isinstance(value, str):
         return ""
     return "".join(char if char.isprintable() else " " for char in value)[:_QUOTED]
+
+
+def _first_words(document: bytes) -> str:
+    """Return the title of an HTML page, or the first line of a text."""
+    text = document[:_PAGE_SEARCHED].decode("utf-8", "replace").strip()
+    title = text.lower().find("<title>")
+    if title >= 0:
+        text = text[title + len("<title>") :].partition("<")[0].strip()
+    elif text.startswith("<"):
+        return ""
+    return _printable(text.partition("\n")[0])[:_PAGE_QUOTED].strip()
 
 
 def _header_text(value: str | None) -> str | None:

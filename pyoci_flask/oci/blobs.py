@@ -103,17 +103,16 @@ class OpenBlob:
         self.reply.close()
 
 
-def blob_size(caller: RepositoryCaller, digest: Digest) -> int | None:
-    """Ask for the bytes of a blob without fetching it; None = it is not there.
+def blob_size(caller: RepositoryCaller, digest: Digest) -> int:
+    """Ask for the bytes of a blob without fetching it.
 
     Raises:
+        NotFoundError: there is no such blob.
         RegistryError: also where the registry does not tell.
     """
     reply = caller.call("HEAD", f"blobs/{digest}", "pull")
-    if reply.status == 404:
-        reply.close()
-        return None
-    if reply.status == 405:
+    if reply.status in {404, 405}:
+        # The answer to a HEAD has no body that would say whose 404 it is.
         reply.close()
         with open_blob(caller, digest) as blob:
             size = blob.size
@@ -152,7 +151,9 @@ def _opened(
     caller: RepositoryCaller, digest: Digest, reply: Reply, first: int, last: int | None
 ) -> OpenBlob:
     if reply.status == 404:
-        reply.close()
+        error = ErrorBody.read(reply)
+        if not error.no_content:
+            raise caller.refused(reply, "reading a file's bytes", error)
         raise NotFoundError(f"{caller.repository} does not hold the bytes {digest}")
     if reply.status == 206 and (first or last is not None):
         match = _CONTENT_RANGE.fullmatch(reply.headers.get("Content-Range", ""))
@@ -234,18 +235,7 @@ def _push_once(
 ) -> None:
     if not looked and holds_blob(caller, digest):
         return
-    reply = caller.call("POST", "blobs/uploads/", "push", idempotent=True)
-    location = reply.headers.get("Location")
-    if reply.status == 404:
-        detail = ErrorBody.read(reply)
-        raise NotFoundError(
-            f"{caller.repository} does not exist and the registry does not make it on the first "
-            f"upload{detail}: make the repository there first"
-        )
-    if reply.status != 202 or location is None:
-        raise caller.refused(reply, "starting an upload")
-    reply.close()
-    url = caller.resolve(reply, location)
+    reply, url = begin_upload(caller)
     url += f"{'&' if '?' in url else '?'}digest={digest}"
     answer = caller.put_at(url, reply, body, length)
     if answer.status not in {201, 204}:
@@ -257,6 +247,26 @@ def _push_once(
         raise RegistryError(
             f"{caller.repository.registry.netloc} stored other bytes than were sent"
         )
+
+
+def begin_upload(caller: RepositoryCaller) -> tuple[Reply, str]:
+    """Begin an upload session (Pushing blobs); returns the closed answer and the session's URL.
+
+    Raises:
+        NotFoundError: the registry wants the repository to be made first (ECR).
+    """
+    reply = caller.call("POST", "blobs/uploads/", "push", idempotent=True)
+    location = reply.headers.get("Location")
+    if reply.status != 202 or location is None:
+        error = ErrorBody.read(reply)
+        if reply.status == 404 and error.no_repository:
+            raise NotFoundError(
+                f"{caller.repository} does not exist and the registry does not make it on the "
+                f"first upload{error}: make the repository there first"
+            )
+        raise caller.refused(reply, "starting an upload", error)
+    reply.close()
+    return reply, caller.resolve(reply, location)
 
 
 def holds_blob(caller: RepositoryCaller, digest: Digest) -> bool:

@@ -2,6 +2,7 @@
 
 import re
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from enum import Enum, auto
 from functools import lru_cache
@@ -92,8 +93,15 @@ def list_tags(caller: RepositoryCaller) -> list[str] | None:
     """List all tags, unsorted (Content discovery, Listing tags); None = no such repository.
 
     No page size is asked for: some registries fail on it, others ignore it.
+
+    Raises:
+        RegistryError: also for a 404 that is not the registry's own, but that of a proxy.
     """
-    return _paged(caller, "tags/list", "pull", "tags", "listing versions", frozenset({404}))
+
+    def missing(status: int, error: ErrorBody) -> bool:
+        return status == 404 and error.no_repository
+
+    return _paged(caller, "tags/list", "pull", "tags", "listing versions", missing)
 
 
 def list_repositories(caller: RepositoryCaller) -> list[str] | None:
@@ -101,7 +109,10 @@ def list_repositories(caller: RepositoryCaller) -> list[str] | None:
 
     None = it offers none. What `caller` is for does not matter; its credentials do.
     """
-    missing = frozenset({400, 404, 405, 501})
+
+    def missing(status: int, _: ErrorBody) -> bool:
+        return status in {400, 404, 405, 501}
+
     return _paged(caller, "/v2/_catalog", "catalog", "repositories", "listing projects", missing)
 
 
@@ -111,7 +122,7 @@ def _paged(
     access: Literal["pull", "catalog"],
     member: str,
     doing: str,
-    missing: frozenset[int],
+    missing: Callable[[int, ErrorBody], bool],
 ) -> list[str] | None:
     """Collect a list of names over all its pages; stops where a page repeats."""
     limit = time.monotonic() + _LISTING_SECONDS
@@ -120,10 +131,11 @@ def _paged(
     while page not in seen and len(seen) < _MOST_PAGES and len(found) < _MOST_NAMES:
         seen.add(page)
         with caller.call("GET", page, access) as reply:
-            if reply.status in missing:
-                return list(found) if found else None
             if reply.status != 200:
-                raise caller.refused(reply, doing)
+                error = ErrorBody.read(reply)
+                if missing(reply.status, error):
+                    return list(found) if found else None
+                raise caller.refused(reply, doing, error)
             found.update(_names(caller, reply, member))
             query = next_page(reply.headers.get("Link", ""))
         if query is None:
@@ -138,8 +150,9 @@ def _paged(
 def _names(caller: RepositoryCaller, reply: Reply, member: str) -> dict[str, None]:
     host = caller.repository.registry.netloc
     document = reply.read(_PAGE_LIMIT)
+    parse = _parsed if len(document) > _SHORT_PAGE else _parsed_once
     try:
-        names = (_parsed if len(document) > _SHORT_PAGE else _parsed_once)(document, member)
+        names = parse(document, member, caller.repository.name)
     except MalformedDocumentError as error:
         raise RegistryError(
             f"{host} answered {reply.status} with {error} where a list of {member} belongs"
@@ -149,13 +162,16 @@ def _names(caller: RepositoryCaller, reply: Reply, member: str) -> dict[str, Non
     return names
 
 
-def _parsed(document: bytes, member: str) -> dict[str, None] | None:
+def _parsed(document: bytes, member: str, repository: str) -> dict[str, None] | None:
     """Read a page's names, each once; None = they are no list.
 
     Raises:
-        MalformedDocumentError: it is no JSON object.
+        MalformedDocumentError: it is no JSON object, or no list of a registry.
     """
-    names = parse_object(document).get(member)
+    members = parse_object(document)
+    if member not in members and members.get("name") != repository:
+        raise MalformedDocumentError(f"an object without {member}")
+    names = members.get(member)
     if names is not None and not isinstance(names, list):
         return None
     texts = (name for name in names or () if isinstance(name, str))
@@ -186,12 +202,15 @@ def get_manifest(caller: RepositoryCaller, reference: Tag | Digest) -> Manifest 
     """Fetch a manifest or index (Pulling manifests); None = there is none.
 
     Raises:
-        RegistryError: what came is not what its digest or its Content-Type says.
+        RegistryError: what came is not what its digest or its Content-Type says, or is the 404 of
+            a proxy.
     """
     reply = caller.call("GET", f"manifests/{reference}", "pull", headers={"Accept": ACCEPT})
     if reply.status == 404:
-        reply.close()
-        return None
+        error = ErrorBody.read(reply)
+        if error.no_content or _is_unlisted(caller, reference):
+            return None
+        raise caller.refused(reply, f"reading {reference}", error)
     if reply.status != 200:
         raise caller.refused(reply, f"reading {reference}")
     document = reply.read(DOCUMENT_LIMIT)
@@ -206,6 +225,14 @@ def get_manifest(caller: RepositoryCaller, reference: Tag | Digest) -> Manifest 
             raise RegistryError(f"{caller.repository} sent a manifest that is {error}") from error
         inner = None  # odd, but what was pushed: nothing is wrong with the registry
     return Manifest(document, inner if isinstance(inner, str) else stated, digest)
+
+
+def _is_unlisted(caller: RepositoryCaller, reference: Tag | Digest) -> bool:
+    """Return whether the registry's list of tags lacks the reference.
+
+    For registries whose 404 of a manifest cannot be told from a proxy's (zuul-registry).
+    """
+    return isinstance(reference, Tag) and str(reference) not in (list_tags(caller) or ())
 
 
 def put_manifest(
@@ -268,7 +295,9 @@ def delete_manifest(caller: RepositoryCaller, reference: Tag | Digest) -> Deleti
         case 200 | 202 | 204:
             outcome = Deletion.DONE
         case 404:
-            outcome = Deletion.MISSING
+            # A 404 that is not about the manifest: there is no DELETE at this address.
+            error = ErrorBody.read(reply)
+            outcome = Deletion.MISSING if error.no_content else Deletion.UNSUPPORTED
         case 405 | 501:
             outcome = Deletion.UNSUPPORTED
         case 400 if isinstance(reference, Tag):

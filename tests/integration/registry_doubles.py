@@ -152,7 +152,8 @@ class TokensForAll:
 
 def error(status: int) -> Response:
     """An error object of the distribution specification."""
-    body = json.dumps({"errors": [{"code": "DENIED", "message": "not here", "detail": None}]})
+    code = "NAME_UNKNOWN" if status == 404 else "DENIED"
+    body = json.dumps({"errors": [{"code": code, "message": "not here", "detail": None}]})
     return Response(body, status, content_type="application/json")
 
 

@@ -15,7 +15,7 @@ def list_tags(request: Request, known: Sequence[str], paging: Paging, *, unknown
     if paging.refuses_manifest_accept and "manifest" in request.headers.get("Accept", ""):
         return refusal(406, "UNSUPPORTED", "not a type of this list")
     if unknown:
-        return refusal(404, "NAME_UNKNOWN", "repository name not known to registry")
+        return refusal(404, paging.unknown, "repository name not known to registry")
     asked = None if paging.ignores_n else request.args.get("n", type=int)
     if asked is not None and paging.most is not None and asked > paging.most:
         return refusal(paging.over_most, "UNSUPPORTED", "n is too large")

@@ -57,7 +57,7 @@ PROFILES: dict[str, Quirks] = {
     ),
     "harbor": Quirks(
         auth=replace(_BEARER, service="harbor-registry", basic_when_denied=True),
-        paging=Paging(),
+        paging=Paging(unknown="NOT_FOUND"),
         deleting=Deleting(tag=400, referenced=412, cascades=True),
         cookie=True,
     ),

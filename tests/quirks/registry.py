@@ -56,7 +56,7 @@ class QuirkyRegistry:
         answer = self._answer(request)
         if not self.quirks.digest_header:
             answer.headers.pop("Docker-Content-Digest", None)
-        if self.quirks.html_errors and answer.status_code in {401, 403, 404}:
+        if self.quirks.html_errors and answer.status_code in {401, 403}:
             answer.set_data("<html><title>Error</title><p>That is an error.</html>")
             answer.content_type = "text/html; charset=UTF-8"
         if self.quirks.cookie:

@@ -66,6 +66,8 @@ class Paging:
     emptied: Literal["list", "null"] = "list"
     digests: bool = False
     """Digests stand among the tags."""
+    unknown: str = "NAME_UNKNOWN"
+    """Code of the 404 for a repository that does not exist."""
     refuses_manifest_accept: bool = False
     """406 where the manifests' Accept is sent."""
 
@@ -138,7 +140,7 @@ class Quirks:
     digest_header: bool = True
     """Docker-Content-Digest is sent."""
     html_errors: bool = False
-    """Errors come as a page for people instead of an error object."""
+    """Denials come as a page for people instead of an error object."""
     throttled: int = 0
     """So many calls are answered 429, in plain text."""
     retry_after: str = "0"

@@ -50,7 +50,7 @@ def _missing(versions: set[str], status: int = 404) -> Callable[[Received], Answ
 
     def registry(received: Received) -> Answer:
         if received.path.rpartition("/")[2] in gone:
-            return Answer(status)
+            return Answer(status, b'{"errors":[{"code":"BLOB_UNKNOWN"}]}')
         return Answer(206, b"hi", {"Content-Range": "bytes 1-2/15"})
 
     return registry

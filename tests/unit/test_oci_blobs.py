@@ -1,17 +1,19 @@
 import contextlib
 import io
+import json
 from collections.abc import Callable
 
 import pytest
 
 from pyoci_flask.errors import DeniedError, NotFoundError, PyOCIError, RegistryError
-from pyoci_flask.oci.blobs import blob_size, locate_blob, open_blob, push_blob
+from pyoci_flask.oci.blobs import blob_size, holds_blob, locate_blob, open_blob, push_blob
 from pyoci_flask.oci.reference import Digest
 from pyoci_flask.transport.auth import Authenticator
 from pyoci_flask.transport.credentials import BearerCredentials
 from pyoci_flask.transport.network import Network
 from pyoci_flask.transport.observe import CallLog
 from pyoci_flask.transport.session import Transport
+from tests.proxy_answers import PROXY_BODIES
 from tests.unit.conftest import Callers
 from tests.unit.doubles import Answer, Received, http_double
 
@@ -109,7 +111,7 @@ def test_upload_ends_with_either_answer(caller_of: Callers, put: int) -> None:
     [
         (uploading(lambda _: "/x", head=401), DeniedError, 1),
         (uploading(lambda _: "/x", head=400), RegistryError, 1),
-        (uploading(lambda _: "/x", begun=404), NotFoundError, 2),
+        (uploading(lambda _: "/x", begun=404), RegistryError, 2),
         (uploading(lambda _: "/x", begun=403), DeniedError, 2),
         (uploading(lambda _: "/x", begun=201), RegistryError, 2),
         (uploading(lambda _: None), RegistryError, 2),
@@ -228,11 +230,34 @@ def test_part_that_was_not_asked_for_is_refused(caller_of: Callers) -> None:
         open_blob(caller_of(server.url), DIGEST)
 
 
-def test_missing_blob_is_not_found(caller_of: Callers) -> None:
-    with http_double(lambda _: Answer(404, b"<html>")) as server:
-        with pytest.raises(NotFoundError, match=f"{DIGEST}"):
-            open_blob(caller_of(server.url), DIGEST)
-        assert blob_size(caller_of(server.url), DIGEST) is None
+@pytest.mark.parametrize("code", ["BLOB_UNKNOWN", "NAME_UNKNOWN", "NOT_FOUND"])
+def test_missing_blob_is_not_found(caller_of: Callers, code: str) -> None:
+    body = json.dumps({"errors": [{"code": code}]}).encode()
+    with http_double(lambda _: Answer(404, body)) as server:
+        for ask in (open_blob, blob_size):
+            with pytest.raises(NotFoundError, match=f"{DIGEST}"):
+                ask(caller_of(server.url), DIGEST)
+
+
+@pytest.mark.parametrize("body", PROXY_BODIES.values(), ids=PROXY_BODIES)
+def test_404_of_a_proxy_is_no_missing_blob(caller_of: Callers, body: bytes) -> None:
+    with http_double(lambda _: Answer(404, body)) as server:
+        for ask in (open_blob, blob_size):
+            with pytest.raises(RegistryError, match="answered 404"):
+                ask(caller_of(server.url), DIGEST)
+        assert not holds_blob(caller_of(server.url), DIGEST)  # an upload of it hurts nobody
+
+
+@pytest.mark.parametrize("code", ["NAME_UNKNOWN", "NOT_FOUND"])
+def test_upload_to_a_repository_that_must_be_made_first_says_so(
+    caller_of: Callers, code: str
+) -> None:
+    body = json.dumps({"errors": [{"code": code}]}).encode()
+    with (
+        http_double(lambda _: Answer(404, body)) as server,
+        pytest.raises(NotFoundError, match="make the repository there first"),
+    ):
+        push_blob(caller_of(server.url), DIGEST, CONTENT, len(CONTENT))
 
 
 def test_size_of_a_blob_is_asked_for_without_its_bytes(caller_of: Callers) -> None:

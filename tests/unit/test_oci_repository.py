@@ -33,8 +33,9 @@ from pyoci_flask.oci.repository import (
     put_manifest,
 )
 from pyoci_flask.transport.credentials import BearerCredentials
+from tests.proxy_answers import PROXY_BODIES
 from tests.unit.conftest import Callers
-from tests.unit.doubles import Answer, http_double, in_turn
+from tests.unit.doubles import Answer, Received, http_double, in_turn
 
 TAG = Tag("1.0")
 DOCUMENT = b'{"schemaVersion": 2, "mediaType": "' + INDEX_TYPE.encode() + b'", "manifests": []}'
@@ -112,9 +113,45 @@ def test_tags_that_are_not_there_at_all_are_none_listed(caller_of: Callers) -> N
 
 
 def test_missing_repository_has_no_list(caller_of: Callers) -> None:
-    bodies = (b"", b"<html>", b'{"errors":[{"code":"NAME_UNKNOWN"}]}')
-    with http_double(in_turn(*(Answer(404, body) for body in bodies))) as server:
-        assert [list_tags(caller_of(server.url)) for _ in bodies] == [None] * 3
+    codes = ("NAME_UNKNOWN", "NOT_FOUND")
+    with http_double(in_turn(*(error(404, code) for code in codes))) as server:
+        assert [list_tags(caller_of(server.url)) for _ in codes] == [None] * 2
+
+
+@pytest.mark.parametrize("body", PROXY_BODIES.values(), ids=PROXY_BODIES)
+def test_404_of_a_proxy_is_no_missing_repository(caller_of: Callers, body: bytes) -> None:
+    with (
+        http_double(lambda _: Answer(404, body)) as server,
+        pytest.raises(RegistryError, match="answered 404"),
+    ):
+        list_tags(caller_of(server.url))
+
+
+@pytest.mark.parametrize("code", ["BLOB_UNKNOWN", "MANIFEST_UNKNOWN", "TAG_EXPIRED"])
+def test_404_about_something_else_is_no_missing_repository(caller_of: Callers, code: str) -> None:
+    with (
+        http_double(lambda _: error(404, code)) as server,
+        pytest.raises(RegistryError, match=f"answered 404: {code}"),
+    ):
+        list_tags(caller_of(server.url))
+
+
+@pytest.mark.parametrize(
+    ("body", "words"),
+    [
+        (b"404 page not found\n", r" \('404 page not found'\) "),
+        (b"<html>\n<TITLE>404 Not\tFound</TITLE><h1>", r" \('404 Not Found'\) "),
+        (b"x" * 1000, rf" \('{'x' * 60}'\) "),
+        (b"<h1>nothing</h1>", " answered 404 while "),
+        (b"", " answered 404 while "),
+    ],
+)
+def test_404_of_a_proxy_is_quoted(caller_of: Callers, body: bytes, words: str) -> None:
+    with (
+        http_double(lambda _: Answer(404, body)) as server,
+        pytest.raises(RegistryError, match=f"{words}.*proxy or load balancer"),
+    ):
+        list_tags(caller_of(server.url))
 
 
 @pytest.mark.parametrize(
@@ -143,8 +180,16 @@ def test_repetition_of_a_page_ends_the_list(caller_of: Callers) -> None:
 
 
 def test_404_of_a_later_page_ends_the_list(caller_of: Callers) -> None:
-    with http_double(in_turn(page(["a"], '<?last=a>; rel="next"'), Answer(404))) as server:
+    with http_double(
+        in_turn(page(["a"], '<?last=a>; rel="next"'), error(404, "NAME_UNKNOWN"))
+    ) as server:
         assert list_tags(caller_of(server.url)) == ["a"]
+
+
+def test_404_of_a_proxy_to_a_later_page_is_an_error(caller_of: Callers) -> None:
+    answers = in_turn(page(["a"], '<?last=a>; rel="next"'), Answer(404))
+    with http_double(answers) as server, pytest.raises(RegistryError, match="answered 404"):
+        list_tags(caller_of(server.url))
 
 
 @pytest.mark.parametrize(
@@ -152,6 +197,8 @@ def test_404_of_a_later_page_ends_the_list(caller_of: Callers) -> None:
     [
         (Answer(body=b"<html>"), RegistryError),
         (Answer(body=b"[]"), RegistryError),
+        (Answer(body=b"{}"), RegistryError),
+        (Answer(body=b'{"name": "other"}'), RegistryError),
         (page("1.0"), RegistryError),
         (page({"1.0": 1}), RegistryError),
         (Answer(body=b" " * (4 * 1024 * 1024 + 1)), RegistryError),
@@ -203,10 +250,37 @@ def test_media_type_is_that_of_the_body_or_else_of_the_header(
         assert manifest.media_type == media_type
 
 
-def test_missing_manifest_is_none(caller_of: Callers) -> None:
-    with http_double(lambda _: Answer(404, b"<html>")) as server:
+@pytest.mark.parametrize("code", ["MANIFEST_UNKNOWN", "NAME_UNKNOWN", "TAG_EXPIRED", "NOT_FOUND"])
+def test_missing_manifest_is_none(caller_of: Callers, code: str) -> None:
+    with http_double(lambda _: error(404, code)) as server:
         assert get_manifest(caller_of(server.url), TAG) is None
         assert get_manifest(caller_of(server.url), DIGEST) is None
+        assert len(server.received) == 2
+
+
+@pytest.mark.parametrize("body", PROXY_BODIES.values(), ids=PROXY_BODIES)
+def test_404_of_a_proxy_is_no_missing_manifest(caller_of: Callers, body: bytes) -> None:
+    with http_double(lambda _: Answer(404, body)) as server:
+        for reference in (TAG, DIGEST):
+            with pytest.raises(RegistryError, match="answered 404"):
+                get_manifest(caller_of(server.url), reference)
+
+
+def test_manifest_with_a_404_in_other_words_is_missing_if_its_tag_is_not_listed(
+    caller_of: Callers,
+) -> None:
+    """As on zuul-registry, which answers a page."""
+    listed: list[str] = ["0.9"]
+
+    def registry(received: Received) -> Answer:
+        return page(listed) if received.path.endswith("/tags/list") else Answer(404, b"<html>")
+
+    with http_double(registry) as server:
+        assert get_manifest(caller_of(server.url), TAG) is None
+        listed.append("1.0")
+        for reference in (TAG, DIGEST):
+            with pytest.raises(RegistryError, match="answered 404"):
+                get_manifest(caller_of(server.url), reference)
 
 
 @pytest.mark.parametrize(
@@ -355,11 +429,20 @@ def test_immutable_tag_is_named_so(caller_of: Callers) -> None:
 def test_deletion_ends_in_one_of_three_ways(
     caller_of: Callers, reference: Tag | Digest, status: int, outcome: Deletion
 ) -> None:
-    with http_double(lambda _: error(status, "SOME")) as server:
+    code = "MANIFEST_UNKNOWN" if status == 404 else "SOME"
+    with http_double(lambda _: error(status, code)) as server:
         assert delete_manifest(caller_of(server.url), reference) is outcome
         (delete,) = server.received
     assert (delete.method, delete.path) == ("DELETE", f"/v2/acme/hello/manifests/{reference}")
     assert delete.headers["Content-Length"] == "0"
+
+
+@pytest.mark.parametrize("body", PROXY_BODIES.values(), ids=PROXY_BODIES)
+def test_404_of_a_proxy_to_a_deletion_deletes_nothing(caller_of: Callers, body: bytes) -> None:
+    with http_double(lambda _: Answer(404, body)) as server:
+        for reference in (TAG, DIGEST):
+            outcome = delete_manifest(caller_of(server.url), reference)
+            assert outcome is Deletion.UNSUPPORTED
 
 
 @pytest.mark.parametrize(

@@ -16,6 +16,7 @@ from pyoci_flask.errors import (
 )
 from pyoci_flask.index.catalog import list_projects
 from pyoci_flask.oci.answers import ErrorBody
+from pyoci_flask.oci.blobs import begin_upload
 from pyoci_flask.oci.client import RepositoryCaller
 from pyoci_flask.oci.reference import EMBEDDED, Digest, Registry
 from pyoci_flask.oci.repository import Deletion, delete_manifest, list_tags
@@ -117,17 +118,7 @@ def may_push(report: Report, project: RepositoryCaller) -> bool:
 
 
 def _begin_upload(project: RepositoryCaller) -> bool:
-    reply = project.call("POST", "blobs/uploads/", "push")
-    if reply.status == 404:
-        raise NotFoundError(
-            f"{project.repository} does not exist, and the registry does not make it on the first "
-            f"upload{ErrorBody.read(reply)}"
-        )
-    location = reply.headers.get("Location")
-    if reply.status != 202 or location is None:
-        raise project.refused(reply, "starting an upload")
-    reply.close()
-    url = project.resolve(reply, location)
+    reply, url = begin_upload(project)
     own = project.is_own(url)
     try:
         with project.transport.send(
