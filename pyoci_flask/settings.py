@@ -73,6 +73,8 @@ class Settings:
     """Patterns of normalised names that never fall back."""
     fallback_denied: bool = False
     """Whether a denial counts as a missing project, for registries that deny what they lack."""
+    fallback_empty: bool = False
+    """Whether a project without versions counts as missing, for registries that answer so."""
     skip_identical: bool = False
     cache_ttl: int = 60
     """Seconds that listings are remembered; 0 = not at all."""
@@ -128,6 +130,12 @@ class Settings:
                 "PYOCI_FALLBACK_DENIED=redirect needs PYOCI_FALLBACK_EXCLUDE: without it, anybody "
                 "who is denied a private package gets the public one of its name"
             )
+        empty = read("PYOCI_FALLBACK_EMPTY", values.redirect, default=False)
+        if empty and not exclude:
+            raise ConfigurationError(
+                "PYOCI_FALLBACK_EMPTY=redirect needs PYOCI_FALLBACK_EXCLUDE: without it, a private "
+                "project whose versions were all deleted is replaced by the public one of its name"
+            )
         return cls(
             port=read("PORT", values.between(1, 65535), 8080),
             path=read("PYOCI_PATH", values.sub_path, ""),
@@ -152,6 +160,7 @@ class Settings:
             fallback_index=read("PYOCI_FALLBACK_INDEX", values.http_url, None),
             fallback_exclude=exclude,
             fallback_denied=denied,
+            fallback_empty=empty,
             skip_identical=read("PYOCI_SKIP_IDENTICAL", values.boolean, default=False),
             cache_ttl=read("PYOCI_CACHE_TTL", values.between(0, 86_400), 60),
             redirect_downloads=read("PYOCI_DOWNLOADS", values.proxy_or_redirect, default=False),

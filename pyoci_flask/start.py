@@ -33,6 +33,12 @@ def check_start(settings: Settings) -> None:
             "PYOCI_FALLBACK_INDEX is set without PYOCI_FALLBACK_EXCLUDE: a private project that is "
             "deleted or misspelled is then installed from there, whoever published it"
         )
+    if settings.fallback_index is not None and settings.fallback_empty:
+        logger.warning(
+            "PYOCI_FALLBACK_EMPTY=redirect: a private project without versions, deleted ones "
+            "included, is installed from PYOCI_FALLBACK_INDEX unless PYOCI_FALLBACK_EXCLUDE names "
+            "it"
+        )
     if settings.registries is None and not open_to_everyone(settings):  # that is for loopback only
         logger.warning(
             "neither PYOCI_REGISTRIES nor PYOCI_INDEX is set: anybody who reaches this server can "

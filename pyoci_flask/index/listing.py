@@ -12,8 +12,13 @@ from pyoci_flask.index.repository import Candidates, ProjectRepository, VersionI
 from pyoci_flask.oci.repository import list_tags
 
 
-def find_project(candidates: Candidates) -> tuple[ProjectRepository, list[str]]:
+def find_project(
+    candidates: Candidates, *, empty_is_found: bool = True
+) -> tuple[ProjectRepository, list[str]]:
     """Find the project's repository and its tags, in one call (and one per further page).
+
+    If `empty_is_found` is false, a repository without tags does not show that the project exists:
+    a denial of another spelling of the name is then raised.
 
     Raises:
         NotFoundError: the registry has no such repository.
@@ -23,7 +28,7 @@ def find_project(candidates: Candidates) -> tuple[ProjectRepository, list[str]]:
         try:
             tags = list_tags(repository.caller)
         except (AuthenticationRequiredError, DeniedError):
-            if found is None:
+            if found is None or not empty_is_found:
                 raise
             continue  # the project is there; that another spelling is denied says nothing
         if tags:

@@ -22,19 +22,39 @@ def fallback(
     """Redirect a project page to the fallback index, or raise `error` if that is not safe.
 
     Raises:
+        AuthenticationRequiredError: see `redirect_to_fallback`.
+    """
+    if not _falls_back(address) or (
+        isinstance(error, DeniedError) and not services().settings.fallback_denied
+    ):
+        raise error
+    return redirect_to_fallback(address, caller)
+
+
+def empty_falls_back(address: ProjectAddress) -> bool:
+    """Return whether a project page without versions is to be a redirect to the fallback index."""
+    return services().settings.fallback_empty and _falls_back(address)
+
+
+def _falls_back(address: ProjectAddress) -> bool:
+    settings = services().settings
+    name = address.project.normalized
+    return (
+        settings.fallback_index is not None
+        and request.method == "GET"
+        and not any(fnmatchcase(name, pattern) for pattern in settings.fallback_exclude)
+    )
+
+
+def redirect_to_fallback(address: ProjectAddress, caller: RepositoryCaller) -> Response:
+    """Redirect a project page to the fallback index.
+
+    Raises:
         AuthenticationRequiredError: the project may be a private one that only those with
             credentials can see.
     """
     found = services()
-    settings = found.settings
     name = address.project.normalized
-    if (
-        settings.fallback_index is None
-        or request.method != "GET"
-        or any(fnmatchcase(name, pattern) for pattern in settings.fallback_exclude)
-        or (isinstance(error, DeniedError) and not settings.fallback_denied)
-    ):
-        raise error
     origin, scope = caller.repository.registry.origin, Scope(caller.repository.name, "pull")
     if caller.credentials is None and found.authenticator.wants_token(origin, scope):
         raise AuthenticationRequiredError(
@@ -42,6 +62,6 @@ def fallback(
             "be a private project that cannot be seen, so it is not looked for elsewhere"
         )
     response = Response(status=302)
-    response.headers["Location"] = f"{settings.fallback_index}/{name}/"
+    response.headers["Location"] = f"{found.settings.fallback_index}/{name}/"
     response.headers["Cache-Control"] = "no-store"
     return response

@@ -14,7 +14,7 @@ from pyoci_flask.index.listing import find_project
 from pyoci_flask.index.project import File, Project, format_time
 from pyoci_flask.web.address import ListAddress, ProjectAddress
 from pyoci_flask.web.conditional import Page, page
-from pyoci_flask.web.fallback import fallback
+from pyoci_flask.web.fallback import empty_falls_back, fallback, redirect_to_fallback
 from pyoci_flask.web.links import file_href, quote_segment
 from pyoci_flask.web.negotiation import JSON, negotiate
 from pyoci_flask.web.services import services
@@ -37,10 +37,14 @@ def project_page(address: ProjectAddress) -> Response:
     media_type = negotiate()
     found = services()
     candidates = found.candidates(address.base, address.project)
+    caller = candidates[0].caller
+    leaves = empty_falls_back(address)
     try:
-        repository, tags = find_project(candidates)
+        repository, tags = find_project(candidates, empty_is_found=not leaves)
     except (NotFoundError, DeniedError) as error:
-        return fallback(address, candidates[0].caller, error)
+        return fallback(address, caller, error)
+    if leaves and not tags:
+        return redirect_to_fallback(address, caller)
     project = found.versions.project(repository, tags, found.settings.max_versions)
     announced = found.metadata.announced(repository, project.files)
     alias = not _PIP_WITHOUT_ALIAS.match(request.headers.get("User-Agent", ""))

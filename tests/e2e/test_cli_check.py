@@ -39,6 +39,7 @@ def test_the_embedded_registry_lets_its_user_do_everything(
         "ok   asks for   user name and password (Basic)",
         "ok   sign-in    takes the credentials of bob",
         "ok   pull       reading is allowed",
+        "ok   missing    404 for what does not exist, as PYOCI_FALLBACK_INDEX needs",
         "ok   push       an upload was begun and cancelled",
         "ok   delete     a deletion is not refused (--write tells whether it is done)",
         f"ok   catalog    lists 0 projects in {namespace}",

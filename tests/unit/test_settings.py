@@ -55,6 +55,7 @@ def test_empty_environment_gives_the_documented_defaults() -> None:
         "fallback_index": None,
         "fallback_exclude": (),
         "fallback_denied": False,
+        "fallback_empty": False,
         "skip_identical": False,
         "cache_ttl": 60,
         "redirect_downloads": False,

@@ -5,6 +5,7 @@ from contextlib import suppress
 from dataclasses import replace
 from urllib.parse import urljoin
 
+from pyoci_flask.cli.check.hints import hint_for
 from pyoci_flask.cli.check.reach import Greeting
 from pyoci_flask.cli.check.report import Report, StopError
 from pyoci_flask.errors import (
@@ -90,6 +91,40 @@ def may_pull(report: Report, project: RepositoryCaller, *, exists: bool) -> None
         report.ok("pull", f"{name} has {len(tags or ())} tags")
     else:
         report.ok("pull", f"reading is allowed{way}")
+
+
+def shows_missing(report: Report, unknown: RepositoryCaller) -> None:
+    """Say how the registry answers for a repository that does not exist, and what falls back then.
+
+    `unknown` is of a name that nobody has taken.
+    """
+    step, settings = "missing", "docs/dependency-confusion.md says what that risks"
+    try:
+        with report.screen.working(step):
+            tags = list_tags(unknown)
+    except AuthenticationRequiredError:
+        report.note(
+            step,
+            "not known: the registry asks for credentials",
+            "give credentials, to learn whether projects can fall back (PYOCI_FALLBACK_INDEX)",
+        )
+    except DeniedError as error:
+        report.note(
+            step,
+            f"the registry denies ({error.status}) what does not exist: nothing falls back",
+            f"PYOCI_FALLBACK_DENIED=redirect changes that; {settings}",
+        )
+    except PyOCIError as error:
+        report.failed(step, str(error), hint_for(error, step, unknown.repository.registry))
+    else:
+        if tags is None:
+            report.ok(step, "404 for what does not exist, as PYOCI_FALLBACK_INDEX needs")
+        else:
+            report.note(
+                step,
+                "200 without tags for what does not exist: nothing falls back",
+                f"PYOCI_FALLBACK_EMPTY=redirect changes that; {settings}",
+            )
 
 
 def _tags(project: RepositoryCaller) -> tuple[list[str] | None, str]:

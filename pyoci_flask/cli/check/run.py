@@ -5,11 +5,20 @@ import tempfile
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
+from secrets import token_hex
 
 from pyoci_flask.cli.check.probe import PROBE, try_format
 from pyoci_flask.cli.check.reach import reach
 from pyoci_flask.cli.check.report import Report, StopError
-from pyoci_flask.cli.check.rights import at, may_delete, may_list, may_pull, may_push, sign_in
+from pyoci_flask.cli.check.rights import (
+    at,
+    may_delete,
+    may_list,
+    may_pull,
+    may_push,
+    shows_missing,
+    sign_in,
+)
 from pyoci_flask.cli.screen import Screen
 from pyoci_flask.errors import ConfigurationError
 from pyoci_flask.index.lock import VersionLocks
@@ -77,6 +86,7 @@ def _try_rights(
 ) -> None:
     tried = _of_project(namespace, project or PROBE)
     may_pull(report, tried, exists=project is not None)
+    shows_missing(report, _of_project(namespace, ProjectName(f"missing-{token_hex(8)}")))
     pushes = may_push(report, tried)
     may_delete(report, tried)
     may_list(report, namespace)
