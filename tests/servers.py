@@ -11,7 +11,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from tests.ports import free_port
@@ -99,13 +99,8 @@ def nginx(tmp: Path, backend: RunningServer, *, location: str = "/") -> Iterator
     Of that file only the ports, the names of the certificate's files and, if another is wanted,
     the path of its location are replaced.
     """
-    program = shutil.which("nginx", path=f"{os.environ['PATH']}{os.pathsep}/usr/sbin")
-    if program is None:
-        raise FileNotFoundError("nginx is needed by the tests: install the Debian package nginx")
     port = free_port()
-    folder = tmp / "nginx"
-    folder.mkdir()
-    certificate, key = self_signed(folder)
+    certificate, key = self_signed(tmp)
     shipped = (ROOT / "deploy" / "nginx.conf").read_text()
     site = _replaced(
         shipped,
@@ -118,6 +113,18 @@ def nginx(tmp: Path, backend: RunningServer, *, location: str = "/") -> Iterator
             "location / {": f"location {location} {{",
         },
     )
+    with nginx_site(tmp, port, site) as running:
+        yield replace(running, url=f"https://{LOOPBACK}:{port}", certificate=certificate)
+
+
+@contextlib.contextmanager
+def nginx_site(tmp: Path, port: int, site: str) -> Iterator[RunningServer]:
+    """Debian's nginx with the server blocks `site`, which listen on `port`."""
+    program = shutil.which("nginx", path=f"{os.environ['PATH']}{os.pathsep}/usr/sbin")
+    if program is None:
+        raise FileNotFoundError("nginx is needed by the tests: install the Debian package nginx")
+    folder = tmp / "nginx"
+    folder.mkdir()
     paths = "".join(
         f"    {kind}_temp_path {folder}/{kind};\n"
         for kind in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
@@ -133,7 +140,7 @@ def nginx(tmp: Path, backend: RunningServer, *, location: str = "/") -> Iterator
     command = [program, "-c", str(config), "-p", str(folder), "-g", "daemon off;", "-e", "stderr"]
     with _process(command, environment(tmp), log) as process:
         wait_until(lambda: _running(process, log) and _listens(port))
-        yield RunningServer(f"https://{LOOPBACK}:{port}", port, process, log, certificate)
+        yield RunningServer(f"http://{LOOPBACK}:{port}", port, process, log)
 
 
 def self_signed(folder: Path) -> tuple[Path, Path]:

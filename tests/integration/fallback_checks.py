@@ -5,6 +5,7 @@ import requests
 FALLBACK = "https://public.example/simple"
 SETTINGS = {"PYOCI_FALLBACK_INDEX": f"{FALLBACK}/", "PYOCI_FALLBACK_EXCLUDE": "acme-*, Secret.Tool"}
 DENIED = SETTINGS | {"PYOCI_FALLBACK_DENIED": "redirect"}
+EMPTY = SETTINGS | {"PYOCI_FALLBACK_EMPTY": "redirect"}
 
 
 def assert_leads_to_the_fallback(response: requests.Response, name: str) -> None:

@@ -9,6 +9,7 @@ import pytest
 from pyoci_flask.errors import ConfigurationError
 from pyoci_flask.settings import Settings
 from tests.integration.fallback_checks import (
+    EMPTY,
     FALLBACK,
     SETTINGS,
 )
@@ -43,8 +44,19 @@ def test_a_start_with_an_exclusion_does_not_warn(tmp_path: Path) -> None:
     assert "PYOCI_FALLBACK_EXCLUDE" not in started.stderr
 
 
-def test_a_start_that_redirects_denials_without_an_exclusion_is_refused(tmp_path: Path) -> None:
-    environ = {"PYOCI_FALLBACK_INDEX": FALLBACK, "PYOCI_FALLBACK_DENIED": "redirect"}
+def test_a_start_that_redirects_empty_projects_warns(tmp_path: Path) -> None:
+    started = _start(tmp_path, EMPTY)
+
+    assert started.returncode == 0, started.stderr
+    warnings = [line for line in started.stderr.splitlines() if "level=WARNING" in line]
+    assert any("PYOCI_FALLBACK_EMPTY" in line for line in warnings), started.stderr
+
+
+@pytest.mark.parametrize("setting", ["PYOCI_FALLBACK_DENIED", "PYOCI_FALLBACK_EMPTY"])
+def test_a_start_that_redirects_more_without_an_exclusion_is_refused(
+    tmp_path: Path, setting: str
+) -> None:
+    environ = {"PYOCI_FALLBACK_INDEX": FALLBACK, setting: "redirect"}
 
     with pytest.raises(ConfigurationError, match="PYOCI_FALLBACK_EXCLUDE"):
         Settings.from_env(environ)

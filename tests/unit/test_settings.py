@@ -72,6 +72,7 @@ def test_empty_variable_counts_as_unset(value: str) -> None:
     names = [*NUMBERS, *TEXTS, *URLS, "PYOCI_PATH", "PYOCI_INDEX", "PYOCI_STORAGE", "PYOCI_SPOOL"]
     names += ["PYOCI_STORAGE_USERS", "PYOCI_REGISTRIES", "LOG_LEVEL", "RUST_LOG"]
     names += ["PYOCI_FALLBACK_INDEX", "PYOCI_FALLBACK_EXCLUDE", "PYOCI_FALLBACK_DENIED"]
+    names += ["PYOCI_FALLBACK_EMPTY"]
     names += ["PYOCI_SKIP_IDENTICAL", "PYOCI_PRIVATE_NETWORKS", "PYOCI_PUBLISH_SETTLE"]
     assert Settings.from_env(dict.fromkeys(names, value)) == Settings()
 
@@ -396,6 +397,8 @@ def test_names_that_never_fall_back_are_normalised(text: str, patterns: tuple[st
         ({"PYOCI_FALLBACK_EXCLUDE": "a/b"}, "PYOCI_FALLBACK_EXCLUDE"),
         ({"PYOCI_FALLBACK_EXCLUDE": "a", "PYOCI_FALLBACK_DENIED": "yes"}, "PYOCI_FALLBACK_DENIED"),
         ({"PYOCI_FALLBACK_DENIED": "redirect"}, "PYOCI_FALLBACK_EXCLUDE"),
+        ({"PYOCI_FALLBACK_EXCLUDE": "a", "PYOCI_FALLBACK_EMPTY": "yes"}, "PYOCI_FALLBACK_EMPTY"),
+        ({"PYOCI_FALLBACK_EMPTY": "redirect"}, "PYOCI_FALLBACK_EXCLUDE"),
         ({"PYOCI_FALLBACK_INDEX": "index.example.com"}, "PYOCI_FALLBACK_INDEX"),
         ({"PYOCI_SKIP_IDENTICAL": "maybe"}, "PYOCI_SKIP_IDENTICAL"),
     ],
