@@ -22,6 +22,8 @@ ERROR_LIMIT = 64 * 1024
 _QUOTED = 200
 _PAGE_QUOTED = 60
 _PAGE_SEARCHED = 4096
+_CHERRYPY = "CherryPy page"
+_CHERRYPY_MARK = b'">CherryPy '
 
 MISSING_REPOSITORY: Mapping[str, frozenset[str]] = {
     "OCI distribution specification": frozenset({"NAME_UNKNOWN"}),
@@ -38,8 +40,12 @@ MISSING_CONTENT: Mapping[str, frozenset[str]] = {
         {"MANIFEST_UNKNOWN", "BLOB_UNKNOWN", "MANIFEST_BLOB_UNKNOWN"}
     ),
     "Quay": frozenset({"TAG_EXPIRED"}),
+    "zuul-registry": frozenset({_CHERRYPY}),
 }
-"""By registry, the codes of a 404 that say that a manifest, tag or blob does not exist."""
+"""By registry, the codes of a 404 that say that a manifest, tag or blob does not exist.
+
+zuul-registry sends the error page of its web framework, which no proxy does.
+"""
 
 _NO_REPOSITORY = frozenset[str]().union(*MISSING_REPOSITORY.values())
 _NO_CONTENT = _NO_REPOSITORY.union(*MISSING_CONTENT.values())
@@ -65,7 +71,10 @@ class ErrorBody:
         try:
             errors = parse_object(document).get("errors")
         except MalformedDocumentError:
-            return cls(page=_first_words(document))
+            words = _first_words(document)
+            if reply.status == 404 and _CHERRYPY_MARK in document:
+                return cls(_CHERRYPY, words)
+            return cls(page=words)
         if not isinstance(errors, list) or not errors or not isinstance(errors[0], dict):
             return cls()
         return cls(_printable(errors[0].get("code")), _printable(errors[0].get("message")))

@@ -166,11 +166,11 @@ def _parsed(document: bytes, member: str, repository: str) -> dict[str, None] | 
     """Read a page's names, each once; None = they are no list.
 
     Raises:
-        MalformedDocumentError: it is no JSON object, or no list of a registry.
+        MalformedDocumentError: it is no JSON object, or no list of this repository's tags.
     """
     members = parse_object(document)
-    if member not in members and members.get("name") != repository:
-        raise MalformedDocumentError(f"an object without {member}")
+    if member == "tags" and "tags" not in members and members.get("name") != repository:
+        raise MalformedDocumentError("an object without tags")
     names = members.get(member)
     if names is not None and not isinstance(names, list):
         return None
@@ -230,7 +230,7 @@ def get_manifest(caller: RepositoryCaller, reference: Tag | Digest) -> Manifest 
 def _is_unlisted(caller: RepositoryCaller, reference: Tag | Digest) -> bool:
     """Return whether the registry's list of tags lacks the reference.
 
-    For registries whose 404 of a manifest cannot be told from a proxy's (zuul-registry).
+    For registries whose 404 for a manifest looks like that of a proxy.
     """
     return isinstance(reference, Tag) and str(reference) not in (list_tags(caller) or ())
 

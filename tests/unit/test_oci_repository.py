@@ -269,7 +269,6 @@ def test_404_of_a_proxy_is_no_missing_manifest(caller_of: Callers, body: bytes) 
 def test_manifest_with_a_404_in_other_words_is_missing_if_its_tag_is_not_listed(
     caller_of: Callers,
 ) -> None:
-    """As on zuul-registry, which answers a page."""
     listed: list[str] = ["0.9"]
 
     def registry(received: Received) -> Answer:
