@@ -214,16 +214,23 @@ class AddressParser:
             _refuse_dots(segment)
         name = "/".join(namespace).lower()
         Repository(found.registry, name)
-        self._check_allowed(found.registry)
+        self._check_allowed(found.registry, name)
         return found.base(name)
 
-    def _check_allowed(self, registry: Registry) -> None:
-        if registry == EMBEDDED and self._settings.storage is None:
+    def _check_allowed(self, registry: Registry, namespace: str) -> None:
+        settings = self._settings
+        if registry == EMBEDDED and settings.storage is None:
             raise NotFoundError("there is no embedded registry here: PYOCI_STORAGE is not set")
-        if not self._settings.allows(registry):
+        if settings.allows(registry, namespace):
+            return
+        if settings.only_index:
             raise EgressError(
-                f"this server does not call {registry.netloc}: PYOCI_REGISTRIES does not allow it"
+                f"this server does not call {registry.address}/{namespace}: it serves the index "
+                "of its setting PYOCI_INDEX only, as PYOCI_REGISTRIES is not set"
             )
+        raise EgressError(
+            f"this server does not call {registry.address}: PYOCI_REGISTRIES does not allow it"
+        )
 
 
 def _usual_split(segments: tuple[str, ...]) -> tuple[tuple[str, ...], tuple[str, ...]]:

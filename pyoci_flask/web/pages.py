@@ -124,8 +124,10 @@ def _written_plainly(registry: str) -> str:
 
 def _wrong_field(registry: str) -> str:
     """Say which field is at fault: the registry, unless it will do with another namespace."""
+    settings = services().settings
+    other = settings.index.namespace if settings.only_index and settings.index else "x"
     try:
-        good = bool(registry) and services().addresses.publish(f"/{registry}/x/") is not None
+        good = bool(registry) and services().addresses.publish(f"/{registry}/{other}/") is not None
     except (InvalidRequestError, NotFoundError, EgressError):
         good = False
     return "namespace" if good else "registry"
@@ -152,7 +154,8 @@ def _asks_for_credentials() -> bool:
 def _suggestions() -> list[str]:
     """The registries that the allow-list names in full."""
     settings = services().settings
-    names = [name for name in settings.registries or () if not set(name) & set("*?")]
-    if settings.storage is not None and settings.allows(EMBEDDED):
-        names.append(EMBEDDED.netloc)
-    return list(dict.fromkeys(names))
+    patterns = settings.registries or ()
+    found = [one.registry.address for one in patterns if one.registry is not None]
+    if settings.storage is not None and settings.registries is None:
+        found.append(EMBEDDED.address)
+    return list(dict.fromkeys(found))

@@ -115,7 +115,7 @@ def test_credentials_are_asked_for_and_each_registry_is_a_realm_of_its_own(
     for path in ("/", "/hello/", "/hello/1.0/", "/missing/"):
         stranger = http.get(f"{shared_app}/ui/{base}{path}")
         assert stranger.status_code == 401
-        realm = f'Basic realm="PyOCI {docker_htpasswd.netloc}", charset="UTF-8"'
+        realm = f'Basic realm="PyOCI {docker_htpasswd.url}", charset="UTF-8"'
         assert stranger.headers["WWW-Authenticate"] == realm
         assert stranger.headers["Content-Type"].startswith("text/html")
         wrong = http.get(f"{shared_app}/ui/{base}{path}", auth=("alice", "wrong"))
