@@ -231,8 +231,8 @@ def _unanswered(error: requests.RequestException, host: str) -> Exception:
     if isinstance(error, requests.exceptions.SSLError):
         return RegistryUnreachableError(
             f"no secure connection to {host}: its certificate or TLS was not accepted "
-            "(a registry without TLS is written as a URL: http://host:port, percent-encoded in a "
-            "path: http%3A%2F%2Fhost%3Aport)"
+            "(a registry without TLS is written as a URL: http://localhost:5000, percent-encoded "
+            "in a path: http%3A%2F%2Flocalhost%3A5000)"
         )
     if isinstance(error, requests.exceptions.ProxyError):
         return RegistryUnreachableError(f"the proxy gave no connection to {host}")

@@ -13,6 +13,7 @@ from urllib.parse import quote, unquote
 from pyoci_flask.errors import EgressError, InvalidRequestError, NotFoundError
 from pyoci_flask.index.names import Filename, ProjectName, is_filename, parse_version
 from pyoci_flask.oci.reference import EMBEDDED, Registry, Repository
+from pyoci_flask.redaction import holds_userinfo, shown
 from pyoci_flask.settings import Settings
 
 _PINNED = "simple"
@@ -162,7 +163,7 @@ class AddressParser:
             return FileAddress(base, project, Filename.parse(last, project))
         if _is_metadata(last):
             raise InvalidRequestError(
-                f"{last[:300]!r} is neither a file nor a version: it comes and goes with its wheel"
+                f"{shown(last)} is neither a file nor a version: it comes and goes with its wheel"
             )
         _refuse_dots(last)
         parse_version(last)
@@ -176,6 +177,11 @@ class AddressParser:
         return self._base(found, found.segments)
 
     def _split(self, path: str, raw_path: str | None) -> _Path | None:
+        if holds_userinfo(path):
+            raise InvalidRequestError(
+                "no address of an index holds an '@': user name and password go into the "
+                "Authorization header, which clients make of those before this server's own host"
+            )
         slash = path.endswith("/")
         path = path.lstrip("/")
         explicit = _SCHEME.fullmatch(path)
@@ -199,7 +205,7 @@ class AddressParser:
         if registry is None:
             if explicit is not None:
                 raise InvalidRequestError(
-                    f"{head[:300]!r} is not a registry: an http or https URL of host and port only"
+                    f"{shown(head)} is not a registry: an http or https URL of host and port only"
                 )
             return None
         return _Path(registry, segments, pinned=False, slash=slash)
@@ -268,7 +274,7 @@ def _is_metadata(segment: str) -> bool:
 
 def _refuse_dots(segment: str) -> None:
     if ".." in segment:
-        raise InvalidRequestError(f"'..' cannot stand in a name: {segment[:300]!r}")
+        raise InvalidRequestError(f"'..' cannot stand in a name: {shown(segment)}")
 
 
 def _refuse_registry_path(raw_path: str | None) -> None:
@@ -279,7 +285,7 @@ def _refuse_registry_path(raw_path: str | None) -> None:
             authority, slash, rest = _SCHEME_START.sub("", decoded).lstrip("/").partition("/")
             if slash and rest:
                 raise InvalidRequestError(
-                    f"the registry's URL goes no further than its host and port ({authority}); "
-                    "what follows is the namespace, in segments of its own"
+                    "the registry's URL goes no further than its host and port "
+                    f"({shown(authority)}); what follows is the namespace, in segments of its own"
                 )
             return

@@ -12,7 +12,7 @@ from werkzeug.http import HTTP_STATUS_CODES
 from werkzeug.wrappers import Response
 
 from pyoci_flask import errors
-from pyoci_flask.logs import redact
+from pyoci_flask.redaction import redact
 
 ErrorPage = Callable[[int, str, Exception], Response]
 """Makes a page of a status, a text that holds no secrets, and what was raised."""

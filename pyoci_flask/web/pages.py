@@ -8,8 +8,8 @@ from flask import Blueprint, request
 from werkzeug.wrappers import Response
 
 from pyoci_flask.errors import EgressError, InvalidRequestError, NotFoundError
-from pyoci_flask.logs import redact
 from pyoci_flask.oci.reference import EMBEDDED
+from pyoci_flask.redaction import field, redact, shown
 from pyoci_flask.web.address import Base
 from pyoci_flask.web.people import answer, browse_path, people, render
 from pyoci_flask.web.pipelines import credentials_hint, pipelines
@@ -114,7 +114,7 @@ def _read_form() -> _Form:
         error = _what_is_missing(registry, namespace)
     wrong = _wrong_field(registry) if error else ""
     # A credential that somebody wrote into the address is not repeated.
-    return _Form(redact(registry), redact(namespace), credentials, tool, base, error, wrong)
+    return _Form(field(registry), field(namespace), credentials, tool, base, error, wrong)
 
 
 def _written_plainly(registry: str) -> str:
@@ -139,7 +139,7 @@ def _what_is_missing(registry: str, namespace: str) -> str:
     if not namespace:
         return "The namespace is missing: for most registries your user or organisation."
     return (
-        f"{redact(registry[:200])!r} is no registry: a host name such as ghcr.io, a host and port, "
+        f"{shown(registry)} is no registry: a host name such as ghcr.io, a host and port, "
         "or a URL of both."
     )
 
