@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 import flask
 import pytest
+from opentelemetry.sdk._logs import LoggerProvider
 
 from pyoci_flask import errors
 from pyoci_flask.logs import one_line, quoted
@@ -22,6 +23,7 @@ from pyoci_flask.redaction import (
     without_userinfo,
 )
 from pyoci_flask.server_log import keep_secrets_out
+from pyoci_flask.telemetry.log_export import LogExport
 from pyoci_flask.transport.observe import redacted
 from pyoci_flask.web.access import AccessLog
 from pyoci_flask.web.errors import register_error_handlers
@@ -196,15 +198,14 @@ FAMILIES: dict[str, Callable[[int], str]] = {
 }
 
 
+APP = flask.Flask(__name__)
+register_error_handlers(APP)
+PROVIDER = LoggerProvider(shutdown_on_exit=False)
+
+
 def _answered(text: str) -> None:
-    app = flask.Flask(__name__)
-    register_error_handlers(app)
-
-    @app.get("/")
-    def view() -> str:
-        raise errors.RegistryError(text)
-
-    app.test_client().get("/")
+    with APP.test_request_context():
+        APP.handle_user_exception(errors.RegistryError(text))
 
 
 def _served(path: str, agent: str) -> None:
@@ -220,6 +221,15 @@ def _filtered(text: str) -> None:
     log.filter(record)
 
 
+def _exported(text: str) -> None:
+    log = logging.getLogger("pyoci")
+    error = ValueError(text)
+    caught = (ValueError, error, None)
+    LogExport(PROVIDER).emit(
+        log.makeRecord(log.name, logging.ERROR, "", 0, "failed: %s", (text,), caught)
+    )
+
+
 ENTRANCES: dict[str, Callable[[str], object]] = {
     "redact": redact,
     "shortened": shortened,
@@ -232,6 +242,7 @@ ENTRANCES: dict[str, Callable[[str], object]] = {
     "path": lambda text: _served(text, ""),
     "user agent": lambda text: _served("", text),
     "gunicorn's log": _filtered,
+    "telemetry": _exported,
     "call log": lambda text: redacted(f"https://ghcr.io/{text}"),
 }
 
