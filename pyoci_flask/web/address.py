@@ -186,7 +186,6 @@ class AddressParser:
         path = path.lstrip("/")
         explicit = _SCHEME.fullmatch(path)
         if explicit is not None:
-            _refuse_registry_path(raw_path)
             head, tail = f"{explicit[1]}://{explicit[2]}", explicit[3] or ""
         else:
             head, _, tail = path.partition("/")
@@ -200,6 +199,7 @@ class AddressParser:
                     "a namespace) or PYOCI_STORAGE (a folder for the embedded registry) gives it "
                     "one; without them, address /REGISTRY/NAMESPACE/"
                 )
+            _refuse_encoded_slashes(raw_path)
             return _Path(pinned.registry, segments, pinned=True, slash=slash)
         registry = Registry.parse(head)
         if registry is None:
@@ -208,6 +208,7 @@ class AddressParser:
                     f"{shown(head)} is not a registry: an http or https URL of host and port only"
                 )
             return None
+        _refuse_encoded_slashes(raw_path)
         return _Path(registry, segments, pinned=False, slash=slash)
 
     def _base(self, found: _Path, namespace: tuple[str, ...]) -> Base | None:
@@ -277,15 +278,25 @@ def _refuse_dots(segment: str) -> None:
         raise InvalidRequestError(f"'..' cannot stand in a name: {shown(segment)}")
 
 
-def _refuse_registry_path(raw_path: str | None) -> None:
-    """Once decoded, a path in the registry's URL looks like a part of the namespace."""
+def _refuse_encoded_slashes(raw_path: str | None) -> None:
+    """Refuse a slash that is percent-encoded, but for those of the registry's URL.
+
+    Browsers send a password, unasked, to every path below the folder of the one that asked for it.
+    In `/ghcr.io%2Facme%2F` that folder is `/`, below which every other registry is. In the
+    registry's URL, a path would look like a part of the namespace once it is decoded.
+    """
     for segment in (raw_path or "").split("?")[0].split("/"):
         decoded = unquote(segment)
-        if _SCHEME_START.match(decoded):
-            authority, slash, rest = _SCHEME_START.sub("", decoded).lstrip("/").partition("/")
-            if slash and rest:
-                raise InvalidRequestError(
-                    "the registry's URL goes no further than its host and port "
-                    f"({shown(authority)}); what follows is the namespace, in segments of its own"
-                )
-            return
+        if "/" not in decoded:
+            continue
+        if not _SCHEME_START.match(decoded):
+            raise InvalidRequestError(
+                "the slashes of an address are not percent-encoded, but for those of a registry's "
+                "URL (http%3A%2F%2Flocalhost%3A5000)"
+            )
+        authority, slash, rest = _SCHEME_START.sub("", decoded).lstrip("/").partition("/")
+        if slash and rest:
+            raise InvalidRequestError(
+                "the registry's URL goes no further than its host and port "
+                f"({shown(authority)}); what follows is the namespace, in segments of its own"
+            )
