@@ -1,6 +1,7 @@
 """Which addresses the server may listen on.
 
-Everywhere, or, while nobody is asked for a password, on the loopback interface only.
+On `PYOCI_BIND`; without it everywhere, or on the loopback interface while nobody is asked for a
+password.
 """
 
 import ipaddress
@@ -18,6 +19,8 @@ def open_to_everyone(settings: Settings) -> bool:
 
 def bind_addresses(settings: Settings) -> list[str]:
     """Where to listen, as gunicorn's `bind` takes it: IPv4 always, IPv6 where there is any."""
+    if settings.bind is not None:
+        return [settings.bind]
     if open_to_everyone(settings):
         hosts = ["127.0.0.1"] if _takes_ipv4("::1") is None else ["127.0.0.1", "[::1]"]
     else:
@@ -42,7 +45,7 @@ def refuse_public(addresses: Iterable[object]) -> None:
             raise ConfigurationError(
                 "PYOCI_STORAGE without PYOCI_STORAGE_USERS lets everyone publish and delete, so it "
                 f"is served on a loopback address only, not on {address[0]} port {address[1]}: "
-                "set PYOCI_STORAGE_USERS to an htpasswd file, or bind 127.0.0.1"
+                "set PYOCI_STORAGE_USERS to an htpasswd file, or set PYOCI_BIND=127.0.0.1"
             )
 
 

@@ -1,60 +1,20 @@
 """Logging to stderr: one line per record, with the request's id and without secrets."""
 
 import logging
-import re
 import sys
 import time
 from collections.abc import Mapping
 from contextvars import ContextVar
 
+from pyoci_flask.redaction import redact, redacted_traceback
+
 request_id: ContextVar[str | None] = ContextVar("pyoci_request_id", default=None)
 """The id of the request being served; `web.access` sets it, every log line carries it."""
 
-REDACTED = "[redacted]"
-
-# The words that follow a scheme's name in a sentence or in a challenge, where no token stands.
-_PROSE = (
-    r"(?!(?:auth\w*|challenges?|credentials?|tokens?|schemes?|realm|scope|service|error"
-    r"|and|or|is|was|are|for|with|where|from|at|to|in|of)(?:[\s,;:)\"'\\=]|\.?$|\.\s))"
-)
-# Each with texts, in lower case, without one of which the pattern cannot match.
-_SECRETS = (
-    # RFC 9110 section 11.4: a scheme and a token68.
-    (
-        ("basic", "bearer"),
-        re.compile(rf"\b(Basic|Bearer)(\s+|%20){_PROSE}[A-Za-z0-9._~+/=%-]+", re.IGNORECASE),
-        rf"\1\2{REDACTED}",
-    ),
-    # RFC 3986 section 3.2.1: userinfo, also where the URL stands percent-encoded in a path, or
-    # lost a slash on its way through a proxy. A password may hold an @ that nobody encoded.
-    (
-        ("@", "%40", "2540"),
-        re.compile(
-            r"((?::|%(?:25)*3A)(?:/|%(?:25)*2F){1,2})"
-            r"(?:(?!%(?:25)*2F)[^\s/\"])*(@|%(?:25)*40)",
-            re.IGNORECASE,
-        ),
-        rf"\1{REDACTED}\2",
-    ),
-    # The same without a scheme, as somebody writes who puts credentials before the registry.
-    (
-        ("@",),
-        re.compile(r"""(?<![^\s/"'=(])[^\s/"'=()@:]+:[^\s/"'@]+@(?=[\w\[])"""),
-        f"{REDACTED}@",
-    ),
-    # Signed URLs of the registries' storage.
-    (
-        ("?", "&"),
-        re.compile(
-            r"([?&][\w.-]{0,40}(?:sig|signature|token|credential|secret|password|key|keyid)=)"
-            r"[^&\s\"'()<>]+",
-            re.IGNORECASE,
-        ),
-        rf"\1{REDACTED}",
-    ),
-    # RFC 7519: a JSON Web Token, wherever it stands.
-    (("eyj",), re.compile(r"(?<![\w-])eyJ[\w-]{8,}\.[\w-]+(?:\.[\w-]*)?"), REDACTED),
-)
+LINE_LIMIT = 4096
+"""Bytes of a line, its end included."""
+_MESSAGE_LIMIT = 3400
+_MESSAGE_BEFORE_TRACEBACK_LIMIT = 1000
 
 _handler: "_StderrHandler | None" = None
 _levelled: frozenset[str] = frozenset()
@@ -85,19 +45,6 @@ def configure_logging(levels: Mapping[str, str]) -> None:
     _levelled = frozenset(applied)
 
 
-def redact(text: str) -> str:
-    """Replace credentials in `text`: the last defence, for text that should hold none.
-
-    Known are an Authorization value, the userinfo of a URL, a signed URL's query and a JSON Web
-    Token.
-    """
-    folded = text.casefold()
-    for signs, pattern, replacement in _SECRETS:
-        if any(sign in folded for sign in signs):
-            text = pattern.sub(replacement, text)
-    return text
-
-
 def one_line(text: str) -> str:
     """Escape whatever is not printable, so that no text can forge or hide a line."""
     if text.isprintable():
@@ -108,10 +55,21 @@ def one_line(text: str) -> str:
     )
 
 
-def quoted(text: str) -> str:
-    """Write `text` as one value in double quotes, with everything in it escaped that needs it."""
-    escaped = text.replace("\\", "\\\\").replace('"', '\\"')
-    return f'"{one_line(escaped)}"'
+def quoted(text: str, limit: int = _MESSAGE_LIMIT) -> str:
+    """Write `text` as one value in double quotes, with everything in it escaped that needs it.
+
+    What takes more than `limit` bytes between the quotes is cut.
+    """
+    escaped = text[:limit].replace("\\", "\\\\").replace('"', '\\"')
+    line = one_line(escaped)
+    if len(text) > limit or len(line.encode()) > limit:
+        # Half an escape sequence must not escape the quote.
+        line = _first_bytes(line, limit - 3).rstrip("\\") + "..."
+    return f'"{line}"'
+
+
+def _first_bytes(text: str, limit: int) -> str:
+    return text.encode()[:limit].decode(errors="ignore")
 
 
 class _LineFormatter(logging.Formatter):
@@ -123,19 +81,26 @@ class _LineFormatter(logging.Formatter):
 
     def format(self, record: logging.LogRecord) -> str:
         stamp = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(record.created))
+        parts = [
+            f"time={stamp}.{int(record.msecs):03}Z",
+            f"level={record.levelname}",
+            f"logger={record.name}",
+            f"request_id={request_id.get() or '-'}",
+        ]
         message = record.getMessage()
-        fields = getattr(record, "fields", False)
-        line = (
-            f"time={stamp}.{int(record.msecs):03}Z level={record.levelname} logger={record.name}"
-            f" request_id={request_id.get() or '-'}"
-            f" {one_line(message) if fields else f'message={quoted(redact(message))}'}"
-        )
-        if record.exc_info:
-            line += f" exception={quoted(redact(self.formatException(record.exc_info)))}"
-        if record.stack_info:
-            line += f" stack={quoted(redact(self.formatStack(record.stack_info)))}"
+        trace = self.formatException(record.exc_info) if record.exc_info else record.stack_info
+        if getattr(record, "fields", False):
+            parts.append(one_line(message[:_MESSAGE_LIMIT]))
+        else:
+            limit = _MESSAGE_BEFORE_TRACEBACK_LIMIT if trace else _MESSAGE_LIMIT
+            parts.append(f"message={quoted(redact(message), limit)}")
+        if trace:
+            name = "exception" if record.exc_info else "stack"
+            parts.append(f"{name}={quoted(redacted_traceback(trace))}")
         # Once more over the whole: a secret may reach from one part into the next.
-        return redact(line)
+        line = redact(" ".join(parts))
+        cut = len(line.encode()) >= LINE_LIMIT
+        return f'{_first_bytes(line, LINE_LIMIT - 5)}..."' if cut else line
 
 
 class _StderrHandler(logging.Handler):

@@ -1,15 +1,15 @@
 """The settings: read once from the environment into one frozen object."""
 
 import re
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Self, TypeVar
 
 from pyoci_flask import values
 from pyoci_flask.errors import ConfigurationError, InvalidRequestError
-from pyoci_flask.oci.reference import EMBEDDED, Registry, Repository
+from pyoci_flask.oci.reference import DEFAULT_PORTS, EMBEDDED, Registry, Repository
+from pyoci_flask.origins import OriginPattern
 
 _T = TypeVar("_T")
 
@@ -40,6 +40,8 @@ class Settings:
     """Every setting, parsed. `docs/settings.md` tells what each means to an operator."""
 
     port: int = 8080
+    bind: str | None = None
+    """Where to listen, as gunicorn takes it: `host:port` or `unix:/path`; None = everywhere."""
     path: str = ""
     """Sub-path with a leading and without a trailing slash; empty for the root."""
     url: str | None = None
@@ -61,8 +63,10 @@ class Settings:
     index: PinnedIndex | None = None
     storage: Path | None = None
     storage_users: Path | None = None
-    registries: tuple[str, ...] | None = None
-    """Patterns of allowed registry hosts; None = any."""
+    registries: tuple[OriginPattern, ...] | None = None
+    """Which registries may be called; None = any."""
+    only_index: bool = False
+    """Whether `index` is all that may be addressed: its registry and its namespace."""
     private_networks: bool = True
     """Whether registries at loopback and private addresses may be called."""
     publish_settle: float = 0.0
@@ -87,20 +91,17 @@ class Settings:
     web_concurrency: int = 2
     threads: int = 64
 
-    def allows(self, registry: Registry) -> bool:
-        """Tell whether the allow-list names the registry's host, with or without its port."""
-        names = {registry.host, registry.netloc, registry.netloc_with_port}
-        return self.registries is None or self._lists(names)
+    def allows(self, registry: Registry, namespace: str) -> bool:
+        """Return whether requests may address this namespace of this registry."""
+        if self.only_index and self.index is not None:
+            return (registry, namespace) == (self.index.registry, self.index.namespace)
+        port = registry.port or DEFAULT_PORTS[registry.scheme]
+        return self.registries is None or self.lists(registry.scheme, registry.host, port)
 
-    def lists(self, host: str, port: int) -> bool:
-        """Tell whether the allow-list names a host (IPv6 without brackets), or this port of it."""
-        shown = f"[{host}]" if ":" in host else host
-        return self._lists({shown, f"{shown}:{port}"})
-
-    def _lists(self, names: Collection[str]) -> bool:
-        # The brackets of an IPv6 address are not those of a pattern.
-        patterns = [pattern.replace("[", "[[]") for pattern in self.registries or ()]
-        return any(fnmatchcase(name, pattern) for name in names for pattern in patterns)
+    def lists(self, scheme: str, host: str, port: int) -> bool:
+        """Return whether the allow-list names an origin; IPv6 with or without brackets."""
+        host = f"[{host}]" if ":" in host and not host.startswith("[") else host
+        return any(one.matches(scheme, host, port) for one in self.registries or ())
 
     @classmethod
     def from_env(cls, environ: Mapping[str, str]) -> Self:
@@ -116,9 +117,10 @@ class Settings:
         index = read("PYOCI_INDEX", PinnedIndex.parse, None)
         if index is not None and index.registry == EMBEDDED and storage is None:
             raise ConfigurationError("PYOCI_INDEX names the embedded registry: set PYOCI_STORAGE")
-        registries = read("PYOCI_REGISTRIES", values.patterns, None)
-        if registries is None and index is not None:
-            registries = (index.registry.netloc,)
+        registries = read("PYOCI_REGISTRIES", values.origins, None)
+        only_index = registries is None and index is not None
+        if index is not None and registries is None:
+            registries = (OriginPattern.of(index.registry),)
         if index is None and storage is not None:
             index = PinnedIndex(EMBEDDED, "python")
         levels, ignored = _log_levels(read)
@@ -136,8 +138,10 @@ class Settings:
                 "PYOCI_FALLBACK_EMPTY=redirect needs PYOCI_FALLBACK_EXCLUDE: without it, a private "
                 "project whose versions were all deleted is replaced by the public one of its name"
             )
+        port = read("PORT", values.between(1, 65535), 8080)
         return cls(
-            port=read("PORT", values.between(1, 65535), 8080),
+            port=port,
+            bind=read("PYOCI_BIND", values.bind_address(port), None),
             path=read("PYOCI_PATH", values.sub_path, ""),
             url=read("PYOCI_URL", values.http_url, None),
             max_body=read("PYOCI_MAX_BODY", values.between(1), 50_000_000),
@@ -155,6 +159,7 @@ class Settings:
             storage=storage,
             storage_users=read("PYOCI_STORAGE_USERS", values.path, None),
             registries=registries,
+            only_index=only_index,
             private_networks=read("PYOCI_PRIVATE_NETWORKS", values.allow_or_deny, default=True),
             publish_settle=read("PYOCI_PUBLISH_SETTLE", values.seconds, 0.0),
             fallback_index=read("PYOCI_FALLBACK_INDEX", values.http_url, None),

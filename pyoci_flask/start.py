@@ -2,6 +2,7 @@
 
 import logging
 import os
+from pathlib import Path
 from urllib.parse import urlsplit
 
 from pyoci_flask.binding import open_to_everyone
@@ -116,6 +117,12 @@ def check_paths(settings: Settings) -> None:
             "PYOCI_STORAGE_USERS must be an existing file (htpasswd -B makes one), "
             f"not {str(settings.storage_users)!r}"
         )
+    if settings.bind is not None and settings.bind.startswith("unix:"):
+        folder = Path(settings.bind.removeprefix("unix:")).parent
+        if not folder.is_dir():
+            raise ConfigurationError(
+                f"PYOCI_BIND must name a socket in an existing folder, not in {str(folder)!r}"
+            )
     if not settings.spool.is_dir():
         raise ConfigurationError(
             f"PYOCI_SPOOL must be an existing folder, not {str(settings.spool)!r}"

@@ -4,6 +4,7 @@ A parser raises `ValueError` with what was expected, to follow the variable's na
 never quotes the value, which may be a secret.
 """
 
+import ipaddress
 import re
 import tempfile
 from collections.abc import Callable
@@ -11,6 +12,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from pyoci_flask.errors import ConfigurationError
+from pyoci_flask.origins import OriginPattern
 
 LEVELS = {
     "trace": "DEBUG",
@@ -23,6 +25,7 @@ LEVELS = {
     "off": "CRITICAL",
 }
 """Names of log levels, those of Rust programs too, to the names that logging has for them."""
+_BIND = re.compile(r"(?P<host>\[[^\]%]+\]|[^:\[\]]+)(?::(?P<port>[0-9]{1,5}))?")
 _PATH = re.compile(r"(/[A-Za-z0-9._~-]+)+")
 _HEADER_VALUE = re.compile(r"[\x21-\x7e]([\x20-\x7e]*[\x21-\x7e])?")
 
@@ -51,6 +54,34 @@ def between(low: int, high: int | None = None) -> Callable[[str], int]:
         return int(text)
 
     return parse
+
+
+def bind_address(port: int) -> Callable[[str], str]:
+    """Read where to listen, as gunicorn's `bind` takes it; `port` is for text without one."""
+
+    def parse(text: str) -> str:
+        if text.startswith("unix:/") and not text.endswith("/"):
+            return text
+        match = _BIND.fullmatch(text)
+        number = port if match is None or match["port"] is None else int(match["port"])
+        if match is None or not _is_bindable(match["host"]) or not 0 < number < 65536:
+            raise ValueError(
+                "an IP address, alone or with a port (127.0.0.1, 127.0.0.1:8080, [::1]:8080), "
+                "or unix: and the absolute path of a socket"
+            )
+        return f"{match['host']}:{number}"
+
+    return parse
+
+
+def _is_bindable(host: str) -> bool:
+    if host == "localhost":
+        return True
+    try:
+        version = ipaddress.ip_address(host.strip("[]")).version
+    except ValueError:
+        return False
+    return (version == 6) == host.startswith("[")
 
 
 def sub_path(text: str) -> str:
@@ -82,13 +113,15 @@ def header_value(text: str) -> str:
     return text
 
 
-def patterns(text: str) -> tuple[str, ...]:
-    """Read host names and patterns of them, each with or without a port."""
-    patterns = tuple(part.lower() for part in re.split(r"[,\s]+", text) if part)
-    for pattern in patterns:
-        if not re.fullmatch(r"(\[[0-9a-f:]+\]|[a-z0-9.*?-]+)(:([0-9]+|\*))?", pattern):
-            raise ValueError("host names or patterns like *.azurecr.io, separated by commas")
-    return patterns
+def origins(text: str) -> tuple[OriginPattern, ...]:
+    """Read the registries that may be addressed."""
+    try:
+        return tuple(OriginPattern.parse(part) for part in re.split(r"[,\s]+", text) if part)
+    except ValueError as error:
+        raise ValueError(
+            "registries such as ghcr.io, *.azurecr.io or http://localhost:5000, without a "
+            "namespace, separated by commas"
+        ) from error
 
 
 def name_patterns(text: str) -> tuple[str, ...]:

@@ -39,7 +39,7 @@ def main() -> None:
     "--bind",
     metavar="ADDRESS",
     multiple=True,
-    help="Address to listen on, host:port or unix:PATH, in place of --port; may be repeated.",
+    help="Address to listen on, host:port or unix:PATH; may be repeated.  [PYOCI_BIND]",
 )
 @click.option(
     "--storage", metavar="FOLDER", help="Folder of the embedded registry.  [PYOCI_STORAGE]"

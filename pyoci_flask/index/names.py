@@ -13,6 +13,7 @@ from packaging.version import InvalidVersion, Version
 
 from pyoci_flask.errors import InvalidRequestError
 from pyoci_flask.oci.reference import Tag
+from pyoci_flask.redaction import shown
 
 _NAME = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]*[A-Za-z0-9])?")
 _FILENAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+!-]*")
@@ -33,7 +34,7 @@ class ProjectName:
     def __post_init__(self) -> None:
         if len(self.text) > _LONGEST or ".." in self.text or not _NAME.fullmatch(self.text):
             raise InvalidRequestError(
-                f"{self.text[:300]!r} is not a project name: ASCII letters and digits, "
+                f"{shown(self.text)} is not a project name: ASCII letters and digits, "
                 "with single '.', '-' or '_' inside"
             )
 
@@ -64,12 +65,12 @@ def parse_version(text: str) -> Version:
     """
     if "-" in text:
         raise InvalidRequestError(
-            f"the version {text!r} holds a '-': write it in its normalised form"
+            f"the version {shown(text)} holds a '-': write it in its normalised form"
         )
     try:
         return Version(text)
     except InvalidVersion as error:
-        raise InvalidRequestError(f"{text!r} is not a version (PEP 440)") from error
+        raise InvalidRequestError(f"{shown(text)} is not a version (PEP 440)") from error
 
 
 def tag_of(version: str) -> Tag:
@@ -83,7 +84,7 @@ def tag_of(version: str) -> Tag:
         return Tag(version.replace("+", "-").replace("!", "_"))
     except InvalidRequestError as error:
         raise InvalidRequestError(
-            f"the version {version[:140]!r} does not fit into a tag of 128 characters"
+            f"the version {shown(version)} does not fit into a tag of 128 characters"
         ) from error
 
 
@@ -117,19 +118,19 @@ class Filename:
             InvalidRequestError: it cannot be a file of this project.
         """
         if len(text) > _LONGEST or ".." in text or not _FILENAME.fullmatch(text):
-            raise InvalidRequestError(f"{text[:300]!r} is not the name of a wheel or sdist")
+            raise InvalidRequestError(f"{shown(text)} is not the name of a wheel or sdist")
         if text.endswith(SDIST):
             stem, suffix = text.removesuffix(SDIST), SDIST
         elif text.endswith(WHEEL):
             stem, suffix = text.removesuffix(WHEEL), WHEEL
         else:
             raise InvalidRequestError(
-                f"{text!r} is not the name of a wheel (.whl) or an sdist (.tar.gz)"
+                f"{shown(text)} is not the name of a wheel (.whl) or an sdist (.tar.gz)"
             )
         rest = _after_name(stem, project)
         if not rest:
             raise InvalidRequestError(
-                f"{text!r} is not the name of a file of {project}: "
+                f"{shown(text)} is not the name of a file of {project}: "
                 f"{project}-VERSION{'-PYTHON-ABI-PLATFORM' if suffix == WHEEL else ''}{suffix}"
             )
         if suffix == SDIST:
@@ -141,7 +142,7 @@ class Filename:
             or not all(tags)
             or (len(tags) == 4 and not _BUILD.fullmatch(tags[0]))
         ):
-            raise InvalidRequestError(f"{text!r} is not the name of a wheel (PEP 427)")
+            raise InvalidRequestError(f"{shown(text)} is not the name of a wheel (PEP 427)")
         parse_version(version)
         return cls(text, version, "-".join(tags) + WHEEL)
 

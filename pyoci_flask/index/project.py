@@ -11,6 +11,7 @@ from pyoci_flask.errors import InvalidRequestError
 from pyoci_flask.index.names import SDIST, WHEEL, Filename, ProjectName
 from pyoci_flask.oci.model import MANIFEST_TYPE, Descriptor, ImageIndex
 from pyoci_flask.oci.reference import Digest
+from pyoci_flask.redaction import shown
 
 ARTIFACT_TYPE = "application/pyoci.package.v1"
 CORE_METADATA_TYPE = "application/pyoci.core-metadata.v1"
@@ -115,7 +116,7 @@ def _filename(
             if (filename.version, filename.architecture) == (version, architecture):
                 return filename
     if architecture != SDIST and not architecture.endswith(WHEEL):
-        raise InvalidRequestError(f"unknown architecture {architecture[:80]!r}")
+        raise InvalidRequestError(f"unknown architecture {shown(architecture)}")
     return Filename.parse(Filename.build(segment, version, architecture), project)
 
 

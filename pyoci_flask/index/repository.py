@@ -13,6 +13,7 @@ from pyoci_flask.oci.client import RepositoryCaller
 from pyoci_flask.oci.model import INDEX_TYPE, ImageIndex, MalformedDocumentError
 from pyoci_flask.oci.reference import Digest, Tag
 from pyoci_flask.oci.repository import get_manifest
+from pyoci_flask.redaction import shown
 
 logger = logging.getLogger("pyoci.index")
 
@@ -59,13 +60,13 @@ def load_version(repository: ProjectRepository, version: str, tag: Tag) -> Versi
     if manifest is None:
         return None
     if manifest.media_type != INDEX_TYPE:
-        raise NotAPackageError(f"a {manifest.media_type[:80]!r}")
+        raise NotAPackageError(f"a {shown(manifest.media_type)}")
     try:
         index = ImageIndex.parse(manifest.document)
     except MalformedDocumentError as error:
         raise NotAPackageError(str(error)) from error
     if index.artifact_type != ARTIFACT_TYPE:
-        raise NotAPackageError(f"an index of {index.artifact_type!r}")
+        raise NotAPackageError(f"an index of {shown(index.artifact_type or '')}")
     files, faults = files_of(index, version, repository.project, repository.segment)
     for fault in faults:
         logger.warning("%s:%s: left out %s", repository.caller.repository, tag, fault)

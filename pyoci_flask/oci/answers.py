@@ -14,12 +14,12 @@ from pyoci_flask.errors import (
     UnsupportedError,
 )
 from pyoci_flask.oci.model import MalformedDocumentError, parse_object
+from pyoci_flask.redaction import shortened
 from pyoci_flask.transport.reply import Reply
 
 ERROR_LIMIT = 64 * 1024
 """Bytes of an error body that are read."""
 
-_QUOTED = 200
 _PAGE_QUOTED = 60
 _PAGE_SEARCHED = 4096
 _CHERRYPY = "CherryPy page"
@@ -137,7 +137,7 @@ def refusal(
 def _printable(value: object) -> str:
     if not isinstance(value, str):
         return ""
-    return "".join(char if char.isprintable() else " " for char in value)[:_QUOTED]
+    return "".join(char if char.isprintable() else " " for char in shortened(value))
 
 
 def _first_words(document: bytes) -> str:

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Self
 
 from pyoci_flask.errors import InvalidRequestError
+from pyoci_flask.redaction import shown
 
 _DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
 TAG = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,127}")
@@ -35,7 +36,7 @@ class Digest:
 
     def __post_init__(self) -> None:
         if not _DIGEST.fullmatch(self.text):
-            raise InvalidRequestError(f"{self.text[:80]!r} is not a sha256 digest")
+            raise InvalidRequestError(f"{shown(self.text)} is not a sha256 digest")
 
     @classmethod
     def of(cls, content: bytes) -> Self:
@@ -64,7 +65,7 @@ class Tag:
 
     def __post_init__(self) -> None:
         if not TAG.fullmatch(self.text):
-            raise InvalidRequestError(f"{self.text[:140]!r} cannot be the tag of a version")
+            raise InvalidRequestError(f"{shown(self.text)} cannot be the tag of a version")
 
     def __str__(self) -> str:
         return self.text
@@ -168,8 +169,8 @@ class Repository:
             )
         if not _REPOSITORY.fullmatch(self.name):
             raise InvalidRequestError(
-                f"{self.name!r} cannot be the name of a repository: segments of lower-case letters "
-                "and digits, joined by single dots, dashes or underscores"
+                f"{shown(self.name)} cannot be the name of a repository: segments of lower-case "
+                "letters and digits, joined by single dots, dashes or underscores"
             )
 
     def __str__(self) -> str:

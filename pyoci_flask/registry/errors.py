@@ -5,6 +5,8 @@ from collections.abc import Mapping
 
 from werkzeug.wrappers import Response
 
+from pyoci_flask.redaction import field
+
 
 class RegistryError(Exception):
     """An answer that is an error: HTTP status, code of the specification, text for people."""
@@ -39,7 +41,7 @@ class RegistryError(Exception):
 
 def name_invalid(name: str) -> RegistryError:
     """Return the answer to a name that the specification does not allow."""
-    return RegistryError(400, "NAME_INVALID", "invalid repository name", {"name": name})
+    return RegistryError(400, "NAME_INVALID", "invalid repository name", {"name": field(name)})
 
 
 def name_unknown(name: str) -> RegistryError:
@@ -64,7 +66,9 @@ def manifest_invalid(message: str, status: int = 400) -> RegistryError:
 
 def manifest_unknown(reference: str) -> RegistryError:
     """Return the answer to a tag or digest that names no manifest."""
-    return RegistryError(404, "MANIFEST_UNKNOWN", "no such manifest", {"reference": reference})
+    return RegistryError(
+        404, "MANIFEST_UNKNOWN", "no such manifest", {"reference": field(reference)}
+    )
 
 
 def manifest_blob_unknown(digest: str) -> RegistryError:

@@ -6,7 +6,8 @@ import traceback
 from opentelemetry._logs import LoggerProvider, SeverityNumber
 from opentelemetry.context import get_current
 
-from pyoci_flask.logs import redact, request_id
+from pyoci_flask.logs import request_id
+from pyoci_flask.redaction import redact, redacted_traceback
 from pyoci_flask.telemetry.collector import exporting
 from pyoci_flask.telemetry.collector import logger as own_logger
 
@@ -68,5 +69,7 @@ def _attributes(record: logging.LogRecord) -> dict[str, str]:
     if error is not None:
         attributes["exception.type"] = type(error).__qualname__
         attributes["exception.message"] = redact(str(error))
-        attributes["exception.stacktrace"] = redact("".join(traceback.format_exception(error)))
+        attributes["exception.stacktrace"] = redacted_traceback(
+            "".join(traceback.format_exception(error))
+        )
     return attributes

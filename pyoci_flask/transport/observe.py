@@ -6,7 +6,11 @@ from dataclasses import dataclass
 from typing import Protocol
 from urllib.parse import urlsplit, urlunsplit
 
+from pyoci_flask.redaction import REDACTED, redact
+
 logger = logging.getLogger("pyoci.registry")
+
+_PATH_LIMIT = 1700
 
 
 class CallRecord(Protocol):
@@ -67,13 +71,18 @@ class _LoggedCall:
 
 
 def redacted(url: str) -> str:
-    """Drop the userinfo, query and fragment of a URL: each of them may hold a credential."""
+    """Drop the userinfo, query and fragment of a URL: each of them may hold a credential.
+
+    Of the rest, at most 2000 characters are kept.
+    """
     try:
         parts = urlsplit(url)
     except ValueError:
         # Not to be taken apart, so nothing of it is known to be safe.
-        return "[redacted]"
-    return urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path, "", ""))
+        return REDACTED
+    path = parts.path[:_PATH_LIMIT]
+    safe = urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], path, "", ""))
+    return safe if redact(safe) == safe else REDACTED
 
 
 def _token(text: str) -> str:

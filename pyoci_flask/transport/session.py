@@ -59,13 +59,13 @@ class Transport:
         read_timeout: float = 12.0,
         observers: Sequence[CallObserver] = (),
         private_networks: bool = True,
-        listed: Callable[[str, int], bool] | None = None,
+        listed: Callable[[str, str, int], bool] | None = None,
     ) -> None:
         """Make the pools.
 
         `connect_timeout` and `read_timeout` are seconds: until the connection stands, and
-        without a byte from the other side. `listed` tells of a host and port whether the
-        operator's allow-list names them; None = there is no list.
+        without a byte from the other side. `listed` returns whether the operator's allow-list
+        names an origin (scheme, host, port); None = there is no list.
         """
         self._network = network
         self._timeouts = (connect_timeout, read_timeout)
@@ -200,8 +200,9 @@ class Transport:
         if self._is_mounted(url, registry):
             return self._mounted[registry]
         here, there = urlsplit(registry), urlsplit(url)
-        host, port = there.hostname or "", there.port or (443 if there.scheme == "https" else 80)
-        if host == here.hostname or (self._listed is not None and self._listed(host, port)):
+        port = there.port or (443 if there.scheme == "https" else 80)
+        origin = there.scheme, there.hostname or "", port
+        if there.hostname == here.hostname or (self._listed is not None and self._listed(*origin)):
             return self._adapter
         if private and not self._sightings.is_public(here.hostname or ""):
             return self._adapter
@@ -230,8 +231,8 @@ def _unanswered(error: requests.RequestException, host: str) -> Exception:
     if isinstance(error, requests.exceptions.SSLError):
         return RegistryUnreachableError(
             f"no secure connection to {host}: its certificate or TLS was not accepted "
-            "(a registry without TLS is written as a URL: http://host:port, percent-encoded in a "
-            "path: http%3A%2F%2Fhost%3Aport)"
+            "(a registry without TLS is written as a URL: http://localhost:5000, percent-encoded "
+            "in a path: http%3A%2F%2Flocalhost%3A5000)"
         )
     if isinstance(error, requests.exceptions.ProxyError):
         return RegistryUnreachableError(f"the proxy gave no connection to {host}")

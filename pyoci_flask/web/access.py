@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 from urllib.parse import quote
 
-from pyoci_flask.logs import one_line, redact, request_id
+from pyoci_flask.logs import one_line, request_id
+from pyoci_flask.redaction import REDACTED, holds_userinfo, shortened, without_userinfo
 
 if TYPE_CHECKING:
     from _typeshed import OptExcInfo
@@ -24,8 +25,9 @@ ENVIRON_REQUEST_ID = "pyoci.request_id"
 _VALID_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 # RFC 3986 section 3.3: what a path may hold unencoded.
 _PATH_SAFE = "/:@!$&'()*+,;="
-_USER_AGENT_LIMIT = 200
-_USER_AGENT_READ = 2000
+_PATH_READ = 1300
+_PATH_LIMIT = 2000
+_METHOD_LIMIT = 40
 # RFC 9110 section 6.4.1
 _BODILESS_STATUSES = frozenset({204, 304})
 
@@ -37,7 +39,7 @@ class RequestRecord:
     request_id: str
     method: str
     path: str
-    """Percent-encoded, without query and userinfo."""
+    """Percent-encoded, without query and userinfo, of at most 2000 characters."""
     user_agent: str
     """At most 200 characters; control characters and quotes are escaped."""
     status: int | None
@@ -257,7 +259,7 @@ def _write_line(record: RequestRecord) -> None:
         logging.DEBUG if record.path == "/health" else logging.INFO,
         'status=%s method=%s path=%s user_agent="%s" duration_ms=%.1f bytes_in=%d bytes_out=%d%s%s',
         "-" if record.status is None else record.status,
-        one_line(record.method),
+        one_line(record.method[:_METHOD_LIMIT]),
         record.path,
         record.user_agent,
         record.duration * 1000,
@@ -271,9 +273,16 @@ def _write_line(record: RequestRecord) -> None:
 
 def _path(environ: "WSGIEnvironment") -> str:
     text = f"{environ.get('SCRIPT_NAME', '')}{environ.get('PATH_INFO', '')}"
-    return redact(quote(text.encode("latin-1", "replace"), safe=_PATH_SAFE)) or "/"
+    # The path was decoded once, so all of it before an @ may be a password with slashes.
+    shown = without_userinfo(text)
+    target = str(environ.get("RAW_URI") or environ.get("QUERY_STRING", ""))
+    if shown is text and ":" in text and holds_userinfo(target):
+        # A ? or # in the password took the @ out of the path.
+        return f"/{REDACTED}"
+    path = quote(shown[:_PATH_READ].encode("latin-1", "replace"), safe=_PATH_SAFE)
+    return shortened(path.replace(quote(REDACTED), REDACTED), _PATH_LIMIT) or "/"
 
 
 def _user_agent(environ: "WSGIEnvironment") -> str:
-    text = redact(str(environ.get("HTTP_USER_AGENT", ""))[:_USER_AGENT_READ])[:_USER_AGENT_LIMIT]
+    text = shortened(str(environ.get("HTTP_USER_AGENT", "")))
     return one_line(text.replace("\\", "\\\\").replace('"', '\\"'))

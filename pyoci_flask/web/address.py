@@ -13,6 +13,7 @@ from urllib.parse import quote, unquote
 from pyoci_flask.errors import EgressError, InvalidRequestError, NotFoundError
 from pyoci_flask.index.names import Filename, ProjectName, is_filename, parse_version
 from pyoci_flask.oci.reference import EMBEDDED, Registry, Repository
+from pyoci_flask.redaction import holds_userinfo, shown
 from pyoci_flask.settings import Settings
 
 _PINNED = "simple"
@@ -162,7 +163,7 @@ class AddressParser:
             return FileAddress(base, project, Filename.parse(last, project))
         if _is_metadata(last):
             raise InvalidRequestError(
-                f"{last[:300]!r} is neither a file nor a version: it comes and goes with its wheel"
+                f"{shown(last)} is neither a file nor a version: it comes and goes with its wheel"
             )
         _refuse_dots(last)
         parse_version(last)
@@ -176,11 +177,15 @@ class AddressParser:
         return self._base(found, found.segments)
 
     def _split(self, path: str, raw_path: str | None) -> _Path | None:
+        if holds_userinfo(path):
+            raise InvalidRequestError(
+                "no address of an index holds an '@': user name and password go into the "
+                "Authorization header, which clients make of those before this server's own host"
+            )
         slash = path.endswith("/")
         path = path.lstrip("/")
         explicit = _SCHEME.fullmatch(path)
         if explicit is not None:
-            _refuse_registry_path(raw_path)
             head, tail = f"{explicit[1]}://{explicit[2]}", explicit[3] or ""
         else:
             head, _, tail = path.partition("/")
@@ -194,14 +199,16 @@ class AddressParser:
                     "a namespace) or PYOCI_STORAGE (a folder for the embedded registry) gives it "
                     "one; without them, address /REGISTRY/NAMESPACE/"
                 )
+            _refuse_encoded_slashes(raw_path)
             return _Path(pinned.registry, segments, pinned=True, slash=slash)
         registry = Registry.parse(head)
         if registry is None:
             if explicit is not None:
                 raise InvalidRequestError(
-                    f"{head[:300]!r} is not a registry: an http or https URL of host and port only"
+                    f"{shown(head)} is not a registry: an http or https URL of host and port only"
                 )
             return None
+        _refuse_encoded_slashes(raw_path)
         return _Path(registry, segments, pinned=False, slash=slash)
 
     def _base(self, found: _Path, namespace: tuple[str, ...]) -> Base | None:
@@ -214,16 +221,23 @@ class AddressParser:
             _refuse_dots(segment)
         name = "/".join(namespace).lower()
         Repository(found.registry, name)
-        self._check_allowed(found.registry)
+        self._check_allowed(found.registry, name)
         return found.base(name)
 
-    def _check_allowed(self, registry: Registry) -> None:
-        if registry == EMBEDDED and self._settings.storage is None:
+    def _check_allowed(self, registry: Registry, namespace: str) -> None:
+        settings = self._settings
+        if registry == EMBEDDED and settings.storage is None:
             raise NotFoundError("there is no embedded registry here: PYOCI_STORAGE is not set")
-        if not self._settings.allows(registry):
+        if settings.allows(registry, namespace):
+            return
+        if settings.only_index:
             raise EgressError(
-                f"this server does not call {registry.netloc}: PYOCI_REGISTRIES does not allow it"
+                f"this server does not call {registry.address}/{namespace}: it serves the index "
+                "of its setting PYOCI_INDEX only, as PYOCI_REGISTRIES is not set"
             )
+        raise EgressError(
+            f"this server does not call {registry.address}: PYOCI_REGISTRIES does not allow it"
+        )
 
 
 def _usual_split(segments: tuple[str, ...]) -> tuple[tuple[str, ...], tuple[str, ...]]:
@@ -261,18 +275,28 @@ def _is_metadata(segment: str) -> bool:
 
 def _refuse_dots(segment: str) -> None:
     if ".." in segment:
-        raise InvalidRequestError(f"'..' cannot stand in a name: {segment[:300]!r}")
+        raise InvalidRequestError(f"'..' cannot stand in a name: {shown(segment)}")
 
 
-def _refuse_registry_path(raw_path: str | None) -> None:
-    """Once decoded, a path in the registry's URL looks like a part of the namespace."""
+def _refuse_encoded_slashes(raw_path: str | None) -> None:
+    """Refuse a slash that is percent-encoded, but for those of the registry's URL.
+
+    Browsers send a password, unasked, to every path below the folder of the one that asked for it.
+    In `/ghcr.io%2Facme%2F` that folder is `/`, below which every other registry is. In the
+    registry's URL, a path would look like a part of the namespace once it is decoded.
+    """
     for segment in (raw_path or "").split("?")[0].split("/"):
         decoded = unquote(segment)
-        if _SCHEME_START.match(decoded):
-            authority, slash, rest = _SCHEME_START.sub("", decoded).lstrip("/").partition("/")
-            if slash and rest:
-                raise InvalidRequestError(
-                    f"the registry's URL goes no further than its host and port ({authority}); "
-                    "what follows is the namespace, in segments of its own"
-                )
-            return
+        if "/" not in decoded:
+            continue
+        if not _SCHEME_START.match(decoded):
+            raise InvalidRequestError(
+                "the slashes of an address are not percent-encoded, but for those of a registry's "
+                "URL (http%3A%2F%2Flocalhost%3A5000)"
+            )
+        authority, slash, rest = _SCHEME_START.sub("", decoded).lstrip("/").partition("/")
+        if slash and rest:
+            raise InvalidRequestError(
+                "the registry's URL goes no further than its host and port "
+                f"({shown(authority)}); what follows is the namespace, in segments of its own"
+            )

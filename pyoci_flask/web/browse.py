@@ -23,7 +23,7 @@ from pyoci_flask.index.listing import find_project
 from pyoci_flask.index.names import ProjectName, is_filename
 from pyoci_flask.index.releases import Release, find_release, preferred, releases_of
 from pyoci_flask.index.repository import ProjectRepository
-from pyoci_flask.logs import redact
+from pyoci_flask.redaction import field, shortened
 from pyoci_flask.web.address import Base, ListAddress, ProjectAddress
 from pyoci_flask.web.errors import UnmatchedError, challenge, status_of
 from pyoci_flask.web.links import quote_segment
@@ -106,12 +106,12 @@ def _index_page(base: Base) -> Response:
         count=len(names or ()),
         names=found[:_MOST_SHOWN],
         found=len(found),
-        query=query,
+        query=field(query),
         setup=setup_path(base),
-        reason=redact(reason),
+        reason=shortened(reason, 1000),
         denied=status != 200,
-        refused=redact(refused),
-        wanted=redact(wanted),
+        refused=shortened(refused, 1000),
+        wanted=field(wanted),
     )
     response = answer(html, status)
     if status == 401:

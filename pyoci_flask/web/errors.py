@@ -12,7 +12,7 @@ from werkzeug.http import HTTP_STATUS_CODES
 from werkzeug.wrappers import Response
 
 from pyoci_flask import errors
-from pyoci_flask.logs import redact
+from pyoci_flask.redaction import redact
 
 ErrorPage = Callable[[int, str, Exception], Response]
 """Makes a page of a status, a text that holds no secrets, and what was raised."""
@@ -77,11 +77,17 @@ def challenge() -> str:
     """Ask for Basic credentials (RFC 7617).
 
     A browser answers a realm that it knows with the credentials that it was given for it before,
-    whatever link led there. So there each registry is a realm of its own: who signs in to one
-    must not be made to send that to another.
+    whatever link led there. So each origin of a registry is a realm of its own for browsers: a
+    password for one must not be sent to another, nor without TLS.
     """
-    realm = f"PyOCI {g.waits_for}" if wants_page() and "waits_for" in g else "PyOCI"
+    realm = f"PyOCI {g.registry.origin}" if _is_browser() and "registry" in g else "PyOCI"
     return f'Basic realm="{realm}", charset="UTF-8"'
+
+
+def _is_browser() -> bool:
+    """Return whether a browser asks, for a page or for what a page of any site loads."""
+    names_itself = "Mozilla/" in request.headers.get("User-Agent", "")
+    return wants_page() or names_itself or "Sec-Fetch-Mode" in request.headers
 
 
 def wants_page() -> bool:

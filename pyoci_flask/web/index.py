@@ -8,6 +8,7 @@ from werkzeug.wrappers import Response
 
 from pyoci_flask.cross_site import is_cross_site
 from pyoci_flask.errors import CrossSiteError, InvalidRequestError
+from pyoci_flask.redaction import shown
 from pyoci_flask.web.address import (
     ChangeAddress,
     FileAddress,
@@ -33,8 +34,8 @@ _SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
 def refuse_other_sites() -> None:
     """Refuse what a browser sends from another site's page, with the user's credentials."""
     if request.method not in _SAFE and is_cross_site(request, services().settings.url):
-        origin = request.headers.get("Origin", "")[:200]
-        raise CrossSiteError(f"this request comes from another site's page (Origin: {origin!r})")
+        origin = shown(request.headers.get("Origin", ""))
+        raise CrossSiteError(f"this request comes from another site's page (Origin: {origin})")
 
 
 @blueprint.after_app_request

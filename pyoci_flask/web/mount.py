@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
@@ -23,7 +24,7 @@ class Mount:
     ) -> Iterable[bytes]:
         """Hand the request on (PEP 3333)."""
         path = environ.get("PATH_INFO", "")
-        if self._registry is not None and (path == "/v2" or path.startswith("/v2/")):
+        if self._registry is not None and _is_below_v2(path) and _is_below_v2(_sent(environ)):
             return self._registry(environ, start_response)
         if self._prefix and path != "/health":
             if path == self._prefix or path.startswith(f"{self._prefix}/"):
@@ -33,3 +34,19 @@ class Mount:
                 # Outside of the sub-path nothing is matched, whatever it looks like.
                 environ["PATH_INFO"] = "/.outside"
         return self._app(environ, start_response)
+
+
+def _is_below_v2(path: str) -> bool:
+    return path.startswith("/v2/")
+
+
+def _sent(environ: "WSGIEnvironment") -> str:
+    """The path as the client sent it, where the server tells.
+
+    To a browser, `/v2` and `/v2%2F` lie in the folder `/`: it would send a password for them to the
+    whole server.
+    """
+    raw = environ.get("RAW_URI") or environ.get("REQUEST_URI")
+    if not isinstance(raw, str):
+        return str(environ.get("PATH_INFO", ""))
+    return raw.split("?")[0] if raw.startswith("/") else urlsplit(raw).path

@@ -8,8 +8,8 @@ from flask import Blueprint, request
 from werkzeug.wrappers import Response
 
 from pyoci_flask.errors import EgressError, InvalidRequestError, NotFoundError
-from pyoci_flask.logs import redact
 from pyoci_flask.oci.reference import EMBEDDED
+from pyoci_flask.redaction import field, redact, shown
 from pyoci_flask.web.address import Base
 from pyoci_flask.web.people import answer, browse_path, people, render
 from pyoci_flask.web.pipelines import credentials_hint, pipelines
@@ -114,7 +114,7 @@ def _read_form() -> _Form:
         error = _what_is_missing(registry, namespace)
     wrong = _wrong_field(registry) if error else ""
     # A credential that somebody wrote into the address is not repeated.
-    return _Form(redact(registry), redact(namespace), credentials, tool, base, error, wrong)
+    return _Form(field(registry), field(namespace), credentials, tool, base, error, wrong)
 
 
 def _written_plainly(registry: str) -> str:
@@ -124,8 +124,10 @@ def _written_plainly(registry: str) -> str:
 
 def _wrong_field(registry: str) -> str:
     """Say which field is at fault: the registry, unless it will do with another namespace."""
+    settings = services().settings
+    other = settings.index.namespace if settings.only_index and settings.index else "x"
     try:
-        good = bool(registry) and services().addresses.publish(f"/{registry}/x/") is not None
+        good = bool(registry) and services().addresses.publish(f"/{registry}/{other}/") is not None
     except (InvalidRequestError, NotFoundError, EgressError):
         good = False
     return "namespace" if good else "registry"
@@ -137,7 +139,7 @@ def _what_is_missing(registry: str, namespace: str) -> str:
     if not namespace:
         return "The namespace is missing: for most registries your user or organisation."
     return (
-        f"{redact(registry[:200])!r} is no registry: a host name such as ghcr.io, a host and port, "
+        f"{shown(registry)} is no registry: a host name such as ghcr.io, a host and port, "
         "or a URL of both."
     )
 
@@ -152,7 +154,8 @@ def _asks_for_credentials() -> bool:
 def _suggestions() -> list[str]:
     """The registries that the allow-list names in full."""
     settings = services().settings
-    names = [name for name in settings.registries or () if not set(name) & set("*?")]
-    if settings.storage is not None and settings.allows(EMBEDDED):
-        names.append(EMBEDDED.netloc)
-    return list(dict.fromkeys(names))
+    patterns = settings.registries or ()
+    found = [one.registry.address for one in patterns if one.registry is not None]
+    if settings.storage is not None and settings.registries is None:
+        found.append(EMBEDDED.address)
+    return list(dict.fromkeys(found))

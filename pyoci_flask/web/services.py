@@ -65,6 +65,7 @@ class Services:
 
     def _enter(self, base: Base) -> None:
         """Count this request among those that wait for the registry, until its answer begins."""
+        g.registry = base.registry
         if "waits_for" not in g:
             self.gate.enter(base.registry.netloc)
             g.waits_for = base.registry.netloc

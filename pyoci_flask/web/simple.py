@@ -12,6 +12,7 @@ from pyoci_flask.errors import DeniedError, NotFoundError
 from pyoci_flask.index.catalog import list_projects
 from pyoci_flask.index.listing import find_project
 from pyoci_flask.index.project import File, Project, format_time
+from pyoci_flask.redaction import redact
 from pyoci_flask.web.address import ListAddress, ProjectAddress
 from pyoci_flask.web.conditional import Page, page
 from pyoci_flask.web.fallback import empty_falls_back, fallback, redirect_to_fallback
@@ -87,8 +88,11 @@ def list_page(address: ListAddress) -> Response:
 def redirect_to_slash(segment: str) -> Response:
     """Redirect to the address with its slash; relative, so that no proxy's scheme is lost."""
     query = request.query_string.decode("latin-1")
+    query = f"?{query}" if query else ""
     response = Response(status=301)
-    response.headers["Location"] = f"{quote_segment(segment)}/{'?' if query else ''}{query}"
+    response.headers["Location"] = (
+        quote_segment(segment) + "/" + (query if redact(query) == query else "")
+    )
     response.headers["Cache-Control"] = "no-store"
     response.autocorrect_location_header = False
     return response

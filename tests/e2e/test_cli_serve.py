@@ -94,11 +94,13 @@ def test_it_serves_an_index_elsewhere_on_the_address_that_is_asked_for(
 ) -> None:
     socket = tmp_path / "socket"
     options = ["--bind", f"unix:{socket}", "--bind", f"{LOOPBACK}:0", "--index", "ghcr.io/acme"]
-    empty = {"WEB_CONCURRENCY": ""}
-    with _serving(script, tmp_path, *options, environ=empty) as (process, log):
+    # The option wins over the variable.
+    environ = {"WEB_CONCURRENCY": "", "PYOCI_BIND": f"unix:{tmp_path}/unused"}
+    with _serving(script, tmp_path, *options, environ=environ) as (process, log):
         wait_until(lambda: process.poll() is not None or "Booting worker" in log.read_text())
         assert process.poll() is None, log.read_text()
         assert f"Listening at: unix:{socket},http://{LOOPBACK}:" in log.read_text()
+        assert "unused" not in log.read_text()
 
 
 def test_a_server_hands_over_to_a_new_one_without_closing_its_port(
@@ -134,6 +136,9 @@ def test_a_server_hands_over_to_a_new_one_without_closing_its_port(
         ([], {"PYOCI_MAX_BODY": "50 MB"}, "PYOCI_MAX_BODY must be a whole number"),
         ([], {"WEB_CONCURRENCY": "two"}, "WEB_CONCURRENCY must be 1 to 1024, not 'two'"),
         (["--storage", "here", "--bind", "0.0.0.0:0"], {}, "PYOCI_STORAGE without PYOCI_STORAGE"),
+        (["--storage", "a"], {"PYOCI_BIND": "0.0.0.0"}, "PYOCI_STORAGE without PYOCI_STORAGE"),
+        ([], {"PYOCI_BIND": "8080"}, "PYOCI_BIND must be an IP address"),
+        ([], {"PYOCI_BIND": "unix:/no/such/folder/socket"}, "PYOCI_BIND must name a socket in an"),
     ],
 )
 def test_a_setting_that_cannot_be_used_is_one_line(

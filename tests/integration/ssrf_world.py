@@ -226,7 +226,7 @@ def main(hosts: Path) -> dict[str, Outcome]:
                     found[f"{vector} {target}"] = led(app, "evil.test", vector, target)
                 for target in ("next", "elsewhere"):
                     found[f"near {vector} {target}"] = led(app, "near.test", vector, target)
-            listed = {"PYOCI_REGISTRIES": "near.test, evil.test, next.test"}
+            listed = {"PYOCI_REGISTRIES": "http://near.test, http://evil.test, http://next.test"}
             with _application(listed) as app:
                 for target in ("next", "metadata"):
                     found[f"listed {vector} {target}"] = led(app, "evil.test", vector, target)

@@ -19,7 +19,7 @@ from tests.integration.oci_client import OCIClient, push_original
 from tests.integration.registry_doubles import ALICE, BOB, Members, Refusing
 from tests.packages import make_wheel
 from tests.pages import BROWSER, shown, text_of
-from tests.registries import RunningRegistry
+from tests.registries import RunningRegistry, write_htpasswd
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIEnvironment
@@ -104,6 +104,36 @@ def test_package_that_the_original_stored_is_shown_with_its_metadata(
     assert "Says hello" in page
 
 
+@pytest.mark.parametrize(
+    "path", ["{}%2F{}%2Fhello%2F", "ui%2F{}/{}/hello/", "{}%2f{}/", "ui/{}/{}%2Fx/"]
+)
+def test_no_address_asks_for_a_password_that_a_browser_would_send_to_other_registries(
+    shared_app: str, docker_htpasswd: RunningRegistry, http: requests.Session, path: str
+) -> None:
+    """Browsers send it to all that is below the folder of the path, as they see the path."""
+    for registry in (docker_htpasswd.netloc, docker_htpasswd.address):
+        target = f"{shared_app}/{path.format(registry, 'browse')}"
+        answer = http.get(target, headers=BROWSER, allow_redirects=False)
+        assert answer.status_code == 400
+        assert "WWW-Authenticate" not in answer.headers
+
+
+def test_the_embedded_registry_asks_for_a_password_below_its_own_folder_only(
+    app_server: AppServer, http: requests.Session, tmp_path: Path
+) -> None:
+    write_htpasswd(tmp_path / "users", [("alice", "wonderland")])
+    settings = {
+        "PYOCI_STORAGE": str(tmp_path / "storage"),
+        "PYOCI_STORAGE_USERS": str(tmp_path / "users"),
+    }
+    root = app_server(settings)
+    assert http.get(f"{root}/v2/").status_code == 401
+    for path in ("v2", "v2%2F", "v2%2Fa%2Ftags%2Flist", "v2%2fa/v2/tags/list"):
+        answer = http.get(f"{root}/{path}", headers=BROWSER)
+        assert answer.status_code == 404
+        assert "WWW-Authenticate" not in answer.headers
+
+
 def test_credentials_are_asked_for_and_each_registry_is_a_realm_of_its_own(
     shared_app: str, docker_htpasswd: RunningRegistry, http: requests.Session, tmp_path: Path
 ) -> None:
@@ -115,7 +145,7 @@ def test_credentials_are_asked_for_and_each_registry_is_a_realm_of_its_own(
     for path in ("/", "/hello/", "/hello/1.0/", "/missing/"):
         stranger = http.get(f"{shared_app}/ui/{base}{path}")
         assert stranger.status_code == 401
-        realm = f'Basic realm="PyOCI {docker_htpasswd.netloc}", charset="UTF-8"'
+        realm = f'Basic realm="PyOCI {docker_htpasswd.url}", charset="UTF-8"'
         assert stranger.headers["WWW-Authenticate"] == realm
         assert stranger.headers["Content-Type"].startswith("text/html")
         wrong = http.get(f"{shared_app}/ui/{base}{path}", auth=("alice", "wrong"))

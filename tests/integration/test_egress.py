@@ -49,7 +49,7 @@ def test_a_registry_that_is_not_on_the_list_is_refused_by_the_settings_name(
 
 
 @pytest.mark.parametrize(
-    "pattern", ["127.0.0.1", "127.0.0.1:{port}", "127.*", "x.example, 127.*:*"]
+    "pattern", ["http://127.0.0.1:{port}", "http://127.0.0.1:*", "x.example, http://127.*:*"]
 )
 def test_a_registry_that_a_pattern_names_is_allowed(
     app_server: AppServer, registry_url: str, http: requests.Session, tmp_path: Path, pattern: str
@@ -63,19 +63,69 @@ def test_a_registry_that_a_pattern_names_is_allowed(
     assert index.filenames("foo") == [wheel.name]
 
 
-def test_a_pinned_index_allows_its_own_registry_alone(
-    app_server: AppServer, registry_url: str, http: requests.Session
+@pytest.mark.parametrize("pattern", ["127.0.0.1:{port}", "127.*:*", "*", "http://127.0.0.1"])
+def test_an_entry_for_another_origin_of_the_host_does_not_allow_it(
+    app_server: AppServer, http: requests.Session, pattern: str
 ) -> None:
     other = tripwire()
+    with wsgi_server(other) as url:
+        app = app_server({"PYOCI_REGISTRIES": pattern.format(port=urlsplit(url).port)})
+        response = http.get(f"{app}/{address(url)}/team/foo/")
+
+    assert response.status_code == 403
+    assert "PYOCI_REGISTRIES" in response.text
+    assert other.calls == []
+
+
+def _everything(app: str, base: str, http: requests.Session) -> list[requests.Response]:
+    """Every kind of request, for the project `foo` of an index."""
+    index = IndexClient(f"{app}/{base}", ("alice", "secret"), http)
+    upload = {":action": "file_upload", "name": "foo", "version": "1.0"}
+    return [
+        index.get("/+simple/"),
+        index.get("/+simple/foo/"),
+        index.get("/foo/"),
+        index.get("/foo"),
+        index.get("/foo/json"),
+        index.get("/foo/foo-1.0-py3-none-any.whl"),
+        index.get("/foo/foo-1.0-py3-none-any.whl.metadata"),
+        *(index.request(method, "/foo/") for method in ("HEAD", "OPTIONS")),
+        *(index.request(method, "/foo/1.0") for method in ("DELETE", "PATCH")),
+        index.request("POST", "/", data=upload, files={"content": ("foo-1.0.tar.gz", b"x")}),
+        http.get(f"{app}/ui/{base}/+simple/"),
+        http.get(f"{app}/ui/{base}/foo/"),
+        http.get(f"{app}/ui/{base}/foo/1.0/"),
+    ]
+
+
+def test_a_pinned_index_allows_its_own_origin_and_namespace_alone(
+    app_server: AppServer, registry_url: str, calls: Recorder, http: requests.Session
+) -> None:
+    other, port = tripwire(), urlsplit(registry_url).port
     with wsgi_server(other) as other_url:
         app = app_server({"PYOCI_INDEX": f"{registry_url}/team"})
-        own = http.get(f"{app}/{address(registry_url)}/elsewhere/foo/")
-        foreign = http.get(f"{app}/{address(other_url)}/team/foo/")
+        refused = [
+            answer
+            for base in (
+                f"{address(registry_url)}/elsewhere",
+                f"{address(registry_url)}/team/sub",
+                f"127.0.0.1:{port}/team",
+                f"{address(other_url)}/team",
+                "ghcr.io/team",
+                "no-such-host.invalid/team",
+            )
+            for answer in _everything(app, base, http)
+        ]
+        snippets = http.get(f"{app}/?registry=ghcr.io&namespace=team", headers={"Accept": "*/*"})
 
-    assert own.status_code == 404
-    assert foreign.status_code == 403
-    assert "PYOCI_REGISTRIES" in foreign.text
-    assert other.calls == []
+    assert {answer.status_code for answer in refused} == {403}
+    texts = [answer.text for answer in refused if answer.request.method != "HEAD"]
+    assert [text for text in texts if "PYOCI_INDEX" not in text] == []
+    assert "PYOCI_INDEX" in snippets.text
+    assert calls.calls == other.calls == []
+    for base in ("simple", f"{address(registry_url)}/team"):
+        assert http.get(f"{app}/{base}/foo/").status_code == 404
+    assert len(calls.calls) == 2
 
 
 @pytest.mark.parametrize(

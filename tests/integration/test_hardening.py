@@ -478,7 +478,7 @@ def test_proxy_is_used_for_listed_registries_only(
         monkeypatch.setenv("http_proxy", url)
         monkeypatch.setenv("no_proxy", "")
         path = "/http%3A%2F%2Fregistry.test/team/foo/"
-        listed = http.get(f"{app_server({'PYOCI_REGISTRIES': 'registry.test'})}{path}")
+        listed = http.get(f"{app_server({'PYOCI_REGISTRIES': 'http://registry.test'})}{path}")
         open_to_all = http.get(f"{app_server()}{path}")
     assert listed.status_code == 200, listed.text
     assert open_to_all.status_code == 403

@@ -8,6 +8,7 @@ import pytest
 from pyoci_flask.binding import bind_addresses, open_to_everyone, refuse_public
 from pyoci_flask.errors import ConfigurationError
 from pyoci_flask.settings import Settings
+from pyoci_flask.start import check_paths
 
 _STORAGE = Path("storage")
 _OPEN = Settings(port=8080, storage=_STORAGE)
@@ -31,6 +32,53 @@ def test_what_is_not_open_to_everyone_is_served_to_the_network(settings: Setting
     with _listening(addresses[0]) as listener:
         socket.create_connection(("127.0.0.1", listener.getsockname()[1])).close()
     assert {host.rpartition(":")[0] for host in addresses} <= {"[::]", "0.0.0.0"}
+
+
+@pytest.mark.parametrize(
+    ("text", "bound"),
+    [
+        ("127.0.0.1", "127.0.0.1:9000"),
+        ("127.0.0.1:8080", "127.0.0.1:8080"),
+        ("[::1]", "[::1]:9000"),
+        ("[::1]:8080", "[::1]:8080"),
+        ("0.0.0.0:80", "0.0.0.0:80"),
+        ("localhost", "localhost:9000"),
+        ("unix:/run/pyoci/socket", "unix:/run/pyoci/socket"),
+    ],
+)
+@pytest.mark.parametrize("storage", [None, "storage"])
+def test_the_address_of_the_setting_is_the_only_one(
+    text: str, bound: str, storage: str | None
+) -> None:
+    environ = {"PORT": "9000", "PYOCI_BIND": text, "PYOCI_STORAGE": storage or ""}
+    assert bind_addresses(Settings.from_env(environ)) == [bound]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        *("8080", ":8080", "::1", "::1:8080", "[::1", "[127.0.0.1]", "[fe80::1%eth0]:80"),
+        *("127.0.0.1:0", "127.0.0.1:99999", "127.0.0.1:http", "127.0.0.1,[::1]", "127.1"),
+        *(
+            "packages.example.com",
+            "http://127.0.0.1",
+            "unix:socket",
+            "unix:",
+            "unix:/run/",
+            "fd://3",
+        ),
+    ],
+)
+def test_an_address_that_cannot_be_bound_stops_the_start_with_the_settings_name(text: str) -> None:
+    with pytest.raises(ConfigurationError, match=r"^PYOCI_BIND must be an IP address"):
+        Settings.from_env({"PYOCI_BIND": text})
+
+
+def test_a_socket_needs_an_existing_folder(tmp_path: Path) -> None:
+    settings = Settings.from_env({"PYOCI_BIND": f"unix:{tmp_path}/missing/socket"})
+    with pytest.raises(ConfigurationError, match=r"^PYOCI_BIND must name a socket in an existing"):
+        check_paths(settings)
+    check_paths(Settings.from_env({"PYOCI_BIND": f"unix:{tmp_path}/socket"}))
 
 
 def test_storage_without_users_is_served_on_loopback_only() -> None:

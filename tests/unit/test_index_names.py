@@ -219,7 +219,7 @@ def test_what_is_no_filename_of_the_project_is_refused_with_its_text(text: str) 
     with pytest.raises(InvalidRequestError) as caught:
         Filename.parse(text, ProjectName("hello"))
     version = text.removeprefix("hello-").removesuffix(".tar.gz").partition("-py3")[0]
-    assert repr(text) in str(caught.value) or (version and repr(version) in str(caught.value))
+    assert repr(text)[:190] in str(caught.value) or (version and repr(version) in str(caught.value))
 
 
 @pytest.mark.parametrize(

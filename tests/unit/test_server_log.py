@@ -57,3 +57,16 @@ def test_a_request_that_fails_is_told_of_without_the_password_in_its_address(
     assert "Error handling request GET /https://[redacted]@ghcr.io/acme/" in caplog.text
     assert "ValueError: /https://[redacted]@ghcr.io/acme/" in caplog.text
     assert "hunter2" not in caplog.text
+
+
+def test_the_access_log_of_gunicorn_holds_no_password_of_an_address() -> None:
+    log = logging.getLogger("gunicorn.access")
+    before = list(log.filters)
+    atoms = {"r": "GET /bob:hun/ter2@ghcr.io/acme/ HTTP/1.1", "s": "404"}
+    record = log.makeRecord(log.name, logging.INFO, "", 0, '"%(r)s" %(s)s', (atoms,), None)
+    keep_secrets_out()
+    try:
+        assert log.filter(record)
+    finally:
+        log.filters[:] = before
+    assert record.getMessage() == '"GET /[redacted]@ghcr.io/acme/ HTTP/1.1" 404'

@@ -33,6 +33,7 @@ def test_empty_environment_gives_the_documented_defaults() -> None:
     assert settings == Settings()
     assert dataclasses.asdict(settings) == {
         "port": 8080,
+        "bind": None,
         "path": "",
         "url": None,
         "max_body": 50_000_000,
@@ -50,6 +51,7 @@ def test_empty_environment_gives_the_documented_defaults() -> None:
         "storage": None,
         "storage_users": None,
         "registries": None,
+        "only_index": False,
         "private_networks": True,
         "publish_settle": 0.0,
         "fallback_index": None,
@@ -284,58 +286,106 @@ def test_paths_are_taken_as_they_are_and_made_absolute(
 
 
 @pytest.mark.parametrize(
-    ("environ", "allowed", "refused"),
+    ("entries", "allowed", "refused"),
     [
-        ({}, ["ghcr.io", "http://localhost:5000"], []),
+        (None, ["ghcr.io", "http://localhost:5000"], []),
         (
-            {"PYOCI_INDEX": "ghcr.io/a"},
-            ["ghcr.io", "https://GHCR.io", "ghcr.io:444"],
-            ["quay.io", "ghcr.io.evil.com"],
+            "ghcr.io, *.AzureCR.io localhost:*",
+            ["ghcr.io", "ghcr.io:443", "https://GHCR.io", "acme.azurecr.io", "localhost:5000"],
+            [
+                *("azurecr.io", "notghcr.io", "ghcr.io.evil.com", "acme.azurecr.io.evil.com"),
+                *("ghcr.io:8443", "http://ghcr.io", "http://ghcr.io:443", "acme.azurecr.io:444"),
+                *("http://acme.azurecr.io", "http://localhost:5000"),
+            ],
         ),
+        ("ghcr.io:443", ["ghcr.io", "ghcr.io:443"], ["http://ghcr.io:443", "ghcr.io:80"]),
+        ("https://ghcr.io/", ["ghcr.io"], ["http://ghcr.io", "ghcr.io:444"]),
+        ("ghcr.io:80", ["ghcr.io:80"], ["http://ghcr.io", "ghcr.io"]),
+        ("ghcr.io:0443", ["ghcr.io"], ["http://ghcr.io"]),
+        ("HTTP://ghcr.io", ["http://ghcr.io", "http://ghcr.io:80"], ["ghcr.io", "ghcr.io:80"]),
         (
-            {"PYOCI_INDEX": "http://localhost:5000/a"},
-            ["http://localhost:5000"],
-            ["localhost:5001", "http://localhost"],
+            "http://*.internal:5000",
+            ["http://a.internal:5000", "http://a.b.internal:5000"],
+            ["a.internal:5000", "http://a.internal", "http://internal.evil.com:5000"],
         ),
-        (
-            {"PYOCI_REGISTRIES": "ghcr.io, *.AzureCR.io localhost:*"},
-            ["ghcr.io", "ghcr.io:8443", "acme.azurecr.io", "localhost:5000"],
-            ["azurecr.io", "notghcr.io", "ghcr.io.evil.com", "acme.azurecr.io.evil.com"],
-        ),
-        (
-            {"PYOCI_REGISTRIES": "ghcr.io:443"},
-            ["ghcr.io", "ghcr.io:443", "http://ghcr.io:443"],
-            ["ghcr.io:444", "http://ghcr.io", "ghcr.io:80"],
-        ),
-        ({"PYOCI_REGISTRIES": "ghcr.io:80"}, ["http://ghcr.io", "ghcr.io:80"], ["ghcr.io"]),
-        ({"PYOCI_REGISTRIES": "[::1]:443"}, ["[::1]", "[::1]:443"], ["[::1]:444"]),
-        (
-            {"PYOCI_INDEX": "http://localhost:80/a"},
-            ["http://localhost", "http://localhost:80"],
-            ["http://127.0.0.1"],
-        ),
-        ({"PYOCI_REGISTRIES": "[::1]:5000"}, ["[::1]:5000"], ["[::1]:5001", "[::2]:5000"]),
-        (
-            {"PYOCI_REGISTRIES": "quay.io", "PYOCI_INDEX": "ghcr.io/acme"},
-            ["quay.io"],
-            ["ghcr.io"],
-        ),
+        ("http://localhost:5000", ["http://localhost:5000"], ["localhost:5000", "localhost:443"]),
+        ("http://10.0.0.?", ["http://10.0.0.5"], ["http://10.0.0.55", "10.0.0.5"]),
+        ("*", ["ghcr.io", "quay.io:443"], ["quay.io:444", "http://quay.io", "embedded"]),
+        ("http://*:*", ["http://quay.io:5000", "http://quay.io"], ["quay.io"]),
+        ("[::1]:443", ["[::1]", "[::1]:443"], ["[::1]:444", "http://[::1]:443"]),
+        ("http://[::1]:5000", ["http://[::1]:5000"], ["[::1]:5000", "http://[::2]:5000"]),
+        ("embedded", ["embedded"], ["ghcr.io"]),
+        ("ghcr.io", ["ghcr.io"], ["embedded"]),
     ],
 )
-def test_allow_list_names_hosts_with_or_without_port(
-    environ: dict[str, str], allowed: list[str], refused: list[str]
+def test_allow_list_names_origins(
+    entries: str | None, allowed: list[str], refused: list[str]
 ) -> None:
-    settings = Settings.from_env(environ)
+    settings = Settings.from_env({} if entries is None else {"PYOCI_REGISTRIES": entries})
     for text in allowed + refused:
         registry = Registry.parse(text)
         assert registry is not None
-        assert settings.allows(registry) is (text in allowed), text
+        assert settings.allows(registry, "team") is (text in allowed), text
 
 
-@pytest.mark.parametrize("value", ["https://ghcr.io", "ghcr.io/acme", "gh cr;io", "ghcr.io:x", "!"])
+@pytest.mark.parametrize(
+    ("index", "registry", "namespace", "allowed"),
+    [
+        ("ghcr.io/acme", "ghcr.io", "acme", True),
+        ("ghcr.io/acme", "https://GHCR.io:443", "acme", True),
+        ("ghcr.io/acme", "ghcr.io", "other", False),
+        ("ghcr.io/acme", "ghcr.io", "acme/sub", False),
+        ("ghcr.io/acme/sub", "ghcr.io", "acme", False),
+        ("ghcr.io/acme", "ghcr.io:444", "acme", False),
+        ("ghcr.io/acme", "http://ghcr.io", "acme", False),
+        ("ghcr.io/acme", "http://ghcr.io:443", "acme", False),
+        ("ghcr.io/acme", "ghcr.io.evil.com", "acme", False),
+        ("http://localhost:5000/acme", "http://localhost:5000", "acme", True),
+        ("http://localhost:5000/acme", "localhost:5000", "acme", False),
+        ("http://localhost:80/acme", "http://localhost", "acme", True),
+        ("http://localhost:80/acme", "http://127.0.0.1", "acme", False),
+    ],
+)
+def test_index_alone_allows_its_own_origin_and_namespace(
+    index: str, registry: str, namespace: str, *, allowed: bool
+) -> None:
+    settings = Settings.from_env({"PYOCI_INDEX": index})
+    found = Registry.parse(registry)
+    assert found is not None
+    assert settings.allows(found, namespace) is allowed
+
+
+def test_allow_list_beside_an_index_decides_what_else_may_be_addressed() -> None:
+    environ = {"PYOCI_REGISTRIES": "quay.io", "PYOCI_INDEX": "ghcr.io/acme"}
+    settings = Settings.from_env(environ)
+    assert settings.allows(Registry("https", "quay.io"), "any")
+    assert not settings.allows(Registry("https", "ghcr.io"), "acme")
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        "ghcr.io/acme",
+        "http://ghcr.io/v2/",
+        "ftp://ghcr.io",
+        "http:/ghcr.io",
+        "alice:hunter2@ghcr.io",
+        "gh cr;io",
+        "ghcr.io:x",
+        "ghcr.io:0",
+        "ghcr.io:99999",
+        "ghcr.io.",
+        "-x.io",
+        "[::1",
+        "[::g]:5000",
+        "http://",
+        "!",
+    ],
+)
 def test_unusable_allow_list_stops_the_start(value: str) -> None:
-    with pytest.raises(ConfigurationError, match=r"^PYOCI_REGISTRIES must be host names"):
+    with pytest.raises(ConfigurationError, match=r"^PYOCI_REGISTRIES must be reg") as refused:
         Settings.from_env({"PYOCI_REGISTRIES": value})
+    assert "hunter2" not in str(refused.value)
 
 
 @pytest.mark.parametrize(
@@ -437,31 +487,36 @@ def test_what_is_no_settle_time_stops_the_start(value: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("patterns", "host", "port", "listed"),
+    ("entries", "origin", "listed"),
     [
-        (None, "ghcr.io", 443, False),
-        ("ghcr.io", "ghcr.io", 443, True),
-        ("ghcr.io", "ghcr.io", 8443, True),
-        ("ghcr.io", "evil.io", 443, False),
-        ("ghcr.io", "ghcr.io.evil.example", 443, False),
-        ("ghcr.io:443", "ghcr.io", 443, True),
-        ("ghcr.io:443", "ghcr.io", 444, False),
-        ("*.azurecr.io:*", "a.azurecr.io", 80, True),
-        ("*.azurecr.io", "azurecr.io", 443, False),
-        ("*:5000", "10.0.0.5", 5000, True),
-        ("*:5000", "10.0.0.5", 80, False),
-        ("[::1]", "::1", 443, True),
-        ("[::1]:5000", "::1", 5000, True),
-        ("[::1]:5000", "::1", 5001, False),
-        ("[::1]", "::2", 443, False),
-        ("127.0.0.1:5000", "127.0.0.1", 5000, True),
+        (None, ("https", "ghcr.io", 443), False),
+        ("ghcr.io", ("https", "ghcr.io", 443), True),
+        ("ghcr.io", ("https", "ghcr.io", 8443), False),
+        ("ghcr.io", ("http", "ghcr.io", 443), False),
+        ("ghcr.io", ("https", "ghcr.io.evil.example", 443), False),
+        ("ghcr.io:443", ("https", "ghcr.io", 443), True),
+        ("*.azurecr.io:*", ("https", "a.azurecr.io", 80), True),
+        ("*.azurecr.io", ("https", "azurecr.io", 443), False),
+        ("*:5000", ("https", "10.0.0.5", 5000), True),
+        ("*:5000", ("http", "10.0.0.5", 5000), False),
+        ("http://*:5000", ("http", "10.0.0.5", 5000), True),
+        ("[::1]", ("https", "::1", 443), True),
+        ("[::1]:5000", ("https", "::1", 5000), True),
+        ("[::1]:5000", ("https", "::1", 5001), False),
+        ("[::1]", ("https", "::2", 443), False),
     ],
 )
-def test_what_a_registry_leads_to_is_held_against_the_list(
-    patterns: str | None, host: str, port: int, listed: bool
+def test_what_a_registry_leads_to_is_compared_with_the_list(
+    entries: str | None, origin: tuple[str, str, int], *, listed: bool
 ) -> None:
-    environ = {} if patterns is None else {"PYOCI_REGISTRIES": patterns}
-    assert Settings.from_env(environ).lists(host, port) is listed
+    environ = {} if entries is None else {"PYOCI_REGISTRIES": entries}
+    assert Settings.from_env(environ).lists(*origin) is listed
+
+
+def test_index_alone_lists_its_own_origin() -> None:
+    settings = Settings.from_env({"PYOCI_INDEX": "ghcr.io/acme"})
+    assert settings.lists("https", "ghcr.io", 443)
+    assert not settings.lists("http", "ghcr.io", 80)
 
 
 @pytest.mark.parametrize("path", ["/health", "/v2", "/v2/x", "v2/"])

@@ -142,7 +142,7 @@ def test_configured_proxy_is_used_for_registries_of_a_list() -> None:
         made = Transport(
             network=Network({"http": proxy.url}),
             pool_size=1,
-            listed=lambda host, _: host == "registry.invalid",
+            listed=lambda _, host, __: host == "registry.invalid",
         )
         with _get(made, "http://registry.invalid") as reply:
             assert reply.read(100) == b"via proxy"

@@ -4,6 +4,7 @@ from hypothesis import strategies as st
 
 from pyoci_flask.errors import EgressError, InvalidRequestError, NotFoundError, PyOCIError
 from pyoci_flask.oci.reference import Registry
+from pyoci_flask.origins import OriginPattern
 from pyoci_flask.settings import PinnedIndex, Settings
 from pyoci_flask.web.address import (
     AddressParser,
@@ -214,10 +215,41 @@ def test_simple_without_an_index_names_both_settings(method: str) -> None:
 
 @pytest.mark.parametrize("method", ["read", "change", "publish"])
 def test_registry_that_is_not_allowed_is_refused(method: str) -> None:
-    parser = AddressParser(Settings(registries=("ghcr.io",), index=PINNED.index))
+    parser = AddressParser(Settings(registries=(OriginPattern.parse("ghcr.io"),)))
     with pytest.raises(EgressError, match=r"does not call quay\.io: PYOCI_REGISTRIES"):
         getattr(parser, method)("/quay.io/acme/hello/1.0")
     assert getattr(parser, method)("/ghcr.io/acme/hello/1.0.0/") is not None
+
+
+@pytest.mark.parametrize("method", ["read", "change", "publish"])
+@pytest.mark.parametrize(
+    "base",
+    [
+        "ghcr.io/other",
+        "ghcr.io/acme/python/sub",
+        "ghcr.io/acme",
+        "http:/ghcr.io/acme/python",
+        "http://ghcr.io:443/acme/python",
+        "ghcr.io:8443/acme/python",
+        "quay.io/acme/python",
+    ],
+)
+def test_an_index_allows_its_origin_and_namespace_alone(method: str, base: str) -> None:
+    parser = AddressParser(Settings.from_env({"PYOCI_INDEX": "ghcr.io/acme/python"}))
+    rest = "" if method == "publish" else "/hello/1.0"
+    with pytest.raises(EgressError, match=r"PYOCI_INDEX only, as PYOCI_REGISTRIES is not set"):
+        getattr(parser, method)(f"/{base}{rest}")
+
+
+@pytest.mark.parametrize("base", ["ghcr.io", "GHCR.io:443", "https:/ghcr.io", "https://ghcr.io"])
+def test_an_index_allows_every_spelling_of_its_own_address(base: str) -> None:
+    parser = AddressParser(Settings.from_env({"PYOCI_INDEX": "ghcr.io/acme/python"}))
+    own = Base(GHCR, "acme/python")
+    assert parser.publish(f"/{base}/acme/Python/") == own
+    assert told(parser.read(f"/{base}/acme/python/hello/")) == (
+        *("project", "acme/python", "hello", True),
+    )
+    assert told(parser.change("/simple/hello/1.0")) is not None
 
 
 def test_embedded_registry_has_to_be_there() -> None:

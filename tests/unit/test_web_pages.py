@@ -11,6 +11,7 @@ from werkzeug.wrappers import Response
 from pyoci_flask import errors
 from pyoci_flask.app import create_app
 from pyoci_flask.errors import InvalidRequestError
+from pyoci_flask.oci.reference import Registry
 from pyoci_flask.settings import Settings
 from pyoci_flask.web.error_page import error_page
 from pyoci_flask.web.errors import register_error_handlers, wants_page
@@ -25,6 +26,7 @@ CHROMIUM = (
 FIREFOX = "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8"
 SIMPLE = "application/vnd.pypi.simple.v1"
 PIP = f"{SIMPLE}+json, {SIMPLE}+html; q=0.1, text/html; q=0.01"
+GHCR = Registry("https", "ghcr.io")
 
 
 @pytest.mark.parametrize(
@@ -49,7 +51,7 @@ def test_browser_is_told_from_an_installer(accept: str, expected: bool) -> None:
         assert wants_page() is expected
 
 
-def failing(error: Exception) -> FlaskClient:
+def failing(error: Exception, registry: Registry = GHCR) -> FlaskClient:
     app = flask.Flask(__name__)
 
     def page(status: int, text: str, raised: Exception) -> Response:
@@ -60,7 +62,7 @@ def failing(error: Exception) -> FlaskClient:
 
     @app.get("/")
     def view() -> str:
-        flask.g.waits_for = "ghcr.io"
+        flask.g.registry = registry
         raise error
 
     return app.test_client()
@@ -80,19 +82,39 @@ def test_browsers_get_a_page_and_all_else_the_text_with_the_same_status_line() -
         assert answer.headers["Vary"] == "Accept"
 
 
-def test_each_registry_is_a_realm_of_its_own_to_a_browser() -> None:
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"Accept": FIREFOX},
+        {"Accept": "image/avif,*/*;q=0.8", "User-Agent": "Mozilla/5.0 (X11) Firefox/140.0"},
+        {"Accept": "application/vnd.pypi.simple.v1+json", "Sec-Fetch-Mode": "no-cors"},
+    ],
+    ids=["page", "image", "script"],
+)
+@pytest.mark.parametrize(
+    ("registry", "origin"),
+    [
+        (GHCR, "https://ghcr.io"),
+        (Registry("https", "ghcr.io", 443), "https://ghcr.io"),
+        (Registry("https", "ghcr.io", 8443), "https://ghcr.io:8443"),
+        (Registry("http", "ghcr.io"), "http://ghcr.io"),
+        (Registry("http", "ghcr.io", 443), "http://ghcr.io:443"),
+        (Registry("https", "[::1]", 5000), "https://[::1]:5000"),
+    ],
+)
+def test_each_origin_is_a_realm_of_its_own_to_a_browser(
+    headers: dict[str, str], registry: Registry, origin: str
+) -> None:
+    client = failing(errors.AuthenticationRequiredError("who?"), registry)
+    answer = client.get("/", headers=headers)
+    assert answer.headers["WWW-Authenticate"] == f'Basic realm="PyOCI {origin}", charset="UTF-8"'
+
+
+@pytest.mark.parametrize("accept", [PIP, "*/*"])
+def test_clients_that_are_no_browsers_see_one_realm(accept: str) -> None:
     client = failing(errors.AuthenticationRequiredError("who?"))
-
-    asked = [
-        client.get("/", headers={"Accept": accept}).headers["WWW-Authenticate"]
-        for accept in (FIREFOX, PIP, "*/*")
-    ]
-
-    assert asked == [
-        'Basic realm="PyOCI ghcr.io", charset="UTF-8"',
-        'Basic realm="PyOCI", charset="UTF-8"',
-        'Basic realm="PyOCI", charset="UTF-8"',
-    ]
+    answer = client.get("/", headers={"Accept": accept})
+    assert answer.headers["WWW-Authenticate"] == 'Basic realm="PyOCI", charset="UTF-8"'
 
 
 @pytest.fixture

@@ -62,7 +62,7 @@ def check(
         pool_size=_CONNECTIONS,
         observers=[CallLog()],
         # Behind a proxy, whatever was named is called: it was named by who runs this.
-        listed=(lambda _host, _port: True) if network.proxies else None,
+        listed=(lambda _scheme, _host, _port: True) if network.proxies else None,
     )
     if index.registry == EMBEDDED:
         _mount_embedded(transport)

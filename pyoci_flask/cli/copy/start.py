@@ -62,7 +62,7 @@ def copy(
         observers=[CallLog()],
         # Behind a proxy it cannot be seen what is connected to; without one, a public index
         # cannot lead to a private address.
-        listed=(lambda _host, _port: True) if network.proxies else None,
+        listed=(lambda _scheme, _host, _port: True) if network.proxies else None,
     )
     try:
         ends = _index(transport, source), _index(transport, target)

@@ -1,0 +1,199 @@
+"""Text of clients, registries and packages, before it is logged or answered.
+
+It is cut before it is searched, and what is left holds no credentials. Each regular expression
+reads a text once: no quantifier gives back what it took (`*+`), and what a repetition takes cannot
+begin the next match.
+"""
+
+import re
+
+REDACTED = "[redacted]"
+
+FIELD_LIMIT = 200
+"""Characters of a quoted field."""
+TEXT_LIMIT = 4000
+"""Characters of a text that are searched and kept."""
+_SEARCHED = 8192
+"""Characters of a field that are searched for the end of userinfo: the longest path."""
+_TRACEBACK_LIMIT = 2400
+
+# The words that follow a scheme's name in a sentence or in a challenge, where no token stands.
+_PROSE = (
+    r"(?!(?:auth\w*+|challenges?|credentials?|tokens?|schemes?|realm|scope|service|error"
+    r"|and|or|is|was|are|for|with|where|from|at|to|in|of)(?:[\s,;:)\"'\\=]|\.?$|\.\s))"
+)
+# A character of a URL, plain or percent-encoded any number of times.
+_COLON = r"(?::|%(?:25)*+3A)"
+_SLASH = r"(?:/|%(?:25)*+2F)"
+_SPACE = r"(?:\s|%(?:25)*+20)"
+
+# Each with texts, in lower case, without one of which the pattern cannot match.
+_SECRETS = (
+    # RFC 9110 section 11.4: a scheme and a token68.
+    (
+        ("basic", "bearer"),
+        re.compile(rf"\b(Basic|Bearer)({_SPACE}++){_PROSE}[A-Za-z0-9._~+/=%-]++", re.IGNORECASE),
+        rf"\1\2{REDACTED}",
+    ),
+    # Signed URLs of the registries' storage.
+    (
+        ("sig", "token", "credential", "secret", "pass", "key"),
+        re.compile(
+            r"((?:[?&]|%(?:25)*+(?:3F|26))[\w.-]{0,40}?"
+            r"(?:sig|signature|token|credential|secret|passwd|password|key|keyid)(?:=|%(?:25)*+3D))"
+            r"[^&\s\"'()<>]++",
+            re.IGNORECASE,
+        ),
+        rf"\1{REDACTED}",
+    ),
+    # RFC 7519: a JSON Web Token, or the beginning of one.
+    (("eyj",), re.compile(r"(?<![\w-])eyJ[\w-]{8,}+(?:\.[\w-]*+){0,2}"), REDACTED),
+)
+
+# RFC 3986 section 3.2.1: what ends the userinfo of a URL; not the @ before a digest.
+_AT = re.compile(r"(?:@|%(?:25)*+40)(?!sha256(?::|%))", re.IGNORECASE)
+# A URL may have lost a slash on its way through a proxy.
+_SCHEME = re.compile(rf"{_COLON}{_SLASH}{{1,2}}+", re.IGNORECASE)
+_FIELD_BEGINNING = re.compile(rf"/*+(?:ui/++)?(?:https?{_COLON}{_SLASH}{{1,2}}+)?", re.IGNORECASE)
+_WORD = re.compile(r"[^\s\"]++")
+_BEGINNING = re.compile(r"(?:path=|url=)?[/'({<]*+", re.IGNORECASE)
+_AUTHORITY_END = re.compile(rf"{_SLASH}|[?#'<>(){{}},;]|$", re.IGNORECASE)
+_HOST = r"(?:localhost|\[[0-9A-F:.]++\]|[A-Z0-9-]++(?:\.[A-Z0-9-]++)++)"
+_HOST_AND_PORT = re.compile(rf"{_HOST}\.?(?:{_COLON}[0-9]{{1,5}})?", re.IGNORECASE)
+_NO_PORT = re.compile(
+    rf"(?!https?:|sha[0-9])(?:[^:%\[\]]|%(?!(?:25)*+3A))*+{_COLON}(?![0-9]{{0,5}}+[.:!]*+$)",
+    re.IGNORECASE,
+)
+
+
+def redact(text: str) -> str:
+    """Return at most `TEXT_LIMIT` characters of `text`, with credentials replaced.
+
+    Known are an Authorization value, the userinfo of a URL with or without its scheme, a signed
+    URL's query and a JSON Web Token. A word that the cut would split is left out: the part that
+    would show that it is a secret may be missing.
+    """
+    if len(text) > TEXT_LIMIT:
+        text = f"{_whole_words(text[:TEXT_LIMIT])}..."
+    folded = text.casefold()
+    for signs, pattern, replacement in _SECRETS:
+        if any(sign in folded for sign in signs):
+            text = pattern.sub(replacement, text)
+    if "@" in text or "%" in text or ":/" in text:
+        text = _WORD.sub(lambda match: _without_userinfo(match[0]), text)
+    return text
+
+
+def shortened(text: str, limit: int = FIELD_LIMIT) -> str:
+    """Return at most `limit` characters of a sentence, with credentials replaced."""
+    return _cut(redact(text), limit)
+
+
+def shown(text: str) -> str:
+    """Quote a field: see `field`."""
+    return repr(field(text))
+
+
+def field(text: str) -> str:
+    """Return a name or another field of somebody else, such as a header or a segment of a path.
+
+    At most `FIELD_LIMIT` characters. No such field has an `@` that means anything, so all of it
+    before one is replaced; so is what has a colon that no port follows.
+    """
+    text = without_userinfo(text)[: 2 * FIELD_LIMIT]
+    return _cut(redact(_without_password(text)), FIELD_LIMIT)
+
+
+def without_userinfo(text: str) -> str:
+    """Replace what stands before the last `@` of a field, however that is encoded."""
+    end = _last_at(text[:_SEARCHED])
+    kept = _FIELD_BEGINNING.match(text)
+    begin = kept.end() if kept else 0
+    if end is None or end <= begin:
+        return text
+    return f"{text[:begin]}{REDACTED}{text[end:]}"
+
+
+def holds_userinfo(path: str) -> bool:
+    """Return whether there is an `@` in a path, however encoded."""
+    return _last_at(path) is not None
+
+
+def redacted_traceback(text: str) -> str:
+    """Return the end of a traceback, with credentials replaced."""
+    lines: list[str] = []
+    room = _TRACEBACK_LIMIT
+    for line in reversed(text.rstrip().splitlines()):
+        lines.append(shortened(line, 600))
+        room -= len(lines[-1])
+        if room < 0:
+            lines.append("...")
+            break
+    return "\n".join(reversed(lines))
+
+
+def _whole_words(text: str) -> str:
+    """Leave out the last word."""
+    end = max(text.rfind(separator) for separator in ' \t\r\n"')
+    return text[: end + 1]
+
+
+def _cut(text: str, limit: int) -> str:
+    return text if len(text) <= limit else f"{text[: limit - 3]}..."
+
+
+def _last_at(text: str) -> int | None:
+    """Return where the last `@` begins."""
+    if "@" not in text and "%" not in text:
+        return None
+    position = None
+    for match in _AT.finditer(text):
+        position = match.start()
+    return position
+
+
+def _without_userinfo(word: str) -> str:
+    """Replace the userinfo of each URL in a text without spaces."""
+    begin, parts = 0, []
+    first = _BEGINNING.match(word)
+    kept = first.end() if first else 0
+    for scheme in _SCHEME.finditer(word):
+        parts.append(_hidden(word[begin : scheme.start()], kept, is_url=begin > 0))
+        parts.append(scheme[0])
+        begin, kept = scheme.end(), 0
+    parts.append(_hidden(word[begin:], kept, is_url=begin > 0))
+    return "".join(parts)
+
+
+def _hidden(text: str, kept: int, *, is_url: bool) -> str:
+    """Replace the userinfo that `text` has behind its first `kept` characters."""
+    end = _last_at(text)
+    if end is not None and end <= kept:
+        end = None
+    if is_url and end is None:
+        return _without_password(text)
+    if is_url and _HOST_AND_PORT.fullmatch(_authority(text)):
+        end = _last_before_host(text)
+    return text if end is None else f"{text[:kept]}{REDACTED}{text[end:]}"
+
+
+def _authority(text: str) -> str:
+    """Return the beginning of a URL without its scheme, up to the path."""
+    end = _AUTHORITY_END.search(text)
+    return text[: end.start() if end else None]
+
+
+def _without_password(text: str) -> str:
+    """Replace userinfo whose `@` is missing: what follows its colon is no port."""
+    authority = _authority(text)
+    secret = _NO_PORT.match(authority) is not None
+    return f"{REDACTED}{text[len(authority) :]}" if secret else text
+
+
+def _last_before_host(text: str) -> int | None:
+    """Return where the last `@` before a host name begins: a path has others, too."""
+    position = None
+    for match in _AT.finditer(text):
+        if _HOST_AND_PORT.match(text, match.end()):
+            position = match.start()
+    return position
