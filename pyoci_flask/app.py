@@ -19,6 +19,7 @@ from pyoci_flask.index.reader import VersionReader
 from pyoci_flask.index.store import RecordStore
 from pyoci_flask.logs import configure_logging
 from pyoci_flask.oci.reference import EMBEDDED
+from pyoci_flask.oci.shares import Shares
 from pyoci_flask.settings import Settings
 from pyoci_flask.start import STARTED, check_start, prepare_folders
 from pyoci_flask.transport.auth import Authenticator
@@ -90,7 +91,9 @@ def create_app(
         listed=None if settings.registries is None else settings.lists,
     )
     registry = _embedded(settings, transport)
-    pool = FetchPool(settings.fetch_threads)
+    shares = Shares.of(settings.named)
+    others = None if shares.named is None else settings.threads // 2
+    pool = FetchPool(settings.fetch_threads, lambda registry: shares(registry).pool)
     app.extensions[EXTENSION] = Services(
         settings=settings,
         addresses=AddressParser(settings),
@@ -101,7 +104,8 @@ def create_app(
         locks=VersionLocks.in_spool(settings.spool),
         configs=KnownConfigs(),
         metadata=CoreMetadataReader(),
-        gate=RegistryGate(settings.threads),
+        gate=RegistryGate(settings.threads, others),
+        shares=shares,
     )
     app.extensions[people.EXTENSION] = people.People.create(
         settings, os.environ.get("FORWARDED_ALLOW_IPS", DEFAULT_PROXIES), _templates()

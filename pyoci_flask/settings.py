@@ -92,6 +92,15 @@ class Settings:
         names = {registry.host, registry.netloc, registry.netloc_with_port}
         return self.registries is None or self._lists(names)
 
+    @property
+    def named(self) -> list[Registry]:
+        """The registries that are named one by one: without wildcards, ports left out."""
+        hosts = [re.sub(r":([0-9]+|\*)$", "", pattern) for pattern in self.registries or ()]
+        found = [Registry.parse(host, any_host=True) for host in hosts if not set(host) & {*"*?"}]
+        found.append(None if self.index is None else self.index.registry)
+        found.append(None if self.storage is None else EMBEDDED)
+        return [registry for registry in found if registry is not None]
+
     def lists(self, host: str, port: int) -> bool:
         """Tell whether the allow-list names a host (IPv6 without brackets), or this port of it."""
         shown = f"[{host}]" if ":" in host else host

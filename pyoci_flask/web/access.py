@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Protocol
 from urllib.parse import quote
 
 from pyoci_flask.logs import one_line, redact, request_id
+from pyoci_flask.web.gate import NoPlaceError
 
 if TYPE_CHECKING:
     from _typeshed import OptExcInfo
@@ -89,6 +90,8 @@ class AccessLog:
         exchange.begin(environ, self._observers)
         try:
             chunks = exchange.context.run(self._app, environ, exchange.start_response)
+        except NoPlaceError:
+            raise  # it comes again
         except BaseException as error:
             exchange.finish(aborted=True, error=error)
             raise
