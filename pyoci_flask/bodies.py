@@ -7,7 +7,7 @@ from logging import Logger
 from pyoci_flask.client_connection import ClientConnection
 from pyoci_flask.client_socket import ClientSocket
 from pyoci_flask.oci.shares import Share
-from pyoci_flask.web.gate import STREAMS, RegistryGate
+from pyoci_flask.web.gate import RegistryGate
 
 _WAIT_FOR_PLACE = 30.0
 """Seconds after which a request whose body has no thread yet is refused."""
@@ -16,8 +16,8 @@ _CROWDED = 1.0
 _SLOW = 16 * 1024.0
 """Bytes a second under which a body is slow, and the seconds that it has to show its rate."""
 _TRIAL = 2.0
-_STALLED = 1.0
-"""Seconds after which the thread of an answer is taken to wait for its registry."""
+
+Begin = Callable[[], object]
 
 
 class Incoming:
@@ -62,31 +62,36 @@ def _is_slow(sock: ClientSocket) -> bool:
     return patience.rate < _SLOW
 
 
-class Outgoing:
-    """Answers that go on: which of them have a thread.
+class Turns:
+    """Connections that want a thread of a pool, and those that have one.
 
-    Few send at once: each that has a thread wants the processor, and many would keep it from those
-    who answer the others. One whose registry lets its thread wait makes place for the next, as
-    long as that registry has less than its share of the threads.
+    Few have their turn at once: each wants the processor, and many would keep it from each other
+    and from the main loop. One whose thread waits for a registry makes place for the next, as long
+    as that registry has less than its share of the threads.
     """
 
-    def __init__(self, threads: int, begin: Callable[[ClientConnection], object]) -> None:
-        """Share out `threads`; `begin` gives an answer to one of them."""
-        self._begin = begin
+    def __init__(self, threads: int, at_once: int, stalled: float) -> None:
+        """Share out `threads`, `at_once` to begin with; one `stalled` seconds old is waiting."""
         self._threads = threads
-        self._at_once = max(1, threads // 8)
+        self._at_once = at_once
+        self._stalled_after = stalled
         self._gate = RegistryGate(threads + 1, threads // 2)
-        self._queue: dict[ClientConnection, Share | None] = {}
+        self._queue: dict[ClientConnection, tuple[Share | None, Begin]] = {}
         self._begun: dict[ClientConnection, Share | None] = {}
         self._stalled: set[ClientConnection] = set()
 
-    def add(self, conn: ClientConnection) -> None:
-        """Give an answer a thread, as soon as there is one for it."""
-        self._queue[conn] = conn.answer.environ.get(STREAMS) if conn.answer is not None else None
+    @property
+    def are_wanted(self) -> bool:
+        """Whether some wait for their turn."""
+        return bool(self._queue)
+
+    def add(self, conn: ClientConnection, begin: "Begin", share: Share | None = None) -> None:
+        """Call `begin` as soon as it is the connection's turn."""
+        self._queue[conn] = (share, begin)
         self._next()
 
     def remove(self, conn: ClientConnection) -> None:
-        """Take an answer's thread away."""
+        """End a connection's turn."""
         if conn in self._begun:
             share = self._begun.pop(conn)
             self._stalled.discard(conn)
@@ -95,15 +100,16 @@ class Outgoing:
             self._next()
 
     def look(self, now: float) -> None:
-        """See which threads wait for a registry."""
-        self._stalled = {conn for conn in self._begun if now - conn.since > _STALLED}
+        """See which threads are waiting."""
+        self._stalled = {conn for conn in self._begun if now - conn.since > self._stalled_after}
         self._next()
 
     def _next(self) -> None:
         full: set[Share] = set()
-        for conn, share in list(self._queue.items()):
+        begun: list[Begin] = []
+        for conn, (share, begin) in self._queue.items():
             if len(self._begun) - len(self._stalled) >= self._at_once:
-                return
+                break
             if share in full or len(self._begun) >= self._threads:
                 continue
             if share is not None:
@@ -111,6 +117,9 @@ class Outgoing:
                     full.add(share)
                     continue
                 self._gate.enter(share)
-            del self._queue[conn]
             self._begun[conn] = share
-            self._begin(conn)
+            begun.append(begin)
+        for conn in list(self._begun):
+            self._queue.pop(conn, None)
+        for begin in begun:
+            begin()

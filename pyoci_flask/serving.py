@@ -25,7 +25,7 @@ from gunicorn.workers.gthread import (  # type: ignore[import-untyped]
     ThreadWorker,
 )
 
-from pyoci_flask.bodies import Incoming, Outgoing
+from pyoci_flask.bodies import Incoming, Turns
 from pyoci_flask.client_connection import (
     LINGER_IDLE,
     LINGER_TOTAL,
@@ -55,6 +55,8 @@ _NO_FILES_PAUSE = 0.2
 _LOOK_EVERY = 0.25
 """Seconds between two looks at who has waited for too long."""
 _RETRY_EVERY = 0.05
+_WAITING = 0.1
+"""Seconds after which the thread of a request is taken to wait for its registry."""
 _POSTPONED = 5.0
 """Seconds that a request waits for a place at its registry."""
 _NEW = 2.0
@@ -92,7 +94,7 @@ class ClientTimeoutThreadWorker(ThreadWorker):  # type: ignore[misc] # gunicorn 
         self._most_answers = 4 * self.cfg.threads
         self._postponed: dict[Share, list[tuple[Postponed, ClientConnection]]] = {}
         self._header_bytes = 0
-        self._next_look = self._next_retry = 0.0
+        self._next_look = self._next_retry = self._next_turn = 0.0
 
     def get_thread_pool(self) -> FrugalExecutor:
         """Make the pools: one serves requests, two are for bodies in and out."""
@@ -102,9 +104,11 @@ class ClientTimeoutThreadWorker(ThreadWorker):  # type: ignore[misc] # gunicorn 
         self._senders = FrugalExecutor(half, thread_name_prefix="send")
         self._probes = FrugalExecutor(1, thread_name_prefix="probe")
         self._incoming = Incoming(self.log)
-        self._outgoing = Outgoing(half, partial(self._submit, self._senders, self._go_on))
+        self._outgoing = Turns(half, max(1, half // 8), _LOOK_EVERY)
         # The registries' gate lets all but one of `threads` wait; these more never have to.
-        return FrugalExecutor(threads + max(2, threads // 8), thread_name_prefix="serve")
+        most = threads + max(2, threads // 8)
+        self._requests = Turns(most, max(2, threads // 4), _WAITING)
+        return FrugalExecutor(most, thread_name_prefix="serve")
 
     def init_signals(self) -> None:
         """Leave to the master what is only for it: here, reloading would end all transfers."""
@@ -194,8 +198,10 @@ class ClientTimeoutThreadWorker(ThreadWorker):  # type: ignore[misc] # gunicorn 
         """Have a thread serve the request whose headers have arrived."""
         if conn.has_body():
             self._incoming.add(conn, self._submit(self._receivers, self.handle, conn))
+        elif conn.is_probe():
+            self._submit(self._probes, self.handle, conn)
         else:
-            self._submit(self._probes if conn.is_probe() else self.tpool, self.handle, conn)
+            self._requests.add(conn, partial(self._submit, self.tpool, self.handle, conn))
 
     def _submit(
         self,
@@ -213,6 +219,7 @@ class ClientTimeoutThreadWorker(ThreadWorker):  # type: ignore[misc] # gunicorn 
         """Take a connection back from a thread, and see what is to come."""
         self._incoming.remove(conn)
         self._outgoing.remove(conn)
+        self._requests.remove(conn)
         try:
             conn.is_kept = not fs.cancelled() and bool(fs.result())
         except BaseException:  # noqa: BLE001 -- gunicorn's own: whatever it is ends the connection
@@ -225,22 +232,16 @@ class ClientTimeoutThreadWorker(ThreadWorker):  # type: ignore[misc] # gunicorn 
         elif conn.sock.fileno() == -1:
             self._drop(conn)
         elif conn.waits_for_client:
-            self._wait_for_room(conn)
+            self._answers.add(conn, time.monotonic() + conn.peer.sending.left)
         elif conn.answer is not None:
-            self._outgoing.add(conn)
+            self._continue(conn, conn.answer)
         else:
             self._end_exchange(conn)
 
-    def _wait_for_room(self, conn: ClientConnection) -> None:
-        self._answers.add(conn, time.monotonic() + conn.peer.sending.left)
-        if len(self._answers) > self._most_answers:
-            now = time.monotonic()
-            for one in self._answers:
-                one.peer.note_taken(now - one.since)
-                one.since = now
-            old = [one for one in self._answers if one.peer.sending.waited > _NEW]
-            if old:
-                self._give_up(min(old, key=lambda one: one.peer.sending.rate))
+    def _continue(self, conn: ClientConnection, answer: Answer) -> None:
+        """Have a thread send more of an answer, when it is its turn."""
+        begin = partial(self._submit, self._senders, self._go_on, conn)
+        self._outgoing.add(conn, begin, answer.environ.get(STREAMS))
 
     def _on_writable(self, conn: ClientConnection) -> None:
         """Send more of an answer; a thread makes more of it when the client has taken all."""
@@ -254,7 +255,7 @@ class ClientTimeoutThreadWorker(ThreadWorker):  # type: ignore[misc] # gunicorn 
             return
         self._answers.remove(conn)
         if conn.answer is not None:
-            self._outgoing.add(conn)
+            self._continue(conn, conn.answer)
         else:
             self._end_exchange(conn)
 
@@ -321,7 +322,12 @@ class ClientTimeoutThreadWorker(ThreadWorker):  # type: ignore[misc] # gunicorn 
 
     def wait_for_and_dispatch_events(self, timeout: float) -> None:
         """Wait for events; not for long while requests wait for a place."""
-        hurried = self._postponed or self.nr_conns >= self.worker_connections
+        hurried = (
+            self._postponed
+            or self._requests.are_wanted
+            or self._outgoing.are_wanted
+            or self.nr_conns >= self.worker_connections
+        )
         super().wait_for_and_dispatch_events(min(timeout, _RETRY_EVERY) if hurried else timeout)
 
     def murder_pending(self) -> None:
@@ -330,6 +336,11 @@ class ClientTimeoutThreadWorker(ThreadWorker):  # type: ignore[misc] # gunicorn 
         if self._postponed and now >= self._next_retry:
             self._next_retry = now + _RETRY_EVERY
             self._retry(now)
+        for turns in (self._requests, self._outgoing):
+            if turns.are_wanted and now >= self._next_turn:
+                turns.look(now)
+        if now >= self._next_turn:
+            self._next_turn = now + _RETRY_EVERY
         if self.nr_conns >= self.worker_connections:
             self._make_room(now)
         if now < self._next_look:
@@ -341,14 +352,25 @@ class ClientTimeoutThreadWorker(ThreadWorker):  # type: ignore[misc] # gunicorn 
         for conn in self._lingering.expired():
             self._lingering.remove(conn)
             self._drop(conn)
+        self._look_at_answers(now)
+        self._incoming.look(now)
+
+    def _look_at_answers(self, now: float) -> None:
+        """Give up clients that take too little, and the slowest of too many."""
         for conn in self._answers.expired():
             conn.peer.note_taken(now - conn.since)
             if conn.peer.sending.left > 0:
                 self._answers.postpone(conn, now + conn.peer.sending.left)
             else:
                 self._give_up(conn)
-        self._incoming.look(now)
-        self._outgoing.look(now)
+        too_many = len(self._answers) - self._most_answers
+        if too_many > 0:
+            for conn in self._answers:
+                conn.peer.note_taken(now - conn.since)
+                conn.since = now
+            known = [conn for conn in self._answers if conn.peer.sending.waited > _NEW]
+            for conn in sorted(known, key=lambda one: one.peer.sending.rate)[:too_many]:
+                self._give_up(conn)
 
     def _retry(self, now: float) -> None:
         """Serve requests that were postponed, where there are places now or the time is over."""
@@ -358,7 +380,8 @@ class ClientTimeoutThreadWorker(ThreadWorker):  # type: ignore[misc] # gunicorn 
             for postponed, conn in waiting:
                 if places > 0 or postponed.until <= now:
                     places -= 1
-                    self._submit(self.tpool, partial(self._serve_postponed, postponed), conn)
+                    serve = partial(self._serve_postponed, postponed)
+                    self._requests.add(conn, partial(self._submit, self.tpool, serve, conn))
                 else:
                     still.append((postponed, conn))
             waiting[:] = still

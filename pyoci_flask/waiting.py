@@ -37,7 +37,12 @@ class Waiting:
         conn.sock.setblocking(False)
         conn.since = time.monotonic()
         self._until[conn] = until
-        self._poller.register(conn.sock, self._event, lambda _: self._ready(conn))
+        self._poller.register(conn.sock, self._event, lambda _: self._on_event(conn))
+
+    def _on_event(self, conn: ClientConnection) -> None:
+        # Among the events of one look another may have ended this connection.
+        if conn in self._until:
+            self._ready(conn)
 
     def remove(self, conn: ClientConnection) -> None:
         """Wait no longer."""
