@@ -19,7 +19,6 @@ from pyoci_flask.index.reader import VersionReader
 from pyoci_flask.index.store import RecordStore
 from pyoci_flask.logs import configure_logging
 from pyoci_flask.oci.reference import EMBEDDED
-from pyoci_flask.oci.shares import Shares
 from pyoci_flask.settings import Settings
 from pyoci_flask.start import STARTED, check_start, prepare_folders
 from pyoci_flask.transport.auth import Authenticator
@@ -91,8 +90,8 @@ def create_app(
         listed=None if settings.registries is None else settings.lists,
     )
     registry = _embedded(settings, transport)
-    shares = Shares.of(settings.named)
-    others = None if shares.named is None else settings.threads // 2
+    shares = settings.shares
+    others = settings.threads // 2 if shares.named else None
     pool = FetchPool(settings.fetch_threads, lambda registry: shares(registry).pool)
     app.extensions[EXTENSION] = Services(
         settings=settings,

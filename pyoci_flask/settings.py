@@ -10,6 +10,7 @@ from typing import Self, TypeVar
 from pyoci_flask import values
 from pyoci_flask.errors import ConfigurationError, InvalidRequestError
 from pyoci_flask.oci.reference import EMBEDDED, Registry, Repository
+from pyoci_flask.oci.shares import Shares
 
 _T = TypeVar("_T")
 
@@ -93,13 +94,17 @@ class Settings:
         return self.registries is None or self._lists(names)
 
     @property
-    def named(self) -> list[Registry]:
-        """The registries that are named one by one: without wildcards, ports left out."""
-        hosts = [re.sub(r":([0-9]+|\*)$", "", pattern) for pattern in self.registries or ()]
-        found = [Registry.parse(host, any_host=True) for host in hosts if not set(host) & {*"*?"}]
-        found.append(None if self.index is None else self.index.registry)
-        found.append(None if self.storage is None else EMBEDDED)
-        return [registry for registry in found if registry is not None]
+    def shares(self) -> Shares:
+        """How threads are shared out among registries: each that is named has a share."""
+        own = [None if self.index is None else self.index.registry]
+        own.append(None if self.storage is None else EMBEDDED)
+        exact = [one for one in own if one is not None]
+        hosts: list[Registry] = []
+        for pattern in self.registries or ():
+            named = Registry.parse(pattern.removesuffix(":*"), any_host=True)
+            if named is not None:  # else there is a wildcard in it
+                (exact if re.search(r":[0-9]+$", pattern) else hosts).append(named)
+        return Shares.of(exact, hosts)
 
     def lists(self, host: str, port: int) -> bool:
         """Tell whether the allow-list names a host (IPv6 without brackets), or this port of it."""

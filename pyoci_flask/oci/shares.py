@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Self
 
-from pyoci_flask.oci.reference import Registry
+from pyoci_flask.oci.reference import DEFAULT_PORTS, Registry
 from pyoci_flask.transport.egress import literal
 
 _DOCKER_HUB = frozenset({"docker.io", "index.docker.io", "registry-1.docker.io"})
@@ -13,9 +13,14 @@ _DOCKER_HUB = frozenset({"docker.io", "index.docker.io", "registry-1.docker.io"}
 
 @dataclass(frozen=True, slots=True)
 class Share:
-    """A registry as an operator understands the word: a host, whatever its ports."""
+    """A registry as an operator understands the word.
+
+    It is what a setting names: a host and a port, or a host whatever its ports. Where none does, it
+    is a host.
+    """
 
     host: str
+    """With a port if that was named."""
     is_named: bool = True
     """Whether a setting names it; those that none names have one share together."""
 
@@ -29,19 +34,24 @@ class Share:
 class Shares:
     """Finds the share of a registry."""
 
-    named: frozenset[str] | None = None
-    """Hosts that the settings name; None = they name none, and each has a share of its own."""
+    named: frozenset[str] = frozenset()
+    """`host:port`, or `host` for every port; empty = each host has a share of its own."""
 
     @classmethod
-    def of(cls, named: Iterable[Registry]) -> Self:
-        """Take the registries that the settings name one by one."""
-        hosts = frozenset(host_of(registry) for registry in named)
-        return cls(hosts or None)
+    def of(cls, exact: Iterable[Registry], hosts: Iterable[Registry]) -> Self:
+        """Take the registries that the settings name one by one, with and without their ports."""
+        return cls(frozenset([*map(_with_port, exact), *map(host_of, hosts)]))
 
     def __call__(self, registry: Registry) -> Share:
         """Return the share of a registry."""
-        host = host_of(registry)
-        return Share(host, self.named is None or host in self.named)
+        with_port, host = _with_port(registry), host_of(registry)
+        if with_port in self.named:
+            return Share(with_port)
+        return Share(host, not self.named or host in self.named)
+
+
+def _with_port(registry: Registry) -> str:
+    return f"{host_of(registry)}:{registry.port or DEFAULT_PORTS[registry.scheme]}"
 
 
 def host_of(registry: Registry) -> str:

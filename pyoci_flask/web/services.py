@@ -1,6 +1,6 @@
 """What the views work with: made once in `app.py`, found through the application."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import cast
 
 from flask import current_app, g, request
@@ -41,7 +41,7 @@ class Services:
     configs: KnownConfigs
     metadata: CoreMetadataReader
     gate: RegistryGate
-    shares: Shares
+    shares: Shares = field(default_factory=Shares)
 
     def caller(self, base: Base) -> RepositoryCaller:
         """Calls about the namespace itself, with the credentials of the request."""

@@ -1,4 +1,4 @@
-"""The threads of bodies that come in and of answers that go on for longer, and who has one."""
+"""Who has a thread of a worker: requests in turn, and bodies that come in."""
 
 from collections.abc import Callable
 from concurrent.futures import Future
