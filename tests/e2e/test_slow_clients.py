@@ -3,6 +3,7 @@
 import contextlib
 import hashlib
 import http.client
+import socket
 import ssl
 import time
 from collections.abc import Iterator
@@ -114,3 +115,19 @@ def test_300_slow_clients_of_each_kind_leave_the_server_to_others(
             )
         assert _health_is_quick(server)
         assert _honest_seconds(server, wheel) < _HONEST
+
+
+def test_a_registry_that_hangs_on_70_ports_leaves_the_server_to_others(
+    direct: RunningServer, wheel: Path
+) -> None:
+    with contextlib.ExitStack() as opened:
+        for _ in range(70):
+            silent = opened.enter_context(socket.create_server((LOOPBACK, 0)))
+            path = f"/http%3A%2F%2F{LOOPBACK}%3A{silent.getsockname()[1]}/acme/project/"
+            for _ in range(3):
+                client = socket.create_connection((LOOPBACK, direct.port))
+                opened.enter_context(client).sendall(
+                    f"GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode()
+                )
+        assert _health_is_quick(direct)
+        assert _honest_seconds(direct, wheel) < _HONEST
