@@ -14,8 +14,9 @@ _WAIT_FOR_PLACE = 30.0
 _CROWDED = 1.0
 """Seconds without a thread after which a slow body makes place."""
 _SLOW = 16 * 1024.0
-"""Bytes a second under which a body is slow, and the seconds that it has to show its rate."""
+"""Bytes a second under which a body is slow."""
 _TRIAL = 2.0
+"""Seconds of waiting for a client after which its rate is known."""
 
 Begin = Callable[[], object]
 
