@@ -90,7 +90,9 @@ def create_app(
         listed=None if settings.registries is None else settings.lists,
     )
     registry = _embedded(settings, transport)
-    pool = FetchPool(settings.fetch_threads)
+    shares = settings.shares
+    others = settings.threads // 2 if shares.named else None
+    pool = FetchPool(settings.fetch_threads, lambda registry: shares(registry).pool)
     app.extensions[EXTENSION] = Services(
         settings=settings,
         addresses=AddressParser(settings),
@@ -101,7 +103,8 @@ def create_app(
         locks=VersionLocks.in_spool(settings.spool),
         configs=KnownConfigs(),
         metadata=CoreMetadataReader(),
-        gate=RegistryGate(settings.threads),
+        gate=RegistryGate(settings.threads, others),
+        shares=shares,
     )
     app.extensions[people.EXTENSION] = people.People.create(
         settings, os.environ.get("FORWARDED_ALLOW_IPS", DEFAULT_PROXIES), _templates()

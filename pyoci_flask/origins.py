@@ -60,6 +60,13 @@ class OriginPattern:
             return None
         return Registry(self.scheme, self.host, int(self.port))
 
+    @property
+    def every_port(self) -> Registry | None:
+        """The one host of which this names every port; None = it does not."""
+        if _WILDCARD.search(self.host) or self.port != "*":
+            return None
+        return Registry(self.scheme, self.host)
+
     def matches(self, scheme: str, host: str, port: int) -> bool:
         """Return whether this names an origin; `host` is in lower case, IPv6 in brackets."""
         # The brackets of an IPv6 address are not those of a pattern.

@@ -9,6 +9,7 @@ from typing import Self, TypeVar
 from pyoci_flask import values
 from pyoci_flask.errors import ConfigurationError, InvalidRequestError
 from pyoci_flask.oci.reference import DEFAULT_PORTS, EMBEDDED, Registry, Repository
+from pyoci_flask.oci.shares import Shares
 from pyoci_flask.origins import OriginPattern
 
 _T = TypeVar("_T")
@@ -102,6 +103,15 @@ class Settings:
         """Return whether the allow-list names an origin; IPv6 with or without brackets."""
         host = f"[{host}]" if ":" in host and not host.startswith("[") else host
         return any(one.matches(scheme, host, port) for one in self.registries or ())
+
+    @property
+    def shares(self) -> Shares:
+        """How threads are shared out among registries: each that a setting names has a share."""
+        own = [None if self.index is None else self.index.registry]
+        own.append(None if self.storage is None else EMBEDDED)
+        patterns = self.registries or ()
+        exact = [one for one in (*own, *(pattern.registry for pattern in patterns)) if one]
+        return Shares.of(exact, [one.every_port for one in patterns if one.every_port])
 
     @classmethod
     def from_env(cls, environ: Mapping[str, str]) -> Self:

@@ -133,7 +133,8 @@ def nginx_site(tmp: Path, port: int, site: str) -> Iterator[RunningServer]:
     # As root it would otherwise become a user who cannot read the tests' folders.
     user = pwd.getpwuid(os.getuid()).pw_name
     config.write_text(
-        f"user {user};\npid {folder}/pid;\nevents {{}}\n"
+        f"user {user};\npid {folder}/pid;\nworker_rlimit_nofile 8192;\n"
+        f"events {{ worker_connections 4096; }}\n"
         f"http {{\n    access_log off;\n{paths}{site}}}\n"
     )
     log = folder / "log"

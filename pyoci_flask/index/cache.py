@@ -180,8 +180,8 @@ class CachedReader(VersionReader):
     def _ask_all(
         self, repository: ProjectRepository, tags: Sequence[str]
     ) -> dict[str, Entry | None]:
-        origin = repository.caller.repository.registry.origin
-        found = self.pool.map(origin, lambda tag: self._ask(repository, tag), tags)
+        share = self.pool.share(repository.caller.repository.registry)
+        found = self.pool.map(share, lambda tag: self._ask(repository, tag), tags)
         return dict(zip(tags, found, strict=True))
 
     def _ask(self, repository: ProjectRepository, tag: str) -> Entry | None:

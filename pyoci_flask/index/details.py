@@ -127,8 +127,8 @@ def read_labels(
             logger.warning("no labels of %s: %s", file.filename.text, error)
             return {}
 
-    origin = repository.caller.repository.registry.origin
-    found = pool.map(origin, fetch, files[:_MOST_MANIFESTS])
+    share = pool.share(repository.caller.repository.registry)
+    found = pool.map(share, fetch, files[:_MOST_MANIFESTS])
     labels = {
         (_squeezed(key), _squeezed(text))
         for annotations in found

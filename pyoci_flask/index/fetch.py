@@ -8,6 +8,8 @@ from functools import partial
 from typing import TypeVar
 from weakref import WeakValueDictionary
 
+from pyoci_flask.oci.reference import Registry
+from pyoci_flask.oci.shares import host_of
 from pyoci_flask.threads import FrugalExecutor
 
 _In = TypeVar("_In")
@@ -21,8 +23,9 @@ class FetchPool:
     itself, one by one: the listings of registries that hang do not stop the others.
     """
 
-    def __init__(self, width: int) -> None:
-        """`width` is the calls that are made to one registry at once."""
+    def __init__(self, width: int, share: Callable[[Registry], str] = host_of) -> None:
+        """`width` is the calls that are made at once to registries of the same `share`."""
+        self.share = share
         self._width = width
         self._executor = FrugalExecutor(2 * width, thread_name_prefix="fetch")
         self._free = threading.BoundedSemaphore(2 * width)

@@ -31,9 +31,9 @@ class VersionReader:
         """List a project of which the tags were just read; `limit` as in `list_files`."""
 
         def read(wanted: Sequence[str]) -> Mapping[str, VersionIndex | None]:
-            origin = repository.caller.repository.registry.origin
+            share = self.pool.share(repository.caller.repository.registry)
             found = self.pool.map(
-                origin, lambda tag: read_version(repository, version_of(tag), Tag(tag)), wanted
+                share, lambda tag: read_version(repository, version_of(tag), Tag(tag)), wanted
             )
             return dict(zip(wanted, found, strict=True))
 

@@ -12,6 +12,7 @@ from urllib.parse import quote
 
 from pyoci_flask.logs import one_line, request_id
 from pyoci_flask.redaction import REDACTED, holds_userinfo, shortened, without_userinfo
+from pyoci_flask.web.gate import NoPlaceError
 
 if TYPE_CHECKING:
     from _typeshed import OptExcInfo
@@ -91,6 +92,8 @@ class AccessLog:
         exchange.begin(environ, self._observers)
         try:
             chunks = exchange.context.run(self._app, environ, exchange.start_response)
+        except NoPlaceError:
+            raise  # it comes again
         except BaseException as error:
             exchange.finish(aborted=True, error=error)
             raise

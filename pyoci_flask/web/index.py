@@ -20,6 +20,7 @@ from pyoci_flask.web.address import (
 from pyoci_flask.web.changes import delete, patch
 from pyoci_flask.web.errors import UnmatchedError
 from pyoci_flask.web.files import core_metadata, download
+from pyoci_flask.web.gate import STREAMS
 from pyoci_flask.web.legacy import legacy_json
 from pyoci_flask.web.services import raw_path, services
 from pyoci_flask.web.simple import list_page, project_page
@@ -40,12 +41,14 @@ def refuse_other_sites() -> None:
 
 @blueprint.after_app_request
 def begin_answer(response: Response) -> Response:
-    """Free the place at the registry.
+    """Free the place at the registry; the server is told of a body that comes from there.
 
     What is left of an upload is for the server to read or to cut off: PEP 3333 keeps applications
     from saying anything of the connection.
     """
-    services().leave()
+    share = services().leave()
+    if response.is_streamed:
+        request.environ[STREAMS] = share
     return response
 
 

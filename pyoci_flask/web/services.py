@@ -1,6 +1,6 @@
 """What the views work with: made once in `app.py`, found through the application."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import cast
 
 from flask import current_app, g, request
@@ -14,6 +14,7 @@ from pyoci_flask.index.reader import VersionReader
 from pyoci_flask.index.repository import Candidates, ProjectRepository
 from pyoci_flask.oci.client import RepositoryCaller
 from pyoci_flask.oci.reference import Repository
+from pyoci_flask.oci.shares import Share, Shares
 from pyoci_flask.settings import Settings
 from pyoci_flask.transport.auth import Authenticator
 from pyoci_flask.transport.credentials import Credentials
@@ -21,7 +22,7 @@ from pyoci_flask.transport.session import Transport
 from pyoci_flask.web.address import AddressParser, Base
 from pyoci_flask.web.conditional import PageCache
 from pyoci_flask.web.credentials import read_credentials
-from pyoci_flask.web.gate import RegistryGate
+from pyoci_flask.web.gate import MAY_POSTPONE, RegistryGate
 
 EXTENSION = "pyoci"
 
@@ -40,6 +41,7 @@ class Services:
     configs: KnownConfigs
     metadata: CoreMetadataReader
     gate: RegistryGate
+    shares: Shares = field(default_factory=Shares)
 
     def caller(self, base: Base) -> RepositoryCaller:
         """Calls about the namespace itself, with the credentials of the request."""
@@ -67,14 +69,18 @@ class Services:
         """Count this request among those that wait for the registry, until its answer begins."""
         g.registry = base.registry
         if "waits_for" not in g:
-            self.gate.enter(base.registry.netloc)
+            share = self.shares(base.registry)
+            self.gate.enter(share, may_postpone=request.environ.get(MAY_POSTPONE))
             g.waits_for = base.registry.netloc
+            g.share = share
 
-    def leave(self) -> None:
-        """The answer of this request begins."""
-        host = g.pop("waits_for", None)
-        if host is not None:
-            self.gate.leave(host)
+    def leave(self) -> Share | None:
+        """Count this request out, if it was in; return the share of its registry."""
+        g.pop("waits_for", None)
+        share: Share | None = g.pop("share", None)
+        if share is not None:
+            self.gate.leave(share)
+        return share
 
     def _credentials(self) -> Credentials | None:
         header = request.headers.get("Authorization")

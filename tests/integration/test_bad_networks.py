@@ -129,8 +129,6 @@ def test_an_upload_that_is_cut_in_the_middle_changes_nothing(
 def test_a_registry_that_hangs_takes_its_share_of_threads_and_gives_them_back(
     app_server: AppServer, http: requests.Session, tmp_path: Path
 ) -> None:
-    app = app_server({"PYOCI_THREADS": "4"}, transport_timeouts=(1.0, 3.0))
-
     def status(url: str) -> int:
         with requests.Session() as session:
             session.trust_env = False
@@ -141,6 +139,10 @@ def test_a_registry_that_hangs_takes_its_share_of_threads_and_gives_them_back(
         wsgi_server(create_registry(tmp_path / "registry")) as sound,
         ThreadPoolExecutor(6) as pool,
     ):
+        # Named with their ports, they are two registries.
+        named = f"{urlsplit(silent).netloc},{urlsplit(sound).netloc}"
+        environ = {"PYOCI_THREADS": "4", "PYOCI_REGISTRIES": named}
+        app = app_server(environ, transport_timeouts=(1.0, 3.0))
         hanging = [pool.submit(status, f"{app}/{address(silent)}/a/b/") for _ in range(6)]
         wait_until(lambda: sum(future.done() for future in hanging) == 4, 3)
         # Two of them wait for the registry; it has no more of the four threads.
@@ -154,7 +156,6 @@ def test_a_registry_that_hangs_takes_its_share_of_threads_and_gives_them_back(
 def test_the_page_of_a_registry_that_hangs_does_not_hold_up_another_one(
     app_server: AppServer, http: requests.Session, tmp_path: Path
 ) -> None:
-    app = app_server({"PYOCI_FETCH_THREADS": "1"}, transport_timeouts=(1.0, 3.0))
     registry = create_registry(tmp_path / "registry")
     with (
         faulty_server(registry) as slow,
@@ -163,6 +164,9 @@ def test_the_page_of_a_registry_that_hangs_does_not_hold_up_another_one(
         requests.Session() as other,
     ):
         other.trust_env = False
+        named = f"{urlsplit(slow.url).netloc},{urlsplit(sound).netloc}"
+        environ = {"PYOCI_FETCH_THREADS": "1", "PYOCI_REGISTRIES": named}
+        app = app_server(environ, transport_timeouts=(1.0, 3.0))
         index = IndexClient(f"{app}/{address(sound)}/team", None, http)
         for version in ("1.0", "1.1", "1.2"):
             index.published(make_wheel(tmp_path, "foo", version), "foo", version)

@@ -8,6 +8,7 @@ import select
 import selectors
 import socket
 import threading
+import time
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, cast
 
@@ -17,12 +18,18 @@ from gunicorn.errors import AppImportError  # type: ignore[import-untyped]
 from gunicorn.glogging import Logger  # type: ignore[import-untyped]
 
 from pyoci_flask.errors import ConfigurationError
+from pyoci_flask.oci.shares import Share
 from pyoci_flask.serving import ClientTimeoutThreadWorker
+from pyoci_flask.web.gate import MAY_POSTPONE, NoPlaceError
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIEnvironment
 
 _IDLE = 1
+_LARGE = 32 << 20
+_MANY = 8
+"""Clients; four times as many as there are threads."""
+_places = threading.Semaphore(0)
 _REQUEST = b"POST %s HTTP/1.1\r\nHost: localhost\r\nContent-Length: 3\r\n\r\n"
 
 
@@ -30,6 +37,17 @@ def _application(environ: "WSGIEnvironment", start: "StartResponse") -> Iterable
     if environ["PATH_INFO"] == "/breaks":
         start("200 OK", [("Content-Length", "10")])
         return _breaking()
+    if environ["PATH_INFO"] == "/large":
+        start("200 OK", [("Content-Length", str(_LARGE))])
+        return (bytes(1 << 20) for _ in range(_LARGE >> 20))
+    if environ["PATH_INFO"] == "/full":
+        if not _places.acquire(blocking=False):
+            if environ.get(MAY_POSTPONE):
+                raise NoPlaceError(Share("slow.example"), lambda: _places._value)
+            start("503 Busy", [("Content-Length", "0")])
+            return []
+        start("200 OK", [("Content-Length", "0")])
+        return []
     if environ["PATH_INFO"] == "/endless":
         start("200 OK", [("Content-Type", "text/plain")])
         return (bytes(1 << 20) for _ in iter(int, 1))
@@ -179,6 +197,124 @@ def test_an_answer_that_fails_half_way_is_broken_off(
     with _send(address, _REQUEST % b"/" + b"abc") as client:
         assert client.recv(65536).startswith(b"HTTP/1.1 200 ")
     assert "the other half is missing" in caplog.text
+
+
+@contextlib.contextmanager
+def _many(address: tuple[str, int], sent: bytes) -> Iterator[list[socket.socket]]:
+    with contextlib.ExitStack() as opened:
+        yield [opened.enter_context(_send(address, sent)) for _ in range(_MANY)]
+
+
+def _answers_at_once(address: tuple[str, int]) -> bool:
+    """Whether a request is answered before any client has run out of its time."""
+    begun = time.monotonic()
+    with _send(address, b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n") as client:
+        answered = client.recv(65536).startswith(b"HTTP/1.1 200 ")
+    return answered and time.monotonic() - begun < _IDLE * 0.9
+
+
+@pytest.mark.parametrize(
+    "sent",
+    [
+        b"GET / HTTP/1.1\r\nHost: loc",
+        b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\nG",  # a byte of the next request
+        b"GET /large HTTP/1.1\r\nHost: localhost\r\n\r\n",
+        _REQUEST % b"/" + b"ab",
+        _REQUEST.replace(b"3", b"x") % b"/",  # refused, and no end of the connection
+    ],
+    ids=["half-sent", "next", "unread", "upload", "refused"],
+)
+def test_clients_that_are_waited_for_leave_threads_to_others(
+    address: tuple[str, int], sent: bytes
+) -> None:
+    with _many(address, sent):
+        assert _answers_at_once(address)
+
+
+def test_headers_are_taken_byte_by_byte_and_requests_in_one_piece(
+    address: tuple[str, int],
+) -> None:
+    with _send(address, b"") as client:
+        for byte in _REQUEST % b"/":
+            client.sendall(bytes([byte]))
+        client.sendall(b"one" + _REQUEST % b"/" + b"two" + _REQUEST.replace(b"3", b"0") % b"/")
+        received = b""
+        while received.count(b"from 127.0.0.1") < 3:
+            received += client.recv(65536)
+    bodies = [part.partition(b"\r\n\r\n")[2] for part in received.split(b"HTTP/1.1 200 ")[1:]]
+    assert bodies == [b"one from 127.0.0.1", b"two from 127.0.0.1", b" from 127.0.0.1"]
+
+
+@pytest.mark.parametrize(
+    ("sent", "status"),
+    [
+        (b"GET /" + b"x" * 9000, b"414"),
+        (b"GET / HTTP/1.1\r\n" + b"X: " + b"y" * 140_000, b"431"),
+        (b"GET / HTTP/1.1\r\n" + b"X: y\r\n" * 20_000, b"431"),
+        (b"GET / HTTP/1.1\n", b"400"),
+    ],
+    ids=["line", "field", "fields", "bare LF"],
+)
+def test_headers_that_are_too_large_are_refused_before_their_end(
+    address: tuple[str, int], sent: bytes, status: bytes
+) -> None:
+    with _send(address, sent) as client:
+        assert _received(client).startswith(b"HTTP/1.1 " + status)
+
+
+def test_a_slow_reader_gets_all_and_the_connection_is_kept(address: tuple[str, int]) -> None:
+    """It takes longer than the idle time in all."""
+    with contextlib.closing(http.client.HTTPConnection(*address, timeout=10 * _IDLE)) as client:
+        client.request("GET", "/large")
+        first, answer, size = client.sock, client.getresponse(), 0
+        while size < _LARGE:
+            size += len(answer.read(_LARGE // 16))
+            select.select([], [], [], 0.1)
+        client.request("POST", "/", b"abc")
+        assert client.getresponse().read() == b"abc from 127.0.0.1"
+        assert client.sock is first
+
+
+def test_a_slow_body_makes_place_for_one_that_waits(address: tuple[str, int]) -> None:
+    """Two threads have one for bodies; 4 KiB/s is enough as long as only one comes."""
+    with (
+        _send(address, _REQUEST.replace(b"3", b"999999") % b"/") as slow,
+        _send(address, _REQUEST % b"/" + b"abc") as waiting,
+    ):
+        deadline = time.monotonic() + 20 * _IDLE
+        while not select.select([waiting], [], [], 0.1)[0] and time.monotonic() < deadline:
+            with contextlib.suppress(OSError):
+                slow.send(b"x" * 400)
+        assert waiting.recv(65536).startswith(b"HTTP/1.1 200 ")
+        assert slow.recv(65536).startswith(b"HTTP/1.1 408 ")
+
+
+def test_a_client_that_reads_too_slowly_is_cut_off(address: tuple[str, int]) -> None:
+    client = socket.socket()
+    client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+    with client:
+        client.connect(address)
+        client.sendall(b"GET /endless HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        poller = select.poll()
+        poller.register(client, 0)
+        deadline = time.monotonic() + 20 * _IDLE
+        while not poller.poll(0) and time.monotonic() < deadline:
+            client.recv(50)
+            select.select([], [], [], 0.2)
+        assert time.monotonic() < deadline
+
+
+def test_a_request_without_a_place_is_served_when_there_is_one(address: tuple[str, int]) -> None:
+    with _many(address, b"GET /full HTTP/1.1\r\nHost: localhost\r\n\r\n") as clients:
+        assert _answers_at_once(address)
+        _places.release(_MANY)
+        for client in clients:
+            assert client.recv(65536).startswith(b"HTTP/1.1 200 ")
+
+
+def test_a_request_that_never_gets_a_place_is_refused(address: tuple[str, int]) -> None:
+    with _send(address, b"GET /full HTTP/1.1\r\nHost: localhost\r\n\r\n") as client:
+        assert client.recv(65536).startswith(b"HTTP/1.1 503 ")
 
 
 class _Full:

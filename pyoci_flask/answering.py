@@ -1,0 +1,150 @@
+"""What the threads of a worker do: they call the application, and send what the client takes."""
+
+import errno
+import time
+from collections.abc import Callable
+from datetime import datetime
+from functools import partial
+from typing import Any
+
+from gunicorn.http import wsgi  # type: ignore[import-untyped]
+from gunicorn.workers.gthread import ThreadWorker  # type: ignore[import-untyped]
+
+from pyoci_flask.client_connection import Answer, ClientConnection, Postponed
+from pyoci_flask.client_socket import ClientStalledError
+from pyoci_flask.web.gate import MAY_POSTPONE, STREAMS, NoPlaceError
+
+_POSTPONED = 5.0
+"""Seconds that a request waits for a place at its registry."""
+_AT_ONCE = 256 * 1024
+"""Bytes of an answer that the thread of its request sends."""
+_TURN = 0.1
+"""Seconds that a longer answer has a thread before it is another's turn."""
+_GRACE = 0.005
+"""Seconds that such a thread waits for its client, which is quicker than to have the loop wait."""
+_GONE = frozenset({errno.EPIPE, errno.ECONNRESET, errno.ENOTCONN})
+
+
+class AnsweringWorker(ThreadWorker):  # type: ignore[misc] # gunicorn has no types
+    """gunicorn's threaded worker with answers that can be left and gone on with."""
+
+    alive: bool
+    _idle: float
+    """Seconds that a client may be silent."""
+
+    def handle(self, conn: ClientConnection) -> object:
+        """Serve one request."""
+        conn.in_thread = True
+        conn.begin_headers(self._idle)
+        return self._closed_if_tls(conn, super().handle(conn))
+
+    def _closed_if_tls(self, conn: ClientConnection, kept: object) -> object:
+        if not kept and self.cfg.is_ssl:
+            conn.linger_and_close()
+        return kept
+
+    def handle_request(self, req: Any, conn: ClientConnection) -> object:  # noqa: ANN401 - gunicorn's own
+        """Answer a request whose headers have been read."""
+        conn.begin_body(self._idle)
+        return self._answer(conn, req, time.monotonic() + _POSTPONED)
+
+    def _serve_postponed(self, postponed: Postponed, conn: ClientConnection) -> object:
+        step = partial(self._answer, conn, postponed.request, postponed.until)
+        return self._guarded(conn, step)
+
+    def _answer(self, conn: ClientConnection, request: Any, until: float) -> bool:  # noqa: ANN401 - gunicorn's own
+        """Call the application as gunicorn's `handle_request` does, and begin to send."""
+        self.cfg.pre_request(self, request)
+        begun = datetime.now()  # noqa: DTZ005 -- gunicorn's own
+        response, environ = wsgi.create(request, conn.sock, conn.client, conn.server, self.cfg)
+        environ["wsgi.multithread"] = True
+        if getattr(request.body.reader, "length", None) == 0:  # else it may have been read
+            environ[MAY_POSTPONE] = time.monotonic() < until
+        try:
+            body = self.wsgi(environ, response.start_response)
+        except NoPlaceError as full:
+            conn.postponed = Postponed(request, full.share, full.places, until)
+            return True
+        self.nr += 1
+        if self.nr >= self.max_requests and self.alive:
+            self.log.info("Autorestarting worker after current request.")
+            self.alive = False
+        kept = self.alive and self.cfg.keepalive and self.nr < self.max_requests
+        if not kept or len(self.keepalived_conns) >= self.max_keepalived:
+            response.force_close()
+        answer = Answer(request, response, environ, body, iter(body), begun)
+        conn.answer = answer
+        if environ.get(STREAMS):
+            return True
+        return self._send(conn, answer, lambda: bool(response.sent >= _AT_ONCE))
+
+    def _go_on(self, conn: ClientConnection) -> object:
+        """Send more of an answer."""
+        answer = conn.answer
+        if answer is None:
+            return False
+        conn.peer.grace = _GRACE
+        until = time.monotonic() + _TURN
+        step = partial(self._send, conn, answer, lambda: time.monotonic() >= until)
+        return self._guarded(conn, step)
+
+    def _send(self, conn: ClientConnection, answer: Answer, enough: Callable[[], bool]) -> bool:
+        """Send of an answer what the client takes; return whether the connection may be kept."""
+        try:
+            if conn.peer.abandoned:
+                raise ClientStalledError
+            while not conn.waits_for_client:
+                if enough():
+                    return True
+                chunk = next(answer.chunks, None)
+                if chunk is None:
+                    answer.response.close()
+                    self._end(conn, answer)
+                    return not answer.response.should_close()
+                answer.response.write(chunk)
+        except OSError:
+            self._end(conn, answer)
+            raise
+        except (Exception, SystemExit):
+            self._end(conn, answer)
+            if not answer.response.headers_sent:
+                raise
+            # Another answer on the same connection would be taken for a part of this one.
+            self.log.exception("Error handling request")
+            raise StopIteration from None
+        return True
+
+    def _end(self, conn: ClientConnection, answer: Answer) -> None:
+        """End the application's part in an answer, however it ends."""
+        conn.answer = None
+        duration = datetime.now() - answer.begun  # noqa: DTZ005 -- gunicorn's own
+        self.log.access(answer.response, answer.request, answer.environ, duration)
+        try:
+            if hasattr(answer.body, "close"):
+                answer.body.close()
+        finally:
+            try:
+                self.cfg.post_request(self, answer.request, answer.environ, answer.response)
+            except Exception:
+                self.log.exception("Exception in post_request hook")
+
+    def _keepalive_after(self, conn: ClientConnection, keepalive: object) -> bool:
+        """Read what is left of the request's body, unless its answer goes on."""
+        conn.end_headers(self._idle)
+        if keepalive and (conn.answer is not None or conn.postponed is not None):
+            return True
+        return bool(super()._keepalive_after(conn, keepalive))
+
+    def _guarded(self, conn: ClientConnection, step: Callable[[], bool]) -> object:
+        """Do a step of an exchange with what gunicorn's `handle` does where it fails."""
+        kept: object = False
+        try:
+            kept = self._keepalive_after(conn, step())
+        except StopIteration:
+            pass
+        except OSError as error:
+            if error.errno not in _GONE:
+                self.log.exception("Socket error processing request.")
+        except Exception as error:  # noqa: BLE001 -- answered, and logged with its traceback
+            self.handle_error(None, conn.sock, conn.client, error)
+        return self._closed_if_tls(conn, kept)

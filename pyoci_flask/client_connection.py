@@ -1,0 +1,201 @@
+"""A client's connection: the headers of its next request, and the answer that it is sent."""
+
+import contextlib
+import ipaddress
+import re
+import socket
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from gunicorn.http.errors import LimitRequestHeaders  # type: ignore[import-untyped]
+from gunicorn.workers.gthread import TConn  # type: ignore[import-untyped]
+
+from pyoci_flask.client_socket import ClientSocket, Patience
+from pyoci_flask.oci.shares import Share
+
+# What is left of a refused upload is read and thrown away for so many seconds: closing at once
+# would reset the connection, and the client then reports that instead of the answer it was sent.
+LINGER_TOTAL = 30.0
+LINGER_IDLE = 2.0
+
+_REFUSAL = (
+    "HTTP/1.1 503 Service Unavailable\r\nConnection: close\r\nRetry-After: 10\r\n"
+    "Content-Type: text/plain\r\nContent-Length: {}\r\n\r\n{}"
+)
+_LARGE_FIELDS = 4
+# gunicorn refuses a line that ends without CR at once.
+_END = re.compile(rb"\r\n\r\n|(?<!\r)\n")
+_PROBE = re.compile(rb"(?:GET|HEAD) /health[ ?]")
+_BODY = re.compile(
+    rb"\r\n(?:transfer-encoding[ \t]*+:|content-length[ \t]*+:[ \t]*+(?!0*+[ \t]*+\r\n))",
+    re.IGNORECASE,
+)
+
+
+@dataclass(slots=True)
+class Answer:
+    """An answer that is being sent: gunicorn's objects and the application's iterable."""
+
+    request: Any
+    response: Any
+    environ: dict[str, Any]
+    body: Any
+    chunks: Iterator[bytes]
+    begun: datetime
+
+
+@dataclass(slots=True)
+class Postponed:
+    """A request that waits, without a thread, for what a `NoPlaceError` named."""
+
+    request: Any
+    share: Share
+    places: Callable[[], int]
+    until: float
+    """`time.monotonic()` at which it is refused."""
+
+
+class ClientConnection(TConn):  # type: ignore[misc] # gunicorn has no types
+    """A connection that holds a thread only while there is something to do for it."""
+
+    sock: socket.socket
+    data_ready: bool
+    timeout: float
+    parser: Any
+
+    def __init__(self, cfg: Any, sock: ClientSocket, client: object, server: object) -> None:  # noqa: ANN401
+        super().__init__(cfg, sock, client, server)
+        self.peer = sock
+        """The client's socket, which gunicorn wraps where it speaks TLS itself."""
+        self.data_ready = True  # no thread gets it before
+        self.answer: Answer | None = None
+        self.postponed: Postponed | None = None
+        self.is_kept = False
+        self.in_thread = False
+        self.since = self.began = time.monotonic()
+        """When it came to the place where it waits now, and when its last request began."""
+        self._scanned = 0
+        self._is_too_large = False
+        # Of other protocols gunicorn's thread reads all.
+        self._gathers = not cfg.is_ssl and cfg.protocol == "http"
+
+    def gather(self) -> bool:
+        """Receive what there is of a request's headers, and return whether a thread can begin.
+
+        Raises:
+            OSError: the connection has ended.
+        """
+        if self._gathers:
+            with contextlib.suppress(BlockingIOError):
+                if not self.peer.fill():
+                    raise ConnectionAbortedError
+        return self.is_ready()
+
+    def is_ready(self) -> bool:
+        """Return whether `held` has the headers of a request, or enough to refuse them."""
+        if not self._gathers:
+            return True
+        held, limit = self.peer.held, int(self.cfg.limit_request_line) + 2
+        found = _END.search(held, max(0, self._scanned - 3))
+        if found is not None:
+            return True
+        self._scanned = len(held)
+        if len(held) > limit and held.find(b"\r\n", 2, limit + 2) < 0:
+            return True
+        self._is_too_large = len(held) > limit + _LARGE_FIELDS * self.cfg.limit_request_field_size
+        return self._is_too_large
+
+    def has_body(self) -> bool:
+        """Return whether the headers in `held` announce a body."""
+        held = self.peer.held
+        end = held.find(b"\r\n\r\n")
+        return _BODY.search(held, 0, len(held) if end < 0 else end + 2) is not None
+
+    def is_probe(self) -> bool:
+        """Return whether the request in `held` asks for `/health`."""
+        return _PROBE.match(self.peer.held) is not None
+
+    def init(self) -> None:
+        """Prepare for the first request, in a thread; and refuse headers that are too large."""
+        super().init()
+        if self._is_too_large:
+            raise LimitRequestHeaders("the headers are too large")
+
+    def begin_headers(self, seconds: float) -> None:
+        """From now on the headers of a request must arrive within `seconds`."""
+        self._scanned = 0
+        self.peer.deadline = time.monotonic() + seconds
+        self.peer.receiving = None
+
+    def begin_body(self, idle: float) -> None:
+        """From now on a body is read, and an answer written, at no less than the least rate."""
+        self.end_headers(idle)
+        self.peer.receiving = Patience(idle)
+        self.peer.begin_answer()
+        self.began = time.monotonic()
+
+    def refuse(self, reason: str) -> None:
+        """Answer 503 in place of the application."""
+        body = f"{reason}\n"
+        self.peer.begin_answer()
+        self.peer.sendall(_REFUSAL.format(len(body), body).encode())
+
+    def end_headers(self, idle: float) -> None:
+        """From now on each read or write has `idle` seconds."""
+        self.peer.deadline = self.peer.receiving = None
+        # By now the socket may be one of TLS that gunicorn made blocking without an end.
+        self.sock.settimeout(idle)
+
+    @property
+    def waits_for_client(self) -> bool:
+        """Whether the client has to take something before more can be sent."""
+        return bool(self.peer.unsent)
+
+    def take_back(self) -> bool:
+        """Take what was read beyond the last request; return whether there is something."""
+        ahead: bytes = self.parser.unreader.take_buffered()
+        self._scanned = 0
+        if not self.cfg.is_ssl:
+            self.peer.held[:0] = ahead
+            return bool(self.peer.held)
+        if ahead:
+            self.parser.unreader.unread(ahead)
+        return bool(ahead)
+
+    def linger_and_close(self) -> None:
+        """Close a connection of TLS so that the client can read its answer (RFC 9112, 9.6)."""
+        if self.sock.fileno() == -1:
+            return  # gunicorn has broken off an answer that failed half-way
+        self.end_headers(LINGER_IDLE)
+        with contextlib.suppress(OSError):
+            self.sock.shutdown(socket.SHUT_WR)
+            deadline = time.monotonic() + LINGER_TOTAL
+            while self.sock.recv(1 << 16) and time.monotonic() < deadline:
+                pass
+        self.close()
+
+    def close(self, graceful: bool = False) -> None:  # noqa: ARG002 -- gunicorn's signature
+        """Close at once, and once.
+
+        gunicorn's own fails on a socket that is closed already and then counts the connection
+        twice, so that a stopping worker believes that no transfer is left and cuts them off.
+        """
+        if self.sock.fileno() != -1:
+            super().close()
+
+
+def unmapped(client: object) -> object:
+    """The address of a client as IPv4, if it came over IPv4 to an IPv6 socket.
+
+    Under `::ffff:127.0.0.1` a proxy on this host would not be one whose forwarded headers gunicorn
+    trusts, and the access log would name no client as the client names itself.
+    """
+    if isinstance(client, tuple):
+        with contextlib.suppress(ValueError):
+            mapped = getattr(ipaddress.ip_address(client[0]), "ipv4_mapped", None)
+            if mapped is not None:
+                return (str(mapped), client[1])
+    return client

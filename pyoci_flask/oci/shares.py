@@ -1,0 +1,71 @@
+"""Which registries are one, when threads are shared out among registries."""
+
+import ipaddress
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Self
+
+from pyoci_flask.oci.reference import DEFAULT_PORTS, Registry
+from pyoci_flask.transport.egress import literal
+
+_DOCKER_HUB = frozenset({"docker.io", "index.docker.io", "registry-1.docker.io"})
+
+
+@dataclass(frozen=True, slots=True)
+class Share:
+    """A registry as an operator understands the word.
+
+    It is what a setting names: a host and a port, or a host whatever its ports. Where none does, it
+    is a host.
+    """
+
+    host: str
+    """With a port if that was named."""
+    is_named: bool = True
+    """Whether a setting names it; those that none names have one share together."""
+
+    @property
+    def pool(self) -> str:
+        """The host, or one name for all hosts that no setting names."""
+        return self.host if self.is_named else "*"
+
+
+@dataclass(frozen=True, slots=True)
+class Shares:
+    """Finds the share of a registry."""
+
+    named: frozenset[str] = frozenset()
+    """`host:port`, or `host` for every port; empty = each host has a share of its own."""
+
+    @classmethod
+    def of(cls, exact: Iterable[Registry], hosts: Iterable[Registry]) -> Self:
+        """Take the registries that the settings name one by one, with and without their ports."""
+        return cls(frozenset([*map(_with_port, exact), *map(host_of, hosts)]))
+
+    def __call__(self, registry: Registry) -> Share:
+        """Return the share of a registry."""
+        with_port, host = _with_port(registry), host_of(registry)
+        if with_port in self.named:
+            return Share(with_port)
+        return Share(host, not self.named or host in self.named)
+
+
+def _with_port(registry: Registry) -> str:
+    return f"{host_of(registry)}:{registry.port or DEFAULT_PORTS[registry.scheme]}"
+
+
+def host_of(registry: Registry) -> str:
+    """Return one spelling of a registry's host, without its port.
+
+    `127.1` and `0x7f000001` are `127.0.0.1`, all loopback addresses are `localhost`, an IPv4
+    address inside of an IPv6 one is that address.
+    """
+    host = registry.host.rstrip(".").lower()
+    if host in _DOCKER_HUB:
+        return "docker.io"
+    address = literal(host)
+    if address is None:
+        return host
+    if isinstance(address, ipaddress.IPv6Address) and address.ipv4_mapped is not None:
+        address = address.ipv4_mapped
+    return "localhost" if address.is_loopback else str(address)
