@@ -68,15 +68,13 @@ class Services:
     def _enter(self, base: Base) -> None:
         """Count this request among those that wait for the registry, until its answer begins."""
         g.registry = base.registry
-        if "waits_for" not in g:
+        if "share" not in g:
             share = self.shares(base.registry)
             self.gate.enter(share, may_postpone=request.environ.get(MAY_POSTPONE))
-            g.waits_for = base.registry.netloc
             g.share = share
 
     def leave(self) -> Share | None:
         """Count this request out, if it was in; return the share of its registry."""
-        g.pop("waits_for", None)
         share: Share | None = g.pop("share", None)
         if share is not None:
             self.gate.leave(share)

@@ -42,7 +42,7 @@ def test_registries_that_are_named_one_by_one_have_a_share_each() -> None:
     shares = _shares(
         PYOCI_INDEX="http://localhost:5000/acme", PYOCI_REGISTRIES="ghcr.io,*.azurecr.io"
     )
-    for named in ("ghcr.io", "GHCR.io:8443", "http://127.0.0.1:5000"):
+    for named in ("ghcr.io", "GHCR.io:443", "http://127.0.0.1:5000"):
         assert _share(shares, named).is_named
     assert _share(shares, "ghcr.io") == _share(shares, "http://ghcr.io")
     assert not _share(shares, "localhost:6000").is_named
