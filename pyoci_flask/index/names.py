@@ -16,7 +16,7 @@ from pyoci_flask.oci.reference import Tag
 
 _NAME = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]*[A-Za-z0-9])?")
 _FILENAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+!-]*")
-_EPOCH_TAG = re.compile(r"(\d+)_(?=\d)")
+_EPOCH_TAG = re.compile(r"([0-9]+)_(?=[0-9])")
 _BUILD = re.compile(r"[0-9][A-Za-z0-9_.]*")
 
 SDIST = ".tar.gz"
@@ -56,6 +56,19 @@ class ProjectName:
         return self.text
 
 
+def version_or_none(text: str) -> Version | None:
+    """Parse a version (PEP 440); None if it is not one, or is longer than any that is published.
+
+    Python refuses to convert more than 4,300 digits to a number.
+    """
+    if len(text) > _LONGEST:
+        return None
+    try:
+        return Version(text)
+    except InvalidVersion:
+        return None
+
+
 def parse_version(text: str) -> Version:
     """Check a version's text (PEP 440) and that a tag can hold it.
 
@@ -64,12 +77,12 @@ def parse_version(text: str) -> Version:
     """
     if "-" in text:
         raise InvalidRequestError(
-            f"the version {text!r} holds a '-': write it in its normalised form"
+            f"the version {text[:140]!r} holds a '-': write it in its normalised form"
         )
-    try:
-        return Version(text)
-    except InvalidVersion as error:
-        raise InvalidRequestError(f"{text!r} is not a version (PEP 440)") from error
+    version = version_or_none(text)
+    if version is None:
+        raise InvalidRequestError(f"{text[:140]!r} is not a version (PEP 440)")
+    return version
 
 
 def tag_of(version: str) -> Tag:

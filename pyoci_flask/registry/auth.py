@@ -31,7 +31,14 @@ REMEMBERED_CHECKS = 1024
 # bcrypt ignores, or refuses, what comes after.
 PASSWORD_BYTES = 72
 
-_HASH = re.compile(r"\$2[aby]\$(0[4-9]|[12][0-9]|3[01])\$[./A-Za-z0-9]{53}")
+HIGHEST_COST = 16
+"""Of a hash in the users file. Its check takes seconds, and twice as long at each next cost."""
+_USUAL_COST = 10
+_CHECKS_AT_ONCE = 2
+_CHECKS_WAITING = 16
+
+# The salt's last character holds two bits only.
+_HASH = re.compile(r"\$2[aby]\$(0[4-9]|[12][0-9]|3[01])\$[./A-Za-z0-9]{21}[.Oeu][./A-Za-z0-9]{31}")
 _READING = frozenset({"GET", "HEAD"})
 
 
@@ -52,6 +59,11 @@ class User:
 
     password_hash: str
     role: Role
+
+    @property
+    def cost(self) -> int:
+        """The cost of the hash: a check takes twice the time at each next one."""
+        return int(self.password_hash[4:6])
 
 
 class Access:
@@ -97,9 +109,11 @@ class Access:
         if len(password) > PASSWORD_BYTES or b"\0" in password:
             raise _unauthorized()
         user = users.get(name)
-        # An unknown user's password is checked too, so that time does not tell who exists.
-        known_hash = _unmatchable(users) if user is None else user.password_hash
-        if not self._checks.passes(name, password, known_hash) or user is None:
+        # A refusal takes a check of the highest cost in the file, so that its time does not tell
+        # which names exist.
+        highest = max((one.cost for one in users.values()), default=_USUAL_COST)
+        known_hash = _unmatchable(highest) if user is None else user.password_hash
+        if not self._checks.passes(name, password, known_hash, highest) or user is None:
             raise _unauthorized()
         return user
 
@@ -116,19 +130,38 @@ class _Checks:
         self._until: OrderedDict[bytes, float] = OrderedDict()
         self._lock = threading.Lock()
         self._checking = tuple(threading.Lock() for _ in range(32))
+        # The last proof that each of the locks saw fail: a wrong password stays wrong.
+        self._failed = [b""] * len(self._checking)
+        self._running = threading.BoundedSemaphore(_CHECKS_AT_ONCE)
+        self._waiting = threading.BoundedSemaphore(_CHECKS_WAITING)
 
-    def passes(self, name: str, password: bytes, known_hash: str) -> bool:
+    def passes(self, name: str, password: bytes, known_hash: str, cost: int) -> bool:
+        """Return whether the password is right; one that is wrong takes a check of `cost`.
+
+        Raises `RegistryError` (503) if too many passwords wait to be checked.
+        """
         proof = self._proof(name.encode(), password, known_hash.encode())
         if self._remembers(proof):
             return True
         # The first requests of a client arrive together; one check does for all of them.
-        with self._checking[proof[0] % len(self._checking)]:
+        place = proof[0] % len(self._checking)
+        with self._checking[place]:
             if self._remembers(proof):
                 return True
-            if not bcrypt.checkpw(password, known_hash.encode()):
+            if self._failed[place] == proof:
                 return False
-            self._remember(proof)
-            return True
+            if not self._waiting.acquire(blocking=False):
+                raise unforeseen("too many passwords are being checked", status=503)
+            try:
+                with self._running:
+                    passed = _check(password, known_hash, cost)
+            finally:
+                self._waiting.release()
+            if passed:
+                self._remember(proof)
+            else:
+                self._failed[place] = proof
+            return passed
 
     def _proof(self, *parts: bytes) -> bytes:
         digest = hmac.new(self._key, digestmod=hashlib.blake2b)
@@ -148,6 +181,16 @@ class _Checks:
                 self._until.popitem(last=False)
 
 
+def _check(password: bytes, known_hash: str, cost: int) -> bool:
+    """Check a password; at a wrong one, add what its hash's cost is short of `cost`."""
+    if bcrypt.checkpw(password, known_hash.encode()):
+        return True
+    # The times of all costs from one to the next below `cost` add up to the difference.
+    for missing in range(int(known_hash[4:6]), cost):
+        bcrypt.checkpw(password, _unmatchable(missing).encode())
+    return False
+
+
 def parse_users(content: bytes) -> Mapping[str, User]:
     """Read a users file; raises `UsersFileError` that names the line."""
     users: dict[str, User] = {}
@@ -164,6 +207,11 @@ def parse_users(content: bytes) -> Mapping[str, User]:
             raise UsersFileError(f"line {number}: expected name:hash or name:hash:role")
         if not _HASH.fullmatch(password_hash):
             raise UsersFileError(f"line {number}: not a bcrypt hash (make one with htpasswd -B)")
+        if int(password_hash[4:6]) > HIGHEST_COST:
+            raise UsersFileError(
+                f"line {number}: the cost of the hash is over {HIGHEST_COST}, and its check would "
+                "take too long (make one with htpasswd -B -C 12)"
+            )
         if name in users:
             raise UsersFileError(f"line {number}: the name stands in the file twice")
         try:
@@ -173,9 +221,8 @@ def parse_users(content: bytes) -> Mapping[str, User]:
     return users
 
 
-def _unmatchable(users: Mapping[str, User]) -> str:
-    cost = next((user.password_hash[4:6] for user in users.values()), "10")
-    return f"$2b${cost}${'.' * 53}"
+def _unmatchable(cost: int) -> str:
+    return f"$2b${cost:02}${'.' * 53}"
 
 
 def _unauthorized() -> RegistryError:

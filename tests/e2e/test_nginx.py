@@ -1,6 +1,8 @@
 """Debian's nginx with deploy/nginx.conf before the application."""
 
 import json
+import socket
+import ssl
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
@@ -82,6 +84,41 @@ def test_a_token_of_nearly_32_kib_passes(http: requests.Session, index: str) -> 
     answer = http.get(f"{index}some-pkg/", headers={"Authorization": f"Bearer {'x' * 32_000}"})
     # The registry asks for no token, and has no such package.
     assert answer.status_code == 404
+
+
+def _head(proxy: RunningServer, path: str, headers: str) -> bytes:
+    """Send the headers of a request and none of its body; returns the answer."""
+    context = ssl.create_default_context(cafile=proxy.certificate)
+    with (
+        socket.create_connection(("127.0.0.1", proxy.port), timeout=60) as plain,
+        context.wrap_socket(plain, server_hostname="127.0.0.1") as connection,
+    ):
+        connection.sendall(f"{path} HTTP/1.1\r\nHost: x\r\n{headers}\r\n".encode())
+        return connection.recv(65536)
+
+
+@pytest.mark.parametrize("body", ["Content-Length: 40000000", "Transfer-Encoding: chunked"])
+@pytest.mark.parametrize("path", ["/simple/", "/ui/", "/v2/a/blobs/uploads/x", "/health"])
+def test_a_large_body_of_a_stranger_is_refused_before_it_is_received(
+    proxy: RunningServer, path: str, body: str
+) -> None:
+    for method in ("POST", "PUT", "PATCH"):
+        answer = _head(proxy, f"{method} {_SUB_PATH}{path}", f"{body}\r\n")
+        assert answer.startswith(b"HTTP/1.1 401 "), answer
+        assert b'\r\nWWW-Authenticate: Basic realm="PyOCI", charset="UTF-8"\r\n' in answer
+    for method in ("GET", "HEAD", "DELETE", "OPTIONS"):
+        answer = _head(
+            proxy, f"{method} {_SUB_PATH}{path}", f"{body}\r\nAuthorization: Basic x\r\n"
+        )
+        assert answer.startswith(b"HTTP/1.1 413 "), answer
+
+
+def test_a_body_that_is_larger_than_any_upload_is_refused_before_it_is_received(
+    proxy: RunningServer,
+) -> None:
+    headers = "Content-Length: 60000000\r\nAuthorization: Basic x\r\n"
+    answer = _head(proxy, f"POST {_SUB_PATH}/simple/", headers)
+    assert answer.startswith(b"HTTP/1.1 413 "), answer
 
 
 def test_the_pages_show_the_address_that_the_browser_used(
