@@ -230,11 +230,8 @@ def _licence(fields: RawMetadata) -> str:
 def _urls(fields: RawMetadata) -> list[tuple[str, str]]:
     urls = {"Homepage": fields.get("home_page") or "", "Download": fields.get("download_url") or ""}
     urls |= fields.get("project_urls", {})
-    return [
-        (_squeezed(label), _printable(url.strip()))
-        for label, url in urls.items()
-        if is_web_url(url.strip())
-    ]
+    shown = [(_squeezed(label), _printable(url.strip())) for label, url in urls.items()]
+    return [(label, url) for label, url in shown if is_web_url(url)]
 
 
 def _dependencies(

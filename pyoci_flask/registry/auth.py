@@ -37,8 +37,7 @@ _USUAL_COST = 10
 _CHECKS_AT_ONCE = 2
 _CHECKS_WAITING = 16
 
-# The salt's last character holds two bits only.
-_HASH = re.compile(r"\$2[aby]\$(0[4-9]|[12][0-9]|3[01])\$[./A-Za-z0-9]{21}[.Oeu][./A-Za-z0-9]{31}")
+_HASH = re.compile(r"\$2[aby]\$(0[4-9]|[12][0-9]|3[01])\$[./A-Za-z0-9]{53}")
 _READING = frozenset({"GET", "HEAD"})
 
 
@@ -182,10 +181,14 @@ class _Checks:
 
 
 def _check(password: bytes, known_hash: str, cost: int) -> bool:
-    """Check a password; at a wrong one, add what its hash's cost is short of `cost`."""
-    if bcrypt.checkpw(password, known_hash.encode()):
-        return True
-    # The times of all costs from one to the next below `cost` add up to the difference.
+    """Check a password; one that is wrong takes the time of a hash of `cost`."""
+    try:
+        if bcrypt.checkpw(password, known_hash.encode()):
+            return True
+    except ValueError:  # the salt has bits that no salt has: nothing was computed
+        bcrypt.checkpw(password, _unmatchable(cost).encode())
+        return False
+    # Each cost takes twice the time of the one below, so these add up to what is missing.
     for missing in range(int(known_hash[4:6]), cost):
         bcrypt.checkpw(password, _unmatchable(missing).encode())
     return False

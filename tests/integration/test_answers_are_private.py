@@ -1,6 +1,5 @@
 """No shared cache may keep an answer that depends on who asks."""
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import bcrypt
@@ -17,7 +16,7 @@ PAGE = {"Accept": "text/html,*/*;q=0.8"}
 
 
 @pytest.fixture
-def server(app_server: AppServer, http: requests.Session, tmp_path: Path) -> Iterator[str]:
+def server(app_server: AppServer, http: requests.Session, tmp_path: Path) -> str:
     """An embedded registry with one user and one package."""
     password = bcrypt.hashpw(WRITER[1].encode(), bcrypt.gensalt(4)).decode()
     users = tmp_path / "htpasswd"
@@ -37,7 +36,7 @@ def server(app_server: AppServer, http: requests.Session, tmp_path: Path) -> Ite
         )
     assert published.status_code == 200
     _assert_private(published)
-    yield url
+    return url
 
 
 def _assert_private(answer: requests.Response) -> None:

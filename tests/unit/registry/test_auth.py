@@ -264,7 +264,8 @@ def test_the_time_of_a_refusal_does_not_tell_which_names_exist(
 ) -> None:
     users = tmp_path / "htpasswd"
     # One step of the cost is twice the time: 32 times between these two.
-    users.write_text(entry("cheap", "x", cost=4) + entry("dear", "x", cost=9))
+    impossible = f"impossible:$2b$04${'z' * 53}\n"  # bits that no salt has
+    users.write_text(entry("cheap", "x", cost=4) + entry("dear", "x", cost=9) + impossible)
     client = in_process(create_registry(storage, users))
 
     def quickest(name: str) -> float:
@@ -276,24 +277,17 @@ def test_the_time_of_a_refusal_does_not_tell_which_names_exist(
             taken.append(time.thread_time() - begun)
         return min(taken)
 
-    times = [quickest(name) for name in ("cheap", "dear", "unknown")]
+    times = [quickest(name) for name in ("cheap", "dear", "impossible", "unknown")]
 
     assert max(times) < 2 * min(times), times
 
 
-@pytest.mark.parametrize(
-    "salt",
-    [
-        f"$2b$17${'.' * 53}",
-        f"$2y$31${'.' * 53}",
-        f"$2b$04${'z' * 53}",  # bits that the salt does not have
-    ],
-)
-def test_a_hash_that_cannot_be_checked_is_refused_with_its_line(
-    storage: Path, tmp_path: Path, salt: str
+@pytest.mark.parametrize("cost", [17, 31])
+def test_a_hash_whose_check_takes_too_long_is_refused_with_its_line(
+    storage: Path, tmp_path: Path, cost: int
 ) -> None:
     users = tmp_path / "htpasswd"
-    users.write_text(f"{entry('fine', 'x')}broken:{salt}\n")
+    users.write_text(f"{entry('fine', 'x')}slow:$2b${cost}${'.' * 53}\n")
 
     with pytest.raises(UsersFileError, match="line 2"):
         create_registry(storage, users)
