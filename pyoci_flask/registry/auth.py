@@ -14,6 +14,7 @@ import threading
 import time
 from collections import OrderedDict
 from collections.abc import Mapping
+from concurrent.futures import Future
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -35,7 +36,7 @@ HIGHEST_COST = 16
 """Of a hash in the users file. Its check takes seconds, and twice as long at each next cost."""
 _USUAL_COST = 10
 _CHECKS_AT_ONCE = 2
-_CHECKS_WAITING = 16
+_CHECKS_BEGUN = 8
 
 _HASH = re.compile(r"\$2[aby]\$(0[4-9]|[12][0-9]|3[01])\$[./A-Za-z0-9]{53}")
 _READING = frozenset({"GET", "HEAD"})
@@ -128,11 +129,8 @@ class _Checks:
         self._key = secrets.token_bytes(32)
         self._until: OrderedDict[bytes, float] = OrderedDict()
         self._lock = threading.Lock()
-        self._checking = tuple(threading.Lock() for _ in range(32))
-        # The last proof that each of the locks saw fail: a wrong password stays wrong.
-        self._failed = [b""] * len(self._checking)
-        self._running = threading.BoundedSemaphore(_CHECKS_AT_ONCE)
-        self._waiting = threading.BoundedSemaphore(_CHECKS_WAITING)
+        self._begun: dict[bytes, Future[bool]] = {}
+        self._places = threading.BoundedSemaphore(_CHECKS_AT_ONCE)
 
     def passes(self, name: str, password: bytes, known_hash: str, cost: int) -> bool:
         """Return whether the password is right; one that is wrong takes a check of `cost`.
@@ -140,44 +138,40 @@ class _Checks:
         Raises `RegistryError` (503) if too many passwords wait to be checked.
         """
         proof = self._proof(name.encode(), password, known_hash.encode())
-        if self._remembers(proof):
-            return True
-        # The first requests of a client arrive together; one check does for all of them.
-        place = proof[0] % len(self._checking)
-        with self._checking[place]:
-            if self._remembers(proof):
+        own: Future[bool] = Future()
+        with self._lock:
+            if self._until.get(proof, 0.0) > time.monotonic():
                 return True
-            if self._failed[place] == proof:
-                return False
-            if not self._waiting.acquire(blocking=False):
+            # The first requests of a client arrive together; one check does for all of them.
+            check = self._begun.setdefault(proof, own)
+            if len(self._begun) > _CHECKS_BEGUN:
+                del self._begun[proof]
                 raise unforeseen("too many passwords are being checked", status=503)
+        if check is own:
             try:
-                with self._running:
-                    passed = _check(password, known_hash, cost)
+                with self._places:
+                    own.set_result(_check(password, known_hash, cost))
+            except BaseException as error:
+                own.set_exception(error)
+                raise
             finally:
-                self._waiting.release()
-            if passed:
-                self._remember(proof)
-            else:
-                self._failed[place] = proof
-            return passed
+                self._end(proof, own)
+        return check.result()
+
+    def _end(self, proof: bytes, check: "Future[bool]") -> None:
+        with self._lock:
+            del self._begun[proof]
+            if check.exception() is None and check.result():
+                self._until[proof] = time.monotonic() + REMEMBERED_SECONDS
+                self._until.move_to_end(proof)
+                while len(self._until) > REMEMBERED_CHECKS:
+                    self._until.popitem(last=False)
 
     def _proof(self, *parts: bytes) -> bytes:
         digest = hmac.new(self._key, digestmod=hashlib.blake2b)
         for part in parts:
             digest.update(len(part).to_bytes(4, "big") + part)
         return digest.digest()
-
-    def _remembers(self, proof: bytes) -> bool:
-        with self._lock:
-            return self._until.get(proof, 0.0) > time.monotonic()
-
-    def _remember(self, proof: bytes) -> None:
-        with self._lock:
-            self._until[proof] = time.monotonic() + REMEMBERED_SECONDS
-            self._until.move_to_end(proof)
-            while len(self._until) > REMEMBERED_CHECKS:
-                self._until.popitem(last=False)
 
 
 def _check(password: bytes, known_hash: str, cost: int) -> bool:
