@@ -80,3 +80,15 @@ def test_requires_python_that_installers_cannot_read_is_not_published(
             page = http.get(f"{url}/{path}", headers={"Accept": accept})
             assert page.status_code == 200, path
             assert DIGITS not in page.text
+
+
+@pytest.mark.parametrize(
+    "field", [("version", DIGITS), ("requires_python", f">={DIGITS}"), ("requires_python", DIGITS)]
+)
+def test_an_upload_that_states_thousands_of_digits_is_refused(
+    shared_app: str, http: requests.Session, tmp_path: Path, field: tuple[str, str]
+) -> None:
+    index = IndexClient(f"{shared_app}/simple", None, http)
+    answer = index.publish(make_wheel(tmp_path, "digits", "1.0"), "digits", "1.0", field)
+    assert answer.status_code == 400
+    assert index.get("/digits/").status_code == 404
