@@ -77,12 +77,14 @@ def parse_version(text: str) -> Version:
     """
     if "-" in text:
         raise InvalidRequestError(
-            f"the version {text[:140]!r} holds a '-': write it in its normalised form"
+            f"the version {text[:_LONGEST]!r} holds a '-': write it in its normalised form"
         )
-    version = version_or_none(text)
-    if version is None:
-        raise InvalidRequestError(f"{text[:140]!r} is not a version (PEP 440)")
-    return version
+    if len(text) > _LONGEST:
+        raise InvalidRequestError(f"a version has at most {_LONGEST} characters")
+    try:
+        return Version(text)
+    except InvalidVersion as error:
+        raise InvalidRequestError(f"{text!r} is not a version (PEP 440)") from error
 
 
 def tag_of(version: str) -> Tag:

@@ -109,7 +109,7 @@ def test_a_large_body_is_refused_before_it_is_received_where_no_file_is_sent(
     for request in requests:
         answer = _head(proxy, request, f"{body}\r\n")
         # With a location for the sub-path only, nothing is at these addresses.
-        assert answer.startswith((b"HTTP/1.1 413 ", b"HTTP/1.1 404 ")), request
+        assert answer[9:12] in {b"413", b"404", b"405"}, request
 
 
 def test_a_body_that_is_larger_than_any_upload_is_refused_before_it_is_received(

@@ -9,19 +9,12 @@ from typing import Any
 from urllib.parse import parse_qsl, quote, unquote, urljoin, urlsplit
 
 from packaging.utils import NormalizedName
-from packaging.version import Version
+from packaging.version import InvalidVersion, Version
 
 from pyoci_flask.cli.copy.anchors import Anchor, read_html
 from pyoci_flask.cli.copy.errors import CopyError
 from pyoci_flask.errors import InvalidRequestError
-from pyoci_flask.index.names import (
-    SDIST,
-    WHEEL,
-    Filename,
-    ProjectName,
-    is_filename,
-    version_or_none,
-)
+from pyoci_flask.index.names import SDIST, WHEEL, Filename, ProjectName, is_filename
 
 ACCEPT = (
     "application/vnd.pypi.simple.v1+json, application/vnd.pypi.simple.v1+html;q=0.1, "
@@ -268,7 +261,10 @@ def _kind(filename: Filename) -> tuple[str, str]:
 
 
 def _version(text: str) -> Version | str:
-    return version_or_none(text) or text
+    try:
+        return Version(text)
+    except InvalidVersion:
+        return text
 
 
 def _strings(values: Mapping[object, object]) -> dict[str, str]:
