@@ -146,7 +146,9 @@ class _Checks:
             check = self._begun.setdefault(proof, own)
             if len(self._begun) > _CHECKS_BEGUN:
                 del self._begun[proof]
-                raise unforeseen("too many passwords are being checked", status=503)
+                busy = unforeseen("too many passwords are being checked", status=503)
+                busy.headers["Retry-After"] = "1"
+                raise busy
         if check is own:
             try:
                 with self._places:
