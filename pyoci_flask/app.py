@@ -9,6 +9,8 @@ from typing import Any
 from flask import Flask
 
 from pyoci_flask import telemetry
+from pyoci_flask.binding import open_to_everyone
+from pyoci_flask.cross_site import LocalHosts
 from pyoci_flask.errors import ConfigurationError
 from pyoci_flask.index.cache import CachedReader
 from pyoci_flask.index.core_metadata import CoreMetadataReader
@@ -29,7 +31,7 @@ from pyoci_flask.transport.wsgi import WSGIAdapter
 from pyoci_flask.web import browse, index, pages, people
 from pyoci_flask.web.access import AccessLog
 from pyoci_flask.web.address import AddressParser
-from pyoci_flask.web.conditional import PageCache
+from pyoci_flask.web.conditional import PRIVATE, PageCache
 from pyoci_flask.web.error_page import error_page
 from pyoci_flask.web.errors import register_error_handlers
 from pyoci_flask.web.gate import RegistryGate
@@ -109,7 +111,9 @@ def create_app(
     app.extensions[people.EXTENSION] = people.People.create(
         settings, os.environ.get("FORWARDED_ALLOW_IPS", DEFAULT_PROXIES), _templates()
     )
-    mounted = Mount(app.wsgi_app, settings.path, registry)
+    mounted: Any = Mount(app.wsgi_app, settings.path, registry)
+    if open_to_everyone(settings):
+        mounted = LocalHosts(mounted, settings.url)
     app.wsgi_app = AccessLog(mounted, [observed.request_observer] if observed else [])  # type: ignore[method-assign]
     return app
 
@@ -142,7 +146,9 @@ def _embedded(settings: Settings, transport: Transport) -> Any:  # noqa: ANN401 
     # Only who uses it pays for it.
     from pyoci_flask.registry import create_registry
 
-    registry = create_registry(settings.storage, settings.storage_users, prepare=False)
+    registry = create_registry(
+        settings.storage, settings.storage_users, prepare=False, public_url=settings.url
+    )
     transport.mount(EMBEDDED.origin, WSGIAdapter(registry))
     return registry
 
@@ -154,7 +160,13 @@ def _templates() -> Path:
 
 
 def _guarded(response: Any) -> Any:  # noqa: ANN401 - Flask's own type
-    """No answer is sniffed for another type or framed, and only pages for people run a script."""
+    """No answer is sniffed for another type or framed, and only pages for people run a script.
+
+    No shared cache keeps an answer, unless the view says that everybody gets the same.
+    """
+    response.headers.setdefault("Cache-Control", PRIVATE)
+    if not response.cache_control.public:
+        response.vary.add("Authorization")
     response.headers.setdefault("X-Content-Type-Options", "nosniff")
     response.headers.setdefault(
         "Content-Security-Policy",

@@ -1,27 +1,99 @@
-"""Requests that a browser sends from another site's page, with what it keeps for this one.
+"""What the index and the embedded registry refuse because another site's page asks for it.
 
-All that the index and the embedded registry have in common.
+A browser sends what it keeps for a site with every request to it, whichever page makes it.
 """
 
+import ipaddress
+import json
+import re
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-from werkzeug.wrappers import Request
+from werkzeug.wrappers import Request, Response
+
+if TYPE_CHECKING:
+    from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
+
+_PORTS = {"http": "80", "https": "443"}
+_HOST = re.compile(r"(\[[0-9a-f:.]+\]|[^][:@/\\?#,\s]+)(?::([0-9]{1,5}))?")
+
+_REFUSAL = (
+    "this server asks for no password, so it answers under the names of this machine only "
+    "(localhost, 127.0.0.1, [::1]): set PYOCI_STORAGE_USERS to an htpasswd file, or PYOCI_URL to "
+    "the server's public address"
+)
 
 
 def is_cross_site(request: Request, public_url: str | None = None) -> bool:
-    """Whether a browser sent it from another page than one of the host asked, or `public_url`."""
-    if request.headers.get("Sec-Fetch-Site", "").lower() == "cross-site":
+    """Return whether a page of another origin (RFC 6454) made a browser send the request.
+
+    `public_url` is an address of this server besides the one that the request names.
+    """
+    if request.headers.get("Sec-Fetch-Site", "").lower() in {"cross-site", "same-site"}:
         return True
     origin = request.headers.get("Origin")
     if origin is None:
         return False
-    page = _netloc(origin)
-    return not page or page not in {request.host.lower(), _netloc(public_url or "")}
+    public = urlsplit(public_url or "")
+    own = {
+        _origin(request.scheme, request.headers.get("Host", "")),
+        _origin(public.scheme, public.netloc),
+    }
+    scheme, _, netloc = origin.partition("://")
+    page = _origin(scheme, netloc)
+    return page is None or page not in own
 
 
-def _netloc(url: str) -> str:
-    """Host and port; empty where there are none, as in `null`, or none that can be read."""
-    try:
-        return urlsplit(url).netloc.lower()
-    except ValueError:
-        return ""
+class LocalHosts:
+    """WSGI middleware that answers only where `Host` is a name of this machine.
+
+    A server that asks for no password listens on loopback addresses only, which a web page reaches
+    if its own host name is pointed at 127.0.0.1 (DNS rebinding). To a browser, page and server are
+    then of the same origin, but its requests carry that name.
+    """
+
+    def __init__(self, app: "WSGIApplication", public_url: str | None) -> None:
+        """Serve `app` under loopback names, and under the host of `public_url` if it is set."""
+        self._app = app
+        self._public = urlsplit(public_url or "").hostname
+
+    def __call__(
+        self, environ: "WSGIEnvironment", start_response: "StartResponse"
+    ) -> Iterable[bytes]:
+        """Hand the request on, or refuse it (PEP 3333)."""
+        path = environ.get("PATH_INFO", "")
+        # Browsers always send a Host; a request without one is from a program.
+        if path == "/health" or "HTTP_HOST" not in environ or self._is_own(environ["HTTP_HOST"]):
+            return self._app(environ, start_response)
+        if path == "/v2" or path.startswith("/v2/"):
+            document = {"errors": [{"code": "DENIED", "message": _REFUSAL}]}
+            response = Response(json.dumps(document), 403, mimetype="application/json")
+        else:
+            response = Response(f"{_REFUSAL}\n", 403, content_type="text/plain; charset=utf-8")
+        response.headers["Cache-Control"] = "no-store"
+        response.headers["Vary"] = "Authorization"
+        response.headers["X-Content-Type-Options"] = "nosniff"
+        return response(environ, start_response)
+
+    def _is_own(self, netloc: str) -> bool:
+        match = _HOST.fullmatch(netloc.lower())
+        if match is None:
+            return False
+        host = match[1].strip("[]").removesuffix(".")
+        if host in {"localhost", self._public}:
+            return True
+        try:
+            address = ipaddress.ip_address(host)
+        except ValueError:
+            return False
+        return (getattr(address, "ipv4_mapped", None) or address).is_loopback
+
+
+def _origin(scheme: str, netloc: str) -> tuple[str, str, str] | None:
+    """Return scheme, host and port in one spelling; None if they are not those of a web page."""
+    scheme = scheme.lower()
+    match = _HOST.fullmatch(netloc.lower())
+    if match is None or scheme not in _PORTS:
+        return None
+    return scheme, match[1], match[2] or _PORTS[scheme]

@@ -106,7 +106,7 @@ def check_paths(settings: Settings) -> None:
     """
     if settings.storage is not None:
         try:
-            settings.storage.mkdir(parents=True, exist_ok=True)
+            settings.storage.mkdir(0o700, parents=True, exist_ok=True)
         except OSError as error:
             raise ConfigurationError(
                 "PYOCI_STORAGE must be a folder that can be made and written "

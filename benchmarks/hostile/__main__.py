@@ -87,6 +87,8 @@ def _measured(attack: Attack, tree: Path) -> Cost:
         port = free_port()
         (folder / "spool").mkdir()
         (folder / "attack").mkdir()
+        for given, text in attack.files.items():
+            (folder / given).write_text(text)
         environ = {
             "PORT": str(port),
             "WEB_CONCURRENCY": "1",

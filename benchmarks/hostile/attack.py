@@ -32,3 +32,5 @@ class Attack:
     send: Callable[[Target], str]
     environ: Mapping[str, str] = field(default_factory=dict)
     """Settings of the server, on top of `PORT` and `WEB_CONCURRENCY=1`."""
+    files: Mapping[str, str] = field(default_factory=dict)
+    """Name to text of what is in `{folder}` before the server starts."""

@@ -23,6 +23,7 @@ from pyoci_flask.index.project import CREATED, File
 from pyoci_flask.index.repository import ProjectRepository
 from pyoci_flask.oci.model import ImageManifest
 from pyoci_flask.oci.repository import get_manifest
+from pyoci_flask.web_url import is_web_url
 
 logger = logging.getLogger("pyoci.index")
 
@@ -145,7 +146,11 @@ def all_links(details: Details, files: Sequence[File]) -> tuple[list[tuple[str, 
     """
     urls = dict(details.urls)
     for file in files:
-        urls |= {_squeezed(label): _printable(url) for label, url in file.project_urls.items()}
+        urls |= {
+            _squeezed(label): _printable(url)
+            for label, url in file.project_urls.items()
+            if is_web_url(url)
+        }
     left_out = max(0, len(urls) - _MOST) + details.left_out.get("urls", 0)
     return list(urls.items())[:_MOST], left_out
 
@@ -225,11 +230,8 @@ def _licence(fields: RawMetadata) -> str:
 def _urls(fields: RawMetadata) -> list[tuple[str, str]]:
     urls = {"Homepage": fields.get("home_page") or "", "Download": fields.get("download_url") or ""}
     urls |= fields.get("project_urls", {})
-    return [
-        (_squeezed(label), _printable(url.strip()))
-        for label, url in urls.items()
-        if url.strip().lower().startswith(("http://", "https://"))
-    ]
+    shown = [(_squeezed(label), _printable(url.strip())) for label, url in urls.items()]
+    return [(label, url) for label, url in shown if is_web_url(url)]
 
 
 def _dependencies(

@@ -3,10 +3,10 @@
 from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
 
-from packaging.version import InvalidVersion, Version
+from packaging.version import Version
 
 from pyoci_flask.errors import AuthenticationRequiredError, DeniedError, NotFoundError
-from pyoci_flask.index.names import version_of
+from pyoci_flask.index.names import version_of, version_or_none
 from pyoci_flask.index.project import Project
 from pyoci_flask.index.repository import Candidates, ProjectRepository, VersionIndex
 from pyoci_flask.oci.repository import list_tags
@@ -73,10 +73,8 @@ def newest_first(tags: Sequence[str]) -> list[str]:
 
 @lru_cache(maxsize=4096)
 def _key(tag: str) -> tuple[bool, Version, str]:
-    try:
-        return True, Version(version_of(tag)), tag
-    except InvalidVersion:
-        return False, _NO_VERSION, tag
+    version = version_or_none(version_of(tag))
+    return version is not None, version or _NO_VERSION, tag
 
 
 _NO_VERSION = Version("0")

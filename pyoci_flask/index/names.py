@@ -17,7 +17,7 @@ from pyoci_flask.redaction import shown
 
 _NAME = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]*[A-Za-z0-9])?")
 _FILENAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+!-]*")
-_EPOCH_TAG = re.compile(r"(\d+)_(?=\d)")
+_EPOCH_TAG = re.compile(r"([0-9]+)_(?=[0-9])")
 _BUILD = re.compile(r"[0-9][A-Za-z0-9_.]*")
 
 SDIST = ".tar.gz"
@@ -57,6 +57,19 @@ class ProjectName:
         return self.text
 
 
+def version_or_none(text: str) -> Version | None:
+    """Parse a version (PEP 440); None if it is not one, or is longer than any that is published.
+
+    Python refuses to convert more than 4,300 digits to a number.
+    """
+    if len(text) > _LONGEST:
+        return None
+    try:
+        return Version(text)
+    except InvalidVersion:
+        return None
+
+
 def parse_version(text: str) -> Version:
     """Check a version's text (PEP 440) and that a tag can hold it.
 
@@ -67,6 +80,8 @@ def parse_version(text: str) -> Version:
         raise InvalidRequestError(
             f"the version {shown(text)} holds a '-': write it in its normalised form"
         )
+    if len(text) > _LONGEST:
+        raise InvalidRequestError(f"a version has at most {_LONGEST} characters")
     try:
         return Version(text)
     except InvalidVersion as error:

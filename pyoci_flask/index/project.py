@@ -25,6 +25,9 @@ REQUIRES_PYTHON = "com.pyoci.requires_python"
 CORE_METADATA = "com.pyoci.core_metadata_sha256"
 YANKED = "com.pyoci.yanked"
 
+_LONGEST_SPECIFIERS = 1000
+"""Characters of Requires-Python. Installers fail on numbers of more than 4,300 digits."""
+
 
 @dataclass(frozen=True, slots=True)
 class File:
@@ -96,7 +99,7 @@ def _file(entry: Descriptor, version: str, project: ProjectName, segment: str) -
         digest=_digest(notes.get(SHA256)),
         size=_size(notes.get(SIZE)),
         uploaded=parse_time(notes.get(CREATED)),
-        requires_python=notes.get(REQUIRES_PYTHON) or None,
+        requires_python=_specifiers(notes.get(REQUIRES_PYTHON)),
         core_metadata=_digest(notes.get(CORE_METADATA)),
         yanked=notes.get(YANKED),
         project_urls=_urls(urls) if urls else {},
@@ -131,6 +134,10 @@ def _digest(text: str | None) -> Digest | None:
 
 def _size(text: str | None) -> int | None:
     return int(text) if text and text.isascii() and text.isdigit() and len(text) < 19 else None
+
+
+def _specifiers(text: str | None) -> str | None:
+    return text if text and len(text) <= _LONGEST_SPECIFIERS else None
 
 
 def _urls(text: str) -> Mapping[str, str]:

@@ -4,10 +4,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from packaging.version import InvalidVersion, Version
+from packaging.version import Version
 
 from pyoci_flask.errors import InvalidRequestError, NotFoundError
-from pyoci_flask.index.names import parse_version
+from pyoci_flask.index.names import parse_version, version_or_none
 from pyoci_flask.index.project import File, Project
 from pyoci_flask.index.repository import ProjectRepository, find_version
 
@@ -26,10 +26,8 @@ class Release:
 
         What is no version at all counts as one.
         """
-        try:
-            return Version(self.version).is_prerelease
-        except InvalidVersion:
-            return True
+        version = version_or_none(self.version)
+        return version is None or version.is_prerelease
 
     @property
     def yanked(self) -> str | None:
@@ -89,7 +87,4 @@ def find_release(
 
 
 def _is(text: str, version: Version) -> bool:
-    try:
-        return Version(text) == version
-    except InvalidVersion:
-        return False
+    return version_or_none(text) == version

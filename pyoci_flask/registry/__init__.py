@@ -13,7 +13,11 @@ if TYPE_CHECKING:
 
 
 def create_registry(
-    storage: Path, users: Path | None = None, *, prepare: bool = True
+    storage: Path,
+    users: Path | None = None,
+    *,
+    prepare: bool = True,
+    public_url: str | None = None,
 ) -> "WSGIApplication":
     """Return the registry of the folder `storage`.
 
@@ -23,5 +27,8 @@ def create_registry(
     With `prepare`, the folder is made if it is missing. Raises `UsersFileError` (a `ValueError`) if
     the users file cannot be used, and `OSError` if the folder cannot be made. Without it, what is
     wrong with either shows in the answers only.
+
+    `public_url` is an address of this server besides those that requests name: pages of its origin
+    may send changes.
     """
-    return Registry(storage, users, prepare=prepare)
+    return Registry(storage, users, prepare=prepare, public_url=public_url)

@@ -38,8 +38,16 @@ _SAFE = frozenset({"GET", "HEAD"})
 class Registry:
     """An OCI registry on a folder, answering below `/v2/`."""
 
-    def __init__(self, storage: Path, users: Path | None, *, prepare: bool = True) -> None:
+    def __init__(
+        self,
+        storage: Path,
+        users: Path | None,
+        *,
+        prepare: bool = True,
+        public_url: str | None = None,
+    ) -> None:
         self._access = Access(users)
+        self._public_url = public_url
         self._storage = Storage(storage)
         if prepare:
             self._access.check_file()
@@ -54,6 +62,10 @@ class Registry:
         response = self._answer(request)
         response.headers["Docker-Distribution-Api-Version"] = "registry/2.0"
         response.headers["X-Content-Type-Options"] = "nosniff"
+        # A shared cache must not give one user's content to another.
+        kept = "private, no-cache" if response.status_code < 400 else "no-store"
+        response.headers["Cache-Control"] = kept
+        response.headers["Vary"] = "Authorization"
         return response(environ, start_response)
 
     def _answer(self, request: Request) -> Response:
@@ -71,7 +83,7 @@ class Registry:
 
     def _dispatch(self, request: Request) -> Response:
         self._access.check(request)
-        if request.method not in _SAFE and is_cross_site(request):
+        if request.method not in _SAFE and is_cross_site(request, self._public_url):
             raise denied("the request comes from another site's page")
         handler, values = self._routes.bind_to_environ(request.environ).match()
         arguments = dict(values)

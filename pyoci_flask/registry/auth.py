@@ -14,6 +14,7 @@ import threading
 import time
 from collections import OrderedDict
 from collections.abc import Mapping
+from concurrent.futures import Future
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -30,6 +31,12 @@ REMEMBERED_SECONDS = 300.0
 REMEMBERED_CHECKS = 1024
 # bcrypt ignores, or refuses, what comes after.
 PASSWORD_BYTES = 72
+
+HIGHEST_COST = 16
+"""Of a hash in the users file. Its check takes seconds, and twice as long at each next cost."""
+_USUAL_COST = 10
+_CHECKS_AT_ONCE = 2
+_CHECKS_BEGUN = 8
 
 _HASH = re.compile(r"\$2[aby]\$(0[4-9]|[12][0-9]|3[01])\$[./A-Za-z0-9]{53}")
 _READING = frozenset({"GET", "HEAD"})
@@ -52,6 +59,11 @@ class User:
 
     password_hash: str
     role: Role
+
+    @property
+    def cost(self) -> int:
+        """The cost of the hash: a check takes twice the time at each next one."""
+        return int(self.password_hash[4:6])
 
 
 class Access:
@@ -97,9 +109,11 @@ class Access:
         if len(password) > PASSWORD_BYTES or b"\0" in password:
             raise _unauthorized()
         user = users.get(name)
-        # An unknown user's password is checked too, so that time does not tell who exists.
-        known_hash = _unmatchable(users) if user is None else user.password_hash
-        if not self._checks.passes(name, password, known_hash) or user is None:
+        # A refusal takes a check of the highest cost in the file, so that its time does not tell
+        # which names exist.
+        highest = max((one.cost for one in users.values()), default=_USUAL_COST)
+        known_hash = _unmatchable(highest) if user is None else user.password_hash
+        if not self._checks.passes(name, password, known_hash, highest) or user is None:
             raise _unauthorized()
         return user
 
@@ -115,20 +129,45 @@ class _Checks:
         self._key = secrets.token_bytes(32)
         self._until: OrderedDict[bytes, float] = OrderedDict()
         self._lock = threading.Lock()
-        self._checking = tuple(threading.Lock() for _ in range(32))
+        self._begun: dict[bytes, Future[bool]] = {}
+        self._places = threading.BoundedSemaphore(_CHECKS_AT_ONCE)
 
-    def passes(self, name: str, password: bytes, known_hash: str) -> bool:
+    def passes(self, name: str, password: bytes, known_hash: str, cost: int) -> bool:
+        """Return whether the password is right; one that is wrong takes a check of `cost`.
+
+        Raises `RegistryError` (503) if too many passwords wait to be checked.
+        """
         proof = self._proof(name.encode(), password, known_hash.encode())
-        if self._remembers(proof):
-            return True
-        # The first requests of a client arrive together; one check does for all of them.
-        with self._checking[proof[0] % len(self._checking)]:
-            if self._remembers(proof):
+        own: Future[bool] = Future()
+        with self._lock:
+            if self._until.get(proof, 0.0) > time.monotonic():
                 return True
-            if not bcrypt.checkpw(password, known_hash.encode()):
-                return False
-            self._remember(proof)
-            return True
+            # The first requests of a client arrive together; one check does for all of them.
+            check = self._begun.setdefault(proof, own)
+            if len(self._begun) > _CHECKS_BEGUN:
+                del self._begun[proof]
+                busy = unforeseen("too many passwords are being checked", status=503)
+                busy.headers["Retry-After"] = "1"
+                raise busy
+        if check is own:
+            try:
+                with self._places:
+                    own.set_result(_check(password, known_hash, cost))
+            except BaseException as error:
+                own.set_exception(error)
+                raise
+            finally:
+                self._end(proof, own)
+        return check.result()
+
+    def _end(self, proof: bytes, check: "Future[bool]") -> None:
+        with self._lock:
+            del self._begun[proof]
+            if check.exception() is None and check.result():
+                self._until[proof] = time.monotonic() + REMEMBERED_SECONDS
+                self._until.move_to_end(proof)
+                while len(self._until) > REMEMBERED_CHECKS:
+                    self._until.popitem(last=False)
 
     def _proof(self, *parts: bytes) -> bytes:
         digest = hmac.new(self._key, digestmod=hashlib.blake2b)
@@ -136,16 +175,19 @@ class _Checks:
             digest.update(len(part).to_bytes(4, "big") + part)
         return digest.digest()
 
-    def _remembers(self, proof: bytes) -> bool:
-        with self._lock:
-            return self._until.get(proof, 0.0) > time.monotonic()
 
-    def _remember(self, proof: bytes) -> None:
-        with self._lock:
-            self._until[proof] = time.monotonic() + REMEMBERED_SECONDS
-            self._until.move_to_end(proof)
-            while len(self._until) > REMEMBERED_CHECKS:
-                self._until.popitem(last=False)
+def _check(password: bytes, known_hash: str, cost: int) -> bool:
+    """Check a password; one that is wrong takes the time of a hash of `cost`."""
+    try:
+        if bcrypt.checkpw(password, known_hash.encode()):
+            return True
+    except ValueError:  # the salt has bits that no salt has: nothing was computed
+        bcrypt.checkpw(password, _unmatchable(cost).encode())
+        return False
+    # Each cost takes twice the time of the one below, so these add up to what is missing.
+    for missing in range(int(known_hash[4:6]), cost):
+        bcrypt.checkpw(password, _unmatchable(missing).encode())
+    return False
 
 
 def parse_users(content: bytes) -> Mapping[str, User]:
@@ -164,6 +206,11 @@ def parse_users(content: bytes) -> Mapping[str, User]:
             raise UsersFileError(f"line {number}: expected name:hash or name:hash:role")
         if not _HASH.fullmatch(password_hash):
             raise UsersFileError(f"line {number}: not a bcrypt hash (make one with htpasswd -B)")
+        if int(password_hash[4:6]) > HIGHEST_COST:
+            raise UsersFileError(
+                f"line {number}: the cost of the hash is over {HIGHEST_COST}, and its check would "
+                "take too long (make one with htpasswd -B -C 12)"
+            )
         if name in users:
             raise UsersFileError(f"line {number}: the name stands in the file twice")
         try:
@@ -173,9 +220,8 @@ def parse_users(content: bytes) -> Mapping[str, User]:
     return users
 
 
-def _unmatchable(users: Mapping[str, User]) -> str:
-    cost = next((user.password_hash[4:6] for user in users.values()), "10")
-    return f"$2b${cost}${'.' * 53}"
+def _unmatchable(cost: int) -> str:
+    return f"$2b${cost:02}${'.' * 53}"
 
 
 def _unauthorized() -> RegistryError:

@@ -14,6 +14,10 @@ from typing import Generic, TypeVar
 
 T = TypeVar("T")
 
+FILE_MODE = 0o600
+"""Packages may be private: other users of the machine cannot read them."""
+FOLDER_MODE = 0o700
+
 # Two changes within one tick of the file system's clock can leave the same signature. A file that
 # changed this recently is therefore read again.
 SETTLED_NS = 100_000_000
@@ -26,7 +30,8 @@ def write_file(path: Path, content: bytes, scratch: Path) -> None:
     """
     temporary = scratch / f"tmp-{uuid.uuid4()}"
     try:
-        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
+        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
+        descriptor = os.open(temporary, flags, FILE_MODE)
         with os.fdopen(descriptor, "wb") as file:
             file.write(content)
             file.flush()
@@ -53,7 +58,7 @@ def make_folder(folder: Path) -> None:
         return
     make_folder(folder.parent)
     with suppress(FileExistsError):
-        folder.mkdir()
+        folder.mkdir(FOLDER_MODE)
     sync_folder(folder.parent)
 
 
@@ -99,7 +104,7 @@ def locked(path: Path) -> Iterator[None]:
 
     The kernel drops the lock of a process that dies.
     """
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o666)
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, FILE_MODE)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX)
         yield

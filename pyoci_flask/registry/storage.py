@@ -2,12 +2,13 @@
 
 import logging
 import os
+import stat
 from collections.abc import Iterator
 from functools import lru_cache
 from pathlib import Path
 
 from pyoci_flask.registry.errors import RegistryError, name_unknown, unforeseen
-from pyoci_flask.registry.files import FileCache, make_folder
+from pyoci_flask.registry.files import FOLDER_MODE, FileCache, make_folder
 from pyoci_flask.registry.index import LayoutIndex, parse_index
 from pyoci_flask.registry.names import RepositoryName, parse_name
 from pyoci_flask.registry.repository import INDEX_FILE, LAYOUT_FILE, Repository
@@ -41,8 +42,18 @@ class Storage:
 
         A folder that is missing all at once may be a disk that is not mounted: one made in its
         place would take what is pushed and hide it later.
+
+        A folder that other users of the machine can enter is closed to them: older versions
+        made folders and files that everyone could read.
         """
-        self.uploads.mkdir(exist_ok=True)
+        self.uploads.mkdir(FOLDER_MODE, exist_ok=True)
+        mode = stat.S_IMODE(self.folder.stat().st_mode)
+        if mode & stat.S_IRWXO:
+            try:
+                self.folder.chmod(mode & ~stat.S_IRWXO)
+            except OSError as error:
+                reason = error.strerror
+                logger.warning("every user of this machine can enter %s: %s", self.folder, reason)
 
     def check(self) -> None:
         """Raise `RegistryError` (503) if the folder is not the one that was prepared.

@@ -15,7 +15,7 @@ from io import FileIO
 from pathlib import Path
 
 from pyoci_flask.registry.errors import RegistryError, blob_upload_unknown, digest_invalid
-from pyoci_flask.registry.files import regular_file, sync_folder
+from pyoci_flask.registry.files import FILE_MODE, regular_file, sync_folder
 from pyoci_flask.registry.names import Digest, RepositoryName
 from pyoci_flask.registry.repository import Repository
 
@@ -98,7 +98,7 @@ class Uploads:
                 path.unlink(missing_ok=True)
         upload = str(uuid.uuid4())
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
-        os.close(os.open(self._path(name, upload), flags, 0o666))
+        os.close(os.open(self._path(name, upload), flags, FILE_MODE))
         return upload
 
     def size(self, name: RepositoryName, upload: str) -> int:

@@ -26,8 +26,8 @@ class RequestBody:
         self.read_bytes = 0
         length = environ.get("CONTENT_LENGTH") or ""
         chunked = environ.get("HTTP_TRANSFER_ENCODING", "").lower().endswith("chunked")
-        if not length.isascii() or (length and not length.isdigit()):
-            raise InvalidRequestError("Content-Length is no number")
+        if length and not (length.isascii() and length.isdigit() and len(length) < 19):
+            raise InvalidRequestError("Content-Length is not a number of bytes")
         if not length and not chunked:
             raise InvalidRequestError("the request needs a body, with a Content-Length or chunked")
         self.length = int(length) if length and not chunked else None

@@ -8,7 +8,6 @@ from urllib.parse import quote
 
 from flask import Blueprint, g, request
 from packaging.utils import canonicalize_name
-from packaging.version import InvalidVersion, Version
 from werkzeug.wrappers import Response
 
 from pyoci_flask.errors import (
@@ -20,7 +19,7 @@ from pyoci_flask.errors import (
 from pyoci_flask.index.catalog import list_projects
 from pyoci_flask.index.details import Details, all_links, read_details, read_labels
 from pyoci_flask.index.listing import find_project
-from pyoci_flask.index.names import ProjectName, is_filename
+from pyoci_flask.index.names import ProjectName, is_filename, version_or_none
 from pyoci_flask.index.releases import Release, find_release, preferred, releases_of
 from pyoci_flask.index.repository import ProjectRepository
 from pyoci_flask.redaction import field, shortened
@@ -66,7 +65,7 @@ def _read(path: str) -> tuple[ListAddress | ProjectAddress, str | None]:
     above, _, last = path.rstrip("/").rpartition("/")
     # Where the namespace's end cannot be told, what is no version may be a project of a deeper one.
     certain = "/+simple/" in above or path.startswith("/simple/")
-    if _is_version(last) or (certain and not is_filename(last)):
+    if version_or_none(last) is not None or (certain and not is_filename(last)):
         project = addresses.read(f"{above}/", raw_path())
         if isinstance(project, ProjectAddress):
             slash = path.endswith("/")
@@ -75,14 +74,6 @@ def _read(path: str) -> tuple[ListAddress | ProjectAddress, str | None]:
     if not isinstance(address, ListAddress | ProjectAddress):
         raise UnmatchedError
     return address, None
-
-
-def _is_version(segment: str) -> bool:
-    try:
-        Version(segment)
-    except InvalidVersion:
-        return False
-    return True
 
 
 def _index_page(base: Base) -> Response:

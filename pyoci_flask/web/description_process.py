@@ -18,6 +18,8 @@ from html.parser import HTMLParser
 import nh3
 from readme_renderer import markdown, rst
 
+from pyoci_flask.web_url import is_web_url
+
 _CPU_SECONDS = 3
 _MEMORY = 512 * 1024 * 1024
 _LONGEST_OUTPUT = 2 * 1024 * 1024
@@ -91,8 +93,8 @@ def safe_html(source: str, kind: str, variant: str = "") -> str | None:
 
 
 def _leads_out(url: str) -> bool:
-    """Whether a link leads elsewhere, or to another place in the description."""
-    return url.startswith("#") or url.partition(":")[0].lower() in _SCHEMES
+    """Return whether a link leads elsewhere, or to another place in the description."""
+    return url.startswith("#") or url.lower().startswith("mailto:") or is_web_url(url)
 
 
 def _own_fragment(url: str) -> str | None:
@@ -189,7 +191,7 @@ class _Rewriter(HTMLParser):
         """Put a link to the image in its place, or its text where that is in a link already."""
         text = attributes.get("alt", "").strip() or "image"
         source = attributes.get("src", "")
-        if self._link is None and source.lower().startswith(("http://", "https://")):
+        if self._link is None and is_web_url(source):
             self._write_tag("a", {"href": source})
             self.handle_data(text)
             self._written.append("</a>")

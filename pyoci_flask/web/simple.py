@@ -5,12 +5,12 @@ import re
 from typing import Any
 
 from flask import render_template, request
-from packaging.version import InvalidVersion, Version
 from werkzeug.wrappers import Response
 
 from pyoci_flask.errors import DeniedError, NotFoundError
 from pyoci_flask.index.catalog import list_projects
 from pyoci_flask.index.listing import find_project
+from pyoci_flask.index.names import version_or_none
 from pyoci_flask.index.project import File, Project, format_time
 from pyoci_flask.redaction import redact
 from pyoci_flask.web.address import ListAddress, ProjectAddress
@@ -110,16 +110,8 @@ def _project_json(project: Project, announced: frozenset[str], *, alias: bool) -
         "files": [_file_json(file, announced, alias=alias) for file in project.files],
     }
     if document["meta"]["api-version"] != _VERSION_WITHOUT_SIZES:
-        document["versions"] = [version for version in project.versions if _is_version(version)]
+        document["versions"] = [text for text in project.versions if version_or_none(text)]
     return document
-
-
-def _is_version(text: str) -> bool:
-    try:
-        Version(text)
-    except InvalidVersion:
-        return False
-    return True
 
 
 def _file_json(file: File, announced: frozenset[str], *, alias: bool) -> dict[str, Any]:

@@ -31,6 +31,8 @@ from pyoci_flask.web.services import services
 logger = logging.getLogger("pyoci.web")
 
 _LABEL = re.compile(r"PyOCI :: Label :: (?P<key>.+?) :: (?P<value>.+)", re.DOTALL)
+_LONGEST_VERSION = 255
+_LONGEST_SPECIFIERS = 1000
 _GONE = frozenset({"submit", "submit_pkg_info", "doc_upload"})
 
 
@@ -110,14 +112,20 @@ def read_upload(form: UploadForm) -> tuple[ProjectName, Upload]:
 
 
 def _check_version(version: str, filename: Filename) -> None:
-    try:
-        same = Version(version) == Version(filename.version)
-    except InvalidVersion as error:
-        raise InvalidRequestError(f"the field version is {version!r}, no version") from error
-    if not same:
+    if not _is_same_version(version, filename):
         raise InvalidRequestError(
-            f"the field version is {version!r}, but {filename.text} is of {filename.version!r}"
+            f"the field version is {version[:200]!r}, but {filename.text} is of "
+            f"{filename.version!r}"
         )
+
+
+def _is_same_version(text: str, filename: Filename) -> bool:
+    if len(text) > _LONGEST_VERSION:
+        return False
+    try:
+        return Version(text) == Version(filename.version)
+    except InvalidVersion:
+        return False
 
 
 def _check_filetype(filetype: str | None, filename: Filename) -> None:
@@ -144,11 +152,7 @@ def _metadata(content: IO[bytes], filename: Filename, project: ProjectName) -> b
         raise InvalidRequestError(
             f"{filename.text} holds the metadata of {name[:200]!r}, not of {project}"
         )
-    try:
-        same = Version(version) == Version(filename.version)
-    except InvalidVersion:
-        same = False
-    if not same:
+    if not _is_same_version(version, filename):
         raise InvalidRequestError(
             f"{filename.text} holds the metadata of version {version[:200]!r}, not "
             f"{filename.version!r}"
@@ -159,6 +163,10 @@ def _metadata(content: IO[bytes], filename: Filename, project: ProjectName) -> b
 def _specifiers(text: str | None) -> str | None:
     if text is None or not text.strip():
         return None
+    if len(text) > _LONGEST_SPECIFIERS:
+        raise InvalidRequestError(
+            f"Requires-Python has {len(text)} characters, and {_LONGEST_SPECIFIERS} are the most"
+        )
     try:
         SpecifierSet(text)
     except InvalidSpecifier as error:

@@ -1,6 +1,8 @@
 """Debian's nginx with deploy/nginx.conf before the application."""
 
 import json
+import socket
+import ssl
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
@@ -82,6 +84,40 @@ def test_a_token_of_nearly_32_kib_passes(http: requests.Session, index: str) -> 
     answer = http.get(f"{index}some-pkg/", headers={"Authorization": f"Bearer {'x' * 32_000}"})
     # The registry asks for no token, and has no such package.
     assert answer.status_code == 404
+
+
+def _head(proxy: RunningServer, path: str, headers: str) -> bytes:
+    """Send the headers of a request and none of its body; returns the answer."""
+    context = ssl.create_default_context(cafile=proxy.certificate)
+    with (
+        socket.create_connection(("127.0.0.1", proxy.port), timeout=60) as plain,
+        context.wrap_socket(plain, server_hostname="127.0.0.1") as connection,
+    ):
+        connection.sendall(f"{path} HTTP/1.1\r\nHost: x\r\n{headers}\r\n".encode())
+        return connection.recv(65536)
+
+
+@pytest.mark.parametrize("body", ["Content-Length: 40000000", "Transfer-Encoding: chunked"])
+def test_a_large_body_is_refused_before_it_is_received_where_no_file_is_sent(
+    proxy: RunningServer, body: str
+) -> None:
+    for method in ("GET", "HEAD", "PUT", "PATCH", "DELETE", "BREW"):
+        answer = _head(proxy, f"{method} {_SUB_PATH}/simple/", f"{body}\r\n")
+        assert answer.startswith(b"HTTP/1.1 413 "), method
+    requests = [f"POST {path}" for path in ("/", "/?x", "/ui", "/ui/simple/", "/health", "/v2")]
+    requests += ["GET /v2/", "DELETE /v2/a/manifests/x"]
+    for request in requests:
+        answer = _head(proxy, request, f"{body}\r\n")
+        # With a location for the sub-path only, nothing is at these addresses.
+        assert answer[9:12] in {b"413", b"404", b"405"}, request
+
+
+def test_a_body_that_is_larger_than_any_upload_is_refused_before_it_is_received(
+    proxy: RunningServer,
+) -> None:
+    headers = "Content-Length: 60000000\r\nAuthorization: Basic x\r\n"
+    answer = _head(proxy, f"POST {_SUB_PATH}/simple/", headers)
+    assert answer.startswith(b"HTTP/1.1 413 "), answer
 
 
 def test_the_pages_show_the_address_that_the_browser_used(

@@ -44,7 +44,7 @@ def test_registries_that_are_named_one_by_one_have_a_share_each() -> None:
     )
     for named in ("ghcr.io", "GHCR.io:443", "http://127.0.0.1:5000"):
         assert _share(shares, named).is_named
-    assert _share(shares, "ghcr.io") == _share(shares, "http://ghcr.io")
+    assert _share(shares, "ghcr.io") == _share(shares, "https://ghcr.io:443")
     assert not _share(shares, "localhost:6000").is_named
     others = {_share(shares, f"{name}.azurecr.io") for name in ("one", "two")}
     assert [one.is_named for one in others] == [False, False]
@@ -52,7 +52,7 @@ def test_registries_that_are_named_one_by_one_have_a_share_each() -> None:
 
 
 def test_a_port_that_is_named_makes_a_registry_of_its_own() -> None:
-    shares = _shares(PYOCI_REGISTRIES="localhost:5000,localhost:5001,example.com")
+    shares = _shares(PYOCI_REGISTRIES="localhost:5000,localhost:5001,example.com:*")
     assert _share(shares, "127.0.0.1:5000") != _share(shares, "localhost:5001")
     assert _share(shares, "example.com:1") == _share(shares, "example.com:2")
     assert {_share(shares, f"localhost:{port}").pool for port in range(6000, 6070)} == {"*"}

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from typing import IO, TYPE_CHECKING
 
 from packaging.metadata import RawMetadata
-from packaging.version import InvalidVersion, Version
+from packaging.version import Version
 
 from pyoci_flask.index.metadata import description_below, parse_fields
-from pyoci_flask.index.names import Filename
+from pyoci_flask.index.names import Filename, version_or_none
 
 if TYPE_CHECKING:
     from _typeshed import WriteableBuffer
@@ -67,10 +67,8 @@ def _described(raw: RawMetadata) -> Iterable[tuple[str, list[str]]]:
 
 
 def _older(version: str) -> bool:
-    try:
-        return Version(version) < _LICENSE_FILES_SINCE
-    except InvalidVersion:
-        return True
+    found = version_or_none(version)
+    return found is None or found < _LICENSE_FILES_SINCE
 
 
 def _python(filename: Filename) -> str:

@@ -257,3 +257,74 @@ def test_requests_that_arrive_together_share_one_check(slow: RegistryClient) -> 
 
     assert answers == [200] * 16
     assert time.process_time() - start < one_check * 5
+
+
+def test_the_time_of_a_refusal_does_not_tell_which_names_exist(
+    storage: Path, tmp_path: Path
+) -> None:
+    users = tmp_path / "htpasswd"
+    # One step of the cost is twice the time: 32 times between these two.
+    impossible = f"impossible:$2b$04${'z' * 53}\n"  # bits that no salt has
+    users.write_text(entry("cheap", "x", cost=4) + entry("dear", "x", cost=9) + impossible)
+    client = in_process(create_registry(storage, users))
+
+    def quickest(name: str) -> float:
+        taken = []
+        for attempt in range(5):
+            log_in(client, name, f"wrong {attempt}")
+            begun = time.thread_time()
+            assert client.get("/v2/").status_code == 401
+            taken.append(time.thread_time() - begun)
+        return min(taken)
+
+    times = [quickest(name) for name in ("cheap", "dear", "impossible", "unknown")]
+
+    assert max(times) < 2 * min(times), times
+
+
+@pytest.mark.parametrize("cost", [17, 31])
+def test_a_hash_whose_check_takes_too_long_is_refused_with_its_line(
+    storage: Path, tmp_path: Path, cost: int
+) -> None:
+    users = tmp_path / "htpasswd"
+    users.write_text(f"{entry('fine', 'x')}slow:$2b${cost}${'.' * 53}\n")
+
+    with pytest.raises(UsersFileError, match="line 2"):
+        create_registry(storage, users)
+
+
+def test_few_wrong_passwords_are_checked_at_a_time(storage: Path, tmp_path: Path) -> None:
+    users = tmp_path / "htpasswd"
+    users.write_text(entry("alice", "right", cost=11))
+    registry = create_registry(storage, users)
+
+    def guess(number: int) -> int:
+        client = in_process(registry)
+        log_in(client, "alice", f"wrong {number}")
+        return client.get("/v2/").status_code
+
+    with ThreadPoolExecutor(64) as pool:
+        statuses = list(pool.map(guess, range(64)))
+
+    assert set(statuses) == {401, 503}
+
+
+def test_a_wrong_password_that_comes_many_times_at_once_is_checked_once(
+    storage: Path, tmp_path: Path
+) -> None:
+    users = tmp_path / "htpasswd"
+    users.write_text(entry("alice", "right", cost=10))
+    registry = create_registry(storage, users)
+
+    def guess(_: int) -> int:
+        client = in_process(registry)
+        log_in(client, "alice", "wrong")
+        return client.get("/v2/").status_code
+
+    begun = time.process_time()
+    assert guess(0) == 401
+    one = time.process_time() - begun
+    with ThreadPoolExecutor(32) as pool:
+        assert set(pool.map(guess, range(32))) == {401}
+
+    assert time.process_time() - begun < 10 * one
