@@ -2,7 +2,7 @@
 
 from pyoci_flask.errors import PyOCIError
 
-METADATA_LIMIT = 4 * 1024 * 1024
+METADATA_LIMIT = 8 * 1024 * 1024
 """Bytes of a METADATA or PKG-INFO file."""
 
 MOST_MEMBERS = 100_000

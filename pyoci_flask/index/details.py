@@ -18,7 +18,7 @@ from pyoci_flask.errors import NotFoundError, PyOCIError
 from pyoci_flask.index.core_metadata import CoreMetadataReader, stored_metadata
 from pyoci_flask.index.download import StoredFile, find_layer
 from pyoci_flask.index.fetch import FetchPool
-from pyoci_flask.index.metadata import description_below, parse_fields
+from pyoci_flask.index.fields import description_below, parse_fields
 from pyoci_flask.index.project import CREATED, File
 from pyoci_flask.index.repository import ProjectRepository
 from pyoci_flask.oci.model import ImageManifest

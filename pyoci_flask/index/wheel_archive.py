@@ -79,7 +79,7 @@ def _find_directory(file: IO[bytes]) -> tuple[int, int, int]:
     for tail_size in (_END.size, _END.size + _LONGEST_COMMENT):
         start = file.seek(max(0, end - tail_size))
         tail = file.read(tail_size)
-        found = tail.rfind(_END_SIGNATURE, 0, len(tail) - _END.size + len(_END_SIGNATURE))
+        found = tail.rfind(_END_SIGNATURE, 0, max(0, len(tail) - _END.size + len(_END_SIGNATURE)))
         if found >= 0:
             break
     else:
