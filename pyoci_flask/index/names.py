@@ -64,8 +64,10 @@ def parse_version(text: str) -> Version:
     """
     if "-" in text:
         raise InvalidRequestError(
-            f"the version {text!r} holds a '-': write it in its normalised form"
+            f"the version {text[:_LONGEST]!r} holds a '-': write it in its normalised form"
         )
+    if len(text) > _LONGEST:
+        raise InvalidRequestError(f"a version has at most {_LONGEST} characters")
     try:
         return Version(text)
     except InvalidVersion as error:
