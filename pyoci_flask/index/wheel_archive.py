@@ -83,7 +83,7 @@ def _find_directory(file: IO[bytes]) -> tuple[int, int, int]:
         if found >= 0:
             break
     else:
-        raise DamagedError("it has no directory")
+        raise BrokenArchiveError("the wheel is no zip archive")
     _, size, offset, _ = _END.unpack_from(tail, found)
     after = start + found
     record = after - _LOCATOR.size - _END64.size
