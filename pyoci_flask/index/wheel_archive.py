@@ -8,6 +8,7 @@ Section numbers are those of PKWARE's APPNOTE.TXT.
 import struct
 import zlib
 from collections.abc import Iterator
+from itertools import islice
 from typing import IO, NamedTuple
 
 from pyoci_flask.index.archive import (
@@ -67,9 +68,10 @@ def read_wheel_metadata(file: IO[bytes]) -> bytes:
     if size > _DIRECTORY_LIMIT:
         raise BrokenArchiveError(f"the wheel's directory is over {_DIRECTORY_LIMIT} bytes")
     file.seek(start)
-    found = list(_metadata_members(file, size))
+    found = list(islice(_metadata_members(file, size), 2))
     if len(found) != 1:
-        raise NoMetadataError(f"the wheel holds {len(found) or 'no'} .dist-info/METADATA, not one")
+        number = "more than one" if found else "no"
+        raise NoMetadataError(f"the wheel holds {number} .dist-info/METADATA")
     return _content(file, found[0], shift)
 
 
