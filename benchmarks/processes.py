@@ -23,8 +23,10 @@ def running(
     log: Path,
     ready: Callable[[], bool],
     environ: Mapping[str, str] | None = None,
+    *,
+    cwd: Path = ROOT,
 ) -> Iterator[subprocess.Popen[bytes]]:
-    """Run a program from the moment it is `ready` to the end of the block.
+    """Run a program in the folder `cwd` from the moment it is `ready` to the end of the block.
 
     Raises:
         RuntimeError: it ended by itself; the text holds what it logged last.
@@ -32,7 +34,7 @@ def running(
     with log.open("wb") as output:
         process = subprocess.Popen(  # noqa: S603 -- the programs of this package
             command,
-            cwd=ROOT,
+            cwd=cwd,
             env=environment(log.parent, environ),
             stdin=subprocess.DEVNULL,
             stdout=output,

@@ -110,7 +110,9 @@ def _server(
     command += ["--config", str(tree / "gunicorn.conf.py"), "wsgi:app"]
     # Whatever tree this program runs in, the server is that of its own.
     extra = {**environ, "PYTHONPATH": str(tree), "PYTHONSAFEPATH": "1"}
-    with running(command, folder / "log", lambda: _health(port) is not None, extra) as process:
+    log = folder / "log"
+    # gunicorn puts the folder that it starts in before all others in the import path.
+    with running(command, log, lambda: _health(port) is not None, extra, cwd=tree) as process:
         yield process
 
 
