@@ -9,6 +9,8 @@ import threading
 import zipfile
 from collections.abc import Callable, Iterable
 from contextlib import closing
+from itertools import product
+from string import ascii_lowercase
 from typing import TYPE_CHECKING
 
 from werkzeug.wrappers import Request, Response
@@ -24,7 +26,7 @@ _PATIENCE = 30.0
 """Seconds for an answer."""
 _EMBEDDED = {"PYOCI_STORAGE": "{folder}/storage"}
 _BOUNDARY = "boundary-of-the-form"
-_HEADERS = b"".join(b"X-%d: y\n" % number for number in range(1500))
+_HEADERS = "".join(f"{''.join(name)}:\n" for name in product(ascii_lowercase, repeat=3)).encode()
 _NAMED = b"Metadata-Version: 2.1\nName: a\nVersion: 1.0\n"
 
 
@@ -55,7 +57,7 @@ def _wheel(metadata: bytes) -> bytes:
 
 
 def _headers(target: Target) -> str:
-    wheel = _wheel(_NAMED + _HEADERS)
+    wheel = _wheel(_NAMED + _HEADERS[: 17 * 1024])
     return _upload(target.port, "/simple/", "a-1.0-py3-none-any.whl", wheel)
 
 
@@ -127,7 +129,7 @@ def _specifiers(target: Target) -> str:
 
 
 ATTACKS = [
-    Attack("8", "a wheel whose METADATA has 1,500 header names (17 KB)", _headers, _EMBEDDED),
+    Attack("8", "a wheel whose METADATA has 3,500 header names (17 KB)", _headers, _EMBEDDED),
     Attack("8", "an sdist of 2,000,000 empty members (5 MB)", _members, _EMBEDDED),
     Attack("8", "a stranger's sdist of 1,000,000 members, to a registry that denies", _stranger),
     Attack("8", "24 wheels of 50,000 members side by side", _directories, _EMBEDDED),
