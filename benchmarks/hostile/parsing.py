@@ -10,7 +10,6 @@ import zipfile
 from collections.abc import Callable, Iterable
 from contextlib import closing
 from itertools import product
-from string import ascii_lowercase
 from typing import TYPE_CHECKING
 
 from werkzeug.wrappers import Request, Response
@@ -26,7 +25,10 @@ _PATIENCE = 30.0
 """Seconds for an answer."""
 _EMBEDDED = {"PYOCI_STORAGE": "{folder}/storage"}
 _BOUNDARY = "boundary-of-the-form"
-_HEADERS = "".join(f"{''.join(name)}:\n" for name in product(ascii_lowercase, repeat=3)).encode()
+_HEADERS = "".join(
+    f"{''.join(name)}:\N{LATIN SMALL LETTER A WITH DIAERESIS}\n"
+    for name in product("aA", "bB", "cC", "dD", "eE", "fF", "gG", "hH", "iI", "jJ")
+).encode()
 _NAMED = b"Metadata-Version: 2.1\nName: a\nVersion: 1.0\n"
 
 
@@ -57,7 +59,7 @@ def _wheel(metadata: bytes) -> bytes:
 
 
 def _headers(target: Target) -> str:
-    wheel = _wheel(_NAMED + _HEADERS[: 17 * 1024])
+    wheel = _wheel(_NAMED + _HEADERS)
     return _upload(target.port, "/simple/", "a-1.0-py3-none-any.whl", wheel)
 
 
@@ -129,7 +131,12 @@ def _specifiers(target: Target) -> str:
 
 
 ATTACKS = [
-    Attack("8", "a wheel whose METADATA has 3,500 header names (17 KB)", _headers, _EMBEDDED),
+    Attack(
+        "8",
+        "METADATA with one header name in 1,000 cases (14 KB)",
+        _headers,
+        _EMBEDDED,
+    ),
     Attack("8", "an sdist of 2,000,000 empty members (5 MB)", _members, _EMBEDDED),
     Attack("8", "a stranger's sdist of 1,000,000 members, to a registry that denies", _stranger),
     Attack("8", "24 wheels of 50,000 members side by side", _directories, _EMBEDDED),

@@ -110,3 +110,12 @@ def test_a_package_as_large_as_the_largest_is_published(lab: Lab) -> None:
     assert response.status_code == 200, response.text
     assert lab.index.get(f"/my-pkg/{WHEEL}.metadata").content == text.encode()
     assert lab.index.get("/my-pkg/json").json()["info"]["name"] == "my-pkg"
+
+
+def test_fields_over_a_bound_are_refused_with_the_bound(lab: Lab) -> None:
+    fields = b"Metadata-Version: 2.1\nName: my-pkg\nVersion: 1.0\n" + b"X: y\n" * 10_001
+
+    refused = _as(lab, ALICE).upload(WHEEL, _wheel(fields, 1))
+
+    assert refused.status_code == 400
+    assert "10000 fields" in refused.text

@@ -15,7 +15,9 @@ import time
 import zlib
 from collections.abc import Callable, Iterable
 from contextlib import suppress
+from itertools import islice, product
 from pathlib import Path
+from string import ascii_lowercase
 from typing import Any
 
 import pytest
@@ -156,7 +158,15 @@ SDISTS: dict[str, Make] = {
 
 # --- core metadata -------------------------------------------------------------------------------
 
+
+def _cases(size: int) -> str:
+    """One name in many mixtures of upper and lower case, with values that are not ASCII."""
+    names = islice(product(*(letter + letter.upper() for letter in ascii_lowercase)), size // 30)
+    return "".join(f"{''.join(name)}:ä\n" for name in names)
+
+
 FIELDS: dict[str, Callable[[int], str]] = {
+    "one name in different cases": _cases,
     "different names": _numbered("X-{}: y\n"),
     "one unknown name": _repeated("X: y\n"),
     "one known name": _repeated("Classifier: y\n"),
