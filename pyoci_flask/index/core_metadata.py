@@ -7,7 +7,6 @@ pieces of the archive that lead to METADATA are read with Range requests.
 import io
 import threading
 import time
-import zipfile
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -15,8 +14,9 @@ from typing import IO, cast
 
 from pyoci_flask.bounded import remember
 from pyoci_flask.errors import NotFoundError, PyOCIError, TransferBrokenError
+from pyoci_flask.index.archive import METADATA_LIMIT, BrokenArchiveError, DamagedError
 from pyoci_flask.index.download import StoredFile, find_layer
-from pyoci_flask.index.metadata import METADATA_LIMIT, BrokenArchiveError, read_metadata
+from pyoci_flask.index.metadata import read_metadata
 from pyoci_flask.index.names import Filename
 from pyoci_flask.index.project import File
 from pyoci_flask.index.repository import ProjectRepository
@@ -169,7 +169,7 @@ def _from_wheel(caller: RepositoryCaller, digest: Digest, size: int, filename: F
     return read_metadata(remote, filename)
 
 
-class _NoRangesError(zipfile.BadZipFile):
+class _NoRangesError(DamagedError):
     """The registry sent the whole blob instead of a part."""
 
 
@@ -223,7 +223,7 @@ class _RemoteFile(io.RawIOBase):
             stop = min(self._size, max(stop, first + _WINDOW))
         self._fetched += stop - first
         if self._fetched > _FETCHED_LIMIT:
-            raise zipfile.BadZipFile(f"its directory is over {_FETCHED_LIMIT} bytes")
+            raise DamagedError(f"its directory is over {_FETCHED_LIMIT} bytes")
         with open_blob(self._caller, self._digest, first=first, last=stop - 1) as blob:
             if blob.start != first:
                 raise _NoRangesError("the registry does not answer ranges")

@@ -18,7 +18,7 @@ from pyoci_flask.errors import NotFoundError, PyOCIError
 from pyoci_flask.index.core_metadata import CoreMetadataReader, stored_metadata
 from pyoci_flask.index.download import StoredFile, find_layer
 from pyoci_flask.index.fetch import FetchPool
-from pyoci_flask.index.metadata import description_below, parse_fields
+from pyoci_flask.index.fields import description_below, parse_fields
 from pyoci_flask.index.project import CREATED, File
 from pyoci_flask.index.repository import ProjectRepository
 from pyoci_flask.oci.model import ImageManifest
@@ -32,6 +32,10 @@ _LONGEST = 500
 _MOST = 1000
 """Entries of one field."""
 _MOST_KEYWORDS = 50
+_MOST_PARSED = 100_000
+"""Characters of requirements that are taken apart: `packaging` takes some microseconds for each."""
+_DEEPEST = 20
+"""Parentheses of a requirement that is taken apart."""
 _MOST_MANIFESTS = 8
 """Manifests that are read for their labels: the files of a version rarely differ in them."""
 _EMAIL = re.compile(r"[^\s@<>,;:?&%\"]+@[^\s@<>,;:?&%\"]+")
@@ -159,7 +163,7 @@ def parse_details(metadata: bytes) -> Details:
     """Read what a core metadata file tells; nothing in it is an error."""
     fields = parse_fields(metadata)
     dependencies, extras = _dependencies(fields)
-    keywords = [one for word in fields.get("keywords", ()) if (one := _squeezed(word))]
+    keywords = [word for word in fields.get("keywords", ()) if word and not word.isspace()]
     urls = _urls(fields)
     counts = {
         "keywords": len(keywords) - _MOST_KEYWORDS,
@@ -172,14 +176,14 @@ def parse_details(metadata: bytes) -> Details:
         authors=_persons(fields.get("author"), fields.get("author_email")),
         maintainers=_persons(fields.get("maintainer"), fields.get("maintainer_email")),
         licence=_licence(fields),
-        keywords=tuple(keywords[:_MOST_KEYWORDS]),
+        keywords=tuple(_squeezed(word) for word in keywords[:_MOST_KEYWORDS]),
         requires_python=_squeezed(fields.get("requires_python")),
         urls=dict(urls[:_MOST]),
         dependencies=dependencies,
         extras=extras,
         left_out={name: count for name, count in counts.items() if count > 0},
         description=_description(metadata, fields),
-        description_type=fields.get("description_content_type"),
+        description_type=_squeezed(fields.get("description_content_type")) or None,
     )
 
 
@@ -205,9 +209,13 @@ def _printable(text: str) -> str:
 
 def _persons(names: str | None, addresses: str | None) -> tuple[Person, ...]:
     """Both fields may hold names (core metadata, Author-email)."""
+    try:
+        pairs = getaddresses([_squeezed(addresses)])
+    except RecursionError:  # comments in comments
+        pairs = []
     found = [
         Person(name or email, email if _EMAIL.fullmatch(email) else "")
-        for name, email in getaddresses([_squeezed(addresses)])
+        for name, email in pairs
         if name or email
     ]
     told = _squeezed(names)
@@ -242,8 +250,10 @@ def _dependencies(
     extras: dict[str, list[Dependency]] = {
         _squeezed(name): [] for name in fields.get("provides_extra", ())[:_MOST]
     }
+    parsed = 0
     for text in fields.get("requires_dist", ())[:_MOST]:
-        dependency, names = _dependency(text)
+        parsed += len(text)
+        dependency, names = _dependency(text, plain=parsed > _MOST_PARSED)
         for name in names:
             extras.setdefault(name, []).append(dependency)
         if not names:
@@ -251,15 +261,18 @@ def _dependencies(
     return tuple(always), {name: tuple(found) for name, found in extras.items()}
 
 
-def _dependency(text: str) -> tuple[Dependency, Sequence[str]]:
-    """Take a requirement apart: itself, its condition, and the extras that the condition names."""
-    text = " ".join(text.split())
-    if len(text) > _LONGEST or not text.isprintable():
-        return Dependency(_squeezed(text)), ()
+def _dependency(text: str, *, plain: bool) -> tuple[Dependency, Sequence[str]]:
+    """Take a requirement apart: itself, its condition, and the extras that the condition names.
+
+    Where it is `plain`, too long or no requirement, it is shown as it is.
+    """
+    shown = Dependency(_squeezed(text))
+    if plain or len(text) > _LONGEST or not shown.requirement or text.count("(") > _DEEPEST:
+        return shown, ()
     try:
-        requirement = Requirement(text)
-    except (InvalidRequirement, RecursionError):
-        return Dependency(_squeezed(text)), ()
+        requirement = Requirement(shown.requirement)
+    except InvalidRequirement:
+        return shown, ()
     marker, requirement.marker = requirement.marker, None
     condition, names = _condition(marker)
     return Dependency(str(requirement), condition), names

@@ -1,7 +1,7 @@
 """Publish: blobs and manifest by digest, then the entry in the version's image index.
 
 The file and its manifest are addressed by digest and hurt nobody if the last step never comes.
-Calls that do not need each other's answers go side by side: six or seven in sequence, of eleven.
+Calls that do not need each other's answers go side by side: six or seven in sequence, of ten.
 """
 
 import logging
@@ -9,11 +9,17 @@ import threading
 import time
 from collections import OrderedDict
 from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import replace
 from datetime import UTC, datetime
 
 from pyoci_flask.bounded import remember
-from pyoci_flask.errors import AlreadyExistsError, NotFoundError, UnsupportedError
+from pyoci_flask.errors import (
+    AlreadyExistsError,
+    NotFoundError,
+    RegistryUnreachableError,
+    UnsupportedError,
+)
 from pyoci_flask.index.artifact import Artifact, Upload
 from pyoci_flask.index.beside import beside
 from pyoci_flask.index.download import find_layer
@@ -22,7 +28,7 @@ from pyoci_flask.index.names import tag_of
 from pyoci_flask.index.project import ARTIFACT_TYPE, CREATED, format_time
 from pyoci_flask.index.repository import ProjectRepository, VersionIndex
 from pyoci_flask.index.rewrite import read_for_change, rewrite_index
-from pyoci_flask.oci.blobs import holds_blob, push_blob
+from pyoci_flask.oci.blobs import UploadSession, begin_upload, holds_blob, push_blob
 from pyoci_flask.oci.client import RepositoryCaller
 from pyoci_flask.oci.model import EMPTY_CONFIG, MANIFEST_TYPE, ImageIndex
 from pyoci_flask.oci.reference import Digest
@@ -31,6 +37,8 @@ from pyoci_flask.oci.repository import MissingContentError, put_manifest
 logger = logging.getLogger("pyoci.index")
 
 _REPAIRS = 2
+_BEGINNINGS = 2
+"""Tries to begin an upload where the connection breaks."""
 
 
 class KnownConfigs:
@@ -60,6 +68,7 @@ def publish(
     upload: Upload,
     locks: VersionLocks,
     *,
+    complete: Callable[[Upload], Upload] | None = None,
     confirm: Callable[[], None] | None = None,
     configs: KnownConfigs | None = None,
     skip_identical: bool = False,
@@ -69,6 +78,8 @@ def publish(
     """Add a file to its version; tell whether it was added.
 
     It was not where `skip_identical` is set and the version has this very file already.
+    `complete` is called once the registry has shown that the caller may write; it returns the
+    upload with what is read out of the file, and raises where the file is wrong.
     `confirm` is called before the file is named, and raises where it may not be;
     `settle` is the seconds to wait before reading back what was written, for several hosts;
     `at_once` tells whether calls may go side by side.
@@ -80,12 +91,17 @@ def publish(
     """
     repository = replace(repository, caller=replace(repository.caller, writing=True))
     version, tag = upload.filename.version, tag_of(upload.filename.version)
-    found, missing = _look(repository, upload, at_once=at_once)
+    caller = repository.caller
+    found = read_for_change(repository, version, tag)
     if skip_identical and _has_identical(found, upload, repository):
         return False
     _refuse_existing(found, upload, repository)
-    push = _Push(repository.caller, upload, found, configs or KnownConfigs(), at_once=at_once)
-    push.blobs(looked=missing)
+    session, is_new = _begin(caller, upload.digest, at_once=at_once)
+    with session:
+        if complete is not None:
+            upload = complete(upload)
+        push = _Push(caller, upload, found, configs or KnownConfigs(), at_once=at_once)
+        push.blobs(looked=is_new, session=session)
     added = True
 
     def append(found: VersionIndex | None) -> ImageIndex | None:
@@ -103,7 +119,7 @@ def publish(
         return replace(found.index, manifests=(*found.index.manifests, entry))
 
     with (
-        locks.hold(repository.caller.repository.location, str(tag)),
+        locks.hold(caller.repository.location, str(tag)),
         beside(lambda: read_for_change(repository, version, tag), at_once=at_once) as read,
     ):
         push.manifest()
@@ -119,19 +135,29 @@ def publish(
     return added
 
 
-def _look(
-    repository: ProjectRepository, upload: Upload, *, at_once: bool
-) -> tuple[VersionIndex | None, bool]:
-    """Read the version as it is, and tell whether the file's blob is known to be missing."""
-    version = upload.filename.version
+def _begin(
+    caller: RepositoryCaller, digest: Digest, *, at_once: bool
+) -> tuple[UploadSession, bool]:
+    """Begin the upload, which proves the right to push, and tell whether the file is new."""
+    for _ in range(_BEGINNINGS - 1):
+        try:
+            return _begin_once(caller, digest, at_once=at_once)
+        except RegistryUnreachableError as error:
+            logger.info("%s; beginning the upload again", error)
+    return _begin_once(caller, digest, at_once=at_once)
 
-    def read() -> VersionIndex | None:
-        return read_for_change(repository, version, tag_of(version))
 
-    if not at_once or not repository.caller.is_settled():
-        return read(), False
-    with beside(lambda: holds_blob(repository.caller, upload.digest)) as holds:
-        return read(), not holds()
+def _begin_once(
+    caller: RepositoryCaller, digest: Digest, *, at_once: bool
+) -> tuple[UploadSession, bool]:
+    with (
+        beside(lambda: holds_blob(caller, digest), at_once=at_once) as holds,
+        ExitStack() as opened,
+    ):
+        session = opened.enter_context(begin_upload(caller))
+        is_new = not holds()
+        opened.pop_all()
+        return session, is_new
 
 
 class _Push:
@@ -155,19 +181,29 @@ class _Push:
         self._configs = configs
         self._at_once = at_once
 
-    def blobs(self, *, looked: bool = False) -> None:
-        """Push the file and its config, side by side; `looked` as in `push_blob`."""
+    def blobs(self, *, looked: bool = False, session: UploadSession | None = None) -> None:
+        """Push the file and its config, side by side; arguments as in `push_blob`."""
         upload = self._upload
-        with beside(self._config, at_once=self._at_once) as config:
-            push_blob(self._caller, upload.digest, upload.content, upload.size, looked=looked)
+        # Where the file is new, so is its core metadata most of the time.
+        with beside(lambda: self._config(looked=looked), at_once=self._at_once) as config:
+            push_blob(
+                self._caller,
+                upload.digest,
+                upload.content,
+                upload.size,
+                looked=looked,
+                session=session,
+            )
             config()
 
-    def _config(self) -> None:
+    def _config(self, *, looked: bool) -> None:
         config = self.artifact.config
         # What was pushed is gone where a registry was restored from a backup: core metadata is
         # read by installers, so the version has to name it as well.
         if not (self._configs.pop(self._caller, config.digest) and config.digest in self._named):
-            push_blob(self._caller, config.digest, self.artifact.content, config.size)
+            push_blob(
+                self._caller, config.digest, self.artifact.content, config.size, looked=looked
+            )
         self._configs.add(self._caller, config.digest)
 
     def manifest(self) -> None:

@@ -9,6 +9,7 @@ from urllib.parse import unquote
 
 from pyoci_flask.errors import (
     NotFoundError,
+    PyOCIError,
     RegistryError,
     RegistryTimeoutError,
     RegistryUnreachableError,
@@ -203,56 +204,62 @@ def _holds_secret(url: str, authorization: str | None) -> bool:
     return bool(secret) and secret in unquote(url)
 
 
-def push_blob(
-    caller: RepositoryCaller, digest: Digest, body: Body, length: int, *, looked: bool = False
-) -> None:
-    """Upload a blob unless it is there: POST, then one PUT with the whole content.
+class UploadSession:
+    """An upload that the registry has begun: the proof that the caller may push.
 
-    Chunked uploads, PATCH and the single POST are each broken on some registry. `body` is bytes
-    or a file that can be rewound; `length` its bytes; `looked` tells that it was just looked for
-    and is not there.
-
-    Raises:
-        NotFoundError: the registry wants the repository to be made first (ECR).
-        RegistryError: it did not take the upload.
+    Neither the scope of a token nor reading with it proves that (distribution-spec, Pushing blobs).
+    As a context, it cancels the upload unless a `put` in it has succeeded.
     """
-    for _ in range(_UPLOADS - 1):
+
+    def __init__(self, caller: RepositoryCaller, reply: Reply, location: str) -> None:
+        self._caller = caller
+        self._reply = reply
+        self._location = location
+        self._is_open = True
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.cancel()
+
+    def put(self, digest: Digest, body: Body, length: int) -> None:
+        """Send the whole blob and end the session; arguments as in `push_blob`.
+
+        Raises:
+            RegistryError: the registry did not take it.
+        """
+        url = f"{self._location}{'&' if '?' in self._location else '?'}digest={digest}"
+        answer = self._caller.put_at(url, self._reply, body, length)
+        if answer.status not in {201, 204}:
+            error = self._caller.refused(answer, "uploading")
+            raise _UploadFailedError(str(error)) if answer.status in _PASSING else error
+        answer.close()
+        self._is_open = False
+        stored = answer.headers.get("Docker-Content-Digest")
+        if stored is not None and stored != str(digest):
+            raise RegistryError(
+                f"{self._caller.repository.registry.netloc} stored other bytes than were sent"
+            )
+
+    def cancel(self) -> bool:
+        """Have the registry forget the upload unless it has ended; return whether it did."""
+        if not self._is_open:
+            return False
+        self._is_open = False
         try:
-            return _push_once(caller, digest, body, length, looked=looked)
-        except (_UploadFailedError, RegistryUnreachableError) as error:
-            # Where it stopped is not known, so it begins anew: with a look for what is there.
-            logger.info("%s; uploading again", error)
-            looked = False
-    return _push_once(caller, digest, body, length, looked=looked)
+            return self._caller.cancel_at(self._location, self._reply)
+        except PyOCIError as error:
+            logger.info("an upload was not cancelled: %s", error)
+            return False
 
 
-class _UploadFailedError(RegistryError):
-    """The registry failed in a way that may pass."""
-
-
-def _push_once(
-    caller: RepositoryCaller, digest: Digest, body: Body, length: int, *, looked: bool
-) -> None:
-    if not looked and holds_blob(caller, digest):
-        return
-    reply, url = begin_upload(caller)
-    url += f"{'&' if '?' in url else '?'}digest={digest}"
-    answer = caller.put_at(url, reply, body, length)
-    if answer.status not in {201, 204}:
-        error = caller.refused(answer, "uploading")
-        raise _UploadFailedError(str(error)) if answer.status in _PASSING else error
-    answer.close()
-    stored = answer.headers.get("Docker-Content-Digest")
-    if stored is not None and stored != str(digest):
-        raise RegistryError(
-            f"{caller.repository.registry.netloc} stored other bytes than were sent"
-        )
-
-
-def begin_upload(caller: RepositoryCaller) -> tuple[Reply, str]:
-    """Begin an upload session (Pushing blobs); returns the closed answer and the session's URL.
+def begin_upload(caller: RepositoryCaller) -> UploadSession:
+    """Ask the registry to begin an upload.
 
     Raises:
+        AuthenticationRequiredError: the registry asks for credentials.
+        DeniedError: the caller may not push.
         NotFoundError: the registry wants the repository to be made first (ECR).
     """
     reply = caller.call("POST", "blobs/uploads/", "push", idempotent=True)
@@ -266,7 +273,58 @@ def begin_upload(caller: RepositoryCaller) -> tuple[Reply, str]:
             )
         raise caller.refused(reply, "starting an upload", error)
     reply.close()
-    return reply, caller.resolve(reply, location)
+    return UploadSession(caller, reply, caller.resolve(reply, location))
+
+
+def push_blob(
+    caller: RepositoryCaller,
+    digest: Digest,
+    body: Body,
+    length: int,
+    *,
+    looked: bool = False,
+    session: UploadSession | None = None,
+) -> None:
+    """Upload a blob unless it is there: POST, then one PUT with the whole content.
+
+    Chunked uploads, PATCH and the single POST are each broken on some registry. `body` is bytes
+    or a file that can be rewound; `length` its bytes; `looked` says not to look whether it is
+    there; `session` is an upload that was begun for it, so that no POST is needed.
+
+    Raises:
+        NotFoundError: the registry wants the repository to be made first (ECR).
+        RegistryError: it did not take the upload.
+    """
+    for _ in range(_UPLOADS - 1):
+        try:
+            return _push_once(caller, digest, body, length, looked=looked, session=session)
+        except (_UploadFailedError, RegistryUnreachableError) as error:
+            # Where it stopped is not known, so it begins anew: with a look for what is there.
+            logger.info("%s; uploading again", error)
+            looked, session = False, None
+    return _push_once(caller, digest, body, length, looked=looked, session=session)
+
+
+class _UploadFailedError(RegistryError):
+    """The registry failed in a way that may pass."""
+
+
+def _push_once(
+    caller: RepositoryCaller,
+    digest: Digest,
+    body: Body,
+    length: int,
+    *,
+    looked: bool,
+    session: UploadSession | None,
+) -> None:
+    if not looked and holds_blob(caller, digest):
+        return
+    if session is not None:
+        session.put(digest, body, length)
+        return
+    with begin_upload(caller) as begun:
+        begun.put(digest, body, length)
 
 
 def holds_blob(caller: RepositoryCaller, digest: Digest) -> bool:

@@ -72,14 +72,6 @@ class RepositoryCaller:
         """Tell whether a URL is of the registry itself, where calls need an Authorization."""
         return _origin(url) == _origin(self.base)
 
-    def is_settled(self) -> bool:
-        """Tell whether the authorization for pushing is at hand: calls may go side by side."""
-        return self.authenticator.is_settled(
-            self.repository.registry.origin,
-            self.credentials,
-            Scope(self.repository.name, "push"),
-        )
-
     def put_at(self, location: str, answered: Reply, body: Body, length: int) -> Reply:
         """PUT an upload to where the registry's answer to the POST said.
 
@@ -87,9 +79,7 @@ class RepositoryCaller:
         (the token expired on the way), the body is sent once more. Another origin gets none.
         """
         headers = {"Content-Type": "application/octet-stream"}
-        sent = {}
-        if answered.authorization and _origin(location) == _origin(answered.url):
-            sent["Authorization"] = answered.authorization
+        sent = _authorization(location, answered)
         reply = self.transport.send(
             "PUT",
             location,
@@ -113,6 +103,16 @@ class RepositoryCaller:
             patience=_UPLOAD_PATIENCE,
             refused=reply,
         )
+
+    def cancel_at(self, location: str, answered: Reply) -> bool:
+        """DELETE an upload at the Location of the POST; return whether the registry did it."""
+        with self.transport.send(
+            "DELETE",
+            location,
+            registry=self.repository.registry.origin,
+            headers=_authorization(location, answered),
+        ) as reply:
+            return reply.status < 300
 
     def resolve(self, reply: Reply, location: str) -> str:
         """Make a Location absolute and check it.
@@ -151,9 +151,7 @@ class RepositoryCaller:
             if followed == _MOSTREDIRECTS:
                 break
             url = self.resolve(reply, location)
-            sent = dict(headers)
-            if reply.authorization and _origin(url) == _origin(reply.url):
-                sent["Authorization"] = reply.authorization
+            sent = {**headers, **_authorization(url, reply)}
             # Storage services answer 400 to a signed URL that comes with an Authorization.
             reply = self.transport.send(
                 method,
@@ -167,6 +165,13 @@ class RepositoryCaller:
 
 _UPLOAD_PATIENCE = 300.0
 """Seconds for the answer to an upload: registries hash and move the blob before they answer."""
+
+
+def _authorization(url: str, answered: Reply) -> dict[str, str]:
+    """Return the header that an answer's request had; none for a URL of another origin."""
+    if answered.authorization and _origin(url) == _origin(answered.url):
+        return {"Authorization": answered.authorization}
+    return {}
 
 
 def _origin(url: str) -> tuple[str, str | None, int | None]:

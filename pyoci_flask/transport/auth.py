@@ -140,14 +140,6 @@ class Authenticator:
         with self._lock:
             return self._anonymous.get((registry, fingerprint_of(None), scope), False)
 
-    def is_settled(self, registry: str, credentials: Credentials | None, scope: Scope) -> bool:
-        """Tell whether the authorization for `scope` is at hand, or none is to be had.
-
-        Where it is not, calls are better made one by one: each of several would be refused.
-        """
-        key = (registry, fingerprint_of(credentials), scope)
-        return credentials is None or self._known(key, credentials) is not None
-
     def _known(self, key: _Key, credentials: Credentials | None) -> str | None:
         if isinstance(credentials, BearerCredentials):
             return credentials.header

@@ -9,8 +9,8 @@ from werkzeug.wrappers import Response
 
 from pyoci_flask.errors import NotFoundError
 from pyoci_flask.index.core_metadata import stored_metadata
+from pyoci_flask.index.fields import TooManyFieldsError, parse_fields
 from pyoci_flask.index.listing import find_project
-from pyoci_flask.index.metadata import parse_fields
 from pyoci_flask.index.project import File, Project, format_time
 from pyoci_flask.index.repository import ProjectRepository
 from pyoci_flask.web.address import JsonAddress
@@ -37,11 +37,10 @@ def _newest_metadata(repository: ProjectRepository, project: Project) -> RawMeta
     for file in project.files:
         if file.version == project.versions[0] and file.core_metadata is not None:
             try:
-                metadata = stored_metadata(repository.caller, file.core_metadata)
-            except NotFoundError as error:
+                return parse_fields(stored_metadata(repository.caller, file.core_metadata))
+            except (NotFoundError, TooManyFieldsError) as error:
                 logger.warning("%s: %s", file.filename.text, error)
                 break
-            return parse_fields(metadata)
     return {}
 
 

@@ -19,6 +19,9 @@ _NAMES = {
 }
 """What is offered, the preferred one first, under the names by which it may be asked for."""
 
+_LONGEST_ACCEPT = 2000
+"""Characters that are looked at; the longest that browsers send has some 150."""
+
 
 def negotiate() -> str:
     """Choose the media type that the request asks for, by `?format=` or by Accept.
@@ -33,7 +36,7 @@ def negotiate() -> str:
             if name in names:
                 return kind
         raise NotAcceptableError(f"?format= must be one of {', '.join(_NAMES)}")
-    preferred = _preferred(request.headers.get("Accept", ""))
+    preferred = _preferred(request.headers.get("Accept", "")[:_LONGEST_ACCEPT])
     if preferred is None:
         raise NotAcceptableError(f"a page of this index comes as {', '.join(_NAMES)}")
     return preferred

@@ -3,7 +3,7 @@
 import logging
 import re
 from collections.abc import Mapping
-from typing import IO
+from dataclasses import replace
 
 from flask import request
 from packaging.specifiers import InvalidSpecifier, SpecifierSet
@@ -13,12 +13,8 @@ from werkzeug.wrappers import Response
 
 from pyoci_flask.errors import GoneError, InvalidRequestError
 from pyoci_flask.index.artifact import Upload
-from pyoci_flask.index.metadata import (
-    BrokenArchiveError,
-    NoMetadataError,
-    parse_fields,
-    read_metadata,
-)
+from pyoci_flask.index.fields import parse_fields
+from pyoci_flask.index.metadata import BrokenArchiveError, NoMetadataError, read_metadata
 from pyoci_flask.index.names import Filename, ProjectName, is_filename
 from pyoci_flask.index.project import CREATED
 from pyoci_flask.index.publish import publish
@@ -51,6 +47,7 @@ def upload(base: Base) -> Response:
                 candidates[0],
                 wanted,
                 found.locks,
+                complete=lambda checked: _with_metadata(checked, project),
                 confirm=confirm,
                 configs=found.configs,
                 skip_identical=found.settings.skip_identical,
@@ -65,7 +62,7 @@ def upload(base: Base) -> Response:
 
 
 def read_upload(form: UploadForm) -> tuple[ProjectName, Upload]:
-    """Check the form against itself and its file.
+    """Check the form against itself, without opening the file in it.
 
     Raises:
         InvalidRequestError: says which field is wrong and why.
@@ -95,17 +92,12 @@ def read_upload(form: UploadForm) -> tuple[ProjectName, Upload]:
     check_digests(form)
     if form.file.size == 0:
         raise InvalidRequestError(f"{filename.text} is empty")
-    metadata = _metadata(form.file.content, filename, project)
-    python = form.one("requires_python")
-    if python is None and metadata is not None:
-        python = parse_fields(metadata).get("requires_python")
     return project, Upload(
         filename=filename,
         digest=form.file.digest,
         size=form.file.size,
         content=form.file.content,
-        metadata=metadata,
-        requires_python=_specifiers(python),
+        requires_python=_specifiers(form.one("requires_python")),
         project_urls=_project_urls(form),
         labels=_labels(form),
     )
@@ -136,19 +128,20 @@ def _check_filetype(filetype: str | None, filename: Filename) -> None:
         )
 
 
-def _metadata(content: IO[bytes], filename: Filename, project: ProjectName) -> bytes | None:
-    """Read the core metadata and hold it against the filename; an old sdist may have none."""
+def _with_metadata(upload: Upload, project: ProjectName) -> Upload:
+    """Add the core metadata, compared with the filename; an old sdist may have none."""
+    filename = upload.filename
     try:
-        metadata = read_metadata(content, filename)
+        metadata = read_metadata(upload.content, filename)
+        raw = parse_fields(metadata)
     except NoMetadataError as error:
         if filename.is_wheel:
             raise InvalidRequestError(str(error)) from error
-        return None
+        return upload
     except BrokenArchiveError as error:
         raise InvalidRequestError(str(error)) from error
-    raw = parse_fields(metadata)
     name, version = raw.get("name", ""), raw.get("version", "")
-    if canonicalize_name(name) != project.normalized:
+    if canonicalize_name(name[:200]) != project.normalized:
         raise InvalidRequestError(
             f"{filename.text} holds the metadata of {name[:200]!r}, not of {project}"
         )
@@ -157,7 +150,8 @@ def _metadata(content: IO[bytes], filename: Filename, project: ProjectName) -> b
             f"{filename.text} holds the metadata of version {version[:200]!r}, not "
             f"{filename.version!r}"
         )
-    return metadata
+    python = upload.requires_python or _specifiers(raw.get("requires_python"))
+    return replace(upload, metadata=metadata, requires_python=python)
 
 
 def _specifiers(text: str | None) -> str | None:

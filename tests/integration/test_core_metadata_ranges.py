@@ -162,6 +162,30 @@ def test_metadata_under_another_digest_than_announced_is_not_given(
     assert lab.metadata().status_code == 404
 
 
+def test_stored_metadata_over_a_bound_takes_only_the_details_away(lab: Lab, tmp_path: Path) -> None:
+    wheel = make_wheel(tmp_path, "my_pkg", "1.0").read_bytes()
+    fields = METADATA + b"X: y\n" * 10_001
+    manifest = {
+        "schemaVersion": 2,
+        "mediaType": MANIFEST,
+        "artifactType": ARTIFACT,
+        "config": lab.oci.push_blob("application/pyoci.core-metadata.v1", fields),
+        "layers": [lab.oci.push_blob(ARTIFACT, wheel)],
+    }
+    notes = {
+        "com.pyoci.sha256_digest": sha256(wheel),
+        "com.pyoci.core_metadata_sha256": sha256(fields),
+    }
+    platform = {"architecture": "py3-none-any.whl", "os": "any"}
+    lab.oci.push(image_index([lab.oci.push(manifest, platform=platform, annotations=notes)]), "1.0")
+    scheme, host, path = lab.index.base.partition("/http")
+
+    for url in (f"{lab.index.base}/my-pkg/json", f"{scheme}/ui{host}{path}/my-pkg/1.0/"):
+        response = lab.index.session.get(url)
+        assert response.status_code == 200, response.text
+        assert WHEEL in response.text
+
+
 def _end_of_directory(size: int, offset: int, entries: int = 1) -> bytes:
     return struct.pack("<4s4H2LH", b"PK\5\6", 0, 0, entries, entries, size, offset, 0)
 

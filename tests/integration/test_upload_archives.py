@@ -47,7 +47,7 @@ def _tar(members: dict[str, bytes]) -> bytes:
 
 METADATA = b"Metadata-Version: 2.1\nName: my-pkg\nVersion: 1.0\n"
 MEMBER = "my_pkg-1.0.dist-info/METADATA"
-LIMIT = 4 << 20
+LIMIT = 8 << 20
 SOUND = _zip({MEMBER: METADATA, "my_pkg/__init__.py": b"x = 1\n" * 1000})
 
 
@@ -118,7 +118,7 @@ BROKEN_SDISTS = {
     "bzip2": bz2.compress(gzip.decompress(TAR)),
     "xz": lzma.compress(gzip.decompress(TAR)),
     "broken-header": gzip.compress(b"\xff" * 10_240),
-    "huge-pkg-info": _tar({PKG_INFO: METADATA + b"\n" * (5 << 20)}),
+    "huge-pkg-info": _tar({PKG_INFO: METADATA + b"\n" * (9 << 20)}),
     "empty-pkg-info": _tar({PKG_INFO: b""}),
     "binary-pkg-info": _tar({PKG_INFO: bytes(range(256)) * 10}),
     "bomb": _gzip_of_zeros(1088),

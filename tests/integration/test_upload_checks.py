@@ -207,7 +207,8 @@ def test_an_error_is_text_with_its_reason_in_the_status_line(lab: Lab) -> None:
 def test_an_error_is_a_problem_for_clients_that_take_one(
     lab: Lab, wheel: bytes, content: bytes | None, status: int, title: str
 ) -> None:
-    assert lab.upload(WHEEL, wheel).status_code == 200
+    if content is None:
+        assert lab.upload(WHEEL, wheel).status_code == 200
 
     response = lab.send(parts(WHEEL, content or wheel), Accept=UV_ACCEPT)
 

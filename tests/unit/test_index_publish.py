@@ -4,7 +4,16 @@ from pathlib import Path
 
 import pytest
 
-from pyoci_flask.errors import AlreadyExistsError, BusyError, RegistryError
+from pyoci_flask.errors import (
+    AlreadyExistsError,
+    AuthenticationRequiredError,
+    BusyError,
+    InvalidRequestError,
+    NotFoundError,
+    PyOCIError,
+    RegistryError,
+)
+from pyoci_flask.index.artifact import Upload
 from pyoci_flask.index.lock import VersionLocks
 from pyoci_flask.index.publish import KnownConfigs, publish
 from pyoci_flask.oci.model import INDEX_TYPE, MANIFEST_TYPE
@@ -12,6 +21,7 @@ from pyoci_flask.oci.reference import Digest
 from pyoci_flask.registry import create_registry
 from tests.unit.conftest import Callers
 from tests.unit.index_doubles import (
+    Fault,
     Store,
     make_store,
     make_upload,
@@ -252,6 +262,99 @@ def test_file_that_is_not_stored_leaves_the_version_as_it_was(
     assert store.names("1.0") == [SDIST]
 
 
+def _never(_: Upload) -> Upload:
+    pytest.fail("the file is opened although the caller may not write")
+
+
+@pytest.mark.parametrize(
+    ("status", "code", "kind"),
+    [
+        (401, "UNAUTHORIZED", AuthenticationRequiredError),
+        (403, "DENIED", AuthenticationRequiredError),
+        (404, "NAME_UNKNOWN", NotFoundError),
+    ],
+)
+@pytest.mark.parametrize("there", [False, True])
+def test_a_file_is_not_opened_where_the_registry_does_not_begin_the_upload(
+    store: Store, locks: VersionLocks, status: int, code: str, kind: type[PyOCIError], there: bool
+) -> None:
+    upload = make_upload(SDIST)
+    if there:  # the bytes, by another name: no upload would be needed
+        publish(store.repository, make_upload(WHEEL, SDIST.encode()), locks)
+    store.registry.faults.append(refusing({"POST"}, "/blobs/uploads/", status, code))
+    before = len(store.registry.changes)
+
+    with pytest.raises(kind):
+        publish(store.repository, upload, locks, complete=_never)
+
+    assert [method for method, _ in store.registry.changes[before:]] == ["POST"]
+
+
+def _uploads(store: Store, tmp_path: Path) -> tuple[int, list[Path]]:
+    """How many uploads were begun, and what is left of them."""
+    begun = [call for call in store.registry.calls if call[0] == "POST"]
+    return len(begun), [one for one in (tmp_path / "storage").rglob("*") if _is_upload(one)]
+
+
+def _is_upload(path: Path) -> bool:
+    return path.is_file() and path.parent.name == ".uploads"
+
+
+def _wrong(_: Upload) -> Upload:
+    raise InvalidRequestError("the archive is broken")
+
+
+@pytest.mark.parametrize(
+    ("fault", "kind"),
+    [
+        (None, InvalidRequestError),
+        (refusing({"HEAD"}, "/blobs/", 500, "UNKNOWN"), RegistryError),
+        (refusing({"PUT"}, "/blobs/uploads/", 400, "SIZE_INVALID"), RegistryError),
+        (refusing({"PUT"}, "/blobs/uploads/", 503, "UNKNOWN"), RegistryError),
+        (refusing({"PUT"}, "/blobs/uploads/", 403, "DENIED"), AuthenticationRequiredError),
+    ],
+    ids=["archive", "look", "refused", "busy", "denied"],
+)
+@pytest.mark.parametrize("at_once", [False, True])
+def test_an_upload_that_is_given_up_is_cancelled(
+    store: Store,
+    locks: VersionLocks,
+    tmp_path: Path,
+    fault: Fault | None,
+    kind: type[PyOCIError],
+    at_once: bool,
+) -> None:
+    store.registry.faults += [] if fault is None else [fault]
+    complete = _wrong if fault is None else None
+
+    with pytest.raises(kind):
+        publish(store.repository, make_upload(SDIST), locks, complete=complete, at_once=at_once)
+
+    begun, left = _uploads(store, tmp_path)
+    cancelled = [call for call in store.registry.calls if call[0] == "DELETE"]
+    assert len(cancelled) == begun
+    assert left == []
+
+
+def test_an_upload_of_what_is_there_is_cancelled(
+    store: Store, locks: VersionLocks, tmp_path: Path
+) -> None:
+    publish(store.repository, make_upload(SDIST, b"content"), locks)
+    publish(store.repository, make_upload(WHEEL, b"content"), locks)
+
+    assert store.names("1.0") == [WHEEL, SDIST]
+    assert _uploads(store, tmp_path)[1] == []
+
+
+def test_an_upload_that_cannot_be_cancelled_hides_no_error(
+    store: Store, locks: VersionLocks
+) -> None:
+    store.registry.faults.append(refusing({"DELETE"}, "/blobs/uploads/", 405, "UNSUPPORTED"))
+
+    with pytest.raises(InvalidRequestError, match="the archive is broken"):
+        publish(store.repository, make_upload(SDIST), locks, complete=_wrong)
+
+
 def test_parallel_uploads_to_one_version_lose_none(store: Store, locks: VersionLocks) -> None:
     names = [f"hello-1.0-{number}-py3-none-any.whl" for number in range(12)]
     with ThreadPoolExecutor(12) as pool:
@@ -266,7 +369,7 @@ def test_version_text_stays_as_it_was_written(store: Store, locks: VersionLocks)
         assert store.names(version) == [f"hello-{version}.tar.gz"]
 
 
-def test_known_config_is_asked_for_where_the_version_does_not_name_it(
+def test_known_config_is_pushed_or_asked_for_where_the_version_does_not_name_it(
     store: Store, locks: VersionLocks
 ) -> None:
     """A registry that was restored from a backup has not what was pushed since."""
@@ -278,7 +381,9 @@ def test_known_config_is_asked_for_where_the_version_does_not_name_it(
     def asks(number: int) -> bool:
         store.registry.calls.clear()
         publish(store.repository, uploads[number], locks, configs=configs)
-        return any(config in path for _, path in store.registry.calls)
+        sent = [path for method, path in store.registry.calls if method == "PUT"]
+        pushed = sum("/blobs/uploads/" in path for path in sent) == 2
+        return pushed or any(config in path for _, path in store.registry.calls)
 
     assert asks(0)
     assert not asks(1)

@@ -144,27 +144,12 @@ def may_push(report: Report, project: RepositoryCaller) -> bool:
     """Begin an upload session and cancel it (distribution-spec, Pushing blobs)."""
     try:
         with report.step("push"):
-            cancelled = _begin_upload(project)
+            cancelled = begin_upload(project).cancel()
     except StopError:
         return False
     end = "begun and cancelled" if cancelled else "begun; the registry lets it run out by itself"
     report.ok("push", f"an upload was {end}")
     return True
-
-
-def _begin_upload(project: RepositoryCaller) -> bool:
-    reply, url = begin_upload(project)
-    own = project.is_own(url)
-    try:
-        with project.transport.send(
-            "DELETE",
-            url,
-            registry=project.repository.registry.origin,
-            headers={"Authorization": reply.authorization} if own and reply.authorization else {},
-        ) as cancelled:
-            return cancelled.status < 300
-    except PyOCIError:
-        return False
 
 
 def may_delete(report: Report, project: RepositoryCaller) -> None:

@@ -33,8 +33,9 @@ def read_html(body: bytes, url: str) -> HTMLPage:
         CopyError: it is of another major version of the repository API (PEP 629).
     """
     reader = _Reader()
-    reader.feed(body.decode("utf-8", "replace"))
-    reader.close()
+    # What is not ended when the page ends is left out: HTMLParser.close() would go through all of
+    # it once for each `<` in it. The end tag is for a link that is open.
+    reader.feed(body.decode("utf-8", "replace") + "</a>")
     if reader.version.partition(".")[0] != "1":
         raise CopyError(f"{url} is of another version of the Simple API than 1")
     try:
@@ -70,10 +71,6 @@ class _Reader(HTMLParser):
     def handle_endtag(self, tag: str) -> None:
         if tag == "a":
             self._end()
-
-    def close(self) -> None:
-        super().close()
-        self._end()
 
     def _end(self) -> None:
         if self._open is not None and "href" in self._open:

@@ -9,7 +9,7 @@ from typing import IO, TYPE_CHECKING
 from packaging.metadata import RawMetadata
 from packaging.version import Version
 
-from pyoci_flask.index.metadata import description_below, parse_fields
+from pyoci_flask.index.fields import description_below, parse_fields
 from pyoci_flask.index.names import Filename, version_or_none
 
 if TYPE_CHECKING:

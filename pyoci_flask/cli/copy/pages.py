@@ -9,7 +9,7 @@ from typing import Any
 from urllib.parse import parse_qsl, quote, unquote, urljoin, urlsplit
 
 from packaging.utils import NormalizedName
-from packaging.version import InvalidVersion, Version
+from packaging.version import Version
 
 from pyoci_flask.cli.copy.anchors import Anchor, read_html
 from pyoci_flask.cli.copy.errors import CopyError
@@ -31,6 +31,9 @@ _SUFFIXES = (
     *(".tgz", ".tar.bz2", ".tar.xz", ".tar.Z", ".tar"),
 )
 """Of what indexes keep, or kept."""
+_WORD = re.compile(r"[A-Za-z0-9.+!_]+")
+_MOST_PARTS = 12
+"""Dots in a name that are looked at."""
 _LONGEST_REASON = 1000
 """Characters, as `PATCH` of the target takes them."""
 
@@ -74,9 +77,9 @@ class ProjectPage:
     def unlisted_versions(self) -> tuple[str, ...]:
         """Versions that are there without any file of theirs on the page."""
         seen = {_version(file.filename.version) for file in self.files}
-        rest = "\n".join((*self.other_kinds, *self.faults))
+        mentioned = _mentioned((*self.other_kinds, *self.faults))
         return tuple(
-            text for text in self.versions if _version(text) not in seen and text not in rest
+            text for text in self.versions if _version(text) not in seen and text not in mentioned
         )
 
 
@@ -263,8 +266,18 @@ def _kind(filename: Filename) -> tuple[str, str]:
 def _version(text: str) -> Version | str:
     try:
         return Version(text)
-    except InvalidVersion:
+    except ValueError:  # InvalidVersion, or a number of more digits than Python reads
         return text
+
+
+def _mentioned(names: Iterable[str]) -> set[str]:
+    """Collect what may be a version in names such as `hello-1.0.win32.exe`."""
+    found = set()
+    for name in names:
+        for word in _WORD.findall(name):
+            parts = word.split(".", _MOST_PARTS)
+            found |= {".".join(parts[:end]) for end in range(1, len(parts) + 1)}
+    return found
 
 
 def _strings(values: Mapping[object, object]) -> dict[str, str]:

@@ -12,6 +12,7 @@ from pyoci_flask.cli.copy.form import UploadBody, form_fields
 from pyoci_flask.cli.copy.index import Index
 from pyoci_flask.cli.copy.pages import ListedFile
 from pyoci_flask.cli.copy.plan import Item, other_bytes, same_bytes, target_page
+from pyoci_flask.index.fields import TooManyFieldsError
 from pyoci_flask.index.metadata import BrokenArchiveError, NoMetadataError, read_metadata
 
 _PAUSES = (1.0, 4.0, 15.0)
@@ -182,8 +183,12 @@ def _form(file: ListedFile, content: IO[bytes], size: int) -> UploadBody:
         metadata = None
     except BrokenArchiveError as error:
         raise CopyError(str(error)) from error
+    try:
+        described = form_fields(file.filename, metadata, file.requires_python, file.project.text)
+    except TooManyFieldsError as error:
+        raise CopyError(f"{file.filename.text}: {error}") from error
     fields = [
-        *form_fields(file.filename, metadata, file.requires_python, file.project.text),
+        *described,
         ("sha256_digest", file.hashes["sha256"]),
         ("blake2_256_digest", file.hashes["blake2_256"]),
     ]

@@ -1,0 +1,181 @@
+"""METADATA out of a wheel, with one pass over the zip's central directory.
+
+zipfile makes an object for each member before anything can be asked of it. Here the directory is
+read in pieces and only the entry of METADATA is kept, so memory does not grow with the members.
+Section numbers are those of PKWARE's APPNOTE.TXT.
+"""
+
+import struct
+import zlib
+from collections.abc import Iterator
+from itertools import islice
+from typing import IO, NamedTuple
+
+from pyoci_flask.index.archive import (
+    METADATA_LIMIT,
+    MOST_MEMBERS,
+    BrokenArchiveError,
+    DamagedError,
+    NoMetadataError,
+)
+
+_DIRECTORY_LIMIT = 16 * 1024 * 1024
+"""Bytes of the central directory."""
+_PIECE = 512 * 1024
+"""Bytes of the directory that are read at once; no entry is longer than half of it."""
+_PACKED_LIMIT = 2 * METADATA_LIMIT
+_LONGEST_COMMENT = 0xFFFF
+
+_END = struct.Struct("<4s8x2LH")  # 4.3.16
+_END_SIGNATURE = b"PK\5\6"
+_END64 = struct.Struct("<4s36x2Q")  # 4.3.14
+_END64_SIGNATURE = b"PK\6\6"
+_LOCATOR = struct.Struct("<4s16x")  # 4.3.15
+_LOCATOR_SIGNATURE = b"PK\6\7"
+_ENTRY = struct.Struct("<4s4x2H4x3L3H8xL")  # 4.3.12
+_ENTRY_SIGNATURE = b"PK\1\2"
+_LOCAL = struct.Struct("<4s22x2H")  # 4.3.7
+_LOCAL_SIGNATURE = b"PK\3\4"
+_EXTRA = struct.Struct("<2H")  # 4.5.1
+_ZIP64_EXTRA = 1
+_ELSEWHERE = 0xFFFFFFFF
+"""In place of a size or an offset that stands in the zip64 extra field (4.5.3)."""
+_ENCRYPTED = 1
+_STORED, _DEFLATED = 0, 8
+
+
+class _Member(NamedTuple):
+    name: bytes
+    flags: int
+    method: int
+    crc: int
+    packed: int
+    """Bytes in the archive."""
+    size: int
+    """Bytes of the content."""
+    offset: int
+
+
+def read_wheel_metadata(file: IO[bytes]) -> bytes:
+    """Read the one `*.dist-info/METADATA`.
+
+    Raises:
+        DamagedError: this is no zip archive, or METADATA in it is damaged.
+        BrokenArchiveError: it is over a bound.
+        NoMetadataError: there is no METADATA, or more than one.
+    """
+    start, size, shift = _find_directory(file)
+    if size > _DIRECTORY_LIMIT:
+        raise BrokenArchiveError(f"the wheel's directory is over {_DIRECTORY_LIMIT} bytes")
+    file.seek(start)
+    found = list(islice(_metadata_members(file, size), 2))
+    if len(found) != 1:
+        number = "more than one" if found else "no"
+        raise NoMetadataError(f"the wheel holds {number} .dist-info/METADATA")
+    return _content(file, found[0], shift)
+
+
+def _find_directory(file: IO[bytes]) -> tuple[int, int, int]:
+    """Return where the central directory begins, its bytes, and the bytes before the archive."""
+    end = file.seek(0, 2)
+    for tail_size in (_END.size, _END.size + _LONGEST_COMMENT):
+        start = file.seek(max(0, end - tail_size))
+        tail = file.read(tail_size)
+        found = tail.rfind(_END_SIGNATURE, 0, max(0, len(tail) - _END.size + len(_END_SIGNATURE)))
+        if found >= 0:
+            break
+    else:
+        raise BrokenArchiveError("the wheel is no zip archive")
+    _, size, offset, _ = _END.unpack_from(tail, found)
+    after = start + found
+    record = after - _LOCATOR.size - _END64.size
+    if record >= 0:
+        file.seek(record)
+        end64, locator = file.read(_END64.size), file.read(_LOCATOR.size)
+        if locator.startswith(_LOCATOR_SIGNATURE) and end64.startswith(_END64_SIGNATURE):
+            _, size, offset = _END64.unpack(end64)
+            after = record
+    # What stands before the archive, such as a program that unpacks it, is in no offset.
+    shift = after - size - offset
+    if shift < 0:
+        raise DamagedError("its directory begins before the file")
+    return offset + shift, size, shift
+
+
+def _metadata_members(file: IO[bytes], size: int) -> Iterator[_Member]:
+    """Read the directory from here on, and yield the entries of METADATA files."""
+    count, rest = 0, b""
+    while size:
+        piece = file.read(min(_PIECE, size))
+        if not piece:
+            raise DamagedError("its directory ends too early")
+        size -= len(piece)
+        piece = rest + piece
+        position = 0
+        while position + _ENTRY.size <= len(piece):
+            signature, flags, method, crc, packed, unpacked, *lengths, offset = _ENTRY.unpack_from(
+                piece, position
+            )
+            if signature != _ENTRY_SIGNATURE:
+                raise DamagedError("its directory holds something else than entries")
+            name_at = position + _ENTRY.size
+            end = name_at + sum(lengths)
+            if end > len(piece):
+                break
+            count += 1
+            # zipfile, and so installers, read a name up to its first NUL only.
+            name = piece[name_at : name_at + lengths[0]].partition(b"\0")[0]
+            if name.endswith(b".dist-info/METADATA") and name.count(b"/") == 1:
+                extra = piece[name_at + lengths[0] : name_at + lengths[0] + lengths[1]]
+                unpacked, packed, offset = _with_zip64(extra, unpacked, packed, offset)
+                yield _Member(name, flags, method, crc, packed, unpacked, offset)
+            position = end
+        if count > MOST_MEMBERS:
+            raise BrokenArchiveError(f"the wheel has over {MOST_MEMBERS} members")
+        rest = piece[position:]
+    if rest:
+        raise DamagedError("its directory ends within an entry")
+
+
+def _with_zip64(extra: bytes, *values: int) -> Iterator[int]:
+    """Replace the values that stand in the zip64 extra field, in the order that they have there."""
+    large = b""
+    while len(extra) >= _EXTRA.size:
+        kind, length = _EXTRA.unpack_from(extra)
+        if kind == _ZIP64_EXTRA:
+            large = extra[_EXTRA.size : _EXTRA.size + length]
+            break
+        extra = extra[_EXTRA.size + length :]
+    for value in values:
+        if value == _ELSEWHERE:
+            yield int.from_bytes(large[:8], "little")
+            large = large[8:]
+        else:
+            yield value
+
+
+def _content(file: IO[bytes], member: _Member, shift: int) -> bytes:
+    if member.method not in {_STORED, _DEFLATED}:
+        # Installers take no other way either, and these unpack without a bound.
+        raise BrokenArchiveError("METADATA is packed in another way than wheels are")
+    if member.flags & _ENCRYPTED:
+        raise BrokenArchiveError("METADATA is encrypted")
+    if member.size > METADATA_LIMIT or member.packed > _PACKED_LIMIT:
+        raise BrokenArchiveError(f"METADATA is over {METADATA_LIMIT} bytes")
+    file.seek(shift + member.offset)
+    header = file.read(_LOCAL.size)
+    if len(header) < _LOCAL.size or not header.startswith(_LOCAL_SIGNATURE):
+        raise DamagedError("METADATA is not where its directory says")
+    _, name_length, extra_length = _LOCAL.unpack(header)
+    name = file.read(name_length + extra_length)[:name_length]
+    if name.partition(b"\0")[0] != member.name:
+        raise DamagedError("METADATA has another name than in its directory")
+    content = file.read(member.packed)
+    if member.method == _DEFLATED:
+        # The size in the directory may lie; one byte more than allowed shows it.
+        content = zlib.decompressobj(-zlib.MAX_WBITS).decompress(content, METADATA_LIMIT + 1)
+    if len(content) > METADATA_LIMIT:
+        raise BrokenArchiveError(f"METADATA is over {METADATA_LIMIT} bytes")
+    if len(content) != member.size or zlib.crc32(content) != member.crc:
+        raise DamagedError("METADATA is not what its checksum says")
+    return content
