@@ -21,6 +21,7 @@ from gunicorn.errors import AppImportError  # type: ignore[import-untyped]
 from gunicorn.workers.gthread import TConn, ThreadWorker  # type: ignore[import-untyped]
 
 from pyoci_flask.errors import ConfigurationError
+from pyoci_flask.overrides import overrides
 from pyoci_flask.settings import Settings
 from pyoci_flask.threads import FrugalExecutor
 
@@ -54,6 +55,7 @@ class ClientStalledError(TimeoutError):
         super().__init__(errno.ECONNRESET, "the client stalled")
 
 
+@overrides("setblocking", "recv", "sendall")
 class ClientSocket(socket.socket):
     """A client's socket on which blocking means: for at most `idle` seconds without a byte."""
 
@@ -137,6 +139,7 @@ class ClientSocket(socket.socket):
             raise ClientStalledError from error
 
 
+@overrides("wait_for_data", "close")
 class ClientConnection(TConn):  # type: ignore[misc] # gunicorn has no types
     """A connection on which nothing waits in the worker's main loop, nor in a thread for ever."""
 
@@ -207,6 +210,16 @@ class ClientConnection(TConn):  # type: ignore[misc] # gunicorn has no types
             super().close()
 
 
+@overrides(
+    "get_thread_pool",
+    "init_signals",
+    "load_wsgi",
+    "accept",
+    "handle",
+    "handle_request",
+    "finish_request",
+    "_cap_keepalive",
+)
 class ClientTimeoutThreadWorker(ThreadWorker):  # type: ignore[misc] # gunicorn has no types
     """gunicorn's threaded worker with `PYOCI_CLIENT_TIMEOUT` on its clients' sockets.
 

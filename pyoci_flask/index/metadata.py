@@ -12,6 +12,7 @@ from packaging.metadata import RawMetadata, parse_email
 
 from pyoci_flask.errors import PyOCIError
 from pyoci_flask.index.names import Filename
+from pyoci_flask.overrides import overrides, relies_on
 
 METADATA_LIMIT = 4 * 1024 * 1024
 """Bytes of a METADATA or PKG-INFO file."""
@@ -118,6 +119,10 @@ def _of_sdist(file: IO[bytes]) -> bytes:
     raise NoMetadataError("the sdist holds no PKG-INFO")
 
 
+relies_on(zipfile, "_EndRecData", "_ECD_SIZE", "_ECD_LOCATION", user=__name__)
+
+
+@overrides("_proc_member")
 class _BoundedHeader(tarfile.TarInfo):
     """Refuses a member that is too long before anything of it is read.
 
