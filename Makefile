@@ -33,7 +33,7 @@ test: ## everything, against real registries and clients (Debian; as root it ins
 	$(BIN)/python -m pytest -n 3 --dist loadfile --cov --cov-report=term-missing:skip-covered
 
 unit: $(VENV)/.dev ## the tests that need no registry and no client
-	$(BIN)/python -m pytest tests/unit
+	$(BIN)/python -m pytest -n 2 tests/unit
 
 fuzz: $(VENV)/.dev ## random input to every parser, random use of an index (SEED=, EXAMPLES= of each test)
 	@seed=$${SEED:-$$RANDOM}; export EXAMPLES=$${EXAMPLES:-2000}; \

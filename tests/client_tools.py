@@ -12,6 +12,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+from tests.patience import PATIENCE
 from tests.public_index import public_index
 from tests.servers import ROOT, environment
 
@@ -47,7 +48,7 @@ def run_tool(
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
-        timeout=_SECONDS,
+        timeout=PATIENCE,
         check=False,
         text=True,
     )
@@ -69,5 +70,5 @@ def _uv(*arguments: str | Path) -> None:
         [sys.executable, "-m", "uv", "--quiet", *map(str, arguments)],
         env={"UV_DEFAULT_INDEX": public_index(), **os.environ},
         check=True,
-        timeout=10 * _SECONDS,
+        timeout=PATIENCE,
     )

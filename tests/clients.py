@@ -8,9 +8,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from urllib.parse import quote
 
+from tests.patience import PATIENCE
 from tests.servers import environment
-
-_SECONDS = 120
 
 
 def run(
@@ -29,7 +28,7 @@ def run(
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
-        timeout=_SECONDS,
+        timeout=PATIENCE,
         check=False,
         text=True,
     )

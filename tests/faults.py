@@ -18,12 +18,12 @@ from werkzeug.test import EnvironBuilder
 from werkzeug.wrappers import Response
 
 from tests.doubles import LOOPBACK
+from tests.patience import PATIENCE
 from tests.ports import free_port
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import WSGIApplication
 
-_SECONDS = 60.0
 _RESET_ON_CLOSE = struct.pack("ii", 1, 0)
 _GARBAGE = b'{"tags": ["1.0", \xff'
 
@@ -147,7 +147,7 @@ class FaultyServer:
         self._connections[id(connection)] = connection
         self.open += 1
         try:
-            connection.settimeout(_SECONDS)
+            connection.settimeout(PATIENCE)
             with contextlib.suppress(OSError):
                 _Handler(connection, peer, self)  # type: ignore[arg-type]
         finally:

@@ -9,18 +9,18 @@ import requests
 
 from tests.integration.index_client import IndexClient
 from tests.packages import make_wheel
+from tests.patience import PATIENCE
 from tests.registries import RunningRegistry
 from tests.servers import gunicorn
 
 _PROCESSES = 8
 _FILES = 25
 """Of each process."""
-_SECONDS = 120.0
 
 
 def _publish(base: str, files: list[Path]) -> None:
     """Publish one file after the other; 503 is sent again, as clients of the upload API do."""
-    deadline = time.monotonic() + _SECONDS
+    deadline = time.monotonic() + PATIENCE
     with requests.Session() as session:
         session.trust_env = False
         index = IndexClient(base, None, session)
@@ -51,7 +51,7 @@ def _publish_side_by_side(bases: list[str], shares: list[list[Path]]) -> None:
     for process in processes:
         process.start()
     for process in processes:
-        process.join(_SECONDS)
+        process.join(PATIENCE)
     assert [process.exitcode for process in processes] == [0] * len(processes)
 
 

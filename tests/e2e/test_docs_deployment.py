@@ -6,6 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+from tests.patience import PATIENCE
 from tests.ports import free_port
 from tests.servers import ROOT, environment
 
@@ -29,7 +30,7 @@ def test_the_command_of_the_service_tells_systemd_that_it_serves_and_stops_when_
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as systemd:
         systemd.bind(str(ours))
         systemd.setsockopt(socket.SOL_SOCKET, socket.SO_PASSCRED, 1)
-        systemd.settimeout(30)
+        systemd.settimeout(PATIENCE)
         program = subprocess.Popen(
             [sys.executable, "-m", "pyoci_flask", *started.split()],
             cwd=tmp_path,
@@ -45,7 +46,7 @@ def test_the_command_of_the_service_tells_systemd_that_it_serves_and_stops_when_
             assert said.splitlines()[0] == b"READY=1"
             assert int.from_bytes(credentials[:4], sys.byteorder) == program.pid
             program.terminate()
-            assert program.wait(20) == 0
+            assert program.wait(PATIENCE) == 0
         finally:
             program.kill()
             program.wait()

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.patience import PATIENCE
 from tests.ports import free_port
 from tests.servers import ROOT, environment, gunicorn_command
 
@@ -44,7 +45,7 @@ def test_a_missing_part_ends_the_start_with_one_line(
         cwd=ROOT,
         env=environment(tmp_path, {"PYTHONPATH": str(tmp_path), "PORT": str(free_port())}),
         capture_output=True,
-        timeout=120,
+        timeout=PATIENCE,
         check=False,
         text=True,
     )

@@ -18,6 +18,7 @@ from tests.doubles import LOOPBACK, Recorder, silent_server, wsgi_server
 from tests.faults import Fault, faulty_server
 from tests.integration.index_client import IndexClient, address
 from tests.packages import make_wheel
+from tests.patience import PATIENCE
 from tests.relay import relay
 from tests.servers import wait_until
 
@@ -105,7 +106,7 @@ def test_a_client_that_goes_away_frees_the_connection_to_the_registry(
         with index.get(f"/foo/{wheel.name}", stream=True) as response:
             assert response.raw.read(1000)
             before = server.open
-        wait_until(lambda: server.open < before, 10)
+        wait_until(lambda: server.open < before)
 
 
 def test_an_upload_that_is_cut_in_the_middle_changes_nothing(
@@ -119,7 +120,7 @@ def test_an_upload_that_is_cut_in_the_middle_changes_nothing(
             f"POST /{address(url)}/team/ HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1000000\r\n"
             "Content-Type: multipart/form-data; boundary=b\r\n\r\n"
         )
-        with socket.create_connection((LOOPBACK, app.port or 0), timeout=10) as client:
+        with socket.create_connection((LOOPBACK, app.port or 0), timeout=PATIENCE) as client:
             client.sendall(head.encode() + body)
             client.shutdown(socket.SHUT_WR)
             assert b" 400 " in client.recv(100)

@@ -18,6 +18,7 @@ from gunicorn.glogging import Logger  # type: ignore[import-untyped]
 
 from pyoci_flask.errors import ConfigurationError
 from pyoci_flask.serving import ClientTimeoutThreadWorker
+from tests.patience import PATIENCE
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIEnvironment
@@ -96,7 +97,7 @@ def address(monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[str, int]]:
 
 
 def _send(address: tuple[str, int], sent: bytes) -> socket.socket:
-    client = socket.create_connection(address, timeout=10 * _IDLE)
+    client = socket.create_connection(address, timeout=PATIENCE)
     client.sendall(sent)
     return client
 
@@ -109,7 +110,7 @@ def _received(client: socket.socket) -> bytes:
 
 
 def test_requests_on_one_connection_are_answered(address: tuple[str, int]) -> None:
-    with contextlib.closing(http.client.HTTPConnection(*address, timeout=10 * _IDLE)) as client:
+    with contextlib.closing(http.client.HTTPConnection(*address, timeout=PATIENCE)) as client:
         client.connect()
         first = client.sock
         for text in (b"one", b"two"):
