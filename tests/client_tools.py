@@ -12,6 +12,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+from tests.clients import PATIENT
 from tests.patience import PATIENCE
 from tests.public_index import public_index
 from tests.servers import ROOT, environment
@@ -43,7 +44,7 @@ def run_tool(
     """Run a program to its end, with `cwd` as its home too; what it wrote. It must succeed."""
     done = subprocess.run(
         [str(tool), *map(str, arguments)],
-        env=environment(cwd, {**_ALONE, **(environ or {})}),
+        env=environment(cwd, {**_ALONE, **PATIENT, **(environ or {})}),
         cwd=cwd,
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,

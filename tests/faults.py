@@ -88,6 +88,12 @@ class FaultyServer:
         if fault is Fault.REFUSED and number == 1:
             self._refuse()
 
+    def hang_up(self) -> None:
+        """End all connections, those of calls that hang as well."""
+        for connection in list(self._connections.values()):
+            with contextlib.suppress(OSError):
+                connection.shutdown(socket.SHUT_RDWR)
+
     def mend(self) -> None:
         """Break nothing any more; counting starts anew."""
         with self._lock:
@@ -157,9 +163,7 @@ class FaultyServer:
 
     def _stop(self) -> None:
         self._refuse()
-        for connection in list(self._connections.values()):
-            with contextlib.suppress(OSError):
-                connection.shutdown(socket.SHUT_RDWR)
+        self.hang_up()
         for thread in self._threads:
             thread.join()
 

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 WHEEL = "my_pkg-1.0-py3-none-any.whl"
 JSON = {"Accept": "application/vnd.pypi.simple.v1+json"}
-_LATENCY = 0.1
+_LATENCY = 0.4
 """Seconds, far more than a call takes here: calls that go side by side are seen to overlap."""
 _NOT_PASSED = frozenset({"connection", "transfer-encoding", "server", "date"})
 

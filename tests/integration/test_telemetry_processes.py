@@ -6,7 +6,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -124,7 +123,6 @@ def test_gunicorn_stops_in_time_though_its_collector_hangs(tmp_path: Path) -> No
         environ = {"PYOCI_STORAGE": str(tmp_path / "storage"), "OTLP_ENDPOINT": silent}
         with gunicorn(tmp_path, environ) as server:
             _get(f"{server.url}/simple/no-such-project/")
-            started = time.monotonic()
             os.kill(server.process.pid, signal.SIGTERM)
             server.process.wait(PATIENCE)
-            assert time.monotonic() - started < 10
+            assert "Worker (pid" not in server.logged()  # none was killed

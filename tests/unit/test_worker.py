@@ -24,6 +24,10 @@ if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIEnvironment
 
 _IDLE = 1
+_PATIENT = pytest.mark.parametrize("address", [PATIENCE], indirect=True)
+"""For clients that are not meant to stall."""
+_SLOW = 3
+"""A time-out that a client which sends every 0.3 seconds meets, however slow the machine is."""
 _REQUEST = b"POST %s HTTP/1.1\r\nHost: localhost\r\nContent-Length: 3\r\n\r\n"
 
 
@@ -62,9 +66,9 @@ class _App:
 
 
 def _worker(
-    monkeypatch: pytest.MonkeyPatch, *listeners: socket.socket, app: _App
+    monkeypatch: pytest.MonkeyPatch, *listeners: socket.socket, app: _App, idle: float = _IDLE
 ) -> ClientTimeoutThreadWorker:
-    monkeypatch.setenv("PYOCI_CLIENT_TIMEOUT", str(_IDLE))
+    monkeypatch.setenv("PYOCI_CLIENT_TIMEOUT", str(int(idle)))
     config = Config()
     config.set("threads", 2)
     config.set("keepalive", 10)
@@ -74,11 +78,13 @@ def _worker(
     )
 
 
-@pytest.fixture
-def address(monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[str, int]]:
-    """Where a worker with two threads listens."""
+@pytest.fixture(params=[_IDLE])
+def address(
+    monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
+) -> Iterator[tuple[str, int]]:
+    """Where a worker with two threads listens; the parameter is its clients' time-out."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
-        worker = _worker(monkeypatch, listener, app=_App())
+        worker = _worker(monkeypatch, listener, app=_App(), idle=request.param)
         worker.load_wsgi()
         worker.tpool = worker.get_thread_pool()
         worker.poller = selectors.DefaultSelector()
@@ -109,6 +115,7 @@ def _received(client: socket.socket) -> bytes:
     return received
 
 
+@_PATIENT
 def test_requests_on_one_connection_are_answered(address: tuple[str, int]) -> None:
     with contextlib.closing(http.client.HTTPConnection(*address, timeout=PATIENCE)) as client:
         client.connect()
@@ -150,11 +157,12 @@ def test_a_body_that_was_sent_fast_at_first_may_not_trickle_then(
     assert 1 < sent < 100
 
 
+@pytest.mark.parametrize("address", [_SLOW], indirect=True)
 def test_a_slow_but_steady_body_is_taken(address: tuple[str, int]) -> None:
     """Longer than the idle time in all."""
     with _send(address, _REQUEST.replace(b"3", b"9000") % b"/") as client:
         for _ in range(15):
-            assert not select.select([client], [], [], 0.1)[0]
+            assert not select.select([client], [], [], 0.3)[0]
             client.sendall(b"x" * 600)
         assert client.recv(65536).startswith(b"HTTP/1.1 200 ")
 
@@ -172,6 +180,7 @@ def test_an_answer_that_nobody_reads_ends(address: tuple[str, int]) -> None:
             assert client.recv(65536).startswith(b"HTTP/1.1 200 ")
 
 
+@_PATIENT
 def test_an_answer_that_fails_half_way_is_broken_off(
     address: tuple[str, int], caplog: pytest.LogCaptureFixture
 ) -> None:
