@@ -213,6 +213,7 @@ class ClientConnection(TConn):  # type: ignore[misc] # gunicorn has no types
 @overrides(
     "get_thread_pool",
     "init_signals",
+    "handle_quit",
     "load_wsgi",
     "accept",
     "handle",
@@ -247,6 +248,14 @@ class ClientTimeoutThreadWorker(ThreadWorker):  # type: ignore[misc] # gunicorn 
         super().init_signals()
         for one in (signal.SIGHUP, signal.SIGUSR2):
             signal.signal(one, signal.SIG_IGN)
+
+    def handle_quit(self, sig: int, frame: object) -> None:
+        """End at once (SIGINT, SIGQUIT); the threads are joined as the interpreter exits.
+
+        gunicorn shuts the thread pool down in the signal's handler. That needs locks which the
+        interrupted code, in this thread, may hold: the worker would hang.
+        """
+        super(ThreadWorker, self).handle_quit(sig, frame)
 
     def load_wsgi(self) -> None:
         """Load the application; a setting that it cannot work with is one line and ends gunicorn.

@@ -208,6 +208,26 @@ def test_a_process_that_may_open_no_more_files_goes_on(
     worker.tmp.close()
 
 
+def test_a_worker_that_is_told_to_quit_amid_a_change_of_its_threads_ends(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A signal's handler runs in the main thread, which may hold the pool's locks."""
+    worker = _worker(monkeypatch, app=_App())
+    worker.tpool = worker.get_thread_pool()
+
+    def quit_amid_submit() -> None:
+        with worker.tpool._shutdown_lock, contextlib.suppress(SystemExit):
+            worker.handle_quit(2, None)
+
+    thread = threading.Thread(target=quit_amid_submit, daemon=True)
+    thread.start()
+    thread.join(PATIENCE)
+    assert not thread.is_alive()
+    assert not worker.alive
+    worker.tpool.shutdown()
+    worker.tmp.close()
+
+
 def test_settings_that_the_application_cannot_work_with_end_gunicorn(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
