@@ -71,5 +71,5 @@ def _uv(*arguments: str | Path) -> None:
         [sys.executable, "-m", "uv", "--quiet", *map(str, arguments)],
         env={"UV_DEFAULT_INDEX": public_index(), **os.environ},
         check=True,
-        timeout=PATIENCE,
+        timeout=4 * PATIENCE,
     )
