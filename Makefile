@@ -16,7 +16,7 @@ COMPILE = $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --no-s
 TOOLS = flit hatch pdm pip-23.0 poetry zuul-registry
 INSTALL = $(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes
 
-.PHONY: help run demo test unit fuzz soak bench screenshots image-check lint format requirements clean
+.PHONY: help run demo test unit fuzz soak bench screenshots image-check fresh-check lint format requirements clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*## ' Makefile | sed -E 's/:.*## /\t/' | expand -t 16
@@ -33,7 +33,7 @@ test: ## everything, against real registries and clients (Debian; as root it ins
 	$(BIN)/python -m pytest -n 3 --dist loadfile --cov --cov-report=term-missing:skip-covered
 
 unit: $(VENV)/.dev ## the tests that need no registry and no client
-	$(BIN)/python -m pytest tests/unit
+	$(BIN)/python -m pytest -n 2 tests/unit
 
 fuzz: $(VENV)/.dev ## random input to every parser, random use of an index (SEED=, EXAMPLES= of each test)
 	@seed=$${SEED:-$$RANDOM}; export EXAMPLES=$${EXAMPLES:-2000}; \
@@ -54,6 +54,10 @@ screenshots: $(VENV)/.dev ## the pictures in docs/images, made anew (Chromium)
 
 image-check: $(VENV)/.dev ## build the Dockerfile with buildah on a base of Debian's packages, run it (root)
 	$(BIN)/python scripts/check_dockerfile.py
+
+fresh-check: $(BIN)/python ## run, demo and unit on fresh Debian 12 and 13 systems (Debian, root; ARGS=--test: test, too)
+	$(BIN)/python scripts/check_fresh_machine.py bookworm $(ARGS)
+	$(BIN)/python scripts/check_fresh_machine.py trixie --newest-pip $(ARGS)
 
 lint: $(VENV)/.dev ## style, types and the direction of imports
 	$(BIN)/ruff check

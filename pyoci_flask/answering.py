@@ -12,6 +12,7 @@ from gunicorn.workers.gthread import ThreadWorker  # type: ignore[import-untyped
 
 from pyoci_flask.client_connection import Answer, ClientConnection, Postponed
 from pyoci_flask.client_socket import ClientStalledError
+from pyoci_flask.overrides import overrides
 from pyoci_flask.web.gate import MAY_POSTPONE, STREAMS, NoPlaceError
 
 _POSTPONED = 5.0
@@ -25,6 +26,7 @@ _GRACE = 0.005
 _GONE = frozenset({errno.EPIPE, errno.ECONNRESET, errno.ENOTCONN})
 
 
+@overrides("handle", "handle_request", "_keepalive_after")
 class AnsweringWorker(ThreadWorker):  # type: ignore[misc] # gunicorn has no types
     """gunicorn's threaded worker with answers that can be left and gone on with."""
 

@@ -21,6 +21,7 @@ from pyoci_flask.index.reader import VersionReader
 from pyoci_flask.index.store import RecordStore
 from pyoci_flask.logs import configure_logging
 from pyoci_flask.oci.reference import EMBEDDED
+from pyoci_flask.overrides import check_overrides
 from pyoci_flask.settings import Settings
 from pyoci_flask.start import STARTED, check_start, prepare_folders
 from pyoci_flask.transport.auth import Authenticator
@@ -58,8 +59,9 @@ def create_app(
     `started` is what `seen_at_start` returned if `check_start` has been called for all of them.
 
     Raises:
-        ConfigurationError: a setting cannot work on this machine.
+        ConfigurationError: a setting, or the version of a package, cannot work on this machine.
     """
+    check_overrides()
     if started is not None:
         configure_logging(settings.log_levels)
         try:

@@ -15,6 +15,7 @@ from gunicorn.workers.gthread import TConn  # type: ignore[import-untyped]
 
 from pyoci_flask.client_socket import ClientSocket, Patience
 from pyoci_flask.oci.shares import Share
+from pyoci_flask.overrides import overrides
 
 # What is left of a refused upload is read and thrown away for so many seconds: closing at once
 # would reset the connection, and the client then reports that instead of the answer it was sent.
@@ -58,6 +59,7 @@ class Postponed:
     """`time.monotonic()` at which it is refused."""
 
 
+@overrides("init", "close")
 class ClientConnection(TConn):  # type: ignore[misc] # gunicorn has no types
     """A connection that holds a thread only while there is something to do for it."""
 

@@ -11,6 +11,8 @@ import time
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
+from pyoci_flask.overrides import overrides
+
 if TYPE_CHECKING:
     from _typeshed import ReadableBuffer
 
@@ -65,6 +67,7 @@ class Patience:
         return self.moved / max(self.waited, 0.001)
 
 
+@overrides("setblocking", "recv", "sendall")
 class ClientSocket(socket.socket):
     """A client's socket on which blocking means: for at most `idle` seconds without a byte."""
 

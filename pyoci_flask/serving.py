@@ -18,7 +18,7 @@ from functools import partial
 from typing import Any
 
 from gunicorn.errors import AppImportError  # type: ignore[import-untyped]
-from gunicorn.workers.gthread import STOP_KEEPALIVE_LINGER  # type: ignore[import-untyped]
+from gunicorn.workers.gthread import STOP_KEEPALIVE_LINGER, ThreadWorker  # type: ignore[import-untyped]
 
 from pyoci_flask.answering import AnsweringWorker
 from pyoci_flask.client_connection import (
@@ -32,6 +32,7 @@ from pyoci_flask.client_connection import (
 from pyoci_flask.client_socket import ClientSocket, ClientStalledError
 from pyoci_flask.errors import ConfigurationError
 from pyoci_flask.oci.shares import Share
+from pyoci_flask.overrides import overrides
 from pyoci_flask.settings import Settings
 from pyoci_flask.threads import FrugalExecutor
 from pyoci_flask.turns import Incoming, Turns
@@ -59,6 +60,20 @@ _MOST_HEADERS = 16 * 1024 * 1024
 """Bytes of unfinished headers that a worker keeps."""
 
 
+@overrides(
+    "get_thread_pool",
+    "init_signals",
+    "handle_quit",
+    "load_wsgi",
+    "run",
+    "accept",
+    "on_client_socket_readable",
+    "enqueue_req",
+    "finish_request",
+    "wait_for_and_dispatch_events",
+    "murder_pending",
+    "_cap_keepalive",
+)
 class ClientTimeoutThreadWorker(AnsweringWorker):
     """gunicorn's threaded worker with `PYOCI_CLIENT_TIMEOUT` on its clients' sockets.
 
@@ -100,6 +115,14 @@ class ClientTimeoutThreadWorker(AnsweringWorker):
         super().init_signals()
         for one in (signal.SIGHUP, signal.SIGUSR2):
             signal.signal(one, signal.SIG_IGN)
+
+    def handle_quit(self, sig: int, frame: object) -> None:
+        """End at once (SIGINT, SIGQUIT); the threads are joined as the interpreter exits.
+
+        gunicorn shuts the thread pool down in the signal's handler. That needs locks which the
+        interrupted code, in this thread, may hold: the worker would hang.
+        """
+        super(ThreadWorker, self).handle_quit(sig, frame)
 
     def load_wsgi(self) -> None:
         """Load the application; a setting that it cannot work with is one line and ends gunicorn.

@@ -2,7 +2,10 @@
 
 from concurrent.futures import ThreadPoolExecutor
 
+from pyoci_flask.overrides import overrides, relies_on
 
+
+@overrides("_adjust_thread_count")
 class FrugalExecutor(ThreadPoolExecutor):
     """A pool that makes do with the threads that it has."""
 
@@ -13,3 +16,6 @@ class FrugalExecutor(ThreadPoolExecutor):
             # What was submitted waits in the queue for one of the others.
             if not self._threads:
                 raise
+
+
+relies_on(FrugalExecutor(1), "_threads", user="FrugalExecutor")

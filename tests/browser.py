@@ -18,12 +18,13 @@ from playwright.sync_api import (
     sync_playwright,
 )
 
+from tests.patience import PATIENCE
+
 DESKTOP = (1200, 820)
 PHONE = (390, 844)
 
 Colours = Literal["light", "dark"]
 
-_TIMEOUT_MS = 15_000
 _OPTIONS = (
     # The first is for a root without namespaces, the others keep it from calling its maker.
     "--no-sandbox",
@@ -95,7 +96,7 @@ def window(
         permissions=["clipboard-read", "clipboard-write"],
         reduced_motion="reduce",
     )
-    context.set_default_timeout(_TIMEOUT_MS)
+    context.set_default_timeout(PATIENCE * 1000)
     context.add_init_script(_TELL_OF_VIOLATIONS)
     page = context.new_page()
     seen = Seen()

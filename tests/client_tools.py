@@ -12,6 +12,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+from tests.clients import PATIENT
+from tests.patience import PATIENCE
 from tests.public_index import public_index
 from tests.servers import ROOT, environment
 
@@ -42,12 +44,12 @@ def run_tool(
     """Run a program to its end, with `cwd` as its home too; what it wrote. It must succeed."""
     done = subprocess.run(
         [str(tool), *map(str, arguments)],
-        env=environment(cwd, {**_ALONE, **(environ or {})}),
+        env=environment(cwd, {**_ALONE, **PATIENT, **(environ or {})}),
         cwd=cwd,
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
-        timeout=_SECONDS,
+        timeout=PATIENCE,
         check=False,
         text=True,
     )
@@ -69,5 +71,5 @@ def _uv(*arguments: str | Path) -> None:
         [sys.executable, "-m", "uv", "--quiet", *map(str, arguments)],
         env={"UV_DEFAULT_INDEX": public_index(), **os.environ},
         check=True,
-        timeout=10 * _SECONDS,
+        timeout=4 * PATIENCE,
     )

@@ -8,9 +8,16 @@ from collections.abc import Mapping
 from pathlib import Path
 from urllib.parse import quote
 
+from tests.patience import PATIENCE
 from tests.servers import environment
 
-_SECONDS = 120
+PATIENT = {
+    "PIP_DEFAULT_TIMEOUT": str(int(PATIENCE)),
+    "UV_HTTP_TIMEOUT": str(int(PATIENCE)),
+    "POETRY_REQUESTS_TIMEOUT": str(int(PATIENCE)),
+    "PDM_REQUEST_TIMEOUT": str(int(PATIENCE)),
+}
+"""The clients' own time-outs, for a machine on which the server is slow."""
 
 
 def run(
@@ -23,13 +30,14 @@ def run(
     done = subprocess.run(
         [sys.executable, "-m", *map(str, command)],
         env=environment(
-            home, {"PIP_CONFIG_FILE": os.devnull, "UV_NO_CONFIG": "1", **(environ or {})}
+            home,
+            {"PIP_CONFIG_FILE": os.devnull, "UV_NO_CONFIG": "1", **PATIENT, **(environ or {})},
         ),
         cwd=home,
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
-        timeout=_SECONDS,
+        timeout=PATIENCE,
         check=False,
         text=True,
     )

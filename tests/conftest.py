@@ -1,11 +1,14 @@
 """Fixtures for every kind of test; nothing is started before a test asks for it."""
 
+import ast
 import contextlib
 import gc
 import signal
+import sys
+import threading
 from collections.abc import Generator, Iterator, Mapping
 from dataclasses import replace
-from typing import Protocol
+from typing import Any, Protocol
 
 import pytest
 
@@ -13,6 +16,7 @@ from pyoci_flask.app import create_app
 from pyoci_flask.settings import Settings
 from pyoci_flask.web.services import EXTENSION
 from tests.doubles import wsgi_server
+from tests.patience import PATIENCE
 from tests.registries import (
     IN_PROCESS,
     RunningRegistry,
@@ -27,6 +31,23 @@ from tests.registries import (
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
+if sys.version_info < (3, 11, 8):
+    # Before 3.11.8, ast.parse fails where the garbage collector lets another thread call it
+    # meanwhile (gh-106905). Pytest calls it for each failure, and `traceback` for each frame.
+    _parse, _parsing = ast.parse, threading.RLock()
+
+    def _parse_alone(*args: Any, **options: Any) -> Any:  # noqa: ANN401 - as the original
+        with _parsing:
+            collecting = gc.isenabled()
+            gc.disable()
+            try:
+                return _parse(*args, **options)
+            finally:
+                if collecting:
+                    gc.enable()
+
+    ast.parse = _parse_alone
+
 
 class AppServer(Protocol):
     """Starts the application on a socket."""
@@ -35,7 +56,7 @@ class AppServer(Protocol):
         self,
         environ: Mapping[str, str] | None = None,
         *,
-        transport_timeouts: tuple[float, float] | None = None,
+        transport_timeouts: tuple[float, float] = (PATIENCE, PATIENCE),
     ) -> str:
         """Serve an application with these settings until the fixture ends; its URL, no slash.
 
@@ -50,14 +71,10 @@ def _app_servers() -> Iterator[AppServer]:
         def serve(
             environ: Mapping[str, str] | None = None,
             *,
-            transport_timeouts: tuple[float, float] | None = None,
+            transport_timeouts: tuple[float, float] = (PATIENCE, PATIENCE),
         ) -> str:
             settings = Settings.from_env(environ or {})
-            app = (
-                create_app(settings)
-                if transport_timeouts is None
-                else create_app(settings, transport_timeouts=transport_timeouts)
-            )
+            app = create_app(settings, transport_timeouts=transport_timeouts)
             services = app.extensions[EXTENSION]
             running.callback(services.transport.close)
             running.callback(services.versions.close)

@@ -18,12 +18,12 @@ from werkzeug.test import EnvironBuilder
 from werkzeug.wrappers import Response
 
 from tests.doubles import LOOPBACK
+from tests.patience import PATIENCE
 from tests.ports import free_port
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import WSGIApplication
 
-_SECONDS = 60.0
 _RESET_ON_CLOSE = struct.pack("ii", 1, 0)
 _GARBAGE = b'{"tags": ["1.0", \xff'
 
@@ -88,6 +88,12 @@ class FaultyServer:
         if fault is Fault.REFUSED and number == 1:
             self._refuse()
 
+    def hang_up(self) -> None:
+        """End all connections, those of calls that hang as well."""
+        for connection in list(self._connections.values()):
+            with contextlib.suppress(OSError):
+                connection.shutdown(socket.SHUT_RDWR)
+
     def mend(self) -> None:
         """Break nothing any more; counting starts anew."""
         with self._lock:
@@ -147,7 +153,7 @@ class FaultyServer:
         self._connections[id(connection)] = connection
         self.open += 1
         try:
-            connection.settimeout(_SECONDS)
+            connection.settimeout(PATIENCE)
             with contextlib.suppress(OSError):
                 _Handler(connection, peer, self)  # type: ignore[arg-type]
         finally:
@@ -157,9 +163,7 @@ class FaultyServer:
 
     def _stop(self) -> None:
         self._refuse()
-        for connection in list(self._connections.values()):
-            with contextlib.suppress(OSError):
-                connection.shutdown(socket.SHUT_RDWR)
+        self.hang_up()
         for thread in self._threads:
             thread.join()
 

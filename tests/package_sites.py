@@ -13,6 +13,7 @@ import requests
 from werkzeug.wrappers import Request, Response
 
 from tests.doubles import wsgi_server
+from tests.patience import PATIENCE
 from tests.ports import free_port
 from tests.servers import LOOPBACK, wait_until
 
@@ -84,11 +85,11 @@ def pypiserver(folder: Path, *options: str) -> Iterator[str]:
         yield url
     finally:
         process.terminate()
-        process.wait(10)
+        process.wait(PATIENCE)
 
 
 def _answers(url: str) -> bool:
     try:
-        return requests.get(url, timeout=5).ok
+        return requests.get(url, timeout=PATIENCE).ok
     except requests.ConnectionError:
         return False

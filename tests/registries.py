@@ -22,13 +22,12 @@ import bcrypt
 from pyoci_flask.registry import create_registry
 from tests.client_tools import client_tool
 from tests.doubles import LOOPBACK, wsgi_server
+from tests.patience import PATIENCE
 from tests.ports import free_port
 
 IN_PROCESS = "embedded-in-process"
 """Kind of the embedded registry that the application itself holds."""
 
-_START_SECONDS = 30.0
-_STOP_SECONDS = 10.0
 _STARTS = 3
 _LOG_TAIL = 6000
 
@@ -213,9 +212,11 @@ def _started(
 
 def _answers(process: subprocess.Popen[bytes], port: int) -> bool:
     """Wait until the registry answers; False if it ended or took too long."""
-    deadline = time.monotonic() + _START_SECONDS
+    deadline = time.monotonic() + PATIENCE
     while time.monotonic() < deadline and process.poll() is None:
-        with contextlib.closing(http.client.HTTPConnection(LOOPBACK, port, timeout=5)) as probe:
+        with contextlib.closing(
+            http.client.HTTPConnection(LOOPBACK, port, timeout=PATIENCE)
+        ) as probe:
             try:
                 probe.request("GET", "/v2/")
                 if probe.getresponse().status in {200, 401}:
@@ -229,7 +230,7 @@ def _answers(process: subprocess.Popen[bytes], port: int) -> bool:
 def _stop(process: subprocess.Popen[bytes]) -> None:
     process.terminate()
     try:
-        process.wait(_STOP_SECONDS)
+        process.wait(PATIENCE)
     except subprocess.TimeoutExpired:
         process.kill()
         process.wait()

@@ -6,10 +6,10 @@ import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
+from tests.patience import PATIENCE
 from tests.servers import LOOPBACK
 
 _CHUNK = 64 * 1024
-_SECONDS = 120.0
 
 
 @dataclass(slots=True)
@@ -49,8 +49,8 @@ def relay(port: int, *, cut_after: int | None = None) -> Iterator[Relay]:
                     client, _ = listener.accept()
                 except OSError:
                     return
-                server = socket.create_connection((LOOPBACK, port), timeout=_SECONDS)
-                client.settimeout(_SECONDS)
+                server = socket.create_connection((LOOPBACK, port), timeout=PATIENCE)
+                client.settimeout(PATIENCE)
                 opened.extend((client, server))
                 for target in (_forward, _backward):
                     threads.append(threading.Thread(target=target, args=(client, server, state)))

@@ -14,13 +14,11 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from tests.patience import PATIENCE
 from tests.ports import free_port
 
 ROOT = Path(__file__).resolve().parent.parent
 LOOPBACK = "127.0.0.1"
-
-_START_SECONDS = 30.0
-_STOP_SECONDS = 20.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,7 +154,7 @@ def self_signed(folder: Path) -> tuple[Path, Path]:
     return certificate, key
 
 
-def wait_until(condition: Callable[[], bool], seconds: float = _START_SECONDS) -> None:
+def wait_until(condition: Callable[[], bool], seconds: float = PATIENCE) -> None:
     """Ask until it is so; an error if that takes too long."""
     deadline = time.monotonic() + seconds
     while not condition():
@@ -186,7 +184,7 @@ def _process(
         finally:
             process.terminate()
             try:
-                process.wait(_STOP_SECONDS)
+                process.wait(PATIENCE)
             except subprocess.TimeoutExpired:
                 process.kill()
                 process.wait()
@@ -194,7 +192,7 @@ def _process(
 
 
 def _answers(port: int) -> bool:
-    with contextlib.closing(http.client.HTTPConnection(LOOPBACK, port, timeout=5)) as probe:
+    with contextlib.closing(http.client.HTTPConnection(LOOPBACK, port, timeout=PATIENCE)) as probe:
         try:
             probe.request("GET", "/health")
             return probe.getresponse().status == http.client.OK
@@ -204,7 +202,7 @@ def _answers(port: int) -> bool:
 
 def _listens(port: int) -> bool:
     try:
-        socket.create_connection((LOOPBACK, port), timeout=5).close()
+        socket.create_connection((LOOPBACK, port), timeout=PATIENCE).close()
     except OSError:
         return False
     return True

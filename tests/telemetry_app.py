@@ -20,6 +20,7 @@ from pyoci_flask.transport.observe import CallLog
 from pyoci_flask.transport.session import Transport
 from pyoci_flask.web.access import AccessLog, RequestObserver, RequestRecord
 from tests.doubles import wsgi_server
+from tests.patience import PATIENCE
 from tests.servers import wait_until
 
 if TYPE_CHECKING:
@@ -54,7 +55,7 @@ class Served:
     def ask(
         self, path: str, method: str = "GET", headers: dict[str, str] | None = None
     ) -> tuple[int, bytes]:
-        connection = http.client.HTTPConnection(urlsplit(self.url).netloc, timeout=10)
+        connection = http.client.HTTPConnection(urlsplit(self.url).netloc, timeout=PATIENCE)
         body = b"12345" if method == "POST" else None
         with contextlib.closing(connection):
             connection.request(method, path, body, headers or {})

@@ -9,6 +9,7 @@ import pytest
 
 from pyoci_flask.logs import request_id
 from pyoci_flask.web.access import RequestRecord
+from tests.patience import PATIENCE
 
 if TYPE_CHECKING:
     from _typeshed import OptExcInfo
@@ -33,7 +34,7 @@ class Observer:
         return end
 
     def await_one(self) -> RequestRecord:
-        assert self._arrived.acquire(timeout=10)
+        assert self._arrived.acquire(timeout=PATIENCE)
         return self.records[-1]
 
 

@@ -13,6 +13,7 @@ from pyoci_flask.cli.screen import Screen
 from pyoci_flask.errors import PyOCIError
 from pyoci_flask.index.names import ProjectName
 from pyoci_flask.logs import configure_logging
+from pyoci_flask.overrides import check_overrides
 from pyoci_flask.settings import PinnedIndex
 from pyoci_flask.transport.credentials import BearerCredentials, Credentials
 
@@ -83,6 +84,7 @@ def _check(
     """
     from pyoci_flask.cli.check.run import check
 
+    check_overrides()
     _log(verbose=verbose)
     login = Login(username, _password("PYOCI_PASSWORD", stdin=password_stdin))
     basic = login.credentials(index.registry.origin, index.registry.netloc)
@@ -150,6 +152,7 @@ def _copy(
     """
     from pyoci_flask.cli.copy.start import End, copy
 
+    check_overrides()
     _log(verbose=verbose)
     given = Login(source_username, _password("PYOCI_SOURCE_PASSWORD", stdin=source_password_stdin))
     reading = given.over(source.login).credentials(source.url, "the source")

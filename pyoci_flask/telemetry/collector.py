@@ -22,6 +22,7 @@ from opentelemetry.sdk.metrics import (
 from opentelemetry.sdk.metrics.export import AggregationTemporality
 from opentelemetry.sdk.metrics.view import Aggregation, ExplicitBucketHistogramAggregation
 
+from pyoci_flask.overrides import overrides
 from pyoci_flask.transport.network import Network
 
 logger = logging.getLogger("pyoci.telemetry")
@@ -53,6 +54,7 @@ class CollectorClosedError(RuntimeError):
     """The worker is about to exit and the collector does not answer."""
 
 
+@overrides("send")
 class CollectorSession(requests.Session):
     """Sends exports to one collector with one Authorization header.
 

@@ -14,6 +14,7 @@ from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.exceptions import ConnectTimeoutError, NameResolutionError, NewConnectionError
 from urllib3.response import HTTPResponse
 
+from pyoci_flask.overrides import overrides, relies_on
 from pyoci_flask.transport.deadline import DEADLINES
 from pyoci_flask.transport.egress import EgressPolicy, literal, resolve
 
@@ -24,6 +25,7 @@ _BLOCK_PATIENCE = 60.0
 """Seconds for a registry to take them: some stop in between to move what they have to storage."""
 
 
+@overrides("_new_conn", "send", "getresponse")
 class _GuardedConnection(HTTPConnection):
     """Connects to the very address that was checked; answers within its time-out, headers whole."""
 
@@ -96,6 +98,7 @@ def _pool_classes(policy: EgressPolicy) -> dict[str, Any]:
     }
 
 
+@overrides("send", "init_poolmanager")
 class GuardedAdapter(HTTPAdapter):
     """A pooled adapter of requests whose every direct connection passes the guard.
 
@@ -135,3 +138,9 @@ class GuardedAdapter(HTTPAdapter):
         super().init_poolmanager(*args, **kwargs, blocksize=_BLOCK)
         manager: PoolManager = self.poolmanager
         manager.pool_classes_by_scheme = _pool_classes(self._policy)
+
+
+relies_on(HTTPConnection("localhost"), "_dns_host", "socket_options", user=__name__)
+relies_on(HTTPConnectionPool, "ConnectionCls", user=__name__)
+relies_on(HTTPSConnectionPool, "ConnectionCls", user=__name__)
+relies_on(PoolManager(), "pool_classes_by_scheme", user=__name__)

@@ -14,6 +14,7 @@ from tests.clients import installed
 from tests.described import make_described_wheel
 from tests.integration.index_client import IndexClient
 from tests.packages import make_wheel
+from tests.patience import PATIENCE
 from tests.registries import RunningRegistry
 from tests.servers import RunningServer, environment, gunicorn
 
@@ -76,7 +77,7 @@ def run_copied(command: str, home: Path) -> dict[str, str]:
         env=environment(home, settings),
         cwd=home,
         capture_output=True,
-        timeout=60,
+        timeout=PATIENCE,
         check=False,
         text=True,
     )

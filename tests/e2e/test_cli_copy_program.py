@@ -16,6 +16,7 @@ import requests
 
 from tests.package_sites import SIMPLE_JSON, pypiserver
 from tests.packages import make_sdist, make_wheel
+from tests.patience import PATIENCE
 from tests.registries import RunningRegistry
 from tests.servers import (
     ROOT,
@@ -82,13 +83,19 @@ def test_a_hundred_files_arrive_once_each_although_the_copy_is_killed(
         for _ in range(30):
             assert first.stdout.readline().startswith("copied ")
         first.send_signal(signal.SIGKILL)
-        assert first.wait(10) == -signal.SIGKILL
+        assert first.wait(PATIENCE) == -signal.SIGKILL
     assert list(tmp_path.iterdir()) == []
     begun = len(_all_hashes(target, http))
     assert 30 <= begun < 100
 
     second = subprocess.run(
-        program, cwd=ROOT, env=settings, capture_output=True, timeout=60, check=False, text=True
+        program,
+        cwd=ROOT,
+        env=settings,
+        capture_output=True,
+        timeout=PATIENCE,
+        check=False,
+        text=True,
     )
     assert second.returncode == 0, second.stdout + second.stderr
     summary = second.stdout.splitlines()[-1]
@@ -101,7 +108,13 @@ def test_a_hundred_files_arrive_once_each_although_the_copy_is_killed(
     assert len(taken) == 100
 
     third = subprocess.run(
-        program, cwd=ROOT, env=settings, capture_output=True, timeout=60, check=False, text=True
+        program,
+        cwd=ROOT,
+        env=settings,
+        capture_output=True,
+        timeout=PATIENCE,
+        check=False,
+        text=True,
     )
     assert third.stdout == "copied 0 files (0 bytes), 100 there already\n"
 
@@ -127,7 +140,7 @@ def test_a_copy_is_stopped_by_the_user_and_says_how_to_go_on(
         assert process.stdout.readline().startswith("copied ")
         process.send_signal(signal.SIGINT)
         said = process.stdout.read().splitlines()
-    assert process.wait(10) == 130
+    assert process.wait(PATIENCE) == 130
     assert said[-1] == "stopped; the same command goes on from here"
     assert re.fullmatch(r"copied \d+ files? \(.*\), 0 there already", said[-2])
     assert not [line for line in said if "Traceback" in line]
@@ -154,7 +167,7 @@ def test_memory_does_not_grow_with_a_file(tmp_path: Path) -> None:
             cwd=ROOT,
             env=environment(tmp_path, {"NETRC": os.devnull}),
             capture_output=True,
-            timeout=60,
+            timeout=PATIENCE,
             check=False,
             text=True,
         )
@@ -187,7 +200,7 @@ def test_on_a_terminal_a_bar_shows_how_far_it_is(
         with contextlib.suppress(OSError):
             while data := terminal.read(65536):
                 written += data
-        assert process.wait(10) == 0
+        assert process.wait(PATIENCE) == 0
     assert b"10 of 10 files" in written
     assert b"copied 10 files (" in written
     assert b"\ncopied Pkg" not in written

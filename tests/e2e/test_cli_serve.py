@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 import requests
 
+from tests.patience import PATIENCE
 from tests.ports import free_port
 from tests.public_index import public_index, reaching_it
 from tests.servers import LOOPBACK, ROOT, environment, wait_until
@@ -28,7 +29,7 @@ def script(tmp_path_factory: pytest.TempPathFactory) -> Path:
     dist, venv = tmp / "dist", tmp / "venv"
 
     def run(*command: str | Path) -> None:
-        subprocess.run([*uv, *map(str, command)], cwd=ROOT, env=env, check=True, timeout=120)
+        subprocess.run([*uv, *map(str, command)], cwd=ROOT, env=env, check=True, timeout=PATIENCE)
 
     run("build", "--wheel", "--out-dir", dist, ROOT)
     run("venv", "--python", sys.executable, venv)
@@ -63,7 +64,7 @@ def _serving(
 
 def _healthy(url: str) -> bool:
     try:
-        return requests.get(f"{url}/health", timeout=5).ok
+        return requests.get(f"{url}/health", timeout=PATIENCE).ok
     except requests.ConnectionError:
         return False
 
@@ -75,9 +76,9 @@ def test_a_wheel_and_one_command_serve_an_index(script: Path, tmp_path: Path) ->
     with _serving(script, tmp_path, *options) as (process, log):
         wait_until(lambda: process.poll() is not None or _healthy(url))
         assert process.poll() is None, log.read_text()
-        page = requests.get(f"{url}/", headers={"Accept": "text/html"}, timeout=5)
+        page = requests.get(f"{url}/", headers={"Accept": "text/html"}, timeout=PATIENCE)
         assert (page.status_code, page.headers["Content-Type"]) == (200, "text/html; charset=utf-8")
-        listed = requests.get(f"{url}/simple/", headers={"Accept": "text/html"}, timeout=5)
+        listed = requests.get(f"{url}/simple/", headers={"Accept": "text/html"}, timeout=PATIENCE)
         assert "<title>" in listed.text
         # The shipped settings: the worker is ours, and storage without users is not for everybody.
         assert "Using worker: pyoci_flask.serving.ClientTimeoutThreadWorker" in log.read_text()
@@ -85,7 +86,7 @@ def test_a_wheel_and_one_command_serve_an_index(script: Path, tmp_path: Path) ->
         hosts = {re.sub(r":\d+$", "", one) for one in where.split(",")}
         assert hosts <= {"http://127.0.0.1", "http://[::1]"}
         process.send_signal(signal.SIGTERM)
-        assert process.wait(20) == 0
+        assert process.wait(PATIENCE) == 0
     assert "Traceback" not in log.read_text()
 
 
@@ -119,7 +120,7 @@ def test_a_server_hands_over_to_a_new_one_without_closing_its_port(
         new = os.pidfd_open(masters[1])
         try:
             process.send_signal(signal.SIGTERM)
-            assert process.wait(20) == 0
+            assert process.wait(PATIENCE) == 0
             assert _healthy(url)
         finally:
             signal.pidfd_send_signal(new, signal.SIGTERM)
@@ -145,7 +146,7 @@ def test_a_setting_that_cannot_be_used_is_one_line(
     script: Path, tmp_path: Path, options: list[str], environ: dict[str, str], error: str
 ) -> None:
     with _serving(script, tmp_path, *options, environ=environ) as (process, log):
-        assert process.wait(20) == 1
+        assert process.wait(PATIENCE) == 1
     lines = [line for line in log.read_text().splitlines() if "[INFO]" not in line]
     assert len(lines) == 1, lines
     assert lines[0].startswith(f"Error: {error}")

@@ -21,6 +21,7 @@ from tests.clients import (
     with_credentials,
 )
 from tests.packages import make_sdist, make_wheel, module_name
+from tests.patience import PATIENCE
 from tests.registries import RunningRegistry, docker_registry
 from tests.servers import RunningServer, environment, gunicorn
 
@@ -156,7 +157,7 @@ def _twine_at_a_terminal(home: Path, *arguments: str) -> str:
     )
     os.close(theirs)
     written, prompts = b"", [b"Enter your username: ", b"Enter your password: "]
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + PATIENCE
     try:
         while time.monotonic() < deadline:
             if select.select([ours], [], [], 1)[0]:
@@ -167,7 +168,7 @@ def _twine_at_a_terminal(home: Path, *arguments: str) -> str:
             if prompts and prompts[0] in written:
                 os.write(ours, b"\n")
                 prompts.pop(0)
-        assert process.wait(10) == 0, written
+        assert process.wait(PATIENCE) == 0, written
     finally:
         process.kill()
         process.wait()

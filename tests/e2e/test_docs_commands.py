@@ -19,6 +19,7 @@ from tests.access_log import answers
 from tests.client_tools import client_tool
 from tests.documents import Block, blocks
 from tests.key_ring import key_ring
+from tests.patience import PATIENCE
 from tests.public_index import public_index, reaching_it
 from tests.registries import write_htpasswd
 from tests.servers import ROOT, RunningServer, environment, gunicorn
@@ -88,7 +89,7 @@ def _run(home: Path, folder: Path, session: list[Block], *addresses: tuple[str, 
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
-        timeout=120,
+        timeout=PATIENCE,
         check=False,
         text=True,
     )

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import requests
 
+from tests.patience import PATIENCE
 from tests.ports import free_port
 from tests.servers import ROOT, environment, wait_until
 
@@ -47,7 +48,7 @@ def test_the_command_of_the_service_tells_systemd_that_it_serves_and_stops_when_
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as systemd:
         systemd.bind(str(ours))
         systemd.setsockopt(socket.SOL_SOCKET, socket.SO_PASSCRED, 1)
-        systemd.settimeout(30)
+        systemd.settimeout(PATIENCE)
         settings = {"NOTIFY_SOCKET": str(ours), "PORT": str(free_port())}
         with _service(tmp_path, settings) as program:
             # NotifyAccess=main, the default of Type=notify: it has to be this very process.
@@ -56,7 +57,7 @@ def test_the_command_of_the_service_tells_systemd_that_it_serves_and_stops_when_
             assert said.splitlines()[0] == b"READY=1"
             assert int.from_bytes(credentials[:4], sys.byteorder) == program.pid
             program.terminate()
-            assert program.wait(20) == 0
+            assert program.wait(PATIENCE) == 0
 
 
 def test_the_service_answers_the_nginx_of_its_machine_and_nobody_else(tmp_path: Path) -> None:
@@ -91,6 +92,6 @@ def _own_addresses() -> list[str]:
 def _answers(address: str, port: int) -> bool:
     host = f"[{address}]" if ":" in address else address
     try:
-        return requests.get(f"http://{host}:{port}/health", timeout=5).ok
+        return requests.get(f"http://{host}:{port}/health", timeout=PATIENCE).ok
     except requests.ConnectionError:
         return False

@@ -6,6 +6,7 @@ import re
 import socket
 from pathlib import Path
 
+from tests.patience import PATIENCE
 from tests.servers import LOOPBACK, RunningServer, gunicorn, wait_until
 
 _FEW = {"PYOCI_THREADS": "8", "PYOCI_FETCH_THREADS": "8"}
@@ -23,7 +24,7 @@ def _limit(worker: int) -> int:
 
 
 def _connect(server: RunningServer) -> socket.socket:
-    return socket.create_connection((LOOPBACK, server.port), timeout=10)
+    return socket.create_connection((LOOPBACK, server.port), timeout=PATIENCE)
 
 
 def test_idle_clients_beyond_the_limit_do_not_end_a_worker(tmp_path: Path) -> None:

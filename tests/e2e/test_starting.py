@@ -14,6 +14,7 @@ import pytest
 import requests
 
 from tests.packages import make_wheel
+from tests.patience import PATIENCE
 from tests.ports import free_port
 from tests.servers import LOOPBACK, ROOT, environment, gunicorn, gunicorn_command, wait_until
 
@@ -25,7 +26,7 @@ def _failed_start(tmp: Path, environ: dict[str, str], *options: str) -> str:
         cwd=ROOT,
         env=environment(tmp, environ),
         capture_output=True,
-        timeout=30,
+        timeout=PATIENCE,
         check=False,
         text=True,
     )
@@ -76,10 +77,10 @@ def test_a_users_file_that_turns_bad_or_vanishes_closes_the_registry_and_ends_no
             users.write_text(bad)
         os.kill(before if ended == signal.SIGKILL else server.process.pid, ended)
         wait_until(lambda: bool(server.workers) and before not in server.workers)
-        assert http.get(f"{server.url}/v2/", timeout=20).status_code == 503
-        assert http.get(f"{server.url}/health", timeout=5).ok
+        assert http.get(f"{server.url}/v2/", timeout=PATIENCE).status_code == 503
+        assert http.get(f"{server.url}/health", timeout=PATIENCE).ok
         users.write_text("")
-        wait_until(lambda: http.get(f"{server.url}/v2/", timeout=5).status_code == 401)
+        wait_until(lambda: http.get(f"{server.url}/v2/", timeout=PATIENCE).status_code == 401)
 
 
 @pytest.mark.parametrize("ended", [signal.SIGKILL, signal.SIGHUP])
@@ -99,8 +100,8 @@ def test_folders_and_a_ca_bundle_that_vanish_end_no_server(
             folder.rename(folder.with_suffix(".away"))
         os.kill(before if ended == signal.SIGKILL else server.process.pid, ended)
         wait_until(lambda: bool(server.workers) and before not in server.workers)
-        assert http.get(f"{server.url}/health", timeout=20).ok
-        page = http.get(f"{server.url}/127.0.0.1:{free_port()}/team/pkg/", timeout=20)
+        assert http.get(f"{server.url}/health", timeout=PATIENCE).ok
+        page = http.get(f"{server.url}/127.0.0.1:{free_port()}/team/pkg/", timeout=PATIENCE)
         assert page.status_code == 502
         assert "this server's CA bundle is not there" in page.text
         body = {":action": "file_upload", "protocol_version": "1", "name": "a", "version": "1.0"}
@@ -108,7 +109,7 @@ def test_folders_and_a_ca_bundle_that_vanish_end_no_server(
             f"{server.url}/127.0.0.1:{free_port()}/team/",
             data=body,
             files={"content": ("a-1-py3-none-any.whl", b"x" * 3_000_000)},
-            timeout=20,
+            timeout=PATIENCE,
         )
         assert upload.status_code == 507
         assert "PYOCI_SPOOL: No such file or directory" in upload.text
@@ -117,14 +118,14 @@ def test_folders_and_a_ca_bundle_that_vanish_end_no_server(
         wheel = make_wheel(tmp_path, "a", "1.0")
         with wheel.open("rb") as content:
             files = {"content": (wheel.name, content)}
-            done = http.post(f"{server.url}/simple/", data=body, files=files, timeout=20)
+            done = http.post(f"{server.url}/simple/", data=body, files=files, timeout=PATIENCE)
         assert done.ok, done.text
 
 
 def test_the_heartbeat_finds_another_place(tmp_path: Path, http: requests.Session) -> None:
     missing = tmp_path / "missing"
     with gunicorn(tmp_path, None, "--worker-tmp-dir", str(missing)) as server:
-        assert http.get(f"{server.url}/health", timeout=5).ok
+        assert http.get(f"{server.url}/health", timeout=PATIENCE).ok
         assert f"no heartbeat file in {missing} (" in server.logged()
 
 
@@ -139,10 +140,12 @@ def test_a_worker_that_begins_in_an_empty_mount_point_takes_it_for_no_storage(
         storage.mkdir()
         os.kill(before, signal.SIGKILL)
         wait_until(lambda: bool(server.workers) and before not in server.workers)
-        assert http.get(f"{server.url}/v2/_catalog", timeout=20).status_code == 503
+        assert http.get(f"{server.url}/v2/_catalog", timeout=PATIENCE).status_code == 503
         storage.rmdir()
         (tmp_path / "away").rename(storage)
-        assert http.get(f"{server.url}/v2/_catalog", timeout=20).json() == {"repositories": []}
+        assert http.get(f"{server.url}/v2/_catalog", timeout=PATIENCE).json() == {
+            "repositories": []
+        }
 
 
 def test_what_is_warned_of_is_said_once_whatever_the_number_of_workers(tmp_path: Path) -> None:
@@ -184,7 +187,7 @@ def test_what_a_killed_server_left_behind_goes_at_the_next_start(tmp_path: Path)
         one.process.kill()
         one.process.wait()
         for worker in workers:  # they end when they notice
-            assert select.select([worker], [], [], 30)[0]
+            assert select.select([worker], [], [], PATIENCE)[0]
             os.close(worker)
     before = left()
     assert len(before) == 1
@@ -234,7 +237,7 @@ def test_open_storage_refuses_a_socket_of_the_network_that_is_handed_over(tmp_pa
             env=storage,
             pass_fds=[listener.fileno()],
             capture_output=True,
-            timeout=30,
+            timeout=PATIENCE,
             check=False,
             text=True,
         )

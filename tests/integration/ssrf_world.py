@@ -27,6 +27,7 @@ from pyoci_flask.web.services import EXTENSION
 from tests.doubles import wsgi_server
 from tests.integration.index_client import IndexClient, basic
 from tests.packages import make_wheel
+from tests.patience import PATIENCE
 
 EVIL, ELSEWHERE, NEAR, NEXT_TO_IT = "8.8.8.8", "8.8.4.4", "10.0.0.5", "10.0.0.6"
 """A public registry, another public host, a private registry and another private host."""
@@ -190,7 +191,7 @@ def _ask(internet: _Internet, request: Callable[[], requests.Response]) -> Outco
 
 @contextmanager
 def _application(environ: dict[str, str]) -> Iterator[str]:
-    app = create_app(Settings.from_env(environ), transport_timeouts=(2.0, 2.0))
+    app = create_app(Settings.from_env(environ), transport_timeouts=(2.0, PATIENCE))
     logging.disable()
     services = app.extensions[EXTENSION]
     try:

@@ -3,25 +3,30 @@
 import contextlib
 import socket
 import threading
-import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 import pytest
 import requests
+from werkzeug.wrappers import Response
 
 from pyoci_flask.registry import create_registry
 from tests.conftest import AppServer
-from tests.doubles import LOOPBACK, Recorder, silent_server, wsgi_server
+from tests.doubles import LOOPBACK, Recorder, wsgi_server
 from tests.faults import Fault, faulty_server
 from tests.integration.index_client import IndexClient, address
 from tests.packages import make_wheel
+from tests.patience import PATIENCE
 from tests.relay import relay
 from tests.servers import wait_until
 
-_SHORT = (1.0, 0.5)
+if TYPE_CHECKING:
+    from _typeshed.wsgi import StartResponse, WSGIEnvironment
+
+_SHORT = (PATIENCE, 2.0)
 """Seconds for a connection and for an answer."""
 _BIG = 16_000_000
 _TRICKLE = 0.02
@@ -73,11 +78,9 @@ def test_a_registry_that_trickles_is_given_up_within_the_deadline(
 ) -> None:
     with _trickling_server(begin) as url:
         app = app_server(transport_timeouts=_SHORT)
-        begun = time.monotonic()
-        response = http.get(f"{app}/{address(url)}/team/foo/")
-        seconds = time.monotonic() - begun
+        # The whole would take half an hour.
+        response = http.get(f"{app}/{address(url)}/team/foo/", timeout=PATIENCE)
     assert response.status_code == (502 if b"404" in begin else 504)
-    assert seconds < 5.0
 
 
 def test_a_blob_that_is_cut_in_the_middle_is_resumed(
@@ -105,7 +108,7 @@ def test_a_client_that_goes_away_frees_the_connection_to_the_registry(
         with index.get(f"/foo/{wheel.name}", stream=True) as response:
             assert response.raw.read(1000)
             before = server.open
-        wait_until(lambda: server.open < before, 10)
+        wait_until(lambda: server.open < before)
 
 
 def test_an_upload_that_is_cut_in_the_middle_changes_nothing(
@@ -119,7 +122,7 @@ def test_an_upload_that_is_cut_in_the_middle_changes_nothing(
             f"POST /{address(url)}/team/ HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1000000\r\n"
             "Content-Type: multipart/form-data; boundary=b\r\n\r\n"
         )
-        with socket.create_connection((LOOPBACK, app.port or 0), timeout=10) as client:
+        with socket.create_connection((LOOPBACK, app.port or 0), timeout=PATIENCE) as client:
             client.sendall(head.encode() + body)
             client.shutdown(socket.SHUT_WR)
             assert b" 400 " in client.recv(100)
@@ -129,28 +132,33 @@ def test_an_upload_that_is_cut_in_the_middle_changes_nothing(
 def test_a_registry_that_hangs_takes_its_share_of_threads_and_gives_them_back(
     app_server: AppServer, http: requests.Session, tmp_path: Path
 ) -> None:
+    go_on = threading.Event()
+
+    def hang(environ: "WSGIEnvironment", start: "StartResponse") -> Iterable[bytes]:
+        assert go_on.wait(PATIENCE)
+        return Response("no such repository", 418)(environ, start)
+
     def status(url: str) -> int:
         with requests.Session() as session:
             session.trust_env = False
             return session.get(url).status_code
 
     with (
-        silent_server() as silent,
+        wsgi_server(hang) as hanging_url,
         wsgi_server(create_registry(tmp_path / "registry")) as sound,
         ThreadPoolExecutor(6) as pool,
     ):
         # Named with their ports, they are two registries.
-        named = f"{urlsplit(silent).netloc},{urlsplit(sound).netloc}"
-        environ = {"PYOCI_THREADS": "4", "PYOCI_REGISTRIES": named}
-        app = app_server(environ, transport_timeouts=(1.0, 3.0))
-        hanging = [pool.submit(status, f"{app}/{address(silent)}/a/b/") for _ in range(6)]
-        wait_until(lambda: sum(future.done() for future in hanging) == 4, 3)
+        app = app_server({"PYOCI_THREADS": "4", "PYOCI_REGISTRIES": f"{hanging_url},{sound}"})
+        hanging = [pool.submit(status, f"{app}/{address(hanging_url)}/a/b/") for _ in range(6)]
+        wait_until(lambda: sum(future.done() for future in hanging) == 4)
         # Two of them wait for the registry; it has no more of the four threads.
         assert http.get(f"{app}/health").status_code == 200
         assert http.get(f"{app}/{address(sound)}/a/b/").status_code == 404
         assert sum(future.done() for future in hanging) == 4
-        assert sorted(future.result() for future in hanging) == [503] * 4 + [504] * 2
-        assert status(f"{app}/{address(silent)}/a/b/") == 504
+        go_on.set()
+        assert sorted(future.result() for future in hanging) == [502] * 2 + [503] * 4
+        assert status(f"{app}/{address(hanging_url)}/a/b/") == 502
 
 
 def test_the_page_of_a_registry_that_hangs_does_not_hold_up_another_one(
@@ -164,9 +172,8 @@ def test_the_page_of_a_registry_that_hangs_does_not_hold_up_another_one(
         requests.Session() as other,
     ):
         other.trust_env = False
-        named = f"{urlsplit(slow.url).netloc},{urlsplit(sound).netloc}"
-        environ = {"PYOCI_FETCH_THREADS": "1", "PYOCI_REGISTRIES": named}
-        app = app_server(environ, transport_timeouts=(1.0, 3.0))
+        named = f"{slow.url},{sound}"
+        app = app_server({"PYOCI_FETCH_THREADS": "1", "PYOCI_REGISTRIES": named})
         index = IndexClient(f"{app}/{address(sound)}/team", None, http)
         for version in ("1.0", "1.1", "1.2"):
             index.published(make_wheel(tmp_path, "foo", version), "foo", version)
@@ -175,4 +182,6 @@ def test_the_page_of_a_registry_that_hangs_does_not_hold_up_another_one(
         wait_until(lambda: len(slow.calls) == 2)
         assert len(index.page("foo")) == 3
         assert not hanging.done()
-        assert hanging.result().status_code == 504
+        slow.mend()
+        slow.hang_up()
+        assert hanging.result().status_code == 200  # it was asked again

@@ -14,6 +14,7 @@ from tests.conftest import AppServer
 from tests.doubles import Recorder, answering, wsgi_server
 from tests.integration.index_client import IndexClient, address, upload_form
 from tests.packages import make_sdist, make_wheel
+from tests.patience import PATIENCE
 
 BAD_FILENAMES = ("foo.whl", "foo.tar.gz", ".env")
 
@@ -104,7 +105,7 @@ def test_two_dots_anywhere_in_a_path_are_refused(
     # http.client sends the path as it stands; requests would resolve the dots.
     base = urlsplit(watched.base.removesuffix("/team"))
     assert base.hostname
-    connection = http.client.HTTPConnection(base.hostname, base.port, timeout=10)
+    connection = http.client.HTTPConnection(base.hostname, base.port, timeout=PATIENCE)
     try:
         connection.request(method, base.path + path)
         response = connection.getresponse()

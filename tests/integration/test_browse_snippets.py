@@ -16,10 +16,9 @@ from tests.clients import installed
 from tests.key_ring import key_ring
 from tests.packages import make_wheel
 from tests.pages import snippets_of
+from tests.patience import PATIENCE
 from tests.registries import RunningRegistry
 from tests.servers import environment
-
-_SECONDS = 120
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +47,7 @@ class Desk:
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
-            timeout=_SECONDS,
+            timeout=PATIENCE,
             check=False,
             text=True,
         )

@@ -19,6 +19,7 @@ from tests.doubles import wsgi_server
 from tests.integration.index_client import IndexClient, address
 from tests.integration.oci_client import OCIClient, push_original
 from tests.packages import make_wheel
+from tests.patience import PATIENCE
 from tests.quirks.registry import QuirkyRegistry, quirky_registry
 from tests.quirks.switches import Auth, Quirks
 from tests.quirks.tokens import OWNER
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
 
 WHEEL = "my_pkg-1.0-py3-none-any.whl"
 JSON = {"Accept": "application/vnd.pypi.simple.v1+json"}
-_LATENCY = 0.1
+_LATENCY = 0.4
 """Seconds, far more than a call takes here: calls that go side by side are seen to overlap."""
 _NOT_PASSED = frozenset({"connection", "transfer-encoding", "server", "date"})
 
@@ -67,7 +68,7 @@ class CountingProxy:
         target = f"{quote(request.path, safe='/:')}{'?' if query else ''}{query}"
         # The Host of the proxy is passed on, so that Locations lead to it, too.
         headers = {name: value for name, value in request.headers.items() if value}
-        with closing(http.client.HTTPConnection(self.netloc, timeout=30)) as connection:
+        with closing(http.client.HTTPConnection(self.netloc, timeout=PATIENCE)) as connection:
             connection.request(request.method, target, request.get_data(), headers)
             reply = connection.getresponse()
             kept = [pair for pair in reply.getheaders() if pair[0].lower() not in _NOT_PASSED]

@@ -27,6 +27,7 @@ from pyoci_flask.transport.session import Transport
 from tests.conftest import AppServer
 from tests.integration.index_client import address
 from tests.packages import make_sdist, make_wheel
+from tests.patience import PATIENCE
 from tests.quirks.registry import quirky_registry
 from tests.quirks.site import REPOSITORY, SDIST, WHEEL, MakeSite, Site
 from tests.quirks.switches import Auth, Blobs, Deleting, Manifests, Quirks
@@ -318,7 +319,7 @@ def test_rule_26_no_url_is_built_of_what_is_no_name(site: MakeSite, path: str) -
     target = f"/{address(there.registry.url)}/{path}"
     netloc = urlsplit(there.app).netloc
     # requests would tidy the path up before it sends it.
-    with closing(http.client.HTTPConnection(netloc, timeout=10)) as connection:
+    with closing(http.client.HTTPConnection(netloc, timeout=PATIENCE)) as connection:
         connection.request("GET", target)
         assert connection.getresponse().status in {400, 404}
     assert there.calls() == []

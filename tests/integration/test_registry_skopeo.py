@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 import requests
 
+from tests.patience import PATIENCE
 from tests.registries import RunningRegistry, docker_registry, embedded_registry
 
 INDEX = "application/vnd.oci.image.index.v1+json"
@@ -53,7 +54,7 @@ def skopeo(*arguments: str) -> None:
         capture_output=True,
         text=True,
         check=False,
-        timeout=120,
+        timeout=PATIENCE,
     )
     assert done.returncode == 0, done.stderr
 

@@ -21,6 +21,7 @@ from tests.integration.index_client import IndexClient, address
 from tests.integration.registry_doubles import challenge, error
 from tests.otlp_collector import OTLPCollector
 from tests.packages import make_sdist, make_wheel
+from tests.patience import PATIENCE
 from tests.servers import RunningServer, gunicorn, wait_until
 
 if TYPE_CHECKING:
@@ -236,7 +237,7 @@ def test_a_chunk_that_cannot_be_read_is_the_clients_fault_and_not_quoted(
     head = f"POST {path} HTTP/1.1\r\nHost: x\r\nContent-Type: multipart/form-data; boundary=x"
     with (
         gunicorn(tmp_path, {"PYOCI_STORAGE": str(tmp_path / "storage")}) as server,
-        socket.create_connection(("127.0.0.1", server.port), timeout=20) as client,
+        socket.create_connection(("127.0.0.1", server.port), timeout=PATIENCE) as client,
     ):
         client.sendall(f"{head}\r\nTransfer-Encoding: chunked\r\n\r\n{body}\r\n".encode())
         assert client.recv(100).startswith(b"HTTP/1.1 400 ")
@@ -245,7 +246,7 @@ def test_a_chunk_that_cannot_be_read_is_the_clients_fault_and_not_quoted(
 
 def _send_unreadable(server: RunningServer) -> None:
     for request in UNREADABLE:
-        with socket.create_connection(("127.0.0.1", server.port), timeout=20) as client:
+        with socket.create_connection(("127.0.0.1", server.port), timeout=PATIENCE) as client:
             client.sendall(f"{request}\r\n\r\n".encode())
             assert client.recv(100).startswith(b"HTTP/1.1 ")
 

@@ -20,6 +20,7 @@ from tests.doubles import wsgi_server
 from tests.integration.index_client import IndexClient, address
 from tests.integration.registry_doubles import challenge, error
 from tests.packages import make_wheel
+from tests.patience import PATIENCE
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
@@ -105,7 +106,7 @@ def _in_threads(tasks: "list[Iterator[str]]") -> list[str]:
     ready = threading.Barrier(len(tasks))
 
     def run(task: "Iterator[str]") -> list[str]:
-        ready.wait(30)
+        ready.wait(PATIENCE)
         return list(task)
 
     with ThreadPoolExecutor(len(tasks)) as pool:

@@ -25,6 +25,7 @@ from tests.integration.ssrf_world import (
     read,
 )
 from tests.packages import make_wheel
+from tests.patience import PATIENCE
 from tests.servers import ROOT
 
 FOLLOWED = tuple(vector for vector in VECTORS if vector != "link")
@@ -49,7 +50,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Outcome]:
         check=False,
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=PATIENCE,
     )
     assert done.returncode == 0, done.stderr
     return read(done.stdout)

@@ -15,6 +15,7 @@ from pyoci_flask.settings import Settings
 from pyoci_flask.web.access import AccessLog
 from tests.doubles import wsgi_server
 from tests.otlp_collector import OTLPCollector, attributes
+from tests.patience import PATIENCE
 from tests.telemetry_app import serve, telemetry_settings
 
 if TYPE_CHECKING:
@@ -127,7 +128,7 @@ def test_request_whose_client_goes_away_is_an_error_span(
 ) -> None:
     with serve(settings) as served:
         address = urlsplit(served.url)
-        with socket.create_connection((address.hostname, address.port), timeout=10) as client:
+        with socket.create_connection((address.hostname, address.port), timeout=PATIENCE) as client:
             client.sendall(b"GET /endless HTTP/1.1\r\nHost: x\r\n\r\n")
             assert client.recv(1000)
             client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
@@ -181,7 +182,7 @@ def test_requests_of_one_connection_are_traces_of_their_own(
     collector: OTLPCollector, settings: Settings
 ) -> None:
     with serve(settings) as served:
-        connection = http.client.HTTPConnection(urlsplit(served.url).netloc, timeout=10)
+        connection = http.client.HTTPConnection(urlsplit(served.url).netloc, timeout=PATIENCE)
         with contextlib.closing(connection):
             for _ in range(3):
                 connection.request("GET", "/stream")
@@ -209,7 +210,7 @@ def test_request_inside_a_request_is_its_child(
             answer.close()  # type: ignore[attr-defined] # PEP 3333
 
         with wsgi_server(AccessLog(outer, served.observers)) as url:
-            connection = http.client.HTTPConnection(urlsplit(url).netloc, timeout=10)
+            connection = http.client.HTTPConnection(urlsplit(url).netloc, timeout=PATIENCE)
             with contextlib.closing(connection):
                 connection.request("GET", "/outer")
                 connection.getresponse().read()

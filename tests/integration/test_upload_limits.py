@@ -18,6 +18,7 @@ from tests.doubles import Recorder, wsgi_server
 from tests.integration.index_client import IndexClient, address, upload_form
 from tests.integration.oci_client import sha256
 from tests.packages import make_sdist, make_wheel
+from tests.patience import PATIENCE
 
 DEFAULT_LIMIT = 50_000_000
 MEBIBYTE = 1 << 20
@@ -39,7 +40,7 @@ def _connected(url: str) -> socket.socket:
     parts = urlsplit(url)
     assert parts.hostname
     assert parts.port
-    return socket.create_connection((parts.hostname, parts.port), timeout=10)
+    return socket.create_connection((parts.hostname, parts.port), timeout=PATIENCE)
 
 
 def _answer(connection: socket.socket) -> str:

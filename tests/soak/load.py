@@ -13,11 +13,11 @@ import requests
 
 from tests.integration.index_client import IndexClient
 from tests.packages import make_wheel
+from tests.patience import PATIENCE
 
 _VERSIONS = 10
 """Kept by each client: the oldest is deleted, so that a page costs the same at every minute."""
 _SIZES = (0, 0, 40_000, 1_500_000)
-_SECONDS = 60.0
 
 
 class Pauses:
@@ -46,7 +46,7 @@ class Pauses:
         """No request is under way while the block runs."""
         with self._changed:
             self._held = True
-            if not self._changed.wait_for(lambda: not self._busy, _SECONDS):
+            if not self._changed.wait_for(lambda: not self._busy, PATIENCE):
                 raise TimeoutError(f"{self._busy} requests do not end")
         try:
             yield

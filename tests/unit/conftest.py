@@ -13,6 +13,7 @@ from pyoci_flask.transport.auth import Authenticator
 from pyoci_flask.transport.credentials import Credentials
 from pyoci_flask.transport.network import Network
 from pyoci_flask.transport.session import Transport
+from tests.patience import PATIENCE
 from tests.servers import self_signed
 
 # On a busy machine a single example may take long, which says nothing about the code.
@@ -22,7 +23,9 @@ hypothesis.settings.load_profile("unit")
 
 @pytest.fixture
 def transport() -> Iterator[Transport]:
-    made = Transport(network=Network(), pool_size=16, connect_timeout=5, read_timeout=5)
+    made = Transport(
+        network=Network(), pool_size=16, connect_timeout=PATIENCE, read_timeout=PATIENCE
+    )
     yield made
     made.close()
 
@@ -62,7 +65,7 @@ def certificate(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
 def tls_caller_of(certificate: tuple[Path, Path]) -> Iterator[Callers]:
     """Callers that trust the certificate."""
     network = Network(ca_bundle=str(certificate[0]))
-    made = Transport(network=network, pool_size=4, connect_timeout=5, read_timeout=5)
+    made = Transport(network=network, pool_size=4, connect_timeout=PATIENCE, read_timeout=PATIENCE)
     yield Callers(made, Authenticator(made))
     made.close()
 

@@ -13,6 +13,8 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qsl, urlsplit
 
+from tests.patience import PATIENCE
+
 LOOPBACK = "127.0.0.1"
 
 
@@ -165,7 +167,7 @@ class _RequestHandler(BaseHTTPRequestHandler):
             self.send_header(name, value)
         self.end_headers()
         if answer.pause is not None:
-            answer.pause.wait(10)
+            answer.pause.wait(PATIENCE)
         if self.command != "HEAD":
             self.wfile.write(answer.body[: answer.sent])
         if answer.sent is not None:

@@ -17,6 +17,7 @@ import pytest
 from pyoci_flask.logs import request_id
 from pyoci_flask.web.access import AccessLog, RequestRecord
 from tests.doubles import wsgi_server
+from tests.patience import PATIENCE
 from tests.wsgi_caller import Observer, access_lines
 
 if TYPE_CHECKING:
@@ -85,7 +86,7 @@ def _ask(
     body: bytes | None = None,
     headers: dict[str, str] | None = None,
 ) -> tuple[http.client.HTTPResponse, bytes]:
-    connection = http.client.HTTPConnection(urlsplit(url).netloc, timeout=10)
+    connection = http.client.HTTPConnection(urlsplit(url).netloc, timeout=PATIENCE)
     with contextlib.closing(connection):
         connection.request(method, path, body, headers or {})
         response = connection.getresponse()
@@ -195,18 +196,18 @@ def test_streamed_body_is_counted_and_not_buffered(observer: Observer) -> None:
         def body() -> Iterator[bytes]:
             yield b"1"
             first_sent.set()
-            assert go_on.wait(10)
+            assert go_on.wait(PATIENCE)
             yield b"2"
 
         return body()
 
     with wsgi_server(AccessLog(app, [observer])) as url:
-        connection = http.client.HTTPConnection(urlsplit(url).netloc, timeout=10)
+        connection = http.client.HTTPConnection(urlsplit(url).netloc, timeout=PATIENCE)
         with contextlib.closing(connection):
             connection.request("GET", "/")
             response = connection.getresponse()
             assert response.read(1) == b"1"
-            assert first_sent.wait(10)
+            assert first_sent.wait(PATIENCE)
             assert observer.records == []
             go_on.set()
             assert response.read() == b"2"
@@ -220,7 +221,7 @@ def test_client_that_goes_away_marks_the_request_aborted(
     server: str, observer: Observer, caplog: pytest.LogCaptureFixture
 ) -> None:
     address = urlsplit(server)
-    with socket.create_connection((address.hostname, address.port), timeout=10) as client:
+    with socket.create_connection((address.hostname, address.port), timeout=PATIENCE) as client:
         client.sendall(b"GET /stream/10000 HTTP/1.1\r\nHost: x\r\n\r\n")
         assert client.recv(1000)
         # Reset instead of an orderly end: the next send of the server fails.

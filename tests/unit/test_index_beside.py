@@ -6,8 +6,7 @@ from contextvars import ContextVar
 import pytest
 
 from pyoci_flask.index.beside import beside
-
-_PATIENCE = 20.0
+from tests.patience import PATIENCE
 
 
 def test_the_call_and_the_block_go_side_by_side() -> None:
@@ -15,10 +14,10 @@ def test_the_call_and_the_block_go_side_by_side() -> None:
 
     def call() -> bool:
         in_call.set()
-        return in_block.wait(_PATIENCE)
+        return in_block.wait(PATIENCE)
 
     with beside(call) as result:
-        assert in_call.wait(_PATIENCE)
+        assert in_call.wait(PATIENCE)
         in_block.set()
         assert result() is True
         assert result() is True
@@ -68,7 +67,7 @@ def test_the_end_of_the_block_waits_for_the_call_however_it_ends(
     leaving, ended = threading.Event(), threading.Event()
 
     def call() -> None:
-        leaving.wait(_PATIENCE)
+        leaving.wait(PATIENCE)
         # Were the end not to wait, the check below would be made before this is set.
         threading.Event().wait(0.05)
         ended.set()

@@ -21,6 +21,7 @@ from pyoci_flask.index.store import RecordStore
 from pyoci_flask.oci.repository import list_tags
 from pyoci_flask.registry import create_registry
 from pyoci_flask.transport.credentials import BasicCredentials
+from tests.patience import PATIENCE
 from tests.unit.conftest import Callers
 from tests.unit.index_doubles import FaultyRegistry, Store, make_store, make_upload, refusing
 
@@ -83,7 +84,9 @@ def lab(caller_of: Callers, tmp_path: Path) -> Iterator[Lab]:
     pool, clock = FetchPool(4), Clock()
     with closing(pool), closing(RecordStore(tmp_path / "cache", tmp_path)) as records:
         reader = CachedReader(pool, records, 60, clock)
-        made = Lab(reader, records, store, VersionLocks(tmp_path / "locks", deadline=20), clock)
+        made = Lab(
+            reader, records, store, VersionLocks(tmp_path / "locks", deadline=PATIENCE), clock
+        )
         made.publish(WHEEL)
         made.asked()
         yield made
@@ -311,7 +314,7 @@ def test_a_project_that_many_want_at_once_is_read_once(lab: Lab) -> None:
     found: list[list[str]] = []
 
     def ask() -> None:
-        ready.wait(20)
+        ready.wait(PATIENCE)
         found.append(_names(lab.listed()))
 
     threads = [threading.Thread(target=ask) for _ in range(4)]

@@ -6,6 +6,7 @@ from contextvars import ContextVar
 import pytest
 
 from pyoci_flask.index.fetch import FetchPool
+from tests.patience import PATIENCE
 
 number: ContextVar[int] = ContextVar("number", default=0)
 
@@ -29,7 +30,7 @@ def test_calls_to_one_registry_run_side_by_side_and_no_more_than_the_width() -> 
         with lock:
             running += 1
             most = max(most, running)
-        together.wait(10)
+        together.wait(PATIENCE)
         with lock:
             running -= 1
 
@@ -42,7 +43,7 @@ def test_registry_that_hangs_leaves_threads_to_another() -> None:
     pool = FetchPool(2)
     let_go = threading.Event()
     slow = threading.Thread(
-        target=pool.map, args=("slow.example", lambda _: let_go.wait(30), range(8))
+        target=pool.map, args=("slow.example", lambda _: let_go.wait(PATIENCE), range(8))
     )
     slow.start()
     try:
@@ -61,7 +62,7 @@ def test_where_all_threads_hang_a_listing_makes_its_calls_itself() -> None:
 
     def hang(_: int) -> None:
         hanging.release()
-        let_go.wait(30)
+        let_go.wait(PATIENCE)
 
     slow = [
         threading.Thread(target=pool.map, args=(f"{number}.example", hang, range(2)))
@@ -71,7 +72,7 @@ def test_where_all_threads_hang_a_listing_makes_its_calls_itself() -> None:
         one.start()
     try:
         for _ in range(4):
-            assert hanging.acquire(timeout=10)
+            assert hanging.acquire(timeout=PATIENCE)
         number.set(7)
         calls = pool.map("one.example", lambda item: (item, number.get()), range(8))
         assert calls == [(item, 7) for item in range(8)]
@@ -124,7 +125,7 @@ def test_a_short_listing_does_not_wait_for_the_end_of_a_long_one() -> None:
 
     with ThreadPoolExecutor(1) as other:
         long = other.submit(pool.map, "registry", call, ["long"] * 500)
-        assert begun.wait(10)
+        assert begun.wait(PATIENCE)
         pool.map("registry", call, ["short"] * 6)
         before = done.count("long")
         long.result()

@@ -10,6 +10,7 @@ import pytest
 
 from pyoci_flask.errors import BusyError, ConfigurationError, SpoolFullError
 from pyoci_flask.index.lock import VersionLocks
+from tests.patience import PATIENCE
 
 
 def _lock_files(folder: Path) -> list[Path]:
@@ -28,7 +29,7 @@ def _file_of(folder: Path, *key: str) -> str:
 
 
 def _count_up(folder: Path, counter: Path, times: int) -> None:
-    locks = VersionLocks(folder, deadline=30)
+    locks = VersionLocks(folder, deadline=PATIENCE)
     for _ in range(times):
         with locks.hold("registry/name", "1.0"):
             value = int(counter.read_text())
@@ -63,7 +64,7 @@ def test_processes_exclude_each_other(tmp_path: Path) -> None:
         process.start()
     _count_up(*arguments)
     for process in processes:
-        process.join(30)
+        process.join(PATIENCE)
         assert process.exitcode == 0
     assert counter.read_text() == "60"
 
@@ -77,7 +78,7 @@ def test_waiting_ends_at_the_deadline(tmp_path: Path) -> None:
         VersionLocks(tmp_path / "locks", deadline=0.1).hold("a", "1.0"),
     ):
         raise AssertionError
-    assert 0.1 <= time.monotonic() - start < 2
+    assert time.monotonic() - start >= 0.1
 
 
 def test_lock_is_free_after_an_error(tmp_path: Path) -> None:
@@ -122,7 +123,7 @@ def test_a_thread_that_waits_gets_the_lock_when_it_is_given_up(tmp_path: Path) -
     with locks.hold("a"):
         thread.start()
         assert not got.wait(0.1)
-    assert got.wait(10)
+    assert got.wait(PATIENCE)
     thread.join()
 
 
@@ -162,9 +163,9 @@ def test_lock_whose_file_was_removed_locks_the_file_that_took_its_place(tmp_path
         with locks.hold("a"):
             (file,) = _lock_files(tmp_path / "locks")
             future = pool.submit(second)
-            assert waiting.wait(5)
+            assert waiting.wait(PATIENCE)
             file.unlink()
-        future.result(10)
+        future.result(PATIENCE)
 
 
 KEYS = [("registry/name", f"1.{number}") for number in range(8)]
@@ -206,10 +207,10 @@ def test_who_waited_under_a_secret_that_was_removed_locks_by_the_one_in_its_plac
     with ThreadPoolExecutor(1) as pool:
         with locks.hold("a"):
             future = pool.submit(second)
-            assert waiting.wait(5)
+            assert waiting.wait(PATIENCE)
             (tmp_path / "other").write_bytes(bytes(32))
             (tmp_path / "other").rename(folder / "secret")
-        future.result(10)
+        future.result(PATIENCE)
         assert (folder / "secret").read_bytes() == bytes(32)
 
 

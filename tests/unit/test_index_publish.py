@@ -19,6 +19,7 @@ from pyoci_flask.index.publish import KnownConfigs, publish
 from pyoci_flask.oci.model import INDEX_TYPE, MANIFEST_TYPE
 from pyoci_flask.oci.reference import Digest
 from pyoci_flask.registry import create_registry
+from tests.patience import PATIENCE
 from tests.unit.conftest import Callers
 from tests.unit.index_doubles import (
     Fault,
@@ -42,7 +43,7 @@ def store(caller_of: Callers, tmp_path: Path) -> Store:
 
 @pytest.fixture
 def locks(tmp_path: Path) -> VersionLocks:
-    return VersionLocks(tmp_path / "locks", deadline=20)
+    return VersionLocks(tmp_path / "locks", deadline=PATIENCE)
 
 
 def others_index(store: Store, locks: VersionLocks) -> bytes:

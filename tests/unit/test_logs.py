@@ -8,6 +8,7 @@ from collections.abc import Iterator
 import pytest
 
 from pyoci_flask.logs import LINE_LIMIT, configure_logging, quoted, request_id
+from tests.patience import PATIENCE
 
 
 @pytest.fixture(autouse=True)
@@ -170,7 +171,7 @@ def test_broken_log_call_neither_raises_nor_prints_its_arguments() -> None:
         "logging.getLogger('pyoci').info('%d bytes', 'hunter2')\n"
     )
     done = subprocess.run(
-        [sys.executable, "-c", script], check=True, capture_output=True, text=True, timeout=20
+        [sys.executable, "-c", script], check=True, capture_output=True, text=True, timeout=PATIENCE
     )
     assert done.stderr == "logging failed: TypeError in a record of pyoci\n"
 
@@ -185,6 +186,10 @@ def test_closed_stderr_fails_nothing() -> None:
         "print('alive')\n"
     )
     done = subprocess.run(
-        [sys.executable, "-c", script], check=False, stdout=subprocess.PIPE, text=True, timeout=20
+        [sys.executable, "-c", script],
+        check=False,
+        stdout=subprocess.PIPE,
+        text=True,
+        timeout=PATIENCE,
     )
     assert done.stdout == "alive\n"

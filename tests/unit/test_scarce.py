@@ -4,6 +4,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+from tests.patience import PATIENCE
 from tests.servers import ROOT
 
 _THREADS = """\
@@ -45,7 +46,7 @@ def _said(code: str, *arguments: str) -> list[str]:
         [sys.executable, "-c", code, *arguments],
         cwd=ROOT,
         capture_output=True,
-        timeout=60,
+        timeout=PATIENCE,
         check=False,
         text=True,
     )

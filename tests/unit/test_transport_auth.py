@@ -14,6 +14,7 @@ from pyoci_flask.transport.credentials import BasicCredentials, BearerCredential
 from pyoci_flask.transport.network import Network
 from pyoci_flask.transport.session import Transport
 from pyoci_flask.transport.wsgi import WSGIAdapter
+from tests.patience import PATIENCE
 from tests.unit.doubles import Answer, Received, http_double
 from tests.unit.token_double import ALICE, BOB, PULL, PUSH, TokenRegistry, ask, token
 
@@ -211,7 +212,7 @@ def test_tokens_are_never_shared_across_registries_and_scopes(
 
 
 def test_fifty_parallel_calls_ask_for_one_token() -> None:
-    transport = Transport(network=Network(), pool_size=50, read_timeout=20)
+    transport = Transport(network=Network(), pool_size=50, read_timeout=PATIENCE)
     authenticator = Authenticator(transport)
     waiting = threading.Barrier(50)
 
@@ -219,7 +220,7 @@ def test_fifty_parallel_calls_ask_for_one_token() -> None:
 
     def handler(received: Received) -> Answer:
         if received.path == "/v2/x" and received.authorization is None:
-            waiting.wait(20)
+            waiting.wait(PATIENCE)
         return registry(received)
 
     with http_double(handler) as server, ThreadPoolExecutor(50) as pool:
@@ -304,7 +305,7 @@ def test_calls_that_wait_for_one_token_then_go_side_by_side(authenticator: Authe
         if received.authorization is None:
             challenge = f'Bearer realm="http://{received.headers["Host"]}/token"'
             return Answer(401, headers={"WWW-Authenticate": challenge})
-        together.wait(10)
+        together.wait(PATIENCE)
         return Answer()
 
     with http_double(answer) as server, ThreadPoolExecutor(6) as pool:

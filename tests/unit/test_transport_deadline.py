@@ -1,34 +1,33 @@
 import socket
 import threading
-import time
 from concurrent.futures import ThreadPoolExecutor
 
 from pyoci_flask.transport.deadline import Deadlines
+from tests.patience import PATIENCE
 
 
 def test_what_takes_too_long_is_aborted() -> None:
     here, there = socket.socketpair()
     with here, there, Deadlines().limit(0.1, lambda: here.shutdown(socket.SHUT_RDWR)) as limit:
-        begun = time.monotonic()
+        here.settimeout(PATIENCE)
         assert here.recv(1) == b""
         assert limit.expired
-        assert time.monotonic() - begun < 5
 
 
 def test_what_is_done_in_time_is_never_aborted() -> None:
     deadlines, aborted, later = Deadlines(), threading.Event(), threading.Event()
-    with deadlines.limit(0.05, aborted.set) as limit:
+    with deadlines.limit(0.5, aborted.set) as limit:
         pass
-    with deadlines.limit(0.1, later.set):  # its time comes after that of the first
-        assert later.wait(5)
+    with deadlines.limit(0.6, later.set):  # its time comes after that of the first
+        assert later.wait(PATIENCE)
     assert not limit.expired
     assert not aborted.is_set()
 
 
 def test_short_limit_does_not_wait_for_a_long_one_that_began_before() -> None:
     deadlines, long, short = Deadlines(), threading.Event(), threading.Event()
-    with deadlines.limit(60, long.set), deadlines.limit(0.05, short.set):
-        assert short.wait(5)
+    with deadlines.limit(2 * PATIENCE, long.set), deadlines.limit(0.05, short.set):
+        assert short.wait(PATIENCE)
         assert not long.is_set()
 
 
@@ -40,9 +39,9 @@ def test_abort_that_fails_does_not_end_the_watch() -> None:
         raise OSError("the socket is closed")
 
     with deadlines.limit(0.01, fail):
-        assert failed.wait(5)
+        assert failed.wait(PATIENCE)
     with deadlines.limit(0.01, second.set):
-        assert second.wait(5)
+        assert second.wait(PATIENCE)
 
 
 def test_many_limits_at_once_expire_each_for_itself() -> None:
@@ -51,9 +50,9 @@ def test_many_limits_at_once_expire_each_for_itself() -> None:
     def one(number: int) -> tuple[bool, bool]:
         aborted = threading.Event()
         expires = number % 2 == 0
-        with deadlines.limit(0.05 if expires else 60, aborted.set) as limit:
+        with deadlines.limit(0.05 if expires else 2 * PATIENCE, aborted.set) as limit:
             if expires:
-                aborted.wait(5)
+                aborted.wait(PATIENCE)
         return limit.expired, aborted.is_set()
 
     with ThreadPoolExecutor(16) as pool:

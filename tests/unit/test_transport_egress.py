@@ -14,6 +14,7 @@ from pyoci_flask.transport.egress import (
     literal,
 )
 from pyoci_flask.transport.session import Transport
+from tests.patience import PATIENCE
 from tests.unit.doubles import Answer, http_double
 
 FORBIDDEN = [
@@ -282,7 +283,7 @@ def _call_with_hosts(tmp_path: Path, hosts: str, url: str) -> str:
         check=True,
         capture_output=True,
         text=True,
-        timeout=30,
+        timeout=PATIENCE,
     )
     return done.stdout.strip()
 

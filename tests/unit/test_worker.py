@@ -21,6 +21,7 @@ from pyoci_flask.errors import ConfigurationError
 from pyoci_flask.oci.shares import Share
 from pyoci_flask.serving import ClientTimeoutThreadWorker
 from pyoci_flask.web.gate import MAY_POSTPONE, NoPlaceError
+from tests.patience import PATIENCE
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIEnvironment
@@ -30,6 +31,10 @@ _LARGE = 32 << 20
 _MANY = 8
 """Clients; four times as many as there are threads."""
 _places = threading.Semaphore(0)
+_PATIENT = pytest.mark.parametrize("address", [PATIENCE], indirect=True)
+"""For clients that are not meant to stall."""
+_SLOW = 3
+"""A time-out that a client which sends every 0.3 seconds meets, however slow the machine is."""
 _REQUEST = b"POST %s HTTP/1.1\r\nHost: localhost\r\nContent-Length: 3\r\n\r\n"
 
 
@@ -79,9 +84,9 @@ class _App:
 
 
 def _worker(
-    monkeypatch: pytest.MonkeyPatch, *listeners: socket.socket, app: _App
+    monkeypatch: pytest.MonkeyPatch, *listeners: socket.socket, app: _App, idle: float = _IDLE
 ) -> ClientTimeoutThreadWorker:
-    monkeypatch.setenv("PYOCI_CLIENT_TIMEOUT", str(_IDLE))
+    monkeypatch.setenv("PYOCI_CLIENT_TIMEOUT", str(int(idle)))
     config = Config()
     config.set("threads", 2)
     config.set("keepalive", 10)
@@ -91,11 +96,13 @@ def _worker(
     )
 
 
-@pytest.fixture
-def address(monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[str, int]]:
-    """Where a worker with two threads listens."""
+@pytest.fixture(params=[_IDLE])
+def address(
+    monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
+) -> Iterator[tuple[str, int]]:
+    """Where a worker with two threads listens; the parameter is its clients' time-out."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
-        worker = _worker(monkeypatch, listener, app=_App())
+        worker = _worker(monkeypatch, listener, app=_App(), idle=request.param)
         worker.load_wsgi()
         worker.tpool = worker.get_thread_pool()
         worker.poller = selectors.DefaultSelector()
@@ -114,7 +121,7 @@ def address(monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[str, int]]:
 
 
 def _send(address: tuple[str, int], sent: bytes) -> socket.socket:
-    client = socket.create_connection(address, timeout=10 * _IDLE)
+    client = socket.create_connection(address, timeout=PATIENCE)
     client.sendall(sent)
     return client
 
@@ -126,8 +133,9 @@ def _received(client: socket.socket) -> bytes:
     return received
 
 
+@_PATIENT
 def test_requests_on_one_connection_are_answered(address: tuple[str, int]) -> None:
-    with contextlib.closing(http.client.HTTPConnection(*address, timeout=10 * _IDLE)) as client:
+    with contextlib.closing(http.client.HTTPConnection(*address, timeout=PATIENCE)) as client:
         client.connect()
         first = client.sock
         for text in (b"one", b"two"):
@@ -167,11 +175,12 @@ def test_a_body_that_was_sent_fast_at_first_may_not_trickle_then(
     assert 1 < sent < 100
 
 
+@pytest.mark.parametrize("address", [_SLOW], indirect=True)
 def test_a_slow_but_steady_body_is_taken(address: tuple[str, int]) -> None:
     """Longer than the idle time in all."""
     with _send(address, _REQUEST.replace(b"3", b"9000") % b"/") as client:
         for _ in range(15):
-            assert not select.select([client], [], [], 0.1)[0]
+            assert not select.select([client], [], [], 0.3)[0]
             client.sendall(b"x" * 600)
         assert client.recv(65536).startswith(b"HTTP/1.1 200 ")
 
@@ -189,6 +198,7 @@ def test_an_answer_that_nobody_reads_ends(address: tuple[str, int]) -> None:
             assert client.recv(65536).startswith(b"HTTP/1.1 200 ")
 
 
+@_PATIENT
 def test_an_answer_that_fails_half_way_is_broken_off(
     address: tuple[str, int], caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -331,6 +341,26 @@ def test_a_process_that_may_open_no_more_files_goes_on(
     worker.accept(cast("socket.socket", _Full()))
     assert worker.nr_conns == 0
     assert "no connection can be accepted: Too many open files" in caplog.text
+    worker.tmp.close()
+
+
+def test_a_worker_that_is_told_to_quit_amid_a_change_of_its_threads_ends(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A signal's handler runs in the main thread, which may hold the pool's locks."""
+    worker = _worker(monkeypatch, app=_App())
+    worker.tpool = worker.get_thread_pool()
+
+    def quit_amid_submit() -> None:
+        with worker.tpool._shutdown_lock, contextlib.suppress(SystemExit):
+            worker.handle_quit(2, None)
+
+    thread = threading.Thread(target=quit_amid_submit, daemon=True)
+    thread.start()
+    thread.join(PATIENCE)
+    assert not thread.is_alive()
+    assert not worker.alive
+    worker.tpool.shutdown()
     worker.tmp.close()
 
 

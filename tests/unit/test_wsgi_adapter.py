@@ -8,6 +8,7 @@ import pytest
 import requests
 
 from pyoci_flask.transport.wsgi import WSGIAdapter
+from tests.patience import PATIENCE
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
@@ -369,7 +370,7 @@ print(received // CHUNK == SIZE // CHUNK, (after - before) // 1024 < 16)
 
 def test_large_bodies_take_no_memory() -> None:
     done = subprocess.run(
-        [sys.executable, "-c", STREAM], capture_output=True, text=True, check=True, timeout=60
+        [sys.executable, "-c", STREAM], capture_output=True, text=True, check=True, timeout=PATIENCE
     )
 
     assert done.stdout == "True True\n"

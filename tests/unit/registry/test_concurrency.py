@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from pyoci_flask.registry import create_registry
+from tests.patience import PATIENCE
 from tests.unit.registry.client import digest_of, in_process, index
 
 PUSH_TAGS = """
@@ -50,7 +51,7 @@ def test_processes_that_push_at_once_lose_no_tag(storage: Path) -> None:
     pushers = [start_pusher(storage, name, count) for name in names]
     let_go(*pushers)
     for pusher in pushers:
-        _, errors = pusher.communicate(timeout=60)
+        _, errors = pusher.communicate(timeout=PATIENCE)
         assert (pusher.returncode, errors) == (0, "")
 
     tags = in_process(create_registry(storage)).tags("acme/app")
@@ -64,7 +65,7 @@ def test_threads_that_push_at_once_lose_no_tag(storage: Path) -> None:
 
     def push(worker: int) -> None:
         client = in_process(app)
-        together.wait(30)
+        together.wait(PATIENCE)
         for number in range(10):
             content = index(annotations={"by": str(worker)})
             client.push_manifest("acme/app", content, f"{worker}-{number}")
@@ -83,7 +84,7 @@ def test_one_blob_pushed_by_many_at_once_is_stored_once(storage: Path) -> None:
 
     def push(_: int) -> str:
         client = in_process(app)
-        together.wait(30)
+        together.wait(PATIENCE)
         return client.push_blob("acme/app", content)
 
     with ThreadPoolExecutor(8) as pool:
@@ -122,14 +123,14 @@ def test_a_killed_writer_leaves_a_store_that_can_be_read(storage: Path, tags_fir
     pusher = start_pusher(storage, "a", 10_000)
     let_go(pusher)
 
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + PATIENCE
     address = "/v2/acme/app/tags/list"
     while time.monotonic() < deadline:
         listed = reader.get(address)
         if listed.status_code == 200 and len(listed.json()["tags"]) >= tags_first:
             break
     os.kill(pusher.pid, signal.SIGKILL)
-    pusher.communicate(timeout=30)
+    pusher.communicate(timeout=PATIENCE)
 
     tags = reader.tags("acme/app")
     assert len(tags) >= tags_first
@@ -177,7 +178,7 @@ def test_a_writer_may_be_killed_between_any_two_of_its_steps(storage: Path) -> N
             capture_output=True,
             text=True,
             check=False,
-            timeout=60,
+            timeout=PATIENCE,
         )
         client = in_process(create_registry(folder))
 

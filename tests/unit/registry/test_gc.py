@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from pyoci_flask.registry.__main__ import main
+from tests.patience import PATIENCE
 from tests.unit.registry.client import MANIFEST, RegistryClient, descriptor, digest_of, index
 
 
@@ -185,7 +186,7 @@ def test_gc_runs_as_a_command(registry: RegistryClient, storage: Path) -> None:
         capture_output=True,
         text=True,
         check=True,
-        timeout=60,
+        timeout=PATIENCE,
     )
 
     assert done.stdout.endswith("freed: 1 files, 6 bytes\n")

@@ -10,6 +10,7 @@ import pytest
 
 from pyoci_flask.registry import create_registry
 from tests.doubles import wsgi_server
+from tests.patience import PATIENCE
 from tests.unit.registry.client import (
     INDEX,
     RegistryClient,
@@ -101,7 +102,7 @@ def test_what_came_before_a_client_left_is_there_to_go_on_with(storage: Path) ->
         client = over_socket(origin)
         location = client.begin_upload("a")
         netloc = urlsplit(origin)
-        with socket.create_connection((netloc.hostname, netloc.port), timeout=10) as leaving:
+        with socket.create_connection((netloc.hostname, netloc.port), timeout=PATIENCE) as leaving:
             head = f"PATCH {location} HTTP/1.1\r\nHost: x\r\nContent-Length: 1000\r\n\r\n"
             leaving.sendall(head.encode() + b"x" * 300)
             leaving.shutdown(socket.SHUT_WR)
@@ -143,7 +144,7 @@ def test_without_room_nothing_half_written_is_left(storage: Path) -> None:
         capture_output=True,
         text=True,
         check=True,
-        timeout=60,
+        timeout=PATIENCE,
     )
 
     assert done.stdout.split("\n") == ["507", "507", "507", "507", "['1.0'] []", ""]

@@ -12,6 +12,7 @@ from pyoci_flask.registry.errors import RegistryError
 from pyoci_flask.registry.names import Digest, parse_name, parse_tag
 from pyoci_flask.registry.storage import Storage
 from tests.doubles import wsgi_server
+from tests.patience import PATIENCE
 from tests.unit.registry.client import digest_of, in_process, index
 
 SECRET = b"not for everybody"
@@ -38,7 +39,7 @@ def served(storage: Path) -> Iterator[http.client.HTTPConnection]:
     (blobs / hex_digest).write_bytes(SECRET)
     (outside / "secret" / "index.json").write_bytes(index())
     with wsgi_server(create_registry(storage)) as origin:
-        connection = http.client.HTTPConnection(urlsplit(origin).netloc, timeout=10)
+        connection = http.client.HTTPConnection(urlsplit(origin).netloc, timeout=PATIENCE)
         yield connection
         connection.close()
 
