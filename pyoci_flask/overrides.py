@@ -32,14 +32,15 @@ class Part:
     override: Callable[..., object] | None = None
 
 
+_OURS = "pyoci_flask."
 _parts: list[Part] = []
 
 
 def overrides(*names: str) -> Callable[[_T], _T]:
-    """Return a class decorator: the base class must have the methods `names`."""
+    """Return a class decorator: the other package's base class must have the methods `names`."""
 
     def register(cls: _T) -> _T:
-        base = cls.__mro__[1]
+        base = next(one for one in cls.__mro__ if not one.__module__.startswith(_OURS))
         _parts.extend(Part(base, name, cls.__qualname__, vars(cls)[name]) for name in names)
         return cls
 
