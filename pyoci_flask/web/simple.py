@@ -41,7 +41,7 @@ def project_page(address: ProjectAddress) -> Response:
         repository, tags = find_project(candidates)
     except (NotFoundError, DeniedError) as error:
         return fallback(address, candidates[0].caller, error)
-    project = found.versions.project(repository, tags, found.settings.max_versions)
+    project = found.project(repository, tags)
     announced = found.metadata.announced(repository, project.files)
     alias = not _PIP_WITHOUT_ALIAS.match(request.headers.get("User-Agent", ""))
     # What is the same for everybody, such as the HTML, is one page.
