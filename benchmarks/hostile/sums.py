@@ -82,6 +82,7 @@ class Registry:
     versions: int
 
     def __call__(self, environ: "WSGIEnvironment", start: "StartResponse") -> Iterable[bytes]:
+        """Answer a call."""
         kind = "application/vnd.oci.image.index.v1+json"
         body = self.document
         if not _TAG.search(environ["PATH_INFO"]):

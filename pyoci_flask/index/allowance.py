@@ -12,6 +12,7 @@ from pyoci_flask.budget import ByteBudget
 from pyoci_flask.index.fetch import FetchPool
 from pyoci_flask.index.names import version_of
 from pyoci_flask.index.repository import (
+    BEYOND,
     ProjectRepository,
     Skipped,
     VersionFiles,
@@ -23,11 +24,6 @@ LISTING_LIMIT = 16 * 1024 * 1024
 _SMALL = 512 * 1024
 """Weight of a listing that needs no turn."""
 _LARGE = ByteBudget(2 * LISTING_LIMIT, share=LISTING_LIMIT)
-BEYOND = Skipped(
-    f"the newer versions take all of the {LISTING_LIMIT} bytes that a listing may have",
-    is_version=True,
-)
-
 Read = VersionFiles | Skipped | None
 
 
@@ -72,7 +68,7 @@ class Allowance:
     def _read(self, tag: str) -> Read:
         if self._full:
             return BEYOND
-        found = load_files(self._repository, version_of(tag), Tag(tag))
+        found = load_files(self._repository, version_of(tag), Tag(tag), lambda: not self._full)
         weight = found.weight if isinstance(found, VersionFiles) else 0
         with self._lock:
             if self._spent + weight > self._most:

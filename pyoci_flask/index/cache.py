@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
 from pyoci_flask.errors import OversizedError
-from pyoci_flask.index.allowance import BEYOND, Allowance, Read
+from pyoci_flask.index.allowance import Allowance, Read
 from pyoci_flask.index.fetch import FetchPool
 from pyoci_flask.index.listing import list_files
 from pyoci_flask.index.names import tag_of, version_of
@@ -21,6 +21,7 @@ from pyoci_flask.index.proofs import Proofs
 from pyoci_flask.index.reader import Found, VersionReader
 from pyoci_flask.index.remembered import Entry, Parsed, document_of, make_entry, parse_entry
 from pyoci_flask.index.repository import (
+    BEYOND,
     Candidates,
     ProjectRepository,
     Skipped,

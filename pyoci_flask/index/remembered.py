@@ -4,10 +4,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from pyoci_flask.index.allowance import BEYOND
 from pyoci_flask.index.names import version_of
 from pyoci_flask.index.project import Project, files_of
 from pyoci_flask.index.repository import (
+    BEYOND,
     ProjectRepository,
     Skipped,
     VersionFiles,

@@ -1,7 +1,7 @@
 """One project's repository: its candidates, and reading a version's image index from it."""
 
 import logging
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
@@ -76,6 +76,9 @@ class Skipped:
     """Whether it is a version that is too large, rather than something else than a package."""
 
 
+BEYOND = Skipped("newer versions take all the memory that a listing may have", is_version=True)
+
+
 class NotAPackageError(PyOCIError):
     """A tag holds something else than a version of a package; the text says what."""
 
@@ -124,11 +127,19 @@ def read_version(repository: ProjectRepository, version: str, tag: Tag) -> Versi
 
 
 def load_files(
-    repository: ProjectRepository, version: str, tag: Tag
+    repository: ProjectRepository,
+    version: str,
+    tag: Tag,
+    wanted: Callable[[], bool] = lambda: True,
 ) -> VersionFiles | Skipped | None:
-    """Fetch the files of a version for a listing; None = there is no such tag."""
+    """Fetch the files of a version for a listing; None = there is no such tag.
 
-    def parse(manifest: Manifest) -> VersionFiles:
+    `BEYOND` if it is not `wanted` any more when its turn to be parsed comes.
+    """
+
+    def parse(manifest: Manifest) -> VersionFiles | Skipped:
+        if not wanted():
+            return BEYOND
         found = _parsed(repository, version, tag, manifest)
         return listed_files(version, found.digest, relevant(found.index), found.files)
 
