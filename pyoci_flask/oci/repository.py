@@ -6,10 +6,10 @@ from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass
 from enum import Enum, auto
-from functools import lru_cache
 from typing import Literal, TypeVar
 from urllib.parse import urlsplit
 
+from pyoci_flask.bounded import SizedCache
 from pyoci_flask.budget import ByteBudget
 from pyoci_flask.errors import (
     AlreadyExistsError,
@@ -149,7 +149,7 @@ def _names(caller: RepositoryCaller, reply: Reply, member: str) -> dict[str, Non
     host = caller.repository.registry.netloc
     document = reply.read(_PAGE_LIMIT)
     try:
-        names = (_parsed if len(document) > _SHORT_PAGE else _parsed_once)(document, member)
+        names = (_parsed if len(document) > _SHORT_PAGE else _PARSED)(document, member)
     except MalformedDocumentError as error:
         raise RegistryError(
             f"{host} answered {reply.status} with {error} where a list of {member} belongs"
@@ -173,8 +173,8 @@ def _parsed(document: bytes, member: str) -> dict[str, None] | None:
     return {name: None for name in texts if member != "tags" or TAG.fullmatch(name)}
 
 
-_parsed_once = lru_cache(maxsize=64)(_parsed)
-"""Most answers are those of the last time. What it gives is shared: not to be changed."""
+_PARSED = SizedCache(_parsed, 512 * 1024)
+"""Most answers are those of the last time."""
 
 
 def next_page(link: str) -> str | None:
