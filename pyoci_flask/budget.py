@@ -1,11 +1,14 @@
 """Bytes that may be in memory at once, shared by all threads of a worker."""
 
 import threading
+import weakref
 from collections import Counter
 from collections.abc import Hashable, Iterator
 from contextlib import contextmanager
 
 from pyoci_flask.errors import BusyError
+
+_BUSY = "this server is working on too many large documents; try again"
 
 
 class ByteBudget:
@@ -30,18 +33,36 @@ class ByteBudget:
         size = min(size, self._share)
         with self._released:
             if not self._released.wait_for(lambda: self._fits(size, user), self._patience):
-                raise BusyError("this server is reading too many large documents; try again")
-            self._sum += size
-            self._held[user] += size
+                raise BusyError(_BUSY)
+            self._take(size, user)
         try:
             yield
         finally:
-            with self._released:
-                self._sum -= size
-                self._held[user] -= size
-                if not self._held[user]:
-                    del self._held[user]
-                self._released.notify_all()
+            self._give_back(size, user)
+
+    def keep(self, size: int, owner: object) -> None:
+        """Hold `size` bytes for as long as `owner` lives, without waiting.
+
+        Raises:
+            BusyError: others hold them.
+        """
+        with self._released:
+            if not self._fits(size, None):
+                raise BusyError(_BUSY)
+            self._take(size, None)
+        weakref.finalize(owner, self._give_back, size, None)
 
     def _fits(self, size: int, user: Hashable) -> bool:
         return self._sum + size <= self._total and self._held[user] + size <= self._share
+
+    def _take(self, size: int, user: Hashable) -> None:
+        self._sum += size
+        self._held[user] += size
+
+    def _give_back(self, size: int, user: Hashable) -> None:
+        with self._released:
+            self._sum -= size
+            self._held[user] -= size
+            if not self._held[user]:
+                del self._held[user]
+            self._released.notify_all()

@@ -1,5 +1,6 @@
 """List: the versions of a project and the files of the newest ones."""
 
+import logging
 from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
 
@@ -10,6 +11,11 @@ from pyoci_flask.index.names import version_of
 from pyoci_flask.index.project import Project
 from pyoci_flask.index.repository import Candidates, ProjectRepository, Skipped, VersionFiles
 from pyoci_flask.oci.repository import list_tags
+
+logger = logging.getLogger("pyoci.index")
+
+_MOST_TAGS = 40_000
+"""Tags of a project. Each takes some 400 bytes while they are put in order."""
 
 
 def find_project(candidates: Candidates) -> tuple[ProjectRepository, list[str]]:
@@ -27,7 +33,7 @@ def find_project(candidates: Candidates) -> tuple[ProjectRepository, list[str]]:
                 raise
             continue  # the project is there; that another spelling is denied says nothing
         if tags:
-            return repository, tags
+            return repository, _first(repository, tags)
         if tags is not None and found is None:
             # Some registries list names that they do not know, and emptied ones, as empty.
             found = repository
@@ -38,6 +44,18 @@ def find_project(candidates: Candidates) -> tuple[ProjectRepository, list[str]]:
         f"{first.caller.repository.registry.netloc} has no project {first.project} "
         f"(no repository {first.caller.repository.name})"
     )
+
+
+def _first(repository: ProjectRepository, tags: list[str]) -> list[str]:
+    if len(tags) <= _MOST_TAGS:
+        return tags
+    logger.warning(
+        "%s has %d tags: those after the first %d are left out",
+        repository.caller.repository,
+        len(tags),
+        _MOST_TAGS,
+    )
+    return tags[:_MOST_TAGS]
 
 
 Read = Callable[[Sequence[str]], Mapping[str, VersionFiles | Skipped | None]]

@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
+from pyoci_flask.budget import ByteBudget
 from pyoci_flask.errors import NotFoundError, OversizedError, PyOCIError
 from pyoci_flask.index.lock import VersionLocks
 from pyoci_flask.index.names import ProjectName, tag_of
@@ -21,6 +22,9 @@ _NAMED = 3
 """Things that one line of the log names."""
 _FILE_WEIGHT = 1024
 """Bytes that a file counts at least."""
+_WHOLE = ByteBudget(16 * 1024 * 1024)
+"""Bytes of large image indexes that requests work on; each takes some ten of memory."""
+_LARGE = 512 * 1024
 _RECORDED = 256 * 1024
 """Bytes of one version that the listing cache records at most."""
 
@@ -42,7 +46,7 @@ Candidates = Sequence[ProjectRepository]
 """Repositories of one project, likeliest first (see `ProjectName.repositories`)."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, weakref_slot=True)
 class VersionIndex:
     """A version's image index, as read: its digest, itself and its files."""
 
@@ -88,10 +92,17 @@ def load_version(repository: ProjectRepository, version: str, tag: Tag) -> Versi
 
     Raises:
         NotAPackageError: the tag holds something else.
+        OversizedError: the index is too large.
+        BusyError: other requests work on too many large ones.
     """
-    return read_manifest(
-        repository.caller, tag, lambda manifest: _parsed(repository, version, tag, manifest)
-    )
+
+    def parse(manifest: Manifest) -> VersionIndex:
+        found = _parsed(repository, version, tag, manifest)
+        if len(manifest.document) > _LARGE:
+            _WHOLE.keep(len(manifest.document), found)
+        return found
+
+    return read_manifest(repository.caller, tag, parse)
 
 
 def _parsed(

@@ -24,7 +24,9 @@ from pyoci_flask.oci.model import (
     DOCUMENT_LIMIT,
     INDEX_TYPE,
     MANIFEST_TYPE,
+    MOST_VALUES,
     MalformedDocumentError,
+    has_too_many_values,
     parse_object,
 )
 from pyoci_flask.oci.reference import TAG, Digest, Tag
@@ -263,11 +265,11 @@ def put_manifest(
         AlreadyExistsError: the tag is there and the registry keeps tags as they are.
         UncertainWriteError: the registry failed over a tag; read it to know.
     """
-    if len(document) > DOCUMENT_LIMIT:
+    if len(document) > DOCUMENT_LIMIT or has_too_many_values(document):
         raise PayloadTooLargeError(
             f"what is stored of {caller.repository} beside its files would grow to {len(document)} "
-            f"bytes, but a manifest has at most {DOCUMENT_LIMIT}: shorten the project's URLs and "
-            "labels, or publish fewer files in one version"
+            f"bytes, but a manifest has at most {DOCUMENT_LIMIT}, and {MOST_VALUES} JSON values: "
+            "shorten the project's URLs and labels, or publish fewer files in one version"
         )
     reply = caller.call(
         "PUT",
