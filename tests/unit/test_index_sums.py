@@ -163,3 +163,26 @@ def test_budget_is_waited_for() -> None:
         assert not done.is_set()
     thread.join()
     assert done.is_set()
+
+
+def test_budget_is_kept_as_long_as_its_owner_lives() -> None:
+    class Owner:
+        pass
+
+    budget, owner = ByteBudget(10), Owner()
+    budget.keep(10, owner)
+    with pytest.raises(BusyError, match="try again"):
+        budget.keep(1, Owner())
+    del owner
+    budget.keep(10, Owner())
+
+
+def test_tags_beyond_the_first_40_000_are_left_out_with_one_warning(
+    caller_of: Callers, caplog: pytest.LogCaptureFixture
+) -> None:
+    with served(dict.fromkeys(map(str, range(40_001)), SMALL), caller_of) as repository:
+        _, tags = find_project([repository])
+
+    assert len(tags) == 40_000
+    (line,) = lines(caplog, logging.WARNING)
+    assert "40001 tags" in line
