@@ -97,6 +97,10 @@ class RegistryError(PyOCIError):
     """The registry answered nonsense or failed."""
 
 
+class OversizedError(RegistryError):
+    """The registry sent a larger document than this server reads."""
+
+
 class RegistryUnreachableError(PyOCIError):
     """No connection to the registry."""
 

@@ -11,20 +11,23 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
+from pyoci_flask.errors import OversizedError
+from pyoci_flask.index.allowance import Allowance, Read
 from pyoci_flask.index.fetch import FetchPool
 from pyoci_flask.index.listing import list_files
 from pyoci_flask.index.names import tag_of, version_of
 from pyoci_flask.index.project import Project
 from pyoci_flask.index.proofs import Proofs
-from pyoci_flask.index.reader import VersionReader
-from pyoci_flask.index.remembered import Entry, Parsed, document_of, parse_entry, stored
+from pyoci_flask.index.reader import Found, VersionReader
+from pyoci_flask.index.remembered import Entry, Parsed, document_of, make_entry, parse_entry
 from pyoci_flask.index.repository import (
+    BEYOND,
     Candidates,
-    NotAPackageError,
     ProjectRepository,
-    VersionIndex,
-    load_version,
-    tell_no_package,
+    Skipped,
+    VersionFiles,
+    load_files,
+    tell_skipped,
 )
 from pyoci_flask.index.store import Record, RecordStore
 from pyoci_flask.oci.reference import Tag
@@ -56,6 +59,8 @@ class CachedReader(VersionReader):
         self._clock = clock
         self._proofs = Proofs(ttl)
         self._lock = threading.Lock()
+        self._loading = threading.Lock()
+        """Records are parsed one by one: while that lasts, each takes several times its size."""
         self._parsed: OrderedDict[str, Parsed] = OrderedDict()
         self._turns: dict[str, threading.Lock] = {}
 
@@ -64,19 +69,25 @@ class CachedReader(VersionReader):
         super().close()
         self._store.close()
 
-    def project(self, repository: ProjectRepository, tags: Sequence[str], limit: int) -> Project:
-        """List a project of which the tags were just read; `limit` as in `list_files`."""
+    def _project(
+        self,
+        repository: ProjectRepository,
+        tags: Sequence[str],
+        limit: int,
+        allowance: Allowance,
+    ) -> Project:
         known = self._known(repository)
         if known is not None and known.shown is not None and self._proofs.holds(repository.caller):
             shown_tags, shown_limit, oldest, project = known.shown
             if shown_limit == limit and self._is_fresh(oldest) and shown_tags == tuple(tags):
+                allowance.spend(project.weight)
                 return project
         oldest = self._clock()
         whole = False
 
-        def read(wanted: Sequence[str]) -> Mapping[str, VersionIndex | None]:
+        def read(wanted: Sequence[str]) -> Mapping[str, VersionFiles | Skipped | None]:
             nonlocal known, oldest, whole
-            known, entries = self._read(repository, tags, wanted)
+            known, entries = self._read(repository, tags, wanted, allowance)
             oldest = min((one.read for one in entries.values() if one), default=oldest)
             whole = all(one and one.kept for one in entries.values())
             return {tag: one.version if one else None for tag, one in entries.items()}
@@ -86,27 +97,25 @@ class CachedReader(VersionReader):
             known.shown = tuple(tags), limit, oldest, project
         return project
 
-    def recall(
-        self, candidates: Candidates, version: str
-    ) -> tuple[ProjectRepository, VersionIndex] | None:
+    def recall(self, candidates: Candidates, version: str) -> Found | None:
         """Give what is remembered of a version."""
         tag = str(tag_of(version))
         for repository in candidates:
             if self._proofs.holds(repository.caller):
                 known = self._known(repository)
                 entry = known and known.entries.get(tag)
-                if entry and entry.version and self._is_fresh(entry.read):
-                    return repository, entry.version
+                found = entry.version if entry and self._is_fresh(entry.read) else None
+                if isinstance(found, VersionFiles):
+                    return repository, found
         return None
 
-    def find(
-        self, candidates: Candidates, version: str
-    ) -> tuple[ProjectRepository, VersionIndex] | None:
+    def find(self, candidates: Candidates, version: str) -> Found | None:
         """Ask the registry for a version, and remember it; None = there is none."""
         tag = str(tag_of(version))
         for repository in candidates:
             known = self._known(repository)
-            entry = self._ask(repository, tag)
+            read = load_files(repository, version_of(tag), Tag(tag))
+            entry = self._entries(repository, self._clock(), {tag: read})[tag]
             old = known.entries.get(tag) if known is not None else None
             # To those without proof, registries say of everything that it is not there.
             proven = self._proofs.holds(repository.caller)
@@ -114,8 +123,13 @@ class CachedReader(VersionReader):
                 self._store.invalidate(repository.caller.repository.location, tag)
             if entry is not None:
                 self._remember(repository, known, {tag: entry}, None)
-                if entry.version is not None:
+                if isinstance(entry.version, VersionFiles):
                     return repository, entry.version
+                if entry.version is not None:
+                    raise OversizedError(
+                        f"{version} in {repository.caller.repository} cannot be read: "
+                        f"{entry.version.reason}"
+                    )
         return None
 
     @contextmanager
@@ -129,7 +143,11 @@ class CachedReader(VersionReader):
                 self._store.invalidate(repository.caller.repository.location, tag)
 
     def _read(
-        self, repository: ProjectRepository, tags: Sequence[str], wanted: Sequence[str]
+        self,
+        repository: ProjectRepository,
+        tags: Sequence[str],
+        wanted: Sequence[str],
+        allowance: Allowance,
     ) -> tuple[Parsed | None, Mapping[str, Entry | None]]:
         """Read versions, one call for each that is not known; at most one request at a time."""
         known = self._known(repository)
@@ -143,11 +161,14 @@ class CachedReader(VersionReader):
                 missing = self._missing(known, wanted)
             if not missing and wanted and not self._proofs.holds(repository.caller):
                 missing = list(wanted[:1])
+            known_ones = known.entries if known is not None else {}
+            allowance.spend(sum(known_ones[tag].weight for tag in wanted if tag in known_ones))
             gone = Entry(self._clock() - max(0.0, self._ttl - _GONE_FOR), None, None)
-            read = self._ask_all(repository, missing)
+            read = self._ask_all(repository, missing, allowance)
             if not self._proofs.holds(repository.caller):
                 # Nothing that was asked for is there: that proves nothing.
-                read |= self._ask_all(repository, [tag for tag in wanted if tag not in read])
+                others = [tag for tag in wanted if tag not in read]
+                read |= self._ask_all(repository, others, allowance)
             if self._proofs.holds(repository.caller):
                 # To others, registries say of everything that it is not there.
                 read = {tag: one or gone for tag, one in read.items()}
@@ -178,28 +199,41 @@ class CachedReader(VersionReader):
             return self._turns.setdefault(key, threading.Lock())
 
     def _ask_all(
-        self, repository: ProjectRepository, tags: Sequence[str]
+        self, repository: ProjectRepository, tags: Sequence[str], allowance: Allowance
     ) -> dict[str, Entry | None]:
-        share = self.pool.share(repository.caller.repository.registry)
-        found = self.pool.map(share, lambda tag: self._ask(repository, tag), tags)
-        return dict(zip(tags, found, strict=True))
-
-    def _ask(self, repository: ProjectRepository, tag: str) -> Entry | None:
-        """Read one tag from the registry; None = it is gone."""
         now = self._clock()
-        try:
-            version = load_version(repository, version_of(tag), Tag(tag))
-        except NotAPackageError as error:
-            tell_no_package(repository, Tag(tag), error)
-            version = None
-        else:
-            if version is None:
-                return None
-        self._proofs.add(repository.caller)
-        return Entry(now, version, stored(now, version))
+        return self._entries(repository, now, allowance.read(tags))
+
+    def _entries(
+        self, repository: ProjectRepository, now: float, read: Mapping[str, Read]
+    ) -> dict[str, Entry | None]:
+        """What is remembered of tags that were asked for; None = it is gone."""
+        if any(one is not None and one is not BEYOND for one in read.values()):
+            self._proofs.add(repository.caller)
+        tell_skipped(
+            repository, {tag: one for tag, one in read.items() if isinstance(one, Skipped)}
+        )
+        return {tag: None if one is None else make_entry(now, one) for tag, one in read.items()}
 
     def _known(self, repository: ProjectRepository) -> Parsed | None:
         """What the record holds, parsed at most once in this worker."""
+        parsed = self._kept(repository)
+        if parsed is not None:
+            return parsed
+        key = repository.caller.repository.location
+        with self._loading:
+            parsed = self._kept(repository)
+            if parsed is not None:
+                return parsed
+            record = self._store.begin(key)
+            if record is None:
+                return None
+            document = record.document
+            entries = {tag: parse_entry(tag, one, repository) for tag, one in document.items()}
+            return self._keep(key, Parsed(Record(record.generation, record.revision, {}), entries))
+
+    def _kept(self, repository: ProjectRepository) -> Parsed | None:
+        """The record as this worker has parsed it, if it did not change since."""
         key = repository.caller.repository.location
         revision = self._store.revision(key)
         with self._lock:
@@ -208,11 +242,7 @@ class CachedReader(VersionReader):
                 self._parsed.move_to_end(key)
                 return parsed
             self._parsed.pop(key, None)
-        record = self._store.begin(key)
-        if record is None:
-            return None
-        entries = {tag: parse_entry(tag, one, repository) for tag, one in record.document.items()}
-        return self._keep(key, Parsed(Record(record.generation, record.revision, {}), entries))
+        return None
 
     def _keep(self, key: str, parsed: Parsed) -> Parsed:
         with self._lock:

@@ -9,6 +9,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from email.utils import getaddresses
+from itertools import islice
 
 from packaging.markers import Marker
 from packaging.metadata import RawMetadata
@@ -22,7 +23,7 @@ from pyoci_flask.index.fields import description_below, parse_fields
 from pyoci_flask.index.project import CREATED, File
 from pyoci_flask.index.repository import ProjectRepository
 from pyoci_flask.oci.model import ImageManifest
-from pyoci_flask.oci.repository import get_manifest
+from pyoci_flask.oci.repository import Manifest, read_manifest
 from pyoci_flask.web_url import is_web_url
 
 logger = logging.getLogger("pyoci.index")
@@ -96,7 +97,8 @@ def read_details(
     that fails at it makes None and a line in the log.
     """
     wheels_first = sorted(files, key=lambda one: not one.filename.is_wheel)
-    for file in sorted(wheels_first, key=lambda one: one.core_metadata is None):
+    ordered = sorted(wheels_first, key=lambda one: one.core_metadata is None)
+    for file in ordered[:_MOST_MANIFESTS]:
         if file.core_metadata is None and not file.filename.is_wheel:
             return None
         try:
@@ -124,23 +126,26 @@ def read_labels(
     thousand, and how many there are beyond.
     """
 
-    def fetch(file: File) -> Mapping[str, str]:
+    def fetch(file: File) -> tuple[list[tuple[str, str]], int]:
         try:
-            manifest = get_manifest(repository.caller, file.entry.digest)
-            return ImageManifest.parse(manifest.document).annotations if manifest else {}
+            return read_manifest(repository.caller, file.entry.digest, _labels) or ([], 0)
         except PyOCIError as error:
             logger.warning("no labels of %s: %s", file.filename.text, error)
-            return {}
+            return [], 0
 
     share = pool.share(repository.caller.repository.registry)
     found = pool.map(share, fetch, files[:_MOST_MANIFESTS])
-    labels = {
-        (_squeezed(key), _squeezed(text))
-        for annotations in found
-        for key, text in annotations.items()
-        if key != CREATED
-    }
-    return sorted(labels)[:_MOST], max(0, len(labels) - _MOST)
+    labels = {label for some, _ in found for label in some}
+    more = max((beyond for _, beyond in found), default=0)
+    return sorted(labels)[:_MOST], max(0, len(labels) - _MOST) + more
+
+
+def _labels(manifest: Manifest) -> tuple[list[tuple[str, str]], int]:
+    """Read the first thousand annotations of a manifest, and how many there are beyond."""
+    annotations = ImageManifest.parse(manifest.document).annotations
+    kept = [(key, text) for key, text in islice(annotations.items(), _MOST) if key != CREATED]
+    labels = [(_squeezed(key), _squeezed(text)) for key, text in kept]
+    return labels, max(0, len(annotations) - _MOST)
 
 
 def all_links(details: Details, files: Sequence[File]) -> tuple[list[tuple[str, str]], int]:

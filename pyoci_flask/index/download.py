@@ -9,7 +9,7 @@ from pyoci_flask.errors import NotFoundError, RegistryError, TransferBrokenError
 from pyoci_flask.index.names import Filename
 from pyoci_flask.index.project import File
 from pyoci_flask.index.reader import VersionReader
-from pyoci_flask.index.repository import Candidates, ProjectRepository, VersionIndex
+from pyoci_flask.index.repository import Candidates, ProjectRepository, VersionFiles, VersionIndex
 from pyoci_flask.oci.blobs import OpenBlob, blob_size, open_blob
 from pyoci_flask.oci.model import ImageManifest, MalformedDocumentError
 from pyoci_flask.oci.reference import Digest
@@ -62,7 +62,7 @@ def find_file(
     return _stored(found[0], file)
 
 
-def _choose(version: VersionIndex, filename: Filename) -> File | None:
+def _choose(version: VersionFiles | VersionIndex, filename: Filename) -> File | None:
     same = [file for file in version.files if file.filename.text == filename.text]
     # An older sdist's name may be spelled in several ways; within a version it is the only one.
     same += [file for file in version.files if file.filename.architecture == filename.architecture]

@@ -1,5 +1,6 @@
 """List: the versions of a project and the files of the newest ones."""
 
+import logging
 from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
 
@@ -8,8 +9,13 @@ from packaging.version import Version
 from pyoci_flask.errors import AuthenticationRequiredError, DeniedError, NotFoundError
 from pyoci_flask.index.names import version_of, version_or_none
 from pyoci_flask.index.project import Project
-from pyoci_flask.index.repository import Candidates, ProjectRepository, VersionIndex
+from pyoci_flask.index.repository import Candidates, ProjectRepository, Skipped, VersionFiles
 from pyoci_flask.oci.repository import list_tags
+
+logger = logging.getLogger("pyoci.index")
+
+_MOST_TAGS = 40_000
+"""Tags of a project. Each takes some 400 bytes while they are put in order."""
 
 
 def find_project(
@@ -32,7 +38,7 @@ def find_project(
                 raise
             continue  # the project is there; that another spelling is denied says nothing
         if tags:
-            return repository, tags
+            return repository, _first(repository, tags)
         if tags is not None and found is None:
             # Some registries list names that they do not know, and emptied ones, as empty.
             found = repository
@@ -45,8 +51,20 @@ def find_project(
     )
 
 
-Read = Callable[[Sequence[str]], Mapping[str, VersionIndex | None]]
-"""Reads the versions of these tags; None for what is no version of a package."""
+def _first(repository: ProjectRepository, tags: list[str]) -> list[str]:
+    if len(tags) <= _MOST_TAGS:
+        return tags
+    logger.warning(
+        "%s has %d tags: those after the first %d are left out",
+        repository.caller.repository,
+        len(tags),
+        _MOST_TAGS,
+    )
+    return tags[:_MOST_TAGS]
+
+
+Read = Callable[[Sequence[str]], Mapping[str, VersionFiles | Skipped | None]]
+"""Reads the versions of these tags, newest first; None for what is no version of a package."""
 
 
 def list_files(
@@ -55,15 +73,29 @@ def list_files(
     """List the project, with the files of its `limit` newest versions (0 = all)."""
     ordered = newest_first(tags)
     listed = read(ordered[:limit] if limit else ordered)
-    files = [file for tag in ordered if (found := listed.get(tag)) for file in found.files]
+    read_ones = [one for tag in ordered if isinstance(one := listed.get(tag), VersionFiles)]
     # Left out: what turned out to be no version, and versions that were deleted on a registry
     # that can only empty them. Of what was not fetched, what cannot be a version.
     versions = [
         version_of(tag)
         for tag in ordered
-        if (bool((found := listed[tag]) and found.files) if tag in listed else _key(tag)[0])
+        if (_is_shown(listed[tag]) if tag in listed else _key(tag)[0])
     ]
-    return Project(repository.project.normalized, tuple(versions), tuple(files))
+    return Project(
+        repository.project.normalized,
+        tuple(versions),
+        tuple(file for one in read_ones for file in one.files),
+        tuple(version_of(tag) for tag in ordered if _is_too_large(listed.get(tag))),
+        sum(one.weight for one in read_ones),
+    )
+
+
+def _is_shown(found: VersionFiles | Skipped | None) -> bool:
+    return bool(found.files) if isinstance(found, VersionFiles) else _is_too_large(found)
+
+
+def _is_too_large(found: VersionFiles | Skipped | None) -> bool:
+    return isinstance(found, Skipped) and found.is_version
 
 
 def newest_first(tags: Sequence[str]) -> list[str]:

@@ -2,14 +2,14 @@
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
 from packaging.utils import NormalizedName
 
 from pyoci_flask.errors import InvalidRequestError
 from pyoci_flask.index.names import SDIST, WHEEL, Filename, ProjectName
-from pyoci_flask.oci.model import MANIFEST_TYPE, Descriptor, ImageIndex
+from pyoci_flask.oci.model import MANIFEST_TYPE, Descriptor, ImageIndex, Platform
 from pyoci_flask.oci.reference import Digest
 from pyoci_flask.redaction import shown
 
@@ -24,6 +24,9 @@ SIZE = "com.pyoci.size"
 REQUIRES_PYTHON = "com.pyoci.requires_python"
 CORE_METADATA = "com.pyoci.core_metadata_sha256"
 YANKED = "com.pyoci.yanked"
+_NOTES = frozenset(
+    {CREATED, TITLE, SHA256, PROJECT_URLS, SIZE, REQUIRES_PYTHON, CORE_METADATA, YANKED}
+)
 
 _LONGEST_SPECIFIERS = 1000
 """Characters of Requires-Python. Installers fail on numbers of more than 4,300 digits."""
@@ -67,6 +70,10 @@ class Project:
     """All of them, newest first, also those whose files are not listed."""
     files: tuple[File, ...]
     """Of the newest versions, newest version first."""
+    left_out: tuple[str, ...] = ()
+    """Versions whose files are missing, as they are too large to be listed."""
+    weight: int = 0
+    """Bytes that its files count, see `pyoci_flask.index.allowance`."""
 
 
 def files_of(
@@ -84,6 +91,21 @@ def files_of(
         except InvalidRequestError as error:
             faults.append(f"entry {entry.digest}: {error}")
     return sorted(files, key=lambda file: file.filename.text), faults
+
+
+def relevant(index: ImageIndex) -> ImageIndex:
+    """Keep of an index what `files_of` reads."""
+    entries = tuple(
+        replace(
+            entry,
+            annotations={key: text for key, text in entry.annotations.items() if key in _NOTES},
+            platform=Platform(entry.platform.architecture, entry.platform.os),
+            others={},
+        )
+        for entry in index.manifests
+        if entry.media_type == MANIFEST_TYPE and entry.platform is not None
+    )
+    return ImageIndex(index.artifact_type, entries)
 
 
 def _file(entry: Descriptor, version: str, project: ProjectName, segment: str) -> File:

@@ -6,15 +6,19 @@ from typing import Any
 
 from pyoci_flask.index.names import version_of
 from pyoci_flask.index.project import Project, files_of
-from pyoci_flask.index.repository import ProjectRepository, VersionIndex
+from pyoci_flask.index.repository import (
+    BEYOND,
+    ProjectRepository,
+    Skipped,
+    VersionFiles,
+    listed_files,
+)
 from pyoci_flask.index.store import Record
 from pyoci_flask.oci.model import ImageIndex
-from pyoci_flask.oci.reference import Digest, Tag
+from pyoci_flask.oci.reference import Digest
 
 _OVERHEAD = 500
 """Bytes that a tag counts beside its index."""
-_INDEX_LIMIT = 256 * 1024
-"""Bytes of one version's index; larger ones are not remembered."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,7 +27,7 @@ class Entry:
 
     read: float
     """When, in seconds of the clock that all processes share."""
-    version: VersionIndex | None
+    version: VersionFiles | Skipped | None
     stored: Sequence[Any] | None
     """As it stands in the record; None = it does not."""
 
@@ -40,7 +44,12 @@ class Entry:
     @property
     def size(self) -> int:
         """Bytes that it counts."""
-        return _OVERHEAD + (len(self.stored[2]) if self.stored and self.version else 0)
+        return _OVERHEAD + (len(self.stored[-1]) if self.stored and self.version else 0)
+
+    @property
+    def weight(self) -> int:
+        """Bytes that it counts in a listing."""
+        return self.version.weight if isinstance(self.version, VersionFiles) else 0
 
 
 @dataclass(slots=True)
@@ -63,19 +72,24 @@ def document_of(entries: Mapping[str, Entry]) -> dict[str, Any]:
     return {tag: one.stored for tag, one in entries.items() if one.stored is not None}
 
 
-def stored(read: float, version: VersionIndex | None) -> Sequence[Any] | None:
-    """A tag's member of the document; None = it is too large for it."""
-    if version is None:
-        return [read]
-    index = version.index.serialize().decode("ascii")
-    return [read, version.digest.text, index] if len(index) <= _INDEX_LIMIT else None
+def make_entry(read: float, found: VersionFiles | Skipped) -> Entry:
+    """Make what is remembered of a tag; a version that is too large for the record is not in it."""
+    if isinstance(found, VersionFiles):
+        document = found.document
+        stored = None if document is None else [read, found.digest.text, document]
+        return Entry(read, found, stored)
+    if not found.is_version:
+        return Entry(read, None, [read])
+    return Entry(read, found, None if found is BEYOND else [read, found.reason])
 
 
 def parse_entry(tag: str, value: list[Any], repository: ProjectRepository) -> Entry:
     """Read a tag's member of the document, which this program wrote."""
     if len(value) == 1:
         return Entry(value[0], None, value)
+    if len(value) == 2:
+        return Entry(value[0], Skipped(value[1], is_version=True), value)
     index, version = ImageIndex.parse(value[2].encode()), version_of(tag)
     files, _ = files_of(index, version, repository.project, repository.segment)
-    found = VersionIndex(version, Tag(tag), Digest(value[1]), index, files)
+    found = listed_files(version, Digest(value[1]), index, files)
     return Entry(value[0], found, value)

@@ -1,21 +1,33 @@
 """One project's repository: its candidates, and reading a version's image index from it."""
 
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from pyoci_flask.errors import NotFoundError, PyOCIError
+from pyoci_flask.budget import ByteBudget
+from pyoci_flask.errors import NotFoundError, OversizedError, PyOCIError
 from pyoci_flask.index.lock import VersionLocks
 from pyoci_flask.index.names import ProjectName, tag_of
-from pyoci_flask.index.project import ARTIFACT_TYPE, File, files_of
+from pyoci_flask.index.project import ARTIFACT_TYPE, File, files_of, relevant
 from pyoci_flask.oci.client import RepositoryCaller
-from pyoci_flask.oci.model import INDEX_TYPE, ImageIndex, MalformedDocumentError
+from pyoci_flask.oci.model import INDEX_TYPE, Descriptor, ImageIndex, MalformedDocumentError
 from pyoci_flask.oci.reference import Digest, Tag
-from pyoci_flask.oci.repository import get_manifest
+from pyoci_flask.oci.repository import Manifest, read_manifest
 from pyoci_flask.redaction import shown
 
 logger = logging.getLogger("pyoci.index")
+
+
+_NAMED = 3
+"""Things that one line of the log names."""
+_FILE_WEIGHT = 1024
+"""Bytes that a file counts at least."""
+_WHOLE = ByteBudget(16 * 1024 * 1024)
+"""Bytes of large image indexes that requests work on; each takes some ten of memory."""
+_LARGE = 512 * 1024
+_RECORDED = 256 * 1024
+"""Bytes of one version that the listing cache records at most."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +47,7 @@ Candidates = Sequence[ProjectRepository]
 """Repositories of one project, likeliest first (see `ProjectName.repositories`)."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, weakref_slot=True)
 class VersionIndex:
     """A version's image index, as read: its digest, itself and its files."""
 
@@ -44,6 +56,32 @@ class VersionIndex:
     digest: Digest
     index: ImageIndex
     files: Sequence[File]
+
+
+@dataclass(frozen=True, slots=True)
+class VersionFiles:
+    """The files of a version without the rest of its image index, for listings."""
+
+    version: str
+    digest: Digest
+    files: Sequence[File]
+    """Their entries have no annotations."""
+    weight: int
+    """Bytes that it counts in a listing, about a fifth of the memory that it takes."""
+    document: str | None = None
+    """What its files are made of, for the record of the listing cache; None = too large."""
+
+
+@dataclass(frozen=True, slots=True)
+class Skipped:
+    """A tag whose files cannot be listed."""
+
+    reason: str
+    is_version: bool
+    """Whether it is a version that is too large, rather than something else than a package."""
+
+
+BEYOND = Skipped("newer versions take all the memory that a listing may have", is_version=True)
 
 
 class NotAPackageError(PyOCIError):
@@ -55,10 +93,22 @@ def load_version(repository: ProjectRepository, version: str, tag: Tag) -> Versi
 
     Raises:
         NotAPackageError: the tag holds something else.
+        OversizedError: the index is too large.
+        BusyError: other requests work on too many large ones.
     """
-    manifest = get_manifest(repository.caller, tag)
-    if manifest is None:
-        return None
+
+    def parse(manifest: Manifest) -> VersionIndex:
+        found = _parsed(repository, version, tag, manifest)
+        if len(manifest.document) > _LARGE:
+            _WHOLE.keep(len(manifest.document), found)
+        return found
+
+    return read_manifest(repository.caller, tag, parse)
+
+
+def _parsed(
+    repository: ProjectRepository, version: str, tag: Tag, manifest: Manifest
+) -> VersionIndex:
     if manifest.media_type != INDEX_TYPE:
         raise NotAPackageError(f"a {shown(manifest.media_type)}")
     try:
@@ -68,8 +118,10 @@ def load_version(repository: ProjectRepository, version: str, tag: Tag) -> Versi
     if index.artifact_type != ARTIFACT_TYPE:
         raise NotAPackageError(f"an index of {shown(index.artifact_type or '')}")
     files, faults = files_of(index, version, repository.project, repository.segment)
-    for fault in faults:
-        logger.warning("%s:%s: left out %s", repository.caller.repository, tag, fault)
+    if faults:
+        logger.warning(
+            "%s:%s: left out %s", repository.caller.repository, tag, few(faults, "entries")
+        )
     return VersionIndex(version, tag, manifest.digest, index, files)
 
 
@@ -82,13 +134,69 @@ def read_version(repository: ProjectRepository, version: str, tag: Tag) -> Versi
     try:
         return load_version(repository, version, tag)
     except NotAPackageError as error:
-        tell_no_package(repository, tag, error)
+        tell_skipped(repository, {tag.text: Skipped(str(error), is_version=False)})
         return None
 
 
-def tell_no_package(repository: ProjectRepository, tag: Tag, error: NotAPackageError) -> None:
-    """Log why a tag is left out."""
-    logger.info("%s:%s is no package but %s", repository.caller.repository, tag, error)
+def load_files(
+    repository: ProjectRepository,
+    version: str,
+    tag: Tag,
+    wanted: Callable[[], bool] = lambda: True,
+) -> VersionFiles | Skipped | None:
+    """Fetch the files of a version for a listing; None = there is no such tag.
+
+    `BEYOND` if it is not `wanted` any more when its turn to be parsed comes.
+    """
+
+    def parse(manifest: Manifest) -> VersionFiles | Skipped:
+        if not wanted():
+            return BEYOND
+        found = _parsed(repository, version, tag, manifest)
+        return listed_files(version, found.digest, relevant(found.index), found.files)
+
+    try:
+        return read_manifest(repository.caller, tag, parse)
+    except NotAPackageError as error:
+        return Skipped(str(error), is_version=False)
+    except OversizedError as error:
+        return Skipped(str(error), is_version=True)
+
+
+def listed_files(
+    version: str, digest: Digest, index: ImageIndex, files: Sequence[File]
+) -> VersionFiles:
+    """Keep of a version what a listing needs; `index` has what is relevant to `files`."""
+    document = index.serialize().decode("ascii")
+    weight = max(len(document), _FILE_WEIGHT * len(files))
+    return VersionFiles(
+        version,
+        digest,
+        tuple(replace(file, entry=_bare(file.entry)) for file in files),
+        weight,
+        document if len(document) <= _RECORDED else None,
+    )
+
+
+def _bare(entry: Descriptor) -> Descriptor:
+    return Descriptor(entry.media_type, entry.digest, entry.size)
+
+
+def tell_skipped(repository: ProjectRepository, skipped: Mapping[str, Skipped]) -> None:
+    """Log which tags are left out, in one line for each kind."""
+    name = repository.caller.repository
+    others = [f"{tag} is {one.reason}" for tag, one in skipped.items() if not one.is_version]
+    large = [f"{tag}: {one.reason}" for tag, one in skipped.items() if one.is_version]
+    if others:
+        logger.info("%s: no packages are %s", name, few(others, "tags"))
+    if large:
+        logger.warning("%s: too large to be listed are %s", name, few(large, "versions"))
+
+
+def few(reasons: Sequence[str], what: str) -> str:
+    """Return the number of things and the first reasons, for one line of a log."""
+    more = "; ..." if len(reasons) > _NAMED else ""
+    return f"{len(reasons)} {what} ({'; '.join(reasons[:_NAMED])}{more})"
 
 
 def find_version(

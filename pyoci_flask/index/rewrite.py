@@ -15,6 +15,7 @@ from pyoci_flask.errors import (
     AlreadyExistsError,
     BusyError,
     DeniedError,
+    PayloadTooLargeError,
     PyOCIError,
     RegistryTimeoutError,
     RegistryUnreachableError,
@@ -26,7 +27,7 @@ from pyoci_flask.index.repository import (
     load_version,
 )
 from pyoci_flask.oci.client import RepositoryCaller
-from pyoci_flask.oci.model import INDEX_TYPE, ImageIndex
+from pyoci_flask.oci.model import INDEX_TYPE, MOST_ENTRIES, ImageIndex
 from pyoci_flask.oci.reference import Digest, Tag
 from pyoci_flask.oci.repository import (
     MissingContentError,
@@ -104,6 +105,11 @@ def rewrite_index(
 def _write(
     caller: RepositoryCaller, tag: Tag, index: ImageIndex, before: VersionIndex | None
 ) -> Digest:
+    if len(index.manifests) > MOST_ENTRIES:
+        raise PayloadTooLargeError(
+            f"{caller.repository}:{tag} has {MOST_ENTRIES} files, which is as many as a version "
+            "may have"
+        )
     document = index.serialize()
     try:
         put_manifest(caller, tag, document, INDEX_TYPE)

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Self
 
-from pyoci_flask.errors import InvalidRequestError, RegistryError
+from pyoci_flask.errors import InvalidRequestError, OversizedError, RegistryError
 from pyoci_flask.oci.reference import Digest
 
 INDEX_TYPE = "application/vnd.oci.image.index.v1+json"
@@ -20,6 +20,11 @@ EMPTY_CONFIG = b"{}"
 DOCUMENT_LIMIT = 4 * 1024 * 1024
 """Bytes of a manifest or index; what distribution-spec asks registries to take at least."""
 
+MOST_VALUES = 250_000
+"""JSON values of a document. Each costs up to a hundred bytes once it is parsed; the largest index
+of real packages that fits into `DOCUMENT_LIMIT` has some 150,000."""
+MOST_ENTRIES = 10_000
+"""Entries of an index. No version on PyPI has a twentieth of that."""
 _KEPT_DEPTH = 32
 
 
@@ -102,11 +107,14 @@ class ImageIndex:
 
         Raises:
             MalformedDocumentError: it is not one.
+            OversizedError: it has more than 10,000 entries.
         """
         members = _document(document, INDEX_TYPE)
         entries = members.pop("manifests", None)
         if not isinstance(entries, list):
             raise MalformedDocumentError("an index without manifests")
+        if len(entries) > MOST_ENTRIES:
+            raise OversizedError(f"an index has more than {MOST_ENTRIES} entries")
         return cls(
             artifact_type=_artifact_type(members),
             manifests=tuple(Descriptor.from_json(entry) for entry in entries),
@@ -164,12 +172,20 @@ class ImageManifest:
         return _dump(members)
 
 
+def has_too_many_values(document: bytes) -> bool:
+    """Return whether a document may hold more JSON values than are parsed (`MOST_VALUES`)."""
+    return sum(document.count(mark) for mark in (b",", b"[", b"{")) > MOST_VALUES
+
+
 def parse_object(document: bytes) -> dict[str, Any]:
     """Read a JSON object that came from outside.
 
     Raises:
         MalformedDocumentError: it is something else.
+        OversizedError: it holds too many values to be parsed.
     """
+    if has_too_many_values(document):
+        raise OversizedError(f"a document has more than {MOST_VALUES} JSON values")
     try:
         value = json.loads(document)
     except (ValueError, RecursionError) as error:

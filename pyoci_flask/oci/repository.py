@@ -3,12 +3,14 @@
 import re
 import time
 from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import dataclass
 from enum import Enum, auto
-from functools import lru_cache
-from typing import Literal
+from typing import Literal, TypeVar
 from urllib.parse import urlsplit
 
+from pyoci_flask.bounded import SizedCache
+from pyoci_flask.budget import ByteBudget
 from pyoci_flask.errors import (
     AlreadyExistsError,
     PayloadTooLargeError,
@@ -22,7 +24,9 @@ from pyoci_flask.oci.model import (
     DOCUMENT_LIMIT,
     INDEX_TYPE,
     MANIFEST_TYPE,
+    MOST_VALUES,
     MalformedDocumentError,
+    has_too_many_values,
     parse_object,
 )
 from pyoci_flask.oci.reference import TAG, Digest, Tag
@@ -37,6 +41,13 @@ _ACCEPTED = (
     "application/vnd.docker.distribution.manifest.v2+json",
 )
 ACCEPT = ", ".join(_ACCEPTED)
+_T = TypeVar("_T")
+
+_READING = ByteBudget(32 * 1024 * 1024, share=16 * 1024 * 1024)
+"""Bytes of large manifests that are read at once; one registry may have half of them."""
+_PARSING = ByteBudget(DOCUMENT_LIMIT + 1024 * 1024)
+"""Bytes that are parsed at once. Each may cost ten while that lasts, and the interpreter lock
+lets one thread parse at a time anyway."""
 _PAGE_LIMIT = 4 * 1024 * 1024
 _SHORT_PAGE = 64 * 1024
 _MOST_PAGES = 1000
@@ -150,7 +161,7 @@ def _paged(
 def _names(caller: RepositoryCaller, reply: Reply, member: str) -> dict[str, None]:
     host = caller.repository.registry.netloc
     document = reply.read(_PAGE_LIMIT)
-    parse = _parsed if len(document) > _SHORT_PAGE else _parsed_once
+    parse = _parsed if len(document) > _SHORT_PAGE else _PARSED
     try:
         names = parse(document, member, caller.repository.name)
     except MalformedDocumentError as error:
@@ -179,8 +190,8 @@ def _parsed(document: bytes, member: str, repository: str) -> dict[str, None] | 
     return {name: None for name in texts if member != "tags" or TAG.fullmatch(name)}
 
 
-_parsed_once = lru_cache(maxsize=64)(_parsed)
-"""Most answers are those of the last time. What it gives is shared: not to be changed."""
+_PARSED = SizedCache(_parsed, 512 * 1024)
+"""Most answers are those of the last time."""
 
 
 def next_page(link: str) -> str | None:
@@ -201,9 +212,23 @@ def next_page(link: str) -> str | None:
 def get_manifest(caller: RepositoryCaller, reference: Tag | Digest) -> Manifest | None:
     """Fetch a manifest or index (Pulling manifests); None = there is none.
 
+    Raises: as `read_manifest` does.
+    """
+    return read_manifest(caller, reference, lambda manifest: manifest)
+
+
+def read_manifest(
+    caller: RepositoryCaller, reference: Tag | Digest, parse: Callable[[Manifest], _T]
+) -> _T | None:
+    """Fetch a manifest or index and return what `parse` makes of it; None = there is none.
+
+    A worker has few large ones in memory at once, so `parse` must not wait for anything.
+
     Raises:
         RegistryError: what came is not what its digest or its Content-Type says, or is the 404 of
             a proxy.
+        OversizedError: it is larger than `DOCUMENT_LIMIT`, or holds too many values.
+        BusyError: this worker is reading too many others.
     """
     reply = caller.call("GET", f"manifests/{reference}", "pull", headers={"Accept": ACCEPT})
     if reply.status == 404:
@@ -213,7 +238,27 @@ def get_manifest(caller: RepositoryCaller, reference: Tag | Digest) -> Manifest 
         raise caller.refused(reply, f"reading {reference}", error)
     if reply.status != 200:
         raise caller.refused(reply, f"reading {reference}")
-    document = reply.read(DOCUMENT_LIMIT)
+    registry = caller.repository.registry.origin
+    with ExitStack() as held:
+        document = reply.read(
+            DOCUMENT_LIMIT,
+            lambda: held.enter_context(_READING.hold(_announced(reply), registry)),
+        )
+        with _PARSING.hold(len(document)):
+            return parse(_manifest(caller, reference, reply, document))
+
+
+def _announced(reply: Reply) -> int:
+    """Return the bytes that a body may have."""
+    length = reply.headers.get("Content-Length", "")
+    if "Content-Encoding" in reply.headers or not (length.isascii() and length.isdigit()):
+        return DOCUMENT_LIMIT
+    return int(length[:10])
+
+
+def _manifest(
+    caller: RepositoryCaller, reference: Tag | Digest, reply: Reply, document: bytes
+) -> Manifest:
     digest = Digest.of(document)
     if isinstance(reference, Digest) and digest != reference:
         raise RegistryError(f"{caller.repository} sent other bytes than those of {reference}")
@@ -246,11 +291,11 @@ def put_manifest(
         AlreadyExistsError: the tag is there and the registry keeps tags as they are.
         UncertainWriteError: the registry failed over a tag; read it to know.
     """
-    if len(document) > DOCUMENT_LIMIT:
+    if len(document) > DOCUMENT_LIMIT or has_too_many_values(document):
         raise PayloadTooLargeError(
             f"what is stored of {caller.repository} beside its files would grow to {len(document)} "
-            f"bytes, but a manifest has at most {DOCUMENT_LIMIT}: shorten the project's URLs and "
-            "labels, or publish fewer files in one version"
+            f"bytes, but a manifest has at most {DOCUMENT_LIMIT}, and {MOST_VALUES} JSON values: "
+            "shorten the project's URLs and labels, or publish fewer files in one version"
         )
     reply = caller.call(
         "PUT",

@@ -23,6 +23,8 @@ from pyoci_flask.registry.repository import Repository
 
 # The specification asks for support of manifests up to this size, in bytes.
 MANIFEST_SIZE = 4 * 1024 * 1024
+_MOST_VALUES = 250_000
+"""JSON values of a manifest: each takes up to a hundred bytes while it is parsed."""
 
 
 def get_manifest(request: Request, repository: Repository, reference: str) -> Response:
@@ -137,4 +139,6 @@ def _body(request: Request) -> bytes:
         body += chunk
         if len(body) > MANIFEST_SIZE:
             raise too_large
+    if sum(body.count(mark) for mark in (b",", b"[", b"{")) > _MOST_VALUES:
+        raise manifest_invalid(f"a manifest has at most {_MOST_VALUES} JSON values", status=413)
     return bytes(body)

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
-from pyoci_flask.bounded import remember
+from pyoci_flask.bounded import remember, shrink
 from pyoci_flask.errors import (
     AuthenticationRequiredError,
     BusyError,
@@ -31,6 +31,8 @@ from pyoci_flask.transport.session import Body, Transport
 from pyoci_flask.transport.tokens import Grant, fetch_token
 
 _REMEMBERED = 4096
+_REMEMBERED_BYTES = 4 * 1024 * 1024
+"""Of tokens; as many of challenges."""
 _FLIGHT_PATIENCE = 40.0
 """Seconds to wait for another thread that fetches the same token: what its tries may take."""
 
@@ -191,7 +193,7 @@ class Authenticator:
         bearer = next((c for c in challenges if c.scheme == "bearer" and c["realm"]), None)
         with self._lock:
             if bearer is not None:
-                remember(self._bearer, key[0], bearer, _REMEMBERED)
+                self._keep(self._bearer, key[0], bearer)
             elif (reply.authorization or "").startswith("Bearer "):
                 # Harbor answers an expired Bearer token with a Basic challenge.
                 bearer = self._bearer.get(key[0])
@@ -233,6 +235,12 @@ class Authenticator:
                 self._grants.pop(key, None)
             raise refused
 
+    def _keep(
+        self, memory: OrderedDict[str, Challenge], registry: str, challenge: Challenge
+    ) -> None:
+        remember(memory, registry, challenge, _REMEMBERED)
+        shrink(memory, lambda one: one.size, _REMEMBERED_BYTES)
+
     def _forget(self, key: _Key) -> None:
         """Let the registry say anew what it wants: it may have changed."""
         with self._lock:
@@ -273,10 +281,14 @@ class Authenticator:
                 self._transport, self._clock, key[0], challenge, wanted, credentials
             )
             with self._lock:
+                now = self._clock()
+                for old in [known for known, one in self._grants.items() if one.expires <= now]:
+                    del self._grants[old]
                 remember(self._grants, key, grant, _REMEMBERED)
+                shrink(self._grants, lambda one: one.size, _REMEMBERED_BYTES)
                 # Scopes may be opaque; then only the registry's own challenge can name the next.
                 if (wanted or "").startswith(f"repository:{key[2].repository}:"):
-                    remember(self._proven, key[0], challenge, _REMEMBERED)
+                    self._keep(self._proven, key[0], challenge)
         except _MOVED:
             self._forget(key)
             raise

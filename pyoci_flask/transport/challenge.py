@@ -21,6 +21,11 @@ class Challenge:
     scheme: str
     parameters: Mapping[str, str]
 
+    @property
+    def size(self) -> int:
+        """Bytes that it counts in memory."""
+        return 500 + sum(100 + len(name) + len(text) for name, text in self.parameters.items())
+
     def __getitem__(self, name: str) -> str | None:
         return self.parameters.get(name)
 

@@ -1,18 +1,22 @@
 """An answer that is read from the wire as it is wanted, and what the observers are told of it."""
 
-from collections.abc import Iterator, Mapping, Sequence
+import io
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Self, cast
 from urllib.parse import urlsplit
 
 import requests
 import urllib3
 
-from pyoci_flask.errors import RegistryError, RegistryTimeoutError, TransferBrokenError
+from pyoci_flask.errors import OversizedError, RegistryTimeoutError, TransferBrokenError
 from pyoci_flask.transport.deadline import DEADLINES
 from pyoci_flask.transport.observe import CallObserver, CallRecord
 
 CHUNK = 128 * 1024
 """Bytes per read of a streamed body."""
+
+_SMALL = 64 * 1024
+"""Bytes of a body that need no room of their own."""
 
 _DRAIN_PATIENCE = 1.0
 """Seconds for the rest of a body that nobody wants; a new connection costs less than more."""
@@ -40,23 +44,27 @@ class Reply:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def read(self, limit: int) -> bytes:
-        """Read and decode the whole body.
+    def read(self, limit: int, large: Callable[[], object] | None = None) -> bytes:
+        """Read and decode the whole body; call `large` once if it is more than 64 KiB.
 
         Raises:
-            RegistryError: it is over `limit` bytes, after decoding.
+            OversizedError: it is over `limit` bytes, after decoding.
         """
-        parts, size = [], 0
+        body, size = io.BytesIO(), 0
         with DEADLINES.limit(self._patience, self._raw.shutdown) as deadline:
             try:
                 for part in self._parts(decode=True):
-                    parts.append(part)
                     size += len(part)
                     if size > limit:
                         self.close()
-                        raise RegistryError(
-                            f"{self._call.host} sent over {limit} bytes where few belong"
+                        raise OversizedError(
+                            f"{self._call.host} sent more than {limit} bytes; a response of this "
+                            "kind must be smaller"
                         )
+                    if large is not None and size > _SMALL:
+                        large()
+                        large = None
+                    body.write(part)
                 # Where nothing tells its length, a body that was cut off seems to be whole.
                 if deadline.expired:
                     raise RegistryTimeoutError(f"{self._call.host} took too long for its answer")
@@ -66,7 +74,7 @@ class Reply:
                         f"{self._call.host} took too long for its answer"
                     ) from error
                 raise
-        return b"".join(parts)
+        return body.getvalue()
 
     def chunks(self) -> Iterator[bytes]:
         """Stream the body as it came, without decoding a Content-Encoding."""

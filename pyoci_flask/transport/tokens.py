@@ -20,7 +20,9 @@ from pyoci_flask.transport.credentials import Credentials
 from pyoci_flask.transport.session import Transport
 
 _TOKEN = re.compile(r"[\x21-\x7e]+")
-_TOKEN_LIMIT = 128 * 1024
+_ANSWER_LIMIT = 128 * 1024
+_TOKEN_LIMIT = 16 * 1024
+"""Characters of a token: no server takes a header that is longer."""
 _SHORTEST_LIFE = 60.0
 _MARGIN = 5.0
 
@@ -33,6 +35,11 @@ class Grant:
     expires: float
     scope: str | None
     """As it was asked for: the registry's challenge may name less than what a call needs."""
+
+    @property
+    def size(self) -> int:
+        """Bytes that it counts in memory."""
+        return 500 + len(self.header) + len(self.scope or "")
 
 
 def fetch_token(
@@ -70,7 +77,7 @@ def fetch_token(
             raise RateLimitedError(f"{host} asks to slow down", reply.headers.get("Retry-After"))
         if reply.status != 200:
             raise RegistryError(f"the token service {host} answered {reply.status}")
-        token, life = _parsed(reply.read(_TOKEN_LIMIT), host)
+        token, life = _parsed(reply.read(_ANSWER_LIMIT), host)
     return Grant(f"Bearer {token}", clock() + life, scope)
 
 
@@ -85,6 +92,11 @@ def _parsed(document: bytes, host: str) -> tuple[str, float]:
     token = answer.get("token") or answer.get("access_token")
     if not isinstance(token, str) or not _TOKEN.fullmatch(token):
         raise RegistryError(f"the token service {host} answered without a usable token")
+    if len(token) > _TOKEN_LIMIT:
+        raise RegistryError(
+            f"the token service {host} answered with a token of {len(token)} characters; a token "
+            f"has at most {_TOKEN_LIMIT}"
+        )
     life = answer.get("expires_in")
     if not isinstance(life, int | float) or isinstance(life, bool) or not 0 < life < 1e9:
         life = _SHORTEST_LIFE

@@ -136,7 +136,7 @@ def _project_page(address: ProjectAddress, version: str | None) -> Response:
     """Show a project: the version asked for, or the one that installers would take."""
     found = services()
     repository, tags = find_project(found.candidates(address.base, address.project))
-    project = found.versions.project(repository, tags, found.settings.max_versions)
+    project = found.project(repository, tags)
     releases = releases_of(project)
     newest = preferred(releases)
     shown = newest if version is None else find_release(repository, releases, version)
@@ -156,6 +156,7 @@ def _project_page(address: ProjectAddress, version: str | None) -> Response:
         releases=releases,
         newest=newest,
         shown=shown,
+        left_out=project.left_out,
         tools=installers(Target(url, address.base.registry.netloc, signed_in(), package)),
         setup=setup_path(address.base),
         **_about(repository, shown),

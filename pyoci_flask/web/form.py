@@ -40,8 +40,10 @@ _FIELDS = frozenset(
 )
 """What is read of the form. Everything else (description, attestations, signatures) passes by."""
 
-_TEXT_LIMIT = 4 * 1024 * 1024
-"""Bytes of all fields that are kept, together."""
+_TEXT_LIMIT = 1024 * 1024
+"""Bytes of all fields that are kept, together: each thread may be reading a form."""
+_VALUE_OVERHEAD = 100
+"""Bytes that a value counts beside its text, which may be empty."""
 _PARTS = 100_000
 _NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 
@@ -145,14 +147,19 @@ class _FormReader:
                 self._file.write(event)
                 self._size += len(event)
             elif self._text is not None:
-                self._kept += len(event)
-                if self._kept > _TEXT_LIMIT:
-                    raise PayloadTooLargeError(f"the form's fields are over {_TEXT_LIMIT} bytes")
+                self._keep(len(event))
                 self._text += event
+
+    def _keep(self, size: int) -> None:
+        self._kept += size
+        if self._kept > _TEXT_LIMIT:
+            raise PayloadTooLargeError(f"the form's fields are over {_TEXT_LIMIT} bytes")
 
     def _begin(self, segment: MultipartSegment) -> None:
         self._segment = segment
         self._text = bytearray() if segment.name in _FIELDS else None
+        if self._text is not None:
+            self._keep(_VALUE_OVERHEAD)
         if segment.name == "content":
             if self._filename is not None:
                 raise InvalidRequestError("the form has more than one file in the field content")

@@ -27,7 +27,7 @@ def legacy_json(address: JsonAddress) -> Response:
     page_url = project_url(address.base, address.project)
     candidates = found.candidates(address.base, address.project)
     repository, tags = find_project(candidates)
-    project = found.versions.project(repository, tags, found.settings.max_versions)
+    project = found.project(repository, tags)
     document = _document(project, page_url, _newest_metadata(repository, project))
     return page(json.dumps(document), "application/json", vary="Authorization")
 

@@ -1,5 +1,7 @@
 """What the views work with: made once in `app.py`, found through the application."""
 
+from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from typing import cast
 
@@ -9,6 +11,7 @@ from pyoci_flask.errors import InvalidRequestError
 from pyoci_flask.index.core_metadata import CoreMetadataReader
 from pyoci_flask.index.lock import VersionLocks
 from pyoci_flask.index.names import ProjectName
+from pyoci_flask.index.project import Project
 from pyoci_flask.index.publish import KnownConfigs
 from pyoci_flask.index.reader import VersionReader
 from pyoci_flask.index.repository import Candidates, ProjectRepository
@@ -65,6 +68,11 @@ class Services:
             found.append(ProjectRepository(project, caller))
         return found
 
+    def project(self, repository: ProjectRepository, tags: Sequence[str]) -> Project:
+        """List a project; if it is large, it counts as such until the answer begins."""
+        g.listing = held = ExitStack()
+        return self.versions.project(repository, tags, self.settings.max_versions, held)
+
     def _enter(self, base: Base) -> None:
         """Count this request among those that wait for the registry, until its answer begins."""
         g.registry = base.registry
@@ -75,6 +83,9 @@ class Services:
 
     def leave(self) -> Share | None:
         """Count this request out, if it was in; return the share of its registry."""
+        held = g.pop("listing", None)
+        if held is not None:
+            held.close()
         share: Share | None = g.pop("share", None)
         if share is not None:
             self.gate.leave(share)

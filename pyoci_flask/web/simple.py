@@ -46,7 +46,7 @@ def project_page(address: ProjectAddress) -> Response:
         return fallback(address, caller, error)
     if leaves and not tags:
         return redirect_to_fallback(address, caller)
-    project = found.versions.project(repository, tags, found.settings.max_versions)
+    project = found.project(repository, tags)
     announced = found.metadata.announced(repository, project.files)
     alias = not _PIP_WITHOUT_ALIAS.match(request.headers.get("User-Agent", ""))
     # What is the same for everybody, such as the HTML, is one page.

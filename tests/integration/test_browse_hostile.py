@@ -20,12 +20,14 @@ from tests.integration.registry_doubles import ALICE, BOB, Members, Refusing
 from tests.packages import make_wheel
 from tests.pages import BROWSER, shown, text_of
 from tests.registries import RunningRegistry, write_htpasswd
+from tests.version_documents import Documents, file_entry, image_index, other_entry
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIEnvironment
 
 FIELDS = (("Summary", "Says hello"), ("Description-Content-Type", "text/markdown"))
 LABEL = ("classifiers", "PyOCI :: Label :: team :: payments")
+JSON_TYPE = "application/vnd.pypi.simple.v1+json"
 HOSTILE = '"><script>alert(1)</script>'
 
 
@@ -216,3 +218,21 @@ def test_page_costs_the_registry_few_calls(
         *(["manifests/1.0"] + ["manifests/digest"] * 8),
         "tags/list",
     ]
+
+
+def test_version_that_is_too_large_is_missing_with_a_note(
+    app_server: AppServer, http: requests.Session
+) -> None:
+    large = image_index(other_entry(1) for _ in range(10_001))
+    with wsgi_server(Documents({"1.0": image_index([file_entry(1)]), "2.0": large})) as url:
+        base = f"http%3A%2F%2F{url.removeprefix('http://')}/acme/hello"
+        server = app_server({})
+        page = text_of(shown(http.get(f"{server}/ui/{base}/", headers=BROWSER)))
+        listed = http.get(f"{server}/{base}/", headers={"Accept": JSON_TYPE}).json()
+        every = http.get(f"{server}/{base}/json").json()
+
+    assert "The files of 1 version are missing here" in page
+    assert "than this server reads: 2.0" in " ".join(page.split())
+    assert [file["filename"] for file in listed["files"]] == ["hello-1.0-py3-none-a1.whl"]
+    assert every["releases"].keys() == {"2.0", "1.0"}
+    assert every["releases"]["2.0"] == []

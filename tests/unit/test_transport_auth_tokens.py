@@ -1,3 +1,4 @@
+import gc
 from typing import Any
 
 import pytest
@@ -10,8 +11,10 @@ from pyoci_flask.errors import (
     RegistryError,
 )
 from pyoci_flask.transport.auth import Authenticator
+from pyoci_flask.transport.credentials import BasicCredentials
 from pyoci_flask.transport.network import Network
 from pyoci_flask.transport.session import Transport
+from pyoci_flask.transport.tokens import Grant
 from tests.unit.doubles import Answer, Received, http_double
 from tests.unit.token_double import ALICE, PUSH, TokenRegistry, ask, document, token
 
@@ -89,6 +92,7 @@ def test_token_has_one_of_two_names(authenticator: Authenticator, members: objec
         b'{"token": "\\u00e4"}',
         b"[" * 100_000,
         b'{"token": "' + b"x" * 140_000 + b'"}',
+        b'{"token": "' + b"x" * (16 * 1024 + 1) + b'"}',
     ],
     ids=lambda answer: repr(answer[:20]),
 )
@@ -99,6 +103,38 @@ def test_answer_without_a_usable_token_is_the_services_fault(
         with pytest.raises(RegistryError):
             ask(authenticator, server, ALICE)
         assert len(server.received) == 2
+
+
+def test_tokens_in_memory_are_bounded_in_bytes(authenticator: Authenticator) -> None:
+    registry = TokenRegistry(
+        grant=lambda _: token("x" * 16 * 1024), accepts=lambda sent: sent is not None
+    )
+    with http_double(registry) as server:
+        users = [BasicCredentials(f"user{number}", "secret") for number in range(300)]
+        for user in users:
+            ask(authenticator, server, user)
+        ask(authenticator, server, users[-1])
+        assert len(registry.asked) == 300
+        ask(authenticator, server, users[0])
+        assert len(registry.asked) == 301
+
+
+def test_expired_tokens_are_dropped(transport: Transport) -> None:
+    now = [1000.0]
+    authenticator = Authenticator(transport, clock=lambda: now[0])
+    before = _grants()
+    registry = TokenRegistry(accepts=lambda sent: sent is not None)
+    with http_double(registry) as server:
+        for number in range(10):
+            ask(authenticator, server, BasicCredentials(f"user{number}", "secret"))
+        assert _grants() - before == 10
+        now[0] += 1000
+        ask(authenticator, server, ALICE)
+        assert _grants() - before == 1
+
+
+def _grants() -> int:
+    return sum(isinstance(one, Grant) for one in gc.get_objects())
 
 
 @pytest.mark.parametrize("status", [404, 301])

@@ -30,6 +30,7 @@ EXPECTED: list[tuple[errors.PyOCIError, int]] = [
     (errors.PayloadTooLargeError("x"), 413),
     (errors.RateLimitedError("x", None), 429),
     (errors.RegistryError("x"), 502),
+    (errors.OversizedError("x"), 502),
     (MalformedDocumentError("x"), 502),
     (MissingContentError("x", "BLOB_UNKNOWN"), 502),
     (errors.RegistryUnreachableError("x"), 502),

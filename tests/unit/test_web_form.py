@@ -179,10 +179,12 @@ def test_broken_form_is_refused_and_says_why(content: bytes, text: str) -> None:
 
 
 def test_fields_over_the_limit_are_refused() -> None:
-    fits = encode(field("classifiers", "x" * 4 * 1024 * 1024), FILE)
+    fits = encode(field("classifiers", "x" * (1024 * 1024 - 100)), FILE)
     assert parse(fits).file.size == len(CONTENT)
     with pytest.raises(PayloadTooLargeError, match="fields are over"):
-        parse(encode(field("classifiers", "x" * 4 * 1024 * 1024), field("name", "y"), FILE))
+        parse(encode(field("classifiers", "x" * (1024 * 1024 - 100)), field("name", "y"), FILE))
+    with pytest.raises(PayloadTooLargeError, match="fields are over"):
+        parse(encode(*[field("classifiers", "")] * 11_000, FILE))
 
 
 def test_too_many_parts_and_too_long_headers_are_refused() -> None:

@@ -1,0 +1,83 @@
+"""What the listing of a project may take of a worker's memory.
+
+The unit is the `weight` of `VersionFiles`: bytes of JSON, 1 KiB at least for each file. A listing
+beyond a small part of the limit waits for its turn, so that few large ones are in memory at once.
+"""
+
+import threading
+from collections.abc import Sequence
+from contextlib import ExitStack
+
+from pyoci_flask.budget import ByteBudget
+from pyoci_flask.index.fetch import FetchPool
+from pyoci_flask.index.names import version_of
+from pyoci_flask.index.repository import (
+    BEYOND,
+    ProjectRepository,
+    Skipped,
+    VersionFiles,
+    load_files,
+)
+from pyoci_flask.oci.reference import Tag
+
+LISTING_LIMIT = 16 * 1024 * 1024
+_SMALL = 512 * 1024
+"""Weight of a listing that needs no turn."""
+_LARGE = ByteBudget(2 * LISTING_LIMIT, share=LISTING_LIMIT)
+Read = VersionFiles | Skipped | None
+
+
+class Allowance:
+    """The weight that is left to one listing."""
+
+    def __init__(self, repository: ProjectRepository, pool: FetchPool, held: ExitStack) -> None:
+        """`held` is closed when the listing is not in memory any more."""
+        self._repository = repository
+        self._share = pool.share(repository.caller.repository.registry)
+        self._pool = pool
+        self._held = held
+        self._lock = threading.Lock()
+        self._most = _SMALL
+        self._spent = 0
+        self._full = False
+
+    def spend(self, weight: int) -> None:
+        """Count what is in memory anyway; wait for a turn if it is much.
+
+        Raises:
+            BusyError: other large listings take too long.
+        """
+        self._spent += weight
+        if self._spent > self._most == _SMALL:
+            self._wait()
+
+    def read(self, tags: Sequence[str]) -> dict[str, Read]:
+        """Read versions, newest first; `BEYOND` is what there was no room for.
+
+        Raises:
+            BusyError: other large listings take too long.
+        """
+        found = dict(zip(tags, self._pool.map(self._share, self._read, tags), strict=True))
+        again = [tag for tag, one in found.items() if one is BEYOND]
+        if again and self._most == _SMALL:
+            self._wait()
+            read = self._pool.map(self._share, self._read, again)
+            found |= zip(again, read, strict=True)
+        return found
+
+    def _read(self, tag: str) -> Read:
+        if self._full:
+            return BEYOND
+        found = load_files(self._repository, version_of(tag), Tag(tag), lambda: not self._full)
+        weight = found.weight if isinstance(found, VersionFiles) else 0
+        with self._lock:
+            if self._spent + weight > self._most:
+                self._full = True
+                return BEYOND
+            self._spent += weight
+        return found
+
+    def _wait(self) -> None:
+        """Wait for the turn of a large listing. No thread of the pool waits here."""
+        self._held.enter_context(_LARGE.hold(LISTING_LIMIT, self._share))
+        self._most, self._full = LISTING_LIMIT, False
