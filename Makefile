@@ -16,7 +16,7 @@ COMPILE = $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --no-s
 TOOLS = flit hatch pdm pip-23.0 poetry zuul-registry
 INSTALL = $(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes
 
-.PHONY: help run demo test unit fuzz soak bench screenshots image-check fresh-check lint format requirements clean
+.PHONY: help run demo test unit fuzz soak bench hostile screenshots image-check fresh-check lint format requirements clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*## ' Makefile | sed -E 's/:.*## /\t/' | expand -t 16
@@ -47,6 +47,9 @@ soak: $(VENV)/.dev ## mixed load on two workers, memory and open files watched (
 bench: $(VENV)/.dev ## speed and memory against floors of the same run (ARGS="--quick --rows ...")
 	@scripts/install-debian-packages
 	@$(BIN)/python -m benchmarks $(ARGS)
+
+hostile: $(VENV)/.dev ## what each hostile input costs a server (ARGS="--before COMMIT --only TEXT")
+	@$(BIN)/python -m benchmarks.hostile $(ARGS)
 
 screenshots: $(VENV)/.dev ## the pictures in docs/images, made anew (Chromium)
 	@scripts/install-debian-packages
