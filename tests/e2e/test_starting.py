@@ -92,7 +92,7 @@ def test_folders_and_a_ca_bundle_that_vanish_end_no_server(
     spool.mkdir()
     bundle.touch()
     settings = {"PYOCI_SPOOL": str(spool), "REQUESTS_CA_BUNDLE": str(bundle)}
-    settings |= {"PYOCI_STORAGE": str(storage), "PYOCI_REGISTRIES": "127.0.0.1"}
+    settings |= {"PYOCI_STORAGE": str(storage), "PYOCI_REGISTRIES": "127.0.0.1:*"}
     with gunicorn(tmp_path, settings) as server:
         [before] = server.workers
         bundle.unlink()

@@ -231,8 +231,8 @@ def test_a_wheel_without_metadata_has_none(lab: Lab, tmp_path: Path, spare: byte
     assert lab.metadata().status_code == 404
 
 
-def test_metadata_of_over_4_mib_is_not_read(lab: Lab, tmp_path: Path) -> None:
-    lab.push(wheel_bytes(tmp_path, 0, 0, METADATA + b"\n" * (5 * MEBIBYTE)))
+def test_metadata_of_over_8_mib_is_not_read(lab: Lab, tmp_path: Path) -> None:
+    lab.push(wheel_bytes(tmp_path, 0, 0, METADATA + b"\n" * (9 * MEBIBYTE)))
 
     assert lab.metadata().status_code == 404
     assert lab.meter.size <= FEW_BYTES

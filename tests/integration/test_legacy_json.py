@@ -133,10 +133,15 @@ def test_what_a_trusted_proxy_says_of_the_address_stands_in_the_urls(
     assert file["url"].endswith("/my-pkg/my_pkg-1.0-py3-none-any.whl")
 
 
-def test_a_host_that_no_url_can_hold_is_refused(index: IndexClient, tmp_path: Path) -> None:
-    index.published(make_wheel(tmp_path, "my_pkg", "1.0"), "my-pkg", "1.0")
+def test_a_host_that_no_url_can_hold_is_refused(
+    app_server: AppServer, docker_open: RunningRegistry, namespace: str, tmp_path: Path
+) -> None:
+    with requests.Session() as session:
+        base = f"{app_server()}/{docker_open.address}/{namespace}"
+        index = IndexClient(base, None, session)
+        index.published(make_wheel(tmp_path, "my_pkg", "1.0"), "my-pkg", "1.0")
 
-    answer = index.get("/my-pkg/json", headers={"Host": "<b>"})
+        answer = index.get("/my-pkg/json", headers={"Host": "<b>"})
 
     assert (answer.status_code, "Host" in answer.text) == (400, True)
 

@@ -234,7 +234,9 @@ def test_what_cannot_be_read_as_a_request_is_not_quoted_in_the_log(tmp_path: Pat
 def test_a_chunk_that_cannot_be_read_is_the_clients_fault_and_not_quoted(
     tmp_path: Path, path: str, body: str
 ) -> None:
-    head = f"POST {path} HTTP/1.1\r\nHost: x\r\nContent-Type: multipart/form-data; boundary=x"
+    head = (
+        f"POST {path} HTTP/1.1\r\nHost: localhost\r\nContent-Type: multipart/form-data; boundary=x"
+    )
     with (
         gunicorn(tmp_path, {"PYOCI_STORAGE": str(tmp_path / "storage")}) as server,
         socket.create_connection(("127.0.0.1", server.port), timeout=PATIENCE) as client,

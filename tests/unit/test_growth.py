@@ -30,9 +30,9 @@ from pyoci_flask.app import create_app
 from pyoci_flask.cli.copy.errors import CopyError
 from pyoci_flask.cli.copy.pages import parse_list, parse_project
 from pyoci_flask.errors import PyOCIError
+from pyoci_flask.index import listing
 from pyoci_flask.index.details import parse_details
 from pyoci_flask.index.fields import description_below, parse_fields
-from pyoci_flask.index.listing import newest_first
 from pyoci_flask.index.metadata import read_metadata
 from pyoci_flask.index.names import Filename, ProjectName
 from pyoci_flask.index.project import files_of
@@ -326,6 +326,11 @@ def _query(text: str) -> object:
     return Request(EnvironBuilder(query_string=text).get_environ()).args.get("format")
 
 
+def _sorted_tags(tags: list[str]) -> None:
+    listing._key.cache_clear()  # else only the smaller of two inputs fits into it
+    listing.newest_first(tags)
+
+
 def _credentials(text: str) -> object:
     return read_credentials(text, None)
 
@@ -542,7 +547,7 @@ PARSERS: list[tuple[str, Parse, dict[str, Make], int]] = [
     ),
     (
         "tags",
-        newest_first,
+        _sorted_tags,
         {
             "versions": lambda n: [f"1.{i}" for i in range(n // 8)],
             "no versions": lambda n: ["1." * 60 + f"x{i}" for i in range(n // 128)],
