@@ -31,7 +31,7 @@ _LARGE_FIELDS = 4
 _END = re.compile(rb"\r\n\r\n|(?<!\r)\n")
 _PROBE = re.compile(rb"(?:GET|HEAD) /health[ ?]")
 _BODY = re.compile(
-    rb"\r\n(?:transfer-encoding[ \t]*+:|content-length[ \t]*+:[ \t]*+(?!0*+[ \t]*+\r\n))",
+    rb"\r\n(?:transfer-encoding[ \t]*:|content-length[ \t]*:(?![ \t]*(?:0+[ \t]*)?\r\n))",
     re.IGNORECASE,
 )
 

@@ -1,8 +1,8 @@
 """Text of clients, registries and packages, before it is logged or answered.
 
-It is cut before it is searched, and what is left holds no credentials. Each regular expression
-reads a text once: no quantifier gives back what it took (`*+`), and what a repetition takes cannot
-begin the next match.
+It is cut before it is searched, and what is left holds no credentials. The regular expressions
+are linear: what a repetition takes neither matches what follows it nor begins another match. They
+have no possessive quantifiers (`*+`), which Python before 3.11.5 matches wrongly.
 """
 
 import re
@@ -19,49 +19,49 @@ _TRACEBACK_LIMIT = 2400
 
 # The words that follow a scheme's name in a sentence or in a challenge, where no token stands.
 _PROSE = (
-    r"(?!(?:auth\w*+|challenges?|credentials?|tokens?|schemes?|realm|scope|service|error"
+    r"(?!(?:auth\w*|challenges?|credentials?|tokens?|schemes?|realm|scope|service|error"
     r"|and|or|is|was|are|for|with|where|from|at|to|in|of)(?:[\s,;:)\"'\\=]|\.?$|\.\s))"
 )
 # A character of a URL, plain or percent-encoded any number of times.
-_COLON = r"(?::|%(?:25)*+3A)"
-_SLASH = r"(?:/|%(?:25)*+2F)"
-_SPACE = r"(?:\s|%(?:25)*+20)"
+_COLON = r"(?::|%(?:25)*3A)"
+_SLASH = r"(?:/|%(?:25)*2F)"
+_SPACE = r"(?:\s|%(?:25)*20)"
 
 # Each with texts, in lower case, without one of which the pattern cannot match.
 _SECRETS = (
     # RFC 9110 section 11.4: a scheme and a token68.
     (
         ("basic", "bearer"),
-        re.compile(rf"\b(Basic|Bearer)({_SPACE}++){_PROSE}[A-Za-z0-9._~+/=%-]++", re.IGNORECASE),
+        re.compile(rf"\b(Basic|Bearer)({_SPACE}+){_PROSE}[A-Za-z0-9._~+/=%-]+", re.IGNORECASE),
         rf"\1\2{REDACTED}",
     ),
     # Signed URLs of the registries' storage.
     (
         ("sig", "token", "credential", "secret", "pass", "key"),
         re.compile(
-            r"((?:[?&]|%(?:25)*+(?:3F|26))[\w.-]{0,40}?"
-            r"(?:sig|signature|token|credential|secret|passwd|password|key|keyid)(?:=|%(?:25)*+3D))"
-            r"[^&\s\"'()<>]++",
+            r"((?:[?&]|%(?:25)*(?:3F|26))[\w.-]{0,40}?"
+            r"(?:sig|signature|token|credential|secret|passwd|password|key|keyid)(?:=|%(?:25)*3D))"
+            r"[^&\s\"'()<>]+",
             re.IGNORECASE,
         ),
         rf"\1{REDACTED}",
     ),
     # RFC 7519: a JSON Web Token, or the beginning of one.
-    (("eyj",), re.compile(r"(?<![\w-])eyJ[\w-]{8,}+(?:\.[\w-]*+){0,2}"), REDACTED),
+    (("eyj",), re.compile(r"(?<![\w-])eyJ[\w-]{8,}(?:\.[\w-]*){0,2}"), REDACTED),
 )
 
 # RFC 3986 section 3.2.1: what ends the userinfo of a URL; not the @ before a digest.
-_AT = re.compile(r"(?:@|%(?:25)*+40)(?!sha256(?::|%))", re.IGNORECASE)
+_AT = re.compile(r"(?:@|%(?:25)*40)(?!sha256(?::|%))", re.IGNORECASE)
 # A URL may have lost a slash on its way through a proxy.
-_SCHEME = re.compile(rf"{_COLON}{_SLASH}{{1,2}}+", re.IGNORECASE)
-_FIELD_BEGINNING = re.compile(rf"/*+(?:ui/++)?(?:https?{_COLON}{_SLASH}{{1,2}}+)?", re.IGNORECASE)
-_WORD = re.compile(r"[^\s\"]++")
-_BEGINNING = re.compile(r"(?:path=|url=)?[/'({<]*+", re.IGNORECASE)
+_SCHEME = re.compile(rf"{_COLON}{_SLASH}{{1,2}}", re.IGNORECASE)
+_FIELD_BEGINNING = re.compile(rf"/*(?:ui/+)?(?:https?{_COLON}{_SLASH}{{1,2}})?", re.IGNORECASE)
+_WORD = re.compile(r"[^\s\"]+")
+_BEGINNING = re.compile(r"(?:path=|url=)?[/'({<]*", re.IGNORECASE)
 _AUTHORITY_END = re.compile(rf"{_SLASH}|[?#'<>(){{}},;]|$", re.IGNORECASE)
-_HOST = r"(?:localhost|\[[0-9A-F:.]++\]|[A-Z0-9-]++(?:\.[A-Z0-9-]++)++)"
+_HOST = r"(?:localhost|\[[0-9A-F:.]+\]|[A-Z0-9-]+(?:\.[A-Z0-9-]+)+)"
 _HOST_AND_PORT = re.compile(rf"{_HOST}\.?(?:{_COLON}[0-9]{{1,5}})?", re.IGNORECASE)
 _NO_PORT = re.compile(
-    rf"(?!https?:|sha[0-9])(?:[^:%\[\]]|%(?!(?:25)*+3A))*+{_COLON}(?![0-9]{{0,5}}+[.:!]*+$)",
+    rf"(?!https?:|sha[0-9])(?:[^:%\[\]]|%(?!(?:25)*3A))*{_COLON}(?![0-9]{{0,5}}[.:!]*$)",
     re.IGNORECASE,
 )
 
