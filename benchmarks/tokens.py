@@ -2,8 +2,6 @@
 
 import contextlib
 import json
-import shutil
-import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +10,7 @@ import urllib3
 
 from benchmarks.filling import RegistryWriter, basic
 from benchmarks.processes import answers, running
+from tests.client_tools import client_tool
 from tests.ports import free_port
 from tests.servers import LOOPBACK
 
@@ -32,10 +31,7 @@ def token_registry(folder: Path) -> Iterator[TokenRegistry]:
 
     Challenges name the token service by the public port, so a relay there sees those calls too.
     """
-    beside = Path(sys.executable).with_name("zuul-registry")
-    program = str(beside) if beside.exists() else shutil.which("zuul-registry")
-    if program is None:
-        raise FileNotFoundError("zuul-registry is needed: make .venv/.dev installs it")
+    program = str(client_tool("zuul-registry"))
     root = folder / "token-registry"
     root.mkdir()
     registry = TokenRegistry(free_port(), free_port(), "writer", "write-password")
