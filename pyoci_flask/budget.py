@@ -24,15 +24,20 @@ class ByteBudget:
         self._released = threading.Condition()
 
     @contextmanager
-    def hold(self, size: int, user: Hashable = None) -> Iterator[None]:
+    def hold(
+        self, size: int, user: Hashable = None, patience: float | None = None
+    ) -> Iterator[None]:
         """Wait for `size` bytes and hold them; never more than a share is needed.
+
+        `patience` is the seconds to wait if they are not those of the budget.
 
         Raises:
             BusyError: others hold them for too long.
         """
         size = min(size, self._share)
+        seconds = self._patience if patience is None else patience
         with self._released:
-            if not self._released.wait_for(lambda: self._fits(size, user), self._patience):
+            if not self._released.wait_for(lambda: self._fits(size, user), seconds):
                 raise BusyError(_BUSY)
             self._take(size, user)
         try:

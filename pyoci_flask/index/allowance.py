@@ -6,9 +6,10 @@ beyond a small part of the limit waits for its turn, so that few large ones are 
 
 import threading
 from collections.abc import Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 
 from pyoci_flask.budget import ByteBudget
+from pyoci_flask.errors import BusyError
 from pyoci_flask.index.fetch import FetchPool
 from pyoci_flask.index.names import version_of
 from pyoci_flask.index.repository import (
@@ -21,7 +22,7 @@ from pyoci_flask.index.repository import (
 from pyoci_flask.oci.reference import Tag
 
 LISTING_LIMIT = 16 * 1024 * 1024
-_SMALL = 512 * 1024
+_SMALL = 1024 * 1024
 """Weight of a listing that needs no turn."""
 _LARGE = ByteBudget(2 * LISTING_LIMIT, share=LISTING_LIMIT)
 Read = VersionFiles | Skipped | None
@@ -72,12 +73,20 @@ class Allowance:
         weight = found.weight if isinstance(found, VersionFiles) else 0
         with self._lock:
             if self._spent + weight > self._most:
+                self._grow()
+            if self._spent + weight > self._most:
                 self._full = True
                 return BEYOND
             self._spent += weight
         return found
 
-    def _wait(self) -> None:
+    def _grow(self) -> None:
+        """Begin the turn of a large listing if no other has to end first."""
+        if self._most == _SMALL:
+            with suppress(BusyError):
+                self._wait(patience=0.0)
+
+    def _wait(self, patience: float | None = None) -> None:
         """Wait for the turn of a large listing. No thread of the pool waits here."""
-        self._held.enter_context(_LARGE.hold(LISTING_LIMIT, self._share))
+        self._held.enter_context(_LARGE.hold(LISTING_LIMIT, self._share, patience))
         self._most, self._full = LISTING_LIMIT, False

@@ -91,5 +91,5 @@ def parse_entry(tag: str, value: list[Any], repository: ProjectRepository) -> En
         return Entry(value[0], Skipped(value[1], is_version=True), value)
     index, version = ImageIndex.parse(value[2].encode()), version_of(tag)
     files, _ = files_of(index, version, repository.project, repository.segment)
-    found = listed_files(version, Digest(value[1]), index, files)
+    found = listed_files(version, Digest(value[1]), value[2], files)
     return Entry(value[0], found, value)

@@ -153,7 +153,11 @@ def load_files(
         if not wanted():
             return BEYOND
         found = _parsed(repository, version, tag, manifest)
-        return listed_files(version, found.digest, relevant(found.index), found.files)
+        if len(manifest.document) <= _RECORDED and manifest.document.isascii():
+            document = manifest.document
+        else:
+            document = relevant(found.index).serialize()
+        return listed_files(version, found.digest, document.decode("ascii"), found.files)
 
     try:
         return read_manifest(repository.caller, tag, parse)
@@ -164,10 +168,9 @@ def load_files(
 
 
 def listed_files(
-    version: str, digest: Digest, index: ImageIndex, files: Sequence[File]
+    version: str, digest: Digest, document: str, files: Sequence[File]
 ) -> VersionFiles:
-    """Keep of a version what a listing needs; `index` has what is relevant to `files`."""
-    document = index.serialize().decode("ascii")
+    """Keep of a version what a listing needs; `document` is the index of `files`, or most of it."""
     weight = max(len(document), _FILE_WEIGHT * len(files))
     return VersionFiles(
         version,

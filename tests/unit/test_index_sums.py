@@ -110,6 +110,20 @@ def test_oldest_versions_are_left_out_of_a_listing_that_is_too_large(
     assert "9 versions (" in line
 
 
+@pytest.mark.parametrize("count", [100, 400])
+def test_large_listing_reads_each_version_once(caller_of: Callers, count: int) -> None:
+    """It takes the place of a large one while it reads, if there is one."""
+    document = image_index(file_entry(number, ">=3" + "0" * 2_000) for number in range(3))
+    registry = Documents({f"1.{number}": document for number in range(count)})
+    with wsgi_server(registry) as url, closing(VersionReader(FetchPool(4))) as reader:
+        repository = ProjectRepository(ProjectName("hello"), caller_of(url))
+        project = listed(reader, repository)
+
+    assert len(project.files) == 3 * count
+    assert registry.asked.count("1.7") == 1
+    assert len([tag for tag in registry.asked if tag.startswith("1.")]) == count
+
+
 def test_entries_that_are_no_files_are_one_line_for_each_version(
     reader: VersionReader, caller_of: Callers, caplog: pytest.LogCaptureFixture
 ) -> None:
