@@ -82,7 +82,8 @@ def _deny(environ: "WSGIEnvironment", start: "StartResponse") -> Iterable[bytes]
     request = Request(environ)
     request.get_data()
     if request.method in {"GET", "HEAD"}:
-        return Response("", 404)(environ, start)
+        unknown = '{"errors": [{"code": "NAME_UNKNOWN"}]}'
+        return Response(unknown, 404, mimetype="application/json")(environ, start)
     return Response("", 401, {"WWW-Authenticate": 'Basic realm="x"'})(environ, start)
 
 
