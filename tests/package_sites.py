@@ -47,9 +47,9 @@ class Site:
             return Response(page, content_type="text/html")
         return Response(page) if isinstance(page, bytes) else page(request)
 
-    def show(self, project: str, *files: dict[str, object]) -> None:
+    def show(self, project: str, *files: dict[str, object], **more: object) -> None:
         """Put up a project's page in JSON."""
-        page = {"meta": {"api-version": "1.1"}, "name": project, "files": list(files)}
+        page = {"meta": {"api-version": "1.1"}, "name": project, "files": list(files), **more}
         self.pages[f"/simple/{project}/"] = lambda _: Response(
             json.dumps(page), content_type=SIMPLE_JSON
         )

@@ -142,7 +142,7 @@ class Filename:
             raise InvalidRequestError(
                 f"{shown(text)} is not the name of a wheel (.whl) or an sdist (.tar.gz)"
             )
-        rest = _after_name(stem, project)
+        rest = after_name(stem, project)
         if not rest:
             raise InvalidRequestError(
                 f"{shown(text)} is not the name of a file of {project}: "
@@ -173,7 +173,8 @@ class Filename:
         return self.text.endswith(WHEEL)
 
 
-def _after_name(stem: str, project: ProjectName) -> str | None:
+def after_name(stem: str, project: ProjectName) -> str | None:
+    """Return what follows the project's name, however it is spelled, and a dash."""
     for match in re.finditer("-", stem):
         if canonicalize_name(stem[: match.start()]) == project.normalized:
             return stem[match.end() :]

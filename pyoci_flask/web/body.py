@@ -8,6 +8,7 @@ if TYPE_CHECKING:
     from _typeshed.wsgi import WSGIEnvironment
 
 CHUNK = 256 * 1024
+_MEGABYTE = 1_000_000
 
 
 class RequestBody:
@@ -64,7 +65,12 @@ class RequestBody:
         return piece
 
     def _too_large(self, size: int) -> PayloadTooLargeError:
-        hint = f" ({self._setting})" if self._setting else ""
-        return PayloadTooLargeError(
-            f"the body has {size} bytes or more, and this server takes {self._limit}{hint}"
-        )
+        more = "" if self.length is not None else " or more"
+        text = f"the request has {_bytes(size)}{more}, and this server takes {_bytes(self._limit)}"
+        if self._setting:
+            text += f": whoever runs it can raise {self._setting}"
+        return PayloadTooLargeError(text)
+
+
+def _bytes(size: int) -> str:
+    return f"{size} bytes ({size / 1e6:.1f} MB)" if size >= _MEGABYTE else f"{size} bytes"

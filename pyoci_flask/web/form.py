@@ -38,7 +38,10 @@ _FIELDS = frozenset(
         "md5_digest",
     }
 )
-"""What is read of the form. Everything else (description, attestations, signatures) passes by."""
+"""What is read of the form. Everything else (the description, say) passes by."""
+
+_DROPPED = {"attestations": "its attestations", "gpg_signature": "its signature"}
+"""Parts of an upload that people expect to be kept, and that are not."""
 
 _TEXT_LIMIT = 1024 * 1024
 """Bytes of all fields that are kept, together: each thread may be reading a form."""
@@ -65,6 +68,8 @@ class UploadForm:
 
     fields: Mapping[str, tuple[str, ...]]
     file: SpooledFile
+    dropped: tuple[str, ...] = ()
+    """What came with the file and is not kept, in words."""
 
     def one(self, name: str) -> str | None:
         """The first value of a field; some clients send an empty one for none."""
@@ -135,6 +140,7 @@ class _FormReader:
         self._kept = 0
         self._segment: MultipartSegment | None = None
         self._text: bytearray | None = None
+        self._dropped: dict[str, None] = {}
 
     def take(self, events: "Iterable[MultipartSegment | bytes | bytearray | None]") -> None:
         for event in events:
@@ -149,6 +155,8 @@ class _FormReader:
             elif self._text is not None:
                 self._keep(len(event))
                 self._text += event
+            elif self._segment is not None and self._segment.name in _DROPPED:
+                self._dropped[_DROPPED[self._segment.name]] = None
 
     def _keep(self, size: int) -> None:
         self._kept += size
@@ -186,4 +194,5 @@ class _FormReader:
                 size=self._size,
                 digest=Digest.from_hex(self._sha256.hexdigest()),
             ),
+            tuple(self._dropped),
         )

@@ -21,6 +21,11 @@ from pyoci_flask.web.negotiation import JSON, negotiate
 from pyoci_flask.web.services import services
 
 _VARY = "Accept, Authorization"
+UNLISTED = "_unlisted-versions"
+"""Member of a project's JSON: how many of its versions have files that the page does not list.
+
+Names with an underscore are the server's own (Simple API, JSON-based). `copy` reads it.
+"""
 _VERSION = "1.4"
 _VERSION_WITHOUT_SIZES = "1.0"
 """From 1.1 on, the size of every file is mandatory."""
@@ -111,6 +116,10 @@ def _project_json(project: Project, announced: frozenset[str], *, alias: bool) -
     }
     if document["meta"]["api-version"] != _VERSION_WITHOUT_SIZES:
         document["versions"] = [text for text in project.versions if version_or_none(text)]
+        listed = {file.version for file in project.files}
+        unlisted = sum(text not in listed for text in document["versions"])
+        if unlisted:
+            document[UNLISTED] = unlisted
     return document
 
 

@@ -57,6 +57,8 @@ def upload(base: Base) -> Response:
     text = f"published {wanted.filename.text}"
     if not added:
         text = f"{wanted.filename.text} is here already, byte for byte"
+    if form.dropped:
+        text += f"; {' and '.join(form.dropped)} were not stored: this index does not keep them"
     logger.info("%s (%d bytes)", text, wanted.size)
     return Response(f"{text}\n", content_type="text/plain; charset=utf-8")
 

@@ -1,7 +1,9 @@
 """`pyoci-flask check` against registries with their oddities, and against none."""
 
 import json
+from collections.abc import Iterable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 from werkzeug.wrappers import Response
@@ -16,6 +18,9 @@ from tests.doubles import (
 from tests.quirks.profiles import PROFILES
 from tests.quirks.registry import quirky_registry
 from tests.quirks.tokens import OWNER, READER
+
+if TYPE_CHECKING:
+    from _typeshed.wsgi import StartResponse, WSGIEnvironment
 
 _WRITE = ("publish", "list", "download", "yank", "remove", "left")
 
@@ -85,6 +90,39 @@ def test_a_registry_with_immutable_tags_cannot_yank_and_what_stays_is_named(
     assert (marks["publish"], marks["download"]) == ("ok", "ok")
     assert (marks["yank"], marks["remove"], marks["left"]) == ("FAIL", "FAIL", "note")
     assert "note left       team/pyoci_probe:0." in done.output
+
+
+def _error(code: str) -> str:
+    return json.dumps({"errors": [{"code": code, "message": "no"}]})
+
+
+@pytest.mark.parametrize(
+    ("response", "pull"),
+    [
+        (Response("404 page not found", 404), "FAIL"),
+        (Response("", 405), "FAIL"),
+        (Response(_error("UNSUPPORTED"), 404), "FAIL"),
+        (Response(_error("UNSUPPORTED"), 501), "FAIL"),
+        # This one answers as for a repository that is not there, as it was before.
+        (Response(_error("NAME_UNKNOWN"), 404), "ok"),
+    ],
+)
+def test_registry_without_a_list_of_tags_does_not_pass(
+    response: Response, pull: str, tmp_path: Path
+) -> None:
+    registry = create_registry(tmp_path, None)
+
+    def without_tags(environ: "WSGIEnvironment", start: "StartResponse") -> Iterable[bytes]:
+        listed = environ["PATH_INFO"].endswith("/tags/list")
+        return (response if listed else registry)(environ, start)
+
+    with wsgi_server(without_tags) as url:
+        done = check(url, "--write")
+    assert done.status == 1
+    marks = done.marks()
+    assert (marks["pull"], marks["publish"], marks["list"]) == (pull, "ok", "FAIL")
+    if pull == "ok":
+        assert "FAIL list       the registry took the package, but has no list" in done.output
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ from tests.clients import with_credentials
 from tests.command_line import command
 from tests.conftest import AppServer
 from tests.integration.index_client import IndexClient
-from tests.package_sites import SIMPLE_JSON, pypiserver
+from tests.package_sites import SIMPLE_JSON, odd_site, pypiserver
 from tests.packages import make_sdist, make_wheel
 from tests.registries import RunningRegistry
 from tests.servers import (
@@ -149,6 +149,24 @@ def test_versions_that_an_index_does_not_list_are_neither_lost_nor_copied_twice(
     assert "lists no files of 2 of its versions (1.1, 1.0)" in partly.output
     assert "set PYOCI_MAX_VERSIONS=0 there" in partly.output
     assert len(_listed(third, "foo", http)) == 1
+
+
+def test_version_without_files_is_a_note(
+    app: RunningServer, docker_open: RunningRegistry, namespace: str, tmp_path: Path
+) -> None:
+    wheel = make_wheel(tmp_path, "pyoci-like", "1.0")
+    target = f"{app.url}/{docker_open.address}/{namespace}/"
+    with odd_site() as site:
+        entry = {"filename": wheel.name, "url": f"/{wheel.name}", "size": wheel.stat().st_size}
+        site.show("pyoci-like", entry, versions=["0.1", "1.0", "1.0.1"])
+        site.pages[f"/{wheel.name}"] = wheel.read_bytes()
+        done = command("copy", f"{site.url}/simple/", target, "pyoci-like")
+        again = command("copy", f"{site.url}/simple/", target, "pyoci-like")
+    assert done.status == again.status == 0
+    assert "has no files of 2 of its versions (0.1, 1.0.1)" in done.output
+    assert "PYOCI_MAX_VERSIONS" not in done.output
+    assert done.lines[-1].endswith("0 there already")
+    assert again.lines[-1].endswith("1 there already")
 
 
 def test_from_pyoci_to_an_index_that_takes_uploads_elsewhere_and_no_yanks(

@@ -232,3 +232,21 @@ def test_the_published_file_is_what_the_archive_says(lab: Lab, wheel: bytes) -> 
     (file,) = lab.index.get("/my-pkg/", headers={"Accept": JSON}).json()["files"]
     assert file["hashes"] == {"sha256": sha256(wheel)}
     assert re.fullmatch("[0-9a-f]{64}", file["core-metadata"]["sha256"])
+
+
+def test_answer_says_that_attestations_and_signatures_are_not_stored(
+    lab: Lab, wheel: bytes, tmp_path: Path
+) -> None:
+    attested = parts(WHEEL, wheel)
+    attested.insert(-1, ("attestations", (None, '[{"version": 1}]')))
+    attested.append(("gpg_signature", (f"{WHEEL}.asc", b"-----BEGIN PGP SIGNATURE-----")))
+    plain = parts(SDIST, make_sdist(tmp_path, "my_pkg", "1.0").read_bytes())
+
+    answer, other = lab.send(attested), lab.send(plain)
+
+    assert answer.status_code == 200
+    assert answer.text == (
+        f"published {WHEEL}; its attestations and its signature were not stored: this index does "
+        "not keep them\n"
+    )
+    assert other.text == f"published {SDIST}\n"

@@ -79,10 +79,32 @@ def test_versions_without_files_are_noticed_but_not_those_of_other_kinds() -> No
         {"filename": "foo-1.0.tar.gz", "url": "x"},
         {"filename": "foo-0.9.zip", "url": "x"},
         {"filename": "foo-2.0-1.tar.gz", "url": "x"},
-        versions=["1.0.0", "0.9", "2.0", "3.0", 4],
+        versions=["1.0.0", "0.9", "2.0.post1", "3.0", 4],
     )
     assert page.other_kinds == ("foo-0.9.zip",)
     assert page.unlisted_versions == ("3.0",)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "foo-1.0.1.win32-py2.7.exe",
+        "foo-1.0.1.win-amd64.msi",
+        "foo-1.0.1-py3.6.egg",
+        "Foo-1.0.1-1.noarch.rpm",
+        "foo-1.0.1.tar.bz2",
+        "foo-1.0.1.linux-x86_64.tar.gz",
+    ],
+)
+def test_other_kind_of_file_stands_for_its_own_version_only(name: str) -> None:
+    page = _page({"filename": name, "url": "x"}, versions=["1.0", "1.0.1", "1", "0.1"])
+    assert page.unlisted_versions == ("1.0", "1", "0.1")
+
+
+def test_what_cannot_be_copied_is_named() -> None:
+    page = _page({"filename": "foo-1.0-x.y.tar.gz", "url": "x"}, {"filename": "foo.whl", "url": ""})
+    assert [fault.count("foo-1.0-x.y.tar.gz") for fault in page.faults] == [1, 0]
+    assert "foo.whl" in page.faults[1]
 
 
 def test_a_file_is_found_under_another_spelling_of_its_project() -> None:

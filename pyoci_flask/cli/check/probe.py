@@ -11,7 +11,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 
 from pyoci_flask.cli.check.report import Report, StopError
-from pyoci_flask.errors import PyOCIError, RegistryError
+from pyoci_flask.errors import NotFoundError, PyOCIError, RegistryError
 from pyoci_flask.index.artifact import Upload
 from pyoci_flask.index.delete import delete_version
 from pyoci_flask.index.download import find_file, open_file, verified
@@ -117,7 +117,13 @@ def _published(
 
 def _read_back(report: Report, repository: ProjectRepository, probe: Probe) -> None:
     with report.step("list"):
-        _, tags = find_project([repository])
+        try:
+            _, tags = find_project([repository])
+        except NotFoundError as error:
+            raise RegistryError(
+                "the registry took the package, but has no list of its tags: versions cannot be "
+                "found there"
+            ) from error
         if str(tag_of(probe.filename.version)) not in tags:
             raise RegistryError("what was published does not stand in the list of tags")
     report.ok("list", f"it is among {len(tags)} {'version' if len(tags) == 1 else 'versions'}")

@@ -4,7 +4,7 @@ import hashlib
 import json
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 from urllib.parse import parse_qsl, quote, unquote, urljoin, urlsplit
 
@@ -14,7 +14,16 @@ from packaging.version import Version
 from pyoci_flask.cli.copy.anchors import Anchor, read_html
 from pyoci_flask.cli.copy.errors import CopyError
 from pyoci_flask.errors import InvalidRequestError
-from pyoci_flask.index.names import SDIST, WHEEL, Filename, ProjectName, is_filename
+from pyoci_flask.index.names import (
+    SDIST,
+    WHEEL,
+    Filename,
+    ProjectName,
+    after_name,
+    is_filename,
+    version_or_none,
+)
+from pyoci_flask.redaction import shown
 
 ACCEPT = (
     "application/vnd.pypi.simple.v1+json, application/vnd.pypi.simple.v1+html;q=0.1, "
@@ -31,9 +40,11 @@ _SUFFIXES = (
     *(".tgz", ".tar.bz2", ".tar.xz", ".tar.Z", ".tar"),
 )
 """Of what indexes keep, or kept."""
-_WORD = re.compile(r"[A-Za-z0-9.+!_]+")
 _MOST_PARTS = 12
-"""Dots in a name that are looked at."""
+"""Dots in a version that are looked at."""
+_LONGEST_NAME = 300
+_UNLISTED = "_unlisted-versions"
+"""Member with which a PyOCI says how many versions have files that are not listed."""
 _LONGEST_REASON = 1000
 """Characters, as `PATCH` of the target takes them."""
 
@@ -64,8 +75,12 @@ class ProjectPage:
     """All of them, where the index tells; PyOCI lists the files of the newest ones only."""
     other_kinds: tuple[str, ...] = ()
     """Names of files that are neither wheels nor .tar.gz."""
+    other_versions: tuple[str, ...] = ()
+    """Versions of the files that are not among `files`."""
     faults: tuple[str, ...] = ()
     """What is wrong with each entry that cannot be used."""
+    hides: bool = False
+    """Whether the index, a PyOCI, says that it has files which the page does not list."""
 
     def find(self, filename: Filename) -> ListedFile | None:
         """The file of that name, or the one that differs in the spelling of the project only."""
@@ -77,10 +92,8 @@ class ProjectPage:
     def unlisted_versions(self) -> tuple[str, ...]:
         """Versions that are there without any file of theirs on the page."""
         seen = {_version(file.filename.version) for file in self.files}
-        mentioned = _mentioned((*self.other_kinds, *self.faults))
-        return tuple(
-            text for text in self.versions if _version(text) not in seen and text not in mentioned
-        )
+        seen |= {_version(text) for text in self.other_versions}
+        return tuple(text for text in self.versions if _version(text) not in seen)
 
 
 def parse_project(body: bytes, content_type: str, url: str, project: ProjectName) -> ProjectPage:
@@ -90,14 +103,16 @@ def parse_project(body: bytes, content_type: str, url: str, project: ProjectName
         CopyError: it is no such page.
     """
     versions: list[str] = []
+    hides = False
     if _is_json(content_type, url):
         document = _json(body, url)
         versions = [one for one in _list(document, "versions") if isinstance(one, str)]
+        hides = bool(document.get(_UNLISTED))
         entries = [_from_json(one, url) for one in _list(document, "files", wanted=url)]
     else:
         page = read_html(body, url)
         entries = [_from_html(one, page.base) for one in page.anchors if _is_file(one)]
-    return _page(entries, versions, project, url)
+    return replace(_page(entries, project, url), versions=tuple(versions), hides=hides)
 
 
 def parse_list(body: bytes, content_type: str, url: str) -> list[NormalizedName]:
@@ -135,22 +150,29 @@ class _Entry:
     yanked: str | None
 
 
-def _page(
-    entries: Iterable[_Entry | None], versions: Iterable[str], project: ProjectName, url: str
-) -> ProjectPage:
+def _page(entries: Iterable[_Entry | None], project: ProjectName, url: str) -> ProjectPage:
     files: dict[str, ListedFile] = {}
-    kinds, faults = [], []
+    kinds, faults, others = [], [], []
     for entry in entries:
         if entry is None:
             faults.append("an entry without a name or an address")
-        elif not is_filename(entry.name):
-            kinds.append(entry.name)
-        else:
-            try:
+            continue
+        try:
+            if is_filename(entry.name):
                 files.setdefault(entry.name, _file(entry, project, url))
-            except (InvalidRequestError, CopyError) as error:
-                faults.append(str(error))
-    return ProjectPage(tuple(files.values()), tuple(versions), tuple(kinds), tuple(faults))
+                continue
+            kinds.append(entry.name)
+        except (InvalidRequestError, CopyError) as error:
+            text = str(error)
+            name = shown(entry.name)
+            faults.append(text if entry.name in text or name in text else f"{name}: {text}")
+        others.append(_version_in(entry.name, project))
+    return ProjectPage(
+        tuple(files.values()),
+        other_kinds=tuple(kinds),
+        other_versions=tuple(filter(None, others)),
+        faults=tuple(faults),
+    )
 
 
 def _file(entry: _Entry, project: ProjectName, url: str) -> ListedFile:
@@ -270,14 +292,19 @@ def _version(text: str) -> Version | str:
         return text
 
 
-def _mentioned(names: Iterable[str]) -> set[str]:
-    """Collect what may be a version in names such as `hello-1.0.win32.exe`."""
-    found = set()
-    for name in names:
-        for word in _WORD.findall(name):
-            parts = word.split(".", _MOST_PARTS)
-            found |= {".".join(parts[:end]) for end in range(1, len(parts) + 1)}
-    return found
+def _version_in(name: str, project: ProjectName) -> str | None:
+    """Read the version out of a name such as `hello-1.0.win32-py2.7.exe`."""
+    rest = after_name(name[:_LONGEST_NAME].removesuffix(_suffix(name)), project)
+    if rest is None:
+        return None
+    # An sdist's may hold a dash; what follows in other names is a build or a platform.
+    parts = rest.partition("-")[0].split(".", _MOST_PARTS)
+    tried = [rest, *(".".join(parts[:end]) for end in range(len(parts), 0, -1))]
+    return next((text for text in tried if version_or_none(text)), None)
+
+
+def _suffix(name: str) -> str:
+    return next((suffix for suffix in _SUFFIXES if name.endswith(suffix)), "")
 
 
 def _strings(values: Mapping[object, object]) -> dict[str, str]:

@@ -34,6 +34,8 @@ class Plan:
     other_kinds: list[str] = field(default_factory=list)
     faults: list[str] = field(default_factory=list)
     """What cannot be copied, and why."""
+    notes: list[str] = field(default_factory=list)
+    """What is unusual at the source, and hinders nothing."""
 
     def add(self, other: "Plan") -> None:
         """Take in what is to be done for another project."""
@@ -42,6 +44,7 @@ class Plan:
         self.present += other.present
         self.other_kinds += other.other_kinds
         self.faults += other.faults
+        self.notes += other.notes
 
     @property
     def size(self) -> int | None:
@@ -66,8 +69,14 @@ def plan_project(source: Index, target: Index, project: ProjectName, *, named: b
         plan.faults.append(f"{project}: {source.host} has no files of it")
     plan.other_kinds += page.other_kinds
     plan.faults += page.faults
-    if page.unlisted_versions:
-        plan.faults.append(_unlisted(source, project, page.unlisted_versions))
+    without = page.unlisted_versions
+    if page.hides:
+        plan.faults.append(
+            f"{project}: {source.host} lists no files of {_some(without)}; "
+            "set PYOCI_MAX_VERSIONS=0 there to have them listed"
+        )
+    elif without:
+        plan.notes.append(f"{project}: {source.host} has no files of {_some(without)}")
     there = target_page(target, project)
     hidden = frozenset(there.unlisted_versions)
     for file in page.files:
@@ -121,9 +130,6 @@ def other_bytes(target: Index) -> str:
     return f"{target.host} has a file of that name with other bytes; it is left as it is"
 
 
-def _unlisted(source: Index, project: ProjectName, versions: Sequence[str]) -> str:
+def _some(versions: Sequence[str]) -> str:
     shown = ", ".join(versions[:_SHOWN]) + (", ..." if len(versions) > _SHOWN else "")
-    return (
-        f"{project}: {source.host} lists no files of {len(versions)} of its versions ({shown}); "
-        "if it is a PyOCI, set PYOCI_MAX_VERSIONS=0 there to have them listed"
-    )
+    return f"{len(versions)} of its versions ({shown})"

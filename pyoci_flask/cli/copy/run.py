@@ -56,7 +56,7 @@ class Copy:
         """Copy these projects, or all where none are named; give the exit status."""
         try:
             plan = self._plan(projects)
-            done = Summary(plan.present, plan.faults, plan.other_kinds)
+            done = Summary(plan.present, plan.faults, plan.other_kinds, plan.notes)
             if dry_run:
                 self._tell(plan, done)
             else:

@@ -17,6 +17,8 @@ class Summary:
     faults: list[str]
     other_kinds: Sequence[str]
     """Files that are neither wheels nor .tar.gz."""
+    notes: Sequence[str] = ()
+    """What is unusual at the source, and is no failure."""
     copied: int = 0
     yanked: int = 0
     not_yanked: list[str] = field(default_factory=list)
@@ -26,6 +28,10 @@ class Summary:
         """Write it; `headline` says what was done, or would be."""
         for fault in self.faults:
             screen.say(f"failed: {fault}", "red")
+        for note in self.notes[:_SHOWN]:
+            screen.say(f"note: {note}", "yellow")
+        if len(self.notes) > _SHOWN:
+            screen.say(f"note: the same of {len(self.notes) - _SHOWN} other projects", "yellow")
         if self.other_kinds:
             screen.say(
                 f"left out: {_files(self.other_kinds)} that are neither wheels nor .tar.gz",
