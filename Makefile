@@ -16,7 +16,7 @@ COMPILE = $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --no-s
 TOOLS = flit hatch pdm pip-23.0 poetry zuul-registry
 INSTALL = $(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes
 
-.PHONY: help run demo test unit fuzz soak bench hostile screenshots image-check fresh-check lint format requirements clean
+.PHONY: help run demo test acceptance unit fuzz soak bench hostile screenshots image-check fresh-check lint format requirements clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*## ' Makefile | sed -E 's/:.*## /\t/' | expand -t 16
@@ -30,7 +30,14 @@ demo: $(VENV)/.demo ## build a package, publish it, install it and import it
 test: ## everything, against real registries and clients (Debian; as root it installs them)
 	@scripts/install-debian-packages
 	@$(MAKE) --no-print-directory lint
-	$(BIN)/python -m pytest -n 3 --dist loadfile --cov --cov-report=term-missing:skip-covered
+	$(BIN)/python -m pytest -n 3 --dist loadfile -m "not acceptance" \
+		--cov --cov-report=term-missing:skip-covered
+
+acceptance: $(VENV)/.dev ## what takes too long for `make test`: large files, many writers, fresh systems, load (Debian, root)
+	@scripts/install-debian-packages
+	$(BIN)/python -m pytest -m acceptance
+	@$(MAKE) --no-print-directory fresh-check
+	@$(MAKE) --no-print-directory soak
 
 unit: $(VENV)/.dev ## the tests that need no registry and no client
 	$(BIN)/python -m pytest -n 2 tests/unit

@@ -5,6 +5,7 @@ import multiprocessing
 import time
 from pathlib import Path
 
+import pytest
 import requests
 
 from tests.integration.index_client import IndexClient
@@ -72,6 +73,7 @@ def _assert_all_there(index: IndexClient, shares: list[list[Path]]) -> None:
         assert link.href.endswith(f"#sha256={digest}")
 
 
+@pytest.mark.acceptance
 def test_8_processes_with_25_files_each_lose_none_over_two_workers(
     tmp_path: Path, http: requests.Session
 ) -> None:
@@ -83,6 +85,7 @@ def test_8_processes_with_25_files_each_lose_none_over_two_workers(
         _assert_all_there(IndexClient(base, None, http), shares)
 
 
+@pytest.mark.acceptance
 def test_8_processes_lose_no_file_over_two_servers_that_share_no_lock(
     tmp_path: Path, docker_open: RunningRegistry, namespace: str, http: requests.Session
 ) -> None:

@@ -14,6 +14,8 @@ from tests.packages import make_wheel
 from tests.registries import RunningRegistry
 from tests.servers import RunningServer, gunicorn
 
+pytestmark = pytest.mark.acceptance
+
 _SIZE = 1_500_000_000
 _MOST_GROWTH_KIB = 32 * 1024
 _STREAMS = 32

@@ -53,6 +53,7 @@ from pyoci_flask.web.upload import read_upload
 from tests.unit.index_doubles import PROJECT
 
 REPEATS = 2
+ROUNDS = 3
 GROWTH = 4
 MOST = 8.0
 """Times the processor time that an input of `GROWTH` times the size may take; linear is 4."""
@@ -581,10 +582,14 @@ def _seconds(parse: Parse, text: object) -> float:
 
 @pytest.mark.parametrize(("parse", "make", "size"), ROWS)
 def test_processor_time_grows_no_faster_than_the_input(parse: Parse, make: Make, size: int) -> None:
-    large = _seconds(parse, make(GROWTH * size))
-    if large < NEGLIGIBLE:
-        return
-    small = _seconds(parse, make(size))
-    assert large <= MOST * max(small, NEGLIGIBLE / GROWTH), (
-        f"{size} bytes take {small:.3f} s, {GROWTH} times as many take {large:.3f} s"
-    )
+    few, many = make(size), make(GROWTH * size)
+    measured = []
+    for _ in range(ROUNDS):  # a busy machine disturbs one or the other; growth is seen each time
+        large = _seconds(parse, many)
+        if large < NEGLIGIBLE:
+            return
+        small = _seconds(parse, few)
+        if large <= MOST * max(small, NEGLIGIBLE / GROWTH):
+            return
+        measured.append(f"{size} bytes take {small:.3f} s, {GROWTH} times as many {large:.3f} s")
+    pytest.fail("; ".join(measured))
