@@ -141,7 +141,7 @@ function filter(form) {
   const items = [...list.querySelectorAll("li")];
 
   form.addEventListener("input", () => {
-    const key = form.elements.q.value.trim().toLowerCase().replace(/[-_.]+/g, "-");
+    const key = form.elements.q.value.trim().toLowerCase().replace(/[-_.\s]+/g, "-");
     for (const item of items) {
       item.hidden = !item.textContent.includes(key);
     }

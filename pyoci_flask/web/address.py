@@ -11,7 +11,13 @@ from functools import lru_cache
 from urllib.parse import quote, unquote
 
 from pyoci_flask.errors import EgressError, InvalidRequestError, NotFoundError
-from pyoci_flask.index.names import Filename, ProjectName, is_filename, parse_version
+from pyoci_flask.index.names import (
+    Filename,
+    ProjectName,
+    after_name,
+    is_filename,
+    parse_version,
+)
 from pyoci_flask.oci.reference import EMBEDDED, Registry, Repository
 from pyoci_flask.redaction import holds_userinfo, shown
 from pyoci_flask.settings import Settings
@@ -19,6 +25,13 @@ from pyoci_flask.settings import Settings
 _PINNED = "simple"
 _SIMPLE = "+simple"
 _METADATA = ".metadata"
+_OTHER_SUFFIXES = (
+    *(".asc", ".sig", ".sigstore", ".provenance", ".publish.attestation"),
+    *(".zip", ".egg", ".exe", ".msi", ".rpm", ".deb", ".dmg", ".tgz"),
+    *(".tar.bz2", ".tar.xz", ".tar.Z", ".tar"),
+)
+"""Of files that other indexes keep beside wheels and `.tar.gz`, or kept."""
+_LONGEST_FILENAME = 300
 _SHORT = 1000
 """Characters of a path whose meaning is remembered: clients ask for the same few."""
 _SCHEME = re.compile(r"(https?):/{1,2}([^/]+)(?:/(.*))?", re.IGNORECASE | re.DOTALL)
@@ -139,7 +152,7 @@ class AddressParser:
         elif found.pinned:
             namespace, rest = (), found.segments
         else:
-            namespace, rest = _usual_split(found.segments)
+            namespace, rest = _usual_split(found.segments, slash=found.slash)
         if found.pinned and namespace:
             return None
         base = self._base(found, namespace)
@@ -240,10 +253,13 @@ class AddressParser:
         )
 
 
-def _usual_split(segments: tuple[str, ...]) -> tuple[tuple[str, ...], tuple[str, ...]]:
+def _usual_split(
+    segments: tuple[str, ...], *, slash: bool
+) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """Split namespace and project of `{registry}/{namespace}/{project}[/more]`."""
     last = segments[-1] if segments else ""
     more = last == "json" or is_filename(last.removesuffix(_METADATA))
+    more = more or (len(segments) > 2 and not slash and _is_other_file(segments[-2], last))
     if len(segments) < 2:
         return segments, ()
     position = -2 if more and len(segments) > 2 else -1
@@ -263,10 +279,24 @@ def _read_below(base: Base, rest: tuple[str, ...], *, slash: bool) -> ReadAddres
             if _is_metadata(last):
                 filename = Filename.parse(last.removesuffix(_METADATA), project)
                 return MetadataAddress(base, project, filename)
+            if last.endswith(_OTHER_SUFFIXES):
+                raise NotFoundError(
+                    f"{shown(last)} is not here: only wheels and sdists (.tar.gz) are kept"
+                )
             return FileAddress(base, project, Filename.parse(last, project))
     for segment in rest:
         _refuse_dots(segment)
     return None
+
+
+def _is_other_file(name: str, segment: str) -> bool:
+    """Return whether a segment names a file of the project that cannot be stored here."""
+    if not segment.endswith(_OTHER_SUFFIXES):
+        return False
+    try:
+        return after_name(segment[:_LONGEST_FILENAME], ProjectName(name)) is not None
+    except InvalidRequestError:
+        return False
 
 
 def _is_metadata(segment: str) -> bool:

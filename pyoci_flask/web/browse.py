@@ -33,8 +33,9 @@ from pyoci_flask.web.snippets import Target, installers
 
 blueprint = Blueprint("browse", __name__)
 
+_LONGEST_QUERY = 1000
 _MOST_SHOWN = 1000
-"""Projects on one page; a search finds the others."""
+"""Projects on one page of a list."""
 
 
 @blueprint.get("/ui")
@@ -78,7 +79,7 @@ def _read(path: str) -> tuple[ListAddress | ProjectAddress, str | None]:
 
 def _index_page(base: Base) -> Response:
     """Show the projects of an index, or a box for a name where the registry tells none."""
-    wanted = request.args.get("project", "").strip()
+    wanted = _in_one_word(request.args.get("project", ""))
     refused = ""
     if wanted:
         try:
@@ -87,16 +88,22 @@ def _index_page(base: Base) -> Response:
             refused = str(error)
     status, names, reason = _projects(base)
     query = request.args.get("q", "").strip()
-    key = canonicalize_name(query)
+    key = canonicalize_name(_in_one_word(query))
     found = [name for name in names or () if key in name]
+    pages = max(1, -(-len(found) // _MOST_SHOWN))
+    number = min(max(1, request.args.get("page", 1, int)), pages)
+    first = (number - 1) * _MOST_SHOWN
     html = render(
         "index.html",
         base=base,
         url=f"{people().origin.url()}{base.path}/",
         listed=names is not None,
         count=len(names or ()),
-        names=found[:_MOST_SHOWN],
+        names=found[first : first + _MOST_SHOWN],
+        first=first + 1,
         found=len(found),
+        page=number,
+        pages=pages,
         query=field(query),
         setup=setup_path(base),
         reason=shortened(reason, 1000),
@@ -108,6 +115,11 @@ def _index_page(base: Base) -> Response:
     if status == 401:
         response.headers["WWW-Authenticate"] = challenge()
     return response
+
+
+def _in_one_word(text: str) -> str:
+    """Write a name as a project's: people put a space where it has a dash."""
+    return "-".join(text[:_LONGEST_QUERY].split())
 
 
 def _projects(base: Base) -> tuple[int, list[str] | None, str]:

@@ -4,6 +4,7 @@ import hashlib
 import threading
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Self
 from weakref import WeakKeyDictionary
 
@@ -56,19 +57,39 @@ def page(text: str, media_type: str, *, vary: str) -> Response:
     return Page.of(text, media_type).answer(vary=vary)
 
 
-def check_match(etag: str) -> None:
+def check_match(etag: str, modified: datetime | None = None) -> None:
     """Refuse a request for another content than `etag` names (RFC 9110, 13.1.1 and 13.2.2).
 
-    If-Unmodified-Since is not looked at: what has no Last-Modified need not (13.1.4).
+    `modified` is what Last-Modified says. If-Unmodified-Since is ignored without it (13.1.4).
 
     Raises:
-        PreconditionFailedError: If-Match names other tags only, or weak ones.
+        PreconditionFailedError: If-Match names other tags only, or weak ones; or the content is
+            newer than If-Unmodified-Since.
     """
     if "If-Match" not in request.headers:
+        since = request.if_unmodified_since
+        if modified is not None and since is not None and modified > since:
+            raise PreconditionFailedError("published after the time of If-Unmodified-Since")
         return
     wanted: ETags = request.if_match
     if not wanted.contains(etag):
         raise PreconditionFailedError(f'the ETag is "{etag}" now, which If-Match does not name')
+
+
+def is_unmodified(etag: str, modified: datetime | None) -> bool:
+    """Return whether the client has this content already (RFC 9110, 13.1.2 and 13.1.3)."""
+    if "If-None-Match" in request.headers:
+        matches: ETags = request.if_none_match
+        return matches.contains_weak(etag)
+    since = request.if_modified_since
+    return modified is not None and since is not None and modified <= since
+
+
+def last_modified(uploaded: datetime | None) -> datetime | None:
+    """Return the time of an upload as Last-Modified has it: whole seconds, never in the future."""
+    if uploaded is None:
+        return None
+    return min(uploaded, datetime.now(UTC)).replace(microsecond=0)
 
 
 class PageCache:

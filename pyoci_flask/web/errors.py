@@ -12,6 +12,7 @@ from werkzeug.http import HTTP_STATUS_CODES
 from werkzeug.wrappers import Response
 
 from pyoci_flask import errors
+from pyoci_flask.index.names import is_filename
 from pyoci_flask.redaction import redact
 
 ErrorPage = Callable[[int, str, Exception], Response]
@@ -41,6 +42,8 @@ _STATUS: dict[type[errors.PyOCIError], int] = {
     errors.SpoolFullError: 507,
 }
 
+_SETTINGS = frozenset({"simple", "+simple", "pypi", "ui", "v2", "metrics"})
+"""Segments of addresses that exist once a setting is there, such as `PYOCI_INDEX`."""
 _HTML = "text/html"
 _SIMPLE = "application/vnd.pypi.simple"
 PROBLEM_TYPE = "application/problem+json"
@@ -123,9 +126,20 @@ def _http(page: ErrorPage | None, error: HTTPException) -> Response:
     for name, value in error.get_headers(request.environ):
         if name.lower() == "allow":
             response.headers[name] = value
-    if isinstance(error, NotFound) and response.mimetype != _HTML:
+    if isinstance(error, NotFound) and response.mimetype != _HTML and not _is_of_a_setting():
         response.headers["Cache-Control"] = "max-age=604800, public"
     return response
+
+
+def _is_of_a_setting() -> bool:
+    """Return whether a setting that is missing may give the address a meaning.
+
+    `PYOCI_PATH` is one of them: the path counts as it was sent.
+    """
+    environ = request.environ
+    sent = environ.get("RAW_URI") or environ.get("REQUEST_URI") or request.path
+    segments = [part for part in str(sent).partition("?")[0].split("/") if part]
+    return not _SETTINGS.isdisjoint(segments) or (bool(segments) and is_filename(segments[-1]))
 
 
 def _unforeseen(page: ErrorPage | None, error: InternalServerError) -> Response:

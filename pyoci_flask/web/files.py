@@ -5,14 +5,13 @@ import re
 from collections.abc import Callable, Iterator
 
 from flask import request
-from werkzeug.datastructures import ETags
 from werkzeug.wrappers import Response
 
 from pyoci_flask.errors import NotFoundError, PyOCIError, RegistryError, TransferBrokenError
 from pyoci_flask.index.download import StoredFile, checked, find_file, verified
 from pyoci_flask.oci.blobs import OpenBlob, locate_blob, open_blob
 from pyoci_flask.web.address import FileAddress, MetadataAddress
-from pyoci_flask.web.conditional import PRIVATE, check_match
+from pyoci_flask.web.conditional import PRIVATE, check_match, is_unmodified, last_modified
 from pyoci_flask.web.services import services
 
 logger = logging.getLogger("pyoci.web")
@@ -42,15 +41,16 @@ def _with_file(
 
 def _send(stored: StoredFile, name: str) -> Response:
     etag = stored.digest.text
-    check_match(etag)
+    modified = last_modified(stored.file.uploaded)
+    check_match(etag, modified)
     response = Response(content_type="application/octet-stream")
     response.set_etag(etag)
+    response.last_modified = modified
     response.headers["Cache-Control"] = PRIVATE
     response.headers["Vary"] = "Authorization"
     response.headers["Accept-Ranges"] = "bytes"
     response.headers["Content-Disposition"] = f'attachment; filename="{name}"'
-    matches: ETags = request.if_none_match
-    if matches.contains_weak(etag):
+    if is_unmodified(etag, modified):
         response.status_code = 304
         response.headers.remove("Content-Type")
         return response

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
+from urllib.parse import parse_qsl
 
 from multipart import (  # type: ignore[import-untyped]  # annotated, but not marked so
     MultipartError,
@@ -17,7 +18,12 @@ from multipart import (  # type: ignore[import-untyped]  # annotated, but not ma
     parse_options_header,
 )
 
-from pyoci_flask.errors import InvalidRequestError, PayloadTooLargeError, SpoolFullError
+from pyoci_flask.errors import (
+    GoneError,
+    InvalidRequestError,
+    PayloadTooLargeError,
+    SpoolFullError,
+)
 from pyoci_flask.oci.reference import Digest
 from pyoci_flask.web.body import RequestBody
 
@@ -48,6 +54,8 @@ _TEXT_LIMIT = 1024 * 1024
 _VALUE_OVERHEAD = 100
 """Bytes that a value counts beside its text, which may be empty."""
 _PARTS = 100_000
+_URLENCODED = "application/x-www-form-urlencoded"
+_GONE = frozenset({"submit", "submit_pkg_info", "doc_upload", "verify", "user", "password_reset"})
 _NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 
 
@@ -90,6 +98,8 @@ def read_form(body: RequestBody, content_type: str, spool: Path) -> Iterator[Upl
         SpoolFullError: there is no room for the file in `spool`, or no folder.
     """
     kind, options = parse_options_header(content_type)
+    if kind.lower() == _URLENCODED:
+        refuse_gone(_action_of(body))
     if kind.lower() != "multipart/form-data" or not options.get("boundary"):
         raise InvalidRequestError("an upload is a POST of multipart/form-data (as twine sends it)")
     try:
@@ -108,6 +118,29 @@ def read_form(body: RequestBody, content_type: str, spool: Path) -> Iterator[Upl
                 "this server has no room to take the upload (PYOCI_SPOOL); nothing was published"
             ) from error
         raise
+
+
+def _action_of(body: RequestBody) -> str | None:
+    """Read the action out of a form without a file; such a form is small."""
+    text = bytearray()
+    while piece := body.read():
+        text += piece
+        if len(text) > _TEXT_LIMIT:
+            raise PayloadTooLargeError(f"the form's fields are over {_TEXT_LIMIT} bytes")
+    try:
+        return dict(parse_qsl(text.decode("latin-1"), max_num_fields=1000)).get(":action")
+    except ValueError as error:
+        raise InvalidRequestError("the form has too many fields") from error
+
+
+def refuse_gone(action: str | None) -> None:
+    """Refuse actions of the first package index that no index serves any more.
+
+    Raises:
+        GoneError: the action is one of them.
+    """
+    if action in _GONE:
+        raise GoneError(f":action={action} is not served any more; upload files with file_upload")
 
 
 def _parse(body: RequestBody, boundary: str, file: IO[bytes]) -> UploadForm:
@@ -183,11 +216,13 @@ class _FormReader:
         self._segment = self._text = None
 
     def finished(self) -> UploadForm:
+        fields = {name: tuple(values) for name, values in self._fields.items()}
         if not self._filename:
+            refuse_gone(next(iter(fields.get(":action", ())), None))
             raise InvalidRequestError("the form has no file in the field content")
         self._file.flush()
         return UploadForm(
-            {name: tuple(values) for name, values in self._fields.items()},
+            fields,
             SpooledFile(
                 filename=self._filename,
                 content=self._file,

@@ -11,7 +11,7 @@ from packaging.utils import canonicalize_name
 from packaging.version import InvalidVersion, Version
 from werkzeug.wrappers import Response
 
-from pyoci_flask.errors import GoneError, InvalidRequestError
+from pyoci_flask.errors import InvalidRequestError
 from pyoci_flask.index.artifact import Upload
 from pyoci_flask.index.fields import parse_fields
 from pyoci_flask.index.metadata import BrokenArchiveError, NoMetadataError, read_metadata
@@ -21,7 +21,7 @@ from pyoci_flask.index.publish import publish
 from pyoci_flask.web.address import Base
 from pyoci_flask.web.body import RequestBody
 from pyoci_flask.web.digests import check_digests, checked_meanwhile
-from pyoci_flask.web.form import UploadForm, read_form
+from pyoci_flask.web.form import UploadForm, read_form, refuse_gone
 from pyoci_flask.web.services import services
 
 logger = logging.getLogger("pyoci.web")
@@ -29,7 +29,6 @@ logger = logging.getLogger("pyoci.web")
 _LABEL = re.compile(r"PyOCI :: Label :: (?P<key>.+?) :: (?P<value>.+)", re.DOTALL)
 _LONGEST_VERSION = 255
 _LONGEST_SPECIFIERS = 1000
-_GONE = frozenset({"submit", "submit_pkg_info", "doc_upload"})
 
 
 def upload(base: Base) -> Response:
@@ -71,8 +70,7 @@ def read_upload(form: UploadForm) -> tuple[ProjectName, Upload]:
         GoneError: the form is of a part of the API that no index serves any more.
     """
     action = form.one(":action")
-    if action in _GONE:
-        raise GoneError(f":action={action} is not served any more; upload files with file_upload")
+    refuse_gone(action)
     if action != "file_upload":
         raise InvalidRequestError(f":action is {action!r}, not 'file_upload'")
     if form.one("protocol_version") not in {None, "1"}:

@@ -263,3 +263,51 @@ def test_paths_of_scanners_are_a_404_that_caches_keep_and_no_registry_sees(
     assert response.status_code == 404
     assert response.headers["Cache-Control"] == "max-age=604800, public"
     assert nothing.calls == []
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/v2/",
+        "/v2/acme/foo/tags/list",
+        "/pypi/foo/json",
+        "/metrics",
+        "/acme/simple/foo/",
+        "/acme/packages/foo/foo-1.0.tar.gz",
+    ],
+)
+def test_address_that_a_setting_may_give_is_not_kept_by_caches(
+    app_server: AppServer, http: requests.Session, path: str
+) -> None:
+    for settings in ({}, {"PYOCI_PATH": "/below"}):
+        response = http.get(app_server(settings) + path)
+        assert response.status_code == 404
+        assert response.headers["Cache-Control"] == "no-store"
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "foo-1.0.zip",
+        "foo-1.0.tar.gz.asc",
+        "foo-1.0-py3-none-any.whl.asc",
+        "foo-1.0-py3-none-any.whl.provenance",
+        "foo-1.0.tar.gz.provenance",
+        "foo-1.0.win32-py2.7.exe",
+        "foo-1.0-py2.7.egg",
+        "foo-1.0.tar.bz2",
+    ],
+)
+def test_file_of_a_kind_that_is_not_kept_is_a_404_without_a_call(
+    app_server: AppServer, http: requests.Session, name: str
+) -> None:
+    nothing = answering(Response("", 500))
+    with wsgi_server(nothing) as url:
+        app = app_server({"PYOCI_INDEX": f"{url}/team"})
+        host = url.partition("://")[2]
+        for base in ("/simple", f"/http:/{host}/team", f"/http:/{host}/team/+simple"):
+            response = http.get(f"{app}{base}/foo/{name}")
+            assert response.status_code == 404
+            assert "only wheels and sdists (.tar.gz) are kept" in response.text
+            assert response.headers["Cache-Control"] == "no-store"
+    assert nothing.calls == []

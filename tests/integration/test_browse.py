@@ -1,14 +1,17 @@
 """The pages on which people look around: an index, its projects, their versions."""
 
+import json
 import re
 from pathlib import Path
 from urllib.parse import quote, urljoin
 
 import pytest
 import requests
+from werkzeug.wrappers import Response
 
 from tests.conftest import AppServer
 from tests.described import make_described_wheel, sha256
+from tests.doubles import answering, wsgi_server
 from tests.integration.index_client import IndexClient, links
 from tests.packages import make_sdist, make_wheel
 from tests.pages import BROWSER, heading, shown, text_of
@@ -104,6 +107,8 @@ def test_search_finds_names_however_they_are_spelled(
 
     for query, found in (
         ("ACME_", ["acme-core", "acme-data"]),
+        ("acme data", ["acme-data"]),
+        ("  Acme   CO ", ["acme-core"]),
         ("e.co", ["acme-core"]),
         ("", ["acme-core", "acme-data", "other"]),
         ("nothing<b>", []),
@@ -112,6 +117,28 @@ def test_search_finds_names_however_they_are_spelled(
         listed = re.search(r'<ul class="projects">(.*?)</ul>', page, re.DOTALL)
         assert [link.text for link in links(listed[1] if listed else "")] == found
         assert "<b>" not in page
+
+
+def test_long_list_has_pages(app_server: AppServer, http: requests.Session) -> None:
+    names = [f"team/{kind}-{number:04}" for kind in ("acme", "other") for number in range(1300)]
+    http.headers.update(BROWSER)
+    with wsgi_server(answering(Response(json.dumps({"repositories": names})))) as url:
+        host = url.partition("://")[2]
+        base = f"{app_server()}/ui/http:/{host}/team/"
+        seen: list[str] = []
+        for query, count in (("", 2600), ("acme", 1300)):
+            following, seen = f"{base}?q={query}", []
+            while following:
+                page = shown(http.get(following))
+                seen += [link.text for link in links(page) if "-" in link.text]
+                onward = [link.href for link in links(page) if link.text == "Next"]
+                following = urljoin(following, onward[0]) if onward else ""
+            assert seen == [name.removeprefix("team/") for name in names[:count]]
+        last = shown(http.get(f"{base}?page=3"))
+        assert "2001 to 2600 are shown" in last
+        assert "Page 3 of 3" in last
+        for odd in ("0", "-1", "9" * 5000, "x"):
+            assert http.get(f"{base}?page={odd}").status_code == 200
 
 
 def test_empty_index_says_how_to_publish_and_opens_what_is_not_listed(

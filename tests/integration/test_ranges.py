@@ -2,10 +2,12 @@
 
 import hashlib
 from collections.abc import Callable
+from datetime import datetime
 from pathlib import Path
 
 import pytest
 import requests
+from werkzeug.http import parse_date
 
 from pyoci_flask.registry import create_registry
 from tests.conftest import AppServer
@@ -189,12 +191,26 @@ def test_if_match_comes_before_every_other_condition(index: IndexClient, content
     _assert_part(index.get(PATH, headers={"If-Match": etag} | part), content, 5, 10)
 
 
-def test_if_unmodified_since_is_ignored_where_there_is_no_last_modified(
-    index: IndexClient, content: bytes
-) -> None:
-    since = {"If-Unmodified-Since": "Mon, 01 Jan 2001 00:00:00 GMT"}
+def test_time_of_the_upload_decides_for_who_has_no_etag(index: IndexClient, content: bytes) -> None:
+    uploaded = index.get(PATH).headers["Last-Modified"]
+    etag = index.get(PATH).headers["ETag"]
+    before = "Mon, 01 Jan 2001 00:00:00 GMT"
 
-    _assert_whole(index.get(PATH, headers=since), content)
+    page = index.get("/my-pkg/", headers={"Accept": "application/vnd.pypi.simple.v1+json"})
+    [told] = {file["upload-time"] for file in page.json()["files"] if file["filename"] in PATH}
+    assert parse_date(uploaded) == datetime.fromisoformat(told).replace(microsecond=0)
+    assert index.get(PATH, headers={"If-Modified-Since": uploaded}).status_code == 304
+    _assert_whole(index.get(PATH, headers={"If-Modified-Since": before}), content)
+    _assert_whole(index.get(PATH, headers={"If-Unmodified-Since": uploaded}), content)
+    assert index.get(PATH, headers={"If-Unmodified-Since": before}).status_code == 412
+    # Where there is an ETag, it decides.
+    other = {"If-None-Match": '"other"', "If-Modified-Since": uploaded}
+    _assert_whole(index.get(PATH, headers=other), content)
+    same = {"If-Match": etag, "If-Unmodified-Since": before}
+    _assert_whole(index.get(PATH, headers=same), content)
+    # Two files may have been uploaded within one second, so a date is no If-Range.
+    part = {"Range": "bytes=0-1", "If-Range": uploaded}
+    _assert_whole(index.get(PATH, headers=part), content)
 
 
 def test_head_ignores_a_range(index: IndexClient, content: bytes) -> None:

@@ -250,3 +250,26 @@ def test_answer_says_that_attestations_and_signatures_are_not_stored(
         "not keep them\n"
     )
     assert other.text == f"published {SDIST}\n"
+
+
+@pytest.mark.parametrize("action", ["submit", "submit_pkg_info", "doc_upload"])
+@pytest.mark.parametrize("multipart", [True, False])
+def test_action_that_no_index_serves_any_more_is_gone(
+    lab: Lab, action: str, *, multipart: bool
+) -> None:
+    fields = {":action": action, "name": "my-pkg", "version": "1.0", "metadata_version": "1.0"}
+    form = {name: (None, text) for name, text in fields.items()}
+    answer = (
+        lab.index.request("POST", "/", files=form)
+        if multipart
+        else lab.index.request("POST", "/", data=fields)
+    )
+    text = lab.refused(answer, 410)
+    assert text == f":action={action} is not served any more; upload files with file_upload\n"
+
+
+def test_upload_without_a_file_is_refused(lab: Lab) -> None:
+    fields = {":action": "file_upload", "name": "my-pkg", "version": "1.0"}
+    form = {name: (None, text) for name, text in fields.items()}
+    assert "no file" in lab.refused(lab.index.request("POST", "/", files=form))
+    assert "multipart" in lab.refused(lab.index.request("POST", "/", data=fields))

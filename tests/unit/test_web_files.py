@@ -4,6 +4,7 @@ from pathlib import Path
 import flask
 import pytest
 from flask.testing import FlaskClient
+from werkzeug.http import parse_date
 
 from pyoci_flask.index.core_metadata import CoreMetadataReader
 from pyoci_flask.index.fetch import FetchPool
@@ -70,6 +71,7 @@ def test_file_comes_whole_with_its_headers(client: FlaskClient) -> None:
     answer = client.get(FILE)
     assert (answer.status_code, answer.data) == (200, CONTENT)
     headers = dict(answer.headers)
+    assert parse_date(headers.pop("Last-Modified")) is not None
     assert headers == {
         "Content-Type": "application/octet-stream",
         "Content-Length": "2560",
