@@ -30,9 +30,11 @@ def raise_limit() -> int:
 def connections_that_fit(wanted: int, limit: int, *, threads: int, fetch_threads: int) -> int:
     """Say how many of the `wanted` connections a worker may keep where `limit` files can be open.
 
-    Beside them are the files of the process itself, for each thread a spooled file, a lock and
-    a connection to a registry, and the connections of the fetch pool. Half of the files are for
-    clients whatever the rest come to: it is rare that all threads need theirs at once.
+    Beside them are the files of the process itself, connections to registries and what uploads
+    need. Half of the files are for clients whatever the rest come to: it is rare that all of them
+    are needed at once.
     """
-    others = 64 + 3 * threads + fetch_threads
+    requests, downloads = 2 * threads, 4 * threads
+    uploads = 4 * max(1, threads // 2)  # a spooled file, a lock, and two calls side by side
+    others = 64 + requests + downloads + uploads + 2 * fetch_threads
     return max(1, min(wanted, max(limit - others, limit // 2)))

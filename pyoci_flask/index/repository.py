@@ -110,13 +110,16 @@ def _parsed(
     repository: ProjectRepository, version: str, tag: Tag, manifest: Manifest
 ) -> VersionIndex:
     if manifest.media_type != INDEX_TYPE:
-        raise NotAPackageError(f"a {shown(manifest.media_type)}")
+        kind = shown(manifest.media_type) if manifest.media_type else "manifest without a mediaType"
+        raise NotAPackageError(f"a {kind}")
     try:
         index = ImageIndex.parse(manifest.document)
     except MalformedDocumentError as error:
         raise NotAPackageError(str(error)) from error
     if index.artifact_type != ARTIFACT_TYPE:
-        raise NotAPackageError(f"an index of {shown(index.artifact_type or '')}")
+        if not index.artifact_type:
+            raise NotAPackageError("an image index without an artifactType")
+        raise NotAPackageError(f"an image index of {shown(index.artifact_type)}")
     files, faults = files_of(index, version, repository.project, repository.segment)
     if faults:
         logger.warning(

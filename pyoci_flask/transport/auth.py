@@ -163,7 +163,9 @@ class Authenticator:
         the call that would only bring its 401 is left out. What is second is the token service's
         refusal, so that it need not be asked again.
         """
-        known, challenge = self._known(key, credentials), self._proven.get(key[0])
+        known = self._known(key, credentials)
+        with self._lock:
+            challenge = self._proven.get(key[0])
         if known is not None or challenge is None or key[2].access not in {"pull", "push"}:
             return known, None
         try:

@@ -80,22 +80,21 @@ def _spellings(address: IPAddress) -> list[IPAddress]:
 
 
 class Sightings:
-    """Which hosts were seen at public and at private addresses; bounded, shared by all pools."""
+    """Which hosts were seen at public addresses; bounded, shared by all pools."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._private: OrderedDict[str, bool] = OrderedDict()
+        self._public: OrderedDict[str, None] = OrderedDict()
 
-    def note(self, host: str, *, private: bool) -> None:
-        """Remember where a host was connected to; once public, it stays so."""
+    def note_public(self, host: str) -> None:
+        """Remember that a host was connected to at a public address."""
         with self._lock:
-            still = private and self._private.get(host, True)
-            remember(self._private, host, still, _REMEMBERED)
+            remember(self._public, host, None, _REMEMBERED)
 
     def is_public(self, host: str) -> bool:
-        """Tell whether the host was seen at a public address."""
+        """Return whether the host was seen at a public address."""
         with self._lock:
-            return self._private.get(host) is False
+            return host in self._public
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,7 +119,7 @@ class EgressPolicy:
         public = [address for address in found if not is_private(address)]
         if public:
             # A name that leads to both, at once or in turn, leads in disguise.
-            self.sightings.note(host, private=False)
+            self.sightings.note_public(host)
             return public
         if not self.private:
             raise EgressError(f"{host} leads to the private address {found[0]}; {self.why}")
@@ -128,7 +127,6 @@ class EgressPolicy:
             raise EgressError(
                 f"{host} was at a public address and now leads to the private one {found[0]}"
             )
-        self.sightings.note(host, private=True)
         return found
 
 

@@ -184,6 +184,16 @@ def test_tag_of_something_else_is_left_alone(
     assert store.registry.changes == []
 
 
+def test_tag_of_an_index_without_an_artifact_type_is_named_so(
+    store: Store, locks: VersionLocks
+) -> None:
+    body = json.dumps({"schemaVersion": 2, "mediaType": INDEX_TYPE, "manifests": []}).encode()
+    assert store.registry.ask("PUT", store.manifest("1.0"), body, INDEX_TYPE).status_code == 201
+    said = "already exists and is an image index without an artifactType, no package"
+    with pytest.raises(AlreadyExistsError, match=said):
+        publish(store.repository, make_upload(SDIST), locks)
+
+
 def test_stale_reads_after_the_write_are_waited_out_without_another_write(
     store: Store, locks: VersionLocks
 ) -> None:

@@ -218,7 +218,7 @@ def test_private_name_that_becomes_public_may_be_called() -> None:
 def test_sightings_are_bounded_and_forget_the_longest_unseen() -> None:
     sightings = Sightings()
     for number in range(4097):
-        sightings.note(f"{number}.example", private=False)
+        sightings.note_public(f"{number}.example")
     assert not sightings.is_public("0.example")
     assert sightings.is_public("1.example")
     assert sightings.is_public("4096.example")
