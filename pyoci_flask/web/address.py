@@ -24,6 +24,8 @@ from pyoci_flask.settings import Settings
 
 _PINNED = "simple"
 _SIMPLE = "+simple"
+_JSON = "pypi"
+"""Of the JSON API. Dependabot puts it where the index's own address ends in `simple`."""
 _METADATA = ".metadata"
 _OTHER_SUFFIXES = (
     *(".asc", ".sig", ".sigstore", ".provenance", ".publish.attestation"),
@@ -78,10 +80,11 @@ class ProjectAddress:
 
 @dataclass(frozen=True, slots=True)
 class JsonAddress:
-    """The legacy JSON of a project."""
+    """The legacy JSON of a project, or of one of its versions."""
 
     base: Base
     project: ProjectName
+    version: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,6 +124,8 @@ class _Path:
     segments: tuple[str, ...]
     pinned: bool
     slash: bool
+    json: bool = False
+    """Whether it is an address of the JSON API, as PyPI has it beside `/simple/`."""
 
     def base(self, namespace: str) -> Base:
         return Base(self.registry, namespace, self.pinned)
@@ -158,12 +163,12 @@ class AddressParser:
         base = self._base(found, namespace)
         if base is None:
             return None
-        return _read_below(base, rest, slash=found.slash)
+        return _read_json(base, rest) if found.json else _read_below(base, rest, slash=found.slash)
 
     def change(self, path: str, raw_path: str | None = None) -> ChangeAddress | None:
         """Say what a DELETE or PATCH is for."""
         found = self._split(path, raw_path)
-        if found is None or len(found.segments) < (2 if found.pinned else 3):
+        if found is None or found.json or len(found.segments) < (2 if found.pinned else 3):
             return None
         *namespace, name, last = found.segments
         if found.pinned and namespace:
@@ -185,7 +190,7 @@ class AddressParser:
     def publish(self, path: str, raw_path: str | None = None) -> Base | None:
         """Say where a POST publishes to."""
         found = self._split(path, raw_path)
-        if found is None or (found.pinned and found.segments):
+        if found is None or found.json or (found.pinned and found.segments):
             return None
         return self._base(found, found.segments)
 
@@ -204,16 +209,16 @@ class AddressParser:
             head, _, tail = path.partition("/")
         # Proxies merge slashes, so an empty segment means nothing anywhere.
         segments = tuple(segment for segment in tail.split("/") if segment)
-        if head == _PINNED:
+        if head in {_PINNED, _JSON}:
             pinned = self._settings.index
             if pinned is None:
                 raise NotFoundError(
-                    "this server has no index of its own at /simple/: PYOCI_INDEX (a registry and "
+                    f"this server has no index of its own at /{head}/: PYOCI_INDEX (a registry and "
                     "a namespace) or PYOCI_STORAGE (a folder for the embedded registry) gives it "
                     "one; without them, address /REGISTRY/NAMESPACE/"
                 )
             _refuse_encoded_slashes(raw_path)
-            return _Path(pinned.registry, segments, pinned=True, slash=slash)
+            return _Path(pinned.registry, segments, pinned=True, slash=slash, json=head == _JSON)
         registry = Registry.parse(head)
         if registry is None:
             if explicit is not None:
@@ -286,6 +291,15 @@ def _read_below(base: Base, rest: tuple[str, ...], *, slash: bool) -> ReadAddres
             return FileAddress(base, project, Filename.parse(last, project))
     for segment in rest:
         _refuse_dots(segment)
+    return None
+
+
+def _read_json(base: Base, rest: tuple[str, ...]) -> JsonAddress | None:
+    match rest:
+        case (name, "json"):
+            return JsonAddress(base, ProjectName(name))
+        case (name, version, "json"):
+            return JsonAddress(base, ProjectName(name), version)
     return None
 
 

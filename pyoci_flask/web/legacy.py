@@ -12,6 +12,7 @@ from pyoci_flask.index.core_metadata import stored_metadata
 from pyoci_flask.index.fields import TooManyFieldsError, parse_fields
 from pyoci_flask.index.listing import find_project
 from pyoci_flask.index.project import File, Project, format_time
+from pyoci_flask.index.releases import find_release, releases_of
 from pyoci_flask.index.repository import ProjectRepository
 from pyoci_flask.web.address import JsonAddress
 from pyoci_flask.web.conditional import page
@@ -28,7 +29,13 @@ def legacy_json(address: JsonAddress) -> Response:
     candidates = found.candidates(address.base, address.project)
     repository, tags = find_project(candidates)
     project = found.project(repository, tags)
+    if address.version is not None:
+        release = find_release(repository, releases_of(project), address.version)
+        # As a project with this version only; as on PyPI, other versions are not told of.
+        project = Project(project.name, (release.version,), release.files)
     document = _document(project, page_url, _newest_metadata(repository, project))
+    if address.version is not None:
+        del document["releases"]
     return page(json.dumps(document), "application/json", vary="Authorization")
 
 

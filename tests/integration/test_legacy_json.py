@@ -248,3 +248,37 @@ def test_an_emptied_project_has_no_releases(simple: IndexClient, tmp_path: Path)
 
 def test_an_unknown_project_is_missing(simple: IndexClient) -> None:
     assert simple.get("/my-pkg/json").status_code == 404
+
+
+@pytest.mark.parametrize("prefix", ["", "/below"])
+def test_json_stands_beside_the_index_as_on_pypi(
+    app_server: AppServer, tmp_path: Path, http: requests.Session, prefix: str
+) -> None:
+    settings = {"PYOCI_STORAGE": str(tmp_path / "storage"), "PYOCI_MAX_VERSIONS": "1"}
+    root = app_server({**settings, "PYOCI_PATH": prefix}) + prefix
+    simple, pypi = (IndexClient(f"{root}/{name}", None, http) for name in ("simple", "pypi"))
+    for version in ("1.0", "1.1"):
+        simple.published(make_wheel(tmp_path, "my_pkg", version), "my-pkg", version)
+
+    assert _document(pypi) == _document(simple)
+    head, whole = (pypi.request(method, "/my-pkg/json") for method in ("HEAD", "GET"))
+    assert (head.status_code, head.headers["ETag"]) == (200, whole.headers["ETag"])
+    for version in ("1.1", "1.0", "1.0.0"):
+        document = pypi.get(f"/my-pkg/{version}/json").json()
+        assert "releases" not in document
+        assert document["info"]["version"] == {"1.1": "1.1"}.get(version, "1.0")
+        [file] = document["urls"]
+        assert http.get(file["url"]).status_code == 200
+    for path in ("my-pkg/2.0/json", "my-pkg/x/json", "other/json", "my-pkg/", "", "my-pkg/1.1/"):
+        missing = pypi.get(f"/{path}")
+        assert (missing.status_code, missing.headers["Cache-Control"]) == (404, "no-store"), path
+    assert pypi.request("POST", "/").status_code == 404
+    assert pypi.request("DELETE", "/my-pkg/1.0").status_code == 404
+
+
+def test_json_of_an_index_that_is_not_there_names_the_setting(
+    app_server: AppServer, http: requests.Session
+) -> None:
+    missing = http.get(f"{app_server()}/pypi/my-pkg/json")
+    assert missing.status_code == 404
+    assert "PYOCI_INDEX" in missing.text
