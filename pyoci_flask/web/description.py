@@ -26,8 +26,8 @@ LONGEST = 256 * 1024
 _SECONDS = 10.0
 """For the process, from its start to its end; its processor time has a limit of its own."""
 _AT_ONCE = 2
-_PATIENCE = 2.0
-"""Seconds to wait for a place: hostile descriptions must not hold up those who look at others."""
+_PATIENCE = 30.0
+"""Seconds to wait for a place, for some hundred descriptions; hostile ones take three each."""
 _CACHE_SIZE = 8 * 1024 * 1024
 _MOST_CACHED = 2000
 
@@ -50,6 +50,10 @@ class Description:
     """Whether `text` ends before the description does."""
 
 
+class _LateError(Exception):
+    """This machine was too busy: the next try may go well."""
+
+
 class DescriptionRenderer:
     """Renders descriptions; made once for a worker."""
 
@@ -69,21 +73,40 @@ class DescriptionRenderer:
             return plain
         source = text.encode(errors="replace")
         key = kind, hashlib.sha256(source).digest()
-        with self._lock:
-            known = key in self._rendered
-            html = self._rendered.get(key)
-            if known:
-                self._rendered.move_to_end(key)
-        if not known:
-            if not self._places.acquire(timeout=_PATIENCE):
-                return plain
-            try:
-                html = self._run(kind, source)
-            finally:
-                self._places.release()
-            self._remember(key, html)
+        try:
+            html = self._rendered_once(key, source)
+        except _LateError as error:
+            logger.warning("a description was not rendered: %s", error)
+            return plain
         # The only place where text of a package is taken for markup.
         return plain if html is None else Description(Markup(html), text, cut=False)  # noqa: S704
+
+    def _rendered_once(self, key: _Key, source: bytes) -> str | None:
+        """Return what is remembered, or render; None = it cannot be rendered.
+
+        Raises:
+            _LateError: nothing can be told of the description.
+        """
+        known, html = self._recall(key)
+        if known:
+            return html
+        if not self._places.acquire(timeout=_PATIENCE):
+            raise _LateError("too many others are being rendered")
+        try:
+            known, html = self._recall(key)  # those who look at one page come together
+            if not known:
+                html = self._run(key[0], source)
+                self._remember(key, html)
+        finally:
+            self._places.release()
+        return html
+
+    def _recall(self, key: _Key) -> tuple[bool, str | None]:
+        with self._lock:
+            known = key in self._rendered
+            if known:
+                self._rendered.move_to_end(key)
+            return known, self._rendered.get(key)
 
     def _run(self, kind: _Kind, source: bytes) -> str | None:
         command = [sys.executable, "-B", "-P", "-s", "-m", _PROCESS, *kind]
@@ -100,8 +123,7 @@ class DescriptionRenderer:
                 check=False,
             )
         except (OSError, subprocess.TimeoutExpired) as error:
-            logger.warning("a description was not rendered: %s", type(error).__name__)
-            return None
+            raise _LateError(type(error).__name__) from error
         if done.returncode:
             last = done.stderr.decode(errors="replace").strip().rpartition("\n")[2][:300]
             logger.warning("a description was not rendered: exit %d %s", done.returncode, last)

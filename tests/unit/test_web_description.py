@@ -2,6 +2,7 @@
 
 import os
 import re
+from concurrent.futures import ThreadPoolExecutor
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -260,6 +261,36 @@ def test_failure_is_remembered_too(program: Path, caplog: pytest.LogCaptureFixtu
     assert [renderer.render("a", MARKDOWN).html for _ in range(2)] == [None, None]
     assert program.with_name("runs").read_text().split() == ["ran"]
     assert "exit 7" in caplog.text
+
+
+def test_time_out_is_not_remembered(program: Path, caplog: pytest.LogCaptureFixture) -> None:
+    good = program.read_text()
+    program.write_text("#!/bin/sh\nexec sleep 60\n")
+    renderer = DescriptionRenderer(seconds=0.2)
+    assert renderer.render("a", MARKDOWN).html is None
+    assert "TimeoutExpired" in caplog.text
+
+    program.write_text(good)
+    renderer._seconds = 60.0
+    assert renderer.render("a", MARKDOWN).html is not None
+
+
+def test_all_are_rendered_where_many_look_at_once(caplog: pytest.LogCaptureFixture) -> None:
+    renderer = DescriptionRenderer()
+    texts = [f"# Project {number}" for number in range(8)] * 3
+    with ThreadPoolExecutor(8) as pool:
+        shown = list(pool.map(lambda text: renderer.render(text, MARKDOWN), texts))
+    assert all(one.html is not None for one in shown)
+    assert caplog.text == ""
+
+
+def test_one_text_is_rendered_once_for_all_who_wait(program: Path) -> None:
+    renderer = DescriptionRenderer()
+    with ThreadPoolExecutor(8) as pool:
+        shown = list(pool.map(lambda _: renderer.render("a", MARKDOWN), range(16)))
+    assert all(one.html is not None for one in shown)
+    # As many as have a place begin before one of them is ready.
+    assert len(program.with_name("runs").read_text().split()) <= description._AT_ONCE
 
 
 def test_old_ones_are_forgotten_when_there_are_too_many(
