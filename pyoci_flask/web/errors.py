@@ -109,6 +109,8 @@ def _foreseen(page: ErrorPage | None, error: errors.PyOCIError) -> Response:
     response = _answer(page, str(error), status, error)
     if status == 401:
         response.headers["WWW-Authenticate"] = challenge()
+    if status == 405:
+        response.headers["Allow"] = "GET, HEAD, OPTIONS"  # the registry does not do the others
     if isinstance(error, errors.RateLimitedError) and _is_delay(error.retry_after):
         response.headers["Retry-After"] = error.retry_after or ""
     if isinstance(error, errors.BusyError):

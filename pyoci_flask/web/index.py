@@ -3,6 +3,7 @@
 from contextlib import suppress
 
 from flask import Blueprint, request
+from flask.globals import request_ctx
 from werkzeug.exceptions import MethodNotAllowed
 from werkzeug.wrappers import Response
 
@@ -37,6 +38,14 @@ def refuse_other_sites() -> None:
     if request.method not in _SAFE and is_cross_site(request, services().settings.url):
         origin = shown(request.headers.get("Origin", ""))
         raise CrossSiteError(f"this request comes from another site's page (Origin: {origin})")
+
+
+@blueprint.before_app_request
+def refuse_other_methods() -> None:
+    """Name the methods of this address: the router names those of every address of an index."""
+    if not isinstance(request.routing_exception, MethodNotAllowed):
+        return
+    raise _refusal(request.path.lstrip("/"))
 
 
 @blueprint.after_app_request
@@ -76,7 +85,7 @@ def publish(path: str) -> Response:
     """Answer an upload."""
     base = services().addresses.publish(f"/{path}", raw_path())
     if base is None:
-        raise UnmatchedError
+        raise _refusal(path)
     return upload(base)
 
 
@@ -109,7 +118,18 @@ def _to_be_changed(path: str) -> ChangeAddress:
         raise MethodNotAllowed(
             _methods(path), "only a file or a version can be changed: .../PROJECT/FILENAME"
         )
-    raise UnmatchedError
+    raise _refusal(path)
+
+
+def _refusal(path: str) -> MethodNotAllowed | UnmatchedError:
+    """Return why there is no such method: the address has others, or nothing is there."""
+    adapter = request_ctx.url_adapter
+    rule = adapter.match(method="GET", return_rule=True)[0] if adapter is not None else None
+    if rule is None or rule.endpoint.startswith(f"{blueprint.name}."):
+        methods = _methods(path)
+    else:
+        methods = sorted(rule.methods or ())
+    return MethodNotAllowed(methods) if methods else UnmatchedError()
 
 
 def _methods(path: str) -> list[str]:

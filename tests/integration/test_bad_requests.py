@@ -311,3 +311,29 @@ def test_file_of_a_kind_that_is_not_kept_is_a_404_without_a_call(
             assert "only wheels and sdists (.tar.gz) are kept" in response.text
             assert response.headers["Cache-Control"] == "no-store"
     assert nothing.calls == []
+
+
+@pytest.mark.parametrize(
+    ("path", "methods"),
+    [
+        ("/", "GET, HEAD, OPTIONS"),
+        ("/health", "GET, HEAD, OPTIONS"),
+        ("/ui/simple/", "GET, HEAD, OPTIONS"),
+        ("/simple/", "GET, HEAD, POST, OPTIONS"),
+        ("/simple/foo/", "GET, HEAD, OPTIONS"),
+        ("/simple/foo/1.0", "DELETE, PATCH, OPTIONS"),
+        ("/simple/foo/foo-1.0.tar.gz", "GET, HEAD, DELETE, PATCH, OPTIONS"),
+        ("/simple/foo/foo-1.0-py3-none-any.whl.metadata", "GET, HEAD, OPTIONS"),
+        ("/pypi/foo/json", "GET, HEAD, OPTIONS"),
+    ],
+)
+def test_methods_that_an_address_does_not_have_are_refused_with_those_that_it_has(
+    app_server: AppServer, http: requests.Session, path: str, methods: str
+) -> None:
+    app = app_server({"PYOCI_INDEX": "http://127.0.0.1:1/team"})
+    for method in ("PUT", "PROPFIND", "POST", "DELETE"):
+        if method in methods or (method == "DELETE" and path.endswith(".metadata")):
+            continue
+        response = http.request(method, app + path)
+        assert (response.status_code, response.headers["Allow"]) == (405, methods), method
+    assert http.put(f"{app}/.env").status_code == 404

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
 ALLOWED = {
     "Accept-Ranges",
+    "Last-Modified",
     "Allow",
     "Cache-Control",
     "Connection",
