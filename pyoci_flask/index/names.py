@@ -158,8 +158,7 @@ class Filename:
             or (len(tags) == 4 and not _BUILD.fullmatch(tags[0]))
         ):
             raise InvalidRequestError(f"{shown(text)} is not the name of a wheel (PEP 427)")
-        parse_version(version)
-        return cls(text, version, "-".join(tags) + WHEEL)
+        return cls(text, _wheel_version(version), "-".join(tags) + WHEEL)
 
     @classmethod
     def build(cls, segment: str, version: str, architecture: str) -> str:
@@ -171,6 +170,23 @@ class Filename:
     def is_wheel(self) -> bool:
         """Wheel or sdist: there is no third kind."""
         return self.text.endswith(WHEEL)
+
+
+def _wheel_version(text: str) -> str:
+    """Read the version in a wheel's name, in which older tools wrote `_` for `-` and `+`.
+
+    PEP 427, Escaping and Unicode. What has to be read so is returned in its normalised form.
+
+    Raises:
+        InvalidRequestError: it is no version.
+    """
+    if "_" in text and version_or_none(text) is None:
+        for sign in "-+":
+            found = version_or_none(text.replace("_", sign, 1))
+            if found is not None:
+                return str(found)
+    parse_version(text)
+    return text
 
 
 def after_name(stem: str, project: ProjectName) -> str | None:

@@ -273,3 +273,22 @@ def test_upload_without_a_file_is_refused(lab: Lab) -> None:
     form = {name: (None, text) for name, text in fields.items()}
     assert "no file" in lab.refused(lab.index.request("POST", "/", files=form))
     assert "multipart" in lab.refused(lab.index.request("POST", "/", data=fields))
+
+
+def test_wheel_named_by_an_older_tool_is_published_and_comes_back(lab: Lab, tmp_path: Path) -> None:
+    """PEP 427 wrote `+` as `_`, in the filename and in the name of the folder of its metadata."""
+    wheel = make_wheel(tmp_path, "my_pkg", "0.1.1+git84k")
+    name = "my_pkg-0.1.1_git84k-py3-none-any.whl"
+    form = [("name", "my-pkg"), ("version", "0.1.1+git84k"), (":action", "file_upload")]
+    answer = lab.send(
+        [
+            *((field, (None, text)) for field, text in form),
+            ("content", (name, wheel.read_bytes())),
+        ]
+    )
+    assert answer.status_code == 200, answer.text
+    assert lab.filenames == [name]
+    assert lab.index.get(f"/my-pkg/{name}").content == wheel.read_bytes()
+    assert "Version: 0.1.1+git84k" in lab.index.get(f"/my-pkg/{name}.metadata").text
+    assert lab.index.request("DELETE", f"/my-pkg/{name}").ok
+    assert lab.filenames == []

@@ -98,6 +98,21 @@ def test_version_that_a_tag_cannot_hold_is_refused(version: str) -> None:
 
 
 @pytest.mark.parametrize(
+    ("name", "version"),
+    [
+        ("hello-0.1.1_git84k-py3-none-any.whl", "0.1.1+git84k"),
+        ("hello-1.0_ubuntu_1-py3-none-any.whl", "1.0+ubuntu.1"),
+        ("hello-1.0_1-py3-none-any.whl", "1.0.post1"),
+        ("hello-1.0_rc1-py3-none-any.whl", "1.0_rc1"),
+        ("hello-1.0+git.1-2-py3-none-any.whl", "1.0+git.1"),
+    ],
+)
+def test_wheel_of_an_older_tool_has_the_version_that_was_meant(name: str, version: str) -> None:
+    filename = Filename.parse(name, ProjectName("hello"))
+    assert (filename.text, filename.version) == (name, version)
+
+
+@pytest.mark.parametrize(
     ("name", "normalized", "repositories"),
     [
         ("hello", "hello", ("hello",)),

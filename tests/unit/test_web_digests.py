@@ -49,6 +49,25 @@ def test_digest_that_does_not_match_is_named(content: bytes, field: str) -> None
             check(upload)
 
 
+@pytest.mark.parametrize("content", [SMALL, LARGE], ids=["small", "large"])
+def test_digest_of_512_bits_that_distutils_sends_is_compared(content: bytes) -> None:
+    stated = right(content) | {"blake2_256_digest": hashlib.blake2b(content).hexdigest()}
+    for upload in form(content, **stated):
+        check(upload)
+    for upload in form(content, **stated | {"blake2_256_digest": "0" * 128}):
+        with pytest.raises(InvalidRequestError, match="does not match the file"):
+            check(upload)
+
+
+@pytest.mark.parametrize("field", ["sha256_digest", "blake2_256_digest", "md5_digest"])
+@pytest.mark.parametrize("text", ["0" * 40, "x" * 64, "deadbeef", "sha256=" + "0" * 64])
+def test_what_is_no_digest_is_named_as_such(field: str, text: str) -> None:
+    for upload in form(SMALL, **right(SMALL) | {field: text}):
+        said = f"{field} is not a digest in hex: it has {len(text)}"
+        with pytest.raises(InvalidRequestError, match=said):
+            check(upload)
+
+
 @pytest.mark.parametrize("field", ["blake2_256_digest", "md5_digest"])
 def test_without_sha256_all_are_compared_before_anything_is_sent(field: str) -> None:
     for upload in form(LARGE, **{field: "0" * 32}):
