@@ -46,6 +46,10 @@ _LISTS = {
     },
 }
 _KNOWN = {**_STRINGS, **_LISTS}
+_EMPTY = b"UNKNOWN"
+"""What setuptools wrote for a field, or a description, that is empty."""
+_NEVER_EMPTY = frozenset({"metadata_version", "name", "version"})
+_SHORT = 100
 
 
 class TooManyFieldsError(BrokenArchiveError):
@@ -83,7 +87,10 @@ def parse_fields(metadata: bytes) -> RawMetadata:
 
 def description_below(metadata: bytes) -> str:
     """Read the description where it stands below the fields (core metadata 2.1); may be empty."""
-    return metadata[_end_of_fields(metadata)[1] :].decode(errors="replace")
+    text = metadata[_end_of_fields(metadata)[1] :]
+    if len(text) < _SHORT and text.strip() == _EMPTY:
+        return ""
+    return text.decode(errors="replace")
 
 
 def _end_of_fields(metadata: bytes) -> tuple[int, int]:
@@ -110,7 +117,7 @@ def _known_fields(block: bytes) -> Iterator[tuple[str, bytes]]:
                 f"the fields of the core metadata are over {FIELDS_LIMIT} bytes, "
                 "Description not counted"
             )
-        if known is not None:
+        if known is not None and (value.strip() != _EMPTY or known in _NEVER_EMPTY):
             yield known, value
 
 
