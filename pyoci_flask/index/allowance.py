@@ -9,7 +9,14 @@ from collections.abc import Sequence
 from contextlib import ExitStack, suppress
 
 from pyoci_flask.budget import ByteBudget
-from pyoci_flask.errors import BusyError
+from pyoci_flask.errors import (
+    AuthenticationRequiredError,
+    BusyError,
+    DeniedError,
+    RegistryError,
+    RegistryTimeoutError,
+    RegistryUnreachableError,
+)
 from pyoci_flask.index.fetch import FetchPool
 from pyoci_flask.index.names import version_of
 from pyoci_flask.index.repository import (
@@ -26,13 +33,30 @@ _SMALL = 1024 * 1024
 """Weight of a listing that needs no turn."""
 _LARGE = ByteBudget(2 * LISTING_LIMIT, share=LISTING_LIMIT)
 Read = VersionFiles | Skipped | None
+_OF_ONE = (
+    AuthenticationRequiredError,
+    DeniedError,
+    RegistryError,
+    RegistryTimeoutError,
+    RegistryUnreachableError,
+)
+"""Errors that may be those of one version: a broken document, or one that is kept back."""
 
 
 class Allowance:
     """The weight that is left to one listing."""
 
-    def __init__(self, repository: ProjectRepository, pool: FetchPool, held: ExitStack) -> None:
-        """`held` is closed when the listing is not in memory any more."""
+    def __init__(
+        self,
+        repository: ProjectRepository,
+        pool: FetchPool,
+        held: ExitStack,
+        failures: int = 0,
+    ) -> None:
+        """`held` is closed when the listing is not in memory any more.
+
+        Of the versions, `failures` may fail without failing the listing.
+        """
         self._repository = repository
         self._share = pool.share(repository.caller.repository.registry)
         self._pool = pool
@@ -41,6 +65,7 @@ class Allowance:
         self._most = _SMALL
         self._spent = 0
         self._full = False
+        self._failures = failures
 
     def spend(self, weight: int) -> None:
         """Count what is in memory anyway; wait for a turn if it is much.
@@ -53,7 +78,7 @@ class Allowance:
             self._wait()
 
     def read(self, tags: Sequence[str]) -> dict[str, Read]:
-        """Read versions, newest first; `BEYOND` is what there was no room for.
+        """Read versions in this order; `BEYOND` is what there was no room for.
 
         Raises:
             BusyError: other large listings take too long.
@@ -69,7 +94,14 @@ class Allowance:
     def _read(self, tag: str) -> Read:
         if self._full:
             return BEYOND
-        found = load_files(self._repository, version_of(tag), Tag(tag), lambda: not self._full)
+        try:
+            found = load_files(self._repository, version_of(tag), Tag(tag), lambda: not self._full)
+        except _OF_ONE as error:
+            with self._lock:
+                if self._failures == 0:
+                    raise
+                self._failures -= 1
+            return Skipped(str(error), is_version=True, answered=False)
         weight = found.weight if isinstance(found, VersionFiles) else 0
         with self._lock:
             if self._spent + weight > self._most:

@@ -21,7 +21,6 @@ from pyoci_flask.index.proofs import Proofs
 from pyoci_flask.index.reader import Found, VersionReader
 from pyoci_flask.index.remembered import Entry, Parsed, document_of, make_entry, parse_entry
 from pyoci_flask.index.repository import (
-    BEYOND,
     Candidates,
     ProjectRepository,
     Skipped,
@@ -208,7 +207,7 @@ class CachedReader(VersionReader):
         self, repository: ProjectRepository, now: float, read: Mapping[str, Read]
     ) -> dict[str, Entry | None]:
         """What is remembered of tags that were asked for; None = it is gone."""
-        if any(one is not None and one is not BEYOND for one in read.values()):
+        if any(_is_answered(one) for one in read.values()):
             self._proofs.add(repository.caller)
         tell_skipped(
             repository, {tag: one for tag, one in read.items() if isinstance(one, Skipped)}
@@ -275,6 +274,10 @@ class CachedReader(VersionReader):
             revision = written
         record = Record(known.record.generation, revision, {})
         return self._keep(repository.caller.repository.location, Parsed(record, entries))
+
+
+def _is_answered(found: Read) -> bool:
+    return found.answered if isinstance(found, Skipped) else found is not None
 
 
 def _those_of(entries: Mapping[str, Entry], tags: Sequence[str]) -> dict[str, Entry]:

@@ -1,6 +1,7 @@
 """List: the versions of a project and the files of the newest ones."""
 
 import logging
+from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
 
@@ -64,15 +65,17 @@ def _first(repository: ProjectRepository, tags: list[str]) -> list[str]:
 
 
 Read = Callable[[Sequence[str]], Mapping[str, VersionFiles | Skipped | None]]
-"""Reads the versions of these tags, newest first; None for what is no version of a package."""
+"""Reads the versions of these tags, in this order where not all fit; None for what is no version
+of a package."""
 
 
 def list_files(
     repository: ProjectRepository, tags: Sequence[str], read: Read, limit: int
 ) -> Project:
-    """List the project, with the files of its `limit` newest versions (0 = all)."""
+    """List the project, with the files of `limit` versions (0 = all), see `first_to_list`."""
     ordered = newest_first(tags)
-    listed = read(ordered[:limit] if limit else ordered)
+    wanted = first_to_list(ordered)
+    listed = read(wanted[:limit] if limit else wanted)
     read_ones = [one for tag in ordered if isinstance(one := listed.get(tag), VersionFiles)]
     # Left out: what turned out to be no version, and versions that were deleted on a registry
     # that can only empty them. Of what was not fetched, what cannot be a version.
@@ -101,6 +104,33 @@ def _is_too_large(found: VersionFiles | Skipped | None) -> bool:
 def newest_first(tags: Sequence[str]) -> list[str]:
     """Order tags by the versions they stand for (PEP 440); what is no version comes last."""
     return sorted(tags, key=_key, reverse=True)
+
+
+def first_to_list(ordered: Sequence[str]) -> list[str]:
+    """Order tags, which are newest first, by which are listed where not all are.
+
+    It is the newest first, but of any number of first ones half at least are final releases, if
+    there are so many: installers take no others unless they are told, so pre-releases must not
+    take their place. What is no version comes last.
+    """
+    finals = deque(tag for tag in ordered if _is_final(tag))
+    others = deque(tag for tag in ordered if not _is_final(tag))
+    found: list[str] = []
+    taken = 0
+    while finals and others:
+        short = 2 * taken < len(found) + 1
+        if short or _key(finals[0]) > _key(others[0]):
+            found.append(finals.popleft())
+            taken += 1
+        else:
+            found.append(others.popleft())
+    return [*found, *finals, *others]
+
+
+def _is_final(tag: str) -> bool:
+    """Whether it is a version and no pre-release: post releases and local versions are final."""
+    is_version, version, _ = _key(tag)
+    return is_version and not version.is_prerelease
 
 
 @lru_cache(maxsize=4096)

@@ -69,9 +69,9 @@ class Project:
     versions: tuple[str, ...]
     """All of them, newest first, also those whose files are not listed."""
     files: tuple[File, ...]
-    """Of the newest versions, newest version first."""
+    """Of the versions that are listed, newest version first."""
     left_out: tuple[str, ...] = ()
-    """Versions whose files are missing, as they are too large to be listed."""
+    """Versions whose files are missing, as they are too large to be listed or cannot be read."""
     weight: int = 0
     """Bytes that its files count, see `pyoci_flask.index.allowance`."""
 

@@ -37,16 +37,18 @@ class VersionReader:
         tags: Sequence[str],
         limit: int,
         held: ExitStack | None = None,
+        failures: int = 0,
     ) -> Project:
         """List a project of which the tags were just read; `limit` as in `list_files`.
 
-        A worker works on few large listings at once: this one counts until `held` is closed.
+        So many `failures` leave their versions out; one more is raised. A worker works on few
+        large listings at once: this one counts until `held` is closed.
 
         Raises:
             BusyError: other large listings take too long.
         """
         with ExitStack() as own:
-            allowance = Allowance(repository, self.pool, own if held is None else held)
+            allowance = Allowance(repository, self.pool, own if held is None else held, failures)
             return self._project(repository, tags, limit, allowance)
 
     def _project(

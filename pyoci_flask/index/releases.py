@@ -1,6 +1,6 @@
 """The versions of a project as people look at them: which one is shown, and what each is."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -9,7 +9,11 @@ from packaging.version import Version
 from pyoci_flask.errors import InvalidRequestError, NotFoundError
 from pyoci_flask.index.names import parse_version, version_or_none
 from pyoci_flask.index.project import File, Project
-from pyoci_flask.index.repository import ProjectRepository, find_version
+from pyoci_flask.index.reader import Found
+from pyoci_flask.index.repository import Candidates, ProjectRepository, find_version
+
+Find = Callable[[Candidates, str], Found | None]
+"""Finds a version, by its text as it was published."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,10 +66,33 @@ def preferred(releases: Sequence[Release]) -> Release | None:
     return min(listed, key=lambda one: (one.yanked is not None, one.is_prerelease), default=None)
 
 
+@dataclass(frozen=True, slots=True)
+class Listed:
+    """How many versions of a kind have their files listed, of how many."""
+
+    listed: int
+    known: int
+
+
+def listed_of(releases: Sequence[Release]) -> tuple[Listed, Listed]:
+    """Count the final releases and the pre-releases of a project."""
+    finals, others = (
+        [release for release in releases if release.is_prerelease is kind] for kind in (False, True)
+    )
+    return _listed(finals), _listed(others)
+
+
+def _listed(releases: Sequence[Release]) -> Listed:
+    return Listed(sum(bool(release.files) for release in releases), len(releases))
+
+
 def find_release(
-    repository: ProjectRepository, releases: Sequence[Release], version: str
+    repository: ProjectRepository,
+    releases: Sequence[Release],
+    version: str,
+    find: Find = find_version,
 ) -> Release:
-    """Look a version up, however it is spelled; one call where its files are not listed.
+    """Look a version up, however it is spelled; `find` it where its files are not listed.
 
     Raises:
         NotFoundError: there is no such version, or it cannot be one.
@@ -80,8 +107,8 @@ def find_release(
             continue
         if release.files:
             return release
-        found = find_version([repository], release.version)
-        if found is not None:
+        found = find([repository], release.version)
+        if found is not None and found[1].files:
             return Release(release.version, tuple(found[1].files))
     raise missing
 

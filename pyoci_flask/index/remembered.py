@@ -7,7 +7,6 @@ from typing import Any
 from pyoci_flask.index.names import version_of
 from pyoci_flask.index.project import Project, files_of
 from pyoci_flask.index.repository import (
-    BEYOND,
     ProjectRepository,
     Skipped,
     VersionFiles,
@@ -80,7 +79,7 @@ def make_entry(read: float, found: VersionFiles | Skipped) -> Entry:
         return Entry(read, found, stored)
     if not found.is_version:
         return Entry(read, None, [read])
-    return Entry(read, found, None if found is BEYOND else [read, found.reason])
+    return Entry(read, found, [read, found.reason] if found.answered else None)
 
 
 def parse_entry(tag: str, value: list[Any], repository: ProjectRepository) -> Entry:

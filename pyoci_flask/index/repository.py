@@ -78,10 +78,12 @@ class Skipped:
 
     reason: str
     is_version: bool
-    """Whether it is a version that is too large, rather than something else than a package."""
+    """Whether it is a version that cannot be read, rather than something else than a package."""
+    answered: bool = True
+    """Whether the registry said so. If not, it is not remembered, and proves no right to read."""
 
 
-BEYOND = Skipped("newer versions take all the memory that a listing may have", is_version=True)
+BEYOND = Skipped("others take all the memory that a listing may have", True, answered=False)
 
 
 class NotAPackageError(PyOCIError):
@@ -196,7 +198,7 @@ def tell_skipped(repository: ProjectRepository, skipped: Mapping[str, Skipped]) 
     if others:
         logger.info("%s: no packages are %s", name, few(others, "tags"))
     if large:
-        logger.warning("%s: too large to be listed are %s", name, few(large, "versions"))
+        logger.warning("%s: not listed are %s", name, few(large, "versions"))
 
 
 def few(reasons: Sequence[str], what: str) -> str:

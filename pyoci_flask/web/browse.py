@@ -20,7 +20,13 @@ from pyoci_flask.index.catalog import list_projects
 from pyoci_flask.index.details import Details, all_links, read_details, read_labels
 from pyoci_flask.index.listing import find_project
 from pyoci_flask.index.names import ProjectName, is_filename, version_or_none
-from pyoci_flask.index.releases import Release, find_release, preferred, releases_of
+from pyoci_flask.index.releases import (
+    Release,
+    find_release,
+    listed_of,
+    preferred,
+    releases_of,
+)
 from pyoci_flask.index.repository import ProjectRepository
 from pyoci_flask.redaction import field, shortened
 from pyoci_flask.web.address import Base, ListAddress, ProjectAddress
@@ -167,6 +173,7 @@ def _project_page(address: ProjectAddress, version: str | None) -> Response:
         project_href=here or "./",
         releases=releases,
         newest=newest,
+        listed=listed_of(releases),
         shown=shown,
         left_out=project.left_out,
         tools=installers(Target(url, address.base.registry.netloc, signed_in(), package)),

@@ -2,24 +2,30 @@
 
 import json
 import logging
+from collections.abc import Sequence
 from typing import Any
 
 from packaging.metadata import RawMetadata
 from werkzeug.wrappers import Response
 
-from pyoci_flask.errors import NotFoundError
+from pyoci_flask.errors import PyOCIError
 from pyoci_flask.index.core_metadata import stored_metadata
-from pyoci_flask.index.fields import TooManyFieldsError, parse_fields
-from pyoci_flask.index.listing import find_project
+from pyoci_flask.index.fields import parse_fields
+from pyoci_flask.index.listing import find_project, newest_first
+from pyoci_flask.index.names import version_of
 from pyoci_flask.index.project import File, Project, format_time
-from pyoci_flask.index.releases import find_release, releases_of
-from pyoci_flask.index.repository import ProjectRepository
+from pyoci_flask.index.reader import Found
+from pyoci_flask.index.releases import Release, find_release, preferred, releases_of
+from pyoci_flask.index.repository import Candidates, ProjectRepository
 from pyoci_flask.web.address import JsonAddress
 from pyoci_flask.web.conditional import page
 from pyoci_flask.web.links import file_href, project_url
 from pyoci_flask.web.services import services
 
 logger = logging.getLogger("pyoci.web")
+
+_MOST_FAILURES = 5
+"""Versions that stand in the document without their files where the registry fails at them."""
 
 
 def legacy_json(address: JsonAddress) -> Response:
@@ -28,31 +34,53 @@ def legacy_json(address: JsonAddress) -> Response:
     page_url = project_url(address.base, address.project)
     candidates = found.candidates(address.base, address.project)
     repository, tags = find_project(candidates)
-    project = found.project(repository, tags)
-    if address.version is not None:
-        release = find_release(repository, releases_of(project), address.version)
+    if address.version is None:
+        project = found.project(repository, tags, _MOST_FAILURES)
+        if project.left_out and not project.files:
+            # What fails is not one version.
+            project = found.project(repository, tags)
+    else:
         # As a project with this version only; as on PyPI, other versions are not told of.
-        project = Project(project.name, (release.version,), release.files)
-    document = _document(project, page_url, _newest_metadata(repository, project))
+        project = _one_version(repository, tags, address.version)
+    shown = preferred(releases_of(project))
+    metadata = {} if shown is None else _metadata(repository, shown)
+    document = _document(project, page_url, shown, metadata)
     if address.version is not None:
         del document["releases"]
     return page(json.dumps(document), "application/json", vary="Authorization")
 
 
-def _newest_metadata(repository: ProjectRepository, project: Project) -> RawMetadata:
-    """The core metadata of the newest version, where a file of it has them stored."""
-    for file in project.files:
-        if file.version == project.versions[0] and file.core_metadata is not None:
+def _one_version(repository: ProjectRepository, tags: Sequence[str], version: str) -> Project:
+    """Read this version only, in one call unless it is remembered."""
+
+    def find(candidates: Candidates, version: str) -> Found | None:
+        versions = services().versions
+        return versions.recall(candidates, version) or versions.find(candidates, version)
+
+    known = [Release(version_of(tag), ()) for tag in newest_first(tags)]
+    release = find_release(repository, known, version, find)
+    return Project(repository.project.normalized, (release.version,), release.files)
+
+
+def _metadata(repository: ProjectRepository, release: Release) -> RawMetadata:
+    """The core metadata of a version, where a file of it has them stored: one call."""
+    for file in release.files:
+        if file.core_metadata is not None:
             try:
                 return parse_fields(stored_metadata(repository.caller, file.core_metadata))
-            except (NotFoundError, TooManyFieldsError) as error:
+            except PyOCIError as error:
+                # All that installers and bots decide by is in the index.
                 logger.warning("%s: %s", file.filename.text, error)
                 break
     return {}
 
 
-def _document(project: Project, page_url: str, metadata: RawMetadata) -> dict[str, Any]:
+def _document(
+    project: Project, page_url: str, shown: Release | None, metadata: RawMetadata
+) -> dict[str, Any]:
     """Every version stands in `releases`, those beyond the listed ones without their files.
+
+    `info` and `urls` are about the version `shown`, the one that the page for people shows.
 
     Members that are not known are left out rather than null, which readers stumble over.
     """
@@ -60,10 +88,9 @@ def _document(project: Project, page_url: str, metadata: RawMetadata) -> dict[st
     for file in project.files:
         releases.setdefault(file.version, []).append(_file(file, page_url))
     info: dict[str, Any] = {"name": project.name}
-    newest = project.versions[0] if project.versions else None
-    if newest is not None:
-        info["version"] = newest
-        files = [file for file in project.files if file.version == newest]
+    if shown is not None:
+        info["version"] = shown.version
+        files = shown.files
         urls = {label: url for file in files for label, url in file.project_urls.items()}
         urls = urls or metadata.get("project_urls", {})
         home = next((url for label, url in urls.items() if _is_home(label)), None)
@@ -75,7 +102,7 @@ def _document(project: Project, page_url: str, metadata: RawMetadata) -> dict[st
             "requires_python": python or metadata.get("requires_python"),
         }
         info |= {member: value for member, value in known.items() if value}
-    return {"info": info, "releases": releases, "urls": releases.get(newest or "", [])}
+    return {"info": info, "releases": releases, "urls": releases[shown.version] if shown else []}
 
 
 def _is_home(label: str) -> bool:

@@ -68,10 +68,16 @@ class Services:
             found.append(ProjectRepository(project, caller))
         return found
 
-    def project(self, repository: ProjectRepository, tags: Sequence[str]) -> Project:
-        """List a project; if it is large, it counts as such until the answer begins."""
+    def project(
+        self, repository: ProjectRepository, tags: Sequence[str], failures: int = 0
+    ) -> Project:
+        """List a project; if it is large, it counts as such until the answer begins.
+
+        So many `failures` leave their versions out; one more is raised.
+        """
+        self._forget_listing()
         g.listing = held = ExitStack()
-        return self.versions.project(repository, tags, self.settings.max_versions, held)
+        return self.versions.project(repository, tags, self.settings.max_versions, held, failures)
 
     def _enter(self, base: Base) -> None:
         """Count this request among those that wait for the registry, until its answer begins."""
@@ -83,13 +89,16 @@ class Services:
 
     def leave(self) -> Share | None:
         """Count this request out, if it was in; return the share of its registry."""
-        held = g.pop("listing", None)
-        if held is not None:
-            held.close()
+        self._forget_listing()
         share: Share | None = g.pop("share", None)
         if share is not None:
             self.gate.leave(share)
         return share
+
+    def _forget_listing(self) -> None:
+        held = g.pop("listing", None)
+        if held is not None:
+            held.close()
 
     def _credentials(self) -> Credentials | None:
         header = request.headers.get("Authorization")

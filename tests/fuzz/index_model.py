@@ -149,6 +149,17 @@ def tag_of(version: str) -> str:
     return version.replace("+", "-").replace("!", "_")
 
 
+def first_listed(versions: list[str], limit: int | None) -> set[str]:
+    """Those whose files a page lists: the newest, half of them final where there are so many."""
+    if limit is None:
+        return set(versions)
+    finals = [one for one in versions if not Version(one).is_prerelease]
+    others = [one for one in versions if Version(one).is_prerelease]
+    newest = sum(one in finals for one in versions[:limit])
+    number = max(min(len(finals), (limit + 1) // 2), newest)
+    return {*finals[:number], *others[: max(0, limit - number)]}
+
+
 Row = tuple[str, str | None, int | None, str | None, str | None, str | None]
 """A file on a page: name, sha256, size, reason of the yank, Requires-Python, METADATA's sha256."""
 
@@ -174,7 +185,8 @@ def check_rows(
     """A page must list each version as the host may take it for, in order; gives the versions."""
     rest, shown = list(rows), []
     versions = model.versions(project)
-    for version in versions[:limit]:
+    listed = first_listed(versions, limit)
+    for version in (version for version in versions if version in listed):
         allowed = [
             [row(one, sized=sized) for one in sorted(files.values(), key=lambda file: file.name)]
             for state in model.may_be((project, version), now, host)
@@ -192,4 +204,5 @@ def check_rows(
                 f"{host}: {project} {version}: {rest} begins with none of {allowed}"
             )
     assert not rest, f"{project}: {rest} should not be shown to {host}"
-    return shown + (versions[limit:] if limit else [])
+    unlisted = [version for version in versions if version not in listed]
+    return sorted([*shown, *unlisted], key=versions.index)

@@ -4,8 +4,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import requests
+from packaging.version import Version
 
-from tests.fuzz.index_model import Row, check_rows, files_of
+from tests.fuzz.index_model import Row, check_rows, files_of, first_listed
 from tests.fuzz.index_site import HOSTS, LIMITS
 from tests.fuzz.index_story import Story
 from tests.integration.index_client import links
@@ -77,7 +78,7 @@ class Pages:
 
     def _check_legacy(self, worker: str, project: str, document: dict[str, Any]) -> None:
         model, now = self.story.model, self.story.site.now
-        listed = model.versions(project)[: LIMITS.get(worker)]
+        listed = first_listed(model.versions(project), LIMITS.get(worker))
         for version, files in document["releases"].items():
             states = model.may_be((project, version), now, HOSTS[worker])
             expected = [
@@ -96,9 +97,17 @@ class Pages:
                 )
                 for file in files
             } in expected
-        newest = next(iter(document["releases"]), None)
-        assert document["info"].get("version") == newest
-        assert document["urls"] == document["releases"].get(newest, [])
+        with_files = {version: files for version, files in document["releases"].items() if files}
+        shown = min(
+            with_files,
+            key=lambda one: (
+                all(file["yanked"] for file in with_files[one]),
+                Version(one).is_prerelease,
+            ),
+            default=None,
+        )
+        assert document["info"].get("version") == shown
+        assert document["urls"] == with_files.get(shown, [])
 
 
 def _row(text: str, href: str, attributes: dict[str, str | None]) -> Row:

@@ -52,6 +52,8 @@ class CountingProxy:
     netloc: str
     latency: float = 0.0
     calls: list[Passed] = field(default_factory=list)
+    broken: dict[str, int] = field(default_factory=dict)
+    """Tags whose manifest is answered with a status instead."""
     lock: threading.Lock = field(default_factory=threading.Lock)
 
     def __call__(self, environ: "WSGIEnvironment", start: "StartResponse") -> Iterable[bytes]:
@@ -64,6 +66,9 @@ class CountingProxy:
         return answer(environ, start)
 
     def _pass(self, request: Request) -> Response:
+        before, _, tag = request.path.rpartition("/")
+        if before.endswith("/manifests") and tag in self.broken:
+            return Response("broken", self.broken[tag])
         query = request.query_string.decode("ascii")
         target = f"{quote(request.path, safe='/:')}{'?' if query else ''}{query}"
         # The Host of the proxy is passed on, so that Locations lead to it, too.
@@ -148,6 +153,74 @@ def test_a_cold_page_takes_a_call_for_the_tags_and_one_for_each_version_a_warm_p
     assert _counted(proxy, index.get("/my-pkg/", headers=JSON)) == 1 + len(versions)
     for headers in (JSON, {"Accept": "text/html"}, JSON):
         assert _counted(proxy, index.get("/my-pkg/", headers=headers)) == 1
+
+
+def test_legacy_json_takes_the_calls_of_the_page_and_shares_what_was_read(
+    index_of: IndexOf, proxy: CountingProxy, versions: list[str]
+) -> None:
+    for first, second in (("/my-pkg/json", "/my-pkg/"), ("/my-pkg/", "/my-pkg/json")):
+        index = index_of()
+        proxy.taken()
+
+        assert _counted(proxy, index.get(first)) == 1 + len(versions)
+        assert _counted(proxy, index.get(second)) == 1
+
+
+def test_legacy_json_of_what_has_core_metadata_takes_one_call_more(
+    cold: IndexClient, proxy: CountingProxy
+) -> None:
+    assert _counted(proxy, cold.get("/my-pkg/json")) == 1 + 1 + 1
+
+
+def test_legacy_json_of_one_version_reads_this_version_only(
+    app_server: AppServer,
+    proxy: CountingProxy,
+    proxy_url: str,
+    namespace: str,
+    versions: list[str],
+    http: requests.Session,
+) -> None:
+    root = app_server({"PYOCI_INDEX": f"{proxy_url}/{namespace}"})
+    proxy.taken()
+
+    for calls in (1 + 1, 1):
+        assert _counted(proxy, http.get(f"{root}/pypi/my-pkg/{versions[1]}/json")) == calls
+
+
+@pytest.mark.parametrize("status", [403, 418, 500])
+def test_legacy_json_of_a_project_with_a_version_that_fails_holds_the_others(
+    index_of: IndexOf, proxy: CountingProxy, versions: list[str], status: int
+) -> None:
+    index = index_of()
+    proxy.broken[versions[-1]] = status
+    try:
+        cold, warm = index.get("/my-pkg/json"), index.get("/my-pkg/json")
+        assert index.get("/my-pkg/", headers=JSON).status_code >= 400
+    finally:
+        proxy.broken.clear()
+    whole = index.get("/my-pkg/json").json()
+
+    assert cold.json() == warm.json()
+    assert list(cold.json()["releases"]) == list(whole["releases"]) == versions[::-1]
+    assert cold.json()["releases"] == {**whole["releases"], versions[-1]: []}
+    assert [answer["info"]["version"] for answer in (cold.json(), whole)] == versions[-2:]
+
+
+@pytest.mark.parametrize(("status", "answered"), [(403, {401, 403}), (500, {502})])
+def test_legacy_json_fails_where_no_version_can_be_read(
+    index_of: IndexOf,
+    proxy: CountingProxy,
+    versions: list[str],
+    status: int,
+    answered: set[int],
+) -> None:
+    index = index_of()
+    proxy.broken.update(dict.fromkeys(versions, status))
+    try:
+        assert index.get("/my-pkg/json").status_code in answered
+    finally:
+        proxy.broken.clear()
+    assert index.get("/my-pkg/json").ok
 
 
 def test_only_versions_that_are_shown_are_asked_for(

@@ -201,7 +201,8 @@ def test_every_version_is_named_and_the_listed_ones_have_their_files(
     releases = document["releases"]
     assert list(releases) == ["2.0.dev1", "1.10", "1.9", "1.0"]
     assert [len(files) for files in releases.values()] == [1, 1, 0, 0]
-    assert document["urls"] == releases["2.0.dev1"]
+    assert document["info"]["version"] == "1.10"
+    assert document["urls"] == releases["1.10"]
     assert all(len(files) == 1 for files in _document(simple)["releases"].values())
 
 
@@ -282,3 +283,27 @@ def test_json_of_an_index_that_is_not_there_names_the_setting(
     missing = http.get(f"{app_server()}/pypi/my-pkg/json")
     assert missing.status_code == 404
     assert "PYOCI_INDEX" in missing.text
+
+
+def test_info_names_the_version_that_the_page_for_people_shows(
+    app_server: AppServer, tmp_path: Path, http: requests.Session
+) -> None:
+    settings = {"PYOCI_STORAGE": str(tmp_path / "storage"), "PYOCI_MAX_VERSIONS": "4"}
+    root = app_server(settings)
+    index = IndexClient(f"{root}/simple", None, http)
+    for version in ("0.9", "1.0", "1.1", *(f"1.2.dev{number}" for number in range(1, 7))):
+        index.published(make_wheel(tmp_path, "hello", version), "hello", version)
+    assert index.request("PATCH", "/hello/1.1", json={"yanked": "broken"}).ok
+
+    document = _document(index, "hello")
+    people = http.get(f"{root}/ui/simple/hello/").text
+    simple = index.get("/hello/", headers={"Accept": "application/vnd.pypi.simple.v1+json"}).json()
+
+    assert document["info"]["version"] == "1.0"
+    assert document["urls"] == document["releases"]["1.0"]
+    assert '<span class="version">1.0</span>' in people
+    assert "Installers see 2 of 3 final releases and 2 of 6 pre-releases." in people
+    assert [file["filename"].split("-")[1] for file in simple["files"]] == [
+        *("1.2.dev6", "1.2.dev5", "1.1", "1.0")
+    ]
+    assert simple["_listed-versions"] == {"final-releases": [2, 3], "pre-releases": [2, 6]}
