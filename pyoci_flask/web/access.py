@@ -11,7 +11,14 @@ from typing import TYPE_CHECKING, Protocol
 from urllib.parse import quote
 
 from pyoci_flask.logs import one_line, request_id
-from pyoci_flask.redaction import REDACTED, holds_userinfo, shortened, without_userinfo
+from pyoci_flask.redaction import (
+    FIELD_LIMIT,
+    REDACTED,
+    field,
+    holds_userinfo,
+    shortened,
+    without_userinfo,
+)
 from pyoci_flask.web.gate import NoPlaceError
 
 if TYPE_CHECKING:
@@ -26,6 +33,8 @@ ENVIRON_REQUEST_ID = "pyoci.request_id"
 _VALID_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 # RFC 3986 section 3.3: what a path may hold unencoded.
 _PATH_SAFE = "/:@!$&'()*+,;="
+# RFC 3986 section 3.2.2 and a port; brackets and @ are also of what was replaced.
+_HOST_SAFE = ":[]@"
 _PATH_READ = 1300
 _PATH_LIMIT = 2000
 _METHOD_LIMIT = 40
@@ -41,6 +50,8 @@ class RequestRecord:
     method: str
     path: str
     """Percent-encoded, without query and userinfo, of at most 2000 characters."""
+    host: str
+    """The request's Host, percent-encoded, without userinfo, of at most 200 characters, or `-`."""
     user_agent: str
     """At most 200 characters; control characters and quotes are escaped."""
     status: int | None
@@ -115,6 +126,7 @@ class _Exchange:
         # Taken now: an application may rewrite them.
         self.method = str(environ.get("REQUEST_METHOD", ""))
         self._path = _path(environ)
+        self._host = _host(environ)
         self._user_agent = _user_agent(environ)
         self._input: _CountedInput | None = None
         self._status: int | None = None
@@ -167,6 +179,7 @@ class _Exchange:
             request_id=self.request_id,
             method=self.method,
             path=self._path,
+            host=self._host,
             user_agent=self._user_agent,
             status=self._status,
             aborted=aborted,
@@ -260,10 +273,12 @@ def _write_line(record: RequestRecord) -> None:
     logger.log(
         # Probes ask every few seconds.
         logging.DEBUG if record.path == "/health" else logging.INFO,
-        'status=%s method=%s path=%s user_agent="%s" duration_ms=%.1f bytes_in=%d bytes_out=%d%s%s',
+        'status=%s method=%s path=%s host=%s user_agent="%s" duration_ms=%.1f bytes_in=%d '
+        "bytes_out=%d%s%s",
         "-" if record.status is None else record.status,
         one_line(record.method[:_METHOD_LIMIT]),
         record.path,
+        record.host,
         record.user_agent,
         record.duration * 1000,
         record.bytes_in,
@@ -284,6 +299,12 @@ def _path(environ: "WSGIEnvironment") -> str:
         return f"/{REDACTED}"
     path = quote(shown[:_PATH_READ].encode("latin-1", "replace"), safe=_PATH_SAFE)
     return shortened(path.replace(quote(REDACTED), REDACTED), _PATH_LIMIT) or "/"
+
+
+def _host(environ: "WSGIEnvironment") -> str:
+    host = field(str(environ.get("HTTP_HOST", "")))
+    host = quote(host.encode("latin-1", "replace"), safe=_HOST_SAFE)
+    return host[:FIELD_LIMIT] or "-"
 
 
 def _user_agent(environ: "WSGIEnvironment") -> str:

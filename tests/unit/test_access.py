@@ -101,7 +101,8 @@ def test_request_is_logged_once_at_its_end(
     (record,) = access_lines(caplog)
     assert record.levelno == logging.INFO
     assert re.fullmatch(
-        r'status=200 method=POST path=/echo user_agent="pip/26\.3"'
+        rf"status=200 method=POST path=/echo host={re.escape(urlsplit(server).netloc)}"
+        r' user_agent="pip/26\.3"'
         r" duration_ms=\d+\.\d bytes_in=5 bytes_out=5",
         record.getMessage(),
     )
@@ -114,6 +115,7 @@ def test_observer_gets_the_record_of_the_request(server: str, observer: Observer
         request_id="r-1",
         method="POST",
         path="/echo",
+        host=urlsplit(server).netloc,
         user_agent="",
         status=200,
         aborted=False,
@@ -173,6 +175,32 @@ def test_path_is_quoted_and_holds_no_secret(
     (line,) = access_lines(caplog)
     assert f" path={logged} " in line.getMessage()
     assert line.getMessage().isprintable()
+
+
+@pytest.mark.parametrize(
+    ("sent", "logged"),
+    [
+        ("pypi.example.org", "pypi.example.org"),
+        ("[::1]:8080", "[::1]:8080"),
+        ("user:hunter2@pypi.example.org:8080", "[redacted]@pypi.example.org:8080"),
+        ("user:hunter2", "[redacted]"),
+        ('a status=500 "b', "a%20status=500%20%22b".replace("=", "%3D")),
+        ("x" * 300, f"{'x' * 197}..."),
+        ("\xe4" * 300, ("%E4" * 300)[:200]),
+        ("", "-"),
+    ],
+)
+def test_host_is_one_word_redacted_and_capped(
+    server: str,
+    observer: Observer,
+    caplog: pytest.LogCaptureFixture,
+    sent: str,
+    logged: str,
+) -> None:
+    _ask(server, "/id", headers={"Host": sent})
+    assert observer.await_one().host == logged
+    (line,) = access_lines(caplog)
+    assert f" host={logged} " in line.getMessage()
 
 
 def test_user_agent_is_escaped_redacted_and_capped(
