@@ -27,7 +27,7 @@ run: $(VENV)/.runtime ## serve on http://localhost:8080 (PORT=...) with packages
 demo: $(VENV)/.demo ## build a package, publish it, install it and import it
 	@$(BIN)/python scripts/demo.py
 
-test: ## everything, against real registries and clients (Debian; as root it installs them)
+test: ## everything but the longest, against real registries and clients (Debian; as root it installs them)
 	@scripts/install-debian-packages
 	@$(MAKE) --no-print-directory lint
 	$(BIN)/python -m pytest -n 3 --dist loadfile -m "not acceptance" \

@@ -34,7 +34,8 @@ def connections_that_fit(wanted: int, limit: int, *, threads: int, fetch_threads
     need. Half of the files are for clients whatever the rest come to: it is rare that all of them
     are needed at once.
     """
-    requests, downloads = 2 * threads, 4 * threads
-    uploads = 4 * max(1, threads // 2)  # a spooled file, a lock, and two calls side by side
+    requests = 2 * threads  # two calls side by side each
+    downloads = 4 * threads  # as many are under way at most while their clients are slow
+    uploads = 4 * max(1, threads // 2)  # a spooled file, a lock, and two calls side by side each
     others = 64 + requests + downloads + uploads + 2 * fetch_threads
     return max(1, min(wanted, max(limit - others, limit // 2)))

@@ -16,6 +16,7 @@ from pyoci_flask.errors import (
     RegistryError,
     RegistryTimeoutError,
     RegistryUnreachableError,
+    TransferBrokenError,
 )
 from pyoci_flask.index.fetch import FetchPool
 from pyoci_flask.index.names import version_of
@@ -39,6 +40,7 @@ _OF_ONE = (
     RegistryError,
     RegistryTimeoutError,
     RegistryUnreachableError,
+    TransferBrokenError,
 )
 """Errors that may be those of one version: a broken document, or one that is kept back."""
 

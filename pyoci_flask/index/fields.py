@@ -49,7 +49,6 @@ _KNOWN = {**_STRINGS, **_LISTS}
 _EMPTY = b"UNKNOWN"
 """What setuptools wrote for a field, or a description, that is empty."""
 _NEVER_EMPTY = frozenset({"metadata_version", "name", "version"})
-_SHORT = 100
 
 
 class TooManyFieldsError(BrokenArchiveError):
@@ -88,9 +87,7 @@ def parse_fields(metadata: bytes) -> RawMetadata:
 def description_below(metadata: bytes) -> str:
     """Read the description where it stands below the fields (core metadata 2.1); may be empty."""
     text = metadata[_end_of_fields(metadata)[1] :]
-    if len(text) < _SHORT and text.strip() == _EMPTY:
-        return ""
-    return text.decode(errors="replace")
+    return "" if text.strip() == _EMPTY else text.decode(errors="replace")
 
 
 def _end_of_fields(metadata: bytes) -> tuple[int, int]:

@@ -22,6 +22,11 @@ _BUILD = re.compile(r"[0-9][A-Za-z0-9_.]*")
 
 SDIST = ".tar.gz"
 WHEEL = ".whl"
+OTHER_SUFFIXES = (
+    *(".zip", ".egg", ".exe", ".msi", ".rpm", ".deb", ".dmg"),
+    *(".tgz", ".tar.bz2", ".tar.xz", ".tar.Z", ".tar"),
+)
+"""Of distribution files that other indexes store, or stored, and that are not stored here."""
 _LONGEST = 255
 
 
@@ -191,6 +196,8 @@ def _wheel_version(text: str) -> str:
 
 def after_name(stem: str, project: ProjectName) -> str | None:
     """Return what follows the project's name, however it is spelled, and a dash."""
+    if len(stem) > _LONGEST:
+        return None
     for match in re.finditer("-", stem):
         if canonicalize_name(stem[: match.start()]) == project.normalized:
             return stem[match.end() :]

@@ -12,6 +12,11 @@ from pyoci_flask.index.project import File, Project
 from pyoci_flask.index.reader import Found
 from pyoci_flask.index.repository import Candidates, ProjectRepository, find_version
 
+LISTED_VERSIONS = "_listed-versions"
+"""Member of a project's JSON where not all versions have their files listed, see `listed_of`.
+
+Names with an underscore are the server's own (Simple API, JSON-based). `copy` reads this one.
+"""
 Find = Callable[[Candidates, str], Found | None]
 """Finds a version, by its text as it was published."""
 

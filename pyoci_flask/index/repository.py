@@ -196,9 +196,9 @@ def tell_skipped(repository: ProjectRepository, skipped: Mapping[str, Skipped]) 
     others = [f"{tag} is {one.reason}" for tag, one in skipped.items() if not one.is_version]
     large = [f"{tag}: {one.reason}" for tag, one in skipped.items() if one.is_version]
     if others:
-        logger.info("%s: no packages are %s", name, few(others, "tags"))
+        logger.info("%s: skipped %s that are no packages", name, few(others, "tags"))
     if large:
-        logger.warning("%s: not listed are %s", name, few(large, "versions"))
+        logger.warning("%s: left out %s", name, few(large, "versions"))
 
 
 def few(reasons: Sequence[str], what: str) -> str:

@@ -68,8 +68,9 @@ def fetch_token(
             if credentials is None:
                 raise AuthenticationRequiredError(f"{host} asks for a user name and password")
             status = 403 if reply.status == 403 else 401
+            access = f", or they give no access to {scope}" if scope else ""
             raise DeniedError(
-                f"{host} refuses these credentials, or they give no access to {scope}: "
+                f"{host} refuses these credentials{access}: "
                 "check user name, token and the token's permissions",
                 status,
             )

@@ -12,6 +12,7 @@ from urllib.parse import quote, unquote
 
 from pyoci_flask.errors import EgressError, InvalidRequestError, NotFoundError
 from pyoci_flask.index.names import (
+    OTHER_SUFFIXES,
     Filename,
     ProjectName,
     after_name,
@@ -27,13 +28,11 @@ _SIMPLE = "+simple"
 _JSON = "pypi"
 """Of the JSON API. Dependabot puts it where the index's own address ends in `simple`."""
 _METADATA = ".metadata"
-_OTHER_SUFFIXES = (
+_NOT_STORED = (
     *(".asc", ".sig", ".sigstore", ".provenance", ".publish.attestation"),
-    *(".zip", ".egg", ".exe", ".msi", ".rpm", ".deb", ".dmg", ".tgz"),
-    *(".tar.bz2", ".tar.xz", ".tar.Z", ".tar"),
+    *OTHER_SUFFIXES,
 )
-"""Of files that other indexes keep beside wheels and `.tar.gz`, or kept."""
-_LONGEST_FILENAME = 300
+"""Of files that other indexes have, and that are not stored here."""
 _SHORT = 1000
 """Characters of a path whose meaning is remembered: clients ask for the same few."""
 _SCHEME = re.compile(r"(https?):/{1,2}([^/]+)(?:/(.*))?", re.IGNORECASE | re.DOTALL)
@@ -284,9 +283,9 @@ def _read_below(base: Base, rest: tuple[str, ...], *, slash: bool) -> ReadAddres
             if _is_metadata(last):
                 filename = Filename.parse(last.removesuffix(_METADATA), project)
                 return MetadataAddress(base, project, filename)
-            if last.endswith(_OTHER_SUFFIXES):
+            if last.endswith(_NOT_STORED):
                 raise NotFoundError(
-                    f"{shown(last)} is not here: only wheels and sdists (.tar.gz) are kept"
+                    f"there is no {shown(last)}: this index stores only wheels and .tar.gz sdists"
                 )
             return FileAddress(base, project, Filename.parse(last, project))
     for segment in rest:
@@ -305,10 +304,10 @@ def _read_json(base: Base, rest: tuple[str, ...]) -> JsonAddress | None:
 
 def _is_other_file(name: str, segment: str) -> bool:
     """Return whether a segment names a file of the project that cannot be stored here."""
-    if not segment.endswith(_OTHER_SUFFIXES):
+    if not segment.endswith(_NOT_STORED):
         return False
     try:
-        return after_name(segment[:_LONGEST_FILENAME], ProjectName(name)) is not None
+        return after_name(segment, ProjectName(name)) is not None
     except InvalidRequestError:
         return False
 

@@ -68,7 +68,7 @@ class RequestBody:
         more = "" if self.length is not None else " or more"
         text = f"the request has {_bytes(size)}{more}, and this server takes {_bytes(self._limit)}"
         if self._setting:
-            text += f": whoever runs it can raise {self._setting}"
+            text += f": its administrator can raise {self._setting}"
         return PayloadTooLargeError(text)
 
 

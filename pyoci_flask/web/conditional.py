@@ -69,7 +69,9 @@ def check_match(etag: str, modified: datetime | None = None) -> None:
     if "If-Match" not in request.headers:
         since = request.if_unmodified_since
         if modified is not None and since is not None and modified > since:
-            raise PreconditionFailedError("published after the time of If-Unmodified-Since")
+            raise PreconditionFailedError(
+                "the file was published after the time in If-Unmodified-Since"
+            )
         return
     wanted: ETags = request.if_match
     if not wanted.contains(etag):

@@ -21,15 +21,15 @@ class _Hash(Protocol):
     def hexdigest(self) -> str: ...
 
 
-_BLAKE2, _MD5 = "blake2_256_digest", "md5_digest"
-_HASHES: Mapping[tuple[str, int], Callable[[], _Hash]] = {
-    (_BLAKE2, 64): lambda: hashlib.blake2b(digest_size=32),
-    # Not what its name says, but what distutils sends (Python 3.9 to 3.11).
-    (_BLAKE2, 128): lambda: hashlib.blake2b(digest_size=64),
-    (_MD5, 32): lambda: hashlib.md5(usedforsecurity=False),
+_OTHERS: Mapping[str, Mapping[int, Callable[[], _Hash]]] = {
+    "blake2_256_digest": {
+        64: lambda: hashlib.blake2b(digest_size=32),
+        # Not what its name says, but what distutils sends (Python 3.9 to 3.11).
+        128: lambda: hashlib.blake2b(digest_size=64),
+    },
+    "md5_digest": {32: lambda: hashlib.md5(usedforsecurity=False)},
 }
-"""How a field is computed, by its name and the number of its characters."""
-_SHA256_CHARACTERS = 64
+"""How the slower fields are computed, by the number of their characters."""
 _HEX = frozenset("0123456789abcdef")
 
 
@@ -41,9 +41,9 @@ def check_digests(form: UploadForm) -> None:
     Raises:
         InvalidRequestError: one does not match, or is no digest.
     """
-    _stated(form, "sha256_digest", {_SHA256_CHARACTERS})
-    for field in (_BLAKE2, _MD5):
-        _stated(form, field, {size for name, size in _HASHES if name == field})
+    _check_form(form, "sha256_digest", [len(form.file.digest.hex)])
+    for field, ways in _OTHERS.items():
+        _check_form(form, field, ways)
     _compare(form, "sha256_digest", form.file.digest.hex)
     if not _is_left(form):
         _compare_others(form, threading.Event())
@@ -73,9 +73,9 @@ def _is_left(form: UploadForm) -> bool:
 
 def _compare_others(form: UploadForm, over: threading.Event) -> None:
     hashes = {
-        field: make()
-        for (field, size), make in _HASHES.items()
-        if len((form.one(field) or "").strip()) == size
+        field: ways[len(text)]()
+        for field, ways in _OTHERS.items()
+        if (text := _stated(form, field))
     }
     file, position = form.file.content.fileno(), 0
     # Not by the file's own position: it is being read for the registry meanwhile.
@@ -87,20 +87,23 @@ def _compare_others(form: UploadForm, over: threading.Event) -> None:
         _compare(form, field, one.hexdigest())
 
 
-def _stated(form: UploadForm, field: str, sizes: Collection[int]) -> None:
+def _stated(form: UploadForm, field: str) -> str:
+    return (form.one(field) or "").strip().lower()
+
+
+def _check_form(form: UploadForm, field: str, sizes: Collection[int]) -> None:
     """Check that a field is a digest in hex, if it is there."""
-    text = (form.one(field) or "").strip().lower()
+    text = _stated(form, field)
     if text and (len(text) not in sizes or not _HEX.issuperset(text)):
-        wanted = " or ".join(str(size) for size in sorted(sizes))
+        wanted = " or ".join(str(size) for size in sizes)
         raise InvalidRequestError(
-            f"the field {field} is not a digest in hex: it has {len(text)} characters where "
-            f"{wanted} of 0-9 and a-f belong"
+            f"the field {field} is not a digest: it has to be {wanted} characters of 0-9 and a-f"
         )
 
 
 def _compare(form: UploadForm, field: str, actual: str) -> None:
-    stated = form.one(field)
-    if stated is not None and stated.strip().lower() != actual:
+    stated = _stated(form, field)
+    if stated and stated != actual:
         raise InvalidRequestError(
             f"the field {field} does not match the file: it was changed on the way, or is not the "
             "file that was meant"

@@ -14,6 +14,7 @@ from werkzeug.wrappers import Response
 from pyoci_flask import errors
 from pyoci_flask.index.names import is_filename
 from pyoci_flask.redaction import redact
+from pyoci_flask.web.services import raw_path
 
 ErrorPage = Callable[[int, str, Exception], Response]
 """Makes a page of a status, a text that holds no secrets, and what was raised."""
@@ -110,7 +111,8 @@ def _foreseen(page: ErrorPage | None, error: errors.PyOCIError) -> Response:
     if status == 401:
         response.headers["WWW-Authenticate"] = challenge()
     if status == 405:
-        response.headers["Allow"] = "GET, HEAD, OPTIONS"  # the registry does not do the others
+        # The registry cannot do what was asked for; reading is what is left.
+        response.headers["Allow"] = "GET, HEAD, OPTIONS"
     if isinstance(error, errors.RateLimitedError) and _is_delay(error.retry_after):
         response.headers["Retry-After"] = error.retry_after or ""
     if isinstance(error, errors.BusyError):
@@ -138,9 +140,8 @@ def _is_of_a_setting() -> bool:
 
     `PYOCI_PATH` is one of them: the path counts as it was sent.
     """
-    environ = request.environ
-    sent = environ.get("RAW_URI") or environ.get("REQUEST_URI") or request.path
-    segments = [part for part in str(sent).partition("?")[0].split("/") if part]
+    sent = raw_path() or request.path
+    segments = [part for part in sent.partition("?")[0].split("/") if part]
     return not _SETTINGS.isdisjoint(segments) or (bool(segments) and is_filename(segments[-1]))
 
 

@@ -2,8 +2,7 @@
 
 from contextlib import suppress
 
-from flask import Blueprint, request
-from flask.globals import request_ctx
+from flask import Blueprint, current_app, request
 from werkzeug.exceptions import MethodNotAllowed
 from werkzeug.wrappers import Response
 
@@ -43,9 +42,8 @@ def refuse_other_sites() -> None:
 @blueprint.before_app_request
 def refuse_other_methods() -> None:
     """Name the methods of this address: the router names those of every address of an index."""
-    if not isinstance(request.routing_exception, MethodNotAllowed):
-        return
-    raise _refusal(request.path.lstrip("/"))
+    if isinstance(request.routing_exception, MethodNotAllowed):
+        raise _refusal(request.path.lstrip("/"))
 
 
 @blueprint.after_app_request
@@ -123,7 +121,7 @@ def _to_be_changed(path: str) -> ChangeAddress:
 
 def _refusal(path: str) -> MethodNotAllowed | UnmatchedError:
     """Return why there is no such method: the address has others, or nothing is there."""
-    adapter = request_ctx.url_adapter
+    adapter = current_app.create_url_adapter(request)
     rule = adapter.match(method="GET", return_rule=True)[0] if adapter is not None else None
     if rule is None or rule.endpoint.startswith(f"{blueprint.name}."):
         methods = _methods(path)

@@ -12,7 +12,7 @@ from pyoci_flask.index.catalog import list_projects
 from pyoci_flask.index.listing import find_project
 from pyoci_flask.index.names import version_or_none
 from pyoci_flask.index.project import File, Project, format_time
-from pyoci_flask.index.releases import listed_of, releases_of
+from pyoci_flask.index.releases import LISTED_VERSIONS, listed_of, releases_of
 from pyoci_flask.redaction import redact
 from pyoci_flask.web.address import ListAddress, ProjectAddress
 from pyoci_flask.web.conditional import Page, page
@@ -22,13 +22,6 @@ from pyoci_flask.web.negotiation import JSON, negotiate
 from pyoci_flask.web.services import services
 
 _VARY = "Accept, Authorization"
-UNLISTED = "_unlisted-versions"
-"""Member of a project's JSON: how many of its versions have files that the page does not list.
-
-Names with an underscore are the server's own (Simple API, JSON-based). `copy` reads it.
-"""
-LISTED = "_listed-versions"
-"""Member beside it: of each kind of versions, how many have their files listed, of how many."""
 _VERSION = "1.4"
 _VERSION_WITHOUT_SIZES = "1.0"
 """From 1.1 on, the size of every file is mandatory."""
@@ -119,12 +112,9 @@ def _project_json(project: Project, announced: frozenset[str], *, alias: bool) -
     }
     if document["meta"]["api-version"] != _VERSION_WITHOUT_SIZES:
         document["versions"] = [text for text in project.versions if version_or_none(text)]
-        listed = {file.version for file in project.files}
-        unlisted = sum(text not in listed for text in document["versions"])
-        if unlisted:
-            document[UNLISTED] = unlisted
-            finals, others = listed_of(releases_of(project))
-            document[LISTED] = {
+        finals, others = listed_of(releases_of(project))
+        if finals.listed + others.listed < finals.known + others.known:
+            document[LISTED_VERSIONS] = {
                 "final-releases": [finals.listed, finals.known],
                 "pre-releases": [others.listed, others.known],
             }

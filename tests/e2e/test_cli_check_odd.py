@@ -122,7 +122,7 @@ def test_registry_without_a_list_of_tags_does_not_pass(
     marks = done.marks()
     assert (marks["pull"], marks["publish"], marks["list"]) == (pull, "ok", "FAIL")
     if pull == "ok":
-        assert "FAIL list       the registry took the package, but has no list" in done.output
+        assert "FAIL list       the registry accepted the package, but does not list" in done.output
 
 
 @pytest.mark.parametrize(

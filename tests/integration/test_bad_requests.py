@@ -308,7 +308,7 @@ def test_file_of_a_kind_that_is_not_kept_is_a_404_without_a_call(
         for base in ("/simple", f"/http:/{host}/team", f"/http:/{host}/team/+simple"):
             response = http.get(f"{app}{base}/foo/{name}")
             assert response.status_code == 404
-            assert "only wheels and sdists (.tar.gz) are kept" in response.text
+            assert "stores only wheels and .tar.gz sdists" in response.text
             assert response.headers["Cache-Control"] == "no-store"
     assert nothing.calls == []
 

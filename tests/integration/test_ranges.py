@@ -191,7 +191,9 @@ def test_if_match_comes_before_every_other_condition(index: IndexClient, content
     _assert_part(index.get(PATH, headers={"If-Match": etag} | part), content, 5, 10)
 
 
-def test_time_of_the_upload_decides_for_who_has_no_etag(index: IndexClient, content: bytes) -> None:
+def test_upload_time_decides_where_the_client_sends_no_etag(
+    index: IndexClient, content: bytes
+) -> None:
     uploaded = index.get(PATH).headers["Last-Modified"]
     etag = index.get(PATH).headers["ETag"]
     before = "Mon, 01 Jan 2001 00:00:00 GMT"

@@ -77,3 +77,20 @@ def test_a_long_description_among_the_fields_is_read() -> None:
     content = b"Name: a\nDescription: " + b"x\n        " * 500_000
 
     assert len(parse_fields(content)["description"]) > 4_000_000
+
+
+def test_unknown_which_setuptools_writes_for_an_empty_field_is_empty() -> None:
+    content = (
+        b"Metadata-Version: 1.0\nName: UNKNOWN\nVersion: 1.0\nSummary: UNKNOWN\n"
+        b"Home-page: UNKNOWN\nPlatform: UNKNOWN\nPlatform: any\nLicense: UNKNOWN licence\n"
+        b"Description: UNKNOWN\n\nUNKNOWN\n"
+    )
+    assert parse_fields(content) == {
+        "metadata_version": "1.0",
+        "name": "UNKNOWN",
+        "version": "1.0",
+        "platforms": ["any"],
+        "license": "UNKNOWN licence",
+    }
+    assert description_below(content) == ""
+    assert description_below(b"Name: a\n\nUNKNOWN things\n") == "UNKNOWN things\n"

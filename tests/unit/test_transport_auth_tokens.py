@@ -227,6 +227,15 @@ def test_own_scope_is_tried_where_the_challenges_scope_is_refused(
         assert ask(authenticator, server, ALICE).status == 200
 
 
+def test_refusal_of_a_token_without_a_scope_names_none(authenticator: Authenticator) -> None:
+    registry = TokenRegistry('Bearer realm="HOST/token"', lambda _: Answer(403))
+    with (
+        http_double(registry) as server,
+        pytest.raises(DeniedError, match="refuses these credentials: check user name"),
+    ):
+        ask(authenticator, server, ALICE)
+
+
 def test_own_scope_is_tried_where_the_token_without_scope_does_not_do(
     authenticator: Authenticator,
 ) -> None:

@@ -121,8 +121,8 @@ def _read_back(report: Report, repository: ProjectRepository, probe: Probe) -> N
             _, tags = find_project([repository])
         except NotFoundError as error:
             raise RegistryError(
-                "the registry took the package, but has no list of its tags: versions cannot be "
-                "found there"
+                "the registry accepted the package, but does not list its tags: no version can be "
+                "found"
             ) from error
         if str(tag_of(probe.filename.version)) not in tags:
             raise RegistryError("what was published does not stand in the list of tags")

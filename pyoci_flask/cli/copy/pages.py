@@ -15,6 +15,7 @@ from pyoci_flask.cli.copy.anchors import Anchor, read_html
 from pyoci_flask.cli.copy.errors import CopyError
 from pyoci_flask.errors import InvalidRequestError
 from pyoci_flask.index.names import (
+    OTHER_SUFFIXES,
     SDIST,
     WHEEL,
     Filename,
@@ -23,6 +24,7 @@ from pyoci_flask.index.names import (
     is_filename,
     version_or_none,
 )
+from pyoci_flask.index.releases import LISTED_VERSIONS
 from pyoci_flask.redaction import shown
 
 ACCEPT = (
@@ -35,16 +37,9 @@ _ALGORITHMS = frozenset(
     name for name in hashlib.algorithms_guaranteed if not name.startswith("shake")
 )
 _HEX = re.compile(r"[0-9a-f]{32,128}")
-_SUFFIXES = (
-    *(SDIST, WHEEL, ".zip", ".egg", ".exe", ".msi", ".rpm", ".deb", ".dmg"),
-    *(".tgz", ".tar.bz2", ".tar.xz", ".tar.Z", ".tar"),
-)
-"""Of what indexes keep, or kept."""
+_SUFFIXES = (SDIST, WHEEL, *OTHER_SUFFIXES)
 _MOST_PARTS = 12
 """Dots in a version that are looked at."""
-_LONGEST_NAME = 300
-_UNLISTED = "_unlisted-versions"
-"""Member with which a PyOCI says how many versions have files that are not listed."""
 _LONGEST_REASON = 1000
 """Characters, as `PATCH` of the target takes them."""
 
@@ -107,7 +102,7 @@ def parse_project(body: bytes, content_type: str, url: str, project: ProjectName
     if _is_json(content_type, url):
         document = _json(body, url)
         versions = [one for one in _list(document, "versions") if isinstance(one, str)]
-        hides = bool(document.get(_UNLISTED))
+        hides = LISTED_VERSIONS in document
         entries = [_from_json(one, url) for one in _list(document, "files", wanted=url)]
     else:
         page = read_html(body, url)
@@ -294,17 +289,14 @@ def _version(text: str) -> Version | str:
 
 def _version_in(name: str, project: ProjectName) -> str | None:
     """Read the version out of a name such as `hello-1.0.win32-py2.7.exe`."""
-    rest = after_name(name[:_LONGEST_NAME].removesuffix(_suffix(name)), project)
+    suffix = next((suffix for suffix in _SUFFIXES if name.endswith(suffix)), "")
+    rest = after_name(name.removesuffix(suffix), project)
     if rest is None:
         return None
     # An sdist's may hold a dash; what follows in other names is a build or a platform.
     parts = rest.partition("-")[0].split(".", _MOST_PARTS)
     tried = [rest, *(".".join(parts[:end]) for end in range(len(parts), 0, -1))]
     return next((text for text in tried if version_or_none(text)), None)
-
-
-def _suffix(name: str) -> str:
-    return next((suffix for suffix in _SUFFIXES if name.endswith(suffix)), "")
 
 
 def _strings(values: Mapping[object, object]) -> dict[str, str]:

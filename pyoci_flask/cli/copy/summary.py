@@ -31,7 +31,9 @@ class Summary:
         for note in self.notes[:_SHOWN]:
             screen.say(f"note: {note}", "yellow")
         if len(self.notes) > _SHOWN:
-            screen.say(f"note: the same of {len(self.notes) - _SHOWN} other projects", "yellow")
+            screen.say(
+                f"note: {len(self.notes) - _SHOWN} more projects have such versions", "yellow"
+            )
         if self.other_kinds:
             screen.say(
                 f"left out: {_files(self.other_kinds)} that are neither wheels nor .tar.gz",
