@@ -42,8 +42,15 @@ def refuse_other_sites() -> None:
 @blueprint.before_app_request
 def refuse_other_methods() -> None:
     """Name the methods of this address: the router names those of every address of an index."""
-    if isinstance(request.routing_exception, MethodNotAllowed):
-        raise _refusal(request.path.lstrip("/"))
+    if not isinstance(request.routing_exception, MethodNotAllowed):
+        return
+    adapter = current_app.create_url_adapter(request)
+    rule = adapter.match(method="GET", return_rule=True)[0] if adapter is not None else None
+    if rule is None or rule.endpoint.startswith(f"{blueprint.name}."):
+        methods = _methods(request.path.lstrip("/"))
+    else:
+        methods = sorted(rule.methods or ())
+    raise MethodNotAllowed(methods) if methods else UnmatchedError
 
 
 @blueprint.after_app_request
@@ -83,7 +90,7 @@ def publish(path: str) -> Response:
     """Answer an upload."""
     base = services().addresses.publish(f"/{path}", raw_path())
     if base is None:
-        raise _refusal(path)
+        raise UnmatchedError
     return upload(base)
 
 
@@ -116,18 +123,7 @@ def _to_be_changed(path: str) -> ChangeAddress:
         raise MethodNotAllowed(
             _methods(path), "only a file or a version can be changed: .../PROJECT/FILENAME"
         )
-    raise _refusal(path)
-
-
-def _refusal(path: str) -> MethodNotAllowed | UnmatchedError:
-    """Return why there is no such method: the address has others, or nothing is there."""
-    adapter = current_app.create_url_adapter(request)
-    rule = adapter.match(method="GET", return_rule=True)[0] if adapter is not None else None
-    if rule is None or rule.endpoint.startswith(f"{blueprint.name}."):
-        methods = _methods(path)
-    else:
-        methods = sorted(rule.methods or ())
-    return MethodNotAllowed(methods) if methods else UnmatchedError()
+    raise UnmatchedError
 
 
 def _methods(path: str) -> list[str]:

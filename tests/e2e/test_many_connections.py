@@ -34,7 +34,7 @@ def test_idle_clients_beyond_the_limit_do_not_end_a_worker(tmp_path: Path) -> No
     ):
         [worker] = server.workers
         clients = [opened.enter_context(_connect(server)) for _ in range(300)]
-        wait_until(lambda: _open_files(worker) >= 160)
+        wait_until(lambda: _open_files(worker) >= 128)
         first = http.client.HTTPConnection(LOOPBACK, server.port)
         first.sock = clients[0]
         first.request("GET", "/health")
@@ -44,7 +44,7 @@ def test_idle_clients_beyond_the_limit_do_not_end_a_worker(tmp_path: Path) -> No
             later.request("GET", "/health")
             assert later.getresponse().status == 200
         assert server.workers == [worker]
-        assert "may have 256 files open: each worker takes 160 connections" in server.logged()
+        assert "may have 256 files open: each worker takes 128 connections" in server.logged()
 
 
 def test_a_low_soft_limit_is_raised(tmp_path: Path) -> None:
