@@ -16,8 +16,10 @@ from pyoci_flask.index.cache import CachedReader
 from pyoci_flask.index.core_metadata import CoreMetadataReader
 from pyoci_flask.index.fetch import FetchPool
 from pyoci_flask.index.lock import VersionLocks
+from pyoci_flask.index.proofs import Proofs
 from pyoci_flask.index.publish import KnownConfigs
 from pyoci_flask.index.reader import VersionReader
+from pyoci_flask.index.repository import Guesses
 from pyoci_flask.index.store import RecordStore
 from pyoci_flask.logs import configure_logging
 from pyoci_flask.oci.reference import EMBEDDED
@@ -108,6 +110,7 @@ def create_app(
         configs=KnownConfigs(),
         metadata=CoreMetadataReader(),
         gate=RegistryGate(settings.threads, others),
+        guesses=Guesses(Proofs(settings.cache_ttl), Proofs(settings.cache_ttl)),
         shares=shares,
     )
     app.extensions[people.EXTENSION] = people.People.create(

@@ -7,6 +7,7 @@ beyond a small part of the limit waits for its turn, so that few large ones are 
 import threading
 from collections.abc import Sequence
 from contextlib import ExitStack, suppress
+from functools import partial
 
 from pyoci_flask.budget import ByteBudget
 from pyoci_flask.errors import (
@@ -48,19 +49,12 @@ _OF_ONE = (
 class Allowance:
     """The weight that is left to one listing."""
 
-    def __init__(
-        self,
-        repository: ProjectRepository,
-        pool: FetchPool,
-        held: ExitStack,
-        failures: int = 0,
-    ) -> None:
+    def __init__(self, share: str, pool: FetchPool, held: ExitStack, failures: int = 0) -> None:
         """`held` is closed when the listing is not in memory any more.
 
         Of the versions, `failures` may fail without failing the listing.
         """
-        self._repository = repository
-        self._share = pool.share(repository.caller.repository.registry)
+        self._share = share
         self._pool = pool
         self._held = held
         self._lock = threading.Lock()
@@ -79,25 +73,25 @@ class Allowance:
         if self._spent > self._most == _SMALL:
             self._wait()
 
-    def read(self, tags: Sequence[str]) -> dict[str, Read]:
+    def read(self, repository: ProjectRepository, tags: Sequence[str]) -> dict[str, Read]:
         """Read versions in this order; `BEYOND` is what there was no room for.
 
         Raises:
             BusyError: other large listings take too long.
         """
-        found = dict(zip(tags, self._pool.map(self._share, self._read, tags), strict=True))
+        read = partial(self._read, repository)
+        found = dict(zip(tags, self._pool.map(self._share, read, tags), strict=True))
         again = [tag for tag, one in found.items() if one is BEYOND]
         if again and self._most == _SMALL:
             self._wait()
-            read = self._pool.map(self._share, self._read, again)
-            found |= zip(again, read, strict=True)
+            found |= zip(again, self._pool.map(self._share, read, again), strict=True)
         return found
 
-    def _read(self, tag: str) -> Read:
+    def _read(self, repository: ProjectRepository, tag: str) -> Read:
         if self._full:
             return BEYOND
         try:
-            found = load_files(self._repository, version_of(tag), Tag(tag), lambda: not self._full)
+            found = load_files(repository, version_of(tag), Tag(tag), lambda: not self._full)
         except _OF_ONE as error:
             with self._lock:
                 if self._failures == 0:

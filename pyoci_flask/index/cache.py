@@ -15,10 +15,10 @@ from pyoci_flask.errors import OversizedError
 from pyoci_flask.index.allowance import Allowance, Read
 from pyoci_flask.index.fetch import FetchPool
 from pyoci_flask.index.listing import list_files
-from pyoci_flask.index.names import tag_of, version_of
+from pyoci_flask.index.names import tag_of, tags_of
 from pyoci_flask.index.project import Project
 from pyoci_flask.index.proofs import Proofs
-from pyoci_flask.index.reader import Found, VersionReader
+from pyoci_flask.index.reader import Enough, Found, VersionReader, any_part
 from pyoci_flask.index.remembered import Entry, Parsed, document_of, make_entry, parse_entry
 from pyoci_flask.index.repository import (
     Candidates,
@@ -96,40 +96,50 @@ class CachedReader(VersionReader):
             known.shown = tuple(tags), limit, oldest, project
         return project
 
-    def recall(self, candidates: Candidates, version: str) -> Found | None:
-        """Give what is remembered of a version."""
-        tag = str(tag_of(version))
-        for repository in candidates:
-            if self._proofs.holds(repository.caller):
-                known = self._known(repository)
-                entry = known and known.entries.get(tag)
-                found = entry.version if entry and self._is_fresh(entry.read) else None
-                if isinstance(found, VersionFiles):
-                    return repository, found
-        return None
+    def recall(
+        self, candidates: Candidates, version: str, enough: Enough = any_part
+    ) -> Found | None:
+        """Return what is remembered of a version; the first part of it that is `enough`."""
+        return next(filter(enough, self._recalled(candidates, version)), None)
 
-    def find(self, candidates: Candidates, version: str) -> Found | None:
-        """Ask the registry for a version, and remember it; None = there is none."""
+    def _recalled(self, candidates: Candidates, version: str) -> Iterator[Found]:
         tag = str(tag_of(version))
         for repository in candidates:
-            known = self._known(repository)
-            read = load_files(repository, version_of(tag), Tag(tag))
-            entry = self._entries(repository, self._clock(), {tag: read})[tag]
-            old = known.entries.get(tag) if known is not None else None
-            # To those without proof, registries say of everything that it is not there.
-            proven = self._proofs.holds(repository.caller)
-            if entry is None and proven and old is not None and not old.gone:
-                self._store.invalidate(repository.caller.repository.location, tag)
-            if entry is not None:
-                self._remember(repository, known, {tag: entry}, None)
-                if isinstance(entry.version, VersionFiles):
-                    return repository, entry.version
-                if entry.version is not None:
-                    raise OversizedError(
-                        f"{version} in {repository.caller.repository} cannot be read: "
-                        f"{entry.version.reason}"
-                    )
-        return None
+            known = self._known(repository) if self._proofs.holds(repository.caller) else None
+            if known is None:
+                continue
+            if isinstance(found := self._fresh(known, tag), VersionFiles):
+                yield repository, found
+            for other in tags_of(known.entries, version):
+                found = self._fresh(known, other) if other != tag else None
+                if isinstance(found, VersionFiles):
+                    yield repository, found
+
+    def _fresh(self, known: Parsed, tag: str) -> VersionFiles | Skipped | None:
+        entry = known.entries.get(tag)
+        return entry.version if entry and self._is_fresh(entry.read) else None
+
+    def read_tag(
+        self, repository: ProjectRepository, version: str, tag: Tag
+    ) -> VersionFiles | None:
+        """Ask the registry for what a tag holds of a version, and remember it."""
+        known = self._known(repository)
+        read = load_files(repository, version, tag)
+        entry = self._entries(repository, self._clock(), {tag.text: read})[tag.text]
+        old = known.entries.get(tag.text) if known is not None else None
+        # To those without proof, registries say of everything that it is not there.
+        proven = self._proofs.holds(repository.caller)
+        if entry is None and proven and old is not None and not old.gone:
+            self._store.invalidate(repository.caller.repository.location, tag.text)
+        if entry is None:
+            return None
+        self._remember(repository, known, {tag.text: entry}, None)
+        if isinstance(entry.version, Skipped):
+            raise OversizedError(
+                f"{version} in {repository.caller.repository} cannot be read: "
+                f"{entry.version.reason}"
+            )
+        return entry.version
 
     @contextmanager
     def changing(self, candidates: Candidates, version: str) -> Iterator[None]:
@@ -139,7 +149,12 @@ class CachedReader(VersionReader):
             yield
         finally:
             for repository in candidates:
-                self._store.invalidate(repository.caller.repository.location, tag)
+                location = repository.caller.repository.location
+                # From here on, what was read before is not remembered.
+                self._store.invalidate(location, tag)
+                known = self._known(repository)
+                for other in tags_of(known.entries if known else (), version):
+                    self._store.invalidate(location, other)
 
     def _read(
         self,
@@ -201,7 +216,7 @@ class CachedReader(VersionReader):
         self, repository: ProjectRepository, tags: Sequence[str], allowance: Allowance
     ) -> dict[str, Entry | None]:
         now = self._clock()
-        return self._entries(repository, now, allowance.read(tags))
+        return self._entries(repository, now, allowance.read(repository, tags))
 
     def _entries(
         self, repository: ProjectRepository, now: float, read: Mapping[str, Read]

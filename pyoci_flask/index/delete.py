@@ -17,10 +17,15 @@ from pyoci_flask.index.repository import (
     VersionIndex,
     hold_version,
 )
-from pyoci_flask.index.rewrite import Change, rewrite_index
+from pyoci_flask.index.rewrite import Change, rewrite_found
 from pyoci_flask.oci.model import Descriptor, ImageIndex
 from pyoci_flask.oci.reference import Digest
-from pyoci_flask.oci.repository import Deletion, delete_manifest, get_manifest
+from pyoci_flask.oci.repository import (
+    Deletion,
+    delete_manifest,
+    get_manifest,
+    refuse_denied_deletion,
+)
 
 logger = logging.getLogger("pyoci.index")
 
@@ -36,19 +41,19 @@ def delete_file(
         NotFoundError: there is no such file.
         UnsupportedError: the registry cannot; nothing was changed.
     """
-    with hold_version(candidates, filename.version, locks) as (repository, found):
-        entry = _entry(found, filename)
-        if len(found.index.manifests) == 1:
-            return _delete_version(repository, found, settle)
-
-        def remove(now: VersionIndex | None) -> ImageIndex | None:
-            if now is None or all(one.digest != entry.digest for one in now.index.manifests):
-                return None
-            kept = tuple(one for one in now.index.manifests if one.digest != entry.digest)
-            return replace(now.index, manifests=kept)
-
-        _rewrite(repository, found, remove, settle)
-        return _cleared(repository, [entry])
+    with hold_version(candidates, filename.version, locks) as parts:
+        chosen = [
+            (repository, found, file.entry)
+            for repository, found in parts
+            for file in found.files
+            if file.filename.architecture == filename.architecture
+        ]
+        if not chosen:
+            raise NotFoundError(f"version {filename.version} has no file {filename.text}")
+        gone = [
+            _delete_file(repository, found, entry, settle) for repository, found, entry in chosen
+        ]
+        return all(gone)
 
 
 def delete_version(
@@ -62,15 +67,27 @@ def delete_version(
         NotFoundError: there is no such version.
         UnsupportedError: the registry cannot; nothing was changed.
     """
-    with hold_version(candidates, version, locks) as (repository, found):
+    with hold_version(candidates, version, locks) as parts:
+        filled = [part for part in parts if part[1].index.manifests]
+        gone = [_delete_version(repository, found, settle) for repository, found in filled or parts]
+        return all(gone)
+
+
+def _delete_file(
+    repository: ProjectRepository, found: VersionIndex, entry: Descriptor, settle: float
+) -> bool:
+    if len(found.index.manifests) == 1:
         return _delete_version(repository, found, settle)
+    refuse_denied_deletion(repository.caller)
 
+    def remove(now: VersionIndex | None) -> ImageIndex | None:
+        if now is None or all(one.digest != entry.digest for one in now.index.manifests):
+            return None
+        kept = tuple(one for one in now.index.manifests if one.digest != entry.digest)
+        return replace(now.index, manifests=kept)
 
-def _entry(found: VersionIndex, filename: Filename) -> Descriptor:
-    for file in found.files:
-        if file.filename.architecture == filename.architecture:
-            return file.entry
-    raise NotFoundError(f"version {filename.version} has no file {filename.text}")
+    _rewrite(repository, found, remove, settle)
+    return _cleared(repository, [entry])
 
 
 def _delete_version(repository: ProjectRepository, found: VersionIndex, settle: float) -> bool:
@@ -134,7 +151,7 @@ def _rewrite(
     repository: ProjectRepository, found: VersionIndex, change: Change, settle: float
 ) -> None:
     try:
-        rewrite_index(repository, found.version, found.tag, change, settle)
+        rewrite_found(repository, found, change, settle)
     except (AlreadyExistsError, UnsupportedError) as error:
         raise UnsupportedError(
             f"this registry can neither delete nor change the version {found.version}: {error}"

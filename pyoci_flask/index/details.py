@@ -112,7 +112,8 @@ def read_details(
 
 def _metadata(repository: ProjectRepository, file: File, reader: CoreMetadataReader) -> bytes:
     if file.core_metadata is not None:
-        return stored_metadata(repository.caller, file.core_metadata)
+        return stored_metadata(repository.of(file).caller, file.core_metadata)
+    repository = repository.of(file)
     digest = file.digest or find_layer(repository, file)
     return reader.read(StoredFile(repository, file, digest)).content
 
@@ -128,7 +129,8 @@ def read_labels(
 
     def fetch(file: File) -> tuple[list[tuple[str, str]], int]:
         try:
-            return read_manifest(repository.caller, file.entry.digest, _labels) or ([], 0)
+            caller = repository.of(file).caller
+            return read_manifest(caller, file.entry.digest, _labels) or ([], 0)
         except PyOCIError as error:
             logger.warning("no labels of %s: %s", file.filename.text, error)
             return [], 0

@@ -3,12 +3,12 @@
 import hashlib
 from collections.abc import Iterator
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from pyoci_flask.errors import NotFoundError, RegistryError, TransferBrokenError
 from pyoci_flask.index.names import Filename
 from pyoci_flask.index.project import File
-from pyoci_flask.index.reader import VersionReader
+from pyoci_flask.index.reader import Found, VersionReader
 from pyoci_flask.index.repository import Candidates, ProjectRepository, VersionFiles, VersionIndex
 from pyoci_flask.oci.blobs import OpenBlob, blob_size, open_blob
 from pyoci_flask.oci.model import ImageManifest, MalformedDocumentError
@@ -39,27 +39,33 @@ def find_file(
     """Look a file up by its name.
 
     What is remembered of its version is asked for anew where it lacks the file, or where `fresh`
-    says so. At most one call, and one more for files of which the index does not have the digest.
+    says so. One call, and one more for files of which the index does not have the digest; a few
+    more where the version is spelled otherwise or the project has several repositories.
 
     Raises:
         NotFoundError: there is no such version, or no such file in it.
     """
-    recalled = None if fresh else versions.recall(candidates, filename.version)
-    if recalled is not None:
-        file = _choose(recalled[1], filename)
+    parts: list[Found] = []
+
+    def has_file(part: Found) -> bool:
+        parts.append(part)
+        return _choose(part[1], filename) is not None
+
+    if not fresh:
+        recalled = versions.recall(candidates, filename.version, has_file)
         with suppress(NotFoundError):  # its manifest is gone
-            if file is not None:
-                return _stored(recalled[0], file, recalled=True)
-    found = versions.find(candidates, filename.version)
-    if found is None:
-        raise NotFoundError(
-            f"{candidates[0].project} has no version {filename.version} in "
-            f"{candidates[0].caller.repository}"
-        )
-    file = _choose(found[1], filename)
-    if file is None:
+            if recalled is not None:
+                return replace(_stored(*recalled, filename), recalled=True)
+        parts.clear()
+    found = versions.find(candidates, filename.version, has_file)
+    if found is not None:
+        return _stored(*found, filename)
+    if parts:
         raise NotFoundError(f"version {filename.version} has no file {filename.text}")
-    return _stored(found[0], file)
+    raise NotFoundError(
+        f"{candidates[0].project} has no version {filename.version} in "
+        f"{candidates[0].caller.repository}"
+    )
 
 
 def _choose(version: VersionFiles | VersionIndex, filename: Filename) -> File | None:
@@ -69,8 +75,13 @@ def _choose(version: VersionFiles | VersionIndex, filename: Filename) -> File | 
     return same[0] if same else None
 
 
-def _stored(repository: ProjectRepository, file: File, *, recalled: bool = False) -> StoredFile:
-    return StoredFile(repository, file, file.digest or find_layer(repository, file), recalled)
+def _stored(
+    repository: ProjectRepository, version: VersionFiles | VersionIndex, filename: Filename
+) -> StoredFile:
+    file = _choose(version, filename)
+    if file is None:
+        raise NotFoundError(f"version {filename.version} has no file {filename.text}")
+    return StoredFile(repository, file, file.digest or find_layer(repository, file))
 
 
 def find_layer(repository: ProjectRepository, file: File) -> Digest:

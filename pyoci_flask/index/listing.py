@@ -1,9 +1,11 @@
 """List: the versions of a project and the files of the newest ones."""
 
 import logging
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from functools import lru_cache
+from itertools import pairwise
 
 from packaging.version import Version
 
@@ -11,7 +13,6 @@ from pyoci_flask.errors import AuthenticationRequiredError, DeniedError, NotFoun
 from pyoci_flask.index.names import version_of, version_or_none
 from pyoci_flask.index.project import Project
 from pyoci_flask.index.repository import Candidates, ProjectRepository, Skipped, VersionFiles
-from pyoci_flask.oci.repository import list_tags
 
 logger = logging.getLogger("pyoci.index")
 
@@ -22,29 +23,36 @@ _MOST_TAGS = 40_000
 def find_project(
     candidates: Candidates, *, empty_is_found: bool = True
 ) -> tuple[ProjectRepository, list[str]]:
-    """Find the project's repository and its tags, in one call (and one per further page).
+    """Find the project's repository and its tags, in one call for each (and one per further page).
 
-    If `empty_is_found` is false, a repository without tags does not show that the project exists:
-    a denial of another spelling of the name is then raised.
+    Where several of them hold versions, the others stand in `ProjectRepository.others`. If
+    `empty_is_found` is false, a repository without tags does not show that the project exists: a
+    denial of another spelling of the name is then raised.
 
     Raises:
         NotFoundError: the registry has no such repository.
     """
-    found = None
+    found: list[tuple[ProjectRepository, list[str]]] = []
+    empty = None
     for repository in candidates:
+        if found and repository.was_denied:
+            continue
         try:
-            tags = list_tags(repository.caller)
+            tags = repository.tags()
         except (AuthenticationRequiredError, DeniedError):
-            if found is None or not empty_is_found:
+            if not found and (empty is None or not empty_is_found):
                 raise
             continue  # the project is there; that another spelling is denied says nothing
         if tags:
-            return repository, _first(repository, tags)
-        if tags is not None and found is None:
+            found.append((repository, _first(repository, tags)))
+        elif tags is not None and empty is None:
             # Some registries list names that they do not know, and emptied ones, as empty.
-            found = repository
-    if found is not None:
-        return found, []
+            empty = repository
+    if found:
+        (repository, tags), *others = found
+        return (replace(repository, others=others) if others else repository), tags
+    if empty is not None:
+        return empty, []
     first = candidates[0]
     raise NotFoundError(
         f"{first.caller.repository.registry.netloc} has no project {first.project} "
@@ -73,24 +81,63 @@ def list_files(
     repository: ProjectRepository, tags: Sequence[str], read: Read, limit: int
 ) -> Project:
     """List the project, with the files of `limit` versions (0 = all), see `first_to_list`."""
-    ordered = newest_first(tags)
+    ordered, heads = _in_order(tags)
     wanted = first_to_list(ordered)
     listed = read(wanted[:limit] if limit else wanted)
     read_ones = [one for tag in ordered if isinstance(one := listed.get(tag), VersionFiles)]
     # Left out: what turned out to be no version, and versions that were deleted on a registry
     # that can only empty them. Of what was not fetched, what cannot be a version.
-    versions = [
-        version_of(tag)
-        for tag in ordered
-        if (_is_shown(listed[tag]) if tag in listed else _key(tag)[0])
-    ]
+    shown = (tag for tag in ordered if (_is_shown(listed[tag]) if tag in listed else _key(tag)[0]))
+    versions = dict.fromkeys(heads.get(tag, tag) for tag in shown)
     return Project(
         repository.project.normalized,
-        tuple(versions),
+        tuple(version_of(tag) for tag in versions),
         tuple(file for one in read_ones for file in one.files),
         tuple(version_of(tag) for tag in ordered if _is_too_large(listed.get(tag))),
         sum(one.weight for one in read_ones),
     )
+
+
+def list_versions(repository: ProjectRepository, tags: Sequence[str]) -> Project:
+    """List the project without files."""
+    return list_files(repository, tags, lambda _: {}, 0)
+
+
+def limits_of(parts: Sequence[Sequence[str]], limit: int) -> list[int]:
+    """Share a limit among the repositories of a project, of which these are the tags."""
+    if not limit:
+        return [0 for _ in parts]
+    wanted = Counter(first_to_list(newest_first([tag for tags in parts for tag in tags]))[:limit])
+    limits = []
+    for tags in parts:
+        taken = wanted & Counter(tags)
+        wanted -= taken
+        limits.append(taken.total())
+    return limits
+
+
+def merged(parts: Sequence[Project]) -> Project:
+    """Make one project of the parts of it that several repositories hold."""
+    files = [file for part in parts for file in part.files]
+    return Project(
+        parts[0].name,
+        _one_spelling(
+            sorted((one for part in parts for one in part.versions), key=_version_key, reverse=True)
+        ),
+        tuple(sorted(files, key=lambda file: _version_key(file.version)[:2], reverse=True)),
+        tuple(version for part in parts for version in part.left_out),
+        sum(part.weight for part in parts),
+    )
+
+
+def _one_spelling(versions: Sequence[str]) -> tuple[str, ...]:
+    """Keep the first spelling of each version; equal ones stand side by side."""
+    kept: list[str] = []
+    for version in versions:
+        is_version, parsed, _ = _version_key(version)
+        if not (kept and is_version and _version_key(kept[-1])[1] == parsed):
+            kept.append(version)
+    return tuple(kept)
 
 
 def _is_shown(found: VersionFiles | Skipped | None) -> bool:
@@ -103,7 +150,17 @@ def _is_too_large(found: VersionFiles | Skipped | None) -> bool:
 
 def newest_first(tags: Sequence[str]) -> list[str]:
     """Order tags by the versions they stand for (PEP 440); what is no version comes last."""
-    return sorted(tags, key=_key, reverse=True)
+    return _in_order(tags)[0]
+
+
+def _in_order(tags: Sequence[str]) -> tuple[list[str], Mapping[str, str]]:
+    """Order tags; return also, for each further spelling of a version, the tag that shows it."""
+    keyed = sorted(((_key(tag), tag) for tag in tags), reverse=True)
+    heads: dict[str, str] = {}
+    for (before, other), (key, tag) in pairwise(keyed):
+        if key[:2] == before[:2] and key[0]:
+            heads[tag] = heads.get(other, other)
+    return [tag for _, tag in keyed], heads
 
 
 def first_to_list(ordered: Sequence[str]) -> list[str]:
@@ -135,8 +192,12 @@ def _is_final(tag: str) -> bool:
 
 @lru_cache(maxsize=4096)
 def _key(tag: str) -> tuple[bool, Version, str]:
-    version = version_or_none(version_of(tag))
-    return version is not None, version or _NO_VERSION, tag
+    return _version_key(version_of(tag))
+
+
+def _version_key(text: str) -> tuple[bool, Version, str]:
+    version = version_or_none(text)
+    return version is not None, version or _NO_VERSION, text
 
 
 _NO_VERSION = Version("0")

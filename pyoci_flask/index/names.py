@@ -1,14 +1,16 @@
 """Names of projects, versions and files, and where they stand in a registry.
 
 The text of a version is kept as it was written: `packaging` normalises, and tags and links must
-name what was published. It is parsed only to check it and to order by it.
+name what was published. It is parsed only to check it, to order by it and to compare it: `1.0` and
+`1.0.0` are one version (PEP 440).
 """
 
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Self
 
-from packaging.utils import NormalizedName, canonicalize_name
+from packaging.utils import NormalizedName, canonicalize_name, canonicalize_version
 from packaging.version import InvalidVersion, Version
 
 from pyoci_flask.errors import InvalidRequestError
@@ -18,6 +20,7 @@ from pyoci_flask.redaction import shown
 _NAME = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]*[A-Za-z0-9])?")
 _FILENAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+!-]*")
 _EPOCH_TAG = re.compile(r"([0-9]+)_(?=[0-9])")
+_ONE_NUMBER = re.compile(r"^([0-9]+!)?[0-9]+(?!\.?[0-9])")
 _BUILD = re.compile(r"[0-9][A-Za-z0-9_.]*")
 
 SDIST = ".tar.gz"
@@ -28,6 +31,8 @@ OTHER_SUFFIXES = (
 )
 """Of distribution files that other indexes store, or stored, and that are not stored here."""
 _LONGEST = 255
+_MOST_PARTS = 3
+"""Parts of a project's name of which all spellings are guessed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +62,21 @@ class ProjectName:
         usual = self.normalized.replace("-", "_")
         dotted = self.text.lower().replace("-", "_")
         return (usual, dotted) if "." in dotted else (usual,)
+
+    @property
+    def spellings(self) -> tuple[str, ...]:
+        """The same, and those in which the original may have stored another spelling of the name.
+
+        For a name of up to three parts they are all that it can have made of single signs; for a
+        longer one, those with the same sign throughout.
+        """
+        parts = self.normalized.split("-")
+        found = {".".join(parts)}
+        if len(parts) <= _MOST_PARTS:
+            found = {parts[0]}
+            for part in parts[1:]:
+                found = {f"{one}{sign}{part}" for one in found for sign in "_."}
+        return tuple(dict.fromkeys((*self.repositories, *sorted(found))))
 
     def __str__(self) -> str:
         return self.text
@@ -93,6 +113,29 @@ def parse_version(text: str) -> Version:
         raise InvalidRequestError(f"{shown(text)} is not a version (PEP 440)") from error
 
 
+def without_dash(text: str) -> str:
+    """Return a version's text, in its normalised form if it holds a `-` (`1.0-rc1`, `1.0-1`).
+
+    Raises:
+        InvalidRequestError: it is no version.
+    """
+    version = version_or_none(text) if "-" in text else None
+    text = text if version is None else str(version)
+    parse_version(text)
+    return text
+
+
+def is_same_version(text: str, other: str) -> bool:
+    """Return whether both are spellings of one version (PEP 440)."""
+    version = version_or_none(text)
+    return version is not None and version == version_or_none(other)
+
+
+def version_key(version: str) -> str:
+    """Return the text that all spellings of a version share: most write two numbers at least."""
+    return _ONE_NUMBER.sub(r"\g<0>.0", canonicalize_version(parse_version(version)))
+
+
 def tag_of(version: str) -> Tag:
     """Write a version as a tag: `+` becomes `-`, the epoch's `!` becomes `_`.
 
@@ -115,12 +158,21 @@ def version_of(tag: str) -> str:
     return version.replace("-", "+")
 
 
+def tags_of(tags: Iterable[str], version: str) -> list[str]:
+    """Return those of the tags that hold the version, however they spell it."""
+    wanted = parse_version(version)
+    release = str(wanted.release[0])
+    # A number that all spellings share: most tags need not be parsed.
+    return [tag for tag in tags if release in tag and version_or_none(version_of(tag)) == wanted]
+
+
 @dataclass(frozen=True, slots=True)
 class Filename:
     """The name of a distribution file, taken apart.
 
     `architecture` is what stands in `platform.architecture` of its entry: `.tar.gz`, or what
-    follows `{name}-{version}-` in a wheel's name.
+    follows `{name}-{version}-` in a wheel's name. `version` is in its normalised form where the
+    name has it in a form that no tag can hold (`Pillow-3.1.0-rc1.tar.gz`).
     """
 
     text: str
@@ -131,8 +183,8 @@ class Filename:
     def parse(cls, text: str, project: ProjectName) -> Self:
         """Split the name of a file of `project` (PEP 427, PEP 625).
 
-        Older sdists keep dashes in the project's name, so name and version are split where the
-        part before normalises to the project's name.
+        Older sdists keep dashes in the project's name and in the version, so name and version are
+        split where the part before normalises to the project's name.
 
         Raises:
             InvalidRequestError: it cannot be a file of this project.
@@ -154,16 +206,15 @@ class Filename:
                 f"{project}-VERSION{'-PYTHON-ABI-PLATFORM' if suffix == WHEEL else ''}{suffix}"
             )
         if suffix == SDIST:
-            parse_version(rest)
-            return cls(text, rest, SDIST)
-        version, *tags = rest.split("-")
+            return cls(text, without_dash(rest), SDIST)
+        text_of_version, *tags = rest.split("-")
         if (
             len(tags) not in {3, 4}
             or not all(tags)
             or (len(tags) == 4 and not _BUILD.fullmatch(tags[0]))
         ):
             raise InvalidRequestError(f"{shown(text)} is not the name of a wheel (PEP 427)")
-        return cls(text, _wheel_version(version), "-".join(tags) + WHEEL)
+        return cls(text, _wheel_version(text_of_version), "-".join(tags) + WHEEL)
 
     @classmethod
     def build(cls, segment: str, version: str, architecture: str) -> str:

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from packaging.utils import NormalizedName
 
 from pyoci_flask.errors import InvalidRequestError
-from pyoci_flask.index.names import SDIST, WHEEL, Filename, ProjectName
+from pyoci_flask.index.names import SDIST, WHEEL, Filename, ProjectName, is_same_version
 from pyoci_flask.oci.model import MANIFEST_TYPE, Descriptor, ImageIndex, Platform
 from pyoci_flask.oci.reference import Digest
 from pyoci_flask.redaction import shown
@@ -54,6 +54,8 @@ class File:
     yanked: str | None
     """The reason, maybe empty; None = not yanked (PEP 592)."""
     project_urls: Mapping[str, str]
+    segment: str = ""
+    """The last one of the name of the repository that holds it."""
 
     @property
     def version(self) -> str:
@@ -125,6 +127,7 @@ def _file(entry: Descriptor, version: str, project: ProjectName, segment: str) -
         core_metadata=_digest(notes.get(CORE_METADATA)),
         yanked=notes.get(YANKED),
         project_urls=_urls(urls) if urls else {},
+        segment=segment,
     )
 
 
@@ -138,7 +141,8 @@ def _filename(
         except InvalidRequestError:
             pass
         else:
-            if (filename.version, filename.architecture) == (version, architecture):
+            same = is_same_version(filename.version, version)
+            if same and filename.architecture == architecture:
                 return filename
     if architecture != SDIST and not architecture.endswith(WHEEL):
         raise InvalidRequestError(f"unknown architecture {shown(architecture)}")

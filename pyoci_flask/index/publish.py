@@ -8,7 +8,7 @@ import logging
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -25,12 +25,19 @@ from pyoci_flask.index.beside import beside
 from pyoci_flask.index.download import find_layer
 from pyoci_flask.index.lock import VersionLocks
 from pyoci_flask.index.names import tag_of
-from pyoci_flask.index.project import ARTIFACT_TYPE, CREATED, format_time
-from pyoci_flask.index.repository import ProjectRepository, VersionIndex
+from pyoci_flask.index.project import ARTIFACT_TYPE, CREATED, YANKED, File, format_time
+from pyoci_flask.index.repository import (
+    Candidates,
+    ProjectRepository,
+    VersionIndex,
+    find_others,
+    hold_lock,
+    read_version,
+)
 from pyoci_flask.index.rewrite import read_for_change, rewrite_index
 from pyoci_flask.oci.blobs import UploadSession, begin_upload, holds_blob, push_blob
 from pyoci_flask.oci.client import RepositoryCaller
-from pyoci_flask.oci.model import EMPTY_CONFIG, MANIFEST_TYPE, ImageIndex
+from pyoci_flask.oci.model import EMPTY_CONFIG, MANIFEST_TYPE, Descriptor, ImageIndex
 from pyoci_flask.oci.reference import Digest
 from pyoci_flask.oci.repository import MissingContentError, put_manifest
 
@@ -74,6 +81,7 @@ def publish(
     skip_identical: bool = False,
     settle: float = 0.0,
     at_once: bool = True,
+    others: Candidates = (),
 ) -> bool:
     """Add a file to its version; tell whether it was added.
 
@@ -82,7 +90,8 @@ def publish(
     upload with what is read out of the file, and raises where the file is wrong.
     `confirm` is called before the file is named, and raises where it may not be;
     `settle` is the seconds to wait before reading back what was written, for several hosts;
-    `at_once` tells whether calls may go side by side.
+    `at_once` tells whether calls may go side by side; `others` are repositories in which the
+    original may have stored files of this project.
 
     Raises:
         AlreadyExistsError: the version has this file, or its tag cannot be changed.
@@ -103,10 +112,12 @@ def publish(
         push = _Push(caller, upload, found, configs or KnownConfigs(), at_once=at_once)
         push.blobs(looked=is_new, session=session)
     added = True
+    elsewhere: list[tuple[ProjectRepository, VersionIndex]] = []
 
     def append(found: VersionIndex | None) -> ImageIndex | None:
         nonlocal added
-        entry = push.artifact.entry
+        same = [*([(repository, found)] if found else []), *elsewhere]
+        entry = _yanked_as([file for _, one in same for file in one.files], push.artifact.entry)
         if found is None:
             created = {CREATED: format_time(datetime.now(UTC))}
             return ImageIndex(ARTIFACT_TYPE, (entry,), created)
@@ -119,12 +130,26 @@ def publish(
         return replace(found.index, manifests=(*found.index.manifests, entry))
 
     with (
-        locks.hold(caller.repository.location, str(tag)),
+        hold_lock(repository, version, locks),
         beside(lambda: read_for_change(repository, version, tag), at_once=at_once) as read,
+        beside(
+            lambda: list(find_others([repository, *others], version, read_version)),
+            at_once=at_once,
+        ) as read_others,
     ):
         push.manifest()
         if confirm is not None:
             confirm()
+        elsewhere += read_others()
+        for place, other in elsewhere:
+            if skip_identical and _has_identical(other, upload, place):
+                return False
+            _refuse_existing(other, upload, place)
+        spelled = [other for place, other in elsewhere if place is repository]
+        if spelled and read() is None:
+            # The spelling that came first names the tag.
+            first = spelled[0]
+            version, tag, read = first.version, first.tag, lambda: first
         reads = [read]  # of use once: after a repair it is old
         _again_if_missing(
             lambda: rewrite_index(
@@ -133,6 +158,14 @@ def publish(
             push.everything,
         )
     return added
+
+
+def _yanked_as(files: Sequence[File], entry: Descriptor) -> Descriptor:
+    """Yank a new file of a version that is yanked as a whole: people yank releases (PEP 592)."""
+    if not files or any(file.yanked is None for file in files):
+        return entry
+    reason = next((file.yanked for file in files if file.yanked), "")
+    return replace(entry, annotations={**entry.annotations, YANKED: reason})
 
 
 def _begin(

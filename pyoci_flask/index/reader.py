@@ -1,11 +1,11 @@
 """Reading the versions of projects, for those who only look."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 
 from pyoci_flask.index.allowance import Allowance
 from pyoci_flask.index.fetch import FetchPool
-from pyoci_flask.index.listing import list_files
+from pyoci_flask.index.listing import limits_of, list_files, list_versions, merged
 from pyoci_flask.index.project import Project
 from pyoci_flask.index.repository import (
     Candidates,
@@ -13,12 +13,20 @@ from pyoci_flask.index.repository import (
     Skipped,
     VersionFiles,
     VersionIndex,
-    find_version,
+    find_versions,
+    read_version,
     tell_skipped,
 )
+from pyoci_flask.oci.reference import Tag
 
 Found = tuple[ProjectRepository, VersionFiles | VersionIndex]
-"""A version and the repository that holds it."""
+"""A version, or a part of it, and the repository that holds it."""
+Enough = Callable[[Found], bool]
+
+
+def any_part(_: Found) -> bool:
+    """Take the first part of a version: there is nearly always but one."""
+    return True
 
 
 class VersionReader:
@@ -48,8 +56,20 @@ class VersionReader:
             BusyError: other large listings take too long.
         """
         with ExitStack() as own:
-            allowance = Allowance(repository, self.pool, own if held is None else held, failures)
-            return self._project(repository, tags, limit, allowance)
+            share = self.pool.share(repository.caller.repository.registry)
+            allowance = Allowance(share, self.pool, own if held is None else held, failures)
+            if not repository.others:
+                return self._project(repository, tags, limit, allowance)
+            parts = [(repository, tags), *repository.others]
+            limits = limits_of([tags for _, tags in parts], limit)
+            return merged(
+                [
+                    list_versions(part, tags)
+                    if limit and not most
+                    else self._project(part, tags, most, allowance)
+                    for (part, tags), most in zip(parts, limits, strict=True)
+                ]
+            )
 
     def _project(
         self,
@@ -59,7 +79,7 @@ class VersionReader:
         allowance: Allowance,
     ) -> Project:
         def read(wanted: Sequence[str]) -> Mapping[str, VersionFiles | Skipped | None]:
-            found = allowance.read(wanted)
+            found = allowance.read(repository, wanted)
             skipped = {tag: one for tag, one in found.items() if isinstance(one, Skipped)}
             tell_skipped(repository, skipped)
             return found
@@ -70,13 +90,24 @@ class VersionReader:
         self,
         candidates: Candidates,  # noqa: ARG002 - there is nothing to recall here
         version: str,  # noqa: ARG002
+        enough: Enough = any_part,  # noqa: ARG002
     ) -> Found | None:
-        """Give what is remembered of a version, which may be `PYOCI_CACHE_TTL` seconds old."""
+        """Return what is remembered of a version, which may be `PYOCI_CACHE_TTL` seconds old.
+
+        The first part of it that is `enough`.
+        """
         return None
 
-    def find(self, candidates: Candidates, version: str) -> Found | None:
-        """Ask the registry for a version; None = there is none."""
-        return find_version(candidates, version)
+    def find(self, candidates: Candidates, version: str, enough: Enough = any_part) -> Found | None:
+        """Ask the registry for a version; return the first part of it that is `enough`."""
+        parts: Iterator[Found] = find_versions(candidates, version, self.read_tag)
+        return next((part for part in parts if enough(part)), None)
+
+    def read_tag(
+        self, repository: ProjectRepository, version: str, tag: Tag
+    ) -> VersionFiles | VersionIndex | None:
+        """Ask the registry for what a tag holds of a version; None = no version of a package."""
+        return read_version(repository, version, tag)
 
     @contextmanager
     def changing(

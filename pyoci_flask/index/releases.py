@@ -1,24 +1,33 @@
 """The versions of a project as people look at them: which one is shown, and what each is."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
 from packaging.version import Version
 
 from pyoci_flask.errors import InvalidRequestError, NotFoundError
-from pyoci_flask.index.names import parse_version, version_or_none
+from pyoci_flask.index.names import (
+    parse_version,
+    tags_of,
+    version_of,
+    version_or_none,
+    without_dash,
+)
 from pyoci_flask.index.project import File, Project
-from pyoci_flask.index.reader import Found
-from pyoci_flask.index.repository import Candidates, ProjectRepository, find_version
+from pyoci_flask.index.repository import (
+    ProjectRepository,
+    ReadTag,
+    VersionFiles,
+    VersionIndex,
+)
+from pyoci_flask.oci.reference import Tag
 
 LISTED_VERSIONS = "_listed-versions"
 """Member of a project's JSON where not all versions have their files listed, see `listed_of`.
 
 Names with an underscore are the server's own (Simple API, JSON-based). `copy` reads this one.
 """
-Find = Callable[[Candidates, str], Found | None]
-"""Finds a version, by its text as it was published."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,10 +68,15 @@ class Release:
 
 def releases_of(project: Project) -> list[Release]:
     """Group the files by version, newest version first."""
+    spelled = {_key(version): version for version in project.versions}
     files: dict[str, list[File]] = {version: [] for version in project.versions}
     for file in project.files:
-        files.setdefault(file.version, []).append(file)
+        files.setdefault(spelled.get(_key(file.version), file.version), []).append(file)
     return [Release(version, tuple(found)) for version, found in files.items()]
+
+
+def _key(version: str) -> Version | str:
+    return version_or_none(version) or version
 
 
 def preferred(releases: Sequence[Release]) -> Release | None:
@@ -93,18 +107,19 @@ def _listed(releases: Sequence[Release]) -> Listed:
 
 def find_release(
     repository: ProjectRepository,
+    tags: Sequence[str],
     releases: Sequence[Release],
     version: str,
-    find: Find = find_version,
+    read: ReadTag[VersionFiles | VersionIndex],
 ) -> Release:
-    """Look a version up, however it is spelled; `find` it where its files are not listed.
+    """Look a version up, however it is spelled; `read` its tags where its files are not listed.
 
     Raises:
         NotFoundError: there is no such version, or it cannot be one.
     """
     missing = NotFoundError(f"{repository.project} has no version {version[:140]}")
     try:
-        wanted = parse_version(version)
+        wanted = parse_version(without_dash(version))
     except InvalidRequestError as error:
         raise missing from error
     for release in releases:
@@ -112,9 +127,14 @@ def find_release(
             continue
         if release.files:
             return release
-        found = find([repository], release.version)
-        if found is not None and found[1].files:
-            return Release(release.version, tuple(found[1].files))
+        parts = [
+            read(part, version_of(tag), Tag(tag))
+            for part, its_tags in ((repository, tags), *repository.others)
+            for tag in tags_of(its_tags, release.version)
+        ]
+        files = tuple(file for part in parts if part is not None for file in part.files)
+        if files:
+            return Release(release.version, files)
     raise missing
 
 

@@ -2,18 +2,26 @@
 
 import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass, replace
+from typing import TypeVar
 
 from pyoci_flask.budget import ByteBudget
-from pyoci_flask.errors import NotFoundError, OversizedError, PyOCIError
+from pyoci_flask.errors import (
+    AuthenticationRequiredError,
+    DeniedError,
+    NotFoundError,
+    OversizedError,
+    PyOCIError,
+)
 from pyoci_flask.index.lock import VersionLocks
-from pyoci_flask.index.names import ProjectName, tag_of
+from pyoci_flask.index.names import ProjectName, tag_of, tags_of, version_key, version_of
 from pyoci_flask.index.project import ARTIFACT_TYPE, File, files_of, relevant
+from pyoci_flask.index.proofs import Proofs
 from pyoci_flask.oci.client import RepositoryCaller
 from pyoci_flask.oci.model import INDEX_TYPE, Descriptor, ImageIndex, MalformedDocumentError
 from pyoci_flask.oci.reference import Digest, Tag
-from pyoci_flask.oci.repository import Manifest, read_manifest
+from pyoci_flask.oci.repository import Manifest, list_tags, read_manifest
 from pyoci_flask.redaction import shown
 
 logger = logging.getLogger("pyoci.index")
@@ -31,11 +39,54 @@ _RECORDED = 256 * 1024
 
 
 @dataclass(frozen=True, slots=True)
+class Guesses:
+    """Who asked of late for repositories that a project may have beside its usual one."""
+
+    wrong: Proofs
+    """They are not there."""
+    denied: Proofs
+
+
+@dataclass(frozen=True, slots=True)
 class ProjectRepository:
     """A repository that may hold a project, with the caller's right to it."""
 
     project: ProjectName
     caller: RepositoryCaller
+    guesses: Guesses | None = None
+    """Of a repository that may well not exist."""
+    others: Sequence[tuple["ProjectRepository", Sequence[str]]] = ()
+    """Further repositories of the project and their tags, see `find_project`."""
+
+    def of(self, file: File) -> "ProjectRepository":
+        """Return the one that holds a file of the project."""
+        for other, _ in self.others:
+            if other.segment == file.segment:
+                return other
+        return self
+
+    def tags(self) -> list[str] | None:
+        """List the tags; None = no such repository."""
+        if self.guesses is not None and self.guesses.wrong.holds(self.caller):
+            return None
+        try:
+            tags = list_tags(self.caller)
+        except (AuthenticationRequiredError, DeniedError):
+            if self.guesses is not None:
+                self.guesses.denied.add(self.caller)
+            raise
+        if not tags and self.guesses is not None:
+            self.guesses.wrong.add(self.caller)
+        return tags
+
+    @property
+    def was_denied(self) -> bool:
+        """Whether it need not exist, and was denied to this caller a moment ago.
+
+        That says nothing where the project is in another repository, and must be asked again
+        where it is not.
+        """
+        return self.guesses is not None and self.guesses.denied.holds(self.caller)
 
     @property
     def segment(self) -> str:
@@ -44,7 +95,7 @@ class ProjectRepository:
 
 
 Candidates = Sequence[ProjectRepository]
-"""Repositories of one project, likeliest first (see `ProjectName.repositories`)."""
+"""Repositories of one project, likeliest first (see `ProjectName.spellings`)."""
 
 
 @dataclass(frozen=True, slots=True, weakref_slot=True)
@@ -207,29 +258,62 @@ def few(reasons: Sequence[str], what: str) -> str:
     return f"{len(reasons)} {what} ({'; '.join(reasons[:_NAMED])}{more})"
 
 
-def find_version(
-    candidates: Candidates, version: str
-) -> tuple[ProjectRepository, VersionIndex] | None:
-    """Look for a version in the project's repositories."""
+_T = TypeVar("_T", bound=VersionFiles | VersionIndex)
+ReadTag = Callable[[ProjectRepository, str, Tag], _T | None]
+"""Reads a version from a tag; None = the tag holds no version of a package."""
+
+
+def find_versions(
+    candidates: Candidates, version: str, read: ReadTag[_T]
+) -> Iterator[tuple[ProjectRepository, _T]]:
+    """Look for a version in the project's repositories, under every tag that spells it.
+
+    Nearly always the first one is all there is: go on only where it is not enough, as that asks
+    for tag lists.
+    """
     tag = tag_of(version)
+    found = read(candidates[0], version, tag)
+    if found is not None:
+        yield candidates[0], found
+    yield from find_others(candidates, version, read)
+
+
+def find_others(
+    candidates: Candidates, version: str, read: ReadTag[_T]
+) -> Iterator[tuple[ProjectRepository, _T]]:
+    """Look for a version as `find_versions` does, but not where it is first expected."""
+    expected = candidates[0], tag_of(version).text
     for repository in candidates:
-        found = read_version(repository, version, tag)
-        if found is not None:
-            return repository, found
-    return None
+        if repository.was_denied:
+            continue
+        # A denial says nothing of a repository that need not exist, and of the first one no more
+        # than that its tags cannot be listed.
+        with suppress(AuthenticationRequiredError, DeniedError):
+            for text in tags_of(repository.tags() or (), version):
+                if (repository, text) != expected:
+                    found = read(repository, version_of(text), Tag(text))
+                    if found is not None:
+                        yield repository, found
 
 
 @contextmanager
 def hold_version(
     candidates: Candidates, version: str, locks: VersionLocks
-) -> Iterator[tuple[ProjectRepository, VersionIndex]]:
-    """Hold the version's lock (the one that publish takes) and find it.
+) -> Iterator[Sequence[tuple[ProjectRepository, VersionIndex]]]:
+    """Hold the version's lock (the one that publish takes) and find all its parts.
 
     Raises:
         NotFoundError: there is no such version.
     """
-    with locks.hold(candidates[0].caller.repository.location, str(tag_of(version))):
-        found = find_version(candidates, version)
-        if found is None:
+    with hold_lock(candidates[0], version, locks):
+        found = list(find_versions(candidates, version, read_version))
+        if not found:
             raise NotFoundError(f"{candidates[0].project} has no version {version}")
         yield found
+
+
+def hold_lock(
+    repository: ProjectRepository, version: str, locks: VersionLocks
+) -> AbstractContextManager[None]:
+    """Hold the lock on a version, whichever way it is spelled."""
+    return locks.hold(repository.caller.repository.location, version_key(version))

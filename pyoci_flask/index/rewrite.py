@@ -102,6 +102,13 @@ def rewrite_index(
     raise BusyError(f"other writers keep changing {version}; try again")
 
 
+def rewrite_found(
+    repository: ProjectRepository, found: VersionIndex, change: Change, settle: float
+) -> None:
+    """Apply `change` to an index that was just read under the lock."""
+    rewrite_index(repository, found.version, found.tag, change, settle, lambda: found)
+
+
 def _write(
     caller: RepositoryCaller, tag: Tag, index: ImageIndex, before: VersionIndex | None
 ) -> Digest:

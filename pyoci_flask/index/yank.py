@@ -7,7 +7,7 @@ from pyoci_flask.index.lock import VersionLocks
 from pyoci_flask.index.names import Filename
 from pyoci_flask.index.project import YANKED
 from pyoci_flask.index.repository import Candidates, VersionIndex, hold_version
-from pyoci_flask.index.rewrite import rewrite_index
+from pyoci_flask.index.rewrite import rewrite_found
 from pyoci_flask.oci.model import Descriptor, ImageIndex
 from pyoci_flask.oci.reference import Digest
 
@@ -27,25 +27,27 @@ def set_yanked(
     Raises:
         NotFoundError: there is no such version or file.
     """
-    with hold_version(candidates, version, locks) as (repository, found):
+    with hold_version(candidates, version, locks) as parts:
         chosen = {
             file.entry.digest
+            for _, found in parts
             for file in found.files
             if filename is None or file.filename.architecture == filename.architecture
         }
         if not chosen:
             what = f"no file {filename.text}" if filename else "no files"
-            raise NotFoundError(f"version {version} of {repository.project} has {what}")
+            raise NotFoundError(f"version {version} of {candidates[0].project} has {what}")
 
         def mark(now: VersionIndex | None) -> ImageIndex | None:
             if now is None:
-                raise NotFoundError(f"version {version} of {repository.project} was deleted")
+                raise NotFoundError(f"version {version} of {candidates[0].project} was deleted")
             entries = tuple(_marked(entry, chosen, reason) for entry in now.index.manifests)
             if entries == now.index.manifests:
                 return None
             return replace(now.index, manifests=entries)
 
-        rewrite_index(repository, version, found.tag, mark, settle)
+        for repository, found in parts:
+            rewrite_found(repository, found, mark, settle)
 
 
 def _marked(entry: Descriptor, chosen: set[Digest], reason: str | None) -> Descriptor:

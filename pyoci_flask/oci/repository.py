@@ -1,6 +1,8 @@
 """The manifests and tags of a repository (distribution-spec, Pulling, Content discovery, ...)."""
 
+import logging
 import re
+import secrets
 import time
 from collections.abc import Callable
 from contextlib import ExitStack
@@ -13,6 +15,8 @@ from pyoci_flask.bounded import SizedCache
 from pyoci_flask.budget import ByteBudget
 from pyoci_flask.errors import (
     AlreadyExistsError,
+    AuthenticationRequiredError,
+    DeniedError,
     PayloadTooLargeError,
     PyOCIError,
     RegistryError,
@@ -31,6 +35,8 @@ from pyoci_flask.oci.model import (
 )
 from pyoci_flask.oci.reference import TAG, Digest, Tag
 from pyoci_flask.transport.reply import Reply
+
+logger = logging.getLogger("pyoci.oci")
 
 _ACCEPTED = (
     INDEX_TYPE,
@@ -360,3 +366,19 @@ def delete_manifest(caller: RepositoryCaller, reference: Tag | Digest) -> Deleti
         raise caller.refused(reply, f"deleting {reference}", error)
     reply.close()
     return outcome
+
+
+def refuse_denied_deletion(caller: RepositoryCaller) -> None:
+    """Ask for the deletion of a manifest that cannot be there, before anything is changed.
+
+    Whether the registry can delete at all does not matter here, only whether it denies it.
+
+    Raises:
+        AuthenticationRequiredError, DeniedError: this caller may not delete.
+    """
+    try:
+        delete_manifest(caller, Digest.from_hex(secrets.token_hex(32)))
+    except (AuthenticationRequiredError, DeniedError):
+        raise
+    except PyOCIError as error:
+        logger.info("whether deletion is denied is not known: %s", error)

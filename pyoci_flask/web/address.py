@@ -17,7 +17,7 @@ from pyoci_flask.index.names import (
     ProjectName,
     after_name,
     is_filename,
-    parse_version,
+    without_dash,
 )
 from pyoci_flask.oci.reference import EMBEDDED, Registry, Repository
 from pyoci_flask.redaction import holds_userinfo, shown
@@ -183,8 +183,7 @@ class AddressParser:
                 f"{shown(last)} is neither a file nor a version: it comes and goes with its wheel"
             )
         _refuse_dots(last)
-        parse_version(last)
-        return VersionAddress(base, project, last)
+        return VersionAddress(base, project, without_dash(last))
 
     def publish(self, path: str, raw_path: str | None = None) -> Base | None:
         """Say where a POST publishes to."""

@@ -157,7 +157,11 @@ def _project_page(address: ProjectAddress, version: str | None) -> Response:
     project = found.project(repository, tags)
     releases = releases_of(project)
     newest = preferred(releases)
-    shown = newest if version is None else find_release(repository, releases, version)
+    shown = (
+        newest
+        if version is None
+        else find_release(repository, tags, releases, version, found.versions.read_tag)
+    )
     # Named where an installer would take another version.
     package = project.name if shown is newest or not shown else f"{project.name}=={shown.version}"
     root = people().origin.url()

@@ -3,6 +3,7 @@
 import json
 import logging
 from collections.abc import Sequence
+from itertools import chain
 from typing import Any
 
 from packaging.metadata import RawMetadata
@@ -14,9 +15,9 @@ from pyoci_flask.index.fields import parse_fields
 from pyoci_flask.index.listing import find_project, newest_first
 from pyoci_flask.index.names import version_of
 from pyoci_flask.index.project import File, Project, format_time
-from pyoci_flask.index.reader import Found
 from pyoci_flask.index.releases import Release, find_release, preferred, releases_of
-from pyoci_flask.index.repository import Candidates, ProjectRepository
+from pyoci_flask.index.repository import ProjectRepository, VersionFiles, VersionIndex
+from pyoci_flask.oci.reference import Tag
 from pyoci_flask.web.address import JsonAddress
 from pyoci_flask.web.conditional import page
 from pyoci_flask.web.links import file_href, project_url
@@ -52,13 +53,15 @@ def legacy_json(address: JsonAddress) -> Response:
 
 def _one_version(repository: ProjectRepository, tags: Sequence[str], version: str) -> Project:
     """Read this version only, in one call unless it is remembered."""
+    versions = services().versions
 
-    def find(candidates: Candidates, version: str) -> Found | None:
-        versions = services().versions
-        return versions.recall(candidates, version) or versions.find(candidates, version)
+    def read(part: ProjectRepository, version: str, tag: Tag) -> VersionFiles | VersionIndex | None:
+        recalled = versions.recall([part], version)
+        return recalled[1] if recalled else versions.read_tag(part, version, tag)
 
-    known = [Release(version_of(tag), ()) for tag in newest_first(tags)]
-    release = find_release(repository, known, version, find)
+    parts = [tags, *(others for _, others in repository.others)]
+    known = [Release(version_of(tag), ()) for tag in newest_first(list(chain(*parts)))]
+    release = find_release(repository, tags, known, version, read)
     return Project(repository.project.normalized, (release.version,), release.files)
 
 
@@ -67,7 +70,8 @@ def _metadata(repository: ProjectRepository, release: Release) -> RawMetadata:
     for file in release.files:
         if file.core_metadata is not None:
             try:
-                return parse_fields(stored_metadata(repository.caller, file.core_metadata))
+                caller = repository.of(file).caller
+                return parse_fields(stored_metadata(caller, file.core_metadata))
             except PyOCIError as error:
                 # All that installers and bots decide by is in the index.
                 logger.warning("%s: %s", file.filename.text, error)
@@ -84,9 +88,10 @@ def _document(
 
     Members that are not known are left out rather than null, which readers stumble over.
     """
-    releases: dict[str, list[dict[str, Any]]] = {version: [] for version in project.versions}
-    for file in project.files:
-        releases.setdefault(file.version, []).append(_file(file, page_url))
+    releases = {
+        release.version: [_file(file, page_url) for file in release.files]
+        for release in releases_of(project)
+    }
     info: dict[str, Any] = {"name": project.name}
     if shown is not None:
         info["version"] = shown.version

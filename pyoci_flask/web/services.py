@@ -11,10 +11,10 @@ from pyoci_flask.errors import InvalidRequestError
 from pyoci_flask.index.core_metadata import CoreMetadataReader
 from pyoci_flask.index.lock import VersionLocks
 from pyoci_flask.index.names import ProjectName
-from pyoci_flask.index.project import Project
+from pyoci_flask.index.project import File, Project
 from pyoci_flask.index.publish import KnownConfigs
 from pyoci_flask.index.reader import VersionReader
-from pyoci_flask.index.repository import Candidates, ProjectRepository
+from pyoci_flask.index.repository import Candidates, Guesses, ProjectRepository
 from pyoci_flask.oci.client import RepositoryCaller
 from pyoci_flask.oci.reference import Repository
 from pyoci_flask.oci.shares import Share, Shares
@@ -44,6 +44,7 @@ class Services:
     configs: KnownConfigs
     metadata: CoreMetadataReader
     gate: RegistryGate
+    guesses: Guesses
     shares: Shares = field(default_factory=Shares)
 
     def caller(self, base: Base) -> RepositoryCaller:
@@ -57,7 +58,7 @@ class Services:
         self._enter(base)
         credentials = self._credentials()
         found: list[ProjectRepository] = []
-        for segment in project.repositories:
+        for segment in project.spellings:
             try:
                 repository = Repository(base.registry, f"{base.namespace}/{segment}")
             except InvalidRequestError:
@@ -65,7 +66,8 @@ class Services:
                     continue  # a dotted spelling that no registry can hold
                 raise
             caller = RepositoryCaller(self.transport, self.authenticator, repository, credentials)
-            found.append(ProjectRepository(project, caller))
+            guesses = self.guesses if found else None
+            found.append(ProjectRepository(project, caller, guesses))
         return found
 
     def project(
@@ -78,6 +80,20 @@ class Services:
         self._forget_listing()
         g.listing = held = ExitStack()
         return self.versions.project(repository, tags, self.settings.max_versions, held, failures)
+
+    def announced(self, repository: ProjectRepository, files: Sequence[File]) -> frozenset[str]:
+        """Return the names of the wheels whose core metadata is announced, see `announced`."""
+        if not repository.others:
+            return self.metadata.announced(repository, files)
+        parts = [repository, *(other for other, _ in repository.others)]
+        return frozenset().union(
+            *(
+                self.metadata.announced(
+                    part, [file for file in files if repository.of(file) is part]
+                )
+                for part in parts
+            )
+        )
 
     def _enter(self, base: Base) -> None:
         """Count this request among those that wait for the registry, until its answer begins."""

@@ -48,7 +48,7 @@ def project_page(address: ProjectAddress) -> Response:
     if leaves and not tags:
         return redirect_to_fallback(address, caller)
     project = found.project(repository, tags)
-    announced = found.metadata.announced(repository, project.files)
+    announced = found.announced(repository, project.files)
     alias = not _PIP_WITHOUT_ALIAS.match(request.headers.get("User-Agent", ""))
     # What is the same for everybody, such as the HTML, is one page.
     variant = (media_type, announced, alias or media_type != JSON)

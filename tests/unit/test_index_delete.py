@@ -2,7 +2,14 @@ from pathlib import Path
 
 import pytest
 
-from pyoci_flask.errors import BusyError, NotFoundError, PyOCIError, UnsupportedError
+from pyoci_flask.errors import (
+    AuthenticationRequiredError,
+    BusyError,
+    DeniedError,
+    NotFoundError,
+    PyOCIError,
+    UnsupportedError,
+)
 from pyoci_flask.index.delete import delete_file, delete_version
 from pyoci_flask.index.lock import VersionLocks
 from pyoci_flask.index.names import Filename
@@ -123,7 +130,20 @@ def test_version_is_deleted_by_tag_alone_where_digests_cannot_be(
     assert store.names("1.0") is None
 
 
-@pytest.mark.parametrize("status", [401, 403, 429, 500])
+@pytest.mark.parametrize("status", [401, 403])
+def test_file_is_not_taken_off_the_index_where_deletion_is_denied(
+    store: Store, locks: VersionLocks, status: int
+) -> None:
+    store.registry.faults.append(refusing({"DELETE"}, "/manifests/", status, "DENIED"))
+    with pytest.raises((AuthenticationRequiredError, DeniedError)):
+        remove(store, SDIST, locks)
+    with pytest.raises((AuthenticationRequiredError, DeniedError)):
+        delete_version([store.repository], "1.0", locks)
+    assert store.names("1.0") == [WHEEL, SDIST]
+    assert {method for method, _ in store.registry.changes} == {"DELETE"}
+
+
+@pytest.mark.parametrize("status", [429, 500])
 def test_what_left_the_index_is_deleted_although_the_registry_fails_over_the_rest(
     store: Store, locks: VersionLocks, status: int
 ) -> None:
@@ -188,7 +208,8 @@ def test_file_of_an_immutable_version_cannot_be_deleted_alone(
     with pytest.raises(UnsupportedError):
         remove(store, SDIST, locks)
     assert store.names("1.0") == [WHEEL, SDIST]
-    assert [method for method, _ in store.registry.changes] == ["PUT"]
+    # The first one asks whether deletion is denied, of a digest that is not there.
+    assert [method for method, _ in store.registry.changes] == ["DELETE", "PUT"]
 
 
 def test_stale_reads_after_the_rewrite_are_waited_out(store: Store, locks: VersionLocks) -> None:

@@ -212,7 +212,7 @@ def test_filename_is_taken_apart(project: str, text: str, version: str, architec
         "hello-1.0--none-any.whl",
         "hello-1.0-py3-none-.whl",
         "hello-x-py3-none-any.whl",
-        "hello-1.0-1.tar.gz",
+        "hello-1.0-1-1.tar.gz",
         "hello-x.tar.gz",
         "other-1.0.tar.gz",
         "helloworld-1.0.tar.gz",
