@@ -9,7 +9,7 @@ import json
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
-from urllib.parse import urlsplit
+from urllib.parse import urljoin, urlsplit
 
 import urllib3
 
@@ -76,7 +76,8 @@ class RegistryWriter:
     def push_blob(self, content: bytes) -> Descriptor:
         """Upload a blob: POST and PUT."""
         digest = Digest.of(content)
-        location = self.call("POST", "blobs/uploads/", b"").headers["Location"]
+        begun = self.call("POST", "blobs/uploads/", b"")
+        location = urljoin(self.base, begun.headers["Location"])
         mark = "&" if "?" in location else "?"
         self.call("PUT", f"{location}{mark}digest={digest}", content, "application/octet-stream")
         return Descriptor(ARTIFACT_TYPE, digest, len(content))

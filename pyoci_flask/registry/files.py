@@ -52,6 +52,15 @@ def sync_folder(folder: Path) -> None:
         os.close(descriptor)
 
 
+def remove_file(path: Path) -> None:
+    """Remove the file at `path`, if there is one, to stay removed after a loss of power."""
+    try:
+        path.unlink()
+    except FileNotFoundError:
+        return
+    sync_folder(path.parent)
+
+
 def make_folder(folder: Path) -> None:
     """Make `folder` and the missing ones above it, to stay after a loss of power."""
     if folder.is_dir():

@@ -4,7 +4,7 @@ Image specification, section Image Layout.
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
 
@@ -55,17 +55,20 @@ def parse_index(content: bytes) -> LayoutIndex:
     return LayoutIndex(MappingProxyType(tags), MappingProxyType(manifests), foreign)
 
 
-def with_tag(content: bytes, tag: Tag, descriptor: Descriptor) -> bytes:
-    """Return `index.json` with `tag` naming that manifest and no other."""
-    entry = {
-        "mediaType": descriptor.media_type,
-        "digest": str(descriptor.digest),
-        "size": descriptor.size,
-        "annotations": {REF_NAME: tag},
-    }
+def with_tags(content: bytes, tags: Sequence[Tag], descriptor: Descriptor) -> bytes:
+    """Return `index.json` with `tags` naming that manifest and no other."""
+    entries = [
+        {
+            "mediaType": descriptor.media_type,
+            "digest": str(descriptor.digest),
+            "size": descriptor.size,
+            "annotations": {REF_NAME: tag},
+        }
+        for tag in dict.fromkeys(tags)
+    ]
     document = _document(content)
-    kept = [other for other in _entries(document) if _ref_name(other) != tag]
-    return _write(document, [*kept, entry])
+    kept = [other for other in _entries(document) if _ref_name(other) not in tags]
+    return _write(document, [*kept, *entries])
 
 
 def without_tag(content: bytes, tag: Tag) -> bytes:

@@ -1,6 +1,6 @@
 """One repository on disk: an OCI image layout, and what a registry must remember beside it.
 
-- `oci-layout`, `index.json`, `blobs/sha256/<hex>`: the image layout (image specification).
+- `oci-layout`, `index.json`, `blobs/<algorithm>/<hex>`: the image layout (image specification).
 - `.manifests/<hex>`: this blob was put as a manifest; holds the media type it was put with. A
   layout that another program wrote has none: `index.json` tells there, until an entry of it goes.
 - `.referrers/<hex of the subject>/<hex>`: this manifest names that one as its subject.
@@ -11,7 +11,7 @@ killed process leaves behind can be read.
 """
 
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -38,11 +38,11 @@ from pyoci_flask.registry.files import (
     open_file,
     read_file,
     regular_file,
-    sync_folder,
+    remove_file,
     write_file,
 )
 from pyoci_flask.registry.index import LayoutIndex
-from pyoci_flask.registry.names import Digest, RepositoryName, Tag
+from pyoci_flask.registry.names import ALGORITHMS, Digest, RepositoryName, Tag
 
 LAYOUT_FILE = "oci-layout"
 INDEX_FILE = "index.json"
@@ -59,9 +59,9 @@ class Repository:
     cached_index: FileCache[LayoutIndex]
 
     @property
-    def blobs(self) -> Path:
-        """The folder of all content, manifests included."""
-        return self.folder / "blobs" / "sha256"
+    def blob_folders(self) -> tuple[Path, ...]:
+        """The folders of all content, manifests included: one for each algorithm."""
+        return tuple(self.folder / "blobs" / algorithm for algorithm in ALGORITHMS)
 
     @property
     def markers(self) -> Path:
@@ -75,7 +75,7 @@ class Repository:
 
     def blob(self, digest: Digest) -> Path:
         """Return where the content with that digest is kept, if it is there."""
-        return self.blobs / digest.hex
+        return self.folder / "blobs" / digest.algorithm / digest.hex
 
     def exists(self) -> bool:
         """Whether something was ever pushed here."""
@@ -89,10 +89,7 @@ class Repository:
         """
         if self.exists():
             return False
-        try:
-            filled = any(self.blobs.iterdir())
-        except (FileNotFoundError, NotADirectoryError):
-            return False
+        filled = any(_has_content(folder) for folder in self.blob_folders)
         # Asked again, as the first blob may have been pushed in between.
         return filled and not self.exists()
 
@@ -108,7 +105,7 @@ class Repository:
 
         The index comes last: with it, it exists.
         """
-        for folder in (self.blobs, self.markers, self.referrers):
+        for folder in (*self.blob_folders, self.markers, self.referrers):
             make_folder(folder)
         if self.exists():
             return
@@ -173,12 +170,14 @@ class Repository:
         """Read a stored manifest; raises `FileNotFoundError` or `RegistryError`."""
         return parse_manifest(read_file(self.blob(descriptor.digest)), descriptor.media_type)
 
-    def put_manifest(self, manifest: Manifest, content: bytes, tag: Tag | None) -> Descriptor:
-        """Store a manifest and let `tag` name it.
+    def put_manifest(
+        self, manifest: Manifest, content: bytes, digest: Digest, tags: Sequence[Tag]
+    ) -> None:
+        """Store a manifest, by the digest of its content, and let `tags` name it.
 
         Raises `RegistryError` (MANIFEST_BLOB_UNKNOWN) if something that it refers to is missing.
         """
-        descriptor = Descriptor(manifest.media_type, Digest.of(content), len(content))
+        descriptor = Descriptor(manifest.media_type, digest, len(content))
         if not self.exists():
             self._check_references(manifest)
         self.create()
@@ -189,9 +188,8 @@ class Repository:
                 make_folder(self.referrers / manifest.subject.hex)
                 self._write(f".referrers/{manifest.subject.hex}/{descriptor.digest.hex}", b"")
             self._write(f".manifests/{descriptor.digest.hex}", manifest.media_type.encode())
-            if tag is not None:
-                self._update_index(index.with_tag(self._index_file(), tag, descriptor))
-        return descriptor
+            if tags:
+                self._update_index(index.with_tags(self._index_file(), tags, descriptor))
 
     def _check_references(self, manifest: Manifest) -> None:
         for reference in manifest.references:
@@ -226,10 +224,8 @@ class Repository:
             self._update_index(index.without_manifest(self._index_file(), digest))
             if subject is not None:
                 (self.referrers / subject.hex / digest.hex).unlink(missing_ok=True)
-            (self.markers / digest.hex).unlink(missing_ok=True)
-            sync_folder(self.markers)
-            self.blob(digest).unlink(missing_ok=True)
-            sync_folder(self.blobs)
+            remove_file(self.markers / digest.hex)
+            remove_file(self.blob(digest))
 
     def _subject(self, digest: Digest, media_type: str) -> Digest | None:
         try:
@@ -248,8 +244,7 @@ class Repository:
                 raise missing
             if self.manifest_type(digest) is not None:
                 raise unsupported("this is a manifest; delete it under /manifests/")
-            self.blob(digest).unlink()
-            sync_folder(self.blobs)
+            remove_file(self.blob(digest))
 
     def referring(self, subject: Digest) -> Iterator[Descriptor]:
         """Yield the manifests that name `subject` as theirs, in the order of their digests."""
@@ -291,3 +286,10 @@ class Repository:
 
     def _write(self, name: str, content: bytes) -> None:
         write_file(self.folder / name, content, self.scratch)
+
+
+def _has_content(folder: Path) -> bool:
+    try:
+        return any(folder.iterdir())
+    except (FileNotFoundError, NotADirectoryError):
+        return False

@@ -87,8 +87,8 @@ class Storage:
 
     def _is_inside(self, repository: Repository) -> bool:
         own = (
-            repository.blobs.parent,
-            repository.blobs,
+            repository.folder / "blobs",
+            *repository.blob_folders,
             repository.markers,
             repository.referrers,
             repository.folder / INDEX_FILE,
