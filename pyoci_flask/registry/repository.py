@@ -11,7 +11,7 @@ killed process leaves behind can be read.
 """
 
 import json
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -35,13 +35,12 @@ from pyoci_flask.registry.files import (
     FileCache,
     locked,
     make_folder,
-    open_file,
     read_file,
     regular_file,
     remove_file,
     write_file,
 )
-from pyoci_flask.registry.index import LayoutIndex
+from pyoci_flask.registry.index import Entry, LayoutIndex
 from pyoci_flask.registry.names import ALGORITHMS, Digest, RepositoryName, Tag
 
 LAYOUT_FILE = "oci-layout"
@@ -98,7 +97,7 @@ class Repository:
         try:
             return self.cached_index.get()
         except (FileNotFoundError, NotADirectoryError):
-            return LayoutIndex({}, {}, 0)
+            return index.EMPTY_INDEX
 
     def create(self) -> None:
         """Make the layout, unless it is there, before any content is put into it.
@@ -112,7 +111,7 @@ class Repository:
         with locked(self.folder / ".lock"):
             if not self.exists():
                 self._write(LAYOUT_FILE, json.dumps(LAYOUT).encode())
-                self._write(INDEX_FILE, json.dumps(index.EMPTY_INDEX).encode())
+                self._write(INDEX_FILE, index.EMPTY_INDEX.serialize())
 
     @contextmanager
     def changing(self, missing: RegistryError) -> Iterator[None]:
@@ -189,7 +188,8 @@ class Repository:
                 self._write(f".referrers/{manifest.subject.hex}/{descriptor.digest.hex}", b"")
             self._write(f".manifests/{descriptor.digest.hex}", manifest.media_type.encode())
             if tags:
-                self._update_index(index.with_tags(self._index_file(), tags, descriptor))
+                named = [index.tag_entry(tag, descriptor) for tag in dict.fromkeys(tags)]
+                self._change_index(lambda entry: entry.ref_name in tags, named)
 
     def _check_references(self, manifest: Manifest) -> None:
         for reference in manifest.references:
@@ -207,10 +207,9 @@ class Repository:
         """Remove a tag, not what it names; raises `RegistryError` (MANIFEST_UNKNOWN)."""
         missing = manifest_unknown(tag)
         with self.changing(missing):
-            content = self._index_file()
-            if tag not in index.parse_index(content).tags:
+            if tag not in self.cached_index.get().tags:
                 raise missing
-            self._update_index(index.without_tag(content, tag))
+            self._change_index(lambda entry: entry.ref_name == tag)
 
     def delete_manifest(self, digest: Digest) -> None:
         """Remove a manifest and its tags; raises `RegistryError` (MANIFEST_UNKNOWN)."""
@@ -221,7 +220,7 @@ class Repository:
                 raise missing
             subject = self._subject(digest, media_type)
             self._mark([Descriptor(media_type, digest, 0)])  # for the sake of its children
-            self._update_index(index.without_manifest(self._index_file(), digest))
+            self._change_index(lambda entry: entry.digest == str(digest))
             if subject is not None:
                 (self.referrers / subject.hex / digest.hex).unlink(missing_ok=True)
             remove_file(self.markers / digest.hex)
@@ -256,18 +255,18 @@ class Repository:
             if descriptor is not None:
                 yield descriptor
 
-    def _index_file(self) -> bytes:
-        with open_file(self.folder / INDEX_FILE) as file:
-            return file.read()
-
-    def _update_index(self, content: bytes) -> None:
-        known = self._index_file()
-        if content == known:
+    def _change_index(
+        self, is_dropped: Callable[[Entry], bool], added: Sequence[Entry] = ()
+    ) -> None:
+        known = self.cached_index.get()
+        dropped = [entry for entry in known.entries if is_dropped(entry)]
+        if dropped == list(added):
             return
-        listed = index.parse_index(content).manifests
-        before = index.parse_index(known).manifests.values()
-        self._mark(one for one in before if one.digest not in listed)
+        self._mark(entry.manifest for entry in dropped if entry.manifest is not None)
+        changed = known.changed(is_dropped, added)
+        content = changed.serialize()
         self._write(INDEX_FILE, content)
+        self.cached_index.put(content, changed)
 
     def _mark(self, manifests: Iterable[Descriptor]) -> None:
         """Let these manifests, and those that they lead to, be known without `index.json`."""

@@ -115,7 +115,7 @@ class Storage:
 
 
 def _index_cache(path: Path) -> FileCache[LayoutIndex]:
-    return FileCache(path, parse_index)
+    return FileCache(path, parse_index, parse_index)
 
 
 def _file_name(component: str) -> str:
