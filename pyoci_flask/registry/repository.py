@@ -143,6 +143,8 @@ class Repository:
         known = self.index()
         if digest in known.manifests:
             return known.manifests[digest].media_type
+        if regular_file(self.blob(digest)) is None:
+            return None
         return self._child_type(digest, known)
 
     def _child_type(self, digest: Digest, known: LayoutIndex) -> str | None:

@@ -336,6 +336,21 @@ def test_referrers_are_listed_by_the_digest_of_their_subject(
     assert len(kept) == (0 if missing else 2)
 
 
+def test_referrers_are_kept_under_the_tag_of_older_clients_too(
+    served: RegistryClient, algorithm: str
+) -> None:
+    """The fallback of the specification: the digest's first 64 digits, as a tag."""
+    subject = described(algorithm, image(algorithm), MANIFEST)
+    tag = subject["digest"].replace(":", "-")[: len(algorithm) + 65]
+    content = image_index("sha256", annotations={"of": subject["digest"]})
+
+    assert served.put_manifest("a", tag, content, INDEX).status_code == 201
+
+    assert served.get(f"/v2/a/manifests/{tag}").content == content
+    assert served.request("DELETE", f"/v2/a/manifests/{tag}").status_code == 202
+    assert served.get(f"/v2/a/manifests/{tag}").status_code == 404
+
+
 def test_an_unknown_subject_has_no_referrers(served: RegistryClient, algorithm: str) -> None:
     answer = served.get(f"/v2/a/referrers/{digest_by(algorithm, b'unknown')}")
 

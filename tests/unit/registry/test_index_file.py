@@ -1,6 +1,7 @@
 """`index.json` as the registry reads and writes it."""
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -147,3 +148,21 @@ def test_a_push_that_changes_nothing_leaves_the_file_alone(
 
     after = (storage / "x" / "index.json").stat()
     assert (after.st_ino, after.st_mtime_ns) == (before.st_ino, before.st_mtime_ns)
+
+
+def read_so_far() -> int:
+    """Bytes that this process has read."""
+    [count] = re.findall(r"^rchar: (\d+)$", Path("/proc/self/io").read_text(), re.MULTILINE)
+    return int(count)
+
+
+def test_an_unknown_digest_does_not_have_all_indexes_read(registry: RegistryClient) -> None:
+    for number in range(20):
+        registry.push_manifest("x", index(annotations={"n": f"{number:0100000}"}), f"1.{number}")
+    before = read_so_far()
+
+    for method in ("HEAD", "GET", "DELETE"):
+        path = f"/v2/x/manifests/{digest_of(b'unknown')}"
+        assert registry.request(method, path).status_code == 404
+
+    assert read_so_far() - before < 1_000_000
