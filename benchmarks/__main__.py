@@ -32,6 +32,7 @@ _ROWS: Mapping[str, Callable[[Lab], list[Result]]] = {
     "first-byte": downloads.first_byte,
     "publish-large": publishing.publish_large,
     "publish-small": publishing.publish_small,
+    "publish-embedded": publishing.publish_embedded,
     "memory": resources.memory,
     "health": resources.health,
     "start-up": resources.start_up,

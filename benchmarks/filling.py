@@ -1,4 +1,4 @@
-"""Projects with many versions, written straight to a registry in the storage format.
+"""Projects with many versions, written straight to a registry or folder in the storage format.
 
 The files of all versions have the same few bytes, so that a registry is filled within seconds;
 their manifests and entries are those that an upload would have left.
@@ -9,7 +9,8 @@ import json
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
-from urllib.parse import urlsplit
+from pathlib import Path
+from urllib.parse import urljoin, urlsplit
 
 import urllib3
 
@@ -76,10 +77,15 @@ class RegistryWriter:
     def push_blob(self, content: bytes) -> Descriptor:
         """Upload a blob: POST and PUT."""
         digest = Digest.of(content)
-        location = self.call("POST", "blobs/uploads/", b"").headers["Location"]
+        begun = self.call("POST", "blobs/uploads/", b"")
+        location = urljoin(self.base, begun.headers["Location"])
         mark = "&" if "?" in location else "?"
         self.call("PUT", f"{location}{mark}digest={digest}", content, "application/octet-stream")
         return Descriptor(ARTIFACT_TYPE, digest, len(content))
+
+    def put_manifest(self, reference: str, content: bytes, media_type: str) -> None:
+        """Write a manifest or an index by its tag or digest."""
+        self.call("PUT", f"manifests/{reference}", content, media_type)
 
     def fill(self, project: str, versions: Iterable[str]) -> None:
         """Write versions of three files each."""
@@ -92,7 +98,7 @@ class RegistryWriter:
                 for architecture in ARCHITECTURES
             ]
             index = ImageIndex(ARTIFACT_TYPE, tuple(entries), {CREATED: _now()})
-            self.call("PUT", f"manifests/{version}", index.serialize(), INDEX_TYPE)
+            self.put_manifest(version, index.serialize(), INDEX_TYPE)
 
         with ThreadPoolExecutor(_WRITERS) as pool:
             for _ in pool.map(write, versions):
@@ -110,7 +116,7 @@ class RegistryWriter:
             annotations={CREATED: _now()},
         ).serialize()
         digest = Digest.of(manifest)
-        self.call("PUT", f"manifests/{digest}", manifest, MANIFEST_TYPE)
+        self.put_manifest(str(digest), manifest, MANIFEST_TYPE)
         urls = {"Source": f"https://git.example.com/{project}", "Home": "https://example.com/"}
         annotations = {
             CREATED: _now(),
@@ -123,6 +129,42 @@ class RegistryWriter:
         }
         platform = Platform(architecture=architecture, os="any")
         return Descriptor(MANIFEST_TYPE, digest, len(manifest), annotations, platform)
+
+
+class LayoutWriter(RegistryWriter):
+    """Writes an image layout to a folder that is not there yet, in place of a registry."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._blobs = folder / "blobs" / "sha256"
+        self._entries: list[dict[str, object]] = []
+        self._blobs.mkdir(parents=True)
+
+    def push_blob(self, content: bytes) -> Descriptor:
+        """Write a blob."""
+        digest = Digest.of(content)
+        (self._blobs / digest.hex).write_bytes(content)
+        return Descriptor(ARTIFACT_TYPE, digest, len(content))
+
+    def put_manifest(self, reference: str, content: bytes, media_type: str) -> None:
+        """Write a manifest; one by tag is listed."""
+        digest = self.push_blob(content).digest
+        if reference != str(digest):
+            self._entries.append(
+                {
+                    "mediaType": media_type,
+                    "digest": str(digest),
+                    "size": len(content),
+                    "annotations": {"org.opencontainers.image.ref.name": reference},
+                }
+            )
+
+    def fill(self, project: str, versions: Iterable[str]) -> None:
+        """Write versions of three files each, and then the files of the layout itself."""
+        super().fill(project, versions)
+        (self._folder / "oci-layout").write_text('{"imageLayoutVersion": "1.0.0"}')
+        document = {"schemaVersion": 2, "mediaType": INDEX_TYPE, "manifests": self._entries}
+        (self._folder / "index.json").write_text(json.dumps(document))
 
 
 def basic(username: str, password: str) -> str:

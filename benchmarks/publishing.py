@@ -1,4 +1,7 @@
-"""Rows about uploads: a large wheel against one PUT, a small one against six calls."""
+"""Rows about uploads: a large wheel against one PUT, a small one against six calls.
+
+And a small one into a project of many versions against a new project.
+"""
 
 import hashlib
 import itertools
@@ -7,15 +10,17 @@ from dataclasses import dataclass, field
 
 from benchmarks.calls import connections, longest_chain
 from benchmarks.clients import digests, publish
-from benchmarks.filling import RegistryWriter
+from benchmarks.filling import LayoutWriter, RegistryWriter
 from benchmarks.floors import publish_in_six, put_blob
-from benchmarks.lab import MEGABYTE, Lab, repository
+from benchmarks.lab import MEGABYTE, NAMESPACE, Lab, repository, say, version_numbers
 from benchmarks.machine import touch_memory
 from benchmarks.results import Result, Series, Target, interleave
 from pyoci_flask.oci.model import EMPTY_CONFIG
 
 _SMALL = 10_000
 """Bytes of a small wheel, about."""
+_VERSIONS = 3000
+"""Of the project in the embedded registry."""
 _FLOOR = repository("small-floor")
 
 
@@ -80,6 +85,43 @@ def publish_small(lab: Lab) -> list[Result]:
         notes=(f"{far.opened[-1]} connections opened, each at the cost of a round trip",),
     )
     return [*timed, chain]
+
+
+def publish_embedded(lab: Lab) -> list[Result]:
+    """A small wheel into a project of many versions of the embedded registry, and a new one."""
+    storage = lab.folder / "embedded"
+    project = f"versions-{_VERSIONS}"
+    say(f"filling the embedded registry: {_VERSIONS} versions of three files")
+    LayoutWriter(storage / repository(project)).fill(project, version_numbers(_VERSIONS))
+    server = lab.server(PYOCI_STORAGE=str(storage))
+    url, numbers = f"{server.url}/embedded/{NAMESPACE}/", itertools.count()
+
+    def into(name: str, version: str) -> float:
+        wheel = lab.wheel(name, version, _SMALL)
+        seconds = publish(url, wheel, name, version, digests(wheel))
+        wheel.unlink()
+        return seconds
+
+    def figure() -> float:
+        return into(project, f"2.{next(numbers)}")
+
+    def floor() -> float:
+        return into(f"new-{next(numbers)}", "1.0")
+
+    figure()  # the layout is written as the registry writes it from here on
+    figures, floors = interleave(lab.rounds(25, 7), figure, floor)
+    return [
+        Result(
+            "publish-embedded",
+            f"publish a small wheel, embedded registry, project of {_VERSIONS:,} versions",
+            "ms",
+            figures.times(1000),
+            floors.times(1000),
+            "the same into a new project each time",
+            "ratio",
+            Target(1.5),
+        )
+    ]
 
 
 @dataclass

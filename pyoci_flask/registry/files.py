@@ -8,6 +8,7 @@ import time
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from io import FileIO
 from pathlib import Path
 from typing import Generic, TypeVar
@@ -19,7 +20,7 @@ FILE_MODE = 0o600
 FOLDER_MODE = 0o700
 
 # Two changes within one tick of the file system's clock can leave the same signature. A file that
-# changed this recently is therefore read again.
+# changed this recently is therefore read again, and its content compared.
 SETTLED_NS = 100_000_000
 
 
@@ -50,6 +51,15 @@ def sync_folder(folder: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def remove_file(path: Path) -> None:
+    """Remove the file at `path`, if there is one, to stay removed after a loss of power."""
+    try:
+        path.unlink()
+    except FileNotFoundError:
+        return
+    sync_folder(path.parent)
 
 
 def make_folder(folder: Path) -> None:
@@ -113,24 +123,57 @@ def locked(path: Path) -> Iterator[None]:
 
 
 class FileCache(Generic[T]):
-    """What a file says, parsed once and again whenever the file has changed."""
+    """What a file says, parsed once and again whenever the file has changed.
 
-    def __init__(self, path: Path, parse: Callable[[bytes], T]) -> None:
+    `parse_again` parses a changed file with the help of what the file said before.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        parse: Callable[[bytes], T],
+        parse_again: Callable[[bytes, T], T] | None = None,
+    ) -> None:
         self._path = path
         self._parse = parse
-        self._known: tuple[tuple[int, int, int], T] | None = None
+        self._parse_again = parse_again
+        self._known: _Known[T] | None = None
 
     def get(self) -> T:
         """Return the parsed content; raises `OSError`, or what the parser raises."""
         known = self._known
-        if known is not None and known[0] == _signature(self._path.stat()):
-            return known[1]
+        if known is not None and known.signature == _signature(self._path.stat()):
+            return known.value
         with self._path.open("rb") as file:
             found = os.fstat(file.fileno())
             settled = time.time_ns() - found.st_mtime_ns > SETTLED_NS
-            value = self._parse(file.read())
-        self._known = (_signature(found), value) if settled else None
+            content = file.read()
+        if known is None:
+            value = self._parse(content)
+        elif known.content == content:
+            value = known.value
+        elif self._parse_again is not None:
+            value = self._parse_again(content, known.value)
+        else:
+            value = self._parse(content)
+        if settled:
+            self._known = _Known(value, signature=_signature(found))
+        else:
+            self._known = _Known(value, content=content)
         return value
+
+    def put(self, content: bytes, value: T) -> None:
+        """Take `value` for what `content` says, which was just written to the file."""
+        self._known = _Known(value, content=content)
+
+
+@dataclass(frozen=True, slots=True)
+class _Known(Generic[T]):
+    """What a file said: the one with that signature, or any that has that content."""
+
+    value: T
+    signature: tuple[int, int, int] | None = None
+    content: bytes | None = None
 
 
 def _signature(found: os.stat_result) -> tuple[int, int, int]:

@@ -34,11 +34,16 @@ def collect_repository(storage: Storage, name: RepositoryName, *, dry_run: bool)
     repository = storage.repository(name)
     with repository.changing(name_unknown(name)):
         kept = {digest.hex for digest in _reachable(repository)}
-        garbage = [path for path in _content(repository.blobs) if path.name not in kept]
+        garbage = [
+            path
+            for folder in repository.blob_folders
+            for path in _content(folder)
+            if path.name not in kept
+        ]
         freed = _measure(garbage)
         if not dry_run:
             _forget(repository, kept)
-            _remove(garbage, repository.blobs)
+            _remove(garbage)
     return freed
 
 
@@ -47,7 +52,7 @@ def collect_uploads(storage: Storage, *, dry_run: bool) -> Freed:
     garbage = list(stale_files(storage.uploads))
     freed = _measure(garbage)
     if not dry_run:
-        _remove(garbage, storage.uploads)
+        _remove(garbage)
     return freed
 
 
@@ -107,9 +112,10 @@ def _measure(garbage: Iterable[Path]) -> Freed:
     return Freed(len(found), sum(entry.st_size for entry in found if entry.st_nlink == 1))
 
 
-def _remove(garbage: Iterable[Path], folder: Path) -> None:
-    if not folder.is_dir():
-        return
+def _remove(garbage: Iterable[Path]) -> None:
+    folders = set()
     for path in garbage:
         path.unlink(missing_ok=True)
-    sync_folder(folder)
+        folders.add(path.parent)
+    for folder in folders:
+        sync_folder(folder)

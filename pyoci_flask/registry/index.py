@@ -1,11 +1,14 @@
 """The `index.json` of an image layout: which tag names which manifest.
 
-Image specification, section Image Layout.
+Image specification, section Image Layout. It is written with one entry a line: of a file that has
+changed, only the lines that were not there before have to be parsed.
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
+from functools import cached_property
 from types import MappingProxyType
 
 from pyoci_flask.registry.documents import (
@@ -18,7 +21,10 @@ from pyoci_flask.registry.errors import RegistryError
 from pyoci_flask.registry.names import Digest, Tag, parse_tag
 
 REF_NAME = "org.opencontainers.image.ref.name"
-EMPTY_INDEX = {"schemaVersion": 2, "mediaType": IMAGE_INDEX, "manifests": []}
+
+_HEAD_END = b'"manifests":[\n'
+_BETWEEN = b",\n"
+_TAIL = b"\n]}"
 
 
 class DamagedIndexError(ValueError):
@@ -26,74 +32,115 @@ class DamagedIndexError(ValueError):
 
 
 @dataclass(frozen=True, slots=True)
+class Entry:
+    """An entry of `index.json`: its text, and what the text says."""
+
+    text: bytes
+    ref_name: str
+    digest: object
+    manifest: Descriptor | None
+    """None if it is no manifest of a kind that the registry knows."""
+
+
 class LayoutIndex:
-    """What `index.json` says.
+    """What `index.json` says. `head` is all that stands before the entries."""
 
-    `manifests` are those that it lists, tagged or (by another program) not; `foreign` is the
-    number of entries that are not manifests of a kind that the registry knows.
+    def __init__(self, head: bytes, entries: Sequence[Entry]) -> None:
+        self.head = head
+        self.entries = tuple(entries)
+
+    @cached_property
+    def tags(self) -> Mapping[Tag, Descriptor]:
+        """The manifest that each tag names: the first, if another program wrote several."""
+        tags: dict[Tag, Descriptor] = {}
+        for entry in self.entries:
+            tag = parse_tag(entry.ref_name)
+            if tag is not None and entry.manifest is not None:
+                tags.setdefault(tag, entry.manifest)
+        return MappingProxyType(tags)
+
+    @cached_property
+    def manifests(self) -> Mapping[Digest, Descriptor]:
+        """The manifests that are listed, tagged or (by another program) not."""
+        manifests: dict[Digest, Descriptor] = {}
+        for entry in self.entries:
+            if entry.manifest is not None:
+                manifests.setdefault(entry.manifest.digest, entry.manifest)
+        return MappingProxyType(manifests)
+
+    @cached_property
+    def foreign(self) -> int:
+        """The number of entries that are not manifests of a kind that the registry knows."""
+        return sum(entry.manifest is None for entry in self.entries)
+
+    def changed(self, is_dropped: Callable[[Entry], bool], added: Iterable[Entry]) -> "LayoutIndex":
+        """Return the index without some entries, and with others at its end."""
+        kept = [entry for entry in self.entries if not is_dropped(entry)]
+        return LayoutIndex(self.head, [*kept, *added])
+
+    def serialize(self) -> bytes:
+        """Return the text of `index.json`."""
+        return self.head + _BETWEEN.join(entry.text for entry in self.entries) + _TAIL
+
+
+EMPTY_INDEX = LayoutIndex(
+    b'{"schemaVersion":2,"mediaType":"' + IMAGE_INDEX.encode() + b'",' + _HEAD_END, ()
+)
+
+
+def tag_entry(tag: Tag, manifest: Descriptor) -> Entry:
+    """Return the entry that lets `tag` name a manifest."""
+    return _entry(
+        {
+            "mediaType": manifest.media_type,
+            "digest": str(manifest.digest),
+            "size": manifest.size,
+            "annotations": {REF_NAME: tag},
+        }
+    )
+
+
+def parse_index(content: bytes, before: LayoutIndex = EMPTY_INDEX) -> LayoutIndex:
+    """Read an `index.json`, of which `before` is what it said before.
+
+    Raises `DamagedIndexError` if it is none.
     """
-
-    tags: Mapping[Tag, Descriptor]
-    manifests: Mapping[Digest, Descriptor]
-    foreign: int
-
-
-def parse_index(content: bytes) -> LayoutIndex:
-    """Read an `index.json`; raises `DamagedIndexError` if it is none."""
-    tags: dict[Tag, Descriptor] = {}
-    manifests: dict[Digest, Descriptor] = {}
-    foreign = 0
-    for entry in _entries(_document(content)):
-        descriptor = parse_descriptor(entry)
-        if descriptor is None or not descriptor.is_manifest:
-            foreign += 1
-            continue
-        manifests.setdefault(descriptor.digest, descriptor)
-        tag = parse_tag(_ref_name(entry))
-        if tag is not None:
-            tags.setdefault(tag, descriptor)
-    return LayoutIndex(MappingProxyType(tags), MappingProxyType(manifests), foreign)
+    if content.endswith(_TAIL):
+        with suppress(RegistryError):
+            return _parse_lines(content, {entry.text: entry for entry in before.entries})
+    return _parse_document(content)
 
 
-def with_tag(content: bytes, tag: Tag, descriptor: Descriptor) -> bytes:
-    """Return `index.json` with `tag` naming that manifest and no other."""
-    entry = {
-        "mediaType": descriptor.media_type,
-        "digest": str(descriptor.digest),
-        "size": descriptor.size,
-        "annotations": {REF_NAME: tag},
-    }
-    document = _document(content)
-    kept = [other for other in _entries(document) if _ref_name(other) != tag]
-    return _write(document, [*kept, entry])
+def _parse_lines(content: bytes, known: Mapping[bytes, Entry]) -> LayoutIndex:
+    """Read what `serialize` has written; raises `RegistryError` if it is something else."""
+    before, mark, rest = content.partition(_HEAD_END)
+    head, lines = before + mark, rest.removesuffix(_TAIL)
+    parse_object(head + _TAIL)
+    texts = lines.split(_BETWEEN) if lines else ()
+    entries = [known.get(text) or _entry(parse_object(text), text) for text in texts]
+    return LayoutIndex(head, entries)
 
 
-def without_tag(content: bytes, tag: Tag) -> bytes:
-    """Return `index.json` without that tag."""
-    document = _document(content)
-    return _write(document, [e for e in _entries(document) if _ref_name(e) != tag])
-
-
-def without_manifest(content: bytes, digest: Digest) -> bytes:
-    """Return `index.json` without any entry for that manifest, tagged or not."""
-    document = _document(content)
-    return _write(document, [e for e in _entries(document) if e.get("digest") != str(digest)])
-
-
-def _document(content: bytes) -> dict[str, object]:
+def _parse_document(content: bytes) -> LayoutIndex:
     try:
-        return parse_object(content)
+        document = parse_object(content)
     except RegistryError as error:
         raise DamagedIndexError(f"index.json is {error.message}") from error
+    listed = document.pop("manifests", None)
+    entries = [e for e in listed if isinstance(e, dict)] if isinstance(listed, list) else []
+    head = _text({**document, "manifests": []}).removesuffix(b"]}") + b"\n"
+    return LayoutIndex(head, [_entry(entry) for entry in entries])
 
 
-def _write(document: dict[str, object], entries: list[dict[str, object]]) -> bytes:
-    return json.dumps({**document, "manifests": entries}, separators=(",", ":")).encode()
+def _entry(entry: dict[str, object], text: bytes | None = None) -> Entry:
+    manifest = parse_descriptor(entry)
+    if manifest is not None and not manifest.is_manifest:
+        manifest = None
+    return Entry(text or _text(entry), _ref_name(entry), entry.get("digest"), manifest)
 
 
-def _entries(document: dict[str, object]) -> list[dict[str, object]]:
-    entries = document.get("manifests")
-    return [e for e in entries if isinstance(e, dict)] if isinstance(entries, list) else []
+def _text(value: dict[str, object]) -> bytes:
+    return json.dumps(value, separators=(",", ":")).encode()
 
 
 def _ref_name(entry: dict[str, object]) -> str:

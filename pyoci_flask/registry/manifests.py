@@ -18,7 +18,7 @@ from pyoci_flask.registry.errors import (
     manifest_unknown,
 )
 from pyoci_flask.registry.files import read_file, regular_file
-from pyoci_flask.registry.names import Digest, Tag, parse_reference
+from pyoci_flask.registry.names import Digest, Tag, parse_reference, parse_tag
 from pyoci_flask.registry.repository import Repository
 
 # The specification asks for support of manifests up to this size, in bytes.
@@ -50,24 +50,25 @@ def get_manifest(request: Request, repository: Repository, reference: str) -> Re
 
 
 def put_manifest(request: Request, repository: Repository, reference: str) -> Response:
-    """`PUT /v2/<name>/manifests/<reference>`."""
-    target = parse_reference(reference)
-    if target is None:
-        raise manifest_invalid("a tag has 1 to 128 letters, digits, dots, dashes and underscores")
+    """`PUT /v2/<name>/manifests/<reference>`; a digest may come with any number of `tag=`."""
+    target = Digest.parse(reference) if ":" in reference else _parse_tag(reference)
     body = _body(request)
-    if isinstance(target, Digest) and Digest.of(body) != target:
-        raise digest_invalid(f"the content is not {target}")
+    if isinstance(target, Digest):
+        digest, tags = target, [_parse_tag(tag) for tag in request.args.getlist("tag")]
+        if Digest.of(body, digest.algorithm) != digest:
+            raise digest_invalid(f"the content is not {digest}")
+    else:
+        digest, tags = Digest.of(body), [target]
     media_type = parse_options_header(request.headers.get("Content-Type"))[0]
     manifest = parse_manifest(body, media_type or None)
-    tag = None if isinstance(target, Digest) else target
-    descriptor = repository.put_manifest(manifest, body, tag)
+    repository.put_manifest(manifest, body, digest, tags)
     response = Response(status=201)
-    response.headers["Location"] = (
-        f"{request.root_path}/v2/{repository.name}/manifests/{descriptor.digest}"
-    )
-    response.headers["Docker-Content-Digest"] = str(descriptor.digest)
+    response.headers["Location"] = f"{request.root_path}/v2/{repository.name}/manifests/{digest}"
+    response.headers["Docker-Content-Digest"] = str(digest)
     if manifest.subject is not None:
         response.headers["OCI-Subject"] = str(manifest.subject)
+    if isinstance(target, Digest) and tags:
+        response.headers["OCI-Tag"] = ", ".join(tags)
     return response
 
 
@@ -113,6 +114,13 @@ def _referrer(repository: Repository, descriptor: Descriptor) -> dict[str, objec
     if manifest.annotations:
         entry["annotations"] = dict(manifest.annotations)
     return entry
+
+
+def _parse_tag(text: str) -> Tag:
+    tag = parse_tag(text)
+    if tag is None:
+        raise manifest_invalid("a tag has 1 to 128 letters, digits, dots, dashes and underscores")
+    return tag
 
 
 def _parse(reference: str) -> Tag | Digest:

@@ -17,29 +17,41 @@ NAME_LENGTH = 255
 _COMPONENT = r"[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*"
 _NAME = re.compile(rf"{_COMPONENT}(?:/{_COMPONENT})*")
 _TAG = re.compile(r"[a-zA-Z0-9_][a-zA-Z0-9._-]{0,127}")
-_HEX = re.compile(r"[a-f0-9]{64}")
+_HEX = re.compile(r"[a-f0-9]*")
+
+ALGORITHMS = {"sha256": 64, "sha512": 128}
+"""The algorithms of digests, each with its number of hexadecimal digits."""
+CANONICAL = "sha256"
+_BY_LENGTH = {length: algorithm for algorithm, length in ALGORITHMS.items()}
 
 
 @dataclass(frozen=True, slots=True, order=True)
 class Digest:
-    """The sha256 of some content, as 64 lower-case hexadecimal digits."""
+    """The sha256 or sha512 of some content, as lower-case hexadecimal digits."""
 
     hex: str
 
     def __str__(self) -> str:
-        return f"sha256:{self.hex}"
+        return f"{self.algorithm}:{self.hex}"
+
+    @property
+    def algorithm(self) -> str:
+        """The name of the algorithm; the number of digits tells."""
+        return _BY_LENGTH[len(self.hex)]
 
     @classmethod
-    def of(cls, content: bytes) -> "Digest":
+    def of(cls, content: bytes, algorithm: str = CANONICAL) -> "Digest":
         """Return the digest of `content`."""
-        return cls(hashlib.sha256(content).hexdigest())
+        return cls(hashlib.new(algorithm, content).hexdigest())
 
     @classmethod
     def parse(cls, text: str) -> "Digest":
         """Return the digest that `text` writes; raises `RegistryError` (DIGEST_INVALID)."""
         algorithm, _, hexadecimal = text.partition(":")
-        if algorithm != "sha256" or not _HEX.fullmatch(hexadecimal):
-            raise digest_invalid("a digest is sha256: and 64 lower-case hexadecimal digits")
+        if ALGORITHMS.get(algorithm) != len(hexadecimal) or not _HEX.fullmatch(hexadecimal):
+            raise digest_invalid(
+                "a digest is sha256: and 64, or sha512: and 128 lower-case hexadecimal digits"
+            )
         return cls(hexadecimal)
 
 

@@ -51,7 +51,7 @@ class Pushing:
     def finish(self, request: Request, repository: Repository, upload: str) -> Response:
         """`PUT`: the last chunk or the whole, if any, and the digest of the whole."""
         digest = _digest(request)
-        with self._uploads.hold(repository.name, upload) as held:
+        with self._uploads.hold(repository.name, upload, digest.algorithm) as held:
             _check_position(request, repository.name, upload, held)
             _receive(request, held)
             held.finish(digest, repository)
@@ -64,7 +64,8 @@ class Pushing:
 
     def _push(self, request: Request, repository: Repository) -> Response:
         digest = _digest(request)
-        with self._uploads.hold(repository.name, self._uploads.begin(repository.name)) as held:
+        upload = self._uploads.begin(repository.name)
+        with self._uploads.hold(repository.name, upload, digest.algorithm) as held:
             try:
                 _receive(request, held)
                 held.finish(digest, repository)
@@ -94,7 +95,7 @@ class Pushing:
         finally:
             # Where the same file has both names already, renaming leaves them as they are.
             linked.unlink(missing_ok=True)
-        sync_folder(repository.blobs)
+        sync_folder(repository.blob(digest).parent)
         return True
 
 

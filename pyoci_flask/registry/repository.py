@@ -1,6 +1,6 @@
 """One repository on disk: an OCI image layout, and what a registry must remember beside it.
 
-- `oci-layout`, `index.json`, `blobs/sha256/<hex>`: the image layout (image specification).
+- `oci-layout`, `index.json`, `blobs/<algorithm>/<hex>`: the image layout (image specification).
 - `.manifests/<hex>`: this blob was put as a manifest; holds the media type it was put with. A
   layout that another program wrote has none: `index.json` tells there, until an entry of it goes.
 - `.referrers/<hex of the subject>/<hex>`: this manifest names that one as its subject.
@@ -11,7 +11,7 @@ killed process leaves behind can be read.
 """
 
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -35,14 +35,13 @@ from pyoci_flask.registry.files import (
     FileCache,
     locked,
     make_folder,
-    open_file,
     read_file,
     regular_file,
-    sync_folder,
+    remove_file,
     write_file,
 )
-from pyoci_flask.registry.index import LayoutIndex
-from pyoci_flask.registry.names import Digest, RepositoryName, Tag
+from pyoci_flask.registry.index import Entry, LayoutIndex
+from pyoci_flask.registry.names import ALGORITHMS, Digest, RepositoryName, Tag
 
 LAYOUT_FILE = "oci-layout"
 INDEX_FILE = "index.json"
@@ -59,9 +58,9 @@ class Repository:
     cached_index: FileCache[LayoutIndex]
 
     @property
-    def blobs(self) -> Path:
-        """The folder of all content, manifests included."""
-        return self.folder / "blobs" / "sha256"
+    def blob_folders(self) -> tuple[Path, ...]:
+        """The folders of all content, manifests included: one for each algorithm."""
+        return tuple(self.folder / "blobs" / algorithm for algorithm in ALGORITHMS)
 
     @property
     def markers(self) -> Path:
@@ -75,7 +74,7 @@ class Repository:
 
     def blob(self, digest: Digest) -> Path:
         """Return where the content with that digest is kept, if it is there."""
-        return self.blobs / digest.hex
+        return self.folder / "blobs" / digest.algorithm / digest.hex
 
     def exists(self) -> bool:
         """Whether something was ever pushed here."""
@@ -89,10 +88,7 @@ class Repository:
         """
         if self.exists():
             return False
-        try:
-            filled = any(self.blobs.iterdir())
-        except (FileNotFoundError, NotADirectoryError):
-            return False
+        filled = any(_has_content(folder) for folder in self.blob_folders)
         # Asked again, as the first blob may have been pushed in between.
         return filled and not self.exists()
 
@@ -101,21 +97,21 @@ class Repository:
         try:
             return self.cached_index.get()
         except (FileNotFoundError, NotADirectoryError):
-            return LayoutIndex({}, {}, 0)
+            return index.EMPTY_INDEX
 
     def create(self) -> None:
         """Make the layout, unless it is there, before any content is put into it.
 
         The index comes last: with it, it exists.
         """
-        for folder in (self.blobs, self.markers, self.referrers):
+        for folder in (*self.blob_folders, self.markers, self.referrers):
             make_folder(folder)
         if self.exists():
             return
         with locked(self.folder / ".lock"):
             if not self.exists():
                 self._write(LAYOUT_FILE, json.dumps(LAYOUT).encode())
-                self._write(INDEX_FILE, json.dumps(index.EMPTY_INDEX).encode())
+                self._write(INDEX_FILE, index.EMPTY_INDEX.serialize())
 
     @contextmanager
     def changing(self, missing: RegistryError) -> Iterator[None]:
@@ -147,6 +143,8 @@ class Repository:
         known = self.index()
         if digest in known.manifests:
             return known.manifests[digest].media_type
+        if regular_file(self.blob(digest)) is None:
+            return None
         return self._child_type(digest, known)
 
     def _child_type(self, digest: Digest, known: LayoutIndex) -> str | None:
@@ -173,12 +171,14 @@ class Repository:
         """Read a stored manifest; raises `FileNotFoundError` or `RegistryError`."""
         return parse_manifest(read_file(self.blob(descriptor.digest)), descriptor.media_type)
 
-    def put_manifest(self, manifest: Manifest, content: bytes, tag: Tag | None) -> Descriptor:
-        """Store a manifest and let `tag` name it.
+    def put_manifest(
+        self, manifest: Manifest, content: bytes, digest: Digest, tags: Sequence[Tag]
+    ) -> None:
+        """Store a manifest, by the digest of its content, and let `tags` name it.
 
         Raises `RegistryError` (MANIFEST_BLOB_UNKNOWN) if something that it refers to is missing.
         """
-        descriptor = Descriptor(manifest.media_type, Digest.of(content), len(content))
+        descriptor = Descriptor(manifest.media_type, digest, len(content))
         if not self.exists():
             self._check_references(manifest)
         self.create()
@@ -189,9 +189,9 @@ class Repository:
                 make_folder(self.referrers / manifest.subject.hex)
                 self._write(f".referrers/{manifest.subject.hex}/{descriptor.digest.hex}", b"")
             self._write(f".manifests/{descriptor.digest.hex}", manifest.media_type.encode())
-            if tag is not None:
-                self._update_index(index.with_tag(self._index_file(), tag, descriptor))
-        return descriptor
+            if tags:
+                named = [index.tag_entry(tag, descriptor) for tag in dict.fromkeys(tags)]
+                self._change_index(lambda entry: entry.ref_name in tags, named)
 
     def _check_references(self, manifest: Manifest) -> None:
         for reference in manifest.references:
@@ -209,10 +209,9 @@ class Repository:
         """Remove a tag, not what it names; raises `RegistryError` (MANIFEST_UNKNOWN)."""
         missing = manifest_unknown(tag)
         with self.changing(missing):
-            content = self._index_file()
-            if tag not in index.parse_index(content).tags:
+            if tag not in self.cached_index.get().tags:
                 raise missing
-            self._update_index(index.without_tag(content, tag))
+            self._change_index(lambda entry: entry.ref_name == tag)
 
     def delete_manifest(self, digest: Digest) -> None:
         """Remove a manifest and its tags; raises `RegistryError` (MANIFEST_UNKNOWN)."""
@@ -223,13 +222,11 @@ class Repository:
                 raise missing
             subject = self._subject(digest, media_type)
             self._mark([Descriptor(media_type, digest, 0)])  # for the sake of its children
-            self._update_index(index.without_manifest(self._index_file(), digest))
+            self._change_index(lambda entry: entry.digest == str(digest))
             if subject is not None:
                 (self.referrers / subject.hex / digest.hex).unlink(missing_ok=True)
-            (self.markers / digest.hex).unlink(missing_ok=True)
-            sync_folder(self.markers)
-            self.blob(digest).unlink(missing_ok=True)
-            sync_folder(self.blobs)
+            remove_file(self.markers / digest.hex)
+            remove_file(self.blob(digest))
 
     def _subject(self, digest: Digest, media_type: str) -> Digest | None:
         try:
@@ -248,8 +245,7 @@ class Repository:
                 raise missing
             if self.manifest_type(digest) is not None:
                 raise unsupported("this is a manifest; delete it under /manifests/")
-            self.blob(digest).unlink()
-            sync_folder(self.blobs)
+            remove_file(self.blob(digest))
 
     def referring(self, subject: Digest) -> Iterator[Descriptor]:
         """Yield the manifests that name `subject` as theirs, in the order of their digests."""
@@ -261,18 +257,18 @@ class Repository:
             if descriptor is not None:
                 yield descriptor
 
-    def _index_file(self) -> bytes:
-        with open_file(self.folder / INDEX_FILE) as file:
-            return file.read()
-
-    def _update_index(self, content: bytes) -> None:
-        known = self._index_file()
-        if content == known:
+    def _change_index(
+        self, is_dropped: Callable[[Entry], bool], added: Sequence[Entry] = ()
+    ) -> None:
+        known = self.cached_index.get()
+        dropped = [entry for entry in known.entries if is_dropped(entry)]
+        if dropped == list(added):
             return
-        listed = index.parse_index(content).manifests
-        before = index.parse_index(known).manifests.values()
-        self._mark(one for one in before if one.digest not in listed)
+        self._mark(entry.manifest for entry in dropped if entry.manifest is not None)
+        changed = known.changed(is_dropped, added)
+        content = changed.serialize()
         self._write(INDEX_FILE, content)
+        self.cached_index.put(content, changed)
 
     def _mark(self, manifests: Iterable[Descriptor]) -> None:
         """Let these manifests, and those that they lead to, be known without `index.json`."""
@@ -291,3 +287,10 @@ class Repository:
 
     def _write(self, name: str, content: bytes) -> None:
         write_file(self.folder / name, content, self.scratch)
+
+
+def _has_content(folder: Path) -> bool:
+    try:
+        return any(folder.iterdir())
+    except (FileNotFoundError, NotADirectoryError):
+        return False

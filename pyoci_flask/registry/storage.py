@@ -87,8 +87,8 @@ class Storage:
 
     def _is_inside(self, repository: Repository) -> bool:
         own = (
-            repository.blobs.parent,
-            repository.blobs,
+            repository.folder / "blobs",
+            *repository.blob_folders,
             repository.markers,
             repository.referrers,
             repository.folder / INDEX_FILE,
@@ -115,7 +115,7 @@ class Storage:
 
 
 def _index_cache(path: Path) -> FileCache[LayoutIndex]:
-    return FileCache(path, parse_index)
+    return FileCache(path, parse_index, parse_index)
 
 
 def _file_name(component: str) -> str:

@@ -26,24 +26,25 @@ _ID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 
 
 class Upload:
-    """One upload, held by this thread. `size` is the number of bytes that have arrived."""
+    """One upload, held by this thread. `size` is the number of bytes that have arrived.
 
-    def __init__(self, path: Path, file: FileIO) -> None:
+    `algorithm` is that of the digest which the upload will be finished with by this request.
+    """
+
+    def __init__(self, path: Path, file: FileIO, algorithm: str | None) -> None:
         self._path = path
         self._file = file
-        self._sha256 = hashlib.sha256()
-        self._hashed = 0
         self.size = os.fstat(file.fileno()).st_size
+        # An upload that began at another request is hashed at its end, from disk.
+        self._hash = hashlib.new(algorithm) if algorithm and not self.size else None
 
     def append(self, chunk: bytes) -> None:
         """Append a piece of the content.
 
         If there is no room for it, the upload is discarded and the `OSError` raised.
         """
-        # An upload that began at another request is hashed at its end, from disk.
-        if self._hashed == self.size:
-            self._sha256.update(chunk)
-            self._hashed += len(chunk)
+        if self._hash is not None:
+            self._hash.update(chunk)
         rest = memoryview(chunk)
         try:
             while rest:
@@ -58,7 +59,7 @@ class Upload:
 
         Raises `RegistryError` (DIGEST_INVALID) and discards the upload if it has another digest.
         """
-        if self._digest() != digest:
+        if self._digest(digest.algorithm) != digest:
             self.discard()
             raise digest_invalid(f"the content is not {digest}")
         try:
@@ -70,13 +71,13 @@ class Upload:
         except OSError:
             self.discard()
             raise
-        sync_folder(repository.blobs)
+        sync_folder(repository.blob(digest).parent)
 
-    def _digest(self) -> Digest:
-        if self._hashed < self.size:
+    def _digest(self, algorithm: str) -> Digest:
+        if self._hash is None:
             self._file.seek(0)
-            return Digest(hashlib.file_digest(self._file, "sha256").hexdigest())
-        return Digest(self._sha256.hexdigest())
+            return Digest(hashlib.file_digest(self._file, algorithm).hexdigest())
+        return Digest(self._hash.hexdigest())
 
     def discard(self) -> None:
         """Forget the upload."""
@@ -112,8 +113,10 @@ class Uploads:
         return found.st_size
 
     @contextmanager
-    def hold(self, name: RepositoryName, upload: str) -> Iterator[Upload]:
-        """Hold an upload to go on with it.
+    def hold(
+        self, name: RepositoryName, upload: str, algorithm: str | None = None
+    ) -> Iterator[Upload]:
+        """Hold an upload to go on with it, or to finish it with a digest of `algorithm`.
 
         Raises `RegistryError` (BLOB_UPLOAD_UNKNOWN, or BLOB_UPLOAD_INVALID with status 409 if
         another request holds it).
@@ -134,7 +137,7 @@ class Uploads:
             found = regular_file(path)
             if found is None or found.st_ino != os.fstat(descriptor).st_ino:
                 raise blob_upload_unknown()
-            yield Upload(path, file)
+            yield Upload(path, file, algorithm)
 
     def discard(self, name: RepositoryName, upload: str) -> None:
         """Forget an upload; raises `RegistryError` (BLOB_UPLOAD_UNKNOWN)."""

@@ -188,7 +188,7 @@ BAD_DOCUMENTS = {
     "a layer without a size": manifest(layers=[{"mediaType": LAYER, "digest": digest_of(b"")}]),
     "a negative size": manifest(layers=[descriptor(b"") | {"size": -1}]),
     "a digest of another algorithm": manifest(
-        layers=[descriptor(b"") | {"digest": "sha512:" + "a" * 128}]
+        layers=[descriptor(b"") | {"digest": "sha384:" + "a" * 96}]
     ),
     "a digest that leads elsewhere": manifest(
         layers=[descriptor(b"") | {"digest": "sha256:../../../etc/passwd"}]
