@@ -13,6 +13,7 @@ from werkzeug.wrappers import Response
 
 from pyoci_flask.errors import InvalidRequestError
 from pyoci_flask.index.artifact import Upload
+from pyoci_flask.index.conformance import check_metadata_version, check_requirements
 from pyoci_flask.index.fields import parse_fields
 from pyoci_flask.index.metadata import BrokenArchiveError, NoMetadataError, read_metadata
 from pyoci_flask.index.names import Filename, ProjectName, is_filename
@@ -89,6 +90,10 @@ def read_upload(form: UploadForm) -> tuple[ProjectName, Upload]:
         raise InvalidRequestError("the field version is missing")
     _check_version(version, filename)
     _check_filetype(form.one("filetype"), filename)
+    version_of_metadata = form.one("metadata_version")
+    if version_of_metadata is not None:
+        check_metadata_version(version_of_metadata)
+    check_requirements(text for text in form.all("requires_dist") if text.strip())
     check_digests(form)
     if form.file.size == 0:
         raise InvalidRequestError(f"{filename.text} is empty")
@@ -150,6 +155,8 @@ def _with_metadata(upload: Upload, project: ProjectName) -> Upload:
             f"{filename.text} holds the metadata of version {version[:200]!r}, not "
             f"{filename.version!r}"
         )
+    check_metadata_version(raw.get("metadata_version", ""))
+    check_requirements(raw.get("requires_dist", ()))
     python = upload.requires_python or _specifiers(raw.get("requires_python"))
     return replace(upload, metadata=metadata, requires_python=python)
 

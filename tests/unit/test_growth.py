@@ -256,6 +256,8 @@ FORMS: dict[str, Make] = {
     "requires_python": _upload(requires_python=_repeated(">=1,", after=">=1")),
     "requires_python of digits": _upload(requires_python=_repeated("1", ">=")),
     "requires_python of spaces": _upload(requires_python=_repeated(" ", ">=1", "x")),
+    "requires_dist": _upload(requires_dist=_repeated(">=1,", "a")),
+    "requires_dist of parentheses": _upload(requires_dist=_repeated("(", "a; ")),
     "labels": _upload(classifiers=_repeated(" :: ", "PyOCI :: Label :: ")),
     "labels of lines": _upload(classifiers=_repeated("\n", "PyOCI :: Label :: ")),
     "project_urls": _upload(project_urls=_repeated(", ")),
