@@ -6,14 +6,17 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 from flask import request
-from packaging.specifiers import InvalidSpecifier, SpecifierSet
 from packaging.utils import canonicalize_name
 from packaging.version import InvalidVersion, Version
 from werkzeug.wrappers import Response
 
 from pyoci_flask.errors import InvalidRequestError
 from pyoci_flask.index.artifact import Upload
-from pyoci_flask.index.conformance import check_metadata_version, check_requirements
+from pyoci_flask.index.conformance import (
+    check_metadata_version,
+    check_requirements,
+    check_requires_python,
+)
 from pyoci_flask.index.fields import parse_fields
 from pyoci_flask.index.metadata import BrokenArchiveError, NoMetadataError, read_metadata
 from pyoci_flask.index.names import Filename, ProjectName, is_filename
@@ -29,7 +32,6 @@ logger = logging.getLogger("pyoci.web")
 
 _LABEL = re.compile(r"PyOCI :: Label :: (?P<key>.+?) :: (?P<value>.+)", re.DOTALL)
 _LONGEST_VERSION = 255
-_LONGEST_SPECIFIERS = 1000
 
 
 def upload(base: Base) -> Response:
@@ -164,14 +166,7 @@ def _with_metadata(upload: Upload, project: ProjectName) -> Upload:
 def _specifiers(text: str | None) -> str | None:
     if text is None or not text.strip():
         return None
-    if len(text) > _LONGEST_SPECIFIERS:
-        raise InvalidRequestError(
-            f"Requires-Python has {len(text)} characters, and {_LONGEST_SPECIFIERS} are the most"
-        )
-    try:
-        SpecifierSet(text)
-    except InvalidSpecifier as error:
-        raise InvalidRequestError(f"Requires-Python is {text[:200]!r}, no specifier") from error
+    check_requires_python(text)
     return text.strip()
 
 

@@ -10,6 +10,7 @@ import requests
 
 from tests.conftest import AppServer
 from tests.described import make_described_wheel
+from tests.integration.index_client import links
 from tests.integration.oci_client import sha256
 from tests.integration.upload_lab import Lab, Part, parts, upload_lab
 from tests.packages import make_sdist, make_wheel
@@ -253,6 +254,44 @@ def test_a_requirement_that_installers_parse_is_published(
     response = lab.upload(WHEEL, wheel, ("requires_dist", text), ("requires_dist", ""))
 
     assert response.status_code == 200, response.text
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        ">=3.6.*",
+        "!=3.0*",
+        ">=2.7,!=3.0*,!=3.1*",
+        ">=3.6.*,<4",
+        ">=3.7,",
+        "<3.10.*",
+        ">=3 <4",
+        ">='3.6'",
+    ],
+)
+def test_a_requires_python_of_which_installers_only_warn_is_published_unchanged(
+    lab: Lab, tmp_path: Path, value: str
+) -> None:
+    wheel = make_wheel(tmp_path, "my_pkg", "1.0", requires_python=value).read_bytes()
+    sdist = make_sdist(tmp_path, "my_pkg", "1.0").read_bytes()
+
+    assert lab.upload(WHEEL, wheel).status_code == 200
+    assert lab.upload(SDIST, sdist, ("requires_python", value)).status_code == 200
+
+    listed = lab.index.get("/my-pkg/", headers={"Accept": JSON}).json()["files"]
+    page = lab.index.get("/my-pkg/").text
+    assert [file["requires-python"] for file in listed] == [value, value]
+    assert {link.attributes["data-requires-python"] for link in links(page)} == {value}
+    assert lab.index.get("/my-pkg/json").json()["info"]["requires_python"] == value
+
+
+@pytest.mark.parametrize("value", ["3.6", ">=", "=>3.6", ">=3.6;", "~> 3"])
+def test_a_requires_python_that_no_installer_reads_is_refused(
+    lab: Lab, tmp_path: Path, value: str
+) -> None:
+    wheel = make_wheel(tmp_path, "my_pkg", "1.0", requires_python=value).read_bytes()
+
+    assert value in lab.refused(lab.upload(WHEEL, wheel))
 
 
 def test_an_error_is_text_with_its_reason_in_the_status_line(lab: Lab) -> None:
