@@ -1,5 +1,6 @@
 """The core metadata inside a wheel or sdist, and whether it is one, without trusting it."""
 
+import lzma
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -25,10 +26,11 @@ __all__ = [
 ]
 
 
-def read_metadata(file: IO[bytes], filename: Filename) -> bytes:
+def read_metadata(file: IO[bytes], filename: Filename, *, any_method: bool = False) -> bytes:
     """Read METADATA of a wheel or PKG-INFO of an sdist, within bounds of memory and work.
 
-    An sdist is read to its end, of a wheel only METADATA.
+    An sdist is read to its end, of a wheel only METADATA; `any_method` as in
+    `read_wheel_metadata`.
 
     Raises:
         BrokenArchiveError: says what is wrong.
@@ -36,7 +38,9 @@ def read_metadata(file: IO[bytes], filename: Filename) -> bytes:
     """
     with _explained(filename):
         file.seek(0)
-        return read_wheel_metadata(file) if filename.is_wheel else read_sdist_metadata(file)
+        if filename.is_wheel:
+            return read_wheel_metadata(file, any_method=any_method)
+        return read_sdist_metadata(file)
 
 
 def check_archive(file: IO[bytes], filename: Filename, project: ProjectName) -> None:
@@ -54,6 +58,6 @@ def check_archive(file: IO[bytes], filename: Filename, project: ProjectName) -> 
 def _explained(filename: Filename) -> Iterator[None]:
     try:
         yield
-    except (DamagedError, zlib.error, OSError) as error:
+    except (DamagedError, zlib.error, lzma.LZMAError, OSError) as error:
         kind = "wheel (a zip archive)" if filename.is_wheel else "sdist (a gzipped tar archive)"
         raise BrokenArchiveError(f"{filename.text} is no sound {kind}: {error}") from error

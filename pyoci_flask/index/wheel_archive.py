@@ -5,9 +5,11 @@ read in pieces, and of its entries only that of METADATA is kept: memory does no
 Section numbers are those of PKWARE's APPNOTE.TXT.
 """
 
+import bz2
+import lzma
 import struct
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import IO, NamedTuple
 
 from pyoci_flask.index.archive import (
@@ -42,6 +44,9 @@ _ELSEWHERE = 0xFFFFFFFF
 """In place of a size or an offset that stands in the zip64 extra field (4.5.3)."""
 _ENCRYPTED = 1
 STORED, DEFLATED = 0, 8
+_LZMA = struct.Struct("<2xHBL")  # 5.8.8
+_LZMA_PROPERTIES = 5
+_LEAST_DICTIONARY = 4096
 
 
 class Member(NamedTuple):
@@ -64,8 +69,11 @@ class Member(NamedTuple):
         return shown(self.name[:200].decode(errors="replace"))
 
 
-def read_wheel_metadata(file: IO[bytes]) -> bytes:
+def read_wheel_metadata(file: IO[bytes], *, any_method: bool = False) -> bytes:
     """Read `*.dist-info/METADATA`; where it is there twice the last one, as zipfile does.
+
+    `any_method` takes METADATA that is packed with bzip2 or LZMA, too: pip installs such wheels,
+    other installers do not.
 
     Raises:
         DamagedError: this is no zip archive, or METADATA in it is damaged.
@@ -80,7 +88,7 @@ def read_wheel_metadata(file: IO[bytes]) -> bytes:
                 raise NoMetadataError("the wheel holds more than one .dist-info/METADATA")
     if not found:
         raise NoMetadataError("the wheel holds no .dist-info/METADATA")
-    return _content(file, found.popitem()[1])
+    return _content(file, found.popitem()[1], any_method=any_method)
 
 
 def read_members(file: IO[bytes]) -> Iterator[Member]:
@@ -190,19 +198,53 @@ def seek_content(file: IO[bytes], member: Member) -> None:
         raise DamagedError(f"{member.title} has another name than in its directory")
 
 
-def _content(file: IO[bytes], member: Member) -> bytes:
-    if member.method not in {STORED, DEFLATED}:
-        # Installers take no other way either, and these unpack without a bound.
+def _content(file: IO[bytes], member: Member, *, any_method: bool) -> bytes:
+    if member.method not in (_UNPACK if any_method else {STORED, DEFLATED}):
         raise BrokenArchiveError("METADATA is packed in another way than wheels are")
     if member.size > METADATA_LIMIT or member.packed > _PACKED_LIMIT:
         raise BrokenArchiveError(f"METADATA is over {METADATA_LIMIT} bytes")
     seek_content(file, member)
-    content = file.read(member.packed)
-    if member.method == DEFLATED:
-        # The size in the directory may lie; one byte more than allowed shows it.
-        content = zlib.decompressobj(-zlib.MAX_WBITS).decompress(content, METADATA_LIMIT + 1)
+    # The size in the directory may lie; one byte more than allowed shows it.
+    content = _UNPACK[member.method](file.read(member.packed), METADATA_LIMIT + 1)
     if len(content) > METADATA_LIMIT:
         raise BrokenArchiveError(f"METADATA is over {METADATA_LIMIT} bytes")
     if len(content) != member.size or zlib.crc32(content) != member.crc:
         raise DamagedError("METADATA is not what its checksum says")
     return content
+
+
+def _stored(packed: bytes, most: int) -> bytes:
+    return packed[:most]
+
+
+def _inflate(packed: bytes, most: int) -> bytes:
+    return zlib.decompressobj(-zlib.MAX_WBITS).decompress(packed, most)
+
+
+def _bunzip2(packed: bytes, most: int) -> bytes:
+    return bz2.BZ2Decompressor().decompress(packed, most)
+
+
+def _unlzma(packed: bytes, most: int) -> bytes:
+    """Read the properties, and the stream behind them (5.8.8)."""
+    if len(packed) < _LZMA.size:
+        raise DamagedError("METADATA is cut")
+    size, coding, dictionary = _LZMA.unpack_from(packed)
+    if size != _LZMA_PROPERTIES:
+        raise DamagedError("METADATA has other properties than LZMA")
+    rest, lc = divmod(coding, 9)
+    pb, lp = divmod(rest, 5)
+    # No match reaches back further than the content is long, so memory is bounded by `most`.
+    dictionary = max(_LEAST_DICTIONARY, min(dictionary, most))
+    how = {"id": lzma.FILTER_LZMA1, "lc": lc, "lp": lp, "pb": pb, "dict_size": dictionary}
+    stream = lzma.LZMADecompressor(lzma.FORMAT_RAW, filters=[how])
+    return stream.decompress(packed[_LZMA.size :], most)
+
+
+_UNPACK: Mapping[int, Callable[[bytes, int], bytes]] = {
+    STORED: _stored,
+    DEFLATED: _inflate,
+    12: _bunzip2,
+    14: _unlzma,
+}
+"""By method (4.4.5): unpacks at most so many bytes."""
