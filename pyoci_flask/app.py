@@ -99,16 +99,17 @@ def create_app(
     shares = settings.shares
     others = settings.threads // 2 if shares.named else None
     pool = FetchPool(settings.fetch_threads, lambda registry: shares(registry).pool)
+    store = RecordStore(cache_folder, settings.spool) if settings.cache_ttl else None
     app.extensions[EXTENSION] = Services(
         settings=settings,
         addresses=AddressParser(settings),
         transport=transport,
         authenticator=Authenticator(transport),
-        versions=_versions(settings, pool, cache_folder),
+        versions=_versions(settings, pool, store),
         pages=PageCache(),
         locks=VersionLocks.in_spool(settings.spool),
         configs=KnownConfigs(),
-        metadata=CoreMetadataReader(),
+        metadata=CoreMetadataReader(store=store),
         gate=RegistryGate(settings.threads, others),
         guesses=Guesses(Proofs(settings.cache_ttl), Proofs(settings.cache_ttl)),
         shares=shares,
@@ -138,10 +139,8 @@ def create_app_from_env(environ: Mapping[str, str]) -> Flask:
     )
 
 
-def _versions(settings: Settings, pool: FetchPool, folder: Path | None) -> VersionReader:
-    if not settings.cache_ttl:
-        return VersionReader(pool)
-    return CachedReader(pool, RecordStore(folder, settings.spool), settings.cache_ttl)
+def _versions(settings: Settings, pool: FetchPool, store: RecordStore | None) -> VersionReader:
+    return CachedReader(pool, store, settings.cache_ttl) if store else VersionReader(pool)
 
 
 def _embedded(settings: Settings, transport: Transport) -> Any:  # noqa: ANN401 - a WSGI application or None

@@ -8,11 +8,18 @@ from tests.packages import module_name
 
 
 def make_described_wheel(
-    folder: Path, name: str, version: str, *fields: tuple[str, str], description: str = ""
+    folder: Path,
+    name: str,
+    version: str,
+    *fields: tuple[str, str],
+    description: str = "",
+    metadata_version: str | None = "2.4",
 ) -> Path:
     """Write a wheel with these fields of core metadata and the description as their body."""
     stem = f"{module_name(name)}-{version}"
-    head = [("Metadata-Version", "2.4"), ("Name", name), ("Version", version), *fields]
+    head = [("Name", name), ("Version", version), *fields]
+    if metadata_version is not None:
+        head.insert(0, ("Metadata-Version", metadata_version))
     metadata = "".join(f"{key}: {text}\n" for key, text in head) + f"\n{description}"
     members = {
         f"{module_name(name)}/__init__.py": f'__version__ = "{version}"\n',

@@ -20,17 +20,19 @@ from pyoci_flask.index.metadata import read_metadata
 from pyoci_flask.index.names import Filename
 from pyoci_flask.index.project import File
 from pyoci_flask.index.repository import ProjectRepository
+from pyoci_flask.index.store import RecordStore
+from pyoci_flask.index.unreadable import Unreadable
 from pyoci_flask.oci.blobs import open_blob
 from pyoci_flask.oci.client import RepositoryCaller
 from pyoci_flask.oci.reference import Digest
 
 _WINDOW = 64 * 1024
 """Bytes fetched at once: the end of most wheels, METADATA included."""
-_FETCHED_LIMIT = 24 * 1024 * 1024
-"""Bytes fetched of one wheel: a directory of 16 MiB and METADATA of 4 MiB fit."""
+_FETCHED_LIMIT = 26 * 1024 * 1024
+"""Bytes fetched of one wheel: a directory of 16 MiB and METADATA of 8 MiB fit."""
 _CACHE_BYTES = 16 * 1024 * 1024
 _REMEMBERED = 10_000
-"""Registries, wheels that cannot be read, and wheels of which a probe failed: of each so many."""
+"""Registries, and wheels of which a probe failed: of each so many."""
 _ASK_AGAIN = 3600.0
 """Seconds after which a registry that answered no ranges is probed again."""
 _PROBE_AGAIN = 60.0
@@ -48,15 +50,17 @@ class CoreMetadata:
 class CoreMetadataReader:
     """Reads core metadata; remembers what it read and which registries answer ranges."""
 
-    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self, clock: Callable[[], float] = time.monotonic, store: RecordStore | None = None
+    ) -> None:
         self._clock = clock
+        self._unreadable = Unreadable(store)
         self._lock = threading.Lock()
         self._ranges: OrderedDict[str, tuple[bool, float]] = OrderedDict()
         self._failed: OrderedDict[tuple[str, Digest | None], float] = OrderedDict()
         """When to probe again; without a digest, any wheel of the repository."""
         self._read: OrderedDict[tuple[str, Digest], CoreMetadata] = OrderedDict()
         self._size = 0
-        self._unreadable: OrderedDict[tuple[str, Digest], None] = OrderedDict()
 
     def read(self, stored: StoredFile) -> CoreMetadata:
         """Give the core metadata of a wheel that the caller was seen to have access to.
@@ -84,9 +88,7 @@ class CoreMetadataReader:
                 with self._lock:
                     remember(self._ranges, origin, (False, self._clock() + _ASK_AGAIN), _REMEMBERED)
                 raise NotFoundError(f"{error}") from error
-            with self._lock:
-                wheel = caller.repository.location, file.entry.digest
-                remember(self._unreadable, wheel, None, _REMEMBERED)
+            self._unreadable.add(caller.repository.location, file.entry.digest)
             raise NotFoundError(
                 f"the core metadata of {file.filename.text} cannot be read: {error}"
             ) from error
@@ -110,9 +112,11 @@ class CoreMetadataReader:
                 for file in files
                 if file.core_metadata is None
                 and file.filename.is_wheel
-                and (name, file.entry.digest) not in self._unreadable
                 and now >= self._failed.get((name, file.entry.digest), now)
             ]
+        if wanted:
+            unreadable = self._unreadable.among(name, {file.entry.digest for file in wanted})
+            wanted = [file for file in wanted if file.entry.digest not in unreadable]
         if not wanted or not self._answers_ranges(repository, wanted[0]):
             return frozenset()
         return frozenset(file.filename.text for file in wanted)
@@ -166,7 +170,7 @@ def stored_metadata(caller: RepositoryCaller, digest: Digest) -> bytes:
 
 def _from_wheel(caller: RepositoryCaller, digest: Digest, size: int, filename: Filename) -> bytes:
     remote = cast("IO[bytes]", _RemoteFile(caller, digest, size))
-    return read_metadata(remote, filename)
+    return read_metadata(remote, filename, any_method=True)
 
 
 class _NoRangesError(DamagedError):

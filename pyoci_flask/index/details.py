@@ -19,7 +19,7 @@ from pyoci_flask.errors import NotFoundError, PyOCIError
 from pyoci_flask.index.core_metadata import CoreMetadataReader, stored_metadata
 from pyoci_flask.index.download import StoredFile, find_layer
 from pyoci_flask.index.fetch import FetchPool
-from pyoci_flask.index.fields import description_below, parse_fields
+from pyoci_flask.index.fields import parse_fields, read_description
 from pyoci_flask.index.project import CREATED, File
 from pyoci_flask.index.repository import ProjectRepository
 from pyoci_flask.oci.model import ImageManifest
@@ -40,7 +40,6 @@ _DEEPEST = 20
 _MOST_MANIFESTS = 8
 """Manifests that are read for their labels: the files of a version rarely differ in them."""
 _EMAIL = re.compile(r"[^\s@<>,;:?&%\"]+@[^\s@<>,;:?&%\"]+")
-_HEADER_MARGIN = re.compile(r"\n(?: {8}| {7}\|)")
 _EXTRA = re.compile(r'extra == "([^"]*)"')
 _AND_EXTRA = re.compile(r'^extra == "[^"]*"(?: and |$)| and extra == "[^"]*"$')
 _JOINERS = "\u200c\u200d"
@@ -189,16 +188,8 @@ def parse_details(metadata: bytes) -> Details:
         dependencies=dependencies,
         extras=extras,
         left_out={name: count for name, count in counts.items() if count > 0},
-        description=_description(metadata, fields),
+        description=read_description(metadata, fields).strip(),
         description_type=_squeezed(fields.get("description_content_type")) or None,
-    )
-
-
-def _description(metadata: bytes, fields: RawMetadata) -> str:
-    """The body; in old files a header, whose lines stand behind a margin."""
-    return (
-        description_below(metadata).strip()
-        or _HEADER_MARGIN.sub("\n", fields.get("description") or "").strip()
     )
 
 

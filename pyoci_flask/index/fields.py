@@ -48,6 +48,9 @@ _LISTS = {
 _KNOWN = {**_STRINGS, **_LISTS}
 _EMPTY = b"UNKNOWN"
 """What setuptools wrote for a field, or a description, that is empty."""
+_HEADER = re.compile(rb"^Description:([^\n]*(?:\n[ \t][^\n]*)*)", re.IGNORECASE | re.MULTILINE)
+_MARGIN = re.compile(r"\n(?: {8}| {7}\||\t)")
+"""What tools put before each further line of a description that is a field."""
 _NEVER_EMPTY = frozenset({"metadata_version", "name", "version"})
 
 
@@ -58,7 +61,8 @@ class TooManyFieldsError(BrokenArchiveError):
 def parse_fields(metadata: bytes) -> RawMetadata:
     """Read the fields; of the description below them, nothing is read.
 
-    A field that may stand once and stands twice is left out, and so is one that is not UTF-8.
+    A field that may stand once and stands twice is left out, and so is one that is not UTF-8,
+    except the description.
 
     Raises:
         TooManyFieldsError: they are over a bound.
@@ -68,7 +72,8 @@ def parse_fields(metadata: bytes) -> RawMetadata:
     unreadable = set()
     for name, value in _known_fields(metadata[:end]):
         try:
-            values.setdefault(name, []).append(value.decode())
+            text = _old_text(value) if name == "description" else value.decode()
+            values.setdefault(name, []).append(text)
         except UnicodeDecodeError:
             unreadable.add(name)
     raw: dict[str, object] = {}
@@ -82,6 +87,22 @@ def parse_fields(metadata: bytes) -> RawMetadata:
         elif len(texts) == 1:
             raw[name] = _split(texts[0]) if name == "keywords" else texts[0]
     return cast("RawMetadata", raw)
+
+
+def read_description(metadata: bytes, fields: RawMetadata) -> str:
+    """Read the description as the author wrote it; may be empty.
+
+    Up to core metadata 2.0 it is a field, each line of which stands behind a margin. distutils
+    wrote licences of several lines without one, so what follows them is no field to a parser.
+    """
+    header = fields.get("description") or ""
+    if not header and fields.get("metadata_version", "").startswith("1."):
+        found = _HEADER.search(metadata)
+        header = "" if found is None else _old_text(found[1])
+    header = _MARGIN.sub("\n", header.replace("\r\n", "\n")).strip()
+    if header.encode() == _EMPTY:
+        header = ""
+    return header or description_below(metadata)
 
 
 def description_below(metadata: bytes) -> str:
@@ -137,6 +158,14 @@ def _cut(block: bytes) -> Iterator[tuple[bytes, bytes]]:
 
 def _value(text: bytes) -> bytes:
     return text.lstrip(b" \t").rstrip(b"\r\n")
+
+
+def _old_text(value: bytes) -> str:
+    """Decode what may be older than the rule that core metadata is UTF-8."""
+    try:
+        return value.decode()
+    except UnicodeDecodeError:
+        return value.decode("latin-1")
 
 
 def _split(text: str) -> list[str]:

@@ -222,6 +222,13 @@ class Filename:
         joint = "" if architecture == SDIST else "-"
         return f"{segment}-{version}{joint}{architecture}"
 
+    def is_same_version(self, text: str) -> bool:
+        """Compare with another spelling of a version (PEP 440)."""
+        if len(text) > _LONGEST:
+            return False
+        found = version_or_none(text)
+        return found is not None and found == version_or_none(self.version)
+
     @property
     def is_wheel(self) -> bool:
         """Wheel or sdist: there is no third kind."""

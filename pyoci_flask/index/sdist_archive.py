@@ -1,4 +1,4 @@
-"""PKG-INFO out of an sdist, with one pass over the tar archive up to it.
+"""PKG-INFO out of an sdist, with one pass over the tar archive.
 
 tarfile has no bounds: it reads extended headers whole, and takes some 50 microseconds for a member,
 of which two million fit into 5 MB. Here a member costs a few microseconds, only its name and size
@@ -15,10 +15,9 @@ from pyoci_flask.index.archive import (
     BrokenArchiveError,
     DamagedError,
     NoMetadataError,
+    unpacked_limit,
 )
 
-_UNPACKED_LIMIT = 1024 * 1024 * 1024
-"""Bytes that are unpacked in search of PKG-INFO."""
 _EXTENDED_LIMIT = 8 * 1024 * 1024
 """Bytes of extended headers, such as long names, of all members together."""
 _MOST_STREAMS = 10_000
@@ -45,7 +44,7 @@ class _Member:
 
 
 def read_sdist_metadata(file: IO[bytes]) -> bytes:
-    """Read the first `*/PKG-INFO`; what follows it is not looked at.
+    """Read the first `*/PKG-INFO`, and what follows it up to the end of the archive.
 
     Raises:
         DamagedError: this is no gzipped tar archive, or it ends too early.
@@ -54,15 +53,25 @@ def read_sdist_metadata(file: IO[bytes]) -> bytes:
     """
     stream = _Unpacked(file)
     members = _Members(stream)
+    metadata = None
     while (member := members.next()) is not None:
-        name = member.name.removeprefix(b"./")
-        if member.kind in _REGULAR and name.count(b"/") == 1 and name.endswith(b"/PKG-INFO"):
-            if member.size > METADATA_LIMIT:
+        size = 0 if member.kind in _WITHOUT_CONTENT else member.size
+        if metadata is None and _is_metadata(member):
+            if size > METADATA_LIMIT:
                 raise BrokenArchiveError(f"PKG-INFO is over {METADATA_LIMIT} bytes")
-            return stream.read(member.size)
-        if member.kind not in _WITHOUT_CONTENT:
-            stream.skip(_padded(member.size))
-    raise NoMetadataError("the sdist holds no PKG-INFO")
+            metadata = stream.read(size)
+            stream.skip(_padded(size) - size)
+        else:
+            stream.skip(_padded(size))
+    stream.finish()
+    if metadata is None:
+        raise NoMetadataError("the sdist holds no PKG-INFO")
+    return metadata
+
+
+def _is_metadata(member: _Member) -> bool:
+    name = member.name.removeprefix(b"./")
+    return member.kind in _REGULAR and name.count(b"/") == 1 and name.endswith(b"/PKG-INFO")
 
 
 class _Members:
@@ -144,7 +153,9 @@ class _Unpacked:
         self._streams = 1
         self._packed = b""
         self._piece, self._position = b"", 0
-        self._left = _UNPACKED_LIMIT
+        self._limit = unpacked_limit(file.seek(0, 2))
+        self._left = self._limit
+        file.seek(0)
 
     def read(self, size: int, *, all_of_it: bool = True) -> bytes:
         """Read so many bytes, or what is left unless `all_of_it`."""
@@ -159,20 +170,22 @@ class _Unpacked:
     def skip(self, size: int) -> None:
         """Pass over so many bytes."""
         if size > self._left + len(self._piece):
-            raise BrokenArchiveError(f"the sdist unpacks to over {_UNPACKED_LIMIT} bytes")
+            raise BrokenArchiveError(f"the sdist unpacks to over {self._limit} bytes")
         while size:
             part = self._part(size)
             if not part:
                 raise DamagedError("it ends within one of its members")
             size -= len(part)
 
+    def finish(self) -> None:
+        """Read on to the checksum at the end of this gzip stream; what follows is ignored."""
+        while not self._stream.eof:
+            self._unpack_piece()
+
     def _part(self, size: int) -> bytes:
         """Return the next bytes, at most `size` of them; none at the end."""
         if self._position == len(self._piece):
             self._piece, self._position = self._unpack(), 0
-            self._left -= len(self._piece)
-            if self._left < 0:
-                raise BrokenArchiveError(f"the sdist unpacks to over {_UNPACKED_LIMIT} bytes")
         part = self._piece[self._position : self._position + size]
         self._position += len(part)
         return part
@@ -180,14 +193,21 @@ class _Unpacked:
     def _unpack(self) -> bytes:
         """Unpack the next piece; empty at the end."""
         while not self._stream.eof or self._begin_stream():
-            packed = self._packed or self._file.read(_PIECE)
-            piece = self._stream.decompress(packed, _PIECE)
-            self._packed = self._stream.unconsumed_tail
-            if piece:
+            if piece := self._unpack_piece():
                 return piece
-            if not packed and not self._stream.eof:
-                raise DamagedError("its gzip stream ends too early")
         return b""
+
+    def _unpack_piece(self) -> bytes:
+        """Unpack a piece of this gzip stream; may be empty."""
+        packed = self._packed or self._file.read(_PIECE)
+        piece = self._stream.decompress(packed, _PIECE)
+        self._packed = self._stream.unconsumed_tail
+        if not packed and not piece and not self._stream.eof:
+            raise DamagedError("its gzip stream ends too early")
+        self._left -= len(piece)
+        if self._left < 0:
+            raise BrokenArchiveError(f"the sdist unpacks to over {self._limit} bytes")
+        return piece
 
     def _begin_stream(self) -> bool:
         """Begin the next gzip stream, if there is one; zeros between them are padding."""

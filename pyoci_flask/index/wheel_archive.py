@@ -1,14 +1,15 @@
-"""METADATA out of a wheel, with one pass over the zip's central directory.
+"""The members of a wheel, and METADATA out of it, with one pass over the zip's directory.
 
 zipfile makes an object for each member before anything can be asked of it. Here the directory is
-read in pieces and only the entry of METADATA is kept, so memory does not grow with the members.
+read in pieces, and of its entries only that of METADATA is kept: memory does not grow with them.
 Section numbers are those of PKWARE's APPNOTE.TXT.
 """
 
+import bz2
+import lzma
 import struct
 import zlib
-from collections.abc import Iterator
-from itertools import islice
+from collections.abc import Callable, Iterator, Mapping
 from typing import IO, NamedTuple
 
 from pyoci_flask.index.archive import (
@@ -18,6 +19,7 @@ from pyoci_flask.index.archive import (
     DamagedError,
     NoMetadataError,
 )
+from pyoci_flask.redaction import shown
 
 _DIRECTORY_LIMIT = 16 * 1024 * 1024
 """Bytes of the central directory."""
@@ -41,10 +43,15 @@ _ZIP64_EXTRA = 1
 _ELSEWHERE = 0xFFFFFFFF
 """In place of a size or an offset that stands in the zip64 extra field (4.5.3)."""
 _ENCRYPTED = 1
-_STORED, _DEFLATED = 0, 8
+STORED, DEFLATED = 0, 8
+_LZMA = struct.Struct("<2xHBL")  # 5.8.8
+_LZMA_PROPERTIES = 5
+_LEAST_DICTIONARY = 4096
 
 
-class _Member(NamedTuple):
+class Member(NamedTuple):
+    """An entry of the directory."""
+
     name: bytes
     flags: int
     method: int
@@ -54,25 +61,79 @@ class _Member(NamedTuple):
     size: int
     """Bytes of the content."""
     offset: int
+    """Of its header in the file."""
+
+    @property
+    def title(self) -> str:
+        """Its name, for people."""
+        return shown(self.name[:200].decode(errors="replace"))
 
 
-def read_wheel_metadata(file: IO[bytes]) -> bytes:
-    """Read the one `*.dist-info/METADATA`.
+def read_wheel_metadata(file: IO[bytes], *, any_method: bool = False) -> bytes:
+    """Read `*.dist-info/METADATA`; where it is there twice the last one, as zipfile does.
+
+    `any_method` takes METADATA that is packed with bzip2 or LZMA, too: pip installs such wheels,
+    other installers do not.
 
     Raises:
         DamagedError: this is no zip archive, or METADATA in it is damaged.
         BrokenArchiveError: it is over a bound.
-        NoMetadataError: there is no METADATA, or more than one.
+        NoMetadataError: there is no METADATA, or that of several packages.
+    """
+    found: dict[bytes, Member] = {}
+    for member in read_members(file):
+        if member.name.endswith(b".dist-info/METADATA") and member.name.count(b"/") == 1:
+            found[member.name] = member
+            if len(found) > 1:
+                raise NoMetadataError("the wheel holds more than one .dist-info/METADATA")
+    if not found:
+        raise NoMetadataError("the wheel holds no .dist-info/METADATA")
+    return _content(file, found.popitem()[1], any_method=any_method)
+
+
+def read_members(file: IO[bytes]) -> Iterator[Member]:
+    """Yield the entries of the directory; the file may be read elsewhere meanwhile.
+
+    Raises:
+        DamagedError: this is no zip archive.
+        BrokenArchiveError: it is over a bound.
     """
     start, size, shift = _find_directory(file)
     if size > _DIRECTORY_LIMIT:
         raise BrokenArchiveError(f"the wheel's directory is over {_DIRECTORY_LIMIT} bytes")
-    file.seek(start)
-    found = list(islice(_metadata_members(file, size), 2))
-    if len(found) != 1:
-        number = "more than one" if found else "no"
-        raise NoMetadataError(f"the wheel holds {number} .dist-info/METADATA")
-    return _content(file, found[0], shift)
+    count, rest = 0, b""
+    end = start + size
+    while start < end:
+        file.seek(start)
+        piece = file.read(min(_PIECE, end - start))
+        if not piece:
+            raise DamagedError("its directory ends too early")
+        start += len(piece)
+        piece = rest + piece
+        position = 0
+        while position + _ENTRY.size <= len(piece):
+            signature, flags, method, crc, packed, unpacked, *lengths, offset = _ENTRY.unpack_from(
+                piece, position
+            )
+            if signature != _ENTRY_SIGNATURE:
+                raise DamagedError("its directory holds something else than entries")
+            name_at = position + _ENTRY.size
+            position_after = name_at + sum(lengths)
+            if position_after > len(piece):
+                break
+            count += 1
+            if count > MOST_MEMBERS:
+                raise BrokenArchiveError(f"the wheel has over {MOST_MEMBERS} members")
+            # zipfile, and so installers, read a name up to its first NUL only.
+            name = piece[name_at : name_at + lengths[0]].partition(b"\0")[0]
+            if _ELSEWHERE in (packed, unpacked, offset):
+                extra = piece[name_at + lengths[0] : name_at + lengths[0] + lengths[1]]
+                unpacked, packed, offset = _with_zip64(extra, unpacked, packed, offset)
+            yield Member(name, flags, method, crc, packed, unpacked, shift + offset)
+            position = position_after
+        rest = piece[position:]
+    if rest:
+        raise DamagedError("its directory ends within an entry")
 
 
 def _find_directory(file: IO[bytes]) -> tuple[int, int, int]:
@@ -102,41 +163,6 @@ def _find_directory(file: IO[bytes]) -> tuple[int, int, int]:
     return offset + shift, size, shift
 
 
-def _metadata_members(file: IO[bytes], size: int) -> Iterator[_Member]:
-    """Read the directory from here on, and yield the entries of METADATA files."""
-    count, rest = 0, b""
-    while size:
-        piece = file.read(min(_PIECE, size))
-        if not piece:
-            raise DamagedError("its directory ends too early")
-        size -= len(piece)
-        piece = rest + piece
-        position = 0
-        while position + _ENTRY.size <= len(piece):
-            signature, flags, method, crc, packed, unpacked, *lengths, offset = _ENTRY.unpack_from(
-                piece, position
-            )
-            if signature != _ENTRY_SIGNATURE:
-                raise DamagedError("its directory holds something else than entries")
-            name_at = position + _ENTRY.size
-            end = name_at + sum(lengths)
-            if end > len(piece):
-                break
-            count += 1
-            # zipfile, and so installers, read a name up to its first NUL only.
-            name = piece[name_at : name_at + lengths[0]].partition(b"\0")[0]
-            if name.endswith(b".dist-info/METADATA") and name.count(b"/") == 1:
-                extra = piece[name_at + lengths[0] : name_at + lengths[0] + lengths[1]]
-                unpacked, packed, offset = _with_zip64(extra, unpacked, packed, offset)
-                yield _Member(name, flags, method, crc, packed, unpacked, offset)
-            position = end
-        if count > MOST_MEMBERS:
-            raise BrokenArchiveError(f"the wheel has over {MOST_MEMBERS} members")
-        rest = piece[position:]
-    if rest:
-        raise DamagedError("its directory ends within an entry")
-
-
 def _with_zip64(extra: bytes, *values: int) -> Iterator[int]:
     """Replace the values that stand in the zip64 extra field, in the order that they have there."""
     large = b""
@@ -154,28 +180,71 @@ def _with_zip64(extra: bytes, *values: int) -> Iterator[int]:
             yield value
 
 
-def _content(file: IO[bytes], member: _Member, shift: int) -> bytes:
-    if member.method not in {_STORED, _DEFLATED}:
-        # Installers take no other way either, and these unpack without a bound.
-        raise BrokenArchiveError("METADATA is packed in another way than wheels are")
+def seek_content(file: IO[bytes], member: Member) -> None:
+    """Go to where the content of a member begins.
+
+    Raises:
+        DamagedError: it is not where the directory says.
+        BrokenArchiveError: it is encrypted.
+    """
     if member.flags & _ENCRYPTED:
-        raise BrokenArchiveError("METADATA is encrypted")
-    if member.size > METADATA_LIMIT or member.packed > _PACKED_LIMIT:
-        raise BrokenArchiveError(f"METADATA is over {METADATA_LIMIT} bytes")
-    file.seek(shift + member.offset)
+        raise BrokenArchiveError(f"{member.title} is encrypted")
+    file.seek(member.offset)
     header = file.read(_LOCAL.size)
     if len(header) < _LOCAL.size or not header.startswith(_LOCAL_SIGNATURE):
-        raise DamagedError("METADATA is not where its directory says")
+        raise DamagedError(f"{member.title} is not where its directory says")
     _, name_length, extra_length = _LOCAL.unpack(header)
-    name = file.read(name_length + extra_length)[:name_length]
-    if name.partition(b"\0")[0] != member.name:
-        raise DamagedError("METADATA has another name than in its directory")
-    content = file.read(member.packed)
-    if member.method == _DEFLATED:
-        # The size in the directory may lie; one byte more than allowed shows it.
-        content = zlib.decompressobj(-zlib.MAX_WBITS).decompress(content, METADATA_LIMIT + 1)
+    if file.read(name_length + extra_length)[:name_length].partition(b"\0")[0] != member.name:
+        raise DamagedError(f"{member.title} has another name than in its directory")
+
+
+def _content(file: IO[bytes], member: Member, *, any_method: bool) -> bytes:
+    if member.method not in (_UNPACK if any_method else {STORED, DEFLATED}):
+        raise BrokenArchiveError("METADATA is packed in another way than wheels are")
+    if member.size > METADATA_LIMIT or member.packed > _PACKED_LIMIT:
+        raise BrokenArchiveError(f"METADATA is over {METADATA_LIMIT} bytes")
+    seek_content(file, member)
+    # The size in the directory may lie; one byte more than allowed shows it.
+    content = _UNPACK[member.method](file.read(member.packed), METADATA_LIMIT + 1)
     if len(content) > METADATA_LIMIT:
         raise BrokenArchiveError(f"METADATA is over {METADATA_LIMIT} bytes")
     if len(content) != member.size or zlib.crc32(content) != member.crc:
         raise DamagedError("METADATA is not what its checksum says")
     return content
+
+
+def _stored(packed: bytes, most: int) -> bytes:
+    return packed[:most]
+
+
+def _inflate(packed: bytes, most: int) -> bytes:
+    return zlib.decompressobj(-zlib.MAX_WBITS).decompress(packed, most)
+
+
+def _bunzip2(packed: bytes, most: int) -> bytes:
+    return bz2.BZ2Decompressor().decompress(packed, most)
+
+
+def _unlzma(packed: bytes, most: int) -> bytes:
+    """Read the properties, and the stream behind them (5.8.8)."""
+    if len(packed) < _LZMA.size:
+        raise DamagedError("METADATA is cut")
+    size, coding, dictionary = _LZMA.unpack_from(packed)
+    if size != _LZMA_PROPERTIES:
+        raise DamagedError("METADATA has other properties than LZMA")
+    rest, lc = divmod(coding, 9)
+    pb, lp = divmod(rest, 5)
+    # No match reaches back further than the content is long, so memory is bounded by `most`.
+    dictionary = max(_LEAST_DICTIONARY, min(dictionary, most))
+    how = {"id": lzma.FILTER_LZMA1, "lc": lc, "lp": lp, "pb": pb, "dict_size": dictionary}
+    stream = lzma.LZMADecompressor(lzma.FORMAT_RAW, filters=[how])
+    return stream.decompress(packed[_LZMA.size :], most)
+
+
+_UNPACK: Mapping[int, Callable[[bytes, int], bytes]] = {
+    STORED: _stored,
+    DEFLATED: _inflate,
+    12: _bunzip2,
+    14: _unlzma,
+}
+"""By method (4.4.5): unpacks at most so many bytes."""

@@ -31,6 +31,7 @@ _FIELDS = frozenset(
     {
         ":action",
         "protocol_version",
+        "metadata_version",
         "name",
         "version",
         "filetype",
@@ -39,6 +40,7 @@ _FIELDS = frozenset(
         "home_page",
         "download_url",
         "requires_python",
+        "requires_dist",
         "sha256_digest",
         "blake2_256_digest",
         "md5_digest",

@@ -6,15 +6,23 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 from flask import request
-from packaging.specifiers import InvalidSpecifier, SpecifierSet
 from packaging.utils import canonicalize_name
-from packaging.version import InvalidVersion, Version
 from werkzeug.wrappers import Response
 
 from pyoci_flask.errors import InvalidRequestError
 from pyoci_flask.index.artifact import Upload
+from pyoci_flask.index.conformance import (
+    check_metadata_version,
+    check_requirements,
+    check_requires_python,
+)
 from pyoci_flask.index.fields import parse_fields
-from pyoci_flask.index.metadata import BrokenArchiveError, NoMetadataError, read_metadata
+from pyoci_flask.index.metadata import (
+    BrokenArchiveError,
+    NoMetadataError,
+    check_archive,
+    read_metadata,
+)
 from pyoci_flask.index.names import Filename, ProjectName, is_filename
 from pyoci_flask.index.project import CREATED
 from pyoci_flask.index.publish import publish
@@ -27,8 +35,6 @@ from pyoci_flask.web.services import services
 logger = logging.getLogger("pyoci.web")
 
 _LABEL = re.compile(r"PyOCI :: Label :: (?P<key>.+?) :: (?P<value>.+)", re.DOTALL)
-_LONGEST_VERSION = 255
-_LONGEST_SPECIFIERS = 1000
 
 
 def upload(base: Base) -> Response:
@@ -90,6 +96,10 @@ def read_upload(form: UploadForm) -> tuple[ProjectName, Upload]:
         raise InvalidRequestError("the field version is missing")
     _check_version(version, filename)
     _check_filetype(form.one("filetype"), filename)
+    version_of_metadata = form.one("metadata_version")
+    if version_of_metadata is not None:
+        check_metadata_version(version_of_metadata)
+    check_requirements(text for text in form.all("requires_dist") if text.strip())
     check_digests(form)
     if form.file.size == 0:
         raise InvalidRequestError(f"{filename.text} is empty")
@@ -105,20 +115,11 @@ def read_upload(form: UploadForm) -> tuple[ProjectName, Upload]:
 
 
 def _check_version(version: str, filename: Filename) -> None:
-    if not _is_same_version(version, filename):
+    if not filename.is_same_version(version):
         raise InvalidRequestError(
             f"the field version is {version[:200]!r}, but {filename.text} is of "
             f"{filename.version!r}"
         )
-
-
-def _is_same_version(text: str, filename: Filename) -> bool:
-    if len(text) > _LONGEST_VERSION:
-        return False
-    try:
-        return Version(text) == Version(filename.version)
-    except InvalidVersion:
-        return False
 
 
 def _check_filetype(filetype: str | None, filename: Filename) -> None:
@@ -146,11 +147,17 @@ def _with_metadata(upload: Upload, project: ProjectName) -> Upload:
         raise InvalidRequestError(
             f"{filename.text} holds the metadata of {name[:200]!r}, not of {project}"
         )
-    if not _is_same_version(version, filename):
+    if not filename.is_same_version(version):
         raise InvalidRequestError(
             f"{filename.text} holds the metadata of version {version[:200]!r}, not "
             f"{filename.version!r}"
         )
+    check_metadata_version(raw.get("metadata_version", ""))
+    check_requirements(raw.get("requires_dist", ()))
+    try:
+        check_archive(upload.content, filename, project)
+    except BrokenArchiveError as error:
+        raise InvalidRequestError(str(error)) from error
     python = upload.requires_python or _specifiers(raw.get("requires_python"))
     return replace(upload, metadata=metadata, requires_python=python)
 
@@ -158,14 +165,7 @@ def _with_metadata(upload: Upload, project: ProjectName) -> Upload:
 def _specifiers(text: str | None) -> str | None:
     if text is None or not text.strip():
         return None
-    if len(text) > _LONGEST_SPECIFIERS:
-        raise InvalidRequestError(
-            f"Requires-Python has {len(text)} characters, and {_LONGEST_SPECIFIERS} are the most"
-        )
-    try:
-        SpecifierSet(text)
-    except InvalidSpecifier as error:
-        raise InvalidRequestError(f"Requires-Python is {text[:200]!r}, no specifier") from error
+    check_requires_python(text)
     return text.strip()
 
 

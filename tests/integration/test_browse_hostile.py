@@ -49,8 +49,7 @@ def test_words_of_a_package_stay_words(
     fields = [
         *(("Summary", HOSTILE), ("Author", HOSTILE), ("License", HOSTILE), ("Keywords", HOSTILE)),
         *(("Project-URL", f"{HOSTILE}, https://x.example/{HOSTILE}"), ("Provides-Extra", HOSTILE)),
-        *(("Project-URL", "script, javascript:alert(1)"), ("Requires-Dist", HOSTILE)),
-        ("Requires-Dist", f"a; extra == '{HOSTILE}'"),
+        ("Project-URL", "script, javascript:alert(1)"),
         ("Description-Content-Type", HOSTILE),
     ]
     wheel = make_described_wheel(tmp_path, "evil", "1.0", *fields, description=HOSTILE)
@@ -64,6 +63,23 @@ def test_words_of_a_package_stay_words(
     assert text_of(page).count("<script>alert(1)</script>") > 8
     assert "<script>alert" not in page
     assert not [link for link in links(page) if link.href.lower().startswith("javascript")]
+
+
+def test_requirements_that_are_none_stay_words(
+    storage_app: IndexClient, http: requests.Session, tmp_path: Path
+) -> None:
+    """No upload brings them, but a registry may hold them."""
+    fields = [("Requires-Dist", HOSTILE), ("Requires-Dist", f"a; extra == '{HOSTILE}'")]
+    wheel = make_described_wheel(tmp_path, "evil", "1.0", *fields)
+    with wsgi_server(create_registry(tmp_path / "storage")) as url:
+        running = RunningRegistry(url, "", None, None, True, "double")
+        files = {"py3-none-any.whl": wheel.read_bytes()}
+        push_original(OCIClient(running, "python/evil", http), "1.0", files)
+
+    page = shown(storage_app.get("/ui/simple/evil/"))
+
+    assert text_of(page).count("<script>alert(1)</script>") > 1
+    assert "<script>alert" not in page
 
 
 def test_package_without_core_metadata_is_shown_by_its_files(

@@ -1,6 +1,8 @@
 """Core metadata read out of the wheel in the registry: how much, how often, and what not."""
 
+import io
 import struct
+import warnings
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -184,6 +186,100 @@ def test_stored_metadata_over_a_bound_takes_only_the_details_away(lab: Lab, tmp_
         response = lab.index.session.get(url)
         assert response.status_code == 200, response.text
         assert WHEEL in response.text
+
+
+INFO = MEMBER.removesuffix("/METADATA")
+
+
+def _archive(*members: tuple[str, bytes], method: int = zipfile.ZIP_DEFLATED) -> bytes:
+    packed = io.BytesIO()
+    with zipfile.ZipFile(packed, "w", method) as archive, warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of names that are there twice
+        for name, content in members:
+            archive.writestr(name, content)
+    return packed.getvalue()
+
+
+LARGE_METADATA = METADATA + b"\n" + b"".join(b"A line %d.\n" % n for n in range(350_000))
+READABLE = {
+    "bzip2": _archive((MEMBER, METADATA), method=zipfile.ZIP_BZIP2),
+    "lzma": _archive((MEMBER, METADATA), method=zipfile.ZIP_LZMA),
+    "large bzip2": _archive((MEMBER, LARGE_METADATA), method=zipfile.ZIP_BZIP2),
+    "large lzma": _archive((MEMBER, LARGE_METADATA), method=zipfile.ZIP_LZMA),
+    "large": _archive((MEMBER, LARGE_METADATA)),
+    "large and stored": _archive((MEMBER, LARGE_METADATA), method=zipfile.ZIP_STORED),
+    "twice": _archive((MEMBER, b"Name: first\n"), (MEMBER, METADATA), (f"{INFO}/WHEEL", b"")),
+}
+
+
+@pytest.mark.parametrize("content", READABLE.values(), ids=READABLE)
+def test_metadata_of_every_wheel_that_pip_installs_is_answered(lab: Lab, content: bytes) -> None:
+    """pip gives up where announced metadata cannot be had."""
+    lab.push(content)
+    with zipfile.ZipFile(io.BytesIO(content)) as archive:
+        expected = archive.read(MEMBER)
+
+    assert files_of(lab.index)[WHEEL]["core-metadata"] is True
+    response = lab.metadata()
+
+    assert response.status_code == 200, response.text
+    assert response.content == expected
+
+
+def test_metadata_of_a_wheel_of_52_000_members_is_answered(lab: Lab) -> None:
+    name = "my_pkg/" + "a_long_name_of_a_module_" * 3
+    members = [(f"{name}{number}.py", b"") for number in range(52_000)]
+    lab.push(_archive((MEMBER, METADATA), *members, method=zipfile.ZIP_STORED))
+
+    assert files_of(lab.index)[WHEEL]["core-metadata"] is True
+    assert lab.metadata().content == METADATA
+    assert len(lab.meter.fetches) <= 20
+
+
+def _lzma_of(properties: bytes) -> bytes:
+    """METADATA packed with LZMA, with other properties of the stream."""
+    changed = bytearray(READABLE["lzma"])
+    at = changed.find(MEMBER.encode()) + len(MEMBER)
+    changed[at + 2 : at + 9] = properties
+    return bytes(changed)
+
+
+def _lying(archive: bytes, size: int) -> bytes:
+    """A zip whose directory gives another size for its last member."""
+    changed = bytearray(archive)
+    at = changed.rfind(b"PK\1\2")
+    changed[at + 24 : at + 28] = struct.pack("<I", size)
+    return bytes(changed)
+
+
+BOMB = METADATA + bytes(16 * MEBIBYTE)
+UNREADABLE = {
+    "lzma with impossible properties": _lzma_of(b"\5\0\xff\0\0\x80\0"),
+    "lzma with lc and lp over four": _lzma_of(b"\5\0\x2c\0\0\x80\0"),
+    "lzma with properties of another length": _lzma_of(b"\6\0\x5d\0\0\x80\0"),
+    "a bzip2 bomb": _lying(_archive((MEMBER, BOMB), method=zipfile.ZIP_BZIP2), 100),
+    "an lzma bomb": _lying(_archive((MEMBER, BOMB), method=zipfile.ZIP_LZMA), 100),
+    "a bzip2 stream that is none": _archive((MEMBER, METADATA), method=zipfile.ZIP_BZIP2).replace(
+        b"BZh9", b"XXXX"
+    ),
+}
+
+
+@pytest.mark.parametrize("content", UNREADABLE.values(), ids=UNREADABLE)
+def test_metadata_that_nobody_can_unpack_is_missing(lab: Lab, content: bytes) -> None:
+    lab.push(content)
+
+    response = lab.metadata()
+
+    assert response.status_code == 404
+    assert "cannot be read" in response.text
+    assert "core-metadata" not in files_of(lab.index)[WHEEL]
+
+
+def test_lzma_that_asks_for_a_dictionary_of_4_gib_is_read_without_it(lab: Lab) -> None:
+    lab.push(_lzma_of(b"\5\0\x5d\xff\xff\xff\xff"))
+
+    assert lab.metadata().content == METADATA
 
 
 def _end_of_directory(size: int, offset: int, entries: int = 1) -> bytes:

@@ -9,6 +9,8 @@ import pytest
 import requests
 
 from tests.conftest import AppServer
+from tests.described import make_described_wheel
+from tests.integration.index_client import links
 from tests.integration.oci_client import sha256
 from tests.integration.upload_lab import Lab, Part, parts, upload_lab
 from tests.packages import make_sdist, make_wheel
@@ -190,6 +192,106 @@ def test_a_requires_python_that_is_no_specifier_is_refused(
     lab: Lab, wheel: bytes, value: str
 ) -> None:
     assert value in lab.refused(lab.upload(WHEEL, wheel, ("requires_python", value)))
+
+
+REQUIREMENT = "my-pkg >dev (what?"
+
+
+@pytest.mark.parametrize("version", ["3.0", "banana", "2", "0"])
+def test_a_metadata_version_that_does_not_exist_is_refused(
+    lab: Lab, wheel: bytes, tmp_path: Path, version: str
+) -> None:
+    inside = make_described_wheel(tmp_path, "my_pkg", "1.0", metadata_version=version).read_bytes()
+
+    for response in (
+        lab.upload(WHEEL, wheel, ("metadata_version", version)),
+        lab.upload(WHEEL, inside),
+    ):
+        assert f"Metadata-Version is '{version}'" in lab.refused(response)
+
+
+def test_an_archive_without_metadata_version_is_refused(lab: Lab, tmp_path: Path) -> None:
+    wheel = make_described_wheel(tmp_path, "my_pkg", "1.0", metadata_version=None).read_bytes()
+
+    assert "Metadata-Version is ''" in lab.refused(lab.upload(WHEEL, wheel))
+
+
+@pytest.mark.parametrize(
+    "version", ["1.0", "1.1", "1.2", "2.0", "2.1", "2.2", "2.3", "2.4", "2.5", "2.6"]
+)
+def test_every_metadata_version_is_published(lab: Lab, tmp_path: Path, version: str) -> None:
+    wheel = make_described_wheel(tmp_path, "my_pkg", "1.0", metadata_version=version).read_bytes()
+
+    assert lab.upload(WHEEL, wheel, ("metadata_version", version)).status_code == 200
+
+
+@pytest.mark.parametrize("text", [REQUIREMENT, "a ==", "a; extra = 'b'", "a; " + "(" * 2000])
+def test_a_requirement_that_cannot_be_parsed_is_refused(
+    lab: Lab, wheel: bytes, tmp_path: Path, text: str
+) -> None:
+    field = ("Requires-Dist", text)
+    inside = make_described_wheel(tmp_path, "my_pkg", "1.0", field).read_bytes()
+
+    for response in (
+        lab.upload(WHEEL, wheel, ("requires_dist", "a>=1"), ("requires_dist", text)),
+        lab.upload(WHEEL, inside),
+    ):
+        refused = lab.refused(response)
+        assert "Requires-Dist" in refused
+        assert text[:20] in refused
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["a", "a (>=1)", "a [b,c] >=1,<2; extra == 'x'", "a @ https://a.example/a.zip", "A.b"],
+)
+def test_a_requirement_that_installers_parse_is_published(
+    lab: Lab, tmp_path: Path, text: str
+) -> None:
+    field = ("Requires-Dist", text)
+    wheel = make_described_wheel(tmp_path, "my_pkg", "1.0", field).read_bytes()
+
+    response = lab.upload(WHEEL, wheel, ("requires_dist", text), ("requires_dist", ""))
+
+    assert response.status_code == 200, response.text
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        ">=3.6.*",
+        "!=3.0*",
+        ">=2.7,!=3.0*,!=3.1*",
+        ">=3.6.*,<4",
+        ">=3.7,",
+        "<3.10.*",
+        ">=3 <4",
+        ">='3.6'",
+    ],
+)
+def test_a_requires_python_of_which_installers_only_warn_is_published_unchanged(
+    lab: Lab, tmp_path: Path, value: str
+) -> None:
+    wheel = make_wheel(tmp_path, "my_pkg", "1.0", requires_python=value).read_bytes()
+    sdist = make_sdist(tmp_path, "my_pkg", "1.0").read_bytes()
+
+    assert lab.upload(WHEEL, wheel).status_code == 200
+    assert lab.upload(SDIST, sdist, ("requires_python", value)).status_code == 200
+
+    listed = lab.index.get("/my-pkg/", headers={"Accept": JSON}).json()["files"]
+    page = lab.index.get("/my-pkg/").text
+    assert [file["requires-python"] for file in listed] == [value, value]
+    assert {link.attributes["data-requires-python"] for link in links(page)} == {value}
+    assert lab.index.get("/my-pkg/json").json()["info"]["requires_python"] == value
+
+
+@pytest.mark.parametrize("value", ["3.6", ">=", "=>3.6", ">=3.6;", "~> 3"])
+def test_a_requires_python_that_no_installer_reads_is_refused(
+    lab: Lab, tmp_path: Path, value: str
+) -> None:
+    wheel = make_wheel(tmp_path, "my_pkg", "1.0", requires_python=value).read_bytes()
+
+    assert value in lab.refused(lab.upload(WHEEL, wheel))
 
 
 def test_an_error_is_text_with_its_reason_in_the_status_line(lab: Lab) -> None:

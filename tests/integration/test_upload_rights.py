@@ -87,6 +87,7 @@ def _wheel(metadata: bytes, members: int) -> bytes:
         for number in range(members):
             archive.writestr(f"my_pkg/a_module_with_a_name_{number}.py", b"")
         archive.writestr("my_pkg-1.0.dist-info/METADATA", metadata, zipfile.ZIP_DEFLATED)
+        archive.writestr("my_pkg-1.0.dist-info/WHEEL", b"Wheel-Version: 1.0\n")
     return packed.getvalue()
 
 

@@ -1,13 +1,19 @@
 """What a project page costs at a registry of which nobody knows whether it answers ranges."""
 
+import re
 from collections.abc import Callable
+from contextlib import closing
+from pathlib import Path
 
 import pytest
 
+from pyoci_flask.errors import NotFoundError
 from pyoci_flask.index.core_metadata import CoreMetadataReader
+from pyoci_flask.index.download import StoredFile
 from pyoci_flask.index.names import Filename
 from pyoci_flask.index.project import File
 from pyoci_flask.index.repository import ProjectRepository
+from pyoci_flask.index.store import RecordStore
 from pyoci_flask.oci.model import Descriptor
 from pyoci_flask.oci.reference import Digest
 from tests.unit.conftest import Callers
@@ -102,3 +108,38 @@ def test_what_failed_in_one_repository_says_nothing_of_another(caller_of: Caller
         public = ProjectRepository(PROJECT, caller_of(server.url, "public/hello"))
         assert reader.announced(private, FILES) == frozenset()
         assert reader.announced(public, FILES) == frozenset(NAMES)
+
+
+def _ranges(received: Received) -> Answer:
+    """A registry whose wheels, which are no archives, can be read in parts."""
+    digest = received.path.rpartition("/")[2]
+    content = next(text for text in CONTENT.values() if Digest.of(text).text == digest)
+    asked = re.fullmatch("bytes=([0-9]+)-([0-9]+)", received.headers["Range"])
+    assert asked is not None
+    first, last = int(asked[1]), int(asked[2])
+    told = {"Content-Range": f"bytes {first}-{last}/{len(content)}"}
+    return Answer(206, content[first : last + 1], told)
+
+
+def test_wheel_that_one_worker_could_not_read_is_announced_by_no_other(
+    caller_of: Callers, tmp_path: Path
+) -> None:
+    with (
+        http_double(_ranges) as server,
+        closing(RecordStore(tmp_path / "cache", tmp_path)) as one,
+        closing(RecordStore(tmp_path / "cache", tmp_path)) as other,
+    ):
+        repository = ProjectRepository(PROJECT, caller_of(server.url))
+        elsewhere = ProjectRepository(PROJECT, caller_of(server.url, "other/hello"))
+        digest = FILES[0].digest
+        assert digest is not None
+        with pytest.raises(NotFoundError, match="cannot be read"):
+            CoreMetadataReader(store=one).read(StoredFile(repository, FILES[0], digest))
+        before = len(server.calls)
+
+        later = CoreMetadataReader(store=other)
+
+        for _ in range(3):
+            assert later.announced(repository, FILES) == frozenset(NAMES[1:])
+        assert later.announced(elsewhere, FILES) == frozenset(NAMES)
+        assert len(server.calls) == before + 1

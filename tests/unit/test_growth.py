@@ -12,6 +12,7 @@ import struct
 import tarfile
 import tempfile
 import time
+import zipfile
 import zlib
 from collections.abc import Callable, Iterable
 from contextlib import suppress
@@ -33,7 +34,7 @@ from pyoci_flask.errors import PyOCIError
 from pyoci_flask.index import listing
 from pyoci_flask.index.details import parse_details
 from pyoci_flask.index.fields import description_below, parse_fields
-from pyoci_flask.index.metadata import read_metadata
+from pyoci_flask.index.metadata import check_archive, read_metadata
 from pyoci_flask.index.names import Filename, ProjectName
 from pyoci_flask.index.project import files_of
 from pyoci_flask.oci.model import ImageIndex, ImageManifest
@@ -142,6 +143,36 @@ WHEELS: dict[str, Make] = {
         [b"x.dist-info/METADATA"] * (n // 20_066), extra=b"\2\0\0\0" * 5000
     ),
     "many ends": lambda n: b"PK\5\6" * (n // 4),
+}
+
+
+def _whole_wheel(content: bytes) -> object:
+    return check_archive(io.BytesIO(content), WHEEL, PROJECT)
+
+
+def _zip(members: int, content: bytes) -> bytes:
+    packed = io.BytesIO()
+    with zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as archive:
+        for number in range(members):
+            archive.writestr(str(number), content)
+    return packed.getvalue()
+
+
+def _one_member_again_and_again(n: int) -> bytes:
+    archive = _zip(1, bytes(n))
+    start = archive.find(b"PK\1\2")
+    directory = archive[start:-22] * (n // 47)
+    end = struct.pack("<4s8x2LH", b"PK\5\6", len(directory), start, 0)
+    return archive[:start] + directory + end
+
+
+WHOLE_WHEELS: dict[str, Make] = {
+    "many empty members": lambda n: _zip(n // 100, b""),
+    "many small members": lambda n: _zip(n // 120, b"x" * 100),
+    "a bomb": lambda n: _zip(1, bytes(100 * n)),
+    "many bombs": lambda n: _zip(n // 5000, bytes(500_000)),
+    "one member again and again": _one_member_again_and_again,
+    **WHEELS,
 }
 SDISTS: dict[str, Make] = {
     "many members": lambda n: _tar(_header("x") * (n // 512)),
@@ -256,6 +287,8 @@ FORMS: dict[str, Make] = {
     "requires_python": _upload(requires_python=_repeated(">=1,", after=">=1")),
     "requires_python of digits": _upload(requires_python=_repeated("1", ">=")),
     "requires_python of spaces": _upload(requires_python=_repeated(" ", ">=1", "x")),
+    "requires_dist": _upload(requires_dist=_repeated(">=1,", "a")),
+    "requires_dist of parentheses": _upload(requires_dist=_repeated("(", "a; ")),
     "labels": _upload(classifiers=_repeated(" :: ", "PyOCI :: Label :: ")),
     "labels of lines": _upload(classifiers=_repeated("\n", "PyOCI :: Label :: ")),
     "project_urls": _upload(project_urls=_repeated(", ")),
@@ -516,6 +549,7 @@ KIBIBYTE = 1024
 METADATA = {family: _fields(make) for family, make in FIELDS.items()}
 PARSERS: list[tuple[str, Parse, dict[str, Make], int]] = [
     ("wheel", _wheel, WHEELS, 256 * KIBIBYTE),
+    ("whole wheel", _whole_wheel, WHOLE_WHEELS, 256 * KIBIBYTE),
     ("sdist", _sdist, SDISTS, 256 * KIBIBYTE),
     ("parse_fields", parse_fields, METADATA, 32 * KIBIBYTE),
     ("description_below", description_below, METADATA, 32 * KIBIBYTE),

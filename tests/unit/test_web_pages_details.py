@@ -153,6 +153,53 @@ def test_description_of_old_metadata_stands_in_a_header_behind_a_margin() -> Non
     assert parse_details(metadata(old)).description == "Title\n=====\n\ntext\n  code"
 
 
+AUTHORS = """\
+``docopt`` creates *beautiful* command-line interfaces
+======================================================
+
+Video introduction to **docopt**::
+
+    New in version 0.6.1:
+
+    | a | table |
+
+- \u00e9t\u00e9
+"""
+
+
+@pytest.mark.parametrize("version", ["1.0", "1.1", "1.2", "2.0"])
+@pytest.mark.parametrize("margin", [" " * 8, " " * 7 + "|"], ids=["spaces", "bar"])
+@pytest.mark.parametrize("end", ["\n", "\r\n"], ids=["unix", "dos"])
+@pytest.mark.parametrize("first", ["", "\n"], ids=["title-first", "blank-first"])
+@pytest.mark.parametrize("encoding", ["utf-8", "latin-1"])
+@pytest.mark.parametrize("below", ["", "\n\n", "\nUNKNOWN\n"])
+def test_description_that_distutils_wrote_is_shown_as_its_author_wrote_it(
+    version: str, margin: str, end: str, first: str, encoding: str, below: str
+) -> None:
+    """distutils.util.rfc822_escape, and PEP 345 for the bar."""
+    folded = f"\n{margin}".join((first + AUTHORS).split("\n"))
+    head = f"Metadata-Version: {version}\nName: docopt\nVersion: 0.6.2\n"
+    text = f"{head}Description: {folded}\nKeywords: a b\nPlatform: UNKNOWN\n{below}"
+    shown = parse_details(text.replace("\n", end).encode(encoding)).description
+    assert shown == AUTHORS.strip()
+
+
+def test_description_below_a_licence_of_several_lines_is_found() -> None:
+    """distutils wrote the licence as it came."""
+    text = (
+        "Metadata-Version: 1.1\nName: a\nVersion: 1\nLicense: Copyright (c)\nAll rights reserved"
+        "\n\nNo warranty\nDescription: Title\n        =====\n        text\nPlatform: any\n"
+    )
+    assert parse_details(text.encode()).description == "Title\n=====\ntext"
+
+
+@pytest.mark.parametrize("version", ["1.0", "1.1", "1.2", "2.0", "2.1"])
+def test_description_that_is_unknown_is_empty(version: str) -> None:
+    head = f"Metadata-Version: {version}\nName: a\nVersion: 1\n"
+    for rest in ("Description: UNKNOWN\n", "Description: UNKNOWN\r\n\n", "\nUNKNOWN\n\n"):
+        assert parse_details((head + rest).encode()).description == ""
+
+
 def test_body_is_never_taken_for_a_mail_with_parts() -> None:
     nested = 'Content-Type: multipart/mixed; boundary="x"\n\n--x\n' * 3000
     content = metadata('Content-Type: multipart/mixed; boundary="x"', body=nested)

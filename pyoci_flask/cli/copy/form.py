@@ -9,7 +9,7 @@ from typing import IO, TYPE_CHECKING
 from packaging.metadata import RawMetadata
 from packaging.version import Version
 
-from pyoci_flask.index.fields import description_below, parse_fields
+from pyoci_flask.index.fields import parse_fields, read_description
 from pyoci_flask.index.names import Filename, version_or_none
 
 if TYPE_CHECKING:
@@ -40,10 +40,9 @@ def form_fields(
     described.setdefault("version", [filename.version])
     if requires_python:
         described.setdefault("requires_python", [requires_python])
-    if metadata is not None and "description" not in described:
-        text = description_below(metadata)
-        if text.strip():
-            described["description"] = [text]
+    text = "" if metadata is None else read_description(metadata, raw)
+    if text.strip():
+        described["description"] = [text]
     described["filetype"] = ["bdist_wheel" if filename.is_wheel else "sdist"]
     described["pyversion"] = [_python(filename)]
     fields = [(":action", "file_upload"), ("protocol_version", "1")]

@@ -1,0 +1,101 @@
+"""Whether a wheel is one that installers can install, by reading all of it.
+
+A piece of a member is in memory at a time, and the bytes that are unpacked are bounded by the size
+of the wheel.
+"""
+
+import zlib
+from collections.abc import Iterator
+from typing import IO
+
+from pyoci_flask.errors import InvalidRequestError
+from pyoci_flask.index.archive import BrokenArchiveError, DamagedError, unpacked_limit
+from pyoci_flask.index.names import Filename, ProjectName
+from pyoci_flask.index.wheel_archive import (
+    DEFLATED,
+    STORED,
+    Member,
+    read_members,
+    seek_content,
+)
+from pyoci_flask.redaction import shown
+
+_PIECE = 256 * 1024
+_INFO = b".dist-info"
+
+
+def check_wheel(file: IO[bytes], filename: Filename, project: ProjectName) -> None:
+    """Read every member, and compare the `.dist-info` folder with the filename (PEP 427).
+
+    Raises:
+        DamagedError: a member is damaged.
+        BrokenArchiveError: it is over a bound, or not the wheel that its filename says.
+    """
+    size = file.seek(0, 2)
+    limit = unpacked_limit(size)
+    infos: set[bytes] = set()
+    has_wheel = False
+    packed = unpacked = 0
+    for member in read_members(file):
+        top, _, below = member.name.partition(b"/")
+        if top.endswith(_INFO):
+            infos.add(top)
+            has_wheel = has_wheel or below == b"WHEEL"
+            if len(infos) > 1:
+                raise BrokenArchiveError("the wheel holds more than one .dist-info folder")
+        packed += member.packed
+        unpacked += member.size
+        if packed > size:
+            raise DamagedError("its members overlap or are cut")
+        if unpacked > limit:
+            raise BrokenArchiveError(f"the wheel unpacks to over {limit} bytes")
+        _check_content(file, member)
+    for info in infos:
+        _check_info(info, filename, project)
+    if not has_wheel:
+        raise BrokenArchiveError(f"{filename.text} holds no .dist-info/WHEEL")
+
+
+def _check_info(info: bytes, filename: Filename, project: ProjectName) -> None:
+    """Compare name and version as they would be in a filename, where they are escaped alike."""
+    folder = info.decode(errors="replace")
+    try:
+        told = Filename.parse(f"{folder.removesuffix('.dist-info')}-py3-none-any.whl", project)
+    except InvalidRequestError as error:
+        raise BrokenArchiveError(
+            f"{filename.text} holds the folder {shown(folder)}, which is not of {project}"
+        ) from error
+    if not told.is_same_version(filename.version):
+        raise BrokenArchiveError(
+            f"{filename.text} holds the folder {shown(folder)}, which is not of version "
+            f"{filename.version}"
+        )
+
+
+def _check_content(file: IO[bytes], member: Member) -> None:
+    seek_content(file, member)
+    if member.method not in {STORED, DEFLATED}:
+        return  # pip unpacks these, too, but nothing bounds the memory that it takes
+    size = crc = 0
+    for part in _parts(file, member):
+        size += len(part)
+        if size > member.size:
+            break
+        crc = zlib.crc32(part, crc)
+    if size != member.size or crc != member.crc:
+        raise DamagedError(f"{member.title} is not what its checksum says")
+
+
+def _parts(file: IO[bytes], member: Member) -> Iterator[bytes]:
+    """Unpack a member in pieces."""
+    stream = zlib.decompressobj(-zlib.MAX_WBITS) if member.method == DEFLATED else None
+    left = member.packed
+    while left and (packed := file.read(min(_PIECE, left))):
+        left -= len(packed)
+        if stream is None:
+            yield packed
+            continue
+        part = stream.decompress(packed, _PIECE)
+        while part or stream.unconsumed_tail:
+            yield part
+            part = stream.decompress(stream.unconsumed_tail, _PIECE)
