@@ -85,9 +85,8 @@ def read_upload(form: UploadForm) -> tuple[ProjectName, Upload]:
         raise InvalidRequestError("the field name is missing")
     project = ProjectName(name)
     filename = Filename.parse(form.file.filename, project)
-    if version is None:
-        raise InvalidRequestError("the field version is missing")
-    _check_version(version, filename)
+    if version is not None:
+        _check_version(version, filename)
     _check_filetype(form.one("filetype"), filename)
     check_digests(form)
     if form.file.size == 0:
