@@ -23,6 +23,9 @@ _TURN = 0.1
 """Seconds that a longer answer has a thread before it is another's turn."""
 _GRACE = 0.005
 """Seconds that such a thread waits for its client, which is quicker than to have the loop wait."""
+_LITTLE = 64 * 1024
+_SOON = 1.0
+"""What is left of a body is read before the answer if it is this little, in bytes and seconds."""
 _GONE = frozenset({errno.EPIPE, errno.ECONNRESET, errno.ENOTCONN})
 
 
@@ -72,13 +75,31 @@ class AnsweringWorker(ThreadWorker):  # type: ignore[misc] # gunicorn has no typ
             self.log.info("Autorestarting worker after current request.")
             self.alive = False
         kept = self.alive and self.cfg.keepalive and self.nr < self.max_requests
-        if not kept or len(self.keepalived_conns) >= self.max_keepalived:
+        kept = kept and len(self.keepalived_conns) < self.max_keepalived
+        if not self._read_rest(conn, request.body) or not kept:
             response.force_close()
         answer = Answer(request, response, environ, body, iter(body), begun)
         conn.answer = answer
         if environ.get(STREAMS):
             return True
         return self._send(conn, answer, lambda: bool(response.sent >= _AT_ONCE))
+
+    def _read_rest(self, conn: ClientConnection, body: Any) -> bool:  # noqa: ANN401 - gunicorn's own
+        """Read what the application left of a body; return whether that was all of it.
+
+        The headers have to tell whether the connection is kept, so it is found out before.
+        """
+        left: int | None = getattr(body.reader, "length", None)
+        if left == 0:
+            return True
+        if left is not None and left > _LITTLE:
+            return False
+        conn.end_headers(self._idle)
+        until = time.monotonic() + _SOON
+        try:
+            return bool(conn.parser.finish_body(deadline=until, max_bytes=_LITTLE))
+        except Exception:  # noqa: BLE001 -- gunicorn has many for a broken body; it was answered
+            return False
 
     def _go_on(self, conn: ClientConnection) -> object:
         """Send more of an answer."""
@@ -131,7 +152,7 @@ class AnsweringWorker(ThreadWorker):  # type: ignore[misc] # gunicorn has no typ
                 self.log.exception("Exception in post_request hook")
 
     def _keepalive_after(self, conn: ClientConnection, keepalive: object) -> bool:
-        """Read what is left of the request's body, unless its answer goes on."""
+        """Return whether the connection waits for another request, or its answer goes on."""
         conn.end_headers(self._idle)
         if keepalive and (conn.answer is not None or conn.postponed is not None):
             return True
