@@ -240,6 +240,55 @@ def test_a_body_that_never_comes_is_refused_before_it_and_ends_the_connection(
     assert body == b"no\n"
 
 
+_AWAITING = (
+    b"POST %s HTTP/1.1\r\nHost: localhost\r\nContent-Length: %d\r\nExpect: 100-continue\r\n\r\n"
+)
+_CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
+
+
+@_PATIENT
+@pytest.mark.parametrize("size", [3, _LARGE])
+def test_a_client_that_asks_before_its_body_is_refused_at_once(
+    address: tuple[str, int], size: int
+) -> None:
+    with _send(address, _AWAITING % (b"/refuses", size)) as client:
+        received = _received(client)
+    assert received.startswith(b"HTTP/1.1 409 ")
+    assert b"\r\nConnection: close\r\n" in received
+
+
+@_PATIENT
+def test_a_client_that_asks_before_its_body_is_told_once_when_it_is_read(
+    address: tuple[str, int],
+) -> None:
+    with _send(address, _AWAITING % (b"/", 3)) as client:
+        for _ in range(2):
+            assert client.recv(len(_CONTINUE), socket.MSG_WAITALL) == _CONTINUE
+            client.sendall(b"abc")
+            answer = client.recv(65536)
+            while not answer.endswith(b"abc from 127.0.0.1"):
+                answer += client.recv(65536)
+            assert answer.startswith(b"HTTP/1.1 200 ")
+            assert b"\r\nConnection: keep-alive\r\n" in answer
+            client.sendall(_AWAITING % (b"/", 3))
+
+
+@_PATIENT
+def test_a_client_that_asks_without_a_body_keeps_its_connection(address: tuple[str, int]) -> None:
+    with _send(address, _AWAITING % (b"/refuses", 0) + _REQUEST % b"/" + b"abc") as client:
+        received = b""
+        while not received.endswith(b"abc from 127.0.0.1"):
+            received += client.recv(65536)
+    assert b"\r\nConnection: keep-alive\r\n" in received.partition(b"HTTP/1.1 200 ")[0]
+    assert _CONTINUE not in received
+
+
+@_PATIENT
+def test_a_client_that_asks_and_does_not_wait_is_answered(address: tuple[str, int]) -> None:
+    with _send(address, _AWAITING % (b"/refuses", _LARGE) + bytes(_LARGE)) as client:
+        assert _received(client).startswith(b"HTTP/1.1 409 ")
+
+
 @_PATIENT
 def test_of_a_refused_body_no_more_than_the_bound_is_taken(
     address: tuple[str, int], monkeypatch: pytest.MonkeyPatch
