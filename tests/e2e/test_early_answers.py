@@ -3,6 +3,7 @@
 import contextlib
 import http.client
 import socket
+import ssl
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,7 +14,7 @@ import pytest
 from tests.clients import run
 from tests.packages import make_wheel
 from tests.patience import PATIENCE
-from tests.servers import RunningServer, gunicorn
+from tests.servers import RunningServer, gunicorn, self_signed
 
 SIZE = 20_000_000
 REFUSED = {
@@ -60,6 +61,28 @@ def test_the_next_request_of_the_client_is_answered(app: RunningServer, path: st
             answer.read()
         client.request("GET", "/health")
         assert client.getresponse().status == 200
+
+
+def test_the_next_request_over_tls_is_answered(tmp_path: Path) -> None:
+    certificate, key = self_signed(tmp_path)
+    trust = ssl.create_default_context(cafile=certificate)
+
+    def asked(port: int, method: str, path: str, body: bytes = b"") -> http.client.HTTPResponse:
+        client = http.client.HTTPSConnection("127.0.0.1", port, timeout=PATIENCE, context=trust)
+        with contextlib.closing(client):
+            client.request(method, path, body)
+            return client.getresponse()
+
+    with gunicorn(
+        tmp_path,
+        {"PYOCI_REGISTRIES": "ghcr.io"},
+        f"--certfile={certificate}",
+        f"--keyfile={key}",
+        ready=lambda: "Booting worker" in next(tmp_path.glob("gunicorn-*.log")).read_text(),
+    ) as app:
+        answer = asked(app.port, "POST", "/quay.io/acme/", bytes(SIZE))
+        assert (answer.status, answer.headers["Connection"]) == (403, "close")
+        assert asked(app.port, "GET", "/health").status == 200
 
 
 @pytest.fixture(scope="module")
