@@ -2,17 +2,19 @@
 
 import errno
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from datetime import datetime
 from functools import partial
 from typing import Any
 
 from gunicorn.http import wsgi  # type: ignore[import-untyped]
+from gunicorn.http.message import Request  # type: ignore[import-untyped]
+from gunicorn.http.parser import Parser  # type: ignore[import-untyped]
 from gunicorn.workers.gthread import ThreadWorker  # type: ignore[import-untyped]
 
 from pyoci_flask.client_connection import Answer, ClientConnection, Postponed
 from pyoci_flask.client_socket import ClientStalledError
-from pyoci_flask.overrides import overrides
+from pyoci_flask.overrides import overrides, relies_on
 from pyoci_flask.web.gate import MAY_POSTPONE, STREAMS, NoPlaceError
 
 _POSTPONED = 5.0
@@ -23,7 +25,45 @@ _TURN = 0.1
 """Seconds that a longer answer has a thread before it is another's turn."""
 _GRACE = 0.005
 """Seconds that such a thread waits for its client, which is quicker than to have the loop wait."""
+_LITTLE = 64 * 1024
+_SOON = 1.0
+"""What is left of a body is read before the answer if it is this little, in bytes and seconds."""
+_CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 _GONE = frozenset({errno.EPIPE, errno.ECONNRESET, errno.ENOTCONN})
+
+
+relies_on(Request, "_expected_100_continue", user=__name__)
+relies_on(Parser, "finish_body", user=__name__)
+
+
+class _AwaitedBody:
+    """`wsgi.input` of a request whose client sends its body once it is told to (RFC 9110, 10.1.1).
+
+    Before the first read the client can be refused without a byte of it.
+    """
+
+    def __init__(self, body: Any, tell: Callable[[bytes], object]) -> None:  # noqa: ANN401 - gunicorn's own
+        self._body = body
+        self._tell = tell
+        self.is_awaited = True
+
+    def _told(self) -> Any:  # noqa: ANN401 - gunicorn's own
+        if self.is_awaited:
+            self.is_awaited = False
+            self._tell(_CONTINUE)
+        return self._body
+
+    def read(self, size: int | None = None) -> object:
+        return self._told().read(size)
+
+    def readline(self, size: int | None = None) -> object:
+        return self._told().readline(size)
+
+    def readlines(self, size: int | None = None) -> object:
+        return self._told().readlines(size)
+
+    def __iter__(self) -> Iterator[bytes]:
+        return iter(self._told())
 
 
 @overrides("handle", "handle_request", "_keepalive_after")
@@ -58,8 +98,13 @@ class AnsweringWorker(ThreadWorker):  # type: ignore[misc] # gunicorn has no typ
         """Call the application as gunicorn's `handle_request` does, and begin to send."""
         self.cfg.pre_request(self, request)
         begun = datetime.now()  # noqa: DTZ005 -- gunicorn's own
+        expects = request._expected_100_continue  # noqa: SLF001 -- see `relies_on` above
+        request._expected_100_continue = False  # noqa: SLF001 -- else gunicorn tells the client now
         response, environ = wsgi.create(request, conn.sock, conn.client, conn.server, self.cfg)
         environ["wsgi.multithread"] = True
+        awaited = _AwaitedBody(request.body, conn.sock.sendall) if expects else None
+        if awaited is not None:
+            environ["wsgi.input"] = awaited
         if getattr(request.body.reader, "length", None) == 0:  # else it may have been read
             environ[MAY_POSTPONE] = time.monotonic() < until
         try:
@@ -72,13 +117,32 @@ class AnsweringWorker(ThreadWorker):  # type: ignore[misc] # gunicorn has no typ
             self.log.info("Autorestarting worker after current request.")
             self.alive = False
         kept = self.alive and self.cfg.keepalive and self.nr < self.max_requests
-        if not kept or len(self.keepalived_conns) >= self.max_keepalived:
+        kept = kept and len(self.keepalived_conns) < self.max_keepalived
+        unsent = awaited is not None and awaited.is_awaited
+        if not kept or not self._read_rest(conn, request.body, unsent=unsent):
             response.force_close()
         answer = Answer(request, response, environ, body, iter(body), begun)
         conn.answer = answer
         if environ.get(STREAMS):
             return True
         return self._send(conn, answer, lambda: bool(response.sent >= _AT_ONCE))
+
+    def _read_rest(self, conn: ClientConnection, body: Any, *, unsent: bool) -> bool:  # noqa: ANN401
+        """Read what the application left of a body; return whether that was all of it.
+
+        The headers have to tell whether the connection is kept, so it is found out before.
+        """
+        left: int | None = getattr(body.reader, "length", None)
+        if left == 0:
+            return True
+        if unsent or (left is not None and left > _LITTLE):
+            return False
+        conn.end_headers(self._idle)
+        until = time.monotonic() + _SOON
+        try:
+            return bool(conn.parser.finish_body(deadline=until, max_bytes=_LITTLE))
+        except Exception:  # noqa: BLE001 -- gunicorn has many for a broken body; it was answered
+            return False
 
     def _go_on(self, conn: ClientConnection) -> object:
         """Send more of an answer."""
@@ -131,7 +195,7 @@ class AnsweringWorker(ThreadWorker):  # type: ignore[misc] # gunicorn has no typ
                 self.log.exception("Exception in post_request hook")
 
     def _keepalive_after(self, conn: ClientConnection, keepalive: object) -> bool:
-        """Read what is left of the request's body, unless its answer goes on."""
+        """Return whether the connection waits for another request, or its answer goes on."""
         conn.end_headers(self._idle)
         if keepalive and (conn.answer is not None or conn.postponed is not None):
             return True

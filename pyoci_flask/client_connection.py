@@ -17,10 +17,11 @@ from pyoci_flask.client_socket import ClientSocket, Patience
 from pyoci_flask.oci.shares import Share
 from pyoci_flask.overrides import overrides
 
-# What is left of a refused upload is read and thrown away for so many seconds: closing at once
-# would reset the connection, and the client then reports that instead of the answer it was sent.
+# What is left of a refused upload is read and thrown away, up to so many seconds and bytes: closing
+# at once would reset the connection, and the client then reports that instead of the answer.
 LINGER_TOTAL = 30.0
 LINGER_IDLE = 2.0
+LINGER_BYTES = 2 << 30
 
 _REFUSAL = (
     "HTTP/1.1 503 Service Unavailable\r\nConnection: close\r\nRetry-After: 10\r\n"
@@ -77,6 +78,8 @@ class ClientConnection(TConn):  # type: ignore[misc] # gunicorn has no types
         self.postponed: Postponed | None = None
         self.is_kept = False
         self.in_thread = False
+        self.lingered = 0
+        """Bytes that were thrown away after the last answer."""
         self.since = self.began = time.monotonic()
         """When it came to the place where it waits now, and when its last request began."""
         self._scanned = 0
@@ -175,8 +178,11 @@ class ClientConnection(TConn):  # type: ignore[misc] # gunicorn has no types
         with contextlib.suppress(OSError):
             self.sock.shutdown(socket.SHUT_WR)
             deadline = time.monotonic() + LINGER_TOTAL
-            while self.sock.recv(1 << 16) and time.monotonic() < deadline:
-                pass
+            while time.monotonic() < deadline and self.lingered <= LINGER_BYTES:
+                received = self.sock.recv(1 << 16)
+                if not received:
+                    break
+                self.lingered += len(received)
         self.close()
 
     def close(self, graceful: bool = False) -> None:  # noqa: ARG002 -- gunicorn's signature

@@ -9,7 +9,7 @@ from pyoci_flask.oci.reference import DEFAULT_PORTS, EMBEDDED, Registry
 
 _ENTRY = re.compile(
     r"(?:(?P<scheme>https?)://)?"
-    r"(?P<host>\[[0-9a-f:.]+\]|[a-z0-9.*?-]+)"
+    r"(?P<host>\[[0-9a-f:.]+\]|[a-z0-9_.*?-]+)"
     r"(?::(?P<port>[0-9]{1,5}|\*))?/?",
     re.IGNORECASE,
 )

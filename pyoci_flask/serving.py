@@ -22,6 +22,7 @@ from gunicorn.workers.gthread import STOP_KEEPALIVE_LINGER, ThreadWorker  # type
 
 from pyoci_flask.answering import AnsweringWorker
 from pyoci_flask.client_connection import (
+    LINGER_BYTES,
     LINGER_IDLE,
     LINGER_TOTAL,
     Answer,
@@ -316,7 +317,8 @@ class ClientTimeoutThreadWorker(AnsweringWorker):
             return
         except OSError:
             more = 0
-        if more:
+        conn.lingered += more
+        if more and conn.lingered <= LINGER_BYTES:
             self._lingering.postpone(conn, min(time.monotonic() + LINGER_IDLE, conn.timeout))
         else:
             self._lingering.remove(conn)

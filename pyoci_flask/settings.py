@@ -104,6 +104,11 @@ class Settings:
         host = f"[{host}]" if ":" in host and not host.startswith("[") else host
         return any(one.matches(scheme, host, port) for one in self.registries or ())
 
+    def names(self, registry: Registry) -> bool:
+        """Return whether the allow-list names this host in full, not by a pattern."""
+        patterns = self.registries or ()
+        return any(registry in {one.registry, one.every_port} for one in patterns)
+
     @property
     def shares(self) -> Shares:
         """How threads are shared out among registries: each that a setting names has a share."""

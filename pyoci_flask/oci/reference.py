@@ -18,7 +18,10 @@ TAG = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,127}")
 _COMPONENT = r"[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*"
 _REPOSITORY = re.compile(rf"{_COMPONENT}(?:/{_COMPONENT})*")
 _LABEL = r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?"
-_HOST = re.compile(rf"{_LABEL}(?:\.{_LABEL})*")
+# A container's name may have an underscore, a name of DNS may not.
+_HOST = re.compile(rf"{_LABEL}(?:\.{_LABEL})*|[a-z0-9](?:[a-z0-9_-]{{0,61}}[a-z0-9])?")
+_NUMBER = re.compile(r"[0-9]+|0x[0-9a-f]*")
+"""An IPv4 address to the system's resolver, and no name of a host."""
 _URL = re.compile(r"(?P<scheme>https?):/{1,2}(?P<authority>.*)", re.IGNORECASE)
 _AUTHORITY = re.compile(r"(?P<host>\[[0-9A-Fa-f:.]+\]|[^:\[\]]+)(?::(?P<port>[0-9]{1,5}))?")
 
@@ -100,9 +103,13 @@ class Registry:
     @property
     def address(self) -> str:
         """What people write to name it, and `parse` reads back."""
-        # localhost alone could be the first segment of any path.
-        bare = self.scheme == "https" and self.netloc != "localhost"
+        bare = self.scheme == "https" and (self.port is not None or not self.has_one_label)
         return self.netloc if bare or self == EMBEDDED else f"{self.scheme}://{self.netloc}"
+
+    @property
+    def has_one_label(self) -> bool:
+        """Whether the host, alone, could be the first segment of any path."""
+        return "." not in self.host and not self.host.startswith("[")
 
     @property
     def origin(self) -> str:
@@ -115,9 +122,9 @@ class Registry:
     def parse(cls, text: str, *, any_host: bool = False) -> Self | None:
         """Read `host[:port]`, a URL without a path, or `embedded`; None if it is none of these.
 
-        A host without a `.` is taken for `localhost` with a port or scheme only, as the first
-        segment of any path may stand here. `any_host` takes every host name (for an operator's
-        own setting, where a container's bare name is usual).
+        A host without a `.`, such as `localhost` or a container's name, needs a port or scheme, as
+        the first segment of any path may stand here. `any_host` takes it alone (for an operator's
+        own setting).
         """
         if text == EMBEDDED.host:
             return cls(EMBEDDED.scheme, EMBEDDED.host)
@@ -136,11 +143,12 @@ class Registry:
                 return None
         elif len(host) > 253 or not _HOST.fullmatch(host):
             return None
-        elif "." not in host and not any_host:
-            bare = explicit is None and port is None
-            if host != "localhost" or bare:
-                return None
-        return cls(scheme, host, None if port is None else int(port))
+        found = cls(scheme, host, None if port is None else int(port))
+        if any_host:
+            return found
+        if found.has_one_label and ((not explicit and port is None) or _NUMBER.fullmatch(host)):
+            return None
+        return None if found == EMBEDDED else found
 
 
 EMBEDDED = Registry("http", "embedded")

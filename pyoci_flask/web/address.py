@@ -217,7 +217,7 @@ class AddressParser:
                 )
             _refuse_encoded_slashes(raw_path)
             return _Path(pinned.registry, segments, pinned=True, slash=slash, json=head == _JSON)
-        registry = Registry.parse(head)
+        registry = self._registry(head)
         if registry is None:
             if explicit is not None:
                 raise InvalidRequestError(
@@ -226,6 +226,13 @@ class AddressParser:
             return None
         _refuse_encoded_slashes(raw_path)
         return _Path(registry, segments, pinned=False, slash=slash)
+
+    def _registry(self, text: str) -> Registry | None:
+        registry = Registry.parse(text)
+        if registry is None and ":" not in text:
+            named = Registry.parse(text, any_host=True)
+            registry = named if named is not None and self._settings.names(named) else None
+        return registry
 
     def _base(self, found: _Path, namespace: tuple[str, ...]) -> Base | None:
         if found.pinned:

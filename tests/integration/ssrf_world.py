@@ -55,6 +55,7 @@ METADATA = {
     "zero-short": "0",
     "zero-ipv6": "[::]",
     "name": "metadata.test",
+    "one-label": "metadata",
     "one-of-two": "mixed.test",
 }
 """Never called, whoever leads there."""
@@ -71,6 +72,7 @@ PRIVATE = {
     "private-mapped": f"[::ffff:{NEAR}]",
     "private-sixtofour": "[2002:a00:5::1]",
     "private-name": "near.test",
+    "private-one-label": "registry",
     "disguised": "disguised.test",
 }
 """Called at a user's word unless that is denied; a public host never leads there."""
@@ -79,9 +81,9 @@ _HOSTS = f"""\
 127.0.0.1 localhost
 {EVIL} evil.test
 {ELSEWHERE} elsewhere.test
-{NEAR} near.test disguised.test
+{NEAR} near.test disguised.test registry
 {NEXT_TO_IT} next.test
-169.254.169.254 metadata.test
+169.254.169.254 metadata.test metadata
 {EVIL} mixed.test
 169.254.169.254 mixed.test
 """

@@ -79,7 +79,7 @@ def test_empty_fields_count_as_absent(lab: Lab, wheel: bytes) -> None:
     assert files[0]["requires-python"] == ">=3.8"
 
 
-@pytest.mark.parametrize("field", ["name", "version", ":action"])
+@pytest.mark.parametrize("field", ["name", ":action"])
 @pytest.mark.parametrize("value", ["", " ", None])
 def test_an_empty_field_that_is_needed_is_missing(
     lab: Lab, wheel: bytes, field: str, value: str | None
@@ -89,6 +89,38 @@ def test_an_empty_field_that_is_needed_is_missing(
         sent.insert(0, (field, (None, value)))
 
     assert field in lab.refused(lab.send(sent))
+
+
+@pytest.mark.parametrize("value", ["", " ", None])
+def test_the_filename_tells_the_version_where_the_form_does_not(
+    lab: Lab, wheel: bytes, value: str | None
+) -> None:
+    sent = [part for part in parts(WHEEL, wheel) if part[0] != "version"]
+    if value is not None:
+        sent.insert(0, ("version", (None, value)))
+
+    assert lab.send(sent).status_code == 200
+    assert lab.filenames == [WHEEL]
+
+
+def test_the_archive_is_of_the_filenames_version_where_the_form_has_none(
+    lab: Lab, wheel: bytes
+) -> None:
+    name = WHEEL.replace("1.0", "2.0")
+    sent = [part for part in parts(name, wheel) if part[0] != "version"]
+
+    assert "version '1.0', not '2.0'" in lab.refused(lab.send(sent))
+
+
+def test_two_fields_and_a_file_are_an_upload(lab: Lab, wheel: bytes) -> None:
+    sent: list[Part] = [
+        (":action", (None, "file_upload")),
+        ("name", (None, "my-pkg")),
+        ("content", (WHEEL, wheel)),
+    ]
+
+    assert lab.send(sent).status_code == 200
+    assert lab.filenames == [WHEEL]
 
 
 @pytest.mark.parametrize(

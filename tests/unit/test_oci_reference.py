@@ -51,6 +51,14 @@ GHCR = Registry("https", "ghcr.io")
         ("xn--mnchen-3ya.de", Registry("https", "xn--mnchen-3ya.de"), "https://xn--mnchen-3ya.de"),
         ("embedded", EMBEDDED, "http://embedded"),
         ("docker.io", Registry("https", "docker.io"), "https://registry-1.docker.io"),
+        ("registry:5000", Registry("https", "registry", 5000), "https://registry:5000"),
+        ("registry:443", Registry("https", "registry"), "https://registry"),
+        ("https://registry", Registry("https", "registry"), "https://registry"),
+        ("http://Registry", Registry("http", "registry"), "http://registry"),
+        ("http://registry:5000/", Registry("http", "registry", 5000), "http://registry:5000"),
+        ("my_registry:5000", Registry("https", "my_registry", 5000), "https://my_registry:5000"),
+        ("embedded:5000", Registry("https", "embedded", 5000), "https://embedded:5000"),
+        ("https://embedded", Registry("https", "embedded"), "https://embedded"),
     ],
 )
 def test_registry_is_read_in_all_its_forms(text: str, registry: Registry, origin: str) -> None:
@@ -82,9 +90,15 @@ def _registry(text: str) -> Registry:
         "",
         "localhost",
         "acme",
-        "acme:5000",
-        "http://acme",
-        "http://acme:5000",
+        "acme:x",
+        "admin:hunter2",
+        "_acme:5000",
+        "acme_:5000",
+        f"{'a' * 64}:5000",
+        "2130706433:5000",
+        "http://2130706433",
+        "http://0x7f000001",
+        "http://0",
         ".git",
         ".env",
         "-a.b",
@@ -120,6 +134,7 @@ def _registry(text: str) -> Registry:
         f"{'a' * 64}.io",
         ".".join(["a" * 60] * 5),
         "http://embedded",
+        "http://embedded:80",
         "EMBEDDED",
     ],
 )
@@ -127,7 +142,9 @@ def test_what_is_no_registry_gives_none(text: str) -> None:
     assert Registry.parse(text) is None
 
 
-@pytest.mark.parametrize("text", ["registry", "registry:5000", "http://registry:5000", "localhost"])
+@pytest.mark.parametrize(
+    "text", ["registry", "registry:5000", "http://registry:5000", "localhost", "my_registry"]
+)
 def test_operators_own_setting_may_name_any_host(text: str) -> None:
     assert Registry.parse(text, any_host=True) is not None
     assert Registry.parse("-x", any_host=True) is None

@@ -79,6 +79,10 @@ def told(address: object) -> tuple[object, ...] | None:
         ("/http:/localhost:5000/acme/hello/", ("project", "acme", "hello", True)),
         ("/HTTP:/localhost:5000/acme/hello/", ("project", "acme", "hello", True)),
         ("/localhost:5000/acme/hello/", ("project", "acme", "hello", True)),
+        ("/registry:5000/acme/hello/", ("project", "acme", "hello", True)),
+        ("/http://registry:5000/acme/hello/", ("project", "acme", "hello", True)),
+        ("/https:/registry/acme/hello/", ("project", "acme", "hello", True)),
+        ("/my_registry:5000/acme/", ("list", "acme")),
         ("/127.0.0.1/acme/hello/", ("project", "acme", "hello", True)),
         ("/[::1]:5000/acme/hello/", ("project", "acme", "hello", True)),
         ("/simple/", ("list", "acme/python")),
@@ -104,6 +108,7 @@ def told(address: object) -> tuple[object, ...] | None:
         ("/wp-admin/setup-config.php", None),
         ("/acme/hello/", None),
         ("/localhost/acme/hello/", None),
+        ("/admin:hunter2/acme/hello/", None),
         ("/embedded.git/HEAD/x", ("project", "head", "x", False)),
         ("/cgi-bin/../../etc/passwd", None),
         ("/_/oidc/audience", None),
@@ -140,7 +145,8 @@ def test_path_of_a_get(path: str, expected: tuple[object, ...] | None) -> None:
         "/simple/hello/.env",
         "/ghcr.io/" + "a/" * 200,
         "/http://user:pass@localhost:5000/acme/hello/",
-        "/http://acme/hello/x/",
+        "/http://-acme/hello/x/",
+        "/http://embedded/hello/x/",
         "/http://localhost:99999/acme/hello/",
         "/https://ghcr.io\x00/acme/hello/",
     ],
@@ -252,6 +258,34 @@ def test_an_index_allows_every_spelling_of_its_own_address(base: str) -> None:
     assert told(parser.change("/simple/hello/1.0")) is not None
 
 
+@pytest.mark.parametrize(
+    ("entries", "named"),
+    [
+        ("registry", True),
+        ("ghcr.io, https://Registry:443", True),
+        ("registry:*", True),
+        ("*", False),
+        ("registr?", False),
+        ("http://registry", False),
+        ("registry:5000", False),
+        (None, False),
+    ],
+)
+def test_host_of_one_label_stands_alone_where_the_allow_list_names_it(
+    entries: str | None, *, named: bool
+) -> None:
+    environ = {} if entries is None else {"PYOCI_REGISTRIES": entries}
+    parser = AddressParser(Settings.from_env(environ))
+    expected = Base(Registry("https", "registry"), "acme") if named else None
+    assert parser.publish("/registry/acme/") == expected
+    assert parser.publish("/other/acme/") is None
+
+
+def test_index_at_a_host_of_one_label_is_addressed_by_its_name() -> None:
+    parser = AddressParser(Settings.from_env({"PYOCI_INDEX": "registry/acme"}))
+    assert parser.publish("/registry/acme/") == Base(Registry("https", "registry"), "acme")
+
+
 def test_embedded_registry_has_to_be_there() -> None:
     with pytest.raises(NotFoundError, match="PYOCI_STORAGE is not set"):
         AddressParser(Settings()).read("/embedded/python/hello/")
@@ -288,6 +322,8 @@ def test_registry_url_with_a_path_is_refused(path: str, raw: str, good: bool) ->
         (Base(LOCAL, "acme"), "/http%3A%2F%2Flocalhost%3A5000/acme"),
         (Base(Registry("http", "ghcr.io", 80), "acme"), "/http%3A%2F%2Fghcr.io/acme"),
         (Base(Registry("https", "localhost", 443), "acme"), "/https%3A%2F%2Flocalhost/acme"),
+        (Base(Registry("https", "registry"), "acme"), "/https%3A%2F%2Fregistry/acme"),
+        (Base(Registry("https", "registry", 5000), "acme"), "/registry:5000/acme"),
         (Base(Registry("http", "embedded"), "python"), "/embedded/python"),
         (Base(GHCR, "acme", pinned=True), "/simple"),
     ],

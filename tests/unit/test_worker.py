@@ -53,6 +53,9 @@ def _application(environ: "WSGIEnvironment", start: "StartResponse") -> Iterable
             return []
         start("200 OK", [("Content-Length", "0")])
         return []
+    if environ["PATH_INFO"] == "/refuses":
+        start("409 Conflict", [("Content-Length", "3")])
+        return [b"no\n"]
     if environ["PATH_INFO"] == "/endless":
         start("200 OK", [("Content-Type", "text/plain")])
         return (bytes(1 << 20) for _ in iter(int, 1))
@@ -183,6 +186,120 @@ def test_a_slow_but_steady_body_is_taken(address: tuple[str, int]) -> None:
             assert not select.select([client], [], [], 0.3)[0]
             client.sendall(b"x" * 600)
         assert client.recv(65536).startswith(b"HTTP/1.1 200 ")
+
+
+@_PATIENT
+@pytest.mark.parametrize("chunked", [False, True])
+def test_a_large_body_that_is_refused_unread_ends_the_connection_and_says_so(
+    address: tuple[str, int], *, chunked: bool
+) -> None:
+    pieces = (bytes(1 << 20) for _ in range(_LARGE >> 20))
+    with contextlib.closing(http.client.HTTPConnection(*address, timeout=PATIENCE)) as client:
+        client.request("POST", "/refuses", pieces if chunked else bytes(_LARGE))
+        answer = client.getresponse()
+        assert (answer.status, answer.read()) == (409, b"no\n")
+        assert answer.headers["Connection"] == "close"
+        client.request("POST", "/", b"next")
+        assert client.getresponse().read() == b"next from 127.0.0.1"
+
+
+@_PATIENT
+@pytest.mark.parametrize("chunked", [False, True])
+def test_a_small_body_that_is_refused_unread_keeps_the_connection(
+    address: tuple[str, int], *, chunked: bool
+) -> None:
+    with contextlib.closing(http.client.HTTPConnection(*address, timeout=PATIENCE)) as client:
+        client.request("POST", "/refuses", iter([bytes(30_000)]) if chunked else bytes(30_000))
+        first, answer = client.sock, client.getresponse()
+        assert (answer.status, answer.read()) == (409, b"no\n")
+        assert answer.headers["Connection"] == "keep-alive"
+        client.request("POST", "/", b"next")
+        assert client.getresponse().read() == b"next from 127.0.0.1"
+        assert client.sock is first
+
+
+@_PATIENT
+@pytest.mark.parametrize(
+    "sent",
+    [
+        _REQUEST.replace(b"3", b"9000") % b"/refuses" + b"abc",
+        _REQUEST.replace(b"3", b"99999999") % b"/refuses" + b"abc",
+        _REQUEST.replace(b"Content-Length: 3", b"Transfer-Encoding: chunked") % b"/refuses" + b"z",
+        _REQUEST.replace(b"Content-Length: 3", b"Transfer-Encoding: chunked") % b"/refuses"
+        + b"not a chunk\r\n",
+    ],
+    ids=["little", "large", "chunked", "broken"],
+)
+def test_a_body_that_never_comes_is_refused_before_it_and_ends_the_connection(
+    address: tuple[str, int], sent: bytes
+) -> None:
+    with _send(address, sent) as client:
+        head, _, body = _received(client).partition(b"\r\n\r\n")
+    assert head.startswith(b"HTTP/1.1 409 ")
+    assert b"\r\nConnection: close" in head
+    assert body == b"no\n"
+
+
+_AWAITING = (
+    b"POST %s HTTP/1.1\r\nHost: localhost\r\nContent-Length: %d\r\nExpect: 100-continue\r\n\r\n"
+)
+_CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
+
+
+@_PATIENT
+@pytest.mark.parametrize("size", [3, _LARGE])
+def test_a_client_that_asks_before_its_body_is_refused_at_once(
+    address: tuple[str, int], size: int
+) -> None:
+    with _send(address, _AWAITING % (b"/refuses", size)) as client:
+        received = _received(client)
+    assert received.startswith(b"HTTP/1.1 409 ")
+    assert b"\r\nConnection: close\r\n" in received
+
+
+@_PATIENT
+def test_a_client_that_asks_before_its_body_is_told_once_when_it_is_read(
+    address: tuple[str, int],
+) -> None:
+    with _send(address, _AWAITING % (b"/", 3)) as client:
+        for _ in range(2):
+            assert client.recv(len(_CONTINUE), socket.MSG_WAITALL) == _CONTINUE
+            client.sendall(b"abc")
+            answer = client.recv(65536)
+            while not answer.endswith(b"abc from 127.0.0.1"):
+                answer += client.recv(65536)
+            assert answer.startswith(b"HTTP/1.1 200 ")
+            assert b"\r\nConnection: keep-alive\r\n" in answer
+            client.sendall(_AWAITING % (b"/", 3))
+
+
+@_PATIENT
+def test_a_client_that_asks_without_a_body_keeps_its_connection(address: tuple[str, int]) -> None:
+    with _send(address, _AWAITING % (b"/refuses", 0) + _REQUEST % b"/" + b"abc") as client:
+        received = b""
+        while not received.endswith(b"abc from 127.0.0.1"):
+            received += client.recv(65536)
+    assert b"\r\nConnection: keep-alive\r\n" in received.partition(b"HTTP/1.1 200 ")[0]
+    assert _CONTINUE not in received
+
+
+@_PATIENT
+def test_a_client_that_asks_and_does_not_wait_is_answered(address: tuple[str, int]) -> None:
+    with _send(address, _AWAITING % (b"/refuses", _LARGE) + bytes(_LARGE)) as client:
+        assert _received(client).startswith(b"HTTP/1.1 409 ")
+
+
+@_PATIENT
+def test_of_a_refused_body_no_more_than_the_bound_is_taken(
+    address: tuple[str, int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pyoci_flask.serving.LINGER_BYTES", 1 << 20)
+    sent = 0
+    request = _REQUEST.replace(b"3", b"99999999999") % b"/refuses"
+    with contextlib.suppress(BrokenPipeError, ConnectionResetError), _send(address, request) as one:
+        while sent < 500 << 20:
+            sent += one.send(bytes(1 << 16))
+    assert 1 << 20 < sent < 500 << 20
 
 
 def test_headers_that_stall_end_the_connection(address: tuple[str, int]) -> None:
