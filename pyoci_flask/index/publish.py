@@ -229,8 +229,9 @@ class _Push:
         )
 
     def _blobs_anew(self) -> None:
+        """Upload the blobs: the registry that misses one may answer HEAD that it is there."""
         self._configs.pop(self._caller, self.artifact.config.digest)
-        self.blobs()
+        self.blobs(looked=True)
 
 
 def _has_identical(

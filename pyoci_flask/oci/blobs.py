@@ -299,9 +299,9 @@ def push_blob(
         try:
             return _push_once(caller, digest, body, length, looked=looked, session=session)
         except (_UploadFailedError, RegistryUnreachableError) as error:
-            # Where it stopped is not known, so it begins anew: with a look for what is there.
+            # Where it stopped is not known, so it begins anew.
             logger.info("%s; uploading again", error)
-            looked, session = False, None
+            session = None
     return _push_once(caller, digest, body, length, looked=looked, session=session)
 
 

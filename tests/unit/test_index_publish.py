@@ -3,6 +3,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
+from werkzeug.wrappers import Request, Response
 
 from pyoci_flask.errors import (
     AlreadyExistsError,
@@ -23,6 +24,7 @@ from tests.patience import PATIENCE
 from tests.unit.conftest import Callers
 from tests.unit.index_doubles import (
     Fault,
+    FaultyRegistry,
     Store,
     make_store,
     make_upload,
@@ -238,6 +240,31 @@ def test_parts_that_the_registry_lost_are_pushed_again(
     store: Store, locks: VersionLocks, code: str, part: str
 ) -> None:
     store.registry.faults.append(refusing({"PUT"}, part, 400, code, times=1))
+    publish(store.repository, make_upload(SDIST), locks)
+    assert store.names("1.0") == [SDIST]
+
+
+def losing(digest: Digest) -> Fault:
+    """Lose a blob after its first upload, and still answer HEAD that it is there."""
+    uploads: list[str] = []
+
+    def fault(_: FaultyRegistry, request: Request) -> Response | None:
+        if request.method == "PUT" and request.args.get("digest") == str(digest):
+            uploads.append(request.path)
+        if request.method == "PUT" and "/manifests/sha256" in request.path and len(uploads) < 2:
+            request.get_data()
+            body = json.dumps({"errors": [{"code": "MANIFEST_BLOB_UNKNOWN", "message": "gone"}]})
+            return Response(body, 404, content_type="application/json")
+        return None
+
+    return fault
+
+
+@pytest.mark.parametrize("content", [SDIST.encode(), b"{}"], ids=["file", "config"])
+def test_a_blob_that_the_registry_misses_is_uploaded_although_it_says_that_it_is_there(
+    store: Store, locks: VersionLocks, content: bytes
+) -> None:
+    store.registry.faults.append(losing(Digest.of(content)))
     publish(store.repository, make_upload(SDIST), locks)
     assert store.names("1.0") == [SDIST]
 
