@@ -28,7 +28,7 @@ from pyoci_flask.index.names import tag_of
 from pyoci_flask.index.project import ARTIFACT_TYPE, CREATED, format_time
 from pyoci_flask.index.repository import ProjectRepository, VersionIndex
 from pyoci_flask.index.rewrite import read_for_change, rewrite_index
-from pyoci_flask.oci.blobs import UploadSession, begin_upload, holds_blob, push_blob
+from pyoci_flask.oci.blobs import UploadSession, begin_upload, has_bytes, holds_blob, push_blob
 from pyoci_flask.oci.client import RepositoryCaller
 from pyoci_flask.oci.model import EMPTY_CONFIG, MANIFEST_TYPE, ImageIndex
 from pyoci_flask.oci.reference import Digest
@@ -77,7 +77,8 @@ def publish(
 ) -> bool:
     """Add a file to its version; tell whether it was added.
 
-    It was not where `skip_identical` is set and the version has this very file already.
+    It was not where `skip_identical` is set and the version has this very file already; its bytes
+    are uploaded again where the registry has lost them.
     `complete` is called once the registry has shown that the caller may write; it returns the
     upload with what is read out of the file, and raises where the file is wrong.
     `confirm` is called before the file is named, and raises where it may not be;
@@ -93,15 +94,19 @@ def publish(
     version, tag = upload.filename.version, tag_of(upload.filename.version)
     caller = repository.caller
     found = read_for_change(repository, version, tag)
-    if skip_identical and _has_identical(found, upload, repository):
+    is_identical = skip_identical and _has_identical(found, upload, repository)
+    if is_identical and has_bytes(caller, upload.digest):
         return False
-    _refuse_existing(found, upload, repository)
+    if not is_identical:
+        _refuse_existing(found, upload, repository)
     session, is_new = _begin(caller, upload.digest, at_once=at_once)
     with session:
         if complete is not None:
             upload = complete(upload)
         push = _Push(caller, upload, found, configs or KnownConfigs(), at_once=at_once)
         push.blobs(looked=is_new, session=session)
+    if is_identical:
+        return False
     added = True
 
     def append(found: VersionIndex | None) -> ImageIndex | None:
@@ -175,9 +180,8 @@ class _Push:
         self.artifact = Artifact.of(upload, datetime.now(UTC))
         self._caller = caller
         self._upload = upload
-        self._named = {Digest.of(EMPTY_CONFIG)}
-        if found is not None:
-            self._named |= {file.core_metadata for file in found.files if file.core_metadata}
+        files = found.files if found else ()
+        self._named = {file.core_metadata or Digest.of(EMPTY_CONFIG) for file in files}
         self._configs = configs
         self._at_once = at_once
 

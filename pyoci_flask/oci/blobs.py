@@ -332,12 +332,26 @@ def holds_blob(caller: RepositoryCaller, digest: Digest) -> bool:
     reply = caller.call("HEAD", f"blobs/{digest}", "push")
     if reply.status == 200:
         reply.close()
-        return True
+        return has_bytes(caller, digest)
     if reply.status in {403, 404, 405}:
         # 403 and 405 say nothing about the blob: upload it.
         reply.close()
         return False
     raise caller.refused(reply, "looking for a blob")
+
+
+def has_bytes(caller: RepositoryCaller, digest: Digest) -> bool:
+    """Read one byte of a blob and tell whether it came.
+
+    distribution remembers blobs: its HEAD goes on to answer 200 where the garbage collection has
+    removed the bytes. Whatever is wrong here, an upload mends it or tells it.
+    """
+    try:
+        with open_blob(caller, digest, last=0) as blob:
+            return any(blob.reply.chunks())
+    except PyOCIError as error:
+        logger.info("%s holds no bytes of %s: %s", caller.repository, digest, error)
+        return False
 
 
 def _number(text: str | None) -> int | None:

@@ -407,14 +407,15 @@ def test_version_text_stays_as_it_was_written(store: Store, locks: VersionLocks)
         assert store.names(version) == [f"hello-{version}.tar.gz"]
 
 
+@pytest.mark.parametrize("metadata", [b"Metadata-Version: 2.1", None])
 def test_known_config_is_pushed_or_asked_for_where_the_version_does_not_name_it(
-    store: Store, locks: VersionLocks
+    store: Store, locks: VersionLocks, metadata: bytes | None
 ) -> None:
     """A registry that was restored from a backup has not what was pushed since."""
     configs = KnownConfigs()
     names = ["hello-1.0-cp311-cp311-win32.whl", "hello-1.0-cp312-cp312-win32.whl"]
-    uploads = [make_upload(name, metadata=b"Metadata-Version: 2.1") for name in names]
-    config = str(Digest.of(b"Metadata-Version: 2.1"))
+    uploads = [make_upload(name, metadata=metadata) for name in names]
+    config = str(Digest.of(metadata or b"{}"))
 
     def asks(number: int) -> bool:
         store.registry.calls.clear()
