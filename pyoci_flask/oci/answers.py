@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pyoci_flask.errors import (
     AuthenticationRequiredError,
     DeniedError,
+    PayloadTooLargeError,
     PyOCIError,
     RateLimitedError,
     RegistryError,
@@ -98,17 +99,29 @@ class ErrorBody:
 
 
 def refusal(
-    reply: Reply, doing: str, *, authenticated: bool, error: ErrorBody | None = None
+    reply: Reply,
+    doing: str,
+    *,
+    authenticated: bool,
+    asks: bool = True,
+    error: ErrorBody | None = None,
 ) -> PyOCIError:
     """Say what an answer that nobody expected means.
 
-    `doing` completes the sentence "while ...". `error` is the body, if it was read before;
+    `doing` completes the sentence "while ...". `asks` tells whether the registry asks anybody for
+    credentials. `error` is the body, if it was read before;
     otherwise it is read here. Only its code and message are quoted.
     """
     host = reply.url.split("/", 3)[2]
     detail = ErrorBody.read(reply) if error is None else error
     text = f"{host} answered {reply.status}{detail} while {doing}"
     match reply.status:
+        case 403 if not authenticated and not asks:
+            return DeniedError(
+                f"{host} denied the request (403{detail}) while {doing}; it asks nobody for "
+                "credentials",
+                reply.status,
+            )
         case 401 | 403 if not authenticated:
             return AuthenticationRequiredError(
                 f"{host} asks for credentials while {doing}, and none were sent{detail}"
@@ -128,6 +141,12 @@ def refusal(
             )
         case 405:
             return UnsupportedError(f"{host} does not support {doing} ({reply.status}{detail})")
+        case 413:
+            return PayloadTooLargeError(
+                f"{text}: the limit is the registry's, or that of a proxy in front of it "
+                "(client_max_body_size in nginx). Its administrator can raise it; this server "
+                "takes more"
+            )
         case 429:
             return RateLimitedError(text, _header_text(reply.headers.get("Retry-After")))
         case _:

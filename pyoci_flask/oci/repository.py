@@ -68,6 +68,10 @@ _MISSING_CONTENT = frozenset(
 )
 
 
+_OVERWRITES = "cannot overwrite tag"
+"""Of ocimem's 403 DENIED for a tag that is there."""
+
+
 class MissingContentError(RegistryError):
     """A manifest was refused because something that it names is not there (any more).
 
@@ -316,7 +320,9 @@ def put_manifest(
 
 def _not_stored(caller: RepositoryCaller, reply: Reply, reference: Tag | Digest) -> PyOCIError:
     error = ErrorBody.read(reply)
-    if isinstance(reference, Tag) and (reply.status in {409, 412} or error.code == "TAG_INVALID"):
+    if isinstance(reference, Tag) and (
+        reply.status in {409, 412} or error.code == "TAG_INVALID" or _OVERWRITES in error.message
+    ):
         return AlreadyExistsError(
             f"the tags of {caller.repository} are immutable{error}: the version {reference} is "
             "already there, and neither another file nor a deletion is possible in it"

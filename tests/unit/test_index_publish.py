@@ -9,6 +9,7 @@ from pyoci_flask.errors import (
     AlreadyExistsError,
     AuthenticationRequiredError,
     BusyError,
+    DeniedError,
     InvalidRequestError,
     NotFoundError,
     PyOCIError,
@@ -308,7 +309,7 @@ def _never(_: Upload) -> Upload:
     ("status", "code", "kind"),
     [
         (401, "UNAUTHORIZED", AuthenticationRequiredError),
-        (403, "DENIED", AuthenticationRequiredError),
+        (403, "DENIED", DeniedError),
         (404, "NAME_UNKNOWN", NotFoundError),
     ],
 )
@@ -349,7 +350,7 @@ def _wrong(_: Upload) -> Upload:
         (refusing({"HEAD"}, "/blobs/", 500, "UNKNOWN"), RegistryError),
         (refusing({"PUT"}, "/blobs/uploads/", 400, "SIZE_INVALID"), RegistryError),
         (refusing({"PUT"}, "/blobs/uploads/", 503, "UNKNOWN"), RegistryError),
-        (refusing({"PUT"}, "/blobs/uploads/", 403, "DENIED"), AuthenticationRequiredError),
+        (refusing({"PUT"}, "/blobs/uploads/", 403, "DENIED"), DeniedError),
     ],
     ids=["archive", "look", "refused", "busy", "denied"],
 )
