@@ -17,6 +17,7 @@ from pyoci_flask.bounded import remember
 from pyoci_flask.errors import (
     AlreadyExistsError,
     NotFoundError,
+    RegistryError,
     RegistryUnreachableError,
     UnsupportedError,
 )
@@ -32,7 +33,7 @@ from pyoci_flask.oci.blobs import UploadSession, begin_upload, has_bytes, holds_
 from pyoci_flask.oci.client import RepositoryCaller
 from pyoci_flask.oci.model import EMPTY_CONFIG, MANIFEST_TYPE, ImageIndex
 from pyoci_flask.oci.reference import Digest
-from pyoci_flask.oci.repository import MissingContentError, put_manifest
+from pyoci_flask.oci.repository import ManifestRefusedError, MissingContentError, put_manifest
 
 logger = logging.getLogger("pyoci.index")
 
@@ -211,31 +212,53 @@ class _Push:
         self._configs.add(self._caller, config.digest)
 
     def manifest(self) -> None:
-        """Push the manifest, and the blobs again where the registry misses one."""
+        """Push the manifest, and the blobs again where the registry misses one.
+
+        Where it is refused all the same, it is pushed without the core metadata: Pulp takes only
+        JSON as a config.
+        """
         try:
             _again_if_missing(self._manifest, self._blobs_anew)
-        except MissingContentError as error:
-            if error.code != "MANIFEST_INVALID":
+        except (ManifestRefusedError, MissingContentError) as error:
+            if not _is_about_the_manifest(error):
+                raise
+            if self._upload.metadata is not None and self._without_metadata():
+                logger.info("%s; stored without its core metadata", error)
+                return
+            if not isinstance(error, MissingContentError):
                 raise
             # All parts were pushed anew: it is the manifest itself that gitlab.com refuses.
             raise UnsupportedError(
                 f"{error}: this registry does not seem to take packages, nothing was published"
             ) from error
 
-    def everything(self) -> None:
+    def everything(self, missing: MissingContentError) -> None:
         """Push all parts again."""
-        self._blobs_anew()
+        self._blobs_anew(missing)
         self._manifest()
+
+    def _without_metadata(self) -> bool:
+        """Push the manifest with the empty config; tell whether the registry took it."""
+        refused = self.artifact
+        self.artifact = Artifact.of(replace(self._upload, metadata=None), datetime.now(UTC))
+        try:
+            self._config(looked=False)
+            self._manifest()
+        except RegistryError as error:
+            logger.info("%s", error)
+            self.artifact = refused
+            return False
+        return True
 
     def _manifest(self) -> None:
         put_manifest(
             self._caller, self.artifact.entry.digest, self.artifact.document, MANIFEST_TYPE
         )
 
-    def _blobs_anew(self) -> None:
+    def _blobs_anew(self, missing: MissingContentError) -> None:
         """Upload the blobs: the registry that misses one may answer HEAD that it is there."""
         self._configs.pop(self._caller, self.artifact.config.digest)
-        self.blobs(looked=True)
+        self.blobs(looked=not _is_about_the_manifest(missing))
 
 
 def _has_identical(
@@ -261,7 +284,14 @@ def _refuse_existing(
             )
 
 
-def _again_if_missing(action: Callable[[], None], repair: Callable[[], None]) -> None:
+def _is_about_the_manifest(error: RegistryError) -> bool:
+    """Tell whether the manifest itself may be what is refused, rather than a part of it."""
+    return not isinstance(error, MissingContentError) or error.code == "MANIFEST_INVALID"
+
+
+def _again_if_missing(
+    action: Callable[[], None], repair: Callable[[MissingContentError], None]
+) -> None:
     """Do it, and push the parts again where the registry misses one.
 
     Registries that clean up may drop what no tag holds yet, and distribution 2.8 loses sight of
@@ -272,7 +302,7 @@ def _again_if_missing(action: Callable[[], None], repair: Callable[[], None]) ->
             action()
         except MissingContentError as error:
             logger.warning("%s; pushing the parts again", error)
-            repair()
+            repair(error)
         else:
             return
     action()

@@ -83,6 +83,10 @@ class MissingContentError(RegistryError):
         self.code = code
 
 
+class ManifestRefusedError(RegistryError):
+    """A manifest was refused without a reason: perhaps the registry cannot read its config."""
+
+
 class UncertainWriteError(RegistryError):
     """The registry failed over a tag, and may have written it all the same."""
 
@@ -293,6 +297,7 @@ def put_manifest(
         PayloadTooLargeError: it is more than registries have to take, and than is read here.
         MissingContentError: the registry misses something that the document names.
         AlreadyExistsError: the tag is there and the registry keeps tags as they are.
+        ManifestRefusedError: the registry failed over a digest, or does not take the document.
         UncertainWriteError: the registry failed over a tag; read it to know.
     """
     if len(document) > DOCUMENT_LIMIT or has_too_many_values(document):
@@ -332,6 +337,8 @@ def _not_stored(caller: RepositoryCaller, reply: Reply, reference: Tag | Digest)
             f"{caller.repository} misses a part of {reference}{error}", error.code
         )
     refused = caller.refused(reply, f"writing {reference}", error)
+    if isinstance(reference, Digest) and reply.status in {400, 500}:
+        return ManifestRefusedError(str(refused))
     if isinstance(reference, Tag) and reply.status >= 500:
         return UncertainWriteError(str(refused))
     return refused
