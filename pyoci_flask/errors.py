@@ -86,11 +86,15 @@ class UnsupportedError(PyOCIError):
 
 
 class RateLimitedError(PyOCIError):
-    """The registry asks to slow down. `retry_after` is its Retry-After header, if any."""
+    """The registry asks to slow down. `retry_after` is its Retry-After header, if any.
 
-    def __init__(self, message: str, retry_after: str | None) -> None:
+    `status` is the registry's own, 429, or 503 with a Retry-After.
+    """
+
+    def __init__(self, message: str, retry_after: str | None, status: int = 429) -> None:
         super().__init__(message)
         self.retry_after = retry_after
+        self.status = status
 
 
 class RegistryError(PyOCIError):

@@ -17,6 +17,7 @@ from pyoci_flask.errors import (
 from pyoci_flask.oci.model import MalformedDocumentError, parse_object
 from pyoci_flask.redaction import shortened
 from pyoci_flask.transport.reply import Reply
+from pyoci_flask.transport.session import is_rate_limited
 
 ERROR_LIMIT = 64 * 1024
 """Bytes of an error body that are read."""
@@ -147,8 +148,9 @@ def refusal(
                 "(client_max_body_size in nginx). Its administrator can raise it; this server "
                 "takes more"
             )
-        case 429:
-            return RateLimitedError(text, _header_text(reply.headers.get("Retry-After")))
+        case _ if is_rate_limited(reply):
+            retry_after = _header_text(reply.headers.get("Retry-After"))
+            return RateLimitedError(text, retry_after, reply.status)
         case _:
             return RegistryError(text)
 

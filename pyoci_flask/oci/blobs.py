@@ -233,7 +233,7 @@ class UploadSession:
         answer = self._caller.put_at(url, self._reply, body, length)
         if answer.status not in {201, 204}:
             error = self._caller.refused(answer, "uploading")
-            raise _UploadFailedError(str(error)) if answer.status in _PASSING else error
+            raise _UploadFailedError(error) if answer.status in _PASSING else error
         answer.close()
         self._is_open = False
         stored = answer.headers.get("Docker-Content-Digest")
@@ -302,11 +302,18 @@ def push_blob(
             # Where it stopped is not known, so it begins anew.
             logger.info("%s; uploading again", error)
             session = None
-    return _push_once(caller, digest, body, length, looked=looked, session=session)
+    try:
+        return _push_once(caller, digest, body, length, looked=looked, session=session)
+    except _UploadFailedError as error:
+        raise error.refusal from error
 
 
-class _UploadFailedError(RegistryError):
-    """The registry failed in a way that may pass."""
+class _UploadFailedError(PyOCIError):
+    """The registry failed in a way that may pass; `refusal` is what it is if it does not."""
+
+    def __init__(self, refusal: PyOCIError) -> None:
+        super().__init__(str(refusal))
+        self.refusal = refusal
 
 
 def _push_once(
