@@ -186,28 +186,42 @@ class _Push:
         self._configs = configs
         self._at_once = at_once
 
-    def blobs(self, *, looked: bool = False, session: UploadSession | None = None) -> None:
+    def blobs(
+        self,
+        *,
+        looked: bool = False,
+        missing: bool = False,
+        session: UploadSession | None = None,
+    ) -> None:
         """Push the file and its config, side by side; arguments as in `push_blob`."""
         upload = self._upload
         # Where the file is new, so is its core metadata most of the time.
-        with beside(lambda: self._config(looked=looked), at_once=self._at_once) as config:
+        with beside(
+            lambda: self._config(looked=looked, missing=missing), at_once=self._at_once
+        ) as config:
             push_blob(
                 self._caller,
                 upload.digest,
                 upload.content,
                 upload.size,
                 looked=looked,
+                missing=missing,
                 session=session,
             )
             config()
 
-    def _config(self, *, looked: bool) -> None:
+    def _config(self, *, looked: bool = False, missing: bool = False) -> None:
         config = self.artifact.config
         # What was pushed is gone where a registry was restored from a backup: core metadata is
         # read by installers, so the version has to name it as well.
         if not (self._configs.pop(self._caller, config.digest) and config.digest in self._named):
             push_blob(
-                self._caller, config.digest, self.artifact.content, config.size, looked=looked
+                self._caller,
+                config.digest,
+                self.artifact.content,
+                config.size,
+                looked=looked,
+                missing=missing,
             )
         self._configs.add(self._caller, config.digest)
 
@@ -242,7 +256,7 @@ class _Push:
         refused = self.artifact
         self.artifact = Artifact.of(replace(self._upload, metadata=None), datetime.now(UTC))
         try:
-            self._config(looked=False)
+            self._config()
             self._manifest()
         except RegistryError as error:
             logger.info("%s", error)
@@ -258,7 +272,7 @@ class _Push:
     def _blobs_anew(self, missing: MissingContentError) -> None:
         """Upload the blobs: the registry that misses one may answer HEAD that it is there."""
         self._configs.pop(self._caller, self.artifact.config.digest)
-        self.blobs(looked=not _is_about_the_manifest(missing))
+        self.blobs(missing=not _is_about_the_manifest(missing))
 
 
 def _has_identical(

@@ -283,13 +283,15 @@ def push_blob(
     length: int,
     *,
     looked: bool = False,
+    missing: bool = False,
     session: UploadSession | None = None,
 ) -> None:
     """Upload a blob unless it is there: POST, then one PUT with the whole content.
 
     Chunked uploads, PATCH and the single POST are each broken on some registry. `body` is bytes
     or a file that can be rewound; `length` its bytes; `looked` says not to look whether it is
-    there; `session` is an upload that was begun for it, so that no POST is needed.
+    there; `missing` says never to look, as the registry misses it whatever it answers; `session`
+    is an upload that was begun for it, so that no POST is needed.
 
     Raises:
         NotFoundError: the registry wants the repository to be made first (ECR).
@@ -297,13 +299,15 @@ def push_blob(
     """
     for _ in range(_UPLOADS - 1):
         try:
-            return _push_once(caller, digest, body, length, looked=looked, session=session)
+            return _push_once(
+                caller, digest, body, length, looked=looked or missing, session=session
+            )
         except (_UploadFailedError, RegistryUnreachableError) as error:
-            # Where it stopped is not known, so it begins anew.
+            # Where it stopped is not known, so it begins anew: with a look for what is there.
             logger.info("%s; uploading again", error)
-            session = None
+            looked, session = False, None
     try:
-        return _push_once(caller, digest, body, length, looked=looked, session=session)
+        return _push_once(caller, digest, body, length, looked=looked or missing, session=session)
     except _UploadFailedError as error:
         raise error.refusal from error
 

@@ -126,6 +126,21 @@ def test_blob_of_which_nothing_is_known_is_uploaded(caller_of: Callers, head: in
         assert [one.method for one in server.received] == ["HEAD", "POST", "PUT"]
 
 
+def test_blob_that_is_missing_is_uploaded_without_a_look_also_at_the_second_try(
+    caller_of: Callers,
+) -> None:
+    left = [Answer(503), Answer(201)]
+    handler = uploading(lambda _: "/x", head=200, get=Answer(200, CONTENT))
+
+    def failing_once(received: Received) -> Answer:
+        return left.pop(0) if received.method == "PUT" else handler(received)
+
+    with http_double(failing_once) as server:
+        push_blob(caller_of(server.url), DIGEST, CONTENT, len(CONTENT), missing=True)
+        sent = [one.method for one in server.received]
+        assert [method for method in sent if method != "DELETE"] == ["POST", "PUT"] * 2
+
+
 @pytest.mark.parametrize("put", [201, 204])
 def test_upload_ends_with_either_answer(caller_of: Callers, put: int) -> None:
     stored = Answer(put, headers={"Docker-Content-Digest": str(DIGEST)})
