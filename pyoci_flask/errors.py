@@ -25,7 +25,7 @@ class GoneError(PyOCIError):
 
 
 class PayloadTooLargeError(PyOCIError):
-    """The upload is over `PYOCI_MAX_BODY`, or too large a part of it goes into a manifest."""
+    """The upload is over `PYOCI_MAX_BODY`, too large for a manifest, or for the registry."""
 
 
 class ClientTimeoutError(PyOCIError):
@@ -67,7 +67,7 @@ class AuthenticationRequiredError(PyOCIError):
 
 
 class DeniedError(PyOCIError):
-    """The registry denied the request in spite of the credentials given.
+    """The registry denied the request in spite of the credentials given, or asks for none.
 
     `status` is the registry's own, 401 or 403.
     """
@@ -86,11 +86,15 @@ class UnsupportedError(PyOCIError):
 
 
 class RateLimitedError(PyOCIError):
-    """The registry asks to slow down. `retry_after` is its Retry-After header, if any."""
+    """The registry asks to slow down. `retry_after` is its Retry-After header, if any.
 
-    def __init__(self, message: str, retry_after: str | None) -> None:
+    `status` is the registry's own, 429, or 503 with a Retry-After.
+    """
+
+    def __init__(self, message: str, retry_after: str | None, status: int = 429) -> None:
         super().__init__(message)
         self.retry_after = retry_after
+        self.status = status
 
 
 class RegistryError(PyOCIError):

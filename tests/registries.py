@@ -65,11 +65,16 @@ class RunningRegistry:
 
 @contextlib.contextmanager
 def docker_registry(
-    tmp: Path, *, htpasswd: tuple[str, str] | None = None, delete: bool = True
+    tmp: Path,
+    *,
+    htpasswd: tuple[str, str] | None = None,
+    delete: bool = True,
+    remembers: bool = False,
 ) -> Iterator[RunningRegistry]:
     """Debian's docker-registry (distribution 2.8).
 
     `htpasswd`: the one user and the password that may use it; it then challenges with Basic.
+    `remembers`: it keeps what it knows of blobs in memory, as its shipped configuration has it.
     """
     program = _program("docker-registry", "the Debian package docker-registry")
     root = tmp / "docker-registry"
@@ -85,6 +90,7 @@ def docker_registry(
             "storage": {
                 "filesystem": {"rootdirectory": str(root / "storage")},
                 "delete": {"enabled": delete},
+                **({"cache": {"blobdescriptor": "inmemory"}} if remembers else {}),
             },
             "http": {"addr": f"{LOOPBACK}:{port}"},
         }

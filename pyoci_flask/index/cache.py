@@ -11,7 +11,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
-from pyoci_flask.errors import OversizedError
+from pyoci_flask.errors import OversizedError, PyOCIError
 from pyoci_flask.index.allowance import Allowance, Read
 from pyoci_flask.index.fetch import FetchPool
 from pyoci_flask.index.listing import list_files
@@ -177,16 +177,23 @@ class CachedReader(VersionReader):
                 missing = list(wanted[:1])
             known_ones = known.entries if known is not None else {}
             allowance.spend(sum(known_ones[tag].weight for tag in wanted if tag in known_ones))
-            gone = Entry(self._clock() - max(0.0, self._ttl - _GONE_FOR), None, None)
-            read = self._ask_all(repository, missing, allowance)
-            if not self._proofs.holds(repository.caller):
-                # Nothing that was asked for is there: that proves nothing.
-                others = [tag for tag in wanted if tag not in read]
-                read |= self._ask_all(repository, others, allowance)
+            begun = self._clock()
+            gone = Entry(begun - max(0.0, self._ttl - _GONE_FOR), None, None)
+            try:
+                read = self._ask_all(repository, missing, allowance)
+                if not self._proofs.holds(repository.caller):
+                    # Nothing that was asked for is there: that proves nothing.
+                    others = [tag for tag in wanted if tag not in read]
+                    read |= self._ask_all(repository, others, allowance)
+            except PyOCIError:
+                # The next try goes on from there.
+                some = self._entries(repository, begun, allowance.answered)
+                self._remember(repository, known, _present(some), tags)
+                raise
             if self._proofs.holds(repository.caller):
                 # To others, registries say of everything that it is not there.
                 read = {tag: one or gone for tag, one in read.items()}
-            found = {tag: one for tag, one in read.items() if one is not None}
+            found = _present(read)
             parsed = self._remember(repository, known, found, tags) if found else known
         finally:
             if taken and turn is not None:
@@ -293,6 +300,10 @@ class CachedReader(VersionReader):
 
 def _is_answered(found: Read) -> bool:
     return found.answered if isinstance(found, Skipped) else found is not None
+
+
+def _present(entries: Mapping[str, Entry | None]) -> dict[str, Entry]:
+    return {tag: entry for tag, entry in entries.items() if entry is not None}
 
 
 def _those_of(entries: Mapping[str, Entry], tags: Sequence[str]) -> dict[str, Entry]:

@@ -5,6 +5,7 @@ garbage collection, as another version may share them and an upload under way ma
 """
 
 import logging
+import time
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -28,6 +29,10 @@ from pyoci_flask.oci.repository import (
 )
 
 logger = logging.getLogger("pyoci.index")
+
+_READS = 6
+_PAUSE = 0.2
+"""Seconds before the second read of what is deleted; each further pause is longer by as much."""
 
 
 def delete_file(
@@ -97,12 +102,29 @@ def _delete_version(repository: ProjectRepository, found: VersionIndex, settle: 
     """
     caller = repository.caller
     tag_gone = delete_manifest(caller, found.tag) is Deletion.DONE
-    if tag_gone:
-        return _cleared(repository, found.index.manifests, found.digest)
-    if delete_manifest(caller, found.digest) is Deletion.DONE:
-        return _cleared(repository, found.index.manifests)
+    if tag_gone or delete_manifest(caller, found.digest) is Deletion.DONE:
+        cleared = _cleared(repository, found.index.manifests, found.digest if tag_gone else None)
+        _wait_until_gone(repository, found)
+        return cleared
     _empty(repository, found, settle)
     return False
+
+
+def _wait_until_gone(repository: ProjectRepository, found: VersionIndex) -> None:
+    """Wait while the registry still shows what it has deleted.
+
+    Pulp deletes a moment later than it says: an upload in between would bring the files back.
+    """
+    for attempt in range(_READS):
+        try:
+            now = get_manifest(repository.caller, found.tag)
+        except PyOCIError as error:
+            logger.info("%s; it is not known whether the deletion is seen", error)
+            return
+        if now is None or now.digest != found.digest:
+            return
+        time.sleep(_PAUSE * (attempt + 1))
+    logger.warning("%s:%s is still shown", repository.caller.repository, found.tag)
 
 
 def _cleared(

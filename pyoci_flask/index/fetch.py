@@ -2,7 +2,7 @@
 
 import threading
 from collections.abc import Callable, Iterable
-from concurrent.futures import Future
+from concurrent.futures import Future, wait
 from contextvars import copy_context
 from functools import partial
 from typing import TypeVar
@@ -12,6 +12,8 @@ from pyoci_flask.oci.reference import Registry
 from pyoci_flask.oci.shares import host_of
 from pyoci_flask.threads import FrugalExecutor
 
+_ENDING = 1.0
+"""Seconds to wait for calls under way after another one failed."""
 _In = TypeVar("_In")
 _Out = TypeVar("_Out")
 
@@ -39,7 +41,8 @@ class FetchPool:
         """Call `function` on each item and return the results in order.
 
         Every call runs in a copy of the caller's context, so that its log lines carry the
-        request's id. The first exception is raised, and calls not yet begun are dropped.
+        request's id. The first exception is raised, and calls not yet begun are dropped; those
+        under way have a second to end, so that what they read can be kept.
         """
         with self._lock:
             places = self._places.get(registry)
@@ -72,6 +75,11 @@ class FetchPool:
                     futures.append(future)
                     future.add_done_callback(ended_on_thread)
             return [future.result() for future in futures]
+        except BaseException:
+            for future in futures:
+                future.cancel()
+            wait(futures, timeout=_ENDING)
+            raise
         finally:
             # Emptied, as the traceback of a call's error leads here, and its future to the error:
             # such a circle would keep connections until the garbage collector comes.

@@ -17,6 +17,7 @@ from pyoci_flask.bounded import remember
 from pyoci_flask.errors import (
     AlreadyExistsError,
     NotFoundError,
+    RegistryError,
     RegistryUnreachableError,
     UnsupportedError,
 )
@@ -35,11 +36,11 @@ from pyoci_flask.index.repository import (
     read_version,
 )
 from pyoci_flask.index.rewrite import read_for_change, rewrite_index
-from pyoci_flask.oci.blobs import UploadSession, begin_upload, holds_blob, push_blob
+from pyoci_flask.oci.blobs import UploadSession, begin_upload, has_bytes, holds_blob, push_blob
 from pyoci_flask.oci.client import RepositoryCaller
 from pyoci_flask.oci.model import EMPTY_CONFIG, MANIFEST_TYPE, Descriptor, ImageIndex
 from pyoci_flask.oci.reference import Digest
-from pyoci_flask.oci.repository import MissingContentError, put_manifest
+from pyoci_flask.oci.repository import ManifestRefusedError, MissingContentError, put_manifest
 
 logger = logging.getLogger("pyoci.index")
 
@@ -85,7 +86,8 @@ def publish(
 ) -> bool:
     """Add a file to its version; tell whether it was added.
 
-    It was not where `skip_identical` is set and the version has this very file already.
+    It was not where `skip_identical` is set and the version has this very file already; its bytes
+    are uploaded again where the registry has lost them.
     `complete` is called once the registry has shown that the caller may write; it returns the
     upload with what is read out of the file, and raises where the file is wrong.
     `confirm` is called before the file is named, and raises where it may not be;
@@ -102,15 +104,19 @@ def publish(
     version, tag = upload.filename.version, tag_of(upload.filename.version)
     caller = repository.caller
     found = read_for_change(repository, version, tag)
-    if skip_identical and _has_identical(found, upload, repository):
+    is_identical = skip_identical and _has_identical(found, upload, repository)
+    if is_identical and has_bytes(caller, upload.digest):
         return False
-    _refuse_existing(found, upload, repository)
+    if not is_identical:
+        _refuse_existing(found, upload, repository)
     session, is_new = _begin(caller, upload.digest, at_once=at_once)
     with session:
         if complete is not None:
             upload = complete(upload)
         push = _Push(caller, upload, found, configs or KnownConfigs(), at_once=at_once)
         push.blobs(looked=is_new, session=session)
+    if is_identical:
+        return False
     added = True
     elsewhere: list[tuple[ProjectRepository, VersionIndex]] = []
 
@@ -208,62 +214,98 @@ class _Push:
         self.artifact = Artifact.of(upload, datetime.now(UTC))
         self._caller = caller
         self._upload = upload
-        self._named = {Digest.of(EMPTY_CONFIG)}
-        if found is not None:
-            self._named |= {file.core_metadata for file in found.files if file.core_metadata}
+        files = found.files if found else ()
+        self._named = {file.core_metadata or Digest.of(EMPTY_CONFIG) for file in files}
         self._configs = configs
         self._at_once = at_once
 
-    def blobs(self, *, looked: bool = False, session: UploadSession | None = None) -> None:
+    def blobs(
+        self,
+        *,
+        looked: bool = False,
+        missing: bool = False,
+        session: UploadSession | None = None,
+    ) -> None:
         """Push the file and its config, side by side; arguments as in `push_blob`."""
         upload = self._upload
         # Where the file is new, so is its core metadata most of the time.
-        with beside(lambda: self._config(looked=looked), at_once=self._at_once) as config:
+        with beside(
+            lambda: self._config(looked=looked, missing=missing), at_once=self._at_once
+        ) as config:
             push_blob(
                 self._caller,
                 upload.digest,
                 upload.content,
                 upload.size,
                 looked=looked,
+                missing=missing,
                 session=session,
             )
             config()
 
-    def _config(self, *, looked: bool) -> None:
+    def _config(self, *, looked: bool = False, missing: bool = False) -> None:
         config = self.artifact.config
         # What was pushed is gone where a registry was restored from a backup: core metadata is
         # read by installers, so the version has to name it as well.
         if not (self._configs.pop(self._caller, config.digest) and config.digest in self._named):
             push_blob(
-                self._caller, config.digest, self.artifact.content, config.size, looked=looked
+                self._caller,
+                config.digest,
+                self.artifact.content,
+                config.size,
+                looked=looked,
+                missing=missing,
             )
         self._configs.add(self._caller, config.digest)
 
     def manifest(self) -> None:
-        """Push the manifest, and the blobs again where the registry misses one."""
+        """Push the manifest, and the blobs again where the registry misses one.
+
+        Where it is refused all the same, it is pushed without the core metadata: Pulp takes only
+        JSON as a config.
+        """
         try:
             _again_if_missing(self._manifest, self._blobs_anew)
-        except MissingContentError as error:
-            if error.code != "MANIFEST_INVALID":
+        except (ManifestRefusedError, MissingContentError) as error:
+            if not _is_about_the_manifest(error):
+                raise
+            if self._upload.metadata is not None and self._without_metadata():
+                logger.info("%s; stored without its core metadata", error)
+                return
+            if not isinstance(error, MissingContentError):
                 raise
             # All parts were pushed anew: it is the manifest itself that gitlab.com refuses.
             raise UnsupportedError(
                 f"{error}: this registry does not seem to take packages, nothing was published"
             ) from error
 
-    def everything(self) -> None:
+    def everything(self, missing: MissingContentError) -> None:
         """Push all parts again."""
-        self._blobs_anew()
+        self._blobs_anew(missing)
         self._manifest()
+
+    def _without_metadata(self) -> bool:
+        """Push the manifest with the empty config; tell whether the registry took it."""
+        refused = self.artifact
+        self.artifact = Artifact.of(replace(self._upload, metadata=None), datetime.now(UTC))
+        try:
+            self._config()
+            self._manifest()
+        except RegistryError as error:
+            logger.info("%s", error)
+            self.artifact = refused
+            return False
+        return True
 
     def _manifest(self) -> None:
         put_manifest(
             self._caller, self.artifact.entry.digest, self.artifact.document, MANIFEST_TYPE
         )
 
-    def _blobs_anew(self) -> None:
+    def _blobs_anew(self, missing: MissingContentError) -> None:
+        """Upload the blobs: the registry that misses one may answer HEAD that it is there."""
         self._configs.pop(self._caller, self.artifact.config.digest)
-        self.blobs()
+        self.blobs(missing=not _is_about_the_manifest(missing))
 
 
 def _has_identical(
@@ -289,7 +331,14 @@ def _refuse_existing(
             )
 
 
-def _again_if_missing(action: Callable[[], None], repair: Callable[[], None]) -> None:
+def _is_about_the_manifest(error: RegistryError) -> bool:
+    """Tell whether the manifest itself may be what is refused, rather than a part of it."""
+    return not isinstance(error, MissingContentError) or error.code == "MANIFEST_INVALID"
+
+
+def _again_if_missing(
+    action: Callable[[], None], repair: Callable[[MissingContentError], None]
+) -> None:
     """Do it, and push the parts again where the registry misses one.
 
     Registries that clean up may drop what no tag holds yet, and distribution 2.8 loses sight of
@@ -300,7 +349,7 @@ def _again_if_missing(action: Callable[[], None], repair: Callable[[], None]) ->
             action()
         except MissingContentError as error:
             logger.warning("%s; pushing the parts again", error)
-            repair()
+            repair(error)
         else:
             return
     action()

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pyoci_flask.errors import (
     AuthenticationRequiredError,
     DeniedError,
+    PayloadTooLargeError,
     PyOCIError,
     RateLimitedError,
     RegistryError,
@@ -16,6 +17,7 @@ from pyoci_flask.errors import (
 from pyoci_flask.oci.model import MalformedDocumentError, parse_object
 from pyoci_flask.redaction import shortened
 from pyoci_flask.transport.reply import Reply
+from pyoci_flask.transport.session import is_rate_limited
 
 ERROR_LIMIT = 64 * 1024
 """Bytes of an error body that are read."""
@@ -98,17 +100,29 @@ class ErrorBody:
 
 
 def refusal(
-    reply: Reply, doing: str, *, authenticated: bool, error: ErrorBody | None = None
+    reply: Reply,
+    doing: str,
+    *,
+    authenticated: bool,
+    asks: bool = True,
+    error: ErrorBody | None = None,
 ) -> PyOCIError:
     """Say what an answer that nobody expected means.
 
-    `doing` completes the sentence "while ...". `error` is the body, if it was read before;
+    `doing` completes the sentence "while ...". `asks` tells whether the registry asks anybody for
+    credentials. `error` is the body, if it was read before;
     otherwise it is read here. Only its code and message are quoted.
     """
     host = reply.url.split("/", 3)[2]
     detail = ErrorBody.read(reply) if error is None else error
     text = f"{host} answered {reply.status}{detail} while {doing}"
     match reply.status:
+        case 403 if not authenticated and not asks:
+            return DeniedError(
+                f"{host} denied the request (403{detail}) while {doing}; it asks nobody for "
+                "credentials",
+                reply.status,
+            )
         case 401 | 403 if not authenticated:
             return AuthenticationRequiredError(
                 f"{host} asks for credentials while {doing}, and none were sent{detail}"
@@ -128,8 +142,15 @@ def refusal(
             )
         case 405:
             return UnsupportedError(f"{host} does not support {doing} ({reply.status}{detail})")
-        case 429:
-            return RateLimitedError(text, _header_text(reply.headers.get("Retry-After")))
+        case 413:
+            return PayloadTooLargeError(
+                f"{text}: the limit is the registry's, or that of a proxy in front of it "
+                "(client_max_body_size in nginx). Its administrator can raise it; this server "
+                "takes more"
+            )
+        case _ if is_rate_limited(reply):
+            retry_after = _header_text(reply.headers.get("Retry-After"))
+            return RateLimitedError(text, retry_after, reply.status)
         case _:
             return RegistryError(text)
 

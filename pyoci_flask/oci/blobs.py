@@ -233,7 +233,7 @@ class UploadSession:
         answer = self._caller.put_at(url, self._reply, body, length)
         if answer.status not in {201, 204}:
             error = self._caller.refused(answer, "uploading")
-            raise _UploadFailedError(str(error)) if answer.status in _PASSING else error
+            raise _UploadFailedError(error) if answer.status in _PASSING else error
         answer.close()
         self._is_open = False
         stored = answer.headers.get("Docker-Content-Digest")
@@ -283,13 +283,15 @@ def push_blob(
     length: int,
     *,
     looked: bool = False,
+    missing: bool = False,
     session: UploadSession | None = None,
 ) -> None:
     """Upload a blob unless it is there: POST, then one PUT with the whole content.
 
     Chunked uploads, PATCH and the single POST are each broken on some registry. `body` is bytes
     or a file that can be rewound; `length` its bytes; `looked` says not to look whether it is
-    there; `session` is an upload that was begun for it, so that no POST is needed.
+    there; `missing` says never to look, as the registry misses it whatever it answers; `session`
+    is an upload that was begun for it, so that no POST is needed.
 
     Raises:
         NotFoundError: the registry wants the repository to be made first (ECR).
@@ -297,16 +299,25 @@ def push_blob(
     """
     for _ in range(_UPLOADS - 1):
         try:
-            return _push_once(caller, digest, body, length, looked=looked, session=session)
+            return _push_once(
+                caller, digest, body, length, looked=looked or missing, session=session
+            )
         except (_UploadFailedError, RegistryUnreachableError) as error:
             # Where it stopped is not known, so it begins anew: with a look for what is there.
             logger.info("%s; uploading again", error)
             looked, session = False, None
-    return _push_once(caller, digest, body, length, looked=looked, session=session)
+    try:
+        return _push_once(caller, digest, body, length, looked=looked or missing, session=session)
+    except _UploadFailedError as error:
+        raise error.refusal from error
 
 
-class _UploadFailedError(RegistryError):
-    """The registry failed in a way that may pass."""
+class _UploadFailedError(PyOCIError):
+    """The registry failed in a way that may pass; `refusal` is what it is if it does not."""
+
+    def __init__(self, refusal: PyOCIError) -> None:
+        super().__init__(str(refusal))
+        self.refusal = refusal
 
 
 def _push_once(
@@ -332,12 +343,26 @@ def holds_blob(caller: RepositoryCaller, digest: Digest) -> bool:
     reply = caller.call("HEAD", f"blobs/{digest}", "push")
     if reply.status == 200:
         reply.close()
-        return True
+        return has_bytes(caller, digest)
     if reply.status in {403, 404, 405}:
         # 403 and 405 say nothing about the blob: upload it.
         reply.close()
         return False
     raise caller.refused(reply, "looking for a blob")
+
+
+def has_bytes(caller: RepositoryCaller, digest: Digest) -> bool:
+    """Read one byte of a blob and tell whether it came.
+
+    distribution remembers blobs: its HEAD goes on to answer 200 where the garbage collection has
+    removed the bytes. Whatever is wrong here, an upload mends it or tells it.
+    """
+    try:
+        with open_blob(caller, digest, last=0) as blob:
+            return any(blob.reply.chunks())
+    except PyOCIError as error:
+        logger.info("%s holds no bytes of %s: %s", caller.repository, digest, error)
+        return False
 
 
 def _number(text: str | None) -> int | None:

@@ -140,7 +140,14 @@ class RepositoryCaller:
     def refused(self, reply: Reply, doing: str, error: ErrorBody | None = None) -> PyOCIError:
         """Say what an unexpected answer means, for `raise`."""
         doing = f"{doing} in {self.repository}"
-        return refusal(reply, doing, authenticated=self.credentials is not None, error=error)
+        error = error or ErrorBody.read(reply)
+        authenticated = self.credentials is not None
+        asks = (
+            authenticated
+            or reply.status != 403
+            or self.authenticator.asks(self.repository.registry.origin)
+        )
+        return refusal(reply, doing, authenticated=authenticated, asks=asks, error=error)
 
     def _follow(self, reply: Reply, method: str, headers: Mapping[str, str]) -> Reply:
         for followed in range(_MOSTREDIRECTS + 1):

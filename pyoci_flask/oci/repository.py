@@ -74,6 +74,10 @@ _MISSING_CONTENT = frozenset(
 )
 
 
+_OVERWRITES = "cannot overwrite tag"
+"""Of ocimem's 403 DENIED for a tag that is there."""
+
+
 class MissingContentError(RegistryError):
     """A manifest was refused because something that it names is not there (any more).
 
@@ -83,6 +87,10 @@ class MissingContentError(RegistryError):
     def __init__(self, message: str, code: str) -> None:
         super().__init__(message)
         self.code = code
+
+
+class ManifestRefusedError(RegistryError):
+    """A manifest was refused without a reason: perhaps the registry cannot read its config."""
 
 
 class UncertainWriteError(RegistryError):
@@ -295,6 +303,7 @@ def put_manifest(
         PayloadTooLargeError: it is more than registries have to take, and than is read here.
         MissingContentError: the registry misses something that the document names.
         AlreadyExistsError: the tag is there and the registry keeps tags as they are.
+        ManifestRefusedError: the registry failed over a digest, or does not take the document.
         UncertainWriteError: the registry failed over a tag; read it to know.
     """
     if len(document) > DOCUMENT_LIMIT or has_too_many_values(document):
@@ -322,7 +331,9 @@ def put_manifest(
 
 def _not_stored(caller: RepositoryCaller, reply: Reply, reference: Tag | Digest) -> PyOCIError:
     error = ErrorBody.read(reply)
-    if isinstance(reference, Tag) and (reply.status in {409, 412} or error.code == "TAG_INVALID"):
+    if isinstance(reference, Tag) and (
+        reply.status in {409, 412} or error.code == "TAG_INVALID" or _OVERWRITES in error.message
+    ):
         return AlreadyExistsError(
             f"the tags of {caller.repository} are immutable{error}: the version {reference} is "
             "already there, and neither another file nor a deletion is possible in it"
@@ -332,6 +343,8 @@ def _not_stored(caller: RepositoryCaller, reply: Reply, reference: Tag | Digest)
             f"{caller.repository} misses a part of {reference}{error}", error.code
         )
     refused = caller.refused(reply, f"writing {reference}", error)
+    if isinstance(reference, Digest) and reply.status in {400, 500}:
+        return ManifestRefusedError(str(refused))
     if isinstance(reference, Tag) and reply.status >= 500:
         return UncertainWriteError(str(refused))
     return refused

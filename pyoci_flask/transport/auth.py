@@ -191,7 +191,7 @@ class Authenticator:
         denied: PyOCIError | None,
     ) -> Iterator[str]:
         """Yield the Authorization headers to try, best first."""
-        challenges = parse_challenges(reply.headers.get("WWW-Authenticate", ""))
+        challenges = self._challenges(reply, key[0])
         bearer = next((c for c in challenges if c.scheme == "bearer" and c["realm"]), None)
         with self._lock:
             if bearer is not None:
@@ -207,6 +207,31 @@ class Authenticator:
                 remember(self._basic, key[0], True, _REMEMBERED)
             if credentials is not None and reply.authorization != credentials.header:
                 yield credentials.header
+
+    def _challenges(self, reply: Reply, registry: str) -> tuple[Challenge, ...]:
+        """Read the challenges of a 401; where it has none, those of the API's root."""
+        text = reply.headers.get("WWW-Authenticate")
+        if text is None:
+            with self._root(registry) as root:
+                text = root.headers.get("WWW-Authenticate", "") if root.status == 401 else ""
+        return parse_challenges(text)
+
+    def _root(self, registry: str) -> Reply:
+        """Ask for the root of the API, where a registry says what it wants (distribution-spec)."""
+        return self._transport.send(
+            "GET", f"{registry}/v2/", registry=registry, headers={}, idempotent=True
+        )
+
+    def asks(self, registry: str) -> bool:
+        """Tell whether a registry asks for credentials; True unless it shows that it does not."""
+        with self._lock:
+            if registry in self._bearer or registry in self._basic:
+                return True
+        try:
+            with self._root(registry) as root:
+                return root.status != 200
+        except PyOCIError:
+            return True
 
     def _bearer_answers(
         self,

@@ -27,14 +27,17 @@ from pyoci_flask.errors import (
 from pyoci_flask.transport.egress import EgressPolicy, Sightings
 from pyoci_flask.transport.network import Network
 from pyoci_flask.transport.observe import CallObserver
+from pyoci_flask.transport.pace import Paces
 from pyoci_flask.transport.pools import GuardedAdapter
 from pyoci_flask.transport.reply import Call, Reply
 
 USER_AGENT = f"pyoci-flask/{__version__}"
 
-_RETRIED = frozenset({408, 429, 500, 502, 503, 504})
+_RETRIED = frozenset({408, 500, 502, 503, 504})
 _PAUSES = (0.2, 0.8)
 """Seconds before the second and the third try of an idempotent call."""
+_SLOWER_PAUSES = (0.2, 0.8, 0.8, 0.8)
+"""The same after refusals for the rate."""
 _DOCUMENT_PATIENCE = 2.5
 """Read time-outs for the whole of a body that is read into memory."""
 _LONGEST_PAUSE = 3.0
@@ -88,6 +91,7 @@ class Transport:
             pool_size,
         )
         self._mounted: dict[str, BaseAdapter] = {}
+        self._paces = Paces()
 
     def mount(self, origin: str, adapter: BaseAdapter) -> None:
         """Answer calls to the registry at `origin` by `adapter` instead of the network."""
@@ -113,6 +117,9 @@ class Transport:
     ) -> Reply:
         """Make one exchange (or, where `idempotent`, up to three) and return the last answer.
 
+        A refusal for the rate (429) changed nothing, so any call is made again after it, up to
+        four times.
+
         What is mounted is asked once: what fails in this very process fails again.
 
         `registry` is the origin on whose behalf the call is made; `length` the bytes of a file
@@ -121,25 +128,37 @@ class Transport:
 
         Raises:
             EgressError: the address is one that is never called.
+            RateLimitedError: too many calls wait for a registry that asks to slow down.
             RegistryUnreachableError: no connection, or it broke before an answer.
             RegistryTimeoutError: no answer in time.
         """
-        repeated = idempotent and not self._is_mounted(url, registry)
-        pauses = iter(_PAUSES if repeated else ())
+        mounted = self._is_mounted(url, registry)
+        pauses = iter(() if mounted else _PAUSES)
+        slower = iter(() if mounted else _SLOWER_PAUSES)
+        host = urlsplit(url).netloc
         while True:
-            pause = next(pauses, None)
+            began = self._paces.wait(host)
             try:
                 reply = self._exchange(
                     method, url, registry, headers, body, length, patience, private=private
                 )
             except _ConnectionLostError:
+                pause = next(pauses, None) if idempotent else None
                 if pause is None:
                     raise
             else:
-                if pause is None or reply.status not in _RETRIED:
-                    return reply
                 asked = _retry_after(reply.headers)
-                if asked is not None and asked > _LONGEST_PAUSE:
+                waits = asked is None or asked <= _LONGEST_PAUSE
+                if is_rate_limited(reply) and not mounted:
+                    self._paces.slow(host, began, (asked or 0.0) if waits else 0.0)
+                else:
+                    self._paces.ease(host)
+                pause = None
+                if reply.status == 429:
+                    pause = next(slower, None)
+                elif idempotent and reply.status in _RETRIED:
+                    pause = next(pauses, None)
+                if pause is None or not waits:
                     return reply
                 pause = max(pause, asked or 0.0)
                 reply.close()
@@ -221,6 +240,11 @@ class Transport:
                 "is connected to: PYOCI_REGISTRIES must name the registries that may be called"
             )
         return proxies
+
+
+def is_rate_limited(reply: Reply) -> bool:
+    """Tell whether an answer asks to slow down: 429, or 503 that says when to come back."""
+    return reply.status == 429 or (reply.status == 503 and "Retry-After" in reply.headers)
 
 
 def _unanswered(error: requests.RequestException, host: str) -> Exception:

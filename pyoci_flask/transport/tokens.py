@@ -17,7 +17,7 @@ from pyoci_flask.errors import (
 )
 from pyoci_flask.transport.challenge import Challenge
 from pyoci_flask.transport.credentials import Credentials
-from pyoci_flask.transport.session import Transport
+from pyoci_flask.transport.session import Transport, is_rate_limited
 
 _TOKEN = re.compile(r"[\x21-\x7e]+")
 _ANSWER_LIMIT = 128 * 1024
@@ -74,8 +74,10 @@ def fetch_token(
                 "check user name, token and the token's permissions",
                 status,
             )
-        if reply.status == 429:
-            raise RateLimitedError(f"{host} asks to slow down", reply.headers.get("Retry-After"))
+        if is_rate_limited(reply):
+            raise RateLimitedError(
+                f"{host} asks to slow down", reply.headers.get("Retry-After"), reply.status
+            )
         if reply.status != 200:
             raise RegistryError(f"the token service {host} answered {reply.status}")
         token, life = _parsed(reply.read(_ANSWER_LIMIT), host)

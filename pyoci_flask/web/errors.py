@@ -68,8 +68,8 @@ def register_error_handlers(app: Flask, page: ErrorPage | None = None) -> None:
 
 
 def status_of(error: errors.PyOCIError) -> int:
-    """Look the status up; the registry's own where it denied."""
-    if isinstance(error, errors.DeniedError):
+    """Look the status up; the registry's own where it denied, or asks to slow down."""
+    if isinstance(error, errors.DeniedError | errors.RateLimitedError):
         return error.status
     for kind in type(error).__mro__:
         if kind in _STATUS:

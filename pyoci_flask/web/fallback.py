@@ -25,7 +25,8 @@ def fallback(
         AuthenticationRequiredError: see `redirect_to_fallback`.
     """
     if not _falls_back(address) or (
-        isinstance(error, DeniedError) and not services().settings.fallback_denied
+        isinstance(error, DeniedError)
+        and (caller.credentials is None or not services().settings.fallback_denied)
     ):
         raise error
     return redirect_to_fallback(address, caller)

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
+from werkzeug.test import EnvironBuilder
 from werkzeug.wrappers import Request, Response
 
 from tests.doubles import wsgi_server
@@ -148,6 +149,48 @@ class TokensForAll:
         if token == "anonymous" and hidden:
             return error(404)(environ, start)
         return self.app(environ, start)
+
+
+@dataclass(slots=True)
+class Pulp:
+    """Parses every config as JSON, and deletes a tag only after it was read `late` times."""
+
+    app: "WSGIApplication"
+    late: int = 2
+    deleted: dict[str, int] = field(default_factory=dict)
+
+    def __call__(self, environ: "WSGIEnvironment", start: "StartResponse") -> Iterable[bytes]:
+        request = Request(environ)
+        if request.method == "PUT" and "/manifests/sha256:" in request.path:
+            return self._put(request)(environ, start)
+        if request.path.rpartition(":")[0].endswith("/manifests/sha256"):
+            return self.app(environ, start)
+        if "/manifests/" in request.path and request.method == "DELETE":
+            self.deleted[request.path] = self.late
+            return Response("", 202)(environ, start)
+        if request.path in self.deleted:
+            self.deleted[request.path] -= 1
+            if self.deleted[request.path] < 0:
+                del self.deleted[request.path]
+                self._ask("DELETE", request.path)
+        return self.app(environ, start)
+
+    def _put(self, request: Request) -> Response:
+        document = request.get_data()
+        name = request.path.partition("/manifests/")[0]
+        config = self._ask("GET", f"{name}/blobs/{json.loads(document)['config']['digest']}")
+        try:
+            json.loads(config.get_data())
+        except ValueError:
+            return Response("<h1>Server Error (500)</h1>", 500, content_type="text/html")
+        return self._ask("PUT", request.path, document, request.headers["Content-Type"])
+
+    def _ask(self, method: str, path: str, body: bytes = b"", kind: str = "") -> Response:
+        builder = EnvironBuilder(method=method, path=path, data=body, content_type=kind or None)
+        try:
+            return Response.from_app(self.app, builder.get_environ(), buffered=True)
+        finally:
+            builder.close()
 
 
 def error(status: int) -> Response:

@@ -272,6 +272,8 @@ def _documented(kind: str, fault: Fault, *, written: bool) -> frozenset[int]:
         return _DONE
     if fault in _BEGUN_ANEW.get(kind, ()):
         return _DONE
+    if kind == "PUT manifest" and fault is Fault.FAILS:
+        return _DONE  # stored without core metadata, as the registry may not take that
     match fault:
         case Fault.REFUSED | Fault.RESET_BEFORE | Fault.RESET_AMID_HEADERS | Fault.FAILS:
             return _REFUSED

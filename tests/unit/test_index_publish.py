@@ -3,11 +3,13 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
+from werkzeug.wrappers import Request, Response
 
 from pyoci_flask.errors import (
     AlreadyExistsError,
     AuthenticationRequiredError,
     BusyError,
+    DeniedError,
     InvalidRequestError,
     NotFoundError,
     PyOCIError,
@@ -23,6 +25,7 @@ from tests.patience import PATIENCE
 from tests.unit.conftest import Callers
 from tests.unit.index_doubles import (
     Fault,
+    FaultyRegistry,
     Store,
     make_store,
     make_upload,
@@ -242,6 +245,31 @@ def test_parts_that_the_registry_lost_are_pushed_again(
     assert store.names("1.0") == [SDIST]
 
 
+def losing(digest: Digest) -> Fault:
+    """Lose a blob after its first upload, and still answer HEAD that it is there."""
+    uploads: list[str] = []
+
+    def fault(_: FaultyRegistry, request: Request) -> Response | None:
+        if request.method == "PUT" and request.args.get("digest") == str(digest):
+            uploads.append(request.path)
+        if request.method == "PUT" and "/manifests/sha256" in request.path and len(uploads) < 2:
+            request.get_data()
+            body = json.dumps({"errors": [{"code": "MANIFEST_BLOB_UNKNOWN", "message": "gone"}]})
+            return Response(body, 404, content_type="application/json")
+        return None
+
+    return fault
+
+
+@pytest.mark.parametrize("content", [SDIST.encode(), b"{}"], ids=["file", "config"])
+def test_a_blob_that_the_registry_misses_is_uploaded_although_it_says_that_it_is_there(
+    store: Store, locks: VersionLocks, content: bytes
+) -> None:
+    store.registry.faults.append(losing(Digest.of(content)))
+    publish(store.repository, make_upload(SDIST), locks)
+    assert store.names("1.0") == [SDIST]
+
+
 def test_registry_that_keeps_losing_parts_is_at_fault(store: Store, locks: VersionLocks) -> None:
     store.registry.faults.append(refusing({"PUT"}, "/manifests/1.0", 400, "MANIFEST_BLOB_UNKNOWN"))
     with pytest.raises(RegistryError, match="misses a part"):
@@ -281,7 +309,7 @@ def _never(_: Upload) -> Upload:
     ("status", "code", "kind"),
     [
         (401, "UNAUTHORIZED", AuthenticationRequiredError),
-        (403, "DENIED", AuthenticationRequiredError),
+        (403, "DENIED", DeniedError),
         (404, "NAME_UNKNOWN", NotFoundError),
     ],
 )
@@ -322,7 +350,7 @@ def _wrong(_: Upload) -> Upload:
         (refusing({"HEAD"}, "/blobs/", 500, "UNKNOWN"), RegistryError),
         (refusing({"PUT"}, "/blobs/uploads/", 400, "SIZE_INVALID"), RegistryError),
         (refusing({"PUT"}, "/blobs/uploads/", 503, "UNKNOWN"), RegistryError),
-        (refusing({"PUT"}, "/blobs/uploads/", 403, "DENIED"), AuthenticationRequiredError),
+        (refusing({"PUT"}, "/blobs/uploads/", 403, "DENIED"), DeniedError),
     ],
     ids=["archive", "look", "refused", "busy", "denied"],
 )
@@ -380,14 +408,15 @@ def test_version_text_stays_as_it_was_written(store: Store, locks: VersionLocks)
         assert store.names(version) == [f"hello-{version}.tar.gz"]
 
 
+@pytest.mark.parametrize("metadata", [b"Metadata-Version: 2.1", None])
 def test_known_config_is_pushed_or_asked_for_where_the_version_does_not_name_it(
-    store: Store, locks: VersionLocks
+    store: Store, locks: VersionLocks, metadata: bytes | None
 ) -> None:
     """A registry that was restored from a backup has not what was pushed since."""
     configs = KnownConfigs()
     names = ["hello-1.0-cp311-cp311-win32.whl", "hello-1.0-cp312-cp312-win32.whl"]
-    uploads = [make_upload(name, metadata=b"Metadata-Version: 2.1") for name in names]
-    config = str(Digest.of(b"Metadata-Version: 2.1"))
+    uploads = [make_upload(name, metadata=metadata) for name in names]
+    config = str(Digest.of(metadata or b"{}"))
 
     def asks(number: int) -> bool:
         store.registry.calls.clear()

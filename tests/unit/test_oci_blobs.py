@@ -29,12 +29,15 @@ def uploading(
     *,
     head: int = 404,
     begun: int = 202,
+    get: Answer = Answer(404),  # noqa: B008 - frozen
     put: Answer = Answer(201),  # noqa: B008 - frozen
 ) -> Callable[[Received], Answer]:
     def handler(received: Received) -> Answer:
         match received.method:
             case "HEAD":
                 return Answer(head)
+            case "GET":
+                return get
             case "POST":
                 where = location(received)
                 return Answer(begun, headers={} if where is None else {"Location": where})
@@ -86,10 +89,34 @@ def test_upload_to_another_origin_goes_without_authorization(caller_of: Callers)
         assert put.body == CONTENT
 
 
-def test_blob_that_is_there_is_not_uploaded(caller_of: Callers) -> None:
-    with http_double(uploading(lambda _: "/x", head=200)) as server:
+@pytest.mark.parametrize(
+    "get",
+    [Answer(206, b"0", {"Content-Range": "bytes 0-0/10"}), Answer(200, CONTENT)],
+    ids=["range", "whole"],
+)
+def test_blob_of_which_a_byte_comes_is_not_uploaded(caller_of: Callers, get: Answer) -> None:
+    with http_double(uploading(lambda _: "/x", head=200, get=get)) as server:
         push_blob(caller_of(server.url), DIGEST, CONTENT, len(CONTENT))
-        assert server.calls == [("HEAD", BLOB)]
+        assert server.calls == [("HEAD", BLOB), ("GET", BLOB)]
+        assert server.received[1].headers["Range"] == "bytes=0-0"
+
+
+@pytest.mark.parametrize(
+    "get",
+    [
+        Answer(206, b"", {"Content-Range": "bytes 0-0/10"}),
+        Answer(206, b"0", {"Content-Range": "bytes 0-0/10"}, sent=0),
+        Answer(200, CONTENT, sent=0),
+        Answer(404),
+        Answer(404, b'{"errors":[{"code":"BLOB_UNKNOWN"}]}'),
+        Answer(416),
+    ],
+    ids=["empty", "broken", "whole broken", "not found", "unknown", "no such range"],
+)
+def test_blob_of_which_only_head_knows_is_uploaded(caller_of: Callers, get: Answer) -> None:
+    with http_double(uploading(lambda _: "/x", head=200, get=get)) as server:
+        push_blob(caller_of(server.url), DIGEST, CONTENT, len(CONTENT))
+        assert [one.method for one in server.received] == ["HEAD", "GET", "POST", "PUT"]
 
 
 @pytest.mark.parametrize("head", [403, 404, 405])
@@ -97,6 +124,21 @@ def test_blob_of_which_nothing_is_known_is_uploaded(caller_of: Callers, head: in
     with http_double(uploading(lambda _: "/x", head=head)) as server:
         push_blob(caller_of(server.url, credentials=TOKEN), DIGEST, CONTENT, len(CONTENT))
         assert [one.method for one in server.received] == ["HEAD", "POST", "PUT"]
+
+
+def test_blob_that_is_missing_is_uploaded_without_a_look_also_at_the_second_try(
+    caller_of: Callers,
+) -> None:
+    left = [Answer(503), Answer(201)]
+    handler = uploading(lambda _: "/x", head=200, get=Answer(200, CONTENT))
+
+    def failing_once(received: Received) -> Answer:
+        return left.pop(0) if received.method == "PUT" else handler(received)
+
+    with http_double(failing_once) as server:
+        push_blob(caller_of(server.url), DIGEST, CONTENT, len(CONTENT), missing=True)
+        sent = [one.method for one in server.received]
+        assert [method for method in sent if method != "DELETE"] == ["POST", "PUT"] * 2
 
 
 @pytest.mark.parametrize("put", [201, 204])

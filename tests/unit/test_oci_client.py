@@ -6,6 +6,7 @@ import pytest
 from pyoci_flask.errors import (
     AuthenticationRequiredError,
     DeniedError,
+    PayloadTooLargeError,
     PyOCIError,
     RateLimitedError,
     RegistryError,
@@ -280,3 +281,29 @@ def test_retry_after_of_a_rate_limit_is_passed_on_if_it_is_sane(
         error = caller.refused(caller.call("PUT", "x", "push", body=b""), "x")
     assert isinstance(error, RateLimitedError)
     assert error.retry_after == passed
+
+
+def refusing_writes(received: Received) -> Answer:
+    """A registry that asks nobody for credentials, and lets nobody write."""
+    return Answer(200) if received.path == "/v2/" else Answer(403, ERRORS)
+
+
+def test_403_of_a_registry_that_asks_nobody_for_credentials_is_a_denial(
+    caller_of: Callers,
+) -> None:
+    with http_double(refusing_writes) as server:
+        caller = caller_of(server.url)
+        error = caller.refused(caller.call("PUT", "manifests/x", "push", body=b""), "writing")
+        assert isinstance(error, DeniedError)
+        assert error.status == 403
+        assert "SOME_CODE some message" in str(error)
+        assert "none were sent" not in str(error)
+
+
+def test_413_names_the_limit_of_the_registry(caller_of: Callers) -> None:
+    with http_double(lambda _: Answer(413, b"<html>")) as server:
+        caller = caller_of(server.url)
+        error = caller.refused(caller.call("PUT", "x", "push", body=b""), "uploading")
+        assert isinstance(error, PayloadTooLargeError)
+        assert f"{server.netloc} answered 413" in str(error)
+        assert "the limit is the registry's" in str(error)

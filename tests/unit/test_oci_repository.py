@@ -43,6 +43,12 @@ DIGEST = Digest.of(DOCUMENT)
 TOKEN = BearerCredentials("t0ken")
 
 
+def overwriting() -> Answer:
+    """What ocimem answers for a tag that is there."""
+    body = b'{"errors":[{"code":"DENIED","message":"denied: cannot overwrite tag"}]}'
+    return Answer(403, body)
+
+
 def error(status: int, code: str) -> Answer:
     body = json.dumps({"errors": [{"code": code, "message": "so it is"}]})
     return Answer(status, body.encode())
@@ -385,6 +391,7 @@ def test_manifest_by_digest_is_put_again_after_a_failure_and_a_tag_is_not(
         (TAG, error(400, "MANIFEST_INVALID"), MissingContentError),
         (TAG, error(400, "SIZE_INVALID"), RegistryError),
         (TAG, error(403, "DENIED"), DeniedError),
+        (TAG, overwriting(), AlreadyExistsError),
         (TAG, error(401, "UNAUTHORIZED"), DeniedError),
         (TAG, error(405, "UNSUPPORTED"), UnsupportedError),
         (

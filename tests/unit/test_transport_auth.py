@@ -312,3 +312,25 @@ def test_calls_that_wait_for_one_token_then_go_side_by_side(authenticator: Authe
         replies = list(pool.map(lambda _: ask(authenticator, server, ALICE), range(6)))
 
     assert [reply.status for reply in replies] == [200] * 6
+
+
+@pytest.mark.parametrize("challenge", ['Basic realm="x"', 'Bearer realm="HOST/token"'])
+def test_401_without_a_challenge_is_answered_by_that_of_the_root(
+    authenticator: Authenticator, challenge: str
+) -> None:
+    wanted = ALICE.header if challenge.startswith("Basic") else "Bearer t0ken"
+    registry = TokenRegistry(challenge, accepts=lambda sent: sent == wanted)
+
+    def handler(received: Received) -> Answer:
+        answer = registry(received)
+        return Answer(401) if answer.status == 401 and received.path != "/v2/" else answer
+
+    with http_double(handler) as server:
+        assert ask(authenticator, server, ALICE).status == 200
+        assert server.calls.count(("GET", "/v2/")) == 1
+
+
+def test_401_without_a_challenge_anywhere_is_final(authenticator: Authenticator) -> None:
+    with http_double(lambda _: Answer(401)) as server:
+        assert ask(authenticator, server, ALICE).status == 401
+        assert server.calls == [("GET", "/v2/x"), ("GET", "/v2/")]

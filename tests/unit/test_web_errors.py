@@ -29,6 +29,7 @@ EXPECTED: list[tuple[errors.PyOCIError, int]] = [
     (errors.PreconditionFailedError("x"), 412),
     (errors.PayloadTooLargeError("x"), 413),
     (errors.RateLimitedError("x", None), 429),
+    (errors.RateLimitedError("x", "1", 503), 503),
     (errors.RegistryError("x"), 502),
     (errors.OversizedError("x"), 502),
     (MalformedDocumentError("x"), 502),
