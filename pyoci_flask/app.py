@@ -78,11 +78,11 @@ def create_app(
     app.jinja_env.trim_blocks = app.jinja_env.lstrip_blocks = True
     register_error_handlers(app, error_page)
     app.after_request(_guarded)
+    observed = telemetry.start(settings, app)
     app.register_blueprint(pages.blueprint)
     app.register_blueprint(browse.blueprint)
     app.register_blueprint(index.blueprint)
 
-    observed = telemetry.start(settings, app)
     connect, read = transport_timeouts
     transport = Transport(
         network=Network.from_env(os.environ),

@@ -21,9 +21,11 @@ from pyoci_flask import __version__
 from pyoci_flask.settings import Settings
 from pyoci_flask.telemetry.client import ClientSpans
 from pyoci_flask.telemetry.collector import CollectorSession, Exporters, SDKLog
+from pyoci_flask.telemetry.flask_spans import instrument
 from pyoci_flask.telemetry.instruments import Instruments
 from pyoci_flask.telemetry.log_export import LogExport
-from pyoci_flask.telemetry.server import ServerSpans, name_by_route
+from pyoci_flask.telemetry.safe_spans import SafeSpans
+from pyoci_flask.telemetry.server import ServerSpans
 from pyoci_flask.transport.network import Network
 
 EXPORT_INTERVAL = 30.0
@@ -64,7 +66,7 @@ class Telemetry:
         )
         self._tracers.add_span_processor(
             BatchSpanProcessor(
-                exporters.spans,
+                SafeSpans(exporters.spans),
                 max_queue_size=_QUEUE,
                 schedule_delay_millis=interval,
                 max_export_batch_size=_BATCH,
@@ -85,8 +87,7 @@ class Telemetry:
         tracer = self._tracers.get_tracer("pyoci", __version__)
         self.request_observer = ServerSpans(tracer, instruments)
         self.call_observer = ClientSpans(tracer, instruments)
-        self._app = app
-        flask.request_started.connect(name_by_route, app)
+        instrument(app, self._tracers, self._meters, tracer)
         self._sdk_log = SDKLog()
         self._sdk_log.install()
         self._log_export = LogExport(self._loggers)
@@ -106,7 +107,6 @@ class Telemetry:
             if self._ending.is_set():
                 return
             atexit.unregister(self.shutdown)
-            flask.request_started.disconnect(name_by_route, self._app)
             logging.getLogger().removeHandler(self._log_export)
             self._session.hurry(SHUTDOWN_TIMEOUT)
             self._ending.set()

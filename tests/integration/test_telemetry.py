@@ -6,6 +6,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
+from opentelemetry.proto.metrics.v1.metrics_pb2 import AGGREGATION_TEMPORALITY_CUMULATIVE
 from opentelemetry.proto.trace.v1.trace_pb2 import Span
 
 from pyoci_flask import __version__
@@ -89,13 +90,22 @@ def test_metrics_count_requests_bytes_and_registry_calls(
         frozenset({("host", host), ("status", "200")}): 3,
         frozenset({("host", host), ("status", "404")}): 1,
     }
-    for name, count in (("pyoci_request_duration", 6), ("pyoci_registry_call_duration", 4)):
+    for name, count in (
+        ("pyoci_request_duration", 6),
+        ("http.server.request.duration", 6),
+        ("http.client.request.duration", 4),
+    ):
         metric = collector.metrics[name]
         assert metric.unit == "s"
         assert sum(point.count for point in metric.histogram.data_points) == count
         assert 0 < sum(point.sum for point in metric.histogram.data_points) < 60
-    (uptime,) = collector.metrics["pyoci_uptime"].gauge.data_points
+    (uptime,) = collector.metrics["pyoci_uptime"].sum.data_points
     assert 0 < uptime.as_double < 60
+    for name, unit in (("pyoci_uptime", "seconds"), ("pyoci_requests", "requests")):
+        metric = collector.metrics[name]
+        assert metric.unit == unit
+        assert metric.sum.is_monotonic
+        assert metric.sum.aggregation_temporality == AGGREGATION_TEMPORALITY_CUMULATIVE
 
 
 def test_number_of_hosts_in_the_metrics_is_bounded(
