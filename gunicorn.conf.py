@@ -20,6 +20,7 @@ from pyoci_flask.cache_folder import make_cache_folder, remove_abandoned
 from pyoci_flask.errors import ConfigurationError
 from pyoci_flask.memory import keep_few_arenas
 from pyoci_flask.open_files import connections_that_fit, raise_limit
+from pyoci_flask.otlp import endpoints
 from pyoci_flask.overrides import check_overrides, relies_on
 from pyoci_flask.server_log import keep_secrets_out
 from pyoci_flask.settings import Settings
@@ -31,7 +32,8 @@ _TELEMETRY = "pyoci_flask.telemetry.pipeline"
 relies_on(Arbiter, "START_CTX", "LISTENERS", user="gunicorn.conf.py")
 try:
     _settings = Settings.from_env(os.environ)
-    check_overrides(*_OVERRIDING, *([_TELEMETRY] if _settings.otlp_endpoint else []))
+    _exports = bool(endpoints(_settings, os.environ))
+    check_overrides(*_OVERRIDING, *([_TELEMETRY] if _exports else []))
 except ConfigurationError as error:
     sys.exit(f"Error: {error}")
 

@@ -5,6 +5,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from opentelemetry.context import Context, attach, get_current
+from opentelemetry.instrumentation.wsgi import wsgi_getter
+from opentelemetry.propagate import extract
 from opentelemetry.trace import (
     Span,
     SpanKind,
@@ -14,7 +16,6 @@ from opentelemetry.trace import (
     get_current_span,
     set_span_in_context,
 )
-from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
 from pyoci_flask.telemetry.instruments import Attributes, Instruments, known_method
 from pyoci_flask.telemetry.registry_calls import registry_operation
@@ -26,8 +27,6 @@ if TYPE_CHECKING:
 
 EXCHANGE = "pyoci.exchange"
 """Key of the WSGI environ: the request's `Exchange`."""
-
-_PROPAGATOR = TraceContextTextMapPropagator()
 
 
 @dataclass(slots=True)
@@ -133,9 +132,4 @@ def _parent(environ: "WSGIEnvironment") -> Context:
     if get_current_span().get_span_context().is_valid:
         # Called in-process, inside of another request.
         return get_current()
-    carrier = {
-        name: str(environ[key])
-        for name, key in (("traceparent", "HTTP_TRACEPARENT"), ("tracestate", "HTTP_TRACESTATE"))
-        if key in environ
-    }
-    return _PROPAGATOR.extract(carrier, Context())
+    return extract(environ, Context(), wsgi_getter)
