@@ -1,4 +1,4 @@
-"""OpenTelemetry: traces, metrics and logs to a collector, where one is configured."""
+"""Traces, metrics and logs to a collector, and metrics for Prometheus, where they are wanted."""
 
 import os
 from typing import TYPE_CHECKING
@@ -11,6 +11,7 @@ if TYPE_CHECKING:
 
     from pyoci_flask.settings import Settings
     from pyoci_flask.telemetry.pipeline import Telemetry
+    from pyoci_flask.telemetry.prometheus import Prometheus
 
 
 def start(settings: "Settings", app: "Flask") -> "Telemetry | None":
@@ -32,3 +33,12 @@ def start(settings: "Settings", app: "Flask") -> "Telemetry | None":
         return Telemetry(settings, found, app)
     except ValueError as error:
         raise ConfigurationError(f"a variable OTEL_... cannot be used: {error}") from error
+
+
+def metrics(settings: "Settings", app: "Flask") -> "Prometheus | None":
+    """Serve `/metrics` if it is turned on; the result has the observers that `start` has."""
+    if not settings.metrics:
+        return None
+    from pyoci_flask.telemetry.prometheus import Prometheus
+
+    return Prometheus(app)

@@ -6,7 +6,8 @@ from urllib.parse import urlsplit
 
 from opentelemetry.trace import Span, SpanKind, Status, StatusCode, Tracer
 
-from pyoci_flask.telemetry.instruments import Attributes, Instruments, known_method
+from pyoci_flask.telemetry.instruments import Attributes, Instruments
+from pyoci_flask.telemetry.labels import known_method
 from pyoci_flask.telemetry.registry_calls import registry_operation
 from pyoci_flask.telemetry.server import span_name
 from pyoci_flask.transport.observe import CallRecord, redacted

@@ -16,7 +16,7 @@ from opentelemetry.instrumentation.flask import FlaskInstrumentor
 from opentelemetry.metrics import MeterProvider
 from opentelemetry.trace import INVALID_SPAN, Span, Tracer, TracerProvider, set_span_in_context
 
-from pyoci_flask.telemetry.instruments import known_method
+from pyoci_flask.telemetry.labels import known_method
 from pyoci_flask.telemetry.safe_spans import POSTPONED
 from pyoci_flask.telemetry.server import EXCHANGE, Exchange, span_name
 from pyoci_flask.web.access import ENVIRON_REQUEST_ID, safe_host, safe_path, safe_user_agent

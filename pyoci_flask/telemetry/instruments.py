@@ -1,26 +1,14 @@
-"""The metrics, and what keeps the number of their series small."""
+"""The metrics that go to a collector."""
 
-import threading
 import time
 from collections.abc import Iterable
 
 from opentelemetry.metrics import CallbackOptions, Meter, Observation
 
+from pyoci_flask.telemetry.labels import BOUNDARIES, OTHER_HOST, Hosts, known_method, status_label
 from pyoci_flask.web.access import RequestRecord
 
 Attributes = dict[str, str | int]
-
-KNOWN_METHODS = frozenset(
-    {"GET", "HEAD", "POST", "PUT", "DELETE", "PATCH", "OPTIONS", "CONNECT", "TRACE"}
-)
-HOSTS_LIMIT = 100
-"""Distinct registry hosts in the metrics of one worker."""
-UNANSWERED_HOSTS_LIMIT = 10
-"""How many of them may be hosts that had never answered when they were first called."""
-OTHER_HOST = "_other"
-
-# Seconds. Downloads of large files end in the last ones.
-BOUNDARIES = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300)
 
 
 class Instruments:
@@ -28,7 +16,7 @@ class Instruments:
 
     def __init__(self, meter: Meter) -> None:
         self._started = time.monotonic()
-        self._hosts = _Hosts()
+        self._hosts = Hosts()
         # Kind and unit of these two are those that the original gives them.
         meter.create_observable_counter(
             "pyoci_uptime", [self._uptime], unit="seconds", description="Age of the worker process"
@@ -63,7 +51,7 @@ class Instruments:
 
     def request(self, record: RequestRecord, operation: str | None) -> None:
         """Count one request of a client."""
-        attributes = {"method": known_method(record.method), "status": _status(record.status)}
+        attributes = {"method": known_method(record.method), "status": status_label(record.status)}
         if operation is not None:
             attributes["operation"] = operation
         self._requests.add(1, attributes)
@@ -80,7 +68,7 @@ class Instruments:
     ) -> None:
         """Count one exchange with a registry; `host` is with the port."""
         label = self._hosts.label(host, answered=status is not None)
-        self._calls.add(1, {"host": label, "status": _status(status)})
+        self._calls.add(1, {"host": label, "status": status_label(status)})
         if label == OTHER_HOST:
             attributes = {**attributes, "server.address": OTHER_HOST}
             attributes.pop("server.port", None)
@@ -88,38 +76,3 @@ class Instruments:
 
     def _uptime(self, _: CallbackOptions) -> Iterable[Observation]:
         yield Observation(time.monotonic() - self._started)
-
-
-def known_method(method: str) -> str:
-    """Give a method of RFC 9110 or 5789 back and `_OTHER` for any other text."""
-    return method if method in KNOWN_METHODS else "_OTHER"
-
-
-def _status(status: int | None) -> str:
-    return "error" if status is None else str(status)
-
-
-class _Hosts:
-    """Admits hosts as metric attributes, first come, first served.
-
-    On a server without an allow-list of registries anybody can make it call any name. Names
-    behind which nobody answers are cheap to make up, so they get a small share of the places.
-    """
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._known: set[str] = set()
-        self._unanswered = 0
-
-    def label(self, host: str, *, answered: bool) -> str:
-        with self._lock:
-            if host in self._known:
-                return host
-            if len(self._known) >= HOSTS_LIMIT:
-                return OTHER_HOST
-            if not answered:
-                if self._unanswered >= UNANSWERED_HOSTS_LIMIT:
-                    return OTHER_HOST
-                self._unanswered += 1
-            self._known.add(host)
-            return host

@@ -17,7 +17,8 @@ from opentelemetry.trace import (
     set_span_in_context,
 )
 
-from pyoci_flask.telemetry.instruments import Attributes, Instruments, known_method
+from pyoci_flask.telemetry.instruments import Attributes, Instruments
+from pyoci_flask.telemetry.labels import known_method
 from pyoci_flask.telemetry.registry_calls import registry_operation
 from pyoci_flask.web.access import RequestRecord
 from pyoci_flask.web.operations import OPERATION
@@ -68,7 +69,7 @@ class ServerSpans:
         attach(set_span_in_context(span))
 
         def end(record: RequestRecord) -> None:
-            operation = environ.get(OPERATION)
+            operation = environ.get(OPERATION) or registry_operation(method, record.path)
             self._instruments.request(record, operation.name if operation else None)
             if not exchange.in_flask:
                 self._end(span, record, scheme)
