@@ -167,6 +167,10 @@ def _application(registry: str) -> flask.Flask:
     def upload() -> str:
         return str(len(flask.request.get_data()))
 
+    @app.get("/raises")
+    def raises() -> str:
+        raise ValueError("https://user:hunter2@ghcr.io/")
+
     @app.get("/postponed")
     def postponed() -> str:
         raise NoPlaceError(Share("ghcr.io"), lambda: 1)

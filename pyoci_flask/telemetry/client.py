@@ -8,7 +8,7 @@ from opentelemetry.trace import Span, SpanKind, Status, StatusCode, Tracer
 
 from pyoci_flask.telemetry.instruments import Attributes, Instruments
 from pyoci_flask.telemetry.labels import known_method
-from pyoci_flask.telemetry.registry_calls import registry_operation
+from pyoci_flask.telemetry.registry_calls import call_purpose
 from pyoci_flask.telemetry.server import span_name
 from pyoci_flask.transport.observe import CallRecord, redacted
 
@@ -39,11 +39,11 @@ class ClientSpans:
         if port is not None:
             attributes["server.port"] = port
         name = span_name(method)
-        operation = registry_operation(method, parts.path)
-        if operation is not None:
-            name = f"{name} {operation.template}"
-            attributes["url.template"] = operation.template
-            attributes["pyoci.registry.operation"] = operation.name
+        purpose, template = call_purpose(method, url)
+        attributes["pyoci.registry.operation"] = purpose
+        if template is not None:
+            name = f"{name} {template}"
+            attributes["url.template"] = template
         span = self._tracer.start_span(
             name, kind=SpanKind.CLIENT, attributes={**attributes, "url.full": safe}
         )

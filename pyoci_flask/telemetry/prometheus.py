@@ -14,7 +14,7 @@ from prometheus_client.multiprocess import MultiProcessCollector
 from prometheus_client.registry import Collector
 
 from pyoci_flask.telemetry.labels import BOUNDARIES, Hosts, known_method, status_label
-from pyoci_flask.telemetry.registry_calls import registry_operation
+from pyoci_flask.telemetry.registry_calls import call_purpose, registry_operation
 from pyoci_flask.transport.observe import CallRecord, redacted
 from pyoci_flask.web.access import RequestRecord
 from pyoci_flask.web.operations import OPERATION, name_operation
@@ -121,8 +121,8 @@ class _Calls:
     def call_started(self, method: str, url: str) -> CallRecord:
         parts = urlsplit(redacted(url))
         method = known_method(method)
-        operation = registry_operation(method, parts.path)
-        return _Call(self, method, parts.netloc, operation.name if operation else "")
+        purpose, _ = call_purpose(method, url)
+        return _Call(self, method, parts.netloc, purpose)
 
     def ended(self, call: "_Call", status: int | None, seconds: float) -> None:
         host = self._hosts.label(call.host, answered=status is not None)

@@ -2,6 +2,7 @@
 
 import re
 from dataclasses import dataclass
+from urllib.parse import urlsplit
 
 _NAME = "/v2/{name}/"
 
@@ -14,6 +15,7 @@ class RegistryOperation:
     template: str
 
 
+_TOKEN_QUERY = re.compile(r"(?:^|&)(?:service|scope)=")
 _READ = {"GET": "read", "HEAD": "look up", "PUT": "write", "DELETE": "delete"}
 _UPLOAD = {"GET": "ask about upload", "PATCH": "upload blob", "PUT": "finish upload"}
 _ADDRESSES = (
@@ -49,8 +51,24 @@ _ADDRESSES = (
 
 
 def registry_operation(method: str, path: str) -> RegistryOperation | None:
-    """Return what a call is for; None for a token service, a storage or an unknown address."""
+    """Return what a request to a registry is for; None if its address is no registry's."""
     for pattern, template, names in _ADDRESSES:
         if method in names and pattern.fullmatch(path):
             return RegistryOperation(names[method], template)
     return None
+
+
+def call_purpose(method: str, url: str) -> tuple[str, str | None]:
+    """Return what a call is for, and the pattern of its address if it has one.
+
+    A registry also leads to its token service and to its storage, whose addresses are its own
+    affair.
+    """
+    parts = urlsplit(url)
+    operation = registry_operation(method, parts.path)
+    if operation is not None:
+        return operation.name, operation.template
+    if _TOKEN_QUERY.search(parts.query) or parts.path.endswith("/token"):
+        return "get token", None
+    stored = method in {"GET", "HEAD"} and not parts.path.startswith("/v2/")
+    return ("read from storage" if stored else "other"), None

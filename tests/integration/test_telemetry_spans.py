@@ -4,7 +4,7 @@ import contextlib
 import http.client
 import socket
 import struct
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
@@ -238,3 +238,49 @@ def test_request_that_is_served_again_later_leaves_no_span(
             logged(EnvironBuilder("/postponed").get_environ(), lambda *_: lambda _: None)
         served.ask("/logs")
     assert [span.name for span in collector.spans] == ["GET /logs"]
+
+
+def test_exception_of_the_application_is_recorded_without_secrets(
+    collector: OTLPCollector, settings: Settings
+) -> None:
+    with serve(settings) as served:
+        assert served.ask("/raises")[0] == 500
+    span = collector.only_span(Span.SPAN_KIND_SERVER)
+    assert span.status.code == Status.STATUS_CODE_ERROR
+    assert attributes(span.attributes)["error.type"] == "ValueError"
+    (event,) = span.events
+    recorded = attributes(event.attributes)
+    assert recorded["exception.message"] == "https://[redacted]@ghcr.io/"
+    assert "Traceback" in str(recorded["exception.stacktrace"])
+    assert "hunter2" not in str(span)
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [("SERVER_PORT", "b"), ("SERVER_PORT", "9" * 5000), ("HTTP_HOST", "xn--a")],
+)
+def test_request_that_the_instrumentation_cannot_read_is_served(
+    collector: OTLPCollector, settings: Settings, key: str, value: str
+) -> None:
+    with serve(settings) as served:
+        logged = AccessLog(served.app.wsgi_app, [served.telemetry.request_observer])
+        statuses: list[str] = []
+
+        def start(status: str, *_: object) -> Callable[[bytes], None]:
+            statuses.append(status)
+            return lambda _: None
+
+        environ = EnvironBuilder("/logs").get_environ() | {key: value}
+        logged(environ, start).close()  # type: ignore[attr-defined] # PEP 3333
+    assert statuses == ["200 OK"]
+    assert [span.name for span in collector.spans] == ["GET /logs"]
+
+
+def test_calls_name_what_they_are_for(collector: OTLPCollector, settings: Settings) -> None:
+    with serve(settings) as served:
+        call = served.telemetry.call_observer.call_started("GET", "https://ghcr.io/v2/a/tags/list")
+        call.finished(status=200, error=None, sent=0, received=5)
+    span = collector.only_span(Span.SPAN_KIND_CLIENT)
+    assert span.name == "GET /v2/{name}/tags/list"
+    assert attributes(span.attributes)["pyoci.registry.operation"] == "list tags"
+    assert attributes(span.attributes)["url.template"] == "/v2/{name}/tags/list"

@@ -68,7 +68,11 @@ def seen(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Seen]:
         wsgi_server(create_registry(folder / "registry")) as registry,
         requests.Session() as session,
     ):
-        environ |= {"OTLP_ENDPOINT": collector.url, "PYOCI_REGISTRIES": f"{registry},embedded"}
+        environ |= {
+            "OTLP_ENDPOINT": collector.url,
+            "PYOCI_REGISTRIES": f"{registry},embedded",
+            "OTEL_METRIC_EXPORT_INTERVAL": "200",
+        }
         session.trust_env = False
         with gunicorn(folder, environ) as server:
             index = IndexClient(f"{server.url}/{address(registry)}/acme", None, session)
@@ -245,3 +249,18 @@ def _all(collector: OTLPCollector, name: str) -> list[Metric]:
         for metric in scope.metrics
         if metric.name == name
     ]
+
+
+def test_counters_grow_from_export_to_export(seen: Seen) -> None:
+    exports = _all(seen.collector, "pyoci_uptime")
+    values = [metric.sum.data_points[0].as_double for metric in exports]
+    assert len(values) > 2
+    assert values == sorted(values)
+    starts = {metric.sum.data_points[0].start_time_unix_nano for metric in exports}
+    assert len(starts) == 1
+    counts = [
+        sum(point.as_int for point in metric.sum.data_points)
+        for metric in _all(seen.collector, "pyoci_requests")
+    ]
+    assert counts == sorted(counts)
+    assert counts[0] < counts[-1]
