@@ -133,13 +133,13 @@ class _Transfers:
         exchange.span = INVALID_SPAN
         attach(exchange.outside)
         if not _is_port(str(environ.get("SERVER_PORT", ""))):
-            environ["SERVER_PORT"] = "80"
+            environ["SERVER_PORT"] = ""
         try:
             return self._app(environ, start_response)
         finally:
             # For the body, and for what is logged at the request's end.
             current = set_span_in_context(exchange.span, exchange.outside)
-            if exchange.streams:
+            if exchange.streams and exchange.span is not INVALID_SPAN:
                 exchange.transfer = self._tracer.start_span("send body", current)
                 current = set_span_in_context(exchange.transfer, exchange.outside)
             attach(current)

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 
 from opentelemetry.sdk.trace import Event, ReadableSpan
 from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
-from opentelemetry.trace import Status
+from opentelemetry.trace import SpanContext, Status, TraceState
 from opentelemetry.util.types import AttributeValue
 
 from pyoci_flask.redaction import REDACTED, redact, redacted_traceback
@@ -47,7 +47,7 @@ def _safe(span: ReadableSpan) -> ReadableSpan:
         status = Status(status.status_code, redact(status.description))
     return ReadableSpan(
         name=redact(span.name),
-        context=span.get_span_context(),
+        context=_context(span.get_span_context()),
         parent=span.parent,
         resource=span.resource,
         attributes=_attributes(span.attributes or {}),
@@ -61,6 +61,19 @@ def _safe(span: ReadableSpan) -> ReadableSpan:
         start_time=span.start_time,
         end_time=span.end_time,
         instrumentation_scope=span.instrumentation_scope,
+    )
+
+
+def _context(context: SpanContext | None) -> SpanContext | None:
+    """Redact the `tracestate` of the client."""
+    if context is None or not context.trace_state:
+        return context
+    return SpanContext(
+        context.trace_id,
+        context.span_id,
+        context.is_remote,
+        context.trace_flags,
+        TraceState([(key, redact(value)) for key, value in context.trace_state.items()]),
     )
 
 

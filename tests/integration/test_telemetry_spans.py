@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 
 import pytest
 from opentelemetry.proto.trace.v1.trace_pb2 import Span, Status
+from opentelemetry.util.http import parse_excluded_urls
 from werkzeug.test import EnvironBuilder
 
 from pyoci_flask.settings import Settings
@@ -183,8 +184,13 @@ def test_status_of_the_server_makes_the_span_an_error(
 
 def test_trace_of_the_caller_goes_on(collector: OTLPCollector, settings: Settings) -> None:
     trace_id, span_id = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
+    headers = {
+        "traceparent": f"00-{trace_id}-{span_id}-01",
+        "tracestate": "vendor=1,other=Bearer hunter2",
+    }
     with serve(settings) as served:
-        served.ask("/fan/1", headers={"traceparent": f"00-{trace_id}-{span_id}-01"})
+        served.ask("/fan/1", headers=headers)
+    assert {span.trace_state for span in collector.spans} == {"vendor=1,other=Bearer [redacted]"}
     assert {span.trace_id.hex() for span in collector.spans} == {trace_id}
     assert collector.only_span(Span.SPAN_KIND_SERVER).parent_span_id.hex() == span_id
 
@@ -284,3 +290,17 @@ def test_calls_name_what_they_are_for(collector: OTLPCollector, settings: Settin
     assert span.name == "GET /v2/{name}/tags/list"
     assert attributes(span.attributes)["pyoci.registry.operation"] == "list tags"
     assert attributes(span.attributes)["url.template"] == "/v2/{name}/tags/list"
+
+
+def test_address_that_is_left_out_of_traces_has_no_span(
+    collector: OTLPCollector, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(
+        "opentelemetry.instrumentation.flask._excluded_urls_from_env",
+        parse_excluded_urls("/stream"),
+    )
+    with serve(settings) as served:
+        assert served.ask("/stream")[1] == b"firstlast"
+        served.ask("/logs")
+    names = {span.name for span in collector.spans if span.kind != Span.SPAN_KIND_CLIENT}
+    assert names == {"GET /logs"}

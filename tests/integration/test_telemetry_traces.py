@@ -93,16 +93,25 @@ def seen(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Seen]:
             assert session.get(f"{server.url}/v2/acme/foo/tags/list").status_code == 404
             assert session.get(f"{server.url}/", headers={"Host": "elsewhere"}).status_code == 403
             for host in ("xn--a", "a:b", "[", "127.0.0.1:99999", "\xe4"):
-                _odd_host(server.port, host)
+                _odd(server.port, "/odd", host)
+            for target in (
+                "/%ff%00odd",
+                "//[odd",
+                "http://[odd/",
+                "/http:%2F%2F[/odd/x/",
+                "*",
+                "/?%",
+            ):
+                _odd(server.port, target, "127.0.0.1")
         yield Seen(collector, len(content), server.logged())
 
 
-def _odd_host(port: int, host: str) -> None:
+def _odd(port: int, target: str, host: str) -> None:
     with socket.create_connection(("127.0.0.1", port), timeout=PATIENCE) as client:
-        client.sendall(f"GET /odd HTTP/1.1\r\nHost: {host}\r\n\r\n".encode("latin-1"))
+        client.sendall(f"GET {target} HTTP/1.1\r\nHost: {host}\r\n\r\n".encode("latin-1"))
         answer = http.client.HTTPResponse(client)
         answer.begin()
-        assert answer.status < 500, host
+        assert answer.status < 500, (target, host)
 
 
 def test_trace_of_a_download(seen: Seen) -> None:
