@@ -10,6 +10,7 @@ import atexit
 import os
 import shutil
 import sys
+import time
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -20,6 +21,7 @@ from pyoci_flask.cache_folder import make_cache_folder, remove_abandoned
 from pyoci_flask.errors import ConfigurationError
 from pyoci_flask.memory import keep_few_arenas
 from pyoci_flask.open_files import connections_that_fit, raise_limit
+from pyoci_flask.otlp import endpoints
 from pyoci_flask.overrides import check_overrides, relies_on
 from pyoci_flask.server_log import keep_secrets_out
 from pyoci_flask.settings import Settings
@@ -31,7 +33,8 @@ _TELEMETRY = "pyoci_flask.telemetry.pipeline"
 relies_on(Arbiter, "START_CTX", "LISTENERS", user="gunicorn.conf.py")
 try:
     _settings = Settings.from_env(os.environ)
-    check_overrides(*_OVERRIDING, *([_TELEMETRY] if _settings.otlp_endpoint else []))
+    _exports = bool(endpoints(_settings, os.environ))
+    check_overrides(*_OVERRIDING, *([_TELEMETRY] if _exports else []))
 except ConfigurationError as error:
     sys.exit(f"Error: {error}")
 
@@ -96,7 +99,7 @@ def on_starting(server: Arbiter) -> None:
             "(ulimit -n, or LimitNOFILE= of systemd, raises that)",
             *(_open_files, worker_connections, _wanted),
         )
-    if _settings.cache_ttl:
+    if _settings.cache_ttl or _settings.metrics:
         _make_cache_folder(server)
 
 
@@ -112,10 +115,12 @@ def _keep_restartable(server: Arbiter) -> None:
 
 
 def _make_cache_folder(server: Arbiter) -> None:
-    """Make the folder of the listing cache, which the workers share (see wsgi.py)."""
+    """Make the folder of what the workers share: the listing cache and their metrics."""
     remove_abandoned(_settings.spool, {os.geteuid(), server.cfg.uid})
     try:
         folder = make_cache_folder(_settings.spool, server.cfg.uid, server.cfg.gid)
+        if _settings.metrics:
+            _make_metrics_folder(folder / "metrics", server.cfg.uid, server.cfg.gid)
     except OSError as error:
         sys.exit(f"Error: PYOCI_SPOOL must be a folder that can be written ({error.strerror})")
     os.environ["PYOCI_FLASK_CACHE_FOLDER"] = str(folder)
@@ -126,6 +131,15 @@ def _make_cache_folder(server: Arbiter) -> None:
             shutil.rmtree(folder, ignore_errors=True)
 
     atexit.register(remove)
+
+
+def _make_metrics_folder(folder: Path, uid: int, gid: int) -> None:
+    folder.mkdir(0o700)
+    if os.geteuid() == 0:
+        os.chown(folder, uid, gid)
+    # prometheus_client reads it once, when a worker imports it.
+    os.environ["PROMETHEUS_MULTIPROC_DIR"] = str(folder)
+    os.environ["PYOCI_FLASK_METRICS_STARTED"] = str(time.monotonic())
 
 
 def when_ready(server: Arbiter) -> None:

@@ -80,18 +80,20 @@ def create_app(
     app.jinja_env.trim_blocks = app.jinja_env.lstrip_blocks = True
     register_error_handlers(app, error_page)
     app.after_request(_guarded)
+    exports = [
+        one for one in (telemetry.metrics(settings, app), telemetry.start(settings, app)) if one
+    ]
     app.register_blueprint(pages.blueprint)
     app.register_blueprint(browse.blueprint)
     app.register_blueprint(index.blueprint)
 
-    observed = telemetry.start(settings, app)
     connect, read = transport_timeouts
     transport = Transport(
         network=Network.from_env(os.environ),
         pool_size=settings.fetch_threads + settings.threads,
         connect_timeout=connect,
         read_timeout=read,
-        observers=[CallLog(), *([observed.call_observer] if observed else [])],
+        observers=[CallLog(), *(one.call_observer for one in exports)],
         private_networks=settings.private_networks,
         listed=None if settings.registries is None else settings.lists,
     )
@@ -117,10 +119,10 @@ def create_app(
     app.extensions[people.EXTENSION] = people.People.create(
         settings, os.environ.get("FORWARDED_ALLOW_IPS", DEFAULT_PROXIES), _templates()
     )
-    mounted: Any = Mount(app.wsgi_app, settings.path, registry)
+    mounted: Any = Mount(app.wsgi_app, settings.path, registry, metrics=settings.metrics)
     if open_to_everyone(settings):
         mounted = LocalHosts(mounted, settings.url)
-    app.wsgi_app = AccessLog(mounted, [observed.request_observer] if observed else [])  # type: ignore[method-assign]
+    app.wsgi_app = AccessLog(mounted, [one.request_observer for one in exports])  # type: ignore[method-assign]
     return app
 
 

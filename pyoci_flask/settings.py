@@ -53,6 +53,8 @@ class Settings:
     bearer_username: str | None = None
     otlp_endpoint: str | None = None
     otlp_auth: str | None = field(default=None, repr=False)
+    metrics: bool = False
+    """Whether `/metrics` is served."""
     deployment_environment: str | None = None
     container_app_name: str | None = None
     container_app_revision: str | None = None
@@ -153,17 +155,22 @@ class Settings:
                 "PYOCI_FALLBACK_EMPTY=redirect needs PYOCI_FALLBACK_EXCLUDE: without it, a private "
                 "project whose versions were all deleted is replaced by the public one of its name"
             )
+        metrics = read("PYOCI_METRICS", values.on_or_off, default=False)
+        path = read("PYOCI_PATH", values.sub_path, "")
+        if metrics and path == "/metrics":
+            raise ConfigurationError("PYOCI_PATH must not be /metrics while PYOCI_METRICS is on")
         port = read("PORT", values.between(1, 65535), 8080)
         return cls(
             port=port,
             bind=read("PYOCI_BIND", values.bind_address(port), None),
-            path=read("PYOCI_PATH", values.sub_path, ""),
+            path=path,
             url=read("PYOCI_URL", values.http_url, None),
             max_body=read("PYOCI_MAX_BODY", values.between(1), 50_000_000),
             max_versions=read("PYOCI_MAX_VERSIONS", values.between(0), 100),
             bearer_username=read("PYOCI_BEARER_USERNAME", str, None),
             otlp_endpoint=read("OTLP_ENDPOINT", values.http_url, None),
             otlp_auth=read("OTLP_AUTH", values.header_value, None),
+            metrics=metrics,
             deployment_environment=read("DEPLOYMENT_ENVIRONMENT", str, None),
             container_app_name=read("CONTAINER_APP_NAME", str, None),
             container_app_revision=read("CONTAINER_APP_REVISION", str, None),

@@ -9,6 +9,7 @@ from pyoci_flask.binding import open_to_everyone
 from pyoci_flask.errors import ConfigurationError
 from pyoci_flask.index.lock import VersionLocks
 from pyoci_flask.logs import configure_logging
+from pyoci_flask.otlp import endpoints
 from pyoci_flask.settings import Settings
 from pyoci_flask.transport.network import check_ca_bundle
 
@@ -27,6 +28,7 @@ def check_start(settings: Settings) -> None:
     configure_logging(settings.log_levels)
     check_paths(settings)
     check_ca_bundle(os.environ)
+    endpoints(settings, os.environ)
     for directive in settings.log_ignored:
         logger.warning("RUST_LOG: %r means nothing here and is ignored", directive)
     if settings.fallback_index is not None and not settings.fallback_exclude:

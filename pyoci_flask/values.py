@@ -146,6 +146,13 @@ def allow_or_deny(text: str) -> bool:
     return text.lower() == "allow"
 
 
+def on_or_off(text: str) -> bool:
+    """Read `on` as true, `off` as false."""
+    if text.lower() not in {"on", "off"}:
+        raise ValueError("on or off")
+    return text.lower() == "on"
+
+
 def proxy_or_redirect(text: str) -> bool:
     """Read `redirect` as true, `proxy` as false."""
     if text.lower() not in {"proxy", "redirect"}:

@@ -3,6 +3,7 @@
 import gzip
 import http.server
 import threading
+import zlib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from types import TracebackType
@@ -74,6 +75,8 @@ class OTLPCollector:
                 if collector.status == 200:
                     if self.headers.get("Content-Encoding") == "gzip":
                         body = gzip.decompress(body)
+                    elif self.headers.get("Content-Encoding") == "deflate":
+                        body = zlib.decompress(body)
                     message = request_type()
                     message.ParseFromString(body)
                     headers = {name.lower(): value for name, value in self.headers.items()}

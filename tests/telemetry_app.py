@@ -13,12 +13,14 @@ from urllib.parse import urlsplit
 
 import flask
 
+from pyoci_flask.oci.shares import Share
 from pyoci_flask.settings import Settings
 from pyoci_flask.telemetry import start
 from pyoci_flask.transport.network import Network
 from pyoci_flask.transport.observe import CallLog
 from pyoci_flask.transport.session import Transport
 from pyoci_flask.web.access import AccessLog, RequestObserver, RequestRecord
+from pyoci_flask.web.gate import NoPlaceError
 from tests.doubles import wsgi_server
 from tests.patience import PATIENCE
 from tests.servers import wait_until
@@ -51,6 +53,7 @@ class Served:
     registry: str
     telemetry: "Telemetry"
     observers: Sequence[RequestObserver]
+    app: flask.Flask
 
     def ask(
         self, path: str, method: str = "GET", headers: dict[str, str] | None = None
@@ -106,7 +109,7 @@ def serve(settings: Settings) -> Iterator[Served]:
         under_way = _UnderWay()
         observers = [telemetry.request_observer, under_way]
         url = ending.enter_context(wsgi_server(AccessLog(app.wsgi_app, observers)))
-        yield Served(url, registry, telemetry, observers)
+        yield Served(url, registry, telemetry, observers, app)
         wait_until(under_way.none)
 
 
@@ -163,6 +166,14 @@ def _application(registry: str) -> flask.Flask:
     @app.post("/upload")
     def upload() -> str:
         return str(len(flask.request.get_data()))
+
+    @app.get("/raises")
+    def raises() -> str:
+        raise ValueError("https://user:hunter2@ghcr.io/")
+
+    @app.get("/postponed")
+    def postponed() -> str:
+        raise NoPlaceError(Share("ghcr.io"), lambda: 1)
 
     @app.get("/fails")
     def fails() -> flask.Response:

@@ -1,6 +1,7 @@
 """The way to the collector: OTLP over http/protobuf, and what happens when nobody is there."""
 
 import logging
+import os
 import time
 from collections.abc import Mapping
 from contextvars import ContextVar
@@ -11,17 +12,8 @@ from opentelemetry.exporter.otlp.proto.http import Compression
 from opentelemetry.exporter.otlp.proto.http._log_exporter import OTLPLogExporter
 from opentelemetry.exporter.otlp.proto.http.metric_exporter import OTLPMetricExporter
 from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
-from opentelemetry.sdk.metrics import (
-    Counter,
-    Histogram,
-    ObservableCounter,
-    ObservableGauge,
-    ObservableUpDownCounter,
-    UpDownCounter,
-)
-from opentelemetry.sdk.metrics.export import AggregationTemporality
-from opentelemetry.sdk.metrics.view import Aggregation, ExplicitBucketHistogramAggregation
 
+from pyoci_flask.otlp import LOGS, METRICS, TRACES
 from pyoci_flask.overrides import overrides
 from pyoci_flask.transport.network import Network
 
@@ -30,24 +22,8 @@ logger = logging.getLogger("pyoci.telemetry")
 exporting: ContextVar[bool] = ContextVar("pyoci_exporting", default=False)
 """Whether this thread is sending telemetry: what is logged meanwhile must not be exported."""
 
-EXPORT_TIMEOUT = 10.0
-"""Seconds for one export, its retries included."""
 WARNING_INTERVAL = 300.0
 """Seconds between two warnings from the same part of the SDK."""
-
-_SENT_HEADERS = ("Content-Type", "Content-Encoding", "User-Agent", "Content-Length")
-_TEMPORALITY: dict[type, AggregationTemporality] = dict.fromkeys(
-    (
-        Counter,
-        Histogram,
-        ObservableCounter,
-        ObservableGauge,
-        ObservableUpDownCounter,
-        UpDownCounter,
-    ),
-    AggregationTemporality.CUMULATIVE,
-)
-_AGGREGATION: dict[type, Aggregation] = {Histogram: ExplicitBucketHistogramAggregation()}
 
 
 class CollectorClosedError(RuntimeError):
@@ -56,11 +32,11 @@ class CollectorClosedError(RuntimeError):
 
 @overrides("send")
 class CollectorSession(requests.Session):
-    """Sends exports to one collector with one Authorization header.
+    """Sends the exports of one signal to its collector.
 
-    The exporters merge headers, certificates and proxies of the `OTEL_*` environment into their
-    requests, and requests merges a `.netrc`. Here each request is made anew from what the
-    settings say, and the Authorization is added last, so that no exporter ever holds it.
+    Proxies and trusted authorities are those of the calls to registries, unless `OTEL_*` variables
+    name a certificate. A `.netrc` is not read. The Authorization of the settings is added last, so
+    that no exporter ever holds it.
     """
 
     def __init__(self, network: Network, authorization: str | None) -> None:
@@ -71,7 +47,7 @@ class CollectorSession(requests.Session):
         self._deadline: float | None = None
 
     def hurry(self, seconds: float) -> None:
-        """Give all exports together so much time, and none a second try."""
+        """Give all further exports so much time, and none a second try."""
         self._deadline = time.monotonic() + seconds
 
     def send(
@@ -80,14 +56,12 @@ class CollectorSession(requests.Session):
         **options: Any,  # noqa: ANN401 - what the overridden method takes
     ) -> requests.Response:
         """Send one export."""
-        headers = {name: request.headers[name] for name in _SENT_HEADERS if name in request.headers}
         if self._authorization is not None:
-            headers["Authorization"] = self._authorization
-        request.headers = requests.structures.CaseInsensitiveDict(headers)
+            request.headers["Authorization"] = self._authorization
         options["proxies"] = self._network.proxies_for(request.url or "")
-        options["verify"] = self._network.ca_bundle or True
-        options["cert"] = None
-        options["timeout"] = self._time_left()
+        if options.get("verify") is True:
+            options["verify"] = self._network.ca_bundle or True
+        options["timeout"] = self._time_left(options["timeout"])
         token = exporting.set(True)
         try:
             return super().send(request, **options)
@@ -99,33 +73,44 @@ class CollectorSession(requests.Session):
         finally:
             exporting.reset(token)
 
-    def _time_left(self) -> float:
+    def _time_left(self, usual: float) -> float:
         if self._deadline is None:
-            return EXPORT_TIMEOUT
+            return usual
         left = self._deadline - time.monotonic()
         if left <= 0:
             raise CollectorClosedError("no time left for exports")
-        return min(left, EXPORT_TIMEOUT)
+        return min(left, usual)
 
 
 class Exporters:
-    """One exporter a signal, all with the same session."""
+    """The exporter of each signal that goes somewhere, with a session of its own.
 
-    def __init__(self, endpoint: str, session: CollectorSession) -> None:
-        # Every argument that has a counterpart in the environment is given.
-        common: Mapping[str, Any] = {
-            "session": session,
-            "timeout": EXPORT_TIMEOUT,
-            "compression": Compression.Gzip,
-        }
-        self.spans = OTLPSpanExporter(endpoint=f"{endpoint}/v1/traces", **common)
-        self.logs = OTLPLogExporter(endpoint=f"{endpoint}/v1/logs", **common)
-        self.metrics = OTLPMetricExporter(
-            endpoint=f"{endpoint}/v1/metrics",
-            preferred_temporality=_TEMPORALITY,
-            preferred_aggregation=_AGGREGATION,
-            **common,
-        )
+    They read the `OTEL_EXPORTER_OTLP_*` variables for all that is not given to them.
+    """
+
+    def __init__(
+        self, endpoints: Mapping[str, str], network: Network, authorization: str | None
+    ) -> None:
+        self._sessions: list[CollectorSession] = []
+
+        def options(signal: str) -> Mapping[str, Any]:
+            session = CollectorSession(network, authorization)
+            self._sessions.append(session)
+            names = ("OTEL_EXPORTER_OTLP_COMPRESSION", f"OTEL_EXPORTER_OTLP_{signal}_COMPRESSION")
+            return {
+                "endpoint": endpoints[signal],
+                "session": session,
+                "compression": None if any(map(os.environ.get, names)) else Compression.Gzip,
+            }
+
+        self.spans = OTLPSpanExporter(**options(TRACES)) if TRACES in endpoints else None
+        self.logs = OTLPLogExporter(**options(LOGS)) if LOGS in endpoints else None
+        self.metrics = OTLPMetricExporter(**options(METRICS)) if METRICS in endpoints else None
+
+    def hurry(self, seconds: float) -> None:
+        """Give all exports together so much time, and none a second try."""
+        for session in self._sessions:
+            session.hurry(seconds)
 
 
 class SDKLog(logging.Handler):

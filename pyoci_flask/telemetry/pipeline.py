@@ -5,34 +5,38 @@ import logging
 import os
 import threading
 import uuid
+from collections.abc import Mapping
+from typing import TypeVar
 
 import flask
 from opentelemetry.sdk._logs import LoggerProvider
 from opentelemetry.sdk._logs.export import BatchLogRecordProcessor
 from opentelemetry.sdk.metrics import AlwaysOffExemplarFilter, MeterProvider
 from opentelemetry.sdk.metrics.export import PeriodicExportingMetricReader
-from opentelemetry.sdk.resources import Resource
+from opentelemetry.sdk.resources import OTELResourceDetector, Resource
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor
-from opentelemetry.sdk.trace.sampling import DEFAULT_ON
 from opentelemetry.sdk.version import __version__ as sdk_version
 
 from pyoci_flask import __version__
 from pyoci_flask.settings import Settings
 from pyoci_flask.telemetry.client import ClientSpans
-from pyoci_flask.telemetry.collector import CollectorSession, Exporters, SDKLog
+from pyoci_flask.telemetry.collector import Exporters, SDKLog
+from pyoci_flask.telemetry.flask_spans import instrument
 from pyoci_flask.telemetry.instruments import Instruments
 from pyoci_flask.telemetry.log_export import LogExport
-from pyoci_flask.telemetry.server import ServerSpans, name_by_route
+from pyoci_flask.telemetry.safe_spans import SafeSpans
+from pyoci_flask.telemetry.server import ServerSpans
 from pyoci_flask.transport.network import Network
 
-EXPORT_INTERVAL = 30.0
-"""Seconds between exports."""
+_INTERVAL = 30_000
+"""Milliseconds between exports."""
 SHUTDOWN_TIMEOUT = 5.0
 """Seconds that a worker's exit waits for a collector at most."""
 
 _QUEUE = 4096
-_BATCH = 512
+
+_T = TypeVar("_T")
 
 
 class Telemetry:
@@ -42,51 +46,45 @@ class Telemetry:
     queued is sent by `shutdown`, which also runs when the process exits.
     """
 
-    def __init__(self, settings: Settings, endpoint: str, app: flask.Flask) -> None:
+    def __init__(self, settings: Settings, endpoints: Mapping[str, str], app: flask.Flask) -> None:
         resource = _resource(settings)
-        self._session = CollectorSession(Network.from_env(os.environ), settings.otlp_auth)
-        exporters = Exporters(endpoint, self._session)
-        interval = EXPORT_INTERVAL * 1000
+        self._exporters = Exporters(endpoints, Network.from_env(os.environ), settings.otlp_auth)
         self._meters = MeterProvider(
             metric_readers=[
                 PeriodicExportingMetricReader(
-                    exporters.metrics,
-                    export_interval_millis=interval,
-                    export_timeout_millis=interval,
+                    self._exporters.metrics,
+                    export_interval_millis=_unless_set("OTEL_METRIC_EXPORT_INTERVAL", _INTERVAL),
                 )
-            ],
+            ]
+            if self._exporters.metrics
+            else [],
             resource=resource,
-            exemplar_filter=AlwaysOffExemplarFilter(),
+            exemplar_filter=_unless_set("OTEL_METRICS_EXEMPLAR_FILTER", AlwaysOffExemplarFilter()),
             shutdown_on_exit=False,
         )
-        self._tracers = TracerProvider(
-            sampler=DEFAULT_ON, resource=resource, shutdown_on_exit=False
-        )
-        self._tracers.add_span_processor(
-            BatchSpanProcessor(
-                exporters.spans,
-                max_queue_size=_QUEUE,
-                schedule_delay_millis=interval,
-                max_export_batch_size=_BATCH,
-                export_timeout_millis=interval,
+        self._tracers = TracerProvider(resource=resource, shutdown_on_exit=False)
+        if self._exporters.spans:
+            self._tracers.add_span_processor(
+                BatchSpanProcessor(
+                    SafeSpans(self._exporters.spans),
+                    max_queue_size=_unless_set("OTEL_BSP_MAX_QUEUE_SIZE", _QUEUE),
+                    schedule_delay_millis=_unless_set("OTEL_BSP_SCHEDULE_DELAY", _INTERVAL),
+                )
             )
-        )
         self._loggers = LoggerProvider(resource=resource, shutdown_on_exit=False)
-        self._loggers.add_log_record_processor(
-            BatchLogRecordProcessor(
-                exporters.logs,
-                max_queue_size=_QUEUE,
-                schedule_delay_millis=interval,
-                max_export_batch_size=_BATCH,
-                export_timeout_millis=interval,
+        if self._exporters.logs:
+            self._loggers.add_log_record_processor(
+                BatchLogRecordProcessor(
+                    self._exporters.logs,
+                    max_queue_size=_unless_set("OTEL_BLRP_MAX_QUEUE_SIZE", _QUEUE),
+                    schedule_delay_millis=_unless_set("OTEL_BLRP_SCHEDULE_DELAY", _INTERVAL),
+                )
             )
-        )
         instruments = Instruments(self._meters.get_meter("pyoci", __version__))
         tracer = self._tracers.get_tracer("pyoci", __version__)
         self.request_observer = ServerSpans(tracer, instruments)
         self.call_observer = ClientSpans(tracer, instruments)
-        self._app = app
-        flask.request_started.connect(name_by_route, app)
+        instrument(app, self._tracers, self._meters, tracer)
         self._sdk_log = SDKLog()
         self._sdk_log.install()
         self._log_export = LogExport(self._loggers)
@@ -106,9 +104,8 @@ class Telemetry:
             if self._ending.is_set():
                 return
             atexit.unregister(self.shutdown)
-            flask.request_started.disconnect(name_by_route, self._app)
             logging.getLogger().removeHandler(self._log_export)
-            self._session.hurry(SHUTDOWN_TIMEOUT)
+            self._exporters.hurry(SHUTDOWN_TIMEOUT)
             self._ending.set()
         # The SDK's own time-outs do not hold while a connection is being made.
         self._closer.join(SHUTDOWN_TIMEOUT)
@@ -121,18 +118,26 @@ class Telemetry:
         self._loggers.shutdown()
 
 
+def _unless_set(variable: str, value: _T) -> _T | None:
+    """Return `value`, or None for the SDK to read the variable."""
+    return None if os.environ.get(variable) else value
+
+
 def _resource(settings: Settings) -> Resource:
-    attributes = {
-        "service.name": "pyoci",
-        "service.version": __version__,
+    own = {
+        # Of each process its own: two that share one would overwrite each other's metrics.
         "service.instance.id": str(uuid.uuid4()),
         "telemetry.sdk.language": "python",
         "telemetry.sdk.name": "opentelemetry",
         "telemetry.sdk.version": sdk_version,
         "deployment.environment": settings.deployment_environment,
+        "deployment.environment.name": settings.deployment_environment,
         "k8s.container.name": settings.container_app_name,
         "k8s.pod.name": settings.container_app_revision,
         "k8s.replicaset.name": settings.container_app_replica_name,
     }
-    # Not Resource.create(), which adds what the OTEL_* environment says.
-    return Resource({name: value for name, value in attributes.items() if value is not None})
+    return (
+        Resource({"service.name": "pyoci", "service.version": __version__})
+        .merge(OTELResourceDetector().detect())
+        .merge(Resource({name: value for name, value in own.items() if value is not None}))
+    )

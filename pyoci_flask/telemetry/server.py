@@ -1,10 +1,12 @@
-"""The server's side of each request: a span that ends with the answer's body, and metrics."""
+"""The server's side of each request: its spans and our own metrics."""
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-import flask
 from opentelemetry.context import Context, attach, get_current
+from opentelemetry.instrumentation.wsgi import wsgi_getter
+from opentelemetry.propagate import extract
 from opentelemetry.trace import (
     Span,
     SpanKind,
@@ -14,23 +16,41 @@ from opentelemetry.trace import (
     get_current_span,
     set_span_in_context,
 )
-from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
-from pyoci_flask.telemetry.instruments import Instruments, known_method
+from pyoci_flask.telemetry.instruments import Attributes, Instruments
+from pyoci_flask.telemetry.labels import known_method
+from pyoci_flask.telemetry.registry_calls import registry_operation
 from pyoci_flask.web.access import RequestRecord
+from pyoci_flask.web.operations import OPERATION
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import WSGIEnvironment
 
-_PROPAGATOR = TraceContextTextMapPropagator()
+EXCHANGE = "pyoci.exchange"
+"""Key of the WSGI environ: the request's `Exchange`."""
+
+
+@dataclass(slots=True)
+class Exchange:
+    """The spans of one request."""
+
+    outside: Context
+    """The context of the request before any span of its own."""
+    span: Span
+    in_flask: bool = False
+    """Whether Flask got the request: the instrumentation then makes and ends `span`."""
+    streams: bool = False
+    """Whether Flask's answer has a body that is made while it is sent."""
+    transfer: Span | None = None
 
 
 class ServerSpans:
-    """A `RequestObserver` that makes a SERVER span of each request and counts it.
+    """A `RequestObserver` that makes the SERVER span of each request that Flask does not get.
 
-    The access log knows when a body ends, however it ends, and runs the request in a context of
-    its own: the span made current here stays so until the last byte, in the streaming of the body
-    and in pool threads that run in a copy of the context, and needs no detaching.
+    Those are the requests of the embedded registry, and what is refused before Flask. Of the
+    others, it ends the span of the body's transfer. The access log knows when a body ends, however
+    it ends, and runs the request in a context of its own: a span made current here stays so until
+    the last byte, in pool threads that run in a copy of the context, too, and needs no detaching.
     """
 
     def __init__(self, tracer: Tracer, instruments: Instruments) -> None:
@@ -40,64 +60,63 @@ class ServerSpans:
     def request_started(self, environ: "WSGIEnvironment") -> Callable[[RequestRecord], None]:
         """Start the span, as a child of the caller's if it sent a `traceparent`."""
         method = known_method(str(environ.get("REQUEST_METHOD", "")))
+        outside = get_current()
+        scheme = str(environ.get("wsgi.url_scheme", "http"))
         span = self._tracer.start_span(
-            _name(method),
-            context=_parent(environ),
-            kind=SpanKind.SERVER,
-            attributes={
-                "http.request.method": method,
-                "url.scheme": str(environ.get("wsgi.url_scheme", "http")),
-            },
+            span_name(method), context=_parent(environ), kind=SpanKind.SERVER
         )
+        exchange = environ[EXCHANGE] = Exchange(outside, span)
         attach(set_span_in_context(span))
 
         def end(record: RequestRecord) -> None:
-            self._instruments.request(
-                method=record.method,
-                status=record.status,
-                seconds=record.duration,
-                up=record.bytes_in,
-                down=record.bytes_out,
-            )
-            _end(span, record)
+            operation = environ.get(OPERATION) or registry_operation(method, record.path)
+            self._instruments.request(record, operation.name if operation else None)
+            if not exchange.in_flask:
+                self._end(span, record, scheme)
+            elif exchange.transfer is not None:
+                exchange.transfer.set_attribute("http.response.body.size", record.bytes_out)
+                _end(exchange.transfer, _broken(record))
 
         return end
 
-
-def name_by_route(_: flask.Flask, **__: object) -> None:
-    """Name the current span by the route: a receiver of the signal `flask.request_started`."""
-    span = get_current_span()
-    if span.is_recording() and flask.request.url_rule is not None:
-        route = flask.request.url_rule.rule
-        span.set_attribute("http.route", route)
-        span.update_name(f"{_name(known_method(flask.request.method))} {route}")
-
-
-def _name(method: str) -> str:
-    return "HTTP" if method == "_OTHER" else method
-
-
-def _parent(environ: "WSGIEnvironment") -> Context:
-    if get_current_span().get_span_context().is_valid:
-        # Called in-process, inside of another request.
-        return get_current()
-    carrier = {
-        name: str(environ[key])
-        for name, key in (("traceparent", "HTTP_TRACEPARENT"), ("tracestate", "HTTP_TRACESTATE"))
-        if key in environ
-    }
-    return _PROPAGATOR.extract(carrier, Context())
+    def _end(self, span: Span, record: RequestRecord, scheme: str) -> None:
+        method = known_method(record.method)
+        attributes: Attributes = {"http.request.method": method, "url.scheme": scheme}
+        if record.status is not None:
+            attributes["http.response.status_code"] = record.status
+        failure = _failure(record)
+        if failure is not None:
+            attributes["error.type"] = failure
+        operation = registry_operation(method, record.path)
+        if operation is not None:
+            attributes["http.route"] = operation.template
+            span.update_name(f"{span_name(method)} {operation.template}")
+            span.set_attribute("pyoci.operation", operation.name)
+        self._instruments.outside_of_flask(record.duration, attributes)
+        span.set_attributes(attributes)
+        span.set_attribute("url.path", record.path)
+        span.set_attribute("user_agent.original", record.user_agent)
+        span.set_attribute("http.request.body.size", record.bytes_in)
+        span.set_attribute("http.response.body.size", record.bytes_out)
+        span.set_attribute("pyoci.request_id", record.request_id)
+        _end(span, failure)
 
 
-def _end(span: Span, record: RequestRecord) -> None:
-    span.set_attribute("url.path", record.path)
-    span.set_attribute("user_agent.original", record.user_agent)
-    span.set_attribute("http.request.body.size", record.bytes_in)
-    span.set_attribute("http.response.body.size", record.bytes_out)
-    span.set_attribute("pyoci.request_id", record.request_id)
-    if record.status is not None:
-        span.set_attribute("http.response.status_code", record.status)
-    failure = _failure(record)
+def _failure(record: RequestRecord) -> str | None:
+    """Give `error.type` of the semantic conventions for HTTP server spans."""
+    broken = _broken(record)
+    if broken is None and record.status is not None and record.status >= 500:
+        return str(record.status)
+    return broken
+
+
+def _broken(record: RequestRecord) -> str | None:
+    if record.error is not None:
+        return type(record.error).__qualname__
+    return "client_disconnected" if record.aborted else None
+
+
+def _end(span: Span, failure: str | None) -> None:
     if failure is not None:
         # Not the exception's text, which may quote anything; it is in the log, redacted.
         span.set_attribute("error.type", failure)
@@ -105,12 +124,13 @@ def _end(span: Span, record: RequestRecord) -> None:
     span.end()
 
 
-def _failure(record: RequestRecord) -> str | None:
-    """Give `error.type` of the semantic conventions for HTTP server spans."""
-    if record.error is not None:
-        return type(record.error).__qualname__
-    if record.aborted:
-        return "client_disconnected"
-    if record.status is not None and record.status >= 500:
-        return str(record.status)
-    return None
+def span_name(method: str) -> str:
+    """Return how the name of an HTTP span begins."""
+    return "HTTP" if method == "_OTHER" else method
+
+
+def _parent(environ: "WSGIEnvironment") -> Context:
+    if get_current_span().get_span_context().is_valid:
+        # Called in-process, inside of another request.
+        return get_current()
+    return extract(environ, Context(), wsgi_getter)

@@ -125,9 +125,9 @@ class _Exchange:
         )
         # Taken now: an application may rewrite them.
         self.method = str(environ.get("REQUEST_METHOD", ""))
-        self._path = _path(environ)
-        self._host = _host(environ)
-        self._user_agent = _user_agent(environ)
+        self._path = safe_path(environ)
+        self._host = safe_host(environ)
+        self._user_agent = safe_user_agent(environ)
         self._input: _CountedInput | None = None
         self._status: int | None = None
         self.content_length: int | None = None
@@ -289,7 +289,8 @@ def _write_line(record: RequestRecord) -> None:
     )
 
 
-def _path(environ: "WSGIEnvironment") -> str:
+def safe_path(environ: "WSGIEnvironment") -> str:
+    """Return the request's path as `RequestRecord.path` has it."""
     text = f"{environ.get('SCRIPT_NAME', '')}{environ.get('PATH_INFO', '')}"
     # The path was decoded once, so all of it before an @ may be a password with slashes.
     shown = without_userinfo(text)
@@ -301,12 +302,14 @@ def _path(environ: "WSGIEnvironment") -> str:
     return shortened(path.replace(quote(REDACTED), REDACTED), _PATH_LIMIT) or "/"
 
 
-def _host(environ: "WSGIEnvironment") -> str:
+def safe_host(environ: "WSGIEnvironment") -> str:
+    """Return the request's Host as `RequestRecord.host` has it."""
     host = field(str(environ.get("HTTP_HOST", "")))
     host = quote(host.encode("latin-1", "replace"), safe=_HOST_SAFE)
     return host[:FIELD_LIMIT] or "-"
 
 
-def _user_agent(environ: "WSGIEnvironment") -> str:
+def safe_user_agent(environ: "WSGIEnvironment") -> str:
+    """Return the User-Agent as `RequestRecord.user_agent` has it."""
     text = shortened(str(environ.get("HTTP_USER_AGENT", "")))
     return one_line(text.replace("\\", "\\\\").replace('"', '\\"'))

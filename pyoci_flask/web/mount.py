@@ -12,12 +12,21 @@ class Mount:
     """WSGI middleware: `PYOCI_PATH`, and what always stands at the root."""
 
     def __init__(
-        self, app: "WSGIApplication", prefix: str, registry: "WSGIApplication | None"
+        self,
+        app: "WSGIApplication",
+        prefix: str,
+        registry: "WSGIApplication | None",
+        *,
+        metrics: bool = False,
     ) -> None:
-        """Serve `app` below `prefix` ("" or "/acme") and `registry` at `/v2/`."""
+        """Serve `app` below `prefix` ("" or "/acme") and `registry` at `/v2/`.
+
+        `/health` stays at the root, and so does `/metrics` where there are `metrics`.
+        """
         self._app = app
         self._prefix = prefix
         self._registry = registry
+        self._at_root = ("/health", "/metrics") if metrics else ("/health",)
 
     def __call__(
         self, environ: "WSGIEnvironment", start_response: "StartResponse"
@@ -26,7 +35,7 @@ class Mount:
         path = environ.get("PATH_INFO", "")
         if self._registry is not None and _is_below_v2(path) and _is_below_v2(_sent(environ)):
             return self._registry(environ, start_response)
-        if self._prefix and path != "/health":
+        if self._prefix and path not in self._at_root:
             if path == self._prefix or path.startswith(f"{self._prefix}/"):
                 environ["SCRIPT_NAME"] = environ.get("SCRIPT_NAME", "") + self._prefix
                 environ["PATH_INFO"] = path[len(self._prefix) :] or "/"

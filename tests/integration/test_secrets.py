@@ -174,6 +174,9 @@ def test_no_secret_is_logged_traced_or_answered(tmp_path: Path, level: str) -> N
             {
                 "OTLP_ENDPOINT": collector.url,
                 "OTLP_AUTH": f"Bearer {COLLECTOR}",
+                # The instrumentation of Flask is told to record all that it can.
+                "OTEL_INSTRUMENTATION_HTTP_CAPTURE_HEADERS_SERVER_REQUEST": ".*",
+                "OTEL_INSTRUMENTATION_HTTP_CAPTURE_HEADERS_SERVER_RESPONSE": ".*",
                 "PYOCI_BEARER_USERNAME": "use-token",
                 "LOG_LEVEL": level,
             },
@@ -198,6 +201,7 @@ def test_no_secret_is_logged_traced_or_answered(tmp_path: Path, level: str) -> N
     assert {BEARER, ISSUED, SIGNED, PAIRS[0], PAIRS[1]} <= storage.seen
     assert {200, 206, 301, 400, 401, 403, 404, 405, 409, 502} <= {a.status_code for a in answers}
     assert all(len(text) > 0 for text in emitted.values())
+    assert "http.request.header.authorization" in emitted["the telemetry"]
     found = [
         (where, secret) for where, text in emitted.items() for secret in SECRETS if secret in text
     ]

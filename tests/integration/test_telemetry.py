@@ -6,6 +6,10 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
+from opentelemetry.proto.metrics.v1.metrics_pb2 import (
+    AGGREGATION_TEMPORALITY_CUMULATIVE,
+    AGGREGATION_TEMPORALITY_DELTA,
+)
 from opentelemetry.proto.trace.v1.trace_pb2 import Span
 
 from pyoci_flask import __version__
@@ -41,6 +45,7 @@ def test_all_signals_arrive_with_authorization_and_resource(
         "service.name": "pyoci",
         "service.version": __version__,
         "deployment.environment": "staging",
+        "deployment.environment.name": "staging",
         "k8s.container.name": "pyoci-app",
         "k8s.pod.name": "pyoci-app--rev1",
         "k8s.replicaset.name": "pyoci-app--rev1-abc",
@@ -89,13 +94,22 @@ def test_metrics_count_requests_bytes_and_registry_calls(
         frozenset({("host", host), ("status", "200")}): 3,
         frozenset({("host", host), ("status", "404")}): 1,
     }
-    for name, count in (("pyoci_request_duration", 6), ("pyoci_registry_call_duration", 4)):
+    for name, count in (
+        ("pyoci_request_duration", 6),
+        ("http.server.request.duration", 6),
+        ("http.client.request.duration", 4),
+    ):
         metric = collector.metrics[name]
         assert metric.unit == "s"
         assert sum(point.count for point in metric.histogram.data_points) == count
         assert 0 < sum(point.sum for point in metric.histogram.data_points) < 60
-    (uptime,) = collector.metrics["pyoci_uptime"].gauge.data_points
+    (uptime,) = collector.metrics["pyoci_uptime"].sum.data_points
     assert 0 < uptime.as_double < 60
+    for name, unit in (("pyoci_uptime", "seconds"), ("pyoci_requests", "requests")):
+        metric = collector.metrics[name]
+        assert metric.unit == unit
+        assert metric.sum.is_monotonic
+        assert metric.sum.aggregation_temporality == AGGREGATION_TEMPORALITY_CUMULATIVE
 
 
 def test_number_of_hosts_in_the_metrics_is_bounded(
@@ -167,7 +181,7 @@ def test_exports_are_not_logged_to_the_collector(
     assert scopes == {"pyoci.access", "pyoci.test"}
 
 
-def test_environment_of_the_exporters_changes_nothing(
+def test_own_settings_win_over_the_standard_variables(
     collector: OTLPCollector,
     settings: Settings,
     tmp_path: Path,
@@ -179,19 +193,12 @@ def test_environment_of_the_exporters_changes_nothing(
     foreign = {
         "NETRC": str(netrc),
         "OTEL_EXPORTER_OTLP_ENDPOINT": "http://127.0.0.1:9",
-        "OTEL_EXPORTER_OTLP_HEADERS": "authorization=Bearer%20foreign,x-foreign=1",
-        "OTEL_EXPORTER_OTLP_CERTIFICATE": str(tmp_path / "missing.pem"),
-        "OTEL_EXPORTER_OTLP_CLIENT_CERTIFICATE": str(tmp_path / "missing.pem"),
-        "OTEL_EXPORTER_OTLP_COMPRESSION": "deflate",
-        "OTEL_EXPORTER_OTLP_TIMEOUT": "0.000001",
-        "OTEL_EXPORTER_OTLP_METRICS_TEMPORALITY_PREFERENCE": "delta",
-        "OTEL_EXPORTER_OTLP_METRICS_DEFAULT_HISTOGRAM_AGGREGATION": (
-            "base2_exponential_bucket_histogram"
+        "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT": "http://127.0.0.1:9",
+        "OTEL_EXPORTER_OTLP_HEADERS": "authorization=Bearer%20foreign",
+        "OTEL_RESOURCE_ATTRIBUTES": (
+            "deployment.environment=foreign,deployment.environment.name=foreign,"
+            "k8s.pod.name=foreign,service.instance.id=foreign"
         ),
-        "OTEL_RESOURCE_ATTRIBUTES": "service.name=foreign,host.name=foreign",
-        "OTEL_SERVICE_NAME": "foreign",
-        "OTEL_TRACES_SAMPLER": "always_off",
-        "OTEL_PROPAGATORS": "b3",
     }
     for name, value in foreign.items():
         monkeypatch.setenv(name, value)
@@ -202,5 +209,65 @@ def test_environment_of_the_exporters_changes_nothing(
     assert {export.headers["content-encoding"] for export in collector.exports} == {"gzip"}
     assert "foreign" not in collector.text()
     duration = collector.metrics["pyoci_request_duration"]
-    assert duration.histogram.aggregation_temporality == 2  # cumulative
+    assert duration.histogram.aggregation_temporality == AGGREGATION_TEMPORALITY_CUMULATIVE
     assert duration.histogram.data_points[0].explicit_bounds[0] == 0.005
+
+
+def test_standard_variables_work_where_no_setting_is(
+    collector: OTLPCollector, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    standard = {
+        "OTEL_EXPORTER_OTLP_ENDPOINT": f"{collector.url}/",
+        "OTEL_EXPORTER_OTLP_HEADERS": "authorization=Bearer%20standard,x-tenant=acme",
+        "OTEL_EXPORTER_OTLP_LOGS_HEADERS": "x-tenant=logs",
+        "OTEL_EXPORTER_OTLP_COMPRESSION": "deflate",
+        "OTEL_EXPORTER_OTLP_METRICS_TEMPORALITY_PREFERENCE": "delta",
+        "OTEL_RESOURCE_ATTRIBUTES": "deployment.environment.name=standard,team=packages",
+        "OTEL_SERVICE_NAME": "packages",
+    }
+    for name, value in standard.items():
+        monkeypatch.setenv(name, value)
+    with serve(Settings()) as served:
+        served.ask("/fan/1")
+    headers = {export.path: export.headers for export in collector.exports}
+    assert headers.keys() == SIGNALS
+    assert headers["/v1/traces"]["authorization"] == "Bearer standard"
+    assert headers["/v1/metrics"]["x-tenant"] == "acme"
+    assert headers["/v1/logs"]["x-tenant"] == "logs"
+    assert {each["content-encoding"] for each in headers.values()} == {"deflate"}
+    wanted = {
+        "service.name": "packages",
+        "team": "packages",
+        "deployment.environment.name": "standard",
+    }
+    assert all(wanted.items() <= resource.items() for resource in collector.resources)
+    duration = collector.metrics["pyoci_request_duration"]
+    assert duration.histogram.aggregation_temporality == AGGREGATION_TEMPORALITY_DELTA
+
+
+def test_each_signal_has_an_endpoint_of_its_own(
+    collector: OTLPCollector, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", f"{collector.url}/v1/traces")
+    with serve(Settings()) as served:
+        served.ask("/fan/1")
+    assert {export.path for export in collector.exports} == {"/v1/traces"}
+
+
+def test_signal_that_is_turned_off_is_not_sent(
+    collector: OTLPCollector, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OTEL_LOGS_EXPORTER", "none")
+    with serve(settings) as served:
+        served.ask("/fan/1")
+    assert {export.path for export in collector.exports} == {"/v1/traces", "/v1/metrics"}
+
+
+def test_sampler_of_the_environment_decides_about_traces(
+    collector: OTLPCollector, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OTEL_TRACES_SAMPLER", "always_off")
+    with serve(settings) as served:
+        served.ask("/fan/1")
+    assert {export.path for export in collector.exports} == {"/v1/metrics", "/v1/logs"}
+    assert sum(collector.sums("pyoci_requests").values()) == 1

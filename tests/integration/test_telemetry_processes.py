@@ -17,7 +17,7 @@ from pyoci_flask.settings import Settings
 from tests.doubles import silent_server
 from tests.otlp_collector import OTLPCollector, attributes
 from tests.patience import PATIENCE
-from tests.servers import gunicorn
+from tests.servers import ROOT, environment, gunicorn, gunicorn_command
 from tests.telemetry_app import AUTHORIZATION, SIGNALS, telemetry_settings
 
 
@@ -126,3 +126,25 @@ def test_gunicorn_stops_in_time_though_its_collector_hangs(tmp_path: Path) -> No
             os.kill(server.process.pid, signal.SIGTERM)
             server.process.wait(PATIENCE)
             assert "Worker (pid" not in server.logged()  # none was killed
+
+
+def test_start_ends_where_the_collector_is_to_be_asked_by_grpc(tmp_path: Path) -> None:
+    environ = {
+        "OTEL_EXPORTER_OTLP_ENDPOINT": "http://127.0.0.1:4317",
+        "OTEL_EXPORTER_OTLP_PROTOCOL": "grpc",
+    }
+    done = subprocess.run(
+        gunicorn_command(),
+        cwd=ROOT,
+        env=environment(tmp_path, environ),
+        check=False,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        timeout=PATIENCE,
+    )
+    assert done.returncode == 1
+    assert done.stdout == (
+        "Error: OTEL_EXPORTER_OTLP_PROTOCOL must be http/protobuf, not 'grpc': set it to that, and "
+        "the endpoint to the collector's port for HTTP (usually 4318)\n"
+    )

@@ -4,15 +4,18 @@ import contextlib
 import http.client
 import socket
 import struct
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 import pytest
 from opentelemetry.proto.trace.v1.trace_pb2 import Span, Status
+from opentelemetry.util.http import parse_excluded_urls
+from werkzeug.test import EnvironBuilder
 
 from pyoci_flask.settings import Settings
 from pyoci_flask.web.access import AccessLog
+from pyoci_flask.web.gate import NoPlaceError
 from tests.doubles import wsgi_server
 from tests.otlp_collector import OTLPCollector, attributes
 from tests.patience import PATIENCE
@@ -41,14 +44,19 @@ def test_request_is_a_server_span_named_by_its_route(
     span = collector.only_span(Span.SPAN_KIND_SERVER)
     assert span.name == "GET /fan/<int:calls>"
     assert span.parent_span_id == b""
-    assert attributes(span.attributes) == {
+    found = attributes(span.attributes)
+    assert found.pop("client.port")
+    assert found == {
         "http.request.method": "GET",
         "url.scheme": "http",
         "url.path": "/fan/0",
         "http.route": "/fan/<int:calls>",
         "http.response.status_code": 200,
-        "http.request.body.size": 0,
         "http.response.body.size": 3,
+        "network.protocol.version": "1.1",
+        "client.address": "127.0.0.1",
+        "server.address": "127.0.0.1",
+        "server.port": urlsplit(served.url).port,
         "user_agent.original": "pip",
         "pyoci.request_id": "r-1",
     }
@@ -109,21 +117,26 @@ def test_call_without_an_answer_names_its_error(
     assert "hunter2" not in str(span)
 
 
-def test_server_span_ends_with_the_body_and_is_current_in_it(
+def test_body_has_a_child_span_that_ends_with_it_and_is_current_in_it(
     collector: OTLPCollector, settings: Settings
 ) -> None:
     with serve(settings) as served:
         assert served.ask("/stream")[1] == b"firstlast"
-    server, call = (
+    server, transfer, call = (
         collector.only_span(Span.SPAN_KIND_SERVER),
+        collector.only_span(Span.SPAN_KIND_INTERNAL),
         collector.only_span(Span.SPAN_KIND_CLIENT),
     )
-    assert call.parent_span_id == server.span_id
-    assert server.start_time_unix_nano < call.start_time_unix_nano
-    assert call.end_time_unix_nano < server.end_time_unix_nano
+    assert transfer.name == "send body"
+    assert transfer.parent_span_id == server.span_id
+    assert call.parent_span_id == transfer.span_id
+    assert server.start_time_unix_nano < transfer.start_time_unix_nano
+    assert transfer.start_time_unix_nano < call.start_time_unix_nano
+    assert call.end_time_unix_nano < transfer.end_time_unix_nano
+    assert attributes(transfer.attributes) == {"http.response.body.size": len("firstlast")}
 
 
-def test_request_whose_client_goes_away_is_an_error_span(
+def test_request_whose_client_goes_away_makes_the_body_an_error_span(
     collector: OTLPCollector, settings: Settings
 ) -> None:
     with serve(settings) as served:
@@ -132,23 +145,22 @@ def test_request_whose_client_goes_away_is_an_error_span(
             client.sendall(b"GET /endless HTTP/1.1\r\nHost: x\r\n\r\n")
             assert client.recv(1000)
             client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-    span = collector.only_span(Span.SPAN_KIND_SERVER)
+    span = collector.only_span(Span.SPAN_KIND_INTERNAL)
     assert span.status.code == Status.STATUS_CODE_ERROR
     assert (
         attributes(span.attributes).items()
         >= {
             "error.type": "client_disconnected",
-            "http.response.status_code": 200,
         }.items()
     )
 
 
-def test_exception_amid_the_body_makes_the_span_an_error(
+def test_exception_amid_the_body_makes_its_span_an_error(
     collector: OTLPCollector, settings: Settings
 ) -> None:
     with serve(settings) as served, contextlib.suppress(http.client.HTTPException, OSError):
         served.ask("/breaks")
-    span = collector.only_span(Span.SPAN_KIND_SERVER)
+    span = collector.only_span(Span.SPAN_KIND_INTERNAL)
     assert span.status.code == Status.STATUS_CODE_ERROR
     assert attributes(span.attributes)["error.type"] == "ZeroDivisionError"
     assert "hunter2" not in str(span)
@@ -172,8 +184,13 @@ def test_status_of_the_server_makes_the_span_an_error(
 
 def test_trace_of_the_caller_goes_on(collector: OTLPCollector, settings: Settings) -> None:
     trace_id, span_id = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
+    headers = {
+        "traceparent": f"00-{trace_id}-{span_id}-01",
+        "tracestate": "vendor=1,other=Bearer hunter2",
+    }
     with serve(settings) as served:
-        served.ask("/fan/1", headers={"traceparent": f"00-{trace_id}-{span_id}-01"})
+        served.ask("/fan/1", headers=headers)
+    assert {span.trace_state for span in collector.spans} == {"vendor=1,other=Bearer [redacted]"}
     assert {span.trace_id.hex() for span in collector.spans} == {trace_id}
     assert collector.only_span(Span.SPAN_KIND_SERVER).parent_span_id.hex() == span_id
 
@@ -216,3 +233,74 @@ def test_request_inside_a_request_is_its_child(
                 connection.getresponse().read()
     spans = {attributes(span.attributes)["url.path"]: span for span in collector.spans}
     assert spans["/inner"].parent_span_id == spans["/outer"].span_id
+
+
+def test_request_that_is_served_again_later_leaves_no_span(
+    collector: OTLPCollector, settings: Settings
+) -> None:
+    with serve(settings) as served:
+        logged = AccessLog(served.app.wsgi_app, [served.telemetry.request_observer])
+        with pytest.raises(NoPlaceError):
+            logged(EnvironBuilder("/postponed").get_environ(), lambda *_: lambda _: None)
+        served.ask("/logs")
+    assert [span.name for span in collector.spans] == ["GET /logs"]
+
+
+def test_exception_of_the_application_is_recorded_without_secrets(
+    collector: OTLPCollector, settings: Settings
+) -> None:
+    with serve(settings) as served:
+        assert served.ask("/raises")[0] == 500
+    span = collector.only_span(Span.SPAN_KIND_SERVER)
+    assert span.status.code == Status.STATUS_CODE_ERROR
+    assert attributes(span.attributes)["error.type"] == "ValueError"
+    (event,) = span.events
+    recorded = attributes(event.attributes)
+    assert recorded["exception.message"] == "https://[redacted]@ghcr.io/"
+    assert "Traceback" in str(recorded["exception.stacktrace"])
+    assert "hunter2" not in str(span)
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [("SERVER_PORT", "b"), ("SERVER_PORT", "9" * 5000), ("HTTP_HOST", "xn--a")],
+)
+def test_request_that_the_instrumentation_cannot_read_is_served(
+    collector: OTLPCollector, settings: Settings, key: str, value: str
+) -> None:
+    with serve(settings) as served:
+        logged = AccessLog(served.app.wsgi_app, [served.telemetry.request_observer])
+        statuses: list[str] = []
+
+        def start(status: str, *_: object) -> Callable[[bytes], None]:
+            statuses.append(status)
+            return lambda _: None
+
+        environ = EnvironBuilder("/logs").get_environ() | {key: value}
+        logged(environ, start).close()  # type: ignore[attr-defined] # PEP 3333
+    assert statuses == ["200 OK"]
+    assert [span.name for span in collector.spans] == ["GET /logs"]
+
+
+def test_calls_name_what_they_are_for(collector: OTLPCollector, settings: Settings) -> None:
+    with serve(settings) as served:
+        call = served.telemetry.call_observer.call_started("GET", "https://ghcr.io/v2/a/tags/list")
+        call.finished(status=200, error=None, sent=0, received=5)
+    span = collector.only_span(Span.SPAN_KIND_CLIENT)
+    assert span.name == "GET /v2/{name}/tags/list"
+    assert attributes(span.attributes)["pyoci.registry.operation"] == "list tags"
+    assert attributes(span.attributes)["url.template"] == "/v2/{name}/tags/list"
+
+
+def test_address_that_is_left_out_of_traces_has_no_span(
+    collector: OTLPCollector, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(
+        "opentelemetry.instrumentation.flask._excluded_urls_from_env",
+        parse_excluded_urls("/stream"),
+    )
+    with serve(settings) as served:
+        assert served.ask("/stream")[1] == b"firstlast"
+        served.ask("/logs")
+    names = {span.name for span in collector.spans if span.kind != Span.SPAN_KIND_CLIENT}
+    assert names == {"GET /logs"}

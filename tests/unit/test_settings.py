@@ -41,6 +41,7 @@ def test_empty_environment_gives_the_documented_defaults() -> None:
         "bearer_username": None,
         "otlp_endpoint": None,
         "otlp_auth": None,
+        "metrics": False,
         "deployment_environment": None,
         "container_app_name": None,
         "container_app_revision": None,

@@ -1,0 +1,99 @@
+"""Where telemetry goes: our own settings and, where those are not set, `OTEL_*` variables.
+
+Everything that is not judged here is read by OpenTelemetry's SDK itself.
+"""
+
+import os
+from collections.abc import Mapping
+from importlib.metadata import entry_points
+
+from pyoci_flask import values
+from pyoci_flask.errors import ConfigurationError
+from pyoci_flask.settings import Settings
+
+TRACES, METRICS, LOGS = "TRACES", "METRICS", "LOGS"
+_SIGNALS = (TRACES, METRICS, LOGS)
+_PROTOCOL = "http/protobuf"
+
+
+def endpoints(settings: Settings, environ: Mapping[str, str]) -> dict[str, str]:
+    """Return the URL that each signal goes to; a signal that goes nowhere is left out.
+
+    Raises:
+        ConfigurationError: a variable asks for what this program does not do.
+    """
+    read = _Variables(environ)
+    if read("OTEL_SDK_DISABLED").lower() == "true":
+        return {}
+    found = {}
+    for signal in _SIGNALS:
+        endpoint = _endpoint(settings, read, signal)
+        if endpoint is not None and _wanted(read, signal):
+            _check_protocol(read, signal)
+            _check_files(read, signal)
+            found[signal] = endpoint
+    if found:
+        _check_propagators(read)
+    return found
+
+
+class _Variables:
+    """Reads variables; an empty one counts as unset."""
+
+    def __init__(self, environ: Mapping[str, str]) -> None:
+        self._environ = environ
+
+    def __call__(self, name: str) -> str:
+        return self._environ.get(name, "").strip()
+
+    def of_signal(self, signal: str, name: str) -> tuple[str, str]:
+        """Return the name and value of a signal's own variable, or of the one for all signals."""
+        own, common = f"OTEL_EXPORTER_OTLP_{signal}_{name}", f"OTEL_EXPORTER_OTLP_{name}"
+        return (own, self(own)) if self(own) else (common, self(common))
+
+
+def _endpoint(settings: Settings, read: _Variables, signal: str) -> str | None:
+    path = f"/v1/{signal.lower()}"
+    if settings.otlp_endpoint is not None:
+        return f"{settings.otlp_endpoint}{path}"
+    name, url = read.of_signal(signal, "ENDPOINT")
+    if not url:
+        return None
+    try:
+        base = values.http_url(url)
+    except ValueError as error:
+        raise ConfigurationError(f"{name} must be {error}") from error
+    return url if signal in name else f"{base}{path}"
+
+
+def _wanted(read: _Variables, signal: str) -> bool:
+    name = f"OTEL_{signal}_EXPORTER"
+    exporter = read(name).lower() or "otlp"
+    if exporter not in {"otlp", "none"}:
+        raise ConfigurationError(f"{name} must be otlp or none, not {exporter!r}")
+    return exporter == "otlp"
+
+
+def _check_protocol(read: _Variables, signal: str) -> None:
+    name, protocol = read.of_signal(signal, "PROTOCOL")
+    if protocol.lower() not in {"", _PROTOCOL}:
+        raise ConfigurationError(
+            f"{name} must be {_PROTOCOL}, not {protocol!r}: set it to that, and the endpoint to "
+            "the collector's port for HTTP (usually 4318)"
+        )
+
+
+def _check_files(read: _Variables, signal: str) -> None:
+    for kind in ("CERTIFICATE", "CLIENT_CERTIFICATE", "CLIENT_KEY"):
+        name, path = read.of_signal(signal, kind)
+        if path and not os.access(path, os.R_OK):
+            raise ConfigurationError(f"{name} must be a file that can be read, not {path!r}")
+
+
+def _check_propagators(read: _Variables) -> None:
+    known = {one.name for one in entry_points(group="opentelemetry_propagator")} | {"none"}
+    for name in filter(None, map(str.strip, read("OTEL_PROPAGATORS").split(","))):
+        if name not in known:
+            raise ConfigurationError(
+                f"OTEL_PROPAGATORS names {name!r}; installed are {', '.join(sorted(known))}"
+            )

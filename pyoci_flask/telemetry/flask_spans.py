@@ -1,0 +1,150 @@
+"""OpenTelemetry's instrumentation of Flask, and what it lacks: a body's transfer and redaction.
+
+Its span begins with the request and ends before the body's first byte. The transfer of a body that
+is made while it is sent is a child of it.
+"""
+
+import os
+import re
+from collections.abc import Iterable
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+import flask
+from opentelemetry.context import attach
+from opentelemetry.instrumentation.flask import FlaskInstrumentor
+from opentelemetry.metrics import MeterProvider
+from opentelemetry.trace import INVALID_SPAN, Span, Tracer, TracerProvider, set_span_in_context
+
+from pyoci_flask.telemetry.labels import known_method
+from pyoci_flask.telemetry.safe_spans import POSTPONED
+from pyoci_flask.telemetry.server import EXCHANGE, Exchange, span_name
+from pyoci_flask.web.access import ENVIRON_REQUEST_ID, safe_host, safe_path, safe_user_agent
+from pyoci_flask.web.gate import NoPlaceError
+from pyoci_flask.web.operations import OPERATION, name_operation
+
+if TYPE_CHECKING:
+    from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
+
+_PORT = re.compile(r":([0-9]{1,5})\Z")
+
+
+class _Request(flask.Request):
+    """The instrumentation reads the URL of each request, whatever host that names."""
+
+    @cached_property
+    def url(self) -> str:
+        try:
+            return super().url
+        except ValueError:  # such as `Host: xn--a`, which is no name
+            return ""
+
+
+def instrument(
+    app: flask.Flask, tracers: TracerProvider, meters: MeterProvider, tracer: Tracer
+) -> None:
+    """Make spans and `http.server.request.duration` of the requests of `app`.
+
+    Call it before blueprints are registered: what they do before a request is then in its span.
+    """
+    app.request_class = _Request
+    app.before_request(name_operation)
+    # The instrumentation reads it once. Without it, it follows the conventions of 2023.
+    os.environ["OTEL_SEMCONV_STABILITY_OPT_IN"] = "http"
+    FlaskInstrumentor.instrument_app(  # type: ignore[no-untyped-call]
+        app,
+        request_hook=_begin,
+        tracer_provider=tracers,
+        meter_provider=meters,
+        enable_commenter=False,
+    )
+    app.before_request(_describe)
+    app.after_request(_describe_answer)
+    app.teardown_request(_describe_failure)
+    app.wsgi_app = _Transfers(app.wsgi_app, tracer)  # type: ignore[method-assign]
+
+
+def _begin(span: Span, environ: "WSGIEnvironment") -> None:
+    exchange: Exchange | None = environ.get(EXCHANGE)
+    if exchange is not None:
+        exchange.span = span
+    if flask.request.url_rule is None:
+        # Not with the path, as the instrumentation has it: there are too many of them.
+        span.update_name(span_name(known_method(flask.request.method)))
+
+
+def _describe() -> None:
+    """Replace what the instrumentation has just taken from the request as it came."""
+    environ = flask.request.environ
+    span = _span(environ)
+    span.set_attribute("url.path", safe_path(environ))
+    host = safe_host(environ)
+    port = _PORT.search(host)
+    span.set_attribute("server.address", host[: port.start()] if port else host)
+    if port:
+        span.set_attribute("server.port", int(port[1]))
+    span.set_attribute("user_agent.original", safe_user_agent(environ))
+    span.set_attribute("pyoci.request_id", environ.get(ENVIRON_REQUEST_ID, ""))
+    if flask.request.content_length is not None:
+        span.set_attribute("http.request.body.size", flask.request.content_length)
+    operation = environ.get(OPERATION)
+    if operation is not None:
+        span.set_attribute("pyoci.operation", operation.name)
+
+
+def _describe_answer(response: flask.Response) -> flask.Response:
+    environ = flask.request.environ
+    exchange: Exchange | None = environ.get(EXCHANGE)
+    if exchange is None or flask.request.method == "HEAD":
+        return response
+    exchange.streams = response.is_streamed and response.status_code < 400
+    if response.content_length is not None:
+        exchange.span.set_attribute("http.response.body.size", response.content_length)
+    return response
+
+
+def _describe_failure(error: BaseException | None) -> None:
+    if isinstance(error, NoPlaceError):
+        _span(flask.request.environ).set_attribute(POSTPONED, True)
+    elif error is not None:
+        _span(flask.request.environ).set_attribute("error.type", type(error).__qualname__)
+
+
+def _span(environ: "WSGIEnvironment") -> Span:
+    exchange: Exchange | None = environ.get(EXCHANGE)
+    return INVALID_SPAN if exchange is None else exchange.span
+
+
+class _Transfers:
+    """WSGI middleware around the instrumented application: the span of the body's transfer."""
+
+    def __init__(self, app: "WSGIApplication", tracer: Tracer) -> None:
+        self._app = app
+        self._tracer = tracer
+
+    def __call__(
+        self, environ: "WSGIEnvironment", start_response: "StartResponse"
+    ) -> Iterable[bytes]:
+        """Serve one request (PEP 3333)."""
+        exchange: Exchange | None = environ.get(EXCHANGE)
+        if exchange is None:
+            return self._app(environ, start_response)
+        exchange.in_flask = True
+        exchange.span = INVALID_SPAN
+        attach(exchange.outside)
+        if not _is_port(str(environ.get("SERVER_PORT", ""))):
+            environ["SERVER_PORT"] = ""
+        try:
+            return self._app(environ, start_response)
+        finally:
+            # For the body, and for what is logged at the request's end.
+            current = set_span_in_context(exchange.span, exchange.outside)
+            if exchange.streams and exchange.span is not INVALID_SPAN:
+                exchange.transfer = self._tracer.start_span("send body", current)
+                current = set_span_in_context(exchange.transfer, exchange.outside)
+            attach(current)
+
+
+def _is_port(text: str) -> bool:
+    """Behind a Unix socket, gunicorn takes it from the request's Host."""
+    return text.isascii() and text.isdecimal() and len(text) <= 5

@@ -1,0 +1,146 @@
+"""The metrics as text for Prometheus, for those who have no collector."""
+
+import os
+import time
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+
+from flask import Flask, Response
+from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Counter, Histogram
+from prometheus_client.core import CounterMetricFamily
+from prometheus_client.exposition import generate_latest
+from prometheus_client.multiprocess import MultiProcessCollector
+from prometheus_client.registry import Collector
+
+from pyoci_flask.telemetry.labels import BOUNDARIES, Hosts, known_method, status_label
+from pyoci_flask.telemetry.registry_calls import call_purpose, registry_operation
+from pyoci_flask.transport.observe import CallRecord, redacted
+from pyoci_flask.web.access import RequestRecord
+from pyoci_flask.web.operations import OPERATION, name_operation
+
+if TYPE_CHECKING:
+    from _typeshed.wsgi import WSGIEnvironment
+
+STARTED = "PYOCI_FLASK_METRICS_STARTED"
+"""In the environment of gunicorn's workers: when its master started, on the monotonic clock."""
+
+
+class Prometheus:
+    """Counts what this process does; `/metrics` tells of all the workers of one gunicorn.
+
+    Those share the folder of `PROMETHEUS_MULTIPROC_DIR`. Where it is not set, a process tells of
+    itself alone.
+    """
+
+    def __init__(self, app: Flask) -> None:
+        self._folder = os.environ.get("PROMETHEUS_MULTIPROC_DIR")
+        self._own = CollectorRegistry()
+        self._uptime = _Uptime(float(os.environ.get(STARTED) or time.monotonic()))
+        self.request_observer = _Requests(self._own)
+        self.call_observer = _Calls(self._own)
+        app.before_request(name_operation)
+        app.add_url_rule("/metrics", "metrics", self.answer)
+
+    def answer(self) -> Response:
+        """Answer with all that was counted since the server started."""
+        registry = self._own
+        if self._folder is not None:
+            registry = CollectorRegistry()
+            MultiProcessCollector(registry, self._folder)  # type: ignore[no-untyped-call]
+        text = generate_latest(registry) + generate_latest(self._uptime.registry)
+        return Response(
+            text, content_type=CONTENT_TYPE_LATEST, headers={"Cache-Control": "no-store"}
+        )
+
+
+class _Uptime(Collector):
+    def __init__(self, started: float) -> None:
+        self._started = started
+        self.registry = CollectorRegistry()
+        self.registry.register(self)
+
+    def collect(self) -> Iterator[CounterMetricFamily]:
+        yield CounterMetricFamily(
+            "pyoci_uptime_seconds", "Age of the server", value=time.monotonic() - self._started
+        )
+
+
+class _Requests:
+    """A `RequestObserver`."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        labels = ("method", "status", "operation")
+        self._count = Counter("pyoci_requests", "Requests answered", labels, registry=registry)
+        self._duration = Histogram(
+            "pyoci_request_duration_seconds",
+            "From a request's head to its answer's last byte",
+            labels,
+            buckets=BOUNDARIES,
+            registry=registry,
+        )
+        self._bytes = Counter(
+            "pyoci_bytes",
+            "Bytes of bodies from (up) and to (down) clients",
+            ("direction",),
+            registry=registry,
+        )
+
+    def request_started(self, environ: "WSGIEnvironment") -> Callable[[RequestRecord], None]:
+        def end(record: RequestRecord) -> None:
+            method = known_method(record.method)
+            found = environ.get(OPERATION) or registry_operation(method, record.path)
+            labels = (method, status_label(record.status), found.name if found else "")
+            self._count.labels(*labels).inc()
+            self._duration.labels(*labels).observe(record.duration)
+            self._bytes.labels("up").inc(record.bytes_in)
+            self._bytes.labels("down").inc(record.bytes_out)
+
+        return end
+
+
+class _Calls:
+    """A `CallObserver`."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self._hosts = Hosts()
+        self._count = Counter(
+            "pyoci_registry_calls",
+            "HTTP exchanges with registries",
+            ("host", "status"),
+            registry=registry,
+        )
+        self._duration = Histogram(
+            "http_client_request_duration_seconds",
+            "From a registry call's start to its answer's end",
+            ("method", "host", "status", "operation"),
+            buckets=BOUNDARIES,
+            registry=registry,
+        )
+
+    def call_started(self, method: str, url: str) -> CallRecord:
+        parts = urlsplit(redacted(url))
+        method = known_method(method)
+        purpose, _ = call_purpose(method, url)
+        return _Call(self, method, parts.netloc, purpose)
+
+    def ended(self, call: "_Call", status: int | None, seconds: float) -> None:
+        host = self._hosts.label(call.host, answered=status is not None)
+        label = status_label(status)
+        self._count.labels(host, label).inc()
+        self._duration.labels(call.method, host, label, call.operation).observe(seconds)
+
+
+class _Call:
+    def __init__(self, calls: _Calls, method: str, host: str, operation: str) -> None:
+        self._calls = calls
+        self._started = time.monotonic()
+        self.method = method
+        self.host = host
+        self.operation = operation
+
+    def finished(
+        self, *, status: int | None, error: BaseException | None, sent: int, received: int
+    ) -> None:
+        del error, sent, received
+        self._calls.ended(self, status, time.monotonic() - self._started)

@@ -1,0 +1,77 @@
+"""Where telemetry goes, by our settings and by the standard variables."""
+
+from pathlib import Path
+
+import pytest
+
+from pyoci_flask.errors import ConfigurationError
+from pyoci_flask.otlp import endpoints
+from pyoci_flask.settings import Settings
+
+BASE = "OTEL_EXPORTER_OTLP_ENDPOINT"
+OURS = Settings(otlp_endpoint="https://ours:4318")
+
+
+def test_nothing_is_sent_by_default() -> None:
+    assert endpoints(Settings(), {}) == {}
+    assert endpoints(Settings(), {BASE: "", "OTEL_EXPORTER_OTLP_PROTOCOL": "grpc"}) == {}
+
+
+def test_own_endpoint_wins() -> None:
+    assert endpoints(OURS, {BASE: "http://theirs", "OTEL_EXPORTER_OTLP_LOGS_ENDPOINT": "x"}) == {
+        "TRACES": "https://ours:4318/v1/traces",
+        "METRICS": "https://ours:4318/v1/metrics",
+        "LOGS": "https://ours:4318/v1/logs",
+    }
+
+
+def test_standard_endpoint_has_the_paths_of_the_signals_added() -> None:
+    assert endpoints(Settings(), {BASE: "http://theirs:4318/otlp/"}) == {
+        "TRACES": "http://theirs:4318/otlp/v1/traces",
+        "METRICS": "http://theirs:4318/otlp/v1/metrics",
+        "LOGS": "http://theirs:4318/otlp/v1/logs",
+    }
+
+
+def test_endpoint_of_a_signal_is_used_as_it_is() -> None:
+    environ = {BASE: "http://theirs", "OTEL_EXPORTER_OTLP_LOGS_ENDPOINT": "http://logs/in/"}
+    assert endpoints(Settings(), environ)["LOGS"] == "http://logs/in/"
+
+
+@pytest.mark.parametrize("value", ["true", "TRUE"])
+def test_sdk_can_be_disabled(value: str) -> None:
+    assert endpoints(OURS, {"OTEL_SDK_DISABLED": value}) == {}
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "wanted"),
+    [
+        ("OTEL_EXPORTER_OTLP_PROTOCOL", "grpc", "must be http/protobuf, not 'grpc'"),
+        ("OTEL_EXPORTER_OTLP_METRICS_PROTOCOL", "http/json", "must be http/protobuf"),
+        ("OTEL_TRACES_EXPORTER", "console", "must be otlp or none"),
+        ("OTEL_EXPORTER_OTLP_CERTIFICATE", "/no/such.pem", "must be a file"),
+        ("OTEL_EXPORTER_OTLP_LOGS_CLIENT_KEY", "/no/such.pem", "must be a file"),
+        ("OTEL_PROPAGATORS", "tracecontext,b3", "names 'b3'; installed are "),
+    ],
+)
+def test_variable_that_cannot_be_used_is_named(name: str, value: str, wanted: str) -> None:
+    with pytest.raises(ConfigurationError, match=f"^{name} {wanted}"):
+        endpoints(OURS, {name: value})
+
+
+def test_endpoint_that_is_no_url_is_not_quoted() -> None:
+    with pytest.raises(ConfigurationError) as raised:
+        endpoints(Settings(), {BASE: "http://user:hunter2@theirs"})
+    assert str(raised.value).startswith(f"{BASE} must be an http or https URL without credentials")
+    assert "hunter2" not in str(raised.value)
+
+
+def test_known_propagators_and_files_are_accepted(tmp_path: Path) -> None:
+    certificate = tmp_path / "ca.pem"
+    certificate.touch()
+    environ = {
+        "OTEL_PROPAGATORS": "tracecontext, none",
+        "OTEL_EXPORTER_OTLP_CERTIFICATE": str(certificate),
+        "OTEL_EXPORTER_OTLP_PROTOCOL": "http/protobuf",
+    }
+    assert len(endpoints(OURS, environ)) == 3
