@@ -62,13 +62,12 @@ class Allowance:
         self._spent = 0
         self._full = False
         self._failures = failures
-        self._answered: dict[str, Read] = {}
+        self._answered: dict[str, dict[str, Read]] = {}
 
-    @property
-    def answered(self) -> dict[str, Read]:
-        """What was read, also where the listing fails."""
+    def answered(self, repository: ProjectRepository) -> dict[str, Read]:
+        """Return what was read of a repository, also where the listing fails."""
         with self._lock:
-            return dict(self._answered)
+            return dict(self._answered.get(repository.segment, {}))
 
     def spend(self, weight: int) -> None:
         """Count what is in memory anyway; wait for a turn if it is much.
@@ -107,7 +106,7 @@ class Allowance:
             return Skipped(str(error), is_version=True, answered=False)
         weight = found.weight if isinstance(found, VersionFiles) else 0
         with self._lock:
-            self._answered[tag] = found
+            self._answered.setdefault(repository.segment, {})[tag] = found
             if self._spent + weight > self._most:
                 self._grow()
             if self._spent + weight > self._most:

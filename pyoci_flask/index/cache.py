@@ -187,7 +187,7 @@ class CachedReader(VersionReader):
                     read |= self._ask_all(repository, others, allowance)
             except PyOCIError:
                 # The next try goes on from there.
-                some = self._entries(repository, begun, allowance.answered)
+                some = self._entries(repository, begun, allowance.answered(repository))
                 self._remember(repository, known, _present(some), tags)
                 raise
             if self._proofs.holds(repository.caller):
