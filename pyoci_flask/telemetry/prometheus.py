@@ -25,6 +25,33 @@ if TYPE_CHECKING:
 STARTED = "PYOCI_FLASK_METRICS_STARTED"
 """In the environment of gunicorn's workers: when its master started, on the monotonic clock."""
 
+_ROOM = 16 << 20
+"""Bytes that have to be free for a new series."""
+
+
+class Series:
+    """Which series of numbers there may be.
+
+    They are in a file that is mapped into memory: to write to a part of it for which the disk has
+    no room ends the process. Clients can fill that disk with uploads.
+    """
+
+    def __init__(self, folder: str | None, room: int = _ROOM) -> None:
+        """Keep so many bytes free on the disk of `folder`; None = the numbers are in memory."""
+        self._folder = folder
+        self._room = room
+        self._known: set[tuple[str, ...]] = set()
+
+    def admits(self, *labels: str) -> bool:
+        """Return whether there is a series with these labels, or room for it."""
+        if self._folder is None or labels in self._known:
+            return True
+        disk = os.statvfs(self._folder)
+        if disk.f_bavail * disk.f_frsize < self._room:
+            return False
+        self._known.add(labels)
+        return True
+
 
 class Prometheus:
     """Counts what this process does; `/metrics` tells of all the workers of one gunicorn.
@@ -37,8 +64,8 @@ class Prometheus:
         self._folder = os.environ.get("PROMETHEUS_MULTIPROC_DIR")
         self._own = CollectorRegistry()
         self._uptime = _Uptime(float(os.environ.get(STARTED) or time.monotonic()))
-        self.request_observer = _Requests(self._own)
-        self.call_observer = _Calls(self._own)
+        self.request_observer = _Requests(self._own, Series(self._folder))
+        self.call_observer = _Calls(self._own, Series(self._folder))
         app.before_request(name_operation)
         app.add_url_rule("/metrics", "metrics", self.answer)
 
@@ -69,7 +96,8 @@ class _Uptime(Collector):
 class _Requests:
     """A `RequestObserver`."""
 
-    def __init__(self, registry: CollectorRegistry) -> None:
+    def __init__(self, registry: CollectorRegistry, series: Series) -> None:
+        self._series = series
         labels = ("method", "status", "operation")
         self._count = Counter("pyoci_requests", "Requests answered", labels, registry=registry)
         self._duration = Histogram(
@@ -91,6 +119,8 @@ class _Requests:
             method = known_method(record.method)
             found = environ.get(OPERATION) or registry_operation(method, record.path)
             labels = (method, status_label(record.status), found.name if found else "")
+            if not self._series.admits(*labels):
+                return
             self._count.labels(*labels).inc()
             self._duration.labels(*labels).observe(record.duration)
             self._bytes.labels("up").inc(record.bytes_in)
@@ -102,7 +132,8 @@ class _Requests:
 class _Calls:
     """A `CallObserver`."""
 
-    def __init__(self, registry: CollectorRegistry) -> None:
+    def __init__(self, registry: CollectorRegistry, series: Series) -> None:
+        self._series = series
         self._hosts = Hosts()
         self._count = Counter(
             "pyoci_registry_calls",
@@ -127,6 +158,8 @@ class _Calls:
     def ended(self, call: "_Call", status: int | None, seconds: float) -> None:
         host = self._hosts.label(call.host, answered=status is not None)
         label = status_label(status)
+        if not self._series.admits(call.method, host, label, call.operation):
+            return
         self._count.labels(host, label).inc()
         self._duration.labels(call.method, host, label, call.operation).observe(seconds)
 

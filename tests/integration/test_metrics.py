@@ -12,6 +12,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from pyoci_flask.errors import ConfigurationError
 from pyoci_flask.settings import Settings
+from pyoci_flask.telemetry.prometheus import Series
 from tests.integration.index_client import IndexClient
 from tests.otlp_collector import OTLPCollector
 from tests.packages import make_wheel
@@ -159,3 +160,11 @@ def test_one_process_without_a_folder_tells_of_itself() -> None:
 def test_sub_path_may_not_hide_the_metrics() -> None:
     with pytest.raises(ConfigurationError, match="PYOCI_PATH must not be /metrics"):
         Settings.from_env({**ON, "PYOCI_PATH": "/metrics"})
+
+
+def test_no_series_begins_where_the_disk_has_no_room(tmp_path: Path) -> None:
+    full, free = Series(str(tmp_path), 1 << 62), Series(str(tmp_path), 0)
+    assert not full.admits("GET", "200")
+    assert free.admits("GET", "200")
+    assert free.admits("GET", "200")
+    assert Series(None, 1 << 62).admits("GET", "200")
