@@ -190,8 +190,8 @@ class Repository:
                 self._write(f".referrers/{manifest.subject.hex}/{descriptor.digest.hex}", b"")
             self._write(f".manifests/{descriptor.digest.hex}", manifest.media_type.encode())
             if tags:
-                named = [index.tag_entry(tag, descriptor) for tag in dict.fromkeys(tags)]
-                self._change_index(lambda entry: entry.ref_name in tags, named)
+                named = {tag: index.tag_entry(tag, descriptor) for tag in tags}
+                self._change_index(lambda entry: entry.ref_name in named, list(named.values()))
 
     def _check_references(self, manifest: Manifest) -> None:
         for reference in manifest.references:
