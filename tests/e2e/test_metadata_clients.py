@@ -1,7 +1,10 @@
 """What clients do with what they are told of a file: its metadata, Python, time and yank."""
 
+import io
 import re
 import shutil
+import warnings
+import zipfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from urllib.parse import quote
@@ -63,6 +66,41 @@ def test_a_large_wheel_that_cannot_be_installed_is_not_downloaded(
             target = tmp_path / install.__name__
             assert install(tmp_path, index, target, "some-pkg") == {"some-pkg": "1.0"}
             assert small.stat().st_size < counted.served < _MOST_SERVED
+
+
+def _repacked(wheel: Path, method: int, *, twice: bool = False) -> bytes:
+    """The wheel with METADATA packed in another way, or there twice."""
+    packed = io.BytesIO()
+    with (
+        zipfile.ZipFile(wheel) as read,
+        zipfile.ZipFile(packed, "w") as archive,
+        warnings.catch_warnings(),
+    ):
+        warnings.simplefilter("ignore")
+        for name in read.namelist():
+            if twice and name.endswith("/METADATA"):
+                archive.writestr(name, b"Metadata-Version: 2.1\nName: another\nVersion: 9\n")
+            archive.writestr(name, read.read(name), method)
+    return packed.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("method", "twice"),
+    [(zipfile.ZIP_BZIP2, False), (zipfile.ZIP_LZMA, False), (zipfile.ZIP_DEFLATED, True)],
+    ids=["bzip2", "lzma", "twice"],
+)
+def test_pip_installs_what_the_original_stored_however_its_metadata_is_packed(
+    open_index: str,
+    repository: Callable[[str], OCIClient],
+    tmp_path: Path,
+    method: int,
+    *,
+    twice: bool,
+) -> None:
+    wheel = _repacked(make_wheel(tmp_path, "some-pkg", "1.0"), method, twice=twice)
+    push_original(repository("some_pkg"), "1.0", {"py3-none-any.whl": wheel})
+
+    assert pip_install(tmp_path, open_index, tmp_path / "it", "some-pkg") == {"some-pkg": "1.0"}
 
 
 def test_a_pip_that_knows_no_digest_of_metadata_takes_a_wheel(
