@@ -139,7 +139,7 @@ def open_blob(
     """
     headers = _range(first, last)
     reply = caller.call("GET", f"blobs/{digest}", "pull", headers=headers)
-    return _opened(caller, digest, reply, first, last)
+    return _opened(caller, digest, reply, first, last, probing=True)
 
 
 def _range(first: int, last: int | None) -> dict[str, str]:
@@ -149,7 +149,13 @@ def _range(first: int, last: int | None) -> dict[str, str]:
 
 
 def _opened(
-    caller: RepositoryCaller, digest: Digest, reply: Reply, first: int, last: int | None
+    caller: RepositoryCaller,
+    digest: Digest,
+    reply: Reply,
+    first: int,
+    last: int | None,
+    *,
+    probing: bool = False,
 ) -> OpenBlob:
     if reply.status == 404:
         error = ErrorBody.read(reply)
@@ -165,7 +171,7 @@ def _opened(
             )
         return OpenBlob(caller, digest, reply, size=_number(match[3]), start=first, last=last)
     if reply.status != 200:
-        raise caller.refused(reply, "reading a file's bytes")
+        raise caller.refused(reply, "reading a file's bytes", probing=probing)
     size = _number(reply.headers.get("Content-Length"))
     return OpenBlob(caller, digest, reply, size=size, last=None)
 

@@ -137,13 +137,20 @@ class RepositoryCaller:
             there = there._replace(scheme="https", netloc=here.netloc)
         return there._replace(fragment="").geturl()
 
-    def refused(self, reply: Reply, doing: str, error: ErrorBody | None = None) -> PyOCIError:
-        """Say what an unexpected answer means, for `raise`."""
+    def refused(
+        self, reply: Reply, doing: str, error: ErrorBody | None = None, *, probing: bool = False
+    ) -> PyOCIError:
+        """Say what an unexpected answer means, for `raise`.
+
+        Where it may take no call more, as it is `probing`, a registry counts as one that asks for
+        credentials.
+        """
         doing = f"{doing} in {self.repository}"
         error = error or ErrorBody.read(reply)
         authenticated = self.credentials is not None
         asks = (
             authenticated
+            or probing
             or reply.status != 403
             or self.authenticator.asks(self.repository.registry.origin)
         )
