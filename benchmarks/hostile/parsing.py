@@ -55,6 +55,7 @@ def _wheel(metadata: bytes) -> bytes:
     packed = io.BytesIO()
     with zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr("a-1.0.dist-info/METADATA", metadata)
+        archive.writestr("a-1.0.dist-info/WHEEL", b"Wheel-Version: 1.0\n")
     return packed.getvalue()
 
 

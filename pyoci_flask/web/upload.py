@@ -52,7 +52,7 @@ def upload(base: Base) -> Response:
                 candidates[0],
                 wanted,
                 found.locks,
-                complete=lambda checked: _with_metadata(checked, project),
+                complete=lambda checked: _completed(checked, project, form),
                 confirm=confirm,
                 configs=found.configs,
                 skip_identical=found.settings.skip_identical,
@@ -98,7 +98,6 @@ def read_upload(form: UploadForm) -> tuple[ProjectName, Upload]:
     version_of_metadata = form.one("metadata_version")
     if version_of_metadata is not None:
         check_metadata_version(version_of_metadata)
-    check_requirements(text for text in form.all("requires_dist") if text.strip())
     check_digests(form)
     if form.file.size == 0:
         raise InvalidRequestError(f"{filename.text} is empty")
@@ -129,15 +128,17 @@ def _check_filetype(filetype: str | None, filename: Filename) -> None:
         )
 
 
-def _with_metadata(upload: Upload, project: ProjectName) -> Upload:
-    """Add the core metadata, compared with the filename; an old sdist may have none."""
+def _completed(upload: Upload, project: ProjectName, form: UploadForm) -> Upload:
+    """Check what takes time, and add the core metadata; an old sdist may have none."""
     filename = upload.filename
+    requirements = [text for text in form.all("requires_dist") if text.strip()]
     try:
         metadata = read_metadata(upload.content, filename)
         raw = parse_fields(metadata)
     except NoMetadataError as error:
         if filename.is_wheel:
             raise InvalidRequestError(str(error)) from error
+        check_requirements(requirements)
         return upload
     except BrokenArchiveError as error:
         raise InvalidRequestError(str(error)) from error
@@ -152,7 +153,7 @@ def _with_metadata(upload: Upload, project: ProjectName) -> Upload:
             f"{filename.version!r}"
         )
     check_metadata_version(raw.get("metadata_version", ""))
-    check_requirements(raw.get("requires_dist", ()))
+    check_requirements([*requirements, *raw.get("requires_dist", ())])
     try:
         check_archive(upload.content, filename, project)
     except BrokenArchiveError as error:

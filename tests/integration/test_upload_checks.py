@@ -1,7 +1,9 @@
 """What an upload may look like, and how it is held against the archive that comes with it."""
 
 import hashlib
+import io
 import re
+import tarfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -257,20 +259,31 @@ def test_every_metadata_version_is_published(lab: Lab, tmp_path: Path, version: 
     assert lab.upload(WHEEL, wheel, ("metadata_version", version)).status_code == 200
 
 
+@pytest.mark.parametrize("where", ["form", "archive"])
 @pytest.mark.parametrize("text", [REQUIREMENT, "a ==", "a; extra = 'b'", "a; " + "(" * 2000])
 def test_a_requirement_that_cannot_be_parsed_is_refused(
-    lab: Lab, wheel: bytes, tmp_path: Path, text: str
+    lab: Lab, wheel: bytes, tmp_path: Path, text: str, where: str
 ) -> None:
-    field = ("Requires-Dist", text)
-    inside = make_described_wheel(tmp_path, "my_pkg", "1.0", field).read_bytes()
+    if where == "form":
+        response = lab.upload(WHEEL, wheel, ("requires_dist", "a>=1"), ("requires_dist", text))
+    else:
+        field = ("Requires-Dist", text)
+        inside = make_described_wheel(tmp_path, "my_pkg", "1.0", field).read_bytes()
+        response = lab.upload(WHEEL, inside)
 
-    for response in (
-        lab.upload(WHEEL, wheel, ("requires_dist", "a>=1"), ("requires_dist", text)),
-        lab.upload(WHEEL, inside),
-    ):
-        refused = lab.refused(response)
-        assert "Requires-Dist" in refused
-        assert text[:20] in refused
+    refused = lab.refused(response)
+    assert "Requires-Dist" in refused
+    assert text[:20] in refused
+
+
+def test_a_requirement_in_the_form_of_an_sdist_without_metadata_is_checked(lab: Lab) -> None:
+    packed = io.BytesIO()
+    with tarfile.open(fileobj=packed, mode="w:gz") as archive:
+        archive.addfile(tarfile.TarInfo("my_pkg-1.0/setup.py"))
+
+    response = lab.upload(SDIST, packed.getvalue(), ("requires_dist", REQUIREMENT))
+
+    assert REQUIREMENT in lab.refused(response)
 
 
 @pytest.mark.parametrize(
