@@ -23,34 +23,29 @@ _MOST_TAGS = 40_000
 def find_project(
     candidates: Candidates, *, empty_is_found: bool = True
 ) -> tuple[ProjectRepository, list[str]]:
-    """Find the project's repository and its tags, in one call for each (and one per further page).
+    """Find the project's repository and its tags, in one call (and one per further page).
 
-    Where several of them hold versions, the others stand in `ProjectRepository.others`. If
+    The candidates after it, which may hold further versions, become its `others`. If
     `empty_is_found` is false, a repository without tags does not show that the project exists: a
     denial of another spelling of the name is then raised.
 
     Raises:
         NotFoundError: the registry has no such repository.
     """
-    found: list[tuple[ProjectRepository, list[str]]] = []
     empty = None
-    for repository in candidates:
-        if found and repository.was_denied:
-            continue
+    for number, repository in enumerate(candidates):
         try:
             tags = repository.tags()
         except (AuthenticationRequiredError, DeniedError):
-            if not found and (empty is None or not empty_is_found):
+            if empty is None or not empty_is_found:
                 raise
             continue  # the project is there; that another spelling is denied says nothing
         if tags:
-            found.append((repository, _first(repository, tags)))
-        elif tags is not None and empty is None:
+            others = candidates[number + 1 :]
+            return replace(repository, others=others), first_tags(repository, tags)
+        if tags is not None and empty is None:
             # Some registries list names that they do not know, and emptied ones, as empty.
             empty = repository
-    if found:
-        (repository, tags), *others = found
-        return (replace(repository, others=others) if others else repository), tags
     if empty is not None:
         return empty, []
     first = candidates[0]
@@ -60,16 +55,17 @@ def find_project(
     )
 
 
-def _first(repository: ProjectRepository, tags: list[str]) -> list[str]:
+def first_tags(repository: ProjectRepository, tags: Sequence[str]) -> list[str]:
+    """Return the tags, if there are too many the first ones."""
     if len(tags) <= _MOST_TAGS:
-        return tags
+        return list(tags)
     logger.warning(
         "%s has %d tags: those after the first %d are left out",
         repository.caller.repository,
         len(tags),
         _MOST_TAGS,
     )
-    return tags[:_MOST_TAGS]
+    return list(tags[:_MOST_TAGS])
 
 
 Read = Callable[[Sequence[str]], Mapping[str, VersionFiles | Skipped | None]]

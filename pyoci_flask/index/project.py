@@ -24,6 +24,8 @@ SIZE = "com.pyoci.size"
 REQUIRES_PYTHON = "com.pyoci.requires_python"
 CORE_METADATA = "com.pyoci.core_metadata_sha256"
 YANKED = "com.pyoci.yanked"
+NAME = "com.pyoci.name"
+"""Of an index: the project's name as it was uploaded, or as the original's repository spells it."""
 _NOTES = frozenset(
     {CREATED, TITLE, SHA256, PROJECT_URLS, SIZE, REQUIRES_PYTHON, CORE_METADATA, YANKED}
 )
@@ -56,6 +58,8 @@ class File:
     project_urls: Mapping[str, str]
     segment: str = ""
     """The last one of the name of the repository that holds it."""
+    dotted: bool | None = None
+    """Whether its project's name is known to be spelled with dots, or without."""
 
     @property
     def version(self) -> str:
@@ -87,9 +91,10 @@ def files_of(
     the files and, for the log, what is wrong with each entry that is left out.
     """
     files, faults = [], []
+    dotted = _dotted(index)
     for entry in index.manifests:
         try:
-            files.append(_file(entry, version, project, segment))
+            files.append(_file(entry, version, project, segment, dotted))
         except InvalidRequestError as error:
             faults.append(f"entry {entry.digest}: {error}")
     return sorted(files, key=lambda file: file.filename.text), faults
@@ -107,10 +112,22 @@ def relevant(index: ImageIndex) -> ImageIndex:
         for entry in index.manifests
         if entry.media_type == MANIFEST_TYPE and entry.platform is not None
     )
-    return ImageIndex(index.artifact_type, entries)
+    name = {key: text for key, text in index.annotations.items() if key == NAME}
+    return ImageIndex(index.artifact_type, entries, name)
 
 
-def _file(entry: Descriptor, version: str, project: ProjectName, segment: str) -> File:
+def _dotted(index: ImageIndex) -> bool | None:
+    """Tell whether the project's name is known to have dots, where the repository's has none."""
+    name = index.annotations.get(NAME)
+    if name is not None:
+        return "." in name
+    # The original, which writes no titles, would have kept the dots.
+    return False if any(TITLE not in entry.annotations for entry in index.manifests) else None
+
+
+def _file(
+    entry: Descriptor, version: str, project: ProjectName, segment: str, dotted: bool | None
+) -> File:
     if entry.media_type != MANIFEST_TYPE or entry.platform is None:
         raise InvalidRequestError("not a package file")
     notes = entry.annotations
@@ -128,6 +145,7 @@ def _file(entry: Descriptor, version: str, project: ProjectName, segment: str) -
         yanked=notes.get(YANKED),
         project_urls=_urls(urls) if urls else {},
         segment=segment,
+        dotted=dotted,
     )
 
 

@@ -26,14 +26,17 @@ from pyoci_flask.index.beside import beside
 from pyoci_flask.index.download import find_layer
 from pyoci_flask.index.lock import VersionLocks
 from pyoci_flask.index.names import tag_of
-from pyoci_flask.index.project import ARTIFACT_TYPE, CREATED, YANKED, File, format_time
+from pyoci_flask.index.project import ARTIFACT_TYPE, CREATED, NAME, YANKED, File, format_time
 from pyoci_flask.index.repository import (
     Candidates,
     ProjectRepository,
+    Tagged,
     VersionIndex,
-    find_others,
+    find_in,
+    find_spelled,
     hold_lock,
     read_version,
+    with_tags,
 )
 from pyoci_flask.index.rewrite import read_for_change, rewrite_index
 from pyoci_flask.oci.blobs import UploadSession, begin_upload, has_bytes, holds_blob, push_blob
@@ -119,6 +122,16 @@ def publish(
         return False
     added = True
     elsewhere: list[tuple[ProjectRepository, VersionIndex]] = []
+    name = repository.project.text
+
+    def look() -> tuple[Sequence[tuple[ProjectRepository, VersionIndex]], Sequence[Tagged]]:
+        """Look for other parts of the version, and for other repositories of the project."""
+        if found is not None and "." not in found.index.annotations.get(NAME, "."):
+            return (), ()  # whoever made it has looked
+        known = found.files if found else ()
+        with beside(lambda: with_tags(others, known), at_once=at_once) as tagged:
+            here = list(find_spelled(repository, version, read_version))
+            return [*here, *find_in(tagged(), version, read_version)], tagged()
 
     def append(found: VersionIndex | None) -> ImageIndex | None:
         nonlocal added
@@ -126,7 +139,7 @@ def publish(
         entry = _yanked_as([file for _, one in same for file in one.files], push.artifact.entry)
         if found is None:
             created = {CREATED: format_time(datetime.now(UTC))}
-            return ImageIndex(ARTIFACT_TYPE, (entry,), created)
+            return ImageIndex(ARTIFACT_TYPE, (entry,), created | ({NAME: name} if others else {}))
         if any(one.digest == entry.digest for one in found.index.manifests):
             return None
         if skip_identical and _has_identical(found, upload, repository):
@@ -138,15 +151,15 @@ def publish(
     with (
         hold_lock(repository, version, locks),
         beside(lambda: read_for_change(repository, version, tag), at_once=at_once) as read,
-        beside(
-            lambda: list(find_others([repository, *others], version, read_version)),
-            at_once=at_once,
-        ) as read_others,
+        beside(look, at_once=at_once) as looked,
     ):
         push.manifest()
         if confirm is not None:
             confirm()
-        elsewhere += read_others()
+        parts, tagged = looked()
+        elsewhere += parts
+        if tagged:
+            name = tagged[0][0].segment
         for place, other in elsewhere:
             if skip_identical and _has_identical(other, upload, place):
                 return False

@@ -5,7 +5,13 @@ from contextlib import ExitStack, contextmanager
 
 from pyoci_flask.index.allowance import Allowance
 from pyoci_flask.index.fetch import FetchPool
-from pyoci_flask.index.listing import limits_of, list_files, list_versions, merged
+from pyoci_flask.index.listing import (
+    first_tags,
+    limits_of,
+    list_files,
+    list_versions,
+    merged,
+)
 from pyoci_flask.index.project import Project
 from pyoci_flask.index.repository import (
     Candidates,
@@ -16,6 +22,7 @@ from pyoci_flask.index.repository import (
     find_versions,
     read_version,
     tell_skipped,
+    with_tags,
 )
 from pyoci_flask.oci.reference import Tag
 
@@ -58,9 +65,14 @@ class VersionReader:
         with ExitStack() as own:
             share = self.pool.share(repository.caller.repository.registry)
             allowance = Allowance(share, self.pool, own if held is None else held, failures)
-            if not repository.others:
-                return self._project(repository, tags, limit, allowance)
-            parts = [(repository, tags), *repository.others]
+            project = self._project(repository, tags, limit, allowance)
+            others = repository.others and with_tags(repository.others, project.files)
+            if not others:
+                return project
+            parts = [
+                (repository, tags),
+                *((other, first_tags(other, its_tags)) for other, its_tags in others),
+            ]
             limits = limits_of([tags for _, tags in parts], limit)
             return merged(
                 [

@@ -9,8 +9,6 @@ from packaging.version import Version
 from pyoci_flask.errors import InvalidRequestError, NotFoundError
 from pyoci_flask.index.names import (
     parse_version,
-    tags_of,
-    version_of,
     version_or_none,
     without_dash,
 )
@@ -18,10 +16,12 @@ from pyoci_flask.index.project import File, Project
 from pyoci_flask.index.repository import (
     ProjectRepository,
     ReadTag,
+    Tagged,
     VersionFiles,
     VersionIndex,
+    find_in,
+    with_tags,
 )
-from pyoci_flask.oci.reference import Tag
 
 LISTED_VERSIONS = "_listed-versions"
 """Member of a project's JSON where not all versions have their files listed, see `listed_of`.
@@ -122,20 +122,21 @@ def find_release(
         wanted = parse_version(without_dash(version))
     except InvalidRequestError as error:
         raise missing from error
-    for release in releases:
-        if not _is(release.version, wanted):
-            continue
-        if release.files:
-            return release
-        parts = [
-            read(part, version_of(tag), Tag(tag))
-            for part, its_tags in ((repository, tags), *repository.others)
-            for tag in tags_of(its_tags, release.version)
-        ]
-        files = tuple(file for part in parts if part is not None for file in part.files)
-        if files:
-            return Release(release.version, files)
-    raise missing
+    known = next((one for one in releases if _is(one.version, wanted)), None)
+    if known is not None and known.files:
+        return known
+    text = str(wanted) if known is None else known.version
+    files = _files([(repository, tags)], text, read)
+    files += _files(with_tags(repository.others, files), text, read)
+    if not files:
+        raise missing
+    return Release(text, tuple(files))
+
+
+def _files(
+    tagged: Sequence[Tagged], version: str, read: ReadTag[VersionFiles | VersionIndex]
+) -> list[File]:
+    return [file for _, part in find_in(tagged, version, read) for file in part.files]
 
 
 def _is(text: str, version: Version) -> bool:

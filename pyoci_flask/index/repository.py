@@ -55,12 +55,12 @@ class ProjectRepository:
     caller: RepositoryCaller
     guesses: Guesses | None = None
     """Of a repository that may well not exist."""
-    others: Sequence[tuple["ProjectRepository", Sequence[str]]] = ()
-    """Further repositories of the project and their tags, see `find_project`."""
+    others: Sequence["ProjectRepository"] = ()
+    """Those that may hold further versions, see `find_project`."""
 
     def of(self, file: File) -> "ProjectRepository":
         """Return the one that holds a file of the project."""
-        for other, _ in self.others:
+        for other in self.others:
             if other.segment == file.segment:
                 return other
         return self
@@ -261,6 +261,8 @@ def few(reasons: Sequence[str], what: str) -> str:
 _T = TypeVar("_T", bound=VersionFiles | VersionIndex)
 ReadTag = Callable[[ProjectRepository, str, Tag], _T | None]
 """Reads a version from a tag; None = the tag holds no version of a package."""
+Tagged = tuple[ProjectRepository, Sequence[str]]
+"""A repository and its tags."""
 
 
 def find_versions(
@@ -271,29 +273,56 @@ def find_versions(
     Nearly always the first one is all there is: go on only where it is not enough, as that asks
     for tag lists.
     """
-    tag = tag_of(version)
-    found = read(candidates[0], version, tag)
+    first, *others = candidates
+    files: list[File] = []
+    found = read(first, version, tag_of(version))
     if found is not None:
-        yield candidates[0], found
-    yield from find_others(candidates, version, read)
+        files += found.files
+        yield first, found
+    for repository, found in find_spelled(first, version, read):
+        files += found.files
+        yield repository, found
+    yield from find_in(with_tags(others, files), version, read)
 
 
-def find_others(
-    candidates: Candidates, version: str, read: ReadTag[_T]
+def find_spelled(
+    repository: ProjectRepository, version: str, read: ReadTag[_T]
 ) -> Iterator[tuple[ProjectRepository, _T]]:
-    """Look for a version as `find_versions` does, but not where it is first expected."""
-    expected = candidates[0], tag_of(version).text
-    for repository in candidates:
-        if repository.was_denied:
-            continue
-        # A denial says nothing of a repository that need not exist, and of the first one no more
-        # than that its tags cannot be listed.
-        with suppress(AuthenticationRequiredError, DeniedError):
-            for text in tags_of(repository.tags() or (), version):
-                if (repository, text) != expected:
-                    found = read(repository, version_of(text), Tag(text))
-                    if found is not None:
-                        yield repository, found
+    """Look for a version under the tags that spell it otherwise."""
+    tags: Sequence[str] = ()
+    # That the tags cannot be listed does not make the version as it is spelled unreachable.
+    with suppress(AuthenticationRequiredError, DeniedError):
+        tags = repository.tags() or ()
+    expected = tag_of(version).text
+    yield from find_in([(repository, [tag for tag in tags if tag != expected])], version, read)
+
+
+def find_in(
+    tagged: Sequence[Tagged], version: str, read: ReadTag[_T]
+) -> Iterator[tuple[ProjectRepository, _T]]:
+    """Look for a version in repositories of which these are the tags."""
+    for repository, tags in tagged:
+        for text in tags_of(tags, version):
+            found = read(repository, version_of(text), Tag(text))
+            if found is not None:
+                yield repository, found
+
+
+def with_tags(others: Candidates, files: Sequence[File]) -> Sequence[Tagged]:
+    """Return those repositories that a project has beside the one that holds `files`.
+
+    None are asked for where the files tell that the project's name has no dots. That one is denied
+    says nothing, as it need not exist.
+    """
+    spellings = {file.dotted for file in files}
+    if True not in spellings and False in spellings:
+        return ()
+    found = []
+    for other in others:
+        if not other.was_denied:
+            with suppress(AuthenticationRequiredError, DeniedError):
+                found.append((other, other.tags() or ()))
+    return [(other, tags) for other, tags in found if tags]
 
 
 @contextmanager

@@ -3,7 +3,6 @@
 import json
 import logging
 from collections.abc import Sequence
-from itertools import chain
 from typing import Any
 
 from packaging.metadata import RawMetadata
@@ -59,8 +58,7 @@ def _one_version(repository: ProjectRepository, tags: Sequence[str], version: st
         recalled = versions.recall([part], version)
         return recalled[1] if recalled else versions.read_tag(part, version, tag)
 
-    parts = [tags, *(others for _, others in repository.others)]
-    known = [Release(version_of(tag), ()) for tag in newest_first(list(chain(*parts)))]
+    known = [Release(version_of(tag), ()) for tag in newest_first(tags)]
     release = find_release(repository, tags, known, version, read)
     return Project(repository.project.normalized, (release.version,), release.files)
 

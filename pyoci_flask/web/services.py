@@ -83,17 +83,11 @@ class Services:
 
     def announced(self, repository: ProjectRepository, files: Sequence[File]) -> frozenset[str]:
         """Return the names of the wheels whose core metadata is announced, see `announced`."""
-        if not repository.others:
-            return self.metadata.announced(repository, files)
-        parts = [repository, *(other for other, _ in repository.others)]
-        return frozenset().union(
-            *(
-                self.metadata.announced(
-                    part, [file for file in files if repository.of(file) is part]
-                )
-                for part in parts
-            )
-        )
+        announced: set[str] = set()
+        for part in (repository, *repository.others):
+            its_files = [file for file in files if repository.of(file) is part]
+            announced |= self.metadata.announced(part, its_files)
+        return frozenset(announced)
 
     def _enter(self, base: Base) -> None:
         """Count this request among those that wait for the registry, until its answer begins."""

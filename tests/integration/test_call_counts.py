@@ -315,7 +315,7 @@ def latency(proxy: CountingProxy) -> Iterator[None]:
 
 
 @pytest.mark.usefixtures("latency")
-def test_publishing_a_wheel_takes_ten_calls_of_which_at_most_seven_wait_for_another(
+def test_publishing_a_wheel_takes_twelve_calls_of_which_at_most_seven_wait_for_another(
     index_of: IndexOf, proxy: CountingProxy, tmp_path: Path
 ) -> None:
     index = index_of()
@@ -324,7 +324,8 @@ def test_publishing_a_wheel_takes_ten_calls_of_which_at_most_seven_wait_for_anot
     index.published(make_wheel(tmp_path, "my_pkg", "1.0"), "my-pkg", "1.0")
 
     calls = proxy.taken()
-    assert len(calls) == 10, calls
+    # Two of them, beside others, look for other spellings of the version and of the project.
+    assert len(calls) == 12, calls
     assert longest_sequence(calls) <= 7, calls
 
 
