@@ -45,6 +45,8 @@ class Upload:
     requires_python: str | None = None
     project_urls: Mapping[str, str] = field(default_factory=dict)
     labels: Mapping[str, str] = field(default_factory=dict)
+    about: Mapping[str, str] = field(default_factory=dict)
+    """Annotations for the version's image index."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,6 +16,7 @@ from packaging.metadata import RawMetadata
 from packaging.requirements import InvalidRequirement, Requirement
 
 from pyoci_flask.errors import NotFoundError, PyOCIError
+from pyoci_flask.index.about import printable
 from pyoci_flask.index.core_metadata import CoreMetadataReader, stored_metadata
 from pyoci_flask.index.download import StoredFile, find_layer
 from pyoci_flask.index.fetch import FetchPool
@@ -42,8 +43,6 @@ _MOST_MANIFESTS = 8
 _EMAIL = re.compile(r"[^\s@<>,;:?&%\"]+@[^\s@<>,;:?&%\"]+")
 _EXTRA = re.compile(r'extra == "([^"]*)"')
 _AND_EXTRA = re.compile(r'^extra == "[^"]*"(?: and |$)| and extra == "[^"]*"$')
-_JOINERS = "\u200c\u200d"
-"""Not printable to Python, and yet part of words and emoji."""
 _PARENTHESES = re.compile(r"\([^()]*\)")
 _LICENCE = "License :: "
 
@@ -157,7 +156,7 @@ def all_links(details: Details, files: Sequence[File]) -> tuple[list[tuple[str, 
     urls = dict(details.urls)
     for file in files:
         urls |= {
-            _squeezed(label): _printable(url)
+            _squeezed(label): printable(url)
             for label, url in file.project_urls.items()
             if is_web_url(url)
         }
@@ -195,14 +194,8 @@ def parse_details(metadata: bytes) -> Details:
 
 def _squeezed(text: str | None) -> str:
     """Give a text on one line, cut to what a page can hold, without control characters."""
-    line = _printable(" ".join((text or "")[: 4 * _LONGEST].split()))
+    line = printable(" ".join((text or "")[: 4 * _LONGEST].split()))
     return line if len(line) <= _LONGEST else f"{line[:_LONGEST]}..."
-
-
-def _printable(text: str) -> str:
-    if text.isprintable():
-        return text
-    return "".join(char for char in text if char.isprintable() or char in _JOINERS)
 
 
 def _persons(names: str | None, addresses: str | None) -> tuple[Person, ...]:
@@ -236,7 +229,7 @@ def _licence(fields: RawMetadata) -> str:
 def _urls(fields: RawMetadata) -> list[tuple[str, str]]:
     urls = {"Homepage": fields.get("home_page") or "", "Download": fields.get("download_url") or ""}
     urls |= fields.get("project_urls", {})
-    shown = [(_squeezed(label), _printable(url.strip())) for label, url in urls.items()]
+    shown = [(_squeezed(label), printable(url.strip())) for label, url in urls.items()]
     return [(label, url) for label, url in shown if is_web_url(url)]
 
 

@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from packaging.utils import NormalizedName
 
 from pyoci_flask.errors import InvalidRequestError
+from pyoci_flask.index.about import ABOUT, HOME_PAGE, SUMMARY, home_page_of, summary_of
 from pyoci_flask.index.names import SDIST, WHEEL, Filename, ProjectName, is_same_version
 from pyoci_flask.oci.model import MANIFEST_TYPE, Descriptor, ImageIndex, Platform
 from pyoci_flask.oci.reference import Digest
@@ -29,6 +30,8 @@ NAME = "com.pyoci.name"
 _NOTES = frozenset(
     {CREATED, TITLE, SHA256, PROJECT_URLS, SIZE, REQUIRES_PYTHON, CORE_METADATA, YANKED}
 )
+
+_NOTES_OF_INDEX = ABOUT | {NAME}
 
 _LONGEST_SPECIFIERS = 1000
 """Characters of Requires-Python. Installers fail on numbers of more than 4,300 digits."""
@@ -60,6 +63,9 @@ class File:
     """The last one of the name of the repository that holds it."""
     dotted: bool | None = None
     """Whether its project's name is known to be spelled with dots, or without."""
+    summary: str | None = None
+    """Of its version, as the index tells."""
+    home_page: str | None = None
 
     @property
     def version(self) -> str:
@@ -92,9 +98,12 @@ def files_of(
     """
     files, faults = [], []
     dotted = _dotted(index)
+    summary = summary_of(index.annotations.get(SUMMARY))
+    home_page = home_page_of(index.annotations.get(HOME_PAGE))
     for entry in index.manifests:
         try:
-            files.append(_file(entry, version, project, segment, dotted))
+            file = _file(entry, version, project, segment)
+            files.append(replace(file, dotted=dotted, summary=summary, home_page=home_page))
         except InvalidRequestError as error:
             faults.append(f"entry {entry.digest}: {error}")
     return sorted(files, key=lambda file: file.filename.text), faults
@@ -112,8 +121,8 @@ def relevant(index: ImageIndex) -> ImageIndex:
         for entry in index.manifests
         if entry.media_type == MANIFEST_TYPE and entry.platform is not None
     )
-    name = {key: text for key, text in index.annotations.items() if key == NAME}
-    return ImageIndex(index.artifact_type, entries, name)
+    notes = {key: text for key, text in index.annotations.items() if key in _NOTES_OF_INDEX}
+    return ImageIndex(index.artifact_type, entries, notes)
 
 
 def _dotted(index: ImageIndex) -> bool | None:
@@ -125,9 +134,7 @@ def _dotted(index: ImageIndex) -> bool | None:
     return False if any(TITLE not in entry.annotations for entry in index.manifests) else None
 
 
-def _file(
-    entry: Descriptor, version: str, project: ProjectName, segment: str, dotted: bool | None
-) -> File:
+def _file(entry: Descriptor, version: str, project: ProjectName, segment: str) -> File:
     if entry.media_type != MANIFEST_TYPE or entry.platform is None:
         raise InvalidRequestError("not a package file")
     notes = entry.annotations
@@ -145,7 +152,6 @@ def _file(
         yanked=notes.get(YANKED),
         project_urls=_urls(urls) if urls else {},
         segment=segment,
-        dotted=dotted,
     )
 
 

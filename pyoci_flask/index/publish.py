@@ -8,7 +8,7 @@ import logging
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -21,6 +21,7 @@ from pyoci_flask.errors import (
     RegistryUnreachableError,
     UnsupportedError,
 )
+from pyoci_flask.index.about import ABOUT
 from pyoci_flask.index.artifact import Artifact, Upload
 from pyoci_flask.index.beside import beside
 from pyoci_flask.index.download import find_layer
@@ -138,7 +139,7 @@ def publish(
         same = [*([(repository, found)] if found else []), *elsewhere]
         entry = _yanked_as([file for _, one in same for file in one.files], push.artifact.entry)
         if found is None:
-            created = {CREATED: format_time(datetime.now(UTC))}
+            created = {CREATED: format_time(datetime.now(UTC)), **upload.about}
             return ImageIndex(ARTIFACT_TYPE, (entry,), created | ({NAME: name} if others else {}))
         if any(one.digest == entry.digest for one in found.index.manifests):
             return None
@@ -146,7 +147,11 @@ def publish(
             added = False
             return None
         _refuse_existing(found, upload, repository)
-        return replace(found.index, manifests=(*found.index.manifests, entry))
+        return replace(
+            found.index,
+            manifests=(*found.index.manifests, entry),
+            annotations={**_kept_annotations(found.index), **upload.about},
+        )
 
     with (
         hold_lock(repository, version, locks),
@@ -177,6 +182,13 @@ def publish(
             push.everything,
         )
     return added
+
+
+def _kept_annotations(index: ImageIndex) -> Mapping[str, str]:
+    """Leave out what is about the files that an emptied version had."""
+    if index.manifests:
+        return index.annotations
+    return {key: text for key, text in index.annotations.items() if key not in ABOUT}
 
 
 def _yanked_as(files: Sequence[File], entry: Descriptor) -> Descriptor:

@@ -1,16 +1,12 @@
 """GET `{base}/{project}/json`: the legacy JSON API, as Renovate reads it."""
 
 import json
-import logging
 from collections.abc import Sequence
 from typing import Any
 
-from packaging.metadata import RawMetadata
 from werkzeug.wrappers import Response
 
-from pyoci_flask.errors import PyOCIError
-from pyoci_flask.index.core_metadata import stored_metadata
-from pyoci_flask.index.fields import parse_fields
+from pyoci_flask.index.about import home_among
 from pyoci_flask.index.listing import find_project, newest_first
 from pyoci_flask.index.names import version_of
 from pyoci_flask.index.project import File, Project, format_time
@@ -21,8 +17,6 @@ from pyoci_flask.web.address import JsonAddress
 from pyoci_flask.web.conditional import page
 from pyoci_flask.web.links import file_href, project_url
 from pyoci_flask.web.services import services
-
-logger = logging.getLogger("pyoci.web")
 
 _MOST_FAILURES = 5
 """Versions that stand in the document without their files where the registry fails at them."""
@@ -43,8 +37,7 @@ def legacy_json(address: JsonAddress) -> Response:
         # As a project with this version only; as on PyPI, other versions are not told of.
         project = _one_version(repository, tags, address.version)
     shown = preferred(releases_of(project))
-    metadata = {} if shown is None else _metadata(repository, shown)
-    document = _document(project, page_url, shown, metadata)
+    document = _document(project, page_url, shown)
     if address.version is not None:
         del document["releases"]
     return page(json.dumps(document), "application/json", vary="Authorization")
@@ -63,23 +56,7 @@ def _one_version(repository: ProjectRepository, tags: Sequence[str], version: st
     return Project(repository.project.normalized, (release.version,), release.files)
 
 
-def _metadata(repository: ProjectRepository, release: Release) -> RawMetadata:
-    """The core metadata of a version, where a file of it has them stored: one call."""
-    for file in release.files:
-        if file.core_metadata is not None:
-            try:
-                caller = repository.of(file).caller
-                return parse_fields(stored_metadata(caller, file.core_metadata))
-            except PyOCIError as error:
-                # All that installers and bots decide by is in the index.
-                logger.warning("%s: %s", file.filename.text, error)
-                break
-    return {}
-
-
-def _document(
-    project: Project, page_url: str, shown: Release | None, metadata: RawMetadata
-) -> dict[str, Any]:
+def _document(project: Project, page_url: str, shown: Release | None) -> dict[str, Any]:
     """Every version stands in `releases`, those beyond the listed ones without their files.
 
     `info` and `urls` are about the version `shown`, the one that the page for people shows.
@@ -95,22 +72,15 @@ def _document(
         info["version"] = shown.version
         files = shown.files
         urls = {label: url for file in files for label, url in file.project_urls.items()}
-        urls = urls or metadata.get("project_urls", {})
-        home = next((url for label, url in urls.items() if _is_home(label)), None)
-        python = next((file.requires_python for file in files if file.requires_python), None)
+        home = next((file.home_page for file in files if file.home_page), None)
         known = {
-            "summary": metadata.get("summary"),
-            "home_page": metadata.get("home_page") or home,
+            "summary": next((file.summary for file in files if file.summary), None),
+            "home_page": home or home_among(urls.items()),
             "project_urls": urls,
-            "requires_python": python or metadata.get("requires_python"),
+            "requires_python": shown.requires_python,
         }
         info |= {member: value for member, value in known.items() if value}
     return {"info": info, "releases": releases, "urls": releases[shown.version] if shown else []}
-
-
-def _is_home(label: str) -> bool:
-    """Well-known labels (core metadata, Well-known Project URLs) compare without punctuation."""
-    return "".join(char for char in label.lower() if char.isalnum()) == "homepage"
 
 
 def _file(file: File, page_url: str) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from packaging.utils import canonicalize_name
 from werkzeug.wrappers import Response
 
 from pyoci_flask.errors import InvalidRequestError
+from pyoci_flask.index.about import annotations_of
 from pyoci_flask.index.artifact import Upload
 from pyoci_flask.index.conformance import (
     check_metadata_version,
@@ -159,7 +160,7 @@ def _completed(upload: Upload, project: ProjectName, form: UploadForm) -> Upload
     except BrokenArchiveError as error:
         raise InvalidRequestError(str(error)) from error
     python = upload.requires_python or _specifiers(raw.get("requires_python"))
-    return replace(upload, metadata=metadata, requires_python=python)
+    return replace(upload, metadata=metadata, requires_python=python, about=annotations_of(raw))
 
 
 def _specifiers(text: str | None) -> str | None:

@@ -221,7 +221,11 @@ def _hostile_index(title: str, requires: str, reason: str) -> bytes:
         "mediaType": "application/vnd.oci.image.index.v1+json",
         "artifactType": "application/pyoci.package.v1",
         "manifests": [entry],
-        "annotations": {SCRIPT: SCRIPT},
+        "annotations": {
+            SCRIPT: SCRIPT,
+            "com.pyoci.summary": BROKEN_LINE,
+            "com.pyoci.home_page": f"javascript:{SCRIPT}",
+        },
     }
     return json.dumps(document).encode()
 

@@ -9,6 +9,7 @@ import pytest
 import requests
 
 from tests.conftest import AppServer
+from tests.described import make_described_wheel
 from tests.integration.index_client import IndexClient
 from tests.integration.oci_client import OCIClient, push_original, sha256
 from tests.packages import make_sdist, make_wheel
@@ -225,10 +226,10 @@ def test_a_document_is_there_although_the_stored_metadata_is_gone(
     namespace: str,
     tmp_path: Path,
 ) -> None:
-    """Reading is tolerant: a summary that cannot be had is left out."""
+    """The index of the version has the summary: nothing else is asked for."""
     root = app_server()
     index = IndexClient(f"{root}/{embedded_socket.address}/{namespace}", embedded_socket.auth, http)
-    index.published(make_wheel(tmp_path, "my_pkg", "1.0", summary="Lost"), "my-pkg", "1.0")
+    index.published(make_wheel(tmp_path, "my_pkg", "1.0", summary="Kept"), "my-pkg", "1.0")
     oci = OCIClient(embedded_socket, f"{namespace}/my_pkg", http)
     notes = oci.document("1.0")["manifests"][0]["annotations"]
     digest = f"sha256:{notes['com.pyoci.core_metadata_sha256']}"
@@ -236,8 +237,50 @@ def test_a_document_is_there_although_the_stored_metadata_is_gone(
 
     document = _document(index)
 
-    assert "summary" not in document["info"]
+    assert document["info"]["summary"] == "Kept"
     assert len(document["urls"]) == 1
+
+
+def test_the_summary_and_the_home_page_stand_in_the_index_of_the_version(
+    simple: IndexClient, oci: OCIClient, tmp_path: Path
+) -> None:
+    about = {"com.pyoci.summary": "Says hello", "com.pyoci.home_page": "https://example.org/"}
+    fields = ("Summary", "Says\n  hello"), ("Home-page", "https://example.org/")
+    wheel = make_described_wheel(tmp_path, "my_pkg", "1.0", *fields)
+    simple.published(wheel, "my-pkg", "1.0")
+    assert about.items() <= oci.document("1.0")["annotations"].items()
+
+    # A file that has none leaves them alone.
+    simple.published(make_sdist(tmp_path, "my_pkg", "1.0"), "my-pkg", "1.0")
+    assert about.items() <= oci.document("1.0")["annotations"].items()
+
+    info = _document(simple)["info"]
+    assert (info["summary"], info["home_page"]) == ("Says hello", "https://example.org/")
+
+
+def test_the_summary_is_that_of_the_file_that_came_last(
+    simple: IndexClient, oci: OCIClient, tmp_path: Path
+) -> None:
+    simple.published(make_sdist(tmp_path, "my_pkg", "1.0", summary="old"), "my-pkg", "1.0")
+    simple.published(make_wheel(tmp_path, "my_pkg", "1.0", summary="new"), "my-pkg", "1.0")
+    assert _document(simple)["info"]["summary"] == "new"
+
+    # As registries leave it that can only empty a version.
+    oci.push(oci.document("1.0") | {"manifests": []}, "1.0")
+    simple.published(make_wheel(tmp_path, "my_pkg", "1.0"), "my-pkg", "1.0")
+    assert "com.pyoci.summary" not in oci.document("1.0")["annotations"]
+
+
+def test_what_was_published_before_the_index_had_a_summary_goes_without(
+    simple: IndexClient, oci: OCIClient, tmp_path: Path
+) -> None:
+    simple.published(make_wheel(tmp_path, "my_pkg", "1.0", summary="Known"), "my-pkg", "1.0")
+    index = oci.document("1.0")
+    del index["annotations"]["com.pyoci.summary"]
+    oci.push(index, "1.0")
+    simple.published(make_wheel(tmp_path, "my_pkg", "0.9"), "my-pkg", "0.9")
+
+    assert _document(simple)["info"] == {"name": "my-pkg", "version": "1.0"}
 
 
 def test_an_emptied_project_has_no_releases(simple: IndexClient, tmp_path: Path) -> None:
