@@ -1,10 +1,13 @@
 """List: the versions of a project and the files of the newest ones."""
 
 import logging
+import re
 from collections import Counter, deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from enum import Enum
 from functools import lru_cache
+from heapq import nlargest
 from itertools import pairwise
 
 from packaging.version import Version
@@ -18,6 +21,21 @@ logger = logging.getLogger("pyoci.index")
 
 _MOST_TAGS = 40_000
 """Tags of a project. Each takes some 400 bytes while they are put in order."""
+_VERSION = re.compile(
+    r"v?(?:(?P<epoch>[0-9]{1,9})_(?=[0-9]))?"
+    r"(?P<release>[0-9]{1,18}(?:\.[0-9]{1,18}){0,3})(?P<rest>[^-]*)",
+    re.IGNORECASE,
+)
+"""The begin of a tag that may be a version, up to its local version."""
+_PRE_RELEASE = re.compile(r"[abc]|dev|pre", re.IGNORECASE)
+
+
+class _Kind(Enum):
+    """What a tag looks like, the likeliest to be wanted first."""
+
+    FINAL = "final releases"
+    PRE_RELEASE = "pre-releases"
+    OTHER = "others"
 
 
 def find_project(
@@ -56,16 +74,40 @@ def find_project(
 
 
 def first_tags(repository: ProjectRepository, tags: Sequence[str]) -> list[str]:
-    """Return the tags, if there are too many the first ones."""
+    """Return the tags; of too many, the newest final releases first, then pre-releases."""
     if len(tags) <= _MOST_TAGS:
         return list(tags)
+    kinds = [_looks_like(tag) for tag in tags]
+    kept: list[str] = []
+    left = []
+    for kind in _Kind:
+        found = [tag for tag, its in zip(tags, kinds, strict=True) if its is kind]
+        room = _MOST_TAGS - len(kept)
+        kept += found if len(found) <= room else nlargest(room, found, key=_first_numbers)
+        left.append(f"{max(0, len(found) - room)} {kind.value}")
     logger.warning(
-        "%s has %d tags: those after the first %d are left out",
+        "%s has %d tags, those that are listed are %d; left out by their looks: %s",
         repository.caller.repository,
         len(tags),
-        _MOST_TAGS,
+        len(kept),
+        ", ".join(left),
     )
-    return list(tags[:_MOST_TAGS])
+    return kept
+
+
+def _looks_like(tag: str) -> _Kind:
+    """Tell what a tag is likely to be, without parsing it."""
+    found = _VERSION.match(tag)
+    if found is None:
+        return _Kind.OTHER
+    return _Kind.PRE_RELEASE if _PRE_RELEASE.search(found["rest"]) else _Kind.FINAL
+
+
+def _first_numbers(tag: str) -> tuple[int, ...]:
+    found = _VERSION.match(tag)
+    if found is None:
+        return ()
+    return int(found["epoch"] or 0), *map(int, found["release"].split("."))
 
 
 Read = Callable[[Sequence[str]], Mapping[str, VersionFiles | Skipped | None]]

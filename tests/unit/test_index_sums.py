@@ -194,9 +194,27 @@ def test_budget_is_kept_as_long_as_its_owner_lives() -> None:
 def test_tags_beyond_the_first_40_000_are_left_out_with_one_warning(
     caller_of: Callers, caplog: pytest.LogCaptureFixture
 ) -> None:
-    with served(dict.fromkeys(map(str, range(40_001)), SMALL), caller_of) as repository:
+    numbers = sorted(map(str, range(40_001)))
+    with served(dict.fromkeys(numbers, SMALL), caller_of) as repository:
         _, tags = find_project([repository])
 
     assert len(tags) == 40_000
+    assert set(numbers) - set(tags) == {"0"}
     (line,) = lines(caplog, logging.WARNING)
     assert "40001 tags" in line
+
+
+def test_of_too_many_tags_final_releases_are_kept_the_newest_first(
+    caller_of: Callers, caplog: pytest.LogCaptureFixture
+) -> None:
+    finals = ["9.0", "10.0.post1", "v10.1", "1_0.1", "10.0-cpu.1"]
+    older = [f"1.{number}" for number in range(39_994)]
+    others = ["9.1rc1", "10.2.dev1", "2.0a1", "sha256-0123.sig", "latest"]
+    # As registries list them: by the alphabet.
+    with served(dict.fromkeys(sorted([*finals, *older, *others]), SMALL), caller_of) as repository:
+        _, tags = find_project([repository])
+
+    assert len(tags) == 40_000
+    assert set(tags) == {*finals, *older, "10.2.dev1"}
+    (line,) = lines(caplog, logging.WARNING)
+    assert "0 final releases, 2 pre-releases, 2 others" in line
