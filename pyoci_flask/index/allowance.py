@@ -14,6 +14,7 @@ from pyoci_flask.errors import (
     AuthenticationRequiredError,
     BusyError,
     DeniedError,
+    PyOCIError,
     RegistryError,
     RegistryTimeoutError,
     RegistryUnreachableError,
@@ -46,14 +47,28 @@ _OF_ONE = (
 """Errors that may be those of one version: a broken document, or one that is kept back."""
 
 
+class Failures:
+    """Versions that may fail without failing a listing: so many, and why they did."""
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self._lock = threading.Lock()
+        self.errors: list[PyOCIError] = []
+
+    def take(self, error: PyOCIError) -> bool:
+        """Count one; tell whether it is not too many."""
+        with self._lock:
+            self.errors.append(error)
+            return len(self.errors) <= self._most
+
+
 class Allowance:
     """The weight that is left to one listing."""
 
-    def __init__(self, share: str, pool: FetchPool, held: ExitStack, failures: int = 0) -> None:
-        """`held` is closed when the listing is not in memory any more.
-
-        Of the versions, `failures` may fail without failing the listing.
-        """
+    def __init__(
+        self, share: str, pool: FetchPool, held: ExitStack, failures: Failures | None = None
+    ) -> None:
+        """`held` is closed when the listing is not in memory any more."""
         self._share = share
         self._pool = pool
         self._held = held
@@ -99,10 +114,8 @@ class Allowance:
         try:
             found = load_files(repository, version_of(tag), Tag(tag), lambda: not self._full)
         except _OF_ONE as error:
-            with self._lock:
-                if self._failures == 0:
-                    raise
-                self._failures -= 1
+            if self._failures is None or not self._failures.take(error):
+                raise
             return Skipped(str(error), is_version=True, answered=False)
         weight = found.weight if isinstance(found, VersionFiles) else 0
         with self._lock:

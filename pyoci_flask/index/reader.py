@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 
-from pyoci_flask.index.allowance import Allowance
+from pyoci_flask.index.allowance import Allowance, Failures
 from pyoci_flask.index.fetch import FetchPool
 from pyoci_flask.index.listing import (
     first_tags,
@@ -52,11 +52,11 @@ class VersionReader:
         tags: Sequence[str],
         limit: int,
         held: ExitStack | None = None,
-        failures: int = 0,
+        failures: Failures | None = None,
     ) -> Project:
         """List a project of which the tags were just read; `limit` as in `list_files`.
 
-        So many `failures` leave their versions out; one more is raised. A worker works on few
+        `failures` leave their versions out; one too many is raised. A worker works on few
         large listings at once: this one counts until `held` is closed.
 
         Raises:

@@ -7,6 +7,7 @@ from typing import Any
 from werkzeug.wrappers import Response
 
 from pyoci_flask.index.about import home_among
+from pyoci_flask.index.allowance import Failures
 from pyoci_flask.index.listing import find_project, newest_first
 from pyoci_flask.index.names import version_of
 from pyoci_flask.index.project import File, Project, format_time
@@ -29,10 +30,10 @@ def legacy_json(address: JsonAddress) -> Response:
     candidates = found.candidates(address.base, address.project)
     repository, tags = find_project(candidates)
     if address.version is None:
-        project = found.project(repository, tags, _MOST_FAILURES)
-        if project.left_out and not project.files:
-            # What fails is not one version.
-            project = found.project(repository, tags)
+        failures = Failures(_MOST_FAILURES)
+        project = found.project(repository, tags, failures)
+        if failures.errors and not project.files:
+            raise failures.errors[0]  # what fails is not one version
     else:
         # As a project with this version only; as on PyPI, other versions are not told of.
         project = _one_version(repository, tags, address.version)

@@ -8,6 +8,7 @@ from typing import cast
 from flask import current_app, g, request
 
 from pyoci_flask.errors import InvalidRequestError
+from pyoci_flask.index.allowance import Failures
 from pyoci_flask.index.core_metadata import CoreMetadataReader
 from pyoci_flask.index.lock import VersionLocks
 from pyoci_flask.index.names import ProjectName
@@ -71,11 +72,14 @@ class Services:
         return found
 
     def project(
-        self, repository: ProjectRepository, tags: Sequence[str], failures: int = 0
+        self,
+        repository: ProjectRepository,
+        tags: Sequence[str],
+        failures: Failures | None = None,
     ) -> Project:
         """List a project; if it is large, it counts as such until the answer begins.
 
-        So many `failures` leave their versions out; one more is raised.
+        `failures` leave their versions out; one too many is raised.
         """
         self._forget_listing()
         g.listing = held = ExitStack()

@@ -239,7 +239,11 @@ def test_legacy_json_fails_where_no_version_can_be_read(
     index = index_of()
     proxy.broken.update(dict.fromkeys(versions, status))
     try:
+        proxy.taken()
         assert index.get("/my-pkg/json").status_code in answered
+        # Each version once; of a 500, the transport tries again.
+        asked = [call for call in proxy.taken() if "/manifests/" in call.path]
+        assert len(asked) == len(versions) * (3 if status == 500 else 1)
     finally:
         proxy.broken.clear()
     assert index.get("/my-pkg/json").ok
