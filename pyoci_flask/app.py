@@ -113,7 +113,7 @@ def create_app(
         configs=KnownConfigs(),
         metadata=CoreMetadataReader(store=store),
         gate=RegistryGate(settings.threads, others),
-        guesses=Guesses(Proofs(settings.cache_ttl), Proofs(settings.cache_ttl)),
+        guesses=Guesses(*(Proofs(settings.cache_ttl) for _ in range(3))),
         shares=shares,
     )
     app.extensions[people.EXTENSION] = people.People.create(

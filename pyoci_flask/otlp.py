@@ -4,6 +4,7 @@ Everything that is not judged here is read by OpenTelemetry's SDK itself.
 """
 
 import os
+import re
 from collections.abc import Mapping
 from importlib.metadata import entry_points
 
@@ -14,6 +15,8 @@ from pyoci_flask.settings import Settings
 TRACES, METRICS, LOGS = "TRACES", "METRICS", "LOGS"
 _SIGNALS = (TRACES, METRICS, LOGS)
 _PROTOCOL = "http/protobuf"
+_HEADER = re.compile(r"[!#-'*+.0-9A-Z^-z|~-]+[ \t]*=[ !#-+\--:<-\[\]-~]*")
+"""What the SDK takes. It logs what it does not take, with the secret in it."""
 
 
 def endpoints(settings: Settings, environ: Mapping[str, str]) -> dict[str, str]:
@@ -31,6 +34,7 @@ def endpoints(settings: Settings, environ: Mapping[str, str]) -> dict[str, str]:
         if endpoint is not None and _wanted(read, signal):
             _check_protocol(read, signal)
             _check_files(read, signal)
+            _check_headers(read, signal)
             found[signal] = endpoint
     if found:
         _check_propagators(read)
@@ -88,6 +92,14 @@ def _check_files(read: _Variables, signal: str) -> None:
         name, path = read.of_signal(signal, kind)
         if path and not os.access(path, os.R_OK):
             raise ConfigurationError(f"{name} must be a file that can be read, not {path!r}")
+
+
+def _check_headers(read: _Variables, signal: str) -> None:
+    name, headers = read.of_signal(signal, "HEADERS")
+    if not all(_HEADER.fullmatch(one) for one in map(str.strip, headers.split(",")) if one):
+        raise ConfigurationError(
+            f"{name} must be a list of name=value, with values that are percent-encoded"
+        )
 
 
 def _check_propagators(read: _Variables) -> None:

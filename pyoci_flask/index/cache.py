@@ -152,8 +152,9 @@ class CachedReader(VersionReader):
                 location = repository.caller.repository.location
                 # From here on, what was read before is not remembered.
                 self._store.invalidate(location, tag)
-                known = self._known(repository)
-                for other in tags_of(known.entries if known else (), version):
+                # Not `_known`: a record of thousands of versions would be parsed for its tags.
+                record = self._store.begin(location)
+                for other in tags_of(record.document if record else (), version):
                     self._store.invalidate(location, other)
 
     def _read(

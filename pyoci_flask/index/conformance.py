@@ -13,6 +13,8 @@ METADATA_VERSIONS = frozenset(
 )
 """The versions of the specification, and 2.0: a draft that many published wheels state."""
 
+_LONGEST_REQUIREMENT = 10_000
+"""Characters of one Requires-Dist. `packaging` takes time that grows with their square."""
 _LONGEST_SPECIFIERS = 1000
 _OLD_SPECIFIERS = re.compile(r"""(?:(?:===?|~=|!=|<=?|>=?)\s*[\w.*+!'"-]+[\s,]*)+""")
 """What was written and published before PEP 440 was enforced, such as `>=3.6.*` and `!=3.0*`."""
@@ -35,9 +37,14 @@ def check_requirements(texts: Iterable[str]) -> None:
     """Check Requires-Dist; most files state some requirements twice, and each is parsed once.
 
     Raises:
-        InvalidRequestError: one of them is no dependency specifier.
+        InvalidRequestError: one of them is too long, or no dependency specifier.
     """
     for text in dict.fromkeys(texts):
+        if len(text) > _LONGEST_REQUIREMENT:
+            raise InvalidRequestError(
+                f"Requires-Dist {text[:200]!r}... has {len(text)} characters, and "
+                f"{_LONGEST_REQUIREMENT} are the most"
+            )
         try:
             Requirement(text.strip())
         except (InvalidRequirement, RecursionError) as error:

@@ -224,10 +224,7 @@ class Filename:
 
     def is_same_version(self, text: str) -> bool:
         """Compare with another spelling of a version (PEP 440)."""
-        if len(text) > _LONGEST:
-            return False
-        found = version_or_none(text)
-        return found is not None and found == version_or_none(self.version)
+        return is_same_version(text, self.version)
 
     @property
     def is_wheel(self) -> bool:

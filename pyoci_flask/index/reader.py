@@ -74,14 +74,15 @@ class VersionReader:
                 *((other, first_tags(other, its_tags)) for other, its_tags in others),
             ]
             limits = limits_of([tags for _, tags in parts], limit)
-            return merged(
-                [
-                    list_versions(part, tags)
-                    if limit and not most
-                    else self._project(part, tags, most, allowance)
-                    for (part, tags), most in zip(parts, limits, strict=True)
-                ]
-            )
+
+            def part_of(part: ProjectRepository, tags: Sequence[str], most: int) -> Project:
+                if part is repository and (most == limit or most >= len(tags)):
+                    return project  # read again, it would count twice
+                if limit and not most:
+                    return list_versions(part, tags)
+                return self._project(part, tags, most, allowance)
+
+            return merged([part_of(*part, most) for part, most in zip(parts, limits, strict=True)])
 
     def _project(
         self,

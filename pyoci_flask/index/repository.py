@@ -44,6 +44,8 @@ class Guesses:
 
     wrong: Proofs
     """They are not there."""
+    empty: Proofs
+    """They have no tags: a project is there, unlike where they are not."""
     denied: Proofs
 
 
@@ -67,16 +69,19 @@ class ProjectRepository:
 
     def tags(self) -> list[str] | None:
         """List the tags; None = no such repository."""
-        if self.guesses is not None and self.guesses.wrong.holds(self.caller):
+        if self.guesses is None:
+            return list_tags(self.caller)
+        if self.guesses.wrong.holds(self.caller):
             return None
+        if self.guesses.empty.holds(self.caller):
+            return []
         try:
             tags = list_tags(self.caller)
         except (AuthenticationRequiredError, DeniedError):
-            if self.guesses is not None:
-                self.guesses.denied.add(self.caller)
+            self.guesses.denied.add(self.caller)
             raise
-        if not tags and self.guesses is not None:
-            self.guesses.wrong.add(self.caller)
+        if not tags:
+            (self.guesses.wrong if tags is None else self.guesses.empty).add(self.caller)
         return tags
 
     @property

@@ -42,6 +42,8 @@ _EXTRA = struct.Struct("<2H")  # 4.5.1
 _ZIP64_EXTRA = 1
 _ELSEWHERE = 0xFFFFFFFF
 """In place of a size or an offset that stands in the zip64 extra field (4.5.3)."""
+_LARGEST_OFFSET = 2**62
+"""No file is that long, and from 2**63 on Python cannot seek."""
 _ENCRYPTED = 1
 STORED, DEFLATED = 0, 8
 _LZMA = struct.Struct("<2xHBL")  # 5.8.8
@@ -189,8 +191,10 @@ def seek_content(file: IO[bytes], member: Member) -> None:
     """
     if member.flags & _ENCRYPTED:
         raise BrokenArchiveError(f"{member.title} is encrypted")
-    file.seek(member.offset)
-    header = file.read(_LOCAL.size)
+    header = b""
+    if member.offset <= _LARGEST_OFFSET:
+        file.seek(member.offset)
+        header = file.read(_LOCAL.size)
     if len(header) < _LOCAL.size or not header.startswith(_LOCAL_SIGNATURE):
         raise DamagedError(f"{member.title} is not where its directory says")
     _, name_length, extra_length = _LOCAL.unpack(header)

@@ -99,3 +99,5 @@ def _parts(file: IO[bytes], member: Member) -> Iterator[bytes]:
         while part or stream.unconsumed_tail:
             yield part
             part = stream.decompress(stream.unconsumed_tail, _PIECE)
+        if stream.eof:
+            return  # what follows is ignored, as by zipfile; the stream would keep it in memory

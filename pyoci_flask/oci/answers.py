@@ -110,8 +110,8 @@ def refusal(
     """Say what an answer that nobody expected means.
 
     `doing` completes the sentence "while ...". `asks` tells whether the registry asks anybody for
-    credentials. `error` is the body, if it was read before;
-    otherwise it is read here. Only its code and message are quoted.
+    credentials. `error` is the body, if it was read before; otherwise it is read here. Only its
+    code and message are quoted.
     """
     host = reply.url.split("/", 3)[2]
     detail = ErrorBody.read(reply) if error is None else error

@@ -96,11 +96,6 @@ class Registry:
         return self.host if self.port is None else f"{self.host}:{self.port}"
 
     @property
-    def netloc_with_port(self) -> str:
-        """`host:port`, whether the port is the scheme's own or another."""
-        return f"{self.host}:{self.port or DEFAULT_PORTS[self.scheme]}"
-
-    @property
     def address(self) -> str:
         """What people write to name it, and `parse` reads back."""
         bare = self.scheme == "https" and (self.port is not None or not self.has_one_label)

@@ -7,7 +7,7 @@ from urllib.parse import urlsplit
 from opentelemetry.trace import Span, SpanKind, Status, StatusCode, Tracer
 
 from pyoci_flask.telemetry.instruments import Attributes, Instruments
-from pyoci_flask.telemetry.labels import known_method
+from pyoci_flask.telemetry.labels import known_method, status_label
 from pyoci_flask.telemetry.registry_calls import call_purpose
 from pyoci_flask.telemetry.server import span_name
 from pyoci_flask.transport.observe import CallRecord, redacted
@@ -68,7 +68,9 @@ class _Call:
             found["http.response.status_code"] = status
         # The semantic conventions count every 4xx as an error of the client.
         if error is not None or (status is not None and status >= 400):
-            found["error.type"] = str(status) if error is None else type(error).__qualname__
+            found["error.type"] = (
+                status_label(status) if error is None else type(error).__qualname__
+            )
             self.span.set_status(Status(StatusCode.ERROR))
         self.instruments.call(
             host=self.host, status=status, seconds=seconds, attributes=self.attributes | found

@@ -5,7 +5,14 @@ from collections.abc import Iterable
 
 from opentelemetry.metrics import CallbackOptions, Meter, Observation
 
-from pyoci_flask.telemetry.labels import BOUNDARIES, OTHER_HOST, Hosts, known_method, status_label
+from pyoci_flask.telemetry.labels import (
+    BOUNDARIES,
+    OTHER_HOST,
+    Hosts,
+    is_known_status,
+    known_method,
+    status_label,
+)
 from pyoci_flask.web.access import RequestRecord
 
 Attributes = dict[str, str | int]
@@ -69,9 +76,12 @@ class Instruments:
         """Count one exchange with a registry; `host` is with the port."""
         label = self._hosts.label(host, answered=status is not None)
         self._calls.add(1, {"host": label, "status": status_label(status)})
+        attributes = dict(attributes)
         if label == OTHER_HOST:
-            attributes = {**attributes, "server.address": OTHER_HOST}
+            attributes["server.address"] = OTHER_HOST
             attributes.pop("server.port", None)
+        if status is not None and not is_known_status(status):
+            attributes.pop("http.response.status_code", None)
         self._client_duration.record(seconds, attributes)
 
     def _uptime(self, _: CallbackOptions) -> Iterable[Observation]:

@@ -1,10 +1,12 @@
 """What keeps the number of the series of metrics small."""
 
 import threading
+from http import HTTPStatus
 
 KNOWN_METHODS = frozenset(
     {"GET", "HEAD", "POST", "PUT", "DELETE", "PATCH", "OPTIONS", "CONNECT", "TRACE"}
 )
+_STATUSES = frozenset(HTTPStatus)
 HOSTS_LIMIT = 100
 """Distinct registry hosts in the metrics of one worker."""
 UNANSWERED_HOSTS_LIMIT = 10
@@ -20,9 +22,19 @@ def known_method(method: str) -> str:
     return method if method in KNOWN_METHODS else "_OTHER"
 
 
+def is_known_status(status: int) -> bool:
+    """Tell whether HTTP defines a status: a registry may send any of nine hundred."""
+    return status in _STATUSES
+
+
 def status_label(status: int | None) -> str:
-    """Return the status of an answer, or `error` where there was none."""
-    return "error" if status is None else str(status)
+    """Return the status of an answer, or `error` where there was none.
+
+    Of those that HTTP does not define, the class (`5xx`).
+    """
+    if status is None:
+        return "error"
+    return str(status) if is_known_status(status) else f"{status // 100}xx"
 
 
 class Hosts:

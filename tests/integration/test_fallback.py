@@ -78,6 +78,22 @@ def test_an_emptied_project_is_an_empty_page(index: IndexClient, tmp_path: Path)
     assert index.filenames("hello") == []
 
 
+def test_an_emptied_project_in_a_dotted_repository_stays_an_empty_page(
+    over: Callable[[RunningRegistry], IndexClient],
+    namespace: str,
+    http: requests.Session,
+    tmp_path: Path,
+) -> None:
+    """The second answer is of what the first one found."""
+    with serving(create_registry(tmp_path / "registry")) as registry:
+        oci = OCIClient(registry, f"{namespace}/zope.dotted", http)
+        push_original(oci, "1.0", {"py3-none-any.whl": b"bytes"})
+        assert over(registry).request("DELETE", "/zope.dotted/1.0").ok
+
+        for _ in range(2):
+            assert_stays(over(registry).get("/zope.dotted/"), 200)
+
+
 def test_a_project_whose_only_tag_is_no_package_is_an_empty_page(
     over: Callable[[RunningRegistry], IndexClient],
     docker_open: RunningRegistry,

@@ -260,7 +260,11 @@ def test_every_metadata_version_is_published(lab: Lab, tmp_path: Path, version: 
 
 
 @pytest.mark.parametrize("where", ["form", "archive"])
-@pytest.mark.parametrize("text", [REQUIREMENT, "a ==", "a; extra = 'b'", "a; " + "(" * 2000])
+@pytest.mark.parametrize(
+    "text",
+    [REQUIREMENT, "a ==", "a; extra = 'b'", "a; " + "(" * 2000, "a" + ">=1," * 3000 + ">=1"],
+    ids=["text", "without version", "one equals sign", "parentheses", "long"],
+)
 def test_a_requirement_that_cannot_be_parsed_is_refused(
     lab: Lab, wheel: bytes, tmp_path: Path, text: str, where: str
 ) -> None:

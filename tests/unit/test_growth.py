@@ -32,6 +32,7 @@ from pyoci_flask.cli.copy.errors import CopyError
 from pyoci_flask.cli.copy.pages import parse_list, parse_project
 from pyoci_flask.errors import PyOCIError
 from pyoci_flask.index import listing
+from pyoci_flask.index.conformance import check_requirements
 from pyoci_flask.index.details import parse_details
 from pyoci_flask.index.fields import description_below, parse_fields
 from pyoci_flask.index.metadata import check_archive, read_metadata
@@ -295,6 +296,20 @@ FORMS: dict[str, Make] = {
     "digests": _upload(sha256_digest=_repeated("a")),
 }
 
+REQUIREMENTS: dict[str, Make] = {
+    "one of many specifiers": _repeated(">=1,", "a", ">=1"),
+    "many of many specifiers": _repeated("a" + ">=1," * 2000 + ">=1\n"),
+    "extras": _repeated("b,", "a[", "b]"),
+    "markers": _repeated("os_name == 'a' and ", "a; ", "os_name == 'a'"),
+    "parentheses": _repeated("(", "a; "),
+}
+
+
+def _requirements(texts: str) -> None:
+    # Each is another one: the same text would be parsed once.
+    check_requirements(f"a{i}{text}" for i, text in enumerate(texts.splitlines()))
+
+
 # --- requests ------------------------------------------------------------------------------------
 
 
@@ -555,6 +570,7 @@ PARSERS: list[tuple[str, Parse, dict[str, Make], int]] = [
     ("description_below", description_below, METADATA, 32 * KIBIBYTE),
     ("parse_details", parse_details, METADATA, 32 * KIBIBYTE),
     ("form", _form, FORMS, 32 * KIBIBYTE),
+    ("requirements", _requirements, REQUIREMENTS, 64 * KIBIBYTE),
     ("path", _path, PATHS, 32 * KIBIBYTE),
     ("Accept", _headers("Accept"), HEADERS, 16 * KIBIBYTE),
     ("If-None-Match, If-Match", _headers("If-None-Match", "If-Match"), HEADERS, 16 * KIBIBYTE),

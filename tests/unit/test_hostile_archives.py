@@ -6,14 +6,21 @@ import io
 import lzma
 import struct
 import tarfile
+import tempfile
 import tracemalloc
 import zipfile
+import zlib
 from collections.abc import Callable
 from typing import IO
 
 import pytest
 
-from pyoci_flask.index.metadata import BrokenArchiveError, NoMetadataError, read_metadata
+from pyoci_flask.index.metadata import (
+    BrokenArchiveError,
+    NoMetadataError,
+    check_archive,
+    read_metadata,
+)
 from pyoci_flask.index.names import Filename, ProjectName
 
 PROJECT = ProjectName("a")
@@ -105,6 +112,51 @@ def test_a_directory_over_its_limit_is_not_read() -> None:
     archive = io.BytesIO(_directory(16 * MEBIBYTE // 47 + 1))
 
     assert _peak(lambda: read_metadata(archive, WHEEL)) < MEBIBYTE
+
+
+def _last_entry(archive: bytes, form: str, position: int, *values: int) -> io.BytesIO:
+    """A zip with other values at a position of the last entry of its directory."""
+    changed = bytearray(archive)
+    struct.pack_into(form, changed, changed.rfind(b"PK\1\2") + position, *values)
+    return io.BytesIO(bytes(changed))
+
+
+def test_what_follows_the_stream_of_a_member_takes_no_memory() -> None:
+    content = b"x" * 1000
+    packer = zlib.compressobj(wbits=-zlib.MAX_WBITS)
+    packed = packer.compress(content) + packer.flush() + bytes(64 * MEBIBYTE)
+    archive = io.BytesIO()
+    with zipfile.ZipFile(archive, "w") as opened:
+        opened.writestr(MEMBER, METADATA)
+        opened.writestr("a-1.0.dist-info/WHEEL", b"")
+        opened.writestr("a.py", packed)
+    crc = zlib.crc32(content)
+    wheel = _last_entry(archive.getvalue(), "<H4x3L", 10, 8, crc, len(packed), len(content))
+
+    tracemalloc.start()
+    try:
+        check_archive(wheel, WHEEL, PROJECT)
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+
+    assert peak < 4 * MEBIBYTE
+
+
+@pytest.mark.parametrize("offset", [1 << 62, 1 << 63, (1 << 64) - 1])
+def test_a_member_behind_the_end_of_every_file_is_missing(offset: int) -> None:
+    name = b"a.py"
+    zip64 = struct.pack("<2HQ", 1, 8, offset)
+    entry = struct.pack(
+        "<4s4x2H4x3L3H8xL", b"PK\1\2", 0, 0, 0, 0, 0, len(name), len(zip64), 0, 0xFFFFFFFF
+    )
+    listed = entry + name + zip64
+    end = struct.pack("<4s8x2LH", b"PK\5\6", len(listed), 0, 0)
+
+    with tempfile.TemporaryFile() as file:
+        file.write(listed + end)
+        with pytest.raises(BrokenArchiveError):
+            check_archive(file, WHEEL, PROJECT)
 
 
 def _packed(content: bytes, repeated: int = 1) -> IO[bytes]:

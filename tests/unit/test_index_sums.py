@@ -124,6 +124,25 @@ def test_large_listing_reads_each_version_once(caller_of: Callers, count: int) -
     assert len([tag for tag in registry.asked if tag.startswith("1.")]) == count
 
 
+@pytest.mark.parametrize("limit", [0, 100])
+def test_large_project_in_two_repositories_is_read_once_and_as_a_whole(
+    reader: VersionReader, caller_of: Callers, limit: int
+) -> None:
+    name = ',"annotations":{"com.pyoci.name":"zope.dotted"}'
+    large = image_index([file_entry(number, ">=3" + "0" * 100_000) for number in range(10)], name)
+    first = Documents({f"1.{number}": large for number in range(10)})
+    second = Documents({"0.1": SMALL})
+    with wsgi_server(first) as url, wsgi_server(second) as other_url:
+        project = ProjectName("zope.dotted")
+        other = ProjectRepository(project, caller_of(other_url, "acme/zope.dotted"))
+        repository = ProjectRepository(project, caller_of(url, "acme/zope_dotted"), others=(other,))
+        found = reader.project(repository, list(first.tags), limit)
+
+    assert found.left_out == ()
+    assert {file.version for file in found.files} == {*first.tags, *second.tags}
+    assert sorted(first.asked) == sorted(first.tags)
+
+
 def test_entries_that_are_no_files_are_one_line_for_each_version(
     reader: VersionReader, caller_of: Callers, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import pytest
+from opentelemetry.util.re import parse_env_headers
 
 from pyoci_flask.errors import ConfigurationError
 from pyoci_flask.otlp import endpoints
@@ -51,6 +52,8 @@ def test_sdk_can_be_disabled(value: str) -> None:
         ("OTEL_TRACES_EXPORTER", "console", "must be otlp or none"),
         ("OTEL_EXPORTER_OTLP_CERTIFICATE", "/no/such.pem", "must be a file"),
         ("OTEL_EXPORTER_OTLP_LOGS_CLIENT_KEY", "/no/such.pem", "must be a file"),
+        ("OTEL_EXPORTER_OTLP_HEADERS", "x-api-key: hunter2", "must be a list of name=value"),
+        ("OTEL_EXPORTER_OTLP_LOGS_HEADERS", "a=b,hunter2", "must be a list of name=value"),
         ("OTEL_PROPAGATORS", "tracecontext,b3", "names 'b3'; installed are "),
     ],
 )
@@ -75,3 +78,29 @@ def test_known_propagators_and_files_are_accepted(tmp_path: Path) -> None:
         "OTEL_EXPORTER_OTLP_PROTOCOL": "http/protobuf",
     }
     assert len(endpoints(OURS, environ)) == 3
+
+
+@pytest.mark.parametrize("value", ["a=b", " a = b c , x-key=d%20e=,", "", "A=Basic%20eA=="])
+def test_headers_that_the_exporters_take_are_taken(
+    value: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    assert endpoints(OURS, {"OTEL_EXPORTER_OTLP_HEADERS": value})
+    parse_env_headers(value, liberal=True)
+    assert caplog.messages == []
+
+
+@pytest.mark.parametrize(
+    "value", ["a", "=b", "a b=c", "a=ü", "a=b;c", 'a="b"', "(=b", "a: b", "a=b\\"]
+)
+def test_headers_that_the_exporters_would_log_are_refused_without_their_text(
+    value: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    parse_env_headers(value, liberal=True)
+    assert caplog.messages
+
+    with pytest.raises(ConfigurationError) as refused:
+        endpoints(OURS, {"OTEL_EXPORTER_OTLP_HEADERS": value})
+    assert str(refused.value) == (
+        "OTEL_EXPORTER_OTLP_HEADERS must be a list of name=value, with values that are "
+        "percent-encoded"
+    )
