@@ -16,7 +16,6 @@ from pyoci_flask.index.cache import CachedReader
 from pyoci_flask.index.core_metadata import CoreMetadataReader
 from pyoci_flask.index.fetch import FetchPool
 from pyoci_flask.index.lock import VersionLocks
-from pyoci_flask.index.proofs import Proofs
 from pyoci_flask.index.publish import KnownConfigs
 from pyoci_flask.index.reader import VersionReader
 from pyoci_flask.index.repository import Guesses
@@ -113,7 +112,7 @@ def create_app(
         configs=KnownConfigs(),
         metadata=CoreMetadataReader(store=store),
         gate=RegistryGate(settings.threads, others),
-        guesses=Guesses(*(Proofs(settings.cache_ttl) for _ in range(3))),
+        guesses=Guesses(settings.cache_ttl),
         shares=shares,
     )
     app.extensions[people.EXTENSION] = people.People.create(

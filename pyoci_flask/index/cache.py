@@ -105,7 +105,9 @@ class CachedReader(VersionReader):
     def _recalled(self, candidates: Candidates, version: str) -> Iterator[Found]:
         tag = str(tag_of(version))
         for repository in candidates:
-            known = self._known(repository) if self._proofs.holds(repository.caller) else None
+            if not self._proofs.holds(repository.caller):
+                continue
+            known = self._known(repository)
             if known is None:
                 continue
             if isinstance(found := self._fresh(known, tag), VersionFiles):
@@ -153,7 +155,8 @@ class CachedReader(VersionReader):
                 # From here on, what was read before is not remembered.
                 self._store.invalidate(location, tag)
                 # Not `_known`: a record of thousands of versions would be parsed for its tags.
-                record = self._store.begin(location)
+                is_known = self._store.revision(location) is not None
+                record = self._store.begin(location) if is_known else None
                 for other in tags_of(record.document if record else (), version):
                     self._store.invalidate(location, other)
 

@@ -17,6 +17,7 @@ from pyoci_flask.bounded import remember
 from pyoci_flask.errors import (
     AlreadyExistsError,
     NotFoundError,
+    PyOCIError,
     RegistryError,
     RegistryUnreachableError,
     UnsupportedError,
@@ -27,7 +28,7 @@ from pyoci_flask.index.beside import beside
 from pyoci_flask.index.download import find_layer
 from pyoci_flask.index.lock import VersionLocks
 from pyoci_flask.index.names import tag_of
-from pyoci_flask.index.project import ARTIFACT_TYPE, CREATED, NAME, YANKED, File, format_time
+from pyoci_flask.index.project import ARTIFACT_TYPE, CREATED, NAME, YANKED, format_time
 from pyoci_flask.index.repository import (
     Candidates,
     ProjectRepository,
@@ -42,7 +43,7 @@ from pyoci_flask.index.repository import (
 from pyoci_flask.index.rewrite import read_for_change, rewrite_index
 from pyoci_flask.oci.blobs import UploadSession, begin_upload, has_bytes, holds_blob, push_blob
 from pyoci_flask.oci.client import RepositoryCaller
-from pyoci_flask.oci.model import EMPTY_CONFIG, MANIFEST_TYPE, Descriptor, ImageIndex
+from pyoci_flask.oci.model import EMPTY_CONFIG, MANIFEST_TYPE, ImageIndex
 from pyoci_flask.oci.reference import Digest
 from pyoci_flask.oci.repository import ManifestRefusedError, MissingContentError, put_manifest
 
@@ -123,24 +124,35 @@ def publish(
         return False
     added = True
     elsewhere: list[tuple[ProjectRepository, VersionIndex]] = []
-    name = repository.project.text
+    name = {NAME: repository.project.text} if others else {}
 
     def look() -> tuple[Sequence[tuple[ProjectRepository, VersionIndex]], Sequence[Tagged]]:
         """Look for other parts of the version, and for other repositories of the project."""
+        nonlocal name
         if found is not None and "." not in found.index.annotations.get(NAME, "."):
             return (), ()  # whoever made it has looked
         known = found.files if found else ()
-        with beside(lambda: with_tags(others, known), at_once=at_once) as tagged:
-            here = list(find_spelled(repository, version, read_version))
-            return [*here, *find_in(tagged(), version, read_version)], tagged()
+        try:
+            with beside(lambda: with_tags(others, known), at_once=at_once) as tagged:
+                here = list(find_spelled(repository, version, read_version))
+                return [*here, *find_in(tagged(), version, read_version)], tagged()
+        except PyOCIError as error:
+            # A registry that lists no tags takes packages all the same.
+            logger.warning("%s; other spellings of %s were not looked for", error, version)
+            name = {}
+            return (), ()
 
     def append(found: VersionIndex | None) -> ImageIndex | None:
         nonlocal added
-        same = [*([(repository, found)] if found else []), *elsewhere]
-        entry = _yanked_as([file for _, one in same for file in one.files], push.artifact.entry)
+        entry = push.artifact.entry
+        yanked = _yanked([*([found] if found else []), *(part for _, part in elsewhere)])
+        if yanked is not None:
+            entry = replace(entry, annotations={**entry.annotations, YANKED: yanked})
         if found is None:
-            created = {CREATED: format_time(datetime.now(UTC)), **upload.about}
-            return ImageIndex(ARTIFACT_TYPE, (entry,), created | ({NAME: name} if others else {}))
+            created = {CREATED: format_time(datetime.now(UTC))}
+            whole = {} if yanked is None else {YANKED: yanked}
+            notes = {**created, **upload.about, **name, **whole}
+            return ImageIndex(ARTIFACT_TYPE, (entry,), notes)
         if any(one.digest == entry.digest for one in found.index.manifests):
             return None
         if skip_identical and _has_identical(found, upload, repository):
@@ -164,7 +176,7 @@ def publish(
         parts, tagged = looked()
         elsewhere += parts
         if tagged:
-            name = tagged[0][0].segment
+            name = {NAME: tagged[0][0].segment}
         for place, other in elsewhere:
             if skip_identical and _has_identical(other, upload, place):
                 return False
@@ -188,15 +200,23 @@ def _kept_annotations(index: ImageIndex) -> Mapping[str, str]:
     """Leave out what is about the files that an emptied version had."""
     if index.manifests:
         return index.annotations
-    return {key: text for key, text in index.annotations.items() if key not in ABOUT}
+    dropped = {*ABOUT, YANKED}
+    return {key: text for key, text in index.annotations.items() if key not in dropped}
 
 
-def _yanked_as(files: Sequence[File], entry: Descriptor) -> Descriptor:
-    """Yank a new file of a version that is yanked as a whole: people yank releases (PEP 592)."""
-    if not files or any(file.yanked is None for file in files):
-        return entry
-    reason = next((file.yanked for file in files if file.yanked), "")
-    return replace(entry, annotations={**entry.annotations, YANKED: reason})
+def _yanked(parts: Sequence[VersionIndex]) -> str | None:
+    """Return the reason if a version is yanked as a whole, so that new files of it are, too.
+
+    PEP 592 yanks files; people yank releases. Where the index does not tell, several files that are
+    all yanked are a release: a single one may be yanked for its own sake, and replaced.
+    """
+    for part in parts:
+        if YANKED in part.index.annotations and part.index.manifests:
+            return part.index.annotations[YANKED]
+    reasons = [file.yanked for part in parts for file in part.files]
+    if len(reasons) < 2 or None in reasons:
+        return None
+    return next((reason for reason in reasons if reason), "")
 
 
 def _begin(

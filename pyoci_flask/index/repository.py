@@ -38,15 +38,16 @@ _RECORDED = 256 * 1024
 """Bytes of one version that the listing cache records at most."""
 
 
-@dataclass(frozen=True, slots=True)
 class Guesses:
     """Who asked of late for repositories that a project may have beside its usual one."""
 
-    wrong: Proofs
-    """They are not there."""
-    empty: Proofs
-    """They have no tags: a project is there, unlike where they are not."""
-    denied: Proofs
+    def __init__(self, ttl: float = 60.0) -> None:
+        """Remember each for `ttl` seconds."""
+        self.wrong = Proofs(ttl)
+        """They are not there."""
+        self.empty = Proofs(ttl)
+        """They have no tags: a project is there, unlike where they are not."""
+        self.denied = Proofs(ttl)
 
 
 @dataclass(frozen=True, slots=True)

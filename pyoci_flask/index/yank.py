@@ -42,9 +42,14 @@ def set_yanked(
             if now is None:
                 raise NotFoundError(f"version {version} of {candidates[0].project} was deleted")
             entries = tuple(_marked(entry, chosen, reason) for entry in now.index.manifests)
-            if entries == now.index.manifests:
+            annotations = dict(now.index.annotations)
+            if filename is None and reason is not None:
+                annotations[YANKED] = reason
+            elif reason is None:
+                annotations.pop(YANKED, None)
+            if (entries, annotations) == (now.index.manifests, now.index.annotations):
                 return None
-            return replace(now.index, manifests=entries)
+            return replace(now.index, manifests=entries, annotations=annotations)
 
         for repository, found in parts:
             rewrite_found(repository, found, mark, settle)

@@ -45,8 +45,8 @@ class Services:
     configs: KnownConfigs
     metadata: CoreMetadataReader
     gate: RegistryGate
-    guesses: Guesses
     shares: Shares = field(default_factory=Shares)
+    guesses: Guesses = field(default_factory=Guesses)
 
     def caller(self, base: Base) -> RepositoryCaller:
         """Calls about the namespace itself, with the credentials of the request."""

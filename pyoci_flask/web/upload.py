@@ -93,8 +93,8 @@ def read_upload(form: UploadForm) -> tuple[ProjectName, Upload]:
         raise InvalidRequestError("the field name is missing")
     project = ProjectName(name)
     filename = Filename.parse(form.file.filename, project)
-    if version is not None:
-        _check_version(version, filename)
+    if version is not None or form.all("version"):
+        _check_version(version or "", filename)
     _check_filetype(form.one("filetype"), filename)
     version_of_metadata = form.one("metadata_version")
     if version_of_metadata is not None:

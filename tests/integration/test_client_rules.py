@@ -242,7 +242,7 @@ def test_rule_09_manifests_are_asked_for_by_type_and_tags_are_not(site: MakeSite
     for call in there.calls("GET", "/manifests/") + there.calls("HEAD", "/manifests/"):
         assert "application/vnd.oci.image.index.v1+json" in call.headers["Accept"]
         assert "application/vnd.oci.image.manifest.v1+json" in call.headers["Accept"]
-    assert ["Accept" in call.headers for call in there.calls("GET", "/tags/list")] == [False]
+    assert {"Accept" in call.headers for call in there.calls("GET", "/tags/list")} == {False}
 
 
 def test_rule_10_parameters_of_a_type_and_a_missing_digest_do_not_matter(site: MakeSite) -> None:
@@ -293,7 +293,7 @@ def test_rule_12_no_number_of_tags_is_asked_for(site: MakeSite, paging: Paging) 
     files = [there.wheel(version).name for version in ("1.2", "1.1", "1.0")]
 
     assert there.index().filenames("foo") == files
-    assert [call.query_string for call in there.calls("GET", "/tags/list")] == [b""]
+    assert {call.query_string for call in there.calls("GET", "/tags/list")} == {b""}
 
 
 @pytest.mark.parametrize("link", ["relative", "absolute", "other path"])
@@ -301,8 +301,10 @@ def test_rule_13_pages_are_followed_on_the_own_path(site: MakeSite, link: str) -
     there = site(Quirks(paging=Paging(size=1, link=link)))  # type: ignore[arg-type]
     files = [there.wheel(version).name for version in ("1.2", "1.1", "1.0")]
 
+    asked = len(there.calls("GET", "/tags/list"))
+
     assert there.index().filenames("foo") == files
-    assert [call.path for call in there.calls("GET", "/tags/list")] == [
+    assert [call.path for call in there.calls("GET", "/tags/list")][asked:] == [
         f"{REPOSITORY}/tags/list"
     ] * 3
 

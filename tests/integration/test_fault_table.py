@@ -261,13 +261,17 @@ _BEGUN_ANEW = {
 _READ = frozenset({"GET tags", "GET tag", "GET manifest"})
 
 
-def _documented(kind: str, fault: Fault, *, written: bool) -> frozenset[int]:
+def _documented(operation: str, kind: str, fault: Fault, *, written: bool) -> frozenset[int]:
     """The statuses that the documentation gives, by what the call is for.
 
     `written` says that the registry has acknowledged what was to be done before this call.
     """
     if written:
         return _DONE  # what cannot be read back or cleared away is logged
+    if (operation, kind) == ("publish", "GET tags"):
+        return _DONE  # a registry that lists no tags takes packages all the same
+    if (operation, kind) == ("delete file", "DELETE manifest") and fault is not Fault.REFUSED:
+        return _DONE  # this one asks whether deletion is denied, and no more
     if kind == "PUT tag" and fault in _UNSURE:
         return _DONE
     if fault in _BEGUN_ANEW.get(kind, ()):
@@ -306,7 +310,7 @@ def test_status_is_the_documented_one(made: _Made, operation: str, fault: Fault)
     wrong, written = [], False
     for one in made.table[operation, fault]:
         kind = _kind(one.call)
-        if one.status not in _documented(kind, fault, written=written):
+        if one.status not in _documented(operation, kind, fault, written=written):
             wrong.append(f"call {one.number}, {one.call}: {one.status}")
         if one.status == 429:
             assert one.retry_after == RETRY_AFTER
@@ -344,11 +348,11 @@ def test_every_call_of_every_operation_is_in_the_table(made: _Made) -> None:
     assert kinds["list"] == {"GET tags", "GET tag"}
     assert kinds["download"] == {"GET tag", "GET blob"}
     assert kinds["publish"] == {
-        "GET tag", "HEAD blob", "POST upload", "PUT upload", "PUT manifest", "PUT tag"
+        "GET tag", "GET tags", "HEAD blob", "POST upload", "PUT upload", "PUT manifest", "PUT tag"
     }  # fmt: skip
     assert kinds["delete file"] >= {"GET tag", "PUT tag", "DELETE manifest"}
     assert kinds["delete version"] >= {"GET tag", "DELETE tag", "DELETE manifest"}
-    assert kinds["yank"] == {"GET tag", "PUT tag"}
+    assert kinds["yank"] == {"GET tag", "GET tags", "PUT tag"}
 
 
 def test_no_connection_and_no_thread_is_left(made: _Made) -> None:

@@ -137,7 +137,19 @@ def test_a_yank_survives_a_later_upload_to_its_version(
     project.published(more, "my-pkg", "1.0")
 
     yanks = _yanks(project)
-    assert (yanks[WHEEL], yanks[SDIST], yanks[more.name]) == ("bad", "bad", False)
+    assert (yanks[WHEEL], yanks[SDIST], yanks[more.name]) == ("bad", "bad", "bad")
+
+
+def test_a_yank_that_was_taken_back_leaves_a_later_upload_alone(
+    project: IndexClient, tmp_path: Path
+) -> None:
+    _patch(project, "1.0", "bad")
+    _patch(project, "1.0", False)
+
+    more = make_wheel(tmp_path, "my_pkg", "1.0", tag="cp311-cp311-linux_x86_64")
+    project.published(more, "my-pkg", "1.0")
+
+    assert set(_yanks(project).values()) == {False}
 
 
 def test_a_yank_survives_the_deletion_of_another_file(project: IndexClient) -> None:

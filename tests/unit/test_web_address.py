@@ -182,7 +182,7 @@ def test_path_of_a_delete(path: str, expected: tuple[object, ...] | None) -> Non
     "path",
     [
         "/ghcr.io/acme/hello/latest",
-        "/ghcr.io/acme/hello/1.0-1",
+        "/ghcr.io/acme/hello/1.0-1-1",
         "/ghcr.io/acme/hello/..",
         "/ghcr.io/acme/../1.0",
         "/simple/hello/other-1.0.tar.gz",
