@@ -371,5 +371,15 @@ def has_bytes(caller: RepositoryCaller, digest: Digest) -> bool:
         return False
 
 
+def shows_blob(caller: RepositoryCaller, digest: Digest) -> bool:
+    """Ask with one HEAD whether a blob can be read; False where that is not told."""
+    try:
+        with caller.call("HEAD", f"blobs/{digest}", "pull") as reply:
+            return reply.status == 200
+    except PyOCIError as error:
+        logger.info("whether %s holds %s is not known: %s", caller.repository, digest, error)
+        return False
+
+
 def _number(text: str | None) -> int | None:
     return int(text) if text and text.isascii() and text.isdigit() and len(text) < 19 else None

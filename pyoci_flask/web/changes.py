@@ -8,6 +8,7 @@ from werkzeug.wrappers import Response
 
 from pyoci_flask.errors import InvalidRequestError
 from pyoci_flask.index.delete import delete_file, delete_version
+from pyoci_flask.index.file_blobs import FileBlobs
 from pyoci_flask.index.yank import set_yanked
 from pyoci_flask.web.address import ChangeAddress, FileAddress
 from pyoci_flask.web.body import RequestBody
@@ -21,6 +22,7 @@ _STAYS = (
     " from the index. This registry did not delete its content: the bytes stay in it until they "
     "are deleted there"
 )
+_READABLE = "; its bytes can be read by digest until the registry collects garbage"
 
 
 def delete(address: ChangeAddress) -> Response:
@@ -28,12 +30,15 @@ def delete(address: ChangeAddress) -> Response:
     found = services()
     candidates = found.candidates(address.base, address.project)
     settle = found.settings.publish_settle
+    blobs = FileBlobs()
     with found.versions.changing(candidates, _version(address)):
         if isinstance(address, FileAddress):
-            gone = delete_file(candidates, address.filename, found.locks, settle)
+            gone = delete_file(candidates, address.filename, found.locks, settle, blobs)
         else:
-            gone = delete_version(candidates, address.version, found.locks, settle)
-    return _done(f"deleted {_name(address)}{'' if gone else _STAYS}")
+            gone = delete_version(candidates, address.version, found.locks, settle, blobs)
+    if not gone:
+        return _done(f"deleted {_name(address)}{_STAYS}")
+    return _done(f"deleted {_name(address)}{_READABLE if blobs.can_be_read() else ''}")
 
 
 def patch(address: ChangeAddress) -> Response:
