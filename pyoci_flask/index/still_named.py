@@ -20,6 +20,7 @@ from pyoci_flask.redaction import shown
 
 _INDEXES = frozenset({INDEX_TYPE, "application/vnd.docker.distribution.manifest.list.v2+json"})
 _MANIFESTS = frozenset({MANIFEST_TYPE, "application/vnd.docker.distribution.manifest.v2+json"})
+_MANIFEST_MEMBERS = frozenset({"config", "layers", "fsLayers", "blobs"})
 _MOST_READS = 10_000
 """Tags, manifests and indexes."""
 
@@ -40,6 +41,7 @@ class _Walk:
         self._caller = caller
         self._blobs = blobs
         self._limit = limit
+        self._reads = 0
         self._named: set[Digest] = set()
         self._seen: set[Digest] = set()
         """Manifests and indexes that were read, or are `_left`."""
@@ -49,11 +51,10 @@ class _Walk:
 
     def named(self) -> set[Digest]:
         tags = list_tags(self._caller, whole=True) or []
-        self._refuse_more_than(_MOST_READS - len(tags))
+        self._count(len(tags))
         for tag in tags:
             self._read(Tag(tag))
         while self._left:
-            self._refuse_more_than(_MOST_READS - len(tags))
             entry = self._left.pop()
             if not self._read(entry.digest) and entry.digest not in self._subjects:
                 raise RegistryError(
@@ -62,8 +63,9 @@ class _Walk:
                 )
         return self._named
 
-    def _refuse_more_than(self, most: int) -> None:
-        if len(self._seen) > most:
+    def _count(self, reads: int) -> None:
+        self._reads += reads
+        if self._reads > _MOST_READS:
             raise OversizedError(
                 f"the tags of {self._caller.repository} lead to more than {_MOST_READS} manifests"
             )
@@ -73,10 +75,18 @@ class _Walk:
             raise RegistryTimeoutError(
                 f"reading all that the tags of {self._caller.repository} lead to took too long"
             )
-        return read_manifest(self._caller, reference, self._note) is True
+        try:
+            return read_manifest(self._caller, reference, self._note) is True
+        except MalformedDocumentError as error:
+            raise RegistryError(
+                f"{reference} in {self._caller.repository} holds {error}, so what it names is not "
+                "known"
+            ) from error
 
     def _note(self, manifest: Manifest) -> bool:
         document = parse_object(manifest.document)
+        if "manifests" in document and not _MANIFEST_MEMBERS.isdisjoint(document):
+            raise MalformedDocumentError("a document that is both an index and a manifest")
         if manifest.media_type in _INDEXES:
             is_ours = document.get("artifactType") == ARTIFACT_TYPE
             for entry in _descriptors(document, "manifests"):
@@ -104,6 +114,7 @@ class _Walk:
         if entry.media_type not in _INDEXES | _MANIFESTS:
             raise _unknown(entry.media_type)
         if entry.digest not in self._seen:
+            self._count(1)
             self._seen.add(entry.digest)
             self._left.append(entry)
 
@@ -119,5 +130,5 @@ def _descriptors(document: dict[str, Any], member: str) -> Iterator[Descriptor]:
     return (Descriptor.from_json(entry) for entry in entries)
 
 
-def _unknown(media_type: str) -> RegistryError:
-    return RegistryError(f"what a {shown(media_type)} names is not known")
+def _unknown(media_type: str) -> MalformedDocumentError:
+    return MalformedDocumentError(f"a document of an unknown type ({shown(media_type)})")

@@ -68,11 +68,11 @@ def _wants_blobs() -> bool:
 
 def _told(done: DeletedBlobs) -> str:
     if done.found is None:
-        return f"no blob was deleted: {done.fault}"
+        return f"no blob was deleted: {done.fault}{_READABLE}"
     text = f"{done.deleted} of {done.found} blobs deleted"
     if done.kept:
         text += f", {done.kept} kept, as other tags or files name them"
-    return f"{text}: {done.fault}" if done.fault else text
+    return f"{text}: {done.fault}{_READABLE}" if done.fault else text
 
 
 def patch(address: ChangeAddress) -> Response:

@@ -270,3 +270,49 @@ def test_an_upload_holds_the_blobs_from_its_first_look_until_its_tag_is_written(
         with locks.hold_blobs(location, shared=True):
             denied = index.request("DELETE", "/my-pkg/1.0?blobs=delete")
     assert denied.status_code in {401, 403}
+
+
+@dataclass(frozen=True, slots=True)
+class Refusing:
+    """A registry that answers some calls with the status and code of an error."""
+
+    app: "WSGIApplication"
+    method: str
+    part: str
+    status: int
+
+    def __call__(self, environ: "WSGIEnvironment", start: "StartResponse") -> Iterable[bytes]:
+        if environ["REQUEST_METHOD"] == self.method and self.part in environ["PATH_INFO"]:
+            body = '{"errors": [{"code": "UNSUPPORTED", "message": "no"}]}'
+            answer = Response(body, self.status, content_type="application/json")
+            return answer(environ, start)
+        return self.app(environ, start)
+
+
+@pytest.mark.parametrize(
+    ("method", "part", "status", "told"),
+    [
+        ("DELETE", "/blobs/", 405, "0 of 2 blobs deleted: this registry does not delete blobs"),
+        ("GET", "/manifests/2.0", 500, "0 of 2 blobs deleted: "),
+    ],
+)
+def test_the_answer_says_why_blobs_were_not_deleted_and_that_they_can_be_read(
+    shared_app: str,
+    http: requests.Session,
+    tmp_path: Path,
+    method: str,
+    part: str,
+    status: int,
+    told: str,
+) -> None:
+    inner = create_registry(tmp_path / "storage")
+    with wsgi_server(inner) as url:
+        index = IndexClient(f"{shared_app}/{address(url)}/acme", None, http)
+        for version in ("1.0", "2.0"):
+            index.published(make_wheel(tmp_path, "my_pkg", version), "my-pkg", version)
+    with wsgi_server(Refusing(inner, method, part, status)) as url:
+        index = IndexClient(f"{shared_app}/{address(url)}/acme", None, http)
+        answer = index.request("DELETE", "/my-pkg/1.0?blobs=delete")
+    assert answer.status_code == 200
+    assert answer.text.startswith(f"deleted my-pkg 1.0; {told}")
+    assert answer.text.endswith(f"{READABLE}\n")
