@@ -268,6 +268,7 @@ def test_no_blob_is_deleted_where_those_of_the_file_cannot_be_read(
     store: Store, locks: VersionLocks
 ) -> None:
     publish(store.repository, make_upload("hello-1.0-py3-none-any.whl", b"3"), locks)
+    store.registry.calls.clear()
     store.registry.faults.append(refusing({"GET"}, "/manifests/sha256:", 500, "UNKNOWN"))
     done = delete(store, locks)
     assert (done.found, done.deleted, "UNKNOWN" in str(done.fault)) == (None, 0, True)
