@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from pyoci_flask.errors import AlreadyExistsError, NotFoundError, PyOCIError, UnsupportedError
+from pyoci_flask.index.file_blobs import FileBlobs
 from pyoci_flask.index.lock import VersionLocks
 from pyoci_flask.index.names import Filename
 from pyoci_flask.index.repository import (
@@ -36,10 +37,15 @@ _PAUSE = 0.2
 
 
 def delete_file(
-    candidates: Candidates, filename: Filename, locks: VersionLocks, settle: float = 0.0
+    candidates: Candidates,
+    filename: Filename,
+    locks: VersionLocks,
+    settle: float = 0.0,
+    blobs: FileBlobs | None = None,
 ) -> bool:
     """Delete a file; its version goes with the last one.
 
+    `blobs` notes which ones the file had.
     Returns whether the registry deleted its manifest, too; if not, the bytes stay there.
 
     Raises:
@@ -55,6 +61,9 @@ def delete_file(
         ]
         if not chosen:
             raise NotFoundError(f"version {filename.version} has no file {filename.text}")
+        if blobs is not None:
+            for repository, _, entry in chosen:
+                blobs.note(repository, [entry])
         gone = [
             _delete_file(repository, found, entry, settle) for repository, found, entry in chosen
         ]
@@ -62,10 +71,15 @@ def delete_file(
 
 
 def delete_version(
-    candidates: Candidates, version: str, locks: VersionLocks, settle: float = 0.0
+    candidates: Candidates,
+    version: str,
+    locks: VersionLocks,
+    settle: float = 0.0,
+    blobs: FileBlobs | None = None,
 ) -> bool:
     """Delete a version with all its files.
 
+    `blobs` notes which ones the files had.
     Returns whether the registry deleted it; if not, it was emptied and the bytes stay there.
 
     Raises:
@@ -74,6 +88,9 @@ def delete_version(
     """
     with hold_version(candidates, version, locks) as parts:
         filled = [part for part in parts if part[1].index.manifests]
+        if blobs is not None:
+            for repository, found in filled:
+                blobs.note(repository, found.index.manifests)
         gone = [_delete_version(repository, found, settle) for repository, found in filled or parts]
         return all(gone)
 

@@ -74,32 +74,48 @@ class VersionLocks:
             BusyError: somebody else held it until the deadline.
             SpoolFullError: the folder went away, changed hands or cannot be written.
         """
-        with self._acquired("\n".join(key).encode()):
+        busy = "another upload or deletion of this version is under way"
+        with self._acquired(key, "", fcntl.LOCK_EX, busy):
             yield
 
-    def _acquired(self, name: bytes) -> IO[bytes]:
+    @contextmanager
+    def hold_blobs(self, *key: str, shared: bool) -> Iterator[None]:
+        """Hold the lock on the blobs of `key`: shared to upload some, alone to delete some.
+
+        It has files of its own, so it can be held together with that of a version. Take it first.
+
+        Raises: as `hold` does.
+        """
+        if shared:
+            kind, busy = fcntl.LOCK_SH, "blobs of this repository are being deleted; try again"
+        else:
+            kind, busy = fcntl.LOCK_EX, "uploads to this repository are under way; try again"
+        with self._acquired(key, "blobs-", kind, busy):
+            yield
+
+    def _acquired(self, key: tuple[str, ...], prefix: str, kind: int, busy: str) -> IO[bytes]:
         """Open the file of a lock and wait for it; closing the file gives it up."""
         try:
-            return self._wait(name)
+            return self._wait("\n".join(key).encode(), prefix, kind, busy)
         except (OSError, ConfigurationError) as error:
             if isinstance(error, OSError) and error.errno in _TOO_MANY:
                 raise BusyError("this server has too many files open; try again") from error
             why = f"PYOCI_SPOOL: {error.strerror}" if isinstance(error, OSError) else error
             raise SpoolFullError(f"this server can change nothing ({why})") from error
 
-    def _wait(self, name: bytes) -> IO[bytes]:
+    def _wait(self, name: bytes, prefix: str, kind: int, busy: str) -> IO[bytes]:
         limit = time.monotonic() + self._deadline
         while True:
             secret = self._secret()
             digest = hashlib.blake2b(name, key=secret, digest_size=8).digest()
-            path = self._folder / f"{int.from_bytes(digest) % _STRIPES:04d}"
+            path = self._folder / f"{prefix}{int.from_bytes(digest) % _STRIPES:04d}"
             # flock belongs to the open file, so two threads that open it exclude each other as
             # well, and it ends with the process, however that ends.
             with contextlib.ExitStack() as opened:
                 file = opened.enter_context(self._open(path))
-                while not _taken(file.fileno()):
+                while not _taken(file.fileno(), kind):
                     if time.monotonic() > limit:
-                        raise BusyError("another upload or deletion of this version is under way")
+                        raise BusyError(busy)
                     time.sleep(random.uniform(0.005, 0.05))  # noqa: S311 - spreads out, hides nothing
                 if _is_at(file.fileno(), path) and self._secret() == secret:
                     # Cleaners of temporary folders go by age.
@@ -146,9 +162,9 @@ def _is_at(descriptor: int, path: Path) -> bool:
     return (here.st_dev, here.st_ino) == (there.st_dev, there.st_ino)
 
 
-def _taken(descriptor: int) -> bool:
+def _taken(descriptor: int, kind: int) -> bool:
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        fcntl.flock(descriptor, kind | fcntl.LOCK_NB)
     except BlockingIOError:
         return False
     return True

@@ -125,6 +125,12 @@ def relevant(index: ImageIndex) -> ImageIndex:
     return ImageIndex(index.artifact_type, entries, notes)
 
 
+def blobs_of(entry: Descriptor) -> tuple[Digest | None, Digest | None]:
+    """Return the digests of a file and of its core metadata, as far as its entry tells."""
+    notes = entry.annotations
+    return _digest(notes.get(SHA256)), _digest(notes.get(CORE_METADATA))
+
+
 def _dotted(index: ImageIndex) -> bool | None:
     """Tell whether the project's name is known to have dots, where the repository's has none."""
     name = index.annotations.get(NAME)

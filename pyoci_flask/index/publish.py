@@ -89,7 +89,7 @@ def publish(
     at_once: bool = True,
     others: Candidates = (),
 ) -> bool:
-    """Add a file to its version; tell whether it was added.
+    """Add a file to its version; tell whether it was added. Hold the repository's blobs shared.
 
     It was not where `skip_identical` is set and the version has this very file already; its bytes
     are uploaded again where the registry has lost them.

@@ -352,3 +352,10 @@ def hold_lock(
 ) -> AbstractContextManager[None]:
     """Hold the lock on a version, whichever way it is spelled."""
     return locks.hold(repository.caller.repository.location, version_key(version))
+
+
+def hold_blobs(
+    repository: ProjectRepository, locks: VersionLocks, *, shared: bool
+) -> AbstractContextManager[None]:
+    """Hold the blobs of a repository: shared to publish to it, alone to delete some of them."""
+    return locks.hold_blobs(repository.caller.repository.location, shared=shared)

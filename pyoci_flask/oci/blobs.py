@@ -18,6 +18,7 @@ from pyoci_flask.errors import (
 from pyoci_flask.oci.answers import ErrorBody
 from pyoci_flask.oci.client import REDIRECTS, RepositoryCaller
 from pyoci_flask.oci.reference import Digest
+from pyoci_flask.oci.repository import Deletion
 from pyoci_flask.transport.reply import Reply
 from pyoci_flask.transport.session import Body
 
@@ -369,6 +370,31 @@ def has_bytes(caller: RepositoryCaller, digest: Digest) -> bool:
     except PyOCIError as error:
         logger.info("%s holds no bytes of %s: %s", caller.repository, digest, error)
         return False
+
+
+def shows_blob(caller: RepositoryCaller, digest: Digest) -> bool:
+    """Ask with one HEAD whether a blob can be read; False where that is not told."""
+    try:
+        with caller.call("HEAD", f"blobs/{digest}", "pull") as reply:
+            return reply.status == 200
+    except PyOCIError as error:
+        logger.info("whether %s holds %s is not known: %s", caller.repository, digest, error)
+        return False
+
+
+def delete_blob(caller: RepositoryCaller, digest: Digest) -> Deletion:
+    """Delete a blob (Content management, Deleting Blobs), whatever names it."""
+    reply = caller.call("DELETE", f"blobs/{digest}", "delete", idempotent=True)
+    if reply.status in {200, 202, 204}:
+        reply.close()
+        return Deletion.DONE
+    error = ErrorBody.read(reply)
+    if reply.status == 404 and error.no_content and not shows_blob(caller, digest):
+        return Deletion.MISSING
+    # A 404 for a blob that is there: there is no DELETE at this address.
+    if reply.status in {404, 405, 501} or error.code == "UNSUPPORTED":
+        return Deletion.UNSUPPORTED
+    raise caller.refused(reply, "deleting a blob", error)
 
 
 def _number(text: str | None) -> int | None:

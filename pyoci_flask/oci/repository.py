@@ -114,10 +114,11 @@ class Deletion(Enum):
     UNSUPPORTED = auto()
 
 
-def list_tags(caller: RepositoryCaller) -> list[str] | None:
+def list_tags(caller: RepositoryCaller, *, whole: bool = False) -> list[str] | None:
     """List all tags, unsorted (Content discovery, Listing tags); None = no such repository.
 
-    No page size is asked for: some registries fail on it, others ignore it.
+    No page size is asked for: some registries fail on it, others ignore it. A list that does not
+    end is cut off, or an error where it has to be `whole`.
 
     Raises:
         RegistryError: also for a 404 that is not the registry's own, but that of a proxy.
@@ -126,7 +127,7 @@ def list_tags(caller: RepositoryCaller) -> list[str] | None:
     def missing(status: int, error: ErrorBody) -> bool:
         return status == 404 and error.no_repository
 
-    return _paged(caller, "tags/list", "pull", "tags", "listing versions", missing)
+    return _paged(caller, "tags/list", "pull", "tags", "listing versions", missing, whole=whole)
 
 
 def list_repositories(caller: RepositoryCaller) -> list[str] | None:
@@ -148,6 +149,8 @@ def _paged(
     member: str,
     doing: str,
     missing: Callable[[int, ErrorBody], bool],
+    *,
+    whole: bool = False,
 ) -> list[str] | None:
     """Collect a list of names over all its pages; stops where a page repeats."""
     limit = time.monotonic() + _LISTING_SECONDS
@@ -158,7 +161,7 @@ def _paged(
         with caller.call("GET", page, access) as reply:
             if reply.status != 200:
                 error = ErrorBody.read(reply)
-                if missing(reply.status, error):
+                if missing(reply.status, error) and not (whole and found):
                     return list(found) if found else None
                 raise caller.refused(reply, doing, error)
             found.update(_names(caller, reply, member))
@@ -169,6 +172,9 @@ def _paged(
             host = caller.repository.registry.netloc
             raise RegistryTimeoutError(f"{host} took too long for {doing}, over {len(seen)} pages")
         page = f"{path}?{query}"
+    else:
+        if whole:
+            raise RegistryError(f"{caller.repository} has a list of {member} that does not end")
     return list(found)
 
 

@@ -2,13 +2,18 @@
 
 import json
 import logging
+from contextlib import ExitStack
 
 from flask import request
 from werkzeug.wrappers import Response
 
 from pyoci_flask.errors import InvalidRequestError
 from pyoci_flask.index.delete import delete_file, delete_version
+from pyoci_flask.index.file_blobs import DeletedBlobs, FileBlobs
+from pyoci_flask.index.repository import hold_blobs
 from pyoci_flask.index.yank import set_yanked
+from pyoci_flask.oci.repository import refuse_denied_deletion
+from pyoci_flask.redaction import redact
 from pyoci_flask.web.address import ChangeAddress, FileAddress
 from pyoci_flask.web.body import RequestBody
 from pyoci_flask.web.services import services
@@ -21,19 +26,53 @@ _STAYS = (
     " from the index. This registry did not delete its content: the bytes stay in it until they "
     "are deleted there"
 )
+_READABLE = "; its bytes can be read by digest until the registry collects garbage"
 
 
 def delete(address: ChangeAddress) -> Response:
-    """Delete a file or a version, and say whether its bytes went with it."""
+    """Delete a file or a version, and say whether its bytes went with it.
+
+    With `?blobs=delete` the blobs that nothing else names are deleted as well.
+    """
+    every = _wants_blobs()
     found = services()
     candidates = found.candidates(address.base, address.project)
     settle = found.settings.publish_settle
-    with found.versions.changing(candidates, _version(address)):
-        if isinstance(address, FileAddress):
-            gone = delete_file(candidates, address.filename, found.locks, settle)
-        else:
-            gone = delete_version(candidates, address.version, found.locks, settle)
-    return _done(f"deleted {_name(address)}{'' if gone else _STAYS}")
+    text = f"deleted {_name(address)}"
+    with ExitStack() as held:
+        if every:
+            # Whoever may delete nothing must not keep others from publishing.
+            refuse_denied_deletion(candidates[0].caller)
+            held.enter_context(hold_blobs(candidates[0], found.locks, shared=False))
+        blobs = FileBlobs(every=every)
+        with found.versions.changing(candidates, _version(address)):
+            if isinstance(address, FileAddress):
+                gone = delete_file(candidates, address.filename, found.locks, settle, blobs)
+            else:
+                gone = delete_version(candidates, address.version, found.locks, settle, blobs)
+        if not gone:
+            return _done(f"{text}{_STAYS}{'; no blob was deleted' if every else ''}")
+        if every:
+            return _done(f"{text}; {_told(blobs.delete())}")
+        return _done(f"{text}{_READABLE if blobs.can_be_read() else ''}")
+
+
+def _wants_blobs() -> bool:
+    values = request.args.getlist("blobs")
+    if values not in ([], ["delete"]):
+        raise InvalidRequestError(
+            "blobs=delete deletes the blobs as well; leave it out to keep them"
+        )
+    return bool(values)
+
+
+def _told(done: DeletedBlobs) -> str:
+    if done.found is None:
+        return f"no blob was deleted: {done.fault}{_READABLE}"
+    text = f"{done.deleted} of {done.found} blobs deleted"
+    if done.kept:
+        text += f", {done.kept} kept, as other tags or files name them"
+    return f"{text}: {done.fault}{_READABLE}" if done.fault else text
 
 
 def patch(address: ChangeAddress) -> Response:
@@ -84,5 +123,6 @@ def _name(address: ChangeAddress) -> str:
 
 
 def _done(text: str) -> Response:
+    text = redact(text)  # what is quoted of a registry may hold a credential
     logger.info("%s", text)
     return Response(f"{text}\n", content_type="text/plain; charset=utf-8")

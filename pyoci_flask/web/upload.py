@@ -27,6 +27,7 @@ from pyoci_flask.index.metadata import (
 from pyoci_flask.index.names import Filename, ProjectName, is_filename
 from pyoci_flask.index.project import CREATED
 from pyoci_flask.index.publish import publish
+from pyoci_flask.index.repository import hold_blobs
 from pyoci_flask.web.address import Base
 from pyoci_flask.web.body import RequestBody
 from pyoci_flask.web.digests import check_digests, checked_meanwhile
@@ -47,6 +48,7 @@ def upload(base: Base) -> Response:
         candidates = found.candidates(base, project)
         with (
             checked_meanwhile(form) as confirm,
+            hold_blobs(candidates[0], found.locks, shared=True),
             found.versions.changing(candidates, wanted.filename.version),
         ):
             added = publish(
