@@ -154,9 +154,10 @@ class CachedReader(VersionReader):
                 location = repository.caller.repository.location
                 # From here on, what was read before is not remembered.
                 self._store.invalidate(location, tag)
-                # Not `_known`: a record of thousands of versions would be parsed for its tags.
-                is_known = self._store.revision(location) is not None
-                record = self._store.begin(location) if is_known else None
+                # Most of the candidates have no record, and none is made by looking. Not `_known`:
+                # a record of thousands of versions would be parsed for its tags.
+                has_record = self._store.revision(location) is not None
+                record = self._store.begin(location) if has_record else None
                 for other in tags_of(record.document if record else (), version):
                     self._store.invalidate(location, other)
 

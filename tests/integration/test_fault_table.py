@@ -268,10 +268,11 @@ def _documented(operation: str, kind: str, fault: Fault, *, written: bool) -> fr
     """
     if written:
         return _DONE  # what cannot be read back or cleared away is logged
-    if (operation, kind) == ("publish", "GET tags"):
-        return _DONE  # a registry that lists no tags takes packages all the same
-    if (operation, kind) == ("delete file", "DELETE manifest") and fault is not Fault.REFUSED:
-        return _DONE  # this one asks whether deletion is denied, and no more
+    # A registry that lists no tags takes packages all the same, and a file's deletion begins with
+    # a call that asks whether it is denied, and no more.
+    asking = {("publish", "GET tags"), ("delete file", "DELETE manifest")}
+    if (operation, kind) in asking and fault is not Fault.REFUSED:
+        return _DONE
     if kind == "PUT tag" and fault in _UNSURE:
         return _DONE
     if fault in _BEGUN_ANEW.get(kind, ()):
