@@ -25,6 +25,8 @@ from tests.servers import (
     gunicorn,
 )
 
+pytestmark = pytest.mark.acceptance
+
 _PROJECTS, _VERSIONS = 10, 5
 _FILE_BYTES = 100_000
 

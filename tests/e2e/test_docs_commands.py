@@ -24,6 +24,8 @@ from tests.public_index import public_index, reaching_it
 from tests.registries import write_htpasswd
 from tests.servers import ROOT, RunningServer, environment, gunicorn
 
+pytestmark = pytest.mark.acceptance
+
 _AUTH = ("octocat", "plain-t0ken")  # uv sends what stands in an address as it stands there
 _BUILDING = "A package to try"
 _INSTALLING = re.compile(r"^(pip install|uv pip install|uv add|poetry add|pdm add)", re.MULTILINE)

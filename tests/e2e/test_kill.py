@@ -13,6 +13,8 @@ from tests.integration.index_client import IndexClient
 from tests.packages import make_wheel
 from tests.servers import RunningServer, gunicorn, wait_until
 
+pytestmark = pytest.mark.acceptance
+
 _KILLS = 20
 _PUBLISHERS = 4
 _SIZE = 200_000

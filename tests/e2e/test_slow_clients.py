@@ -16,6 +16,8 @@ from tests.packages import make_wheel
 from tests.servers import LOOPBACK, RunningServer, gunicorn, nginx
 from tests.slow_clients import crowd, half_sent, reader, uploader
 
+pytestmark = pytest.mark.acceptance
+
 _SIZE = 50_000_000
 _WATCHED = 2.0
 """Seconds for which `/health` is asked."""

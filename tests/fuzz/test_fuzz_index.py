@@ -14,6 +14,8 @@ from tests.fuzz.index_pages import Pages
 from tests.fuzz.index_site import HOSTS, Site, running_site
 from tests.fuzz.index_story import Step, Story
 
+pytestmark = pytest.mark.acceptance
+
 _EXAMPLES = int(os.environ.get("EXAMPLES") or 50)
 _STEPS = min(50, 15 + _EXAMPLES // 10)
 _REASONS: tuple[bool | str, ...] = (True, False, "why", "<b>\"&'")

@@ -28,6 +28,8 @@ from tests.packages import make_sdist, make_wheel
 from tests.patience import PATIENCE
 from tests.servers import wait_until
 
+pytestmark = pytest.mark.acceptance
+
 _LEAST_TIMEOUT = 1.5
 """Seconds for an answer of a registry that hangs: short enough for a hundred hanging calls."""
 _SLOWEST = 4.0
