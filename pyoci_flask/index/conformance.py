@@ -7,6 +7,7 @@ from packaging.requirements import InvalidRequirement, Requirement
 from packaging.specifiers import InvalidSpecifier, SpecifierSet
 
 from pyoci_flask.errors import InvalidRequestError
+from pyoci_flask.index.project import LONGEST_SPECIFIERS
 
 METADATA_VERSIONS = frozenset(
     {"1.0", "1.1", "1.2", "2.0", "2.1", "2.2", "2.3", "2.4", "2.5", "2.6"}
@@ -15,7 +16,6 @@ METADATA_VERSIONS = frozenset(
 
 _LONGEST_REQUIREMENT = 10_000
 """Characters of one Requires-Dist. `packaging` takes time that grows with their square."""
-_LONGEST_SPECIFIERS = 1000
 _OLD_SPECIFIERS = re.compile(r"""(?:(?:===?|~=|!=|<=?|>=?)\s*[\w.*+!'"-]+[\s,]*)+""")
 """What was written and published before PEP 440 was enforced, such as `>=3.6.*` and `!=3.0*`."""
 
@@ -59,9 +59,9 @@ def check_requires_python(text: str) -> None:
     Raises:
         InvalidRequestError: it is too long, or holds something else than specifiers.
     """
-    if len(text) > _LONGEST_SPECIFIERS:
+    if len(text) > LONGEST_SPECIFIERS:
         raise InvalidRequestError(
-            f"Requires-Python has {len(text)} characters, and {_LONGEST_SPECIFIERS} are the most"
+            f"Requires-Python has {len(text)} characters, and {LONGEST_SPECIFIERS} are the most"
         )
     try:
         SpecifierSet(text)

@@ -54,18 +54,18 @@ def delete_file(
     """
     with hold_version(candidates, filename.version, locks) as parts:
         chosen = [
-            (repository, found, file.entry)
+            (repository, found, entries)
             for repository, found in parts
-            for file in found.files
-            if file.filename.architecture == filename.architecture
+            if (entries := _entries(found, filename))
         ]
         if not chosen:
             raise NotFoundError(f"version {filename.version} has no file {filename.text}")
         if blobs is not None:
-            for repository, _, entry in chosen:
-                blobs.note(repository, [entry])
+            for repository, _, entries in chosen:
+                blobs.note(repository, entries)
         gone = [
-            _delete_file(repository, found, entry, settle) for repository, found, entry in chosen
+            _delete_entries(repository, found, entries, settle)
+            for repository, found, entries in chosen
         ]
         return all(gone)
 
@@ -95,21 +95,29 @@ def delete_version(
         return all(gone)
 
 
-def _delete_file(
-    repository: ProjectRepository, found: VersionIndex, entry: Descriptor, settle: float
+def _entries(found: VersionIndex, filename: Filename) -> list[Descriptor]:
+    """Return the entries of a file: one, unless another program has added it twice."""
+    return [
+        file.entry for file in found.files if file.filename.architecture == filename.architecture
+    ]
+
+
+def _delete_entries(
+    repository: ProjectRepository, found: VersionIndex, entries: Sequence[Descriptor], settle: float
 ) -> bool:
-    if len(found.index.manifests) == 1:
+    digests = {entry.digest for entry in entries}
+    if all(one.digest in digests for one in found.index.manifests):
         return _delete_version(repository, found, settle)
     refuse_denied_deletion(repository.caller)
 
     def remove(now: VersionIndex | None) -> ImageIndex | None:
-        if now is None or all(one.digest != entry.digest for one in now.index.manifests):
+        if now is None or all(one.digest not in digests for one in now.index.manifests):
             return None
-        kept = tuple(one for one in now.index.manifests if one.digest != entry.digest)
+        kept = tuple(one for one in now.index.manifests if one.digest not in digests)
         return replace(now.index, manifests=kept)
 
     _rewrite(repository, found, remove, settle)
-    return _cleared(repository, [entry])
+    return _cleared(repository, entries)
 
 
 def _delete_version(repository: ProjectRepository, found: VersionIndex, settle: float) -> bool:

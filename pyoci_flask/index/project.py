@@ -33,7 +33,7 @@ _NOTES = frozenset(
 
 _NOTES_OF_INDEX = ABOUT | {NAME}
 
-_LONGEST_SPECIFIERS = 1000
+LONGEST_SPECIFIERS = 1000
 """Characters of Requires-Python. Installers fail on numbers of more than 4,300 digits."""
 
 
@@ -193,7 +193,7 @@ def _size(text: str | None) -> int | None:
 
 
 def _specifiers(text: str | None) -> str | None:
-    return text if text and len(text) <= _LONGEST_SPECIFIERS else None
+    return text if text and len(text) <= LONGEST_SPECIFIERS else None
 
 
 def _urls(text: str) -> Mapping[str, str]:

@@ -134,7 +134,8 @@ def publish(
         known = found.files if found else ()
         try:
             with beside(lambda: with_tags(others, known), at_once=at_once) as tagged:
-                here = list(find_spelled(repository, version, read_version))
+                tags = repository.tags() or ()
+                here = list(find_spelled(repository, tags, version, read_version))
                 return [*here, *find_in(tagged(), version, read_version)], tagged()
         except PyOCIError as error:
             # A registry that lists no tags takes packages all the same.

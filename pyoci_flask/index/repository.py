@@ -285,20 +285,21 @@ def find_versions(
     if found is not None:
         files += found.files
         yield first, found
-    for repository, found in find_spelled(first, version, read):
-        files += found.files
-        yield repository, found
-    yield from find_in(with_tags(others, files), version, read)
-
-
-def find_spelled(
-    repository: ProjectRepository, version: str, read: ReadTag[_T]
-) -> Iterator[tuple[ProjectRepository, _T]]:
-    """Look for a version under the tags that spell it otherwise."""
     tags: Sequence[str] = ()
     # That the tags cannot be listed does not make the version as it is spelled unreachable.
     with suppress(AuthenticationRequiredError, DeniedError):
-        tags = repository.tags() or ()
+        tags = first.tags() or ()
+    for repository, found in find_spelled(first, tags, version, read):
+        files += found.files
+        yield repository, found
+    is_there = bool(files or tags)
+    yield from find_in(with_tags(others, files, is_there=is_there), version, read)
+
+
+def find_spelled(
+    repository: ProjectRepository, tags: Sequence[str], version: str, read: ReadTag[_T]
+) -> Iterator[tuple[ProjectRepository, _T]]:
+    """Look for a version under those tags that spell it otherwise."""
     expected = tag_of(version).text
     yield from find_in([(repository, [tag for tag in tags if tag != expected])], version, read)
 
@@ -314,20 +315,29 @@ def find_in(
                 yield repository, found
 
 
-def with_tags(others: Candidates, files: Sequence[File]) -> Sequence[Tagged]:
+def with_tags(
+    others: Candidates, files: Sequence[File], *, is_there: bool = True
+) -> Sequence[Tagged]:
     """Return those repositories that a project has beside the one that holds `files`.
 
     None are asked for where the files tell that the project's name has no dots. That one is denied
-    says nothing, as it need not exist.
+    says nothing where the project `is_there`, as it need not exist.
+
+    Raises:
+        AuthenticationRequiredError, DeniedError: of a project that is not there otherwise.
     """
     spellings = {file.dotted for file in files}
     if True not in spellings and False in spellings:
         return ()
     found = []
     for other in others:
-        if not other.was_denied:
-            with suppress(AuthenticationRequiredError, DeniedError):
-                found.append((other, other.tags() or ()))
+        if is_there and other.was_denied:
+            continue
+        try:
+            found.append((other, other.tags() or ()))
+        except (AuthenticationRequiredError, DeniedError):
+            if not is_there:
+                raise
     return [(other, tags) for other, tags in found if tags]
 
 

@@ -49,7 +49,8 @@ def _one_version(repository: ProjectRepository, tags: Sequence[str], version: st
     versions = services().versions
 
     def read(part: ProjectRepository, version: str, tag: Tag) -> VersionFiles | VersionIndex | None:
-        recalled = versions.recall([part], version)
+        # Not another spelling of it, which has a tag of its own.
+        recalled = versions.recall([part], version, lambda found: found[1].version == version)
         return recalled[1] if recalled else versions.read_tag(part, version, tag)
 
     known = [Release(version_of(tag), ()) for tag in newest_first(tags)]

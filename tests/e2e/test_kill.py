@@ -7,6 +7,7 @@ import signal
 import threading
 from pathlib import Path
 
+import pytest
 import requests
 
 from tests.integration.index_client import IndexClient
