@@ -21,6 +21,7 @@ _NAME = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]*[A-Za-z0-9])?")
 _FILENAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+!-]*")
 _EPOCH_TAG = re.compile(r"([0-9]+)_(?=[0-9])")
 _ONE_NUMBER = re.compile(r"^([0-9]+!)?[0-9]+(?!\.?[0-9])")
+_NUMBER = re.compile(r"[0-9]+")
 _BUILD = re.compile(r"[0-9][A-Za-z0-9_.]*")
 
 SDIST = ".tar.gz"
@@ -161,9 +162,21 @@ def version_of(tag: str) -> str:
 def tags_of(tags: Iterable[str], version: str) -> list[str]:
     """Return those of the tags that hold the version, however they spell it."""
     wanted = parse_version(version)
-    release = str(wanted.release[0])
-    # A number that all spellings share: most tags need not be parsed.
-    return [tag for tag in tags if release in tag and version_or_none(version_of(tag)) == wanted]
+    # All spellings share their numbers, zeros aside: few tags need to be parsed.
+    numbers = _numbers(version)
+    longest = max(numbers, key=len, default="")
+    return [
+        tag
+        for tag in tags
+        if longest in tag
+        and _numbers(tag) == numbers
+        and version_or_none(version_of(tag)) == wanted
+    ]
+
+
+def _numbers(text: str) -> list[str]:
+    stripped = (number.lstrip("0") for number in _NUMBER.findall(text))
+    return [number for number in stripped if number]
 
 
 @dataclass(frozen=True, slots=True)

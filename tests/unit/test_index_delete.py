@@ -1,3 +1,4 @@
+import json
 from pathlib import Path
 
 import pytest
@@ -68,6 +69,25 @@ def test_deleted_file_leaves_the_others_of_its_version(store: Store, locks: Vers
     assert store.holds(wheel)
     assert not store.holds(sdist)
     assert not [path for _, path in store.registry.changes if "/blobs/" in path]
+
+
+@pytest.mark.parametrize("fault", [None, NO_DELETE])
+def test_file_that_stands_in_its_index_twice_is_taken_off_it_whole(
+    store: Store, locks: VersionLocks, fault: Fault | None
+) -> None:
+    """Another program may have added it again, beside other files."""
+    index = store.registry.document(store.manifest("1.0"))
+    (other,) = store.registry.document(store.manifest("2.0"))["manifests"]
+    index["manifests"].append(other)
+    body = json.dumps(index).encode()
+    assert store.registry.ask("PUT", store.manifest("1.0"), body, INDEX_TYPE).status_code == 201
+    assert len(store.files("1.0") or ()) == 3
+    if fault is not None:
+        store.registry.faults.append(fault)
+
+    remove(store, SDIST, locks)
+
+    assert store.names("1.0") == [WHEEL]
 
 
 def test_deleted_file_can_be_published_anew(store: Store, locks: VersionLocks) -> None:

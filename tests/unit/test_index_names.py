@@ -10,7 +10,9 @@ from pyoci_flask.index.names import (
     is_filename,
     parse_version,
     tag_of,
+    tags_of,
     version_of,
+    version_or_none,
 )
 
 _NUMBER = st.integers(0, 99_999).map(str)
@@ -258,3 +260,25 @@ def test_any_text_is_a_filename_or_refused(text: str) -> None:
         return
     assert filename.text == text
     assert Version(filename.version)
+
+
+@pytest.mark.parametrize(
+    ("version", "others"),
+    [
+        ("1.0", ["1", "1.0.0", "v1.0", "01.00", "0_1.0"]),
+        ("1!2.0", ["1_2", "1_2.0.0"]),
+        ("1.0rc1", ["1.0.RC.1", "1c1", "1.0.0rc01"]),
+        ("1.0a0", ["1.0a", "1.0.alpha"]),
+        ("2.0.post1", ["2.post1", "2.0.r1", "2.0.0.post01"]),
+        ("1.0+cpu.1", ["1-cpu.1", "1.0.0-CPU_1"]),
+        ("0", ["0.0", "v0"]),
+    ],
+)
+def test_all_tags_of_a_version_are_found(version: str, others: list[str]) -> None:
+    own = str(tag_of(version))
+    tags = [*others, "latest", own, "1.1", "10", "2.0", "1.0rc11", "1.0-1", "sha256-0a1"]
+    found = tags_of(tags, version)
+    expected = [tag for tag in tags if version_or_none(version_of(tag)) == Version(version)]
+    assert found == expected
+    assert own in found
+    assert set(found) >= {tag for tag in others if version_or_none(version_of(tag)) is not None}
