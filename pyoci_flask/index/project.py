@@ -61,8 +61,8 @@ class File:
     project_urls: Mapping[str, str]
     segment: str = ""
     """The last one of the name of the repository that holds it."""
-    dotted: bool | None = None
-    """Whether its project's name is known to be spelled with dots, or without."""
+    dotted: bool = False
+    """Whether its project's name is known to be spelled with dots."""
     summary: str | None = None
     """Of its version, as the index tells."""
     home_page: str | None = None
@@ -97,7 +97,7 @@ def files_of(
     the files and, for the log, what is wrong with each entry that is left out.
     """
     files, faults = [], []
-    dotted = _dotted(index)
+    dotted = _is_dotted(index, project)
     summary = summary_of(index.annotations.get(SUMMARY))
     home_page = home_page_of(index.annotations.get(HOME_PAGE))
     for entry in index.manifests:
@@ -131,13 +131,17 @@ def blobs_of(entry: Descriptor) -> tuple[Digest | None, Digest | None]:
     return _digest(notes.get(SHA256)), _digest(notes.get(CORE_METADATA))
 
 
-def _dotted(index: ImageIndex) -> bool | None:
-    """Tell whether the project's name is known to have dots, where the repository's has none."""
+def _is_dotted(index: ImageIndex, project: ProjectName) -> bool:
+    """Tell whether the project's name is known to have dots, where the repository's has none.
+
+    The name was uploaded so, or stands so in a filename. Entries of the original tell that it has
+    none: the original would have kept them.
+    """
     name = index.annotations.get(NAME)
     if name is not None:
         return "." in name
-    # The original, which writes no titles, would have kept the dots.
-    return False if any(TITLE not in entry.annotations for entry in index.manifests) else None
+    length = len(project.normalized)
+    return any("." in entry.annotations.get(TITLE, "")[:length] for entry in index.manifests)
 
 
 def _file(entry: Descriptor, version: str, project: ProjectName, segment: str) -> File:

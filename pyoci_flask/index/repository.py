@@ -320,14 +320,13 @@ def with_tags(
 ) -> Sequence[Tagged]:
     """Return those repositories that a project has beside the one that holds `files`.
 
-    None are asked for where the files tell that the project's name has no dots. That one is denied
+    None are asked for where no file tells that the project's name has dots. That one is denied
     says nothing where the project `is_there`, as it need not exist.
 
     Raises:
         AuthenticationRequiredError, DeniedError: of a project that is not there otherwise.
     """
-    spellings = {file.dotted for file in files}
-    if True not in spellings and False in spellings:
+    if files and not any(file.dotted for file in files):
         return ()
     found = []
     for other in others:

@@ -87,11 +87,13 @@ class Services:
 
     def announced(self, repository: ProjectRepository, files: Sequence[File]) -> frozenset[str]:
         """Return the names of the wheels whose core metadata is announced, see `announced`."""
-        announced: set[str] = set()
+        segments = {file.segment for file in files}
+        announced: frozenset[str] = frozenset()
         for part in (repository, *repository.others):
-            its_files = [file for file in files if repository.of(file) is part]
-            announced |= self.metadata.announced(part, its_files)
-        return frozenset(announced)
+            if part.segment in segments:
+                its_files = [file for file in files if file.segment == part.segment]
+                announced |= self.metadata.announced(part, its_files)
+        return announced
 
     def _enter(self, base: Base) -> None:
         """Count this request among those that wait for the registry, until its answer begins."""
