@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 from pyoci_flask.errors import PyOCIError, RegistryTimeoutError
 from pyoci_flask.index.project import blobs_of
+from pyoci_flask.index.references import referenced
 from pyoci_flask.index.repository import ProjectRepository
-from pyoci_flask.index.still_named import still_named
 from pyoci_flask.oci.blobs import delete_blob, shows_blob
 from pyoci_flask.oci.client import RepositoryCaller
 from pyoci_flask.oci.model import EMPTY_CONFIG, Descriptor, ImageManifest
@@ -90,7 +90,7 @@ class FileBlobs:
         deleted = kept = 0
         try:
             for caller, digests in by_place.values():
-                named = still_named(caller, digests, self._limit)
+                named = referenced(caller, digests, self._limit)
                 kept += len(named)
                 for digest in sorted(digests - named):
                     if delete_blob(caller, digest) is Deletion.UNSUPPORTED:

@@ -3,12 +3,12 @@
 import logging
 import re
 from collections import Counter, deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from enum import Enum
 from functools import lru_cache
 from heapq import nlargest
-from itertools import pairwise
+from itertools import groupby
 
 from packaging.version import Version
 
@@ -27,6 +27,8 @@ _VERSION = re.compile(
     re.IGNORECASE,
 )
 """The begin of a tag that may be a version, up to its local version."""
+_Key = tuple[bool, Version, str]
+"""Whether a text is a version, which one, and the text."""
 _PRE_RELEASE = re.compile(r"[abc]|dev|pre", re.IGNORECASE)
 
 
@@ -119,17 +121,21 @@ def list_files(
     repository: ProjectRepository, tags: Sequence[str], read: Read, limit: int
 ) -> Project:
     """List the project, with the files of `limit` versions (0 = all), see `first_to_list`."""
-    ordered, heads = _in_order(tags)
+    keyed = _in_order(tags)
+    ordered = [tag for _, tag in keyed]
     wanted = first_to_list(ordered)
     listed = read(wanted[:limit] if limit else wanted)
     read_ones = [one for tag in ordered if isinstance(one := listed.get(tag), VersionFiles)]
     # Left out: what turned out to be no version, and versions that were deleted on a registry
     # that can only empty them. Of what was not fetched, what cannot be a version.
-    shown = (tag for tag in ordered if (_is_shown(listed[tag]) if tag in listed else _key(tag)[0]))
-    versions = dict.fromkeys(heads.get(tag, tag) for tag in shown)
+    shown = (
+        (key, version_of(tag))
+        for key, tag in keyed
+        if (_is_shown(listed[tag]) if tag in listed else key[0])
+    )
     return Project(
         repository.project.normalized,
-        tuple(version_of(tag) for tag in versions),
+        _one_spelling(shown),
         tuple(file for one in read_ones for file in one.files),
         tuple(version_of(tag) for tag in ordered if _is_too_large(listed.get(tag))),
         sum(one.weight for one in read_ones),
@@ -160,7 +166,9 @@ def merged(parts: Sequence[Project]) -> Project:
     return Project(
         parts[0].name,
         _one_spelling(
-            sorted((one for part in parts for one in part.versions), key=_version_key, reverse=True)
+            sorted(
+                ((_version_key(one), one) for part in parts for one in part.versions), reverse=True
+            )
         ),
         tuple(sorted(files, key=lambda file: _version_key(file.version)[:2], reverse=True)),
         tuple(version for part in parts for version in part.left_out),
@@ -168,14 +176,10 @@ def merged(parts: Sequence[Project]) -> Project:
     )
 
 
-def _one_spelling(versions: Sequence[str]) -> tuple[str, ...]:
+def _one_spelling(versions: Iterable[tuple[_Key, str]]) -> tuple[str, ...]:
     """Keep the first spelling of each version; equal ones stand side by side."""
-    kept: list[str] = []
-    for version in versions:
-        is_version, parsed, _ = _version_key(version)
-        if not (kept and is_version and _version_key(kept[-1])[1] == parsed):
-            kept.append(version)
-    return tuple(kept)
+    groups = groupby(versions, lambda one: one[0][:2] if one[0][0] else one[1])
+    return tuple(next(same)[1] for _, same in groups)
 
 
 def _is_shown(found: VersionFiles | Skipped | None) -> bool:
@@ -188,17 +192,11 @@ def _is_too_large(found: VersionFiles | Skipped | None) -> bool:
 
 def newest_first(tags: Sequence[str]) -> list[str]:
     """Order tags by the versions they stand for (PEP 440); what is no version comes last."""
-    return _in_order(tags)[0]
+    return [tag for _, tag in _in_order(tags)]
 
 
-def _in_order(tags: Sequence[str]) -> tuple[list[str], Mapping[str, str]]:
-    """Order tags; return also, for each further spelling of a version, the tag that shows it."""
-    keyed = sorted(((_key(tag), tag) for tag in tags), reverse=True)
-    heads: dict[str, str] = {}
-    for (before, other), (key, tag) in pairwise(keyed):
-        if key[:2] == before[:2] and key[0]:
-            heads[tag] = heads.get(other, other)
-    return [tag for _, tag in keyed], heads
+def _in_order(tags: Sequence[str]) -> list[tuple[_Key, str]]:
+    return sorted(((_key(tag), tag) for tag in tags), reverse=True)
 
 
 def first_to_list(ordered: Sequence[str]) -> list[str]:
@@ -229,11 +227,11 @@ def _is_final(tag: str) -> bool:
 
 
 @lru_cache(maxsize=4096)
-def _key(tag: str) -> tuple[bool, Version, str]:
+def _key(tag: str) -> _Key:
     return _version_key(version_of(tag))
 
 
-def _version_key(text: str) -> tuple[bool, Version, str]:
+def _version_key(text: str) -> _Key:
     version = version_or_none(text)
     return version is not None, version or _NO_VERSION, text
 

@@ -10,7 +10,7 @@ import time
 from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 
 from pyoci_flask.bounded import remember
@@ -32,7 +32,6 @@ from pyoci_flask.index.project import ARTIFACT_TYPE, CREATED, NAME, YANKED, form
 from pyoci_flask.index.repository import (
     Candidates,
     ProjectRepository,
-    Tagged,
     VersionIndex,
     find_in,
     find_spelled,
@@ -123,36 +122,18 @@ def publish(
     if is_identical:
         return False
     added = True
-    elsewhere: list[tuple[ProjectRepository, VersionIndex]] = []
-    name = {NAME: repository.project.text} if others else {}
-
-    def look() -> tuple[Sequence[tuple[ProjectRepository, VersionIndex]], Sequence[Tagged]]:
-        """Look for other parts of the version, and for other repositories of the project."""
-        nonlocal name
-        if found is not None and "." not in found.index.annotations.get(NAME, "."):
-            return (), ()  # whoever made it has looked
-        known = found.files if found else ()
-        try:
-            with beside(lambda: with_tags(others, known), at_once=at_once) as tagged:
-                tags = repository.tags() or ()
-                here = list(find_spelled(repository, tags, version, read_version))
-                return [*here, *find_in(tagged(), version, read_version)], tagged()
-        except PyOCIError as error:
-            # A registry that lists no tags takes packages all the same.
-            logger.warning("%s; other spellings of %s were not looked for", error, version)
-            name = {}
-            return (), ()
+    elsewhere = _Elsewhere()
 
     def append(found: VersionIndex | None) -> ImageIndex | None:
         nonlocal added
         entry = push.artifact.entry
-        yanked = _yanked([*([found] if found else []), *(part for _, part in elsewhere)])
+        yanked = _yanked([*([found] if found else []), *(part for _, part in elsewhere.parts)])
         if yanked is not None:
             entry = replace(entry, annotations={**entry.annotations, YANKED: yanked})
         if found is None:
             created = {CREATED: format_time(datetime.now(UTC))}
             whole = {} if yanked is None else {YANKED: yanked}
-            notes = {**created, **upload.about, **name, **whole}
+            notes = {**created, **upload.about, **elsewhere.name, **whole}
             return ImageIndex(ARTIFACT_TYPE, (entry,), notes)
         if any(one.digest == entry.digest for one in found.index.manifests):
             return None
@@ -169,20 +150,20 @@ def publish(
     with (
         hold_lock(repository, version, locks),
         beside(lambda: read_for_change(repository, version, tag), at_once=at_once) as read,
-        beside(look, at_once=at_once) as looked,
+        beside(
+            lambda: _look_elsewhere(repository, others, found, version, at_once=at_once),
+            at_once=at_once,
+        ) as look,
     ):
         push.manifest()
         if confirm is not None:
             confirm()
-        parts, tagged = looked()
-        elsewhere += parts
-        if tagged:
-            name = {NAME: tagged[0][0].segment}
-        for place, other in elsewhere:
+        elsewhere = look()
+        for place, other in elsewhere.parts:
             if skip_identical and _has_identical(other, upload, place):
                 return False
             _refuse_existing(other, upload, place)
-        spelled = [other for place, other in elsewhere if place is repository]
+        spelled = [other for place, other in elsewhere.parts if place is repository]
         if spelled and read() is None:
             # The spelling that came first names the tag.
             first = spelled[0]
@@ -195,6 +176,40 @@ def publish(
             push.everything,
         )
     return added
+
+
+@dataclass(frozen=True, slots=True)
+class _Elsewhere:
+    """What there is of a version beside the tag that is expected to hold it."""
+
+    parts: Sequence[tuple[ProjectRepository, VersionIndex]] = ()
+    name: Mapping[str, str] = field(default_factory=dict)
+    """The annotation with the project's name, where it may have dots."""
+
+
+def _look_elsewhere(
+    repository: ProjectRepository,
+    others: Candidates,
+    found: VersionIndex | None,
+    version: str,
+    *,
+    at_once: bool,
+) -> _Elsewhere:
+    """Look for other spellings of the version, and for other repositories of the project."""
+    if found is not None and "." not in found.index.annotations.get(NAME, "."):
+        return _Elsewhere()  # whoever wrote it has looked
+    known = found.files if found else ()
+    try:
+        with beside(lambda: with_tags(others, known), at_once=at_once and bool(others)) as tagged:
+            tags = repository.tags() or ()
+            here = list(find_spelled(repository, tags, version, read_version))
+            parts = [*here, *find_in(tagged(), version, read_version)]
+            names = [other.segment for other, _ in tagged()] or [repository.project.text]
+    except PyOCIError as error:
+        # A registry that lists no tags takes packages all the same.
+        logger.warning("%s; other spellings of %s were not looked for", error, version)
+        return _Elsewhere()
+    return _Elsewhere(parts, {NAME: names[0]} if others else {})
 
 
 def _kept_annotations(index: ImageIndex) -> Mapping[str, str]:

@@ -50,6 +50,8 @@ def name_operation() -> None:
 
     To Flask, all addresses of an index have one route.
     """
+    if OPERATION in request.environ:
+        return  # traces and Prometheus both ask for it
     found, rule = operation(), request.url_rule
     if found is None or rule is None:
         return

@@ -1,4 +1,4 @@
-"""Which blobs of a repository are still named by what its tags lead to."""
+"""Which blobs of a repository are referenced by the manifests that its tags lead to."""
 
 import time
 from collections.abc import Iterator, Set
@@ -25,13 +25,13 @@ _MOST_READS = 10_000
 """Tags, manifests and indexes."""
 
 
-def still_named(caller: RepositoryCaller, blobs: Set[Digest], limit: float) -> set[Digest]:
-    """Return those of `blobs` that something names which a tag of the repository leads to.
+def referenced(caller: RepositoryCaller, blobs: Set[Digest], limit: float) -> set[Digest]:
+    """Return those of `blobs` that a manifest references which a tag of the repository leads to.
 
     `limit` is the time (monotonic) at which it is given up.
 
     Raises:
-        PyOCIError: not everything could be read, so what is not named is not known.
+        PyOCIError: not every manifest could be read.
     """
     return _Walk(caller, blobs, limit).named()
 
