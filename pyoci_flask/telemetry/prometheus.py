@@ -3,11 +3,12 @@
 import os
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from flask import Flask, Response
-from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Counter, Histogram
+from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Counter, Histogram, Metric
 from prometheus_client.core import CounterMetricFamily
 from prometheus_client.exposition import generate_latest
 from prometheus_client.multiprocess import MultiProcessCollector
@@ -74,11 +75,25 @@ class Prometheus:
         registry = self._own
         if self._folder is not None:
             registry = CollectorRegistry()
-            MultiProcessCollector(registry, self._folder)  # type: ignore[no-untyped-call]
+            registry.register(_AllWorkers(Path(self._folder)))
         text = generate_latest(registry) + generate_latest(self._uptime.registry)
         return Response(
             text, content_type=CONTENT_TYPE_LATEST, headers={"Cache-Control": "no-store"}
         )
+
+
+class _AllWorkers(Collector):
+    """What the workers wrote to their files.
+
+    The library's own collector fails on a file that a worker has opened and not yet begun.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+
+    def collect(self) -> Iterator[Metric]:
+        begun = [str(file) for file in self._folder.glob("*.db") if file.stat().st_size]
+        yield from MultiProcessCollector.merge(begun)  # type: ignore[no-untyped-call]
 
 
 class _Uptime(Collector):

@@ -135,6 +135,14 @@ def test_folder_of_the_metrics_is_removed_when_the_server_stops(tmp_path: Path) 
     assert list(tmp_path.glob("pyoci-flask-cache-*")) == []
 
 
+def test_a_file_that_a_worker_has_only_opened_is_passed_over(tmp_path: Path) -> None:
+    with gunicorn(tmp_path, {**ON, "PYOCI_SPOOL": str(tmp_path)}) as server:
+        _ask(server, "/health")
+        (folder,) = tmp_path.glob("pyoci-flask-cache-*/metrics")
+        (folder / "counter_1.db").touch()
+        _samples(server)
+
+
 def test_one_process_without_a_folder_tells_of_itself() -> None:
     script = (
         "import sys\n"
