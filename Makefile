@@ -7,6 +7,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 PORT ?= 8080
 export PORT
+# Tests start many servers: each would compile the program again.
+export PYTHONDONTWRITEBYTECODE =
 
 # Without addresses and paths: the machine that installs decides where packages come from.
 # With extras: pip up to 23.2.1 does not accept a pin of `name` for a requirement of `name[extra]`.
@@ -16,7 +18,7 @@ COMPILE = $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --no-s
 TOOLS = flit hatch pdm pip-23.0 poetry zuul-registry
 INSTALL = $(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes
 
-.PHONY: help run demo test acceptance unit fuzz soak bench hostile screenshots image-check fresh-check lint format requirements clean
+.PHONY: help run demo test coverage acceptance unit fuzz soak bench hostile screenshots image-check fresh-check lint format requirements clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*## ' Makefile | sed -E 's/:.*## /\t/' | expand -t 16
@@ -29,18 +31,24 @@ demo: $(VENV)/.demo ## build a package, publish it, install it and import it
 
 test: ## everything but the longest, against real registries and clients (Debian; as root it installs them)
 	@scripts/install-debian-packages
-	@$(MAKE) --no-print-directory lint
+	@$(MAKE) --no-print-directory $(VENV)/.dev
+	@# To collect the tests is to compile them; otherwise each process of pytest does so.
+	@$(BIN)/python -m pytest --collect-only -qq >/dev/null & $(MAKE) --no-print-directory lint && wait
+	$(BIN)/python -m pytest -n 4 --dist loadfile -m "not acceptance"
+
+coverage: $(VENV)/.dev ## the same tests, with branch coverage of at least 90 % (Debian; as root it installs what is needed)
+	@scripts/install-debian-packages
 	$(BIN)/python -m pytest -n 3 --dist loadfile -m "not acceptance" \
 		--cov --cov-report=term-missing:skip-covered
 
 acceptance: $(VENV)/.dev ## what takes too long for `make test`: large files, many writers, fresh systems, load (Debian, root)
 	@scripts/install-debian-packages
-	$(BIN)/python -m pytest -m acceptance
+	$(BIN)/python -m pytest -n 2 --dist loadfile -m acceptance
 	@$(MAKE) --no-print-directory fresh-check
 	@$(MAKE) --no-print-directory soak
 
-unit: $(VENV)/.dev ## the tests that need no registry and no client
-	$(BIN)/python -m pytest -n 2 tests/unit
+unit: $(VENV)/.dev ## the tests that need no registry and no client, without the slow ones
+	$(BIN)/python -m pytest -n 2 -m "not slow" tests/unit
 
 fuzz: $(VENV)/.dev ## random input to every parser, random use of an index (SEED=, EXAMPLES= of each test)
 	@seed=$${SEED:-$$RANDOM}; export EXAMPLES=$${EXAMPLES:-2000}; \

@@ -193,6 +193,7 @@ def test_typing_marks_the_field_that_is_wrong_and_an_answer_of_another_kind_chan
         assert [one for one in opened.seen.errors if "414" not in one] == []
 
 
+@pytest.mark.acceptance
 @pytest.mark.parametrize("size", [DESKTOP, PHONE], ids=["desktop", "phone"])
 @pytest.mark.parametrize("colours", ["light", "dark"])
 def test_axe_finds_nothing_serious_and_no_page_is_wider_than_its_window(

@@ -216,7 +216,9 @@ def published(server: RunningServer, tmp_path_factory: pytest.TempPathFactory) -
 
 
 @pytest.mark.parametrize(("name", "version", "build"), _NAMED)
-@pytest.mark.parametrize("kind", ["--only-binary", "--no-binary"])
+@pytest.mark.parametrize(
+    "kind", ["--only-binary", pytest.param("--no-binary", marks=pytest.mark.acceptance)]
+)
 def test_pip_installs_under_the_normalised_name(
     published: str, tmp_path: Path, name: str, version: str, build: str | None, kind: str
 ) -> None:

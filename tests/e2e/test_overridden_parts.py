@@ -19,7 +19,9 @@ del owner.{name}
 """
 
 
-@pytest.mark.parametrize("command", ["gunicorn", "serve"])
+@pytest.mark.parametrize(
+    "command", ["gunicorn", pytest.param("serve", marks=pytest.mark.acceptance)]
+)
 @pytest.mark.parametrize(
     ("module", "path", "package"),
     [

@@ -10,10 +10,14 @@ from tests.integration.index_client import IndexClient
 from tests.integration.oci_client import OCIClient
 from tests.registries import RunningRegistry
 
-REGISTRIES = ("docker_open", "docker_htpasswd", "zuul", "embedded_socket", "embedded_in_process")
+OFTEN = ("docker_htpasswd", "zuul", "embedded_in_process")
+"""One for each way to authenticate, and each program."""
+SELDOM = ("docker_open", "embedded_socket")
 
 
-@pytest.fixture(params=REGISTRIES)
+@pytest.fixture(
+    params=[*OFTEN, *(pytest.param(name, marks=pytest.mark.acceptance) for name in SELDOM)]
+)
 def registry(request: pytest.FixtureRequest) -> RunningRegistry:
     """Each kind of registry in turn."""
     running: RunningRegistry = request.getfixturevalue(request.param)

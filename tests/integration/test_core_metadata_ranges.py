@@ -1,10 +1,12 @@
 """Core metadata read out of the wheel in the registry: how much, how often, and what not."""
 
+import functools
 import io
 import struct
 import warnings
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -200,21 +202,34 @@ def _archive(*members: tuple[str, bytes], method: int = zipfile.ZIP_DEFLATED) ->
     return packed.getvalue()
 
 
-LARGE_METADATA = METADATA + b"\n" + b"".join(b"A line %d.\n" % n for n in range(350_000))
-READABLE = {
-    "bzip2": _archive((MEMBER, METADATA), method=zipfile.ZIP_BZIP2),
-    "lzma": _archive((MEMBER, METADATA), method=zipfile.ZIP_LZMA),
-    "large bzip2": _archive((MEMBER, LARGE_METADATA), method=zipfile.ZIP_BZIP2),
-    "large lzma": _archive((MEMBER, LARGE_METADATA), method=zipfile.ZIP_LZMA),
-    "large": _archive((MEMBER, LARGE_METADATA)),
-    "large and stored": _archive((MEMBER, LARGE_METADATA), method=zipfile.ZIP_STORED),
-    "twice": _archive((MEMBER, b"Name: first\n"), (MEMBER, METADATA), (f"{INFO}/WHEEL", b"")),
+def _packed(method: int, metadata: bytes = METADATA) -> bytes:
+    return _archive((MEMBER, metadata), method=method)
+
+
+@functools.cache
+def _large(method: int) -> bytes:
+    lines = b"".join(b"A line %d.\n" % number for number in range(350_000))
+    return _packed(method, METADATA + b"\n" + lines)
+
+
+TWICE = ((MEMBER, b"Name: first\n"), (MEMBER, METADATA), (f"{INFO}/WHEEL", b""))
+READABLE: dict[str, Callable[[], bytes]] = {
+    "bzip2": partial(_packed, zipfile.ZIP_BZIP2),
+    "lzma": partial(_packed, zipfile.ZIP_LZMA),
+    "large bzip2": partial(_large, zipfile.ZIP_BZIP2),
+    "large lzma": partial(_large, zipfile.ZIP_LZMA),
+    "large": partial(_large, zipfile.ZIP_DEFLATED),
+    "large and stored": partial(_large, zipfile.ZIP_STORED),
+    "twice": partial(_archive, *TWICE),
 }
 
 
-@pytest.mark.parametrize("content", READABLE.values(), ids=READABLE)
-def test_metadata_of_every_wheel_that_pip_installs_is_answered(lab: Lab, content: bytes) -> None:
+@pytest.mark.parametrize("make", READABLE.values(), ids=READABLE)
+def test_metadata_of_every_wheel_that_pip_installs_is_answered(
+    lab: Lab, make: Callable[[], bytes]
+) -> None:
     """pip gives up where announced metadata cannot be had."""
+    content = make()
     lab.push(content)
     with zipfile.ZipFile(io.BytesIO(content)) as archive:
         expected = archive.read(MEMBER)
@@ -238,7 +253,7 @@ def test_metadata_of_a_wheel_of_52_000_members_is_answered(lab: Lab) -> None:
 
 def _lzma_of(properties: bytes) -> bytes:
     """METADATA packed with LZMA, with other properties of the stream."""
-    changed = bytearray(READABLE["lzma"])
+    changed = bytearray(_packed(zipfile.ZIP_LZMA))
     at = changed.find(MEMBER.encode()) + len(MEMBER)
     changed[at + 2 : at + 9] = properties
     return bytes(changed)
@@ -252,22 +267,23 @@ def _lying(archive: bytes, size: int) -> bytes:
     return bytes(changed)
 
 
-BOMB = METADATA + bytes(16 * MEBIBYTE)
-UNREADABLE = {
-    "lzma with impossible properties": _lzma_of(b"\5\0\xff\0\0\x80\0"),
-    "lzma with lc and lp over four": _lzma_of(b"\5\0\x2c\0\0\x80\0"),
-    "lzma with properties of another length": _lzma_of(b"\6\0\x5d\0\0\x80\0"),
-    "a bzip2 bomb": _lying(_archive((MEMBER, BOMB), method=zipfile.ZIP_BZIP2), 100),
-    "an lzma bomb": _lying(_archive((MEMBER, BOMB), method=zipfile.ZIP_LZMA), 100),
-    "a bzip2 stream that is none": _archive((MEMBER, METADATA), method=zipfile.ZIP_BZIP2).replace(
-        b"BZh9", b"XXXX"
-    ),
+def _bomb(method: int) -> bytes:
+    return _lying(_packed(method, METADATA + bytes(16 * MEBIBYTE)), 100)
+
+
+UNREADABLE: dict[str, Callable[[], bytes]] = {
+    "lzma with impossible properties": lambda: _lzma_of(b"\5\0\xff\0\0\x80\0"),
+    "lzma with lc and lp over four": lambda: _lzma_of(b"\5\0\x2c\0\0\x80\0"),
+    "lzma with properties of another length": lambda: _lzma_of(b"\6\0\x5d\0\0\x80\0"),
+    "a bzip2 bomb": lambda: _bomb(zipfile.ZIP_BZIP2),
+    "an lzma bomb": lambda: _bomb(zipfile.ZIP_LZMA),
+    "a bzip2 stream that is none": lambda: _packed(zipfile.ZIP_BZIP2).replace(b"BZh9", b"XXXX"),
 }
 
 
-@pytest.mark.parametrize("content", UNREADABLE.values(), ids=UNREADABLE)
-def test_metadata_that_nobody_can_unpack_is_missing(lab: Lab, content: bytes) -> None:
-    lab.push(content)
+@pytest.mark.parametrize("make", UNREADABLE.values(), ids=UNREADABLE)
+def test_metadata_that_nobody_can_unpack_is_missing(lab: Lab, make: Callable[[], bytes]) -> None:
+    lab.push(make())
 
     response = lab.metadata()
 

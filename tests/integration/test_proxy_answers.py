@@ -109,8 +109,20 @@ def lab(app_server: AppServer, http: requests.Session, tmp_path: Path) -> Iterat
         yield make
 
 
-@pytest.mark.parametrize("settings", [EVERYTHING, {}], ids=["fallback", "no fallback"])
-@pytest.mark.parametrize("auth", [None, ALICE], ids=["anonymous", "credentials"])
+@pytest.mark.parametrize(
+    "settings",
+    [
+        pytest.param(EVERYTHING, id="fallback"),
+        pytest.param({}, id="no fallback", marks=pytest.mark.acceptance),
+    ],
+)
+@pytest.mark.parametrize(
+    "auth",
+    [
+        pytest.param(None, id="anonymous", marks=pytest.mark.acceptance),
+        pytest.param(ALICE, id="credentials"),
+    ],
+)
 def test_whatever_a_proxy_answers_with_404_is_a_502(
     lab: MakeLab, settings: Mapping[str, str], auth: tuple[str, str] | None
 ) -> None:

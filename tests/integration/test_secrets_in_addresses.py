@@ -116,6 +116,7 @@ def _ask(client: http.client.HTTPConnection, method: str, target: str, accept: s
     return Answer(f"{method} {target}", answer.status, f"{answer.reason} {answer.headers} {body}")
 
 
+@pytest.mark.acceptance
 @pytest.mark.parametrize("own", ["embedded", "elsewhere"])
 def test_no_spelling_of_userinfo_is_logged_traced_or_answered(tmp_path: Path, own: str) -> None:
     accepts = itertools.cycle((BROWSER, PROBLEM, SIMPLE, "*/*"))

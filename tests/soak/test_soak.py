@@ -47,6 +47,7 @@ def test_a_worker_that_was_replaced_is_a_fault() -> None:
     assert "minute 5.0: another set of processes" in faults(samples)
 
 
+@pytest.mark.acceptance
 def test_a_few_seconds_of_mixed_load_are_all_answered_as_they_should(tmp_path: Path) -> None:
     lines: list[str] = []
     found = soak(tmp_path, 0.1, seed=1, write=lines.append, every=2.0)

@@ -160,6 +160,7 @@ def test_patience_replaces_the_read_timeout(hasty: Transport) -> None:
             assert reply.read(10) == b"late"
 
 
+@pytest.mark.slow
 def test_body_that_stops_arriving_is_a_timeout(patient: Transport) -> None:
     go_on = threading.Event()
     with http_double(lambda _: Answer(body=b"x" * 10, pause=go_on)) as server:
@@ -246,6 +247,7 @@ def test_server_that_pauses_while_it_takes_a_body_is_waited_for(hasty: Transport
         thread.join()
 
 
+@pytest.mark.slow
 def test_document_without_a_length_that_trickles_is_not_taken_for_whole(patient: Transport) -> None:
     gone = threading.Event()
     with socket.create_server(("127.0.0.1", 0)) as listener:

@@ -28,6 +28,7 @@ def test_full_registry_leaves_the_others_alone() -> None:
         gate.enter(Share("slow.example"))
 
 
+@pytest.mark.slow
 def test_each_further_registry_that_hangs_takes_less_of_what_is_left() -> None:
     gate = RegistryGate(64)
     for host, places in [("one.example", 56), ("two.example", 6), ("three.example", 1)]:
@@ -49,6 +50,7 @@ def test_place_is_free_again_after_leaving() -> None:
     gate.enter(Share("one.example"))
 
 
+@pytest.mark.slow
 def test_refused_request_takes_no_place() -> None:
     gate = RegistryGate(3)
     gate.enter(Share("one.example"))

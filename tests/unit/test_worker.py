@@ -178,6 +178,7 @@ def test_a_body_that_was_sent_fast_at_first_may_not_trickle_then(
     assert 1 < sent < 100
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("address", [_SLOW], indirect=True)
 def test_a_slow_but_steady_body_is_taken(address: tuple[str, int]) -> None:
     """Longer than the idle time in all."""
@@ -402,6 +403,7 @@ def test_a_slow_reader_gets_all_and_the_connection_is_kept(address: tuple[str, i
         assert client.sock is first
 
 
+@pytest.mark.slow
 def test_a_slow_body_makes_place_for_one_that_waits(address: tuple[str, int]) -> None:
     """Two threads have one for bodies; 4 KiB/s is enough as long as only one comes."""
     with (
@@ -416,6 +418,7 @@ def test_a_slow_body_makes_place_for_one_that_waits(address: tuple[str, int]) ->
         assert slow.recv(65536).startswith(b"HTTP/1.1 408 ")
 
 
+@pytest.mark.slow
 def test_a_client_that_reads_too_slowly_is_cut_off(address: tuple[str, int]) -> None:
     client = socket.socket()
     client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
@@ -439,6 +442,7 @@ def test_a_request_without_a_place_is_served_when_there_is_one(address: tuple[st
             assert client.recv(65536).startswith(b"HTTP/1.1 200 ")
 
 
+@pytest.mark.slow
 def test_a_request_that_never_gets_a_place_is_refused(address: tuple[str, int]) -> None:
     with _send(address, b"GET /full HTTP/1.1\r\nHost: localhost\r\n\r\n") as client:
         assert client.recv(65536).startswith(b"HTTP/1.1 503 ")
