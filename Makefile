@@ -34,7 +34,7 @@ test: ## everything but the longest, against real registries and clients (Debian
 	@$(MAKE) --no-print-directory $(VENV)/.dev
 	@# To collect the tests is to compile them; otherwise each process of pytest does so.
 	@$(BIN)/python -m pytest --collect-only -qq >/dev/null & $(MAKE) --no-print-directory lint && wait
-	$(BIN)/python -m pytest -n 4 --dist loadfile -m "not acceptance"
+	$(BIN)/python -m pytest -n 5 --dist loadfile -m "not acceptance"
 
 coverage: $(VENV)/.dev ## the same tests, with branch coverage of at least 90 % (Debian; as root it installs what is needed)
 	@scripts/install-debian-packages
@@ -48,7 +48,7 @@ acceptance: $(VENV)/.dev ## what takes too long for `make test`: large files, ma
 	@$(MAKE) --no-print-directory soak
 
 unit: $(VENV)/.dev ## the tests that need no registry and no client, without the slow ones
-	$(BIN)/python -m pytest -n 2 -m "not slow" tests/unit
+	$(BIN)/python -m pytest -n 2 -m "not slow and not acceptance" tests/unit
 
 fuzz: $(VENV)/.dev ## random input to every parser, random use of an index (SEED=, EXAMPLES= of each test)
 	@seed=$${SEED:-$$RANDOM}; export EXAMPLES=$${EXAMPLES:-2000}; \

@@ -160,7 +160,7 @@ def _odd_requests(app: str, registry: str, dead: str) -> list[requests.Response]
         return [http.get(url, headers=headers, allow_redirects=False) for url, headers in asked]
 
 
-@pytest.mark.parametrize("level", ["info", "debug"])
+@pytest.mark.parametrize("level", [pytest.param("info", marks=pytest.mark.acceptance), "debug"])
 def test_no_secret_is_logged_traced_or_answered(tmp_path: Path, level: str) -> None:
     wheel = make_wheel(tmp_path, "foo", "1.0")
     sdist = make_sdist(tmp_path, "foo", "2.0")

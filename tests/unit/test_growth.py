@@ -630,7 +630,7 @@ def _seconds(parse: Parse, text: object) -> float:
     return min(times)
 
 
-@pytest.mark.slow
+@pytest.mark.acceptance
 @pytest.mark.parametrize(("parse", "make", "size"), ROWS)
 def test_processor_time_grows_no_faster_than_the_input(parse: Parse, make: Make, size: int) -> None:
     few, many = make(size), make(GROWTH * size)
