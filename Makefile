@@ -7,7 +7,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PORT ?= 8080
 export PORT
-# Tests start many servers: each would compile the program again.
+# Tests start many servers; without bytecode files each would compile the program again.
 export PYTHONDONTWRITEBYTECODE =
 
 # Without addresses and paths: the machine that installs decides where packages come from.
@@ -32,7 +32,7 @@ demo: $(VENV)/.demo ## build a package, publish it, install it and import it
 test: ## everything but the longest, against real registries and clients (Debian; as root it installs them)
 	@scripts/install-debian-packages
 	@$(MAKE) --no-print-directory $(VENV)/.dev
-	@# To collect the tests is to compile them; otherwise each process of pytest does so.
+	@# Collecting compiles the tests once, while lint runs; otherwise each process of pytest does it.
 	@$(BIN)/python -m pytest --collect-only -qq >/dev/null & $(MAKE) --no-print-directory lint && wait
 	$(BIN)/python -m pytest -n 5 --dist loadfile -m "not acceptance"
 

@@ -16,7 +16,7 @@ TRACES, METRICS, LOGS = "TRACES", "METRICS", "LOGS"
 _SIGNALS = (TRACES, METRICS, LOGS)
 _PROTOCOL = "http/protobuf"
 _HEADER = re.compile(r"[!#-'*+.0-9A-Z^-z|~-]+[ \t]*=[ !#-+\--:<-\[\]-~]*")
-"""What the SDK takes. It logs what it does not take, with the secret in it."""
+"""What the SDK accepts. It logs anything else, with the secret in it."""
 
 
 def endpoints(settings: Settings, environ: Mapping[str, str]) -> dict[str, str]:

@@ -29,7 +29,7 @@ from tests.registries import (
     zuul_registry,
 )
 
-# Registries and locks wait for the disk at each write: half of a run's time is spent so.
+# Registries and locks wait for the disk at each write, which takes much of a run's time.
 _MEMORY, _ROOM = Path("/dev/shm"), 8 << 30
 if _MEMORY.is_dir() and shutil.disk_usage(_MEMORY).free > _ROOM:
     os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", str(_MEMORY))

@@ -1,7 +1,7 @@
-"""What the image index of a version tells people: its summary and its home page.
+"""The summary and the home page of a version, as annotations of its image index.
 
-They come from core metadata when a file is published, so that a listing has them without a call.
-Other programs may have written anything there: both are checked and cut when they are read, too.
+They are copied from core metadata when a file is published, so a listing has them without a call.
+Other programs may write anything there, so both are checked and cut again when they are read.
 """
 
 from collections.abc import Iterable
@@ -25,8 +25,8 @@ _JOINERS = "\u200c\u200d"
 def annotations_of(metadata: RawMetadata) -> dict[str, str]:
     """Return the annotations for a version with this core metadata; none for what it lacks."""
     home = metadata.get("home_page") or home_among(metadata.get("project_urls", {}).items())
-    told = {SUMMARY: summary_of(metadata.get("summary")), HOME_PAGE: home_page_of(home)}
-    return {key: text for key, text in told.items() if text}
+    found = {SUMMARY: summary_of(metadata.get("summary")), HOME_PAGE: home_page_of(home)}
+    return {key: text for key, text in found.items() if text}
 
 
 def summary_of(text: str | None) -> str | None:

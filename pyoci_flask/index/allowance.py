@@ -48,7 +48,7 @@ _OF_ONE = (
 
 
 class Failures:
-    """Versions that may fail without failing a listing: so many, and why they did."""
+    """The errors of versions that may fail without failing the listing, up to a limit."""
 
     def __init__(self, most: int) -> None:
         self._most = most
@@ -56,7 +56,7 @@ class Failures:
         self.errors: list[PyOCIError] = []
 
     def take(self, error: PyOCIError) -> bool:
-        """Count one; tell whether it is not too many."""
+        """Add an error; return whether the limit still holds."""
         with self._lock:
             self.errors.append(error)
             return len(self.errors) <= self._most

@@ -26,14 +26,14 @@ _VERSION = re.compile(
     r"(?P<release>[0-9]{1,18}(?:\.[0-9]{1,18}){0,3})(?P<rest>[^-]*)",
     re.IGNORECASE,
 )
-"""The begin of a tag that may be a version, up to its local version."""
+"""The beginning of a tag that may be a version, up to its local version."""
 _Key = tuple[bool, Version, str]
 """Whether a text is a version, which one, and the text."""
 _PRE_RELEASE = re.compile(r"[abc]|dev|pre", re.IGNORECASE)
 
 
 class _Kind(Enum):
-    """What a tag looks like, the likeliest to be wanted first."""
+    """What a tag looks like. The first kinds are kept first."""
 
     FINAL = "final releases"
     PRE_RELEASE = "pre-releases"
@@ -88,7 +88,7 @@ def first_tags(repository: ProjectRepository, tags: Sequence[str]) -> list[str]:
         kept += found if len(found) <= room else nlargest(room, found, key=_first_numbers)
         left.append(f"{max(0, len(found) - room)} {kind.value}")
     logger.warning(
-        "%s has %d tags, those that are listed are %d; left out by their looks: %s",
+        "%s has %d tags, of which %d are listed; left out, judging by their text: %s",
         repository.caller.repository,
         len(tags),
         len(kept),
@@ -98,7 +98,7 @@ def first_tags(repository: ProjectRepository, tags: Sequence[str]) -> list[str]:
 
 
 def _looks_like(tag: str) -> _Kind:
-    """Tell what a tag is likely to be, without parsing it."""
+    """Return what a tag is likely to be, without parsing it."""
     found = _VERSION.match(tag)
     if found is None:
         return _Kind.OTHER

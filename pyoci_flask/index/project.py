@@ -64,8 +64,9 @@ class File:
     dotted: bool = False
     """Whether its project's name is known to be spelled with dots."""
     summary: str | None = None
-    """Of its version, as the index tells."""
+    """Of its version, from the annotations of the image index."""
     home_page: str | None = None
+    """The same."""
 
     @property
     def version(self) -> str:
@@ -102,8 +103,16 @@ def files_of(
     home_page = home_page_of(index.annotations.get(HOME_PAGE))
     for entry in index.manifests:
         try:
-            file = _file(entry, version, project, segment)
-            files.append(replace(file, dotted=dotted, summary=summary, home_page=home_page))
+            file = _file(
+                entry,
+                version,
+                project,
+                segment,
+                dotted=dotted,
+                summary=summary,
+                home_page=home_page,
+            )
+            files.append(file)
         except InvalidRequestError as error:
             faults.append(f"entry {entry.digest}: {error}")
     return sorted(files, key=lambda file: file.filename.text), faults
@@ -126,16 +135,16 @@ def relevant(index: ImageIndex) -> ImageIndex:
 
 
 def blobs_of(entry: Descriptor) -> tuple[Digest | None, Digest | None]:
-    """Return the digests of a file and of its core metadata, as far as its entry tells."""
+    """Return the digests of a file and of its core metadata; None where its entry names none."""
     notes = entry.annotations
     return _digest(notes.get(SHA256)), _digest(notes.get(CORE_METADATA))
 
 
 def _is_dotted(index: ImageIndex, project: ProjectName) -> bool:
-    """Tell whether the project's name is known to have dots, where the repository's has none.
+    """Return whether the project's name is known to have dots where the repository's has none.
 
-    The name was uploaded so, or stands so in a filename. Entries of the original tell that it has
-    none: the original would have kept them.
+    It was uploaded with dots, or a filename has them. Entries of the original show that the name
+    has none, since the original keeps dots.
     """
     name = index.annotations.get(NAME)
     if name is not None:
@@ -144,7 +153,16 @@ def _is_dotted(index: ImageIndex, project: ProjectName) -> bool:
     return any("." in entry.annotations.get(TITLE, "")[:length] for entry in index.manifests)
 
 
-def _file(entry: Descriptor, version: str, project: ProjectName, segment: str) -> File:
+def _file(
+    entry: Descriptor,
+    version: str,
+    project: ProjectName,
+    segment: str,
+    *,
+    dotted: bool,
+    summary: str | None,
+    home_page: str | None,
+) -> File:
     if entry.media_type != MANIFEST_TYPE or entry.platform is None:
         raise InvalidRequestError("not a package file")
     notes = entry.annotations
@@ -162,6 +180,9 @@ def _file(entry: Descriptor, version: str, project: ProjectName, segment: str) -
         yanked=notes.get(YANKED),
         project_urls=_urls(urls) if urls else {},
         segment=segment,
+        dotted=dotted,
+        summary=summary,
+        home_page=home_page,
     )
 
 

@@ -88,10 +88,11 @@ def publish(
     at_once: bool = True,
     others: Candidates = (),
 ) -> bool:
-    """Add a file to its version; tell whether it was added. Hold the repository's blobs shared.
+    """Add a file to its version; return whether it was added.
 
-    It was not where `skip_identical` is set and the version has this very file already; its bytes
-    are uploaded again where the registry has lost them.
+    The caller holds the lock on the repository's blobs, shared (`hold_blobs`).
+    The file is not added if `skip_identical` is set and the version already has this very file;
+    its bytes are uploaded again if the registry has lost them.
     `complete` is called once the registry has shown that the caller may write; it returns the
     upload with what is read out of the file, and raises where the file is wrong.
     `confirm` is called before the file is named, and raises where it may not be;
@@ -180,7 +181,7 @@ def publish(
 
 @dataclass(frozen=True, slots=True)
 class _Elsewhere:
-    """What there is of a version beside the tag that is expected to hold it."""
+    """The parts of a version outside the tag that is expected to hold it."""
 
     parts: Sequence[tuple[ProjectRepository, VersionIndex]] = ()
     name: Mapping[str, str] = field(default_factory=dict)
@@ -197,7 +198,7 @@ def _look_elsewhere(
 ) -> _Elsewhere:
     """Look for other spellings of the version, and for other repositories of the project."""
     if found is not None and "." not in found.index.annotations.get(NAME, "."):
-        return _Elsewhere()  # whoever wrote it has looked
+        return _Elsewhere()  # the writer of this annotation has looked
     known = found.files if found else ()
     try:
         with beside(lambda: with_tags(others, known), at_once=at_once and bool(others)) as tagged:
@@ -213,7 +214,7 @@ def _look_elsewhere(
 
 
 def _kept_annotations(index: ImageIndex) -> Mapping[str, str]:
-    """Leave out what is about the files that an emptied version had."""
+    """Return the annotations without those about files that an emptied version had."""
     if index.manifests:
         return index.annotations
     dropped = {*ABOUT, YANKED}
@@ -223,8 +224,8 @@ def _kept_annotations(index: ImageIndex) -> Mapping[str, str]:
 def _yanked(parts: Sequence[VersionIndex]) -> str | None:
     """Return the reason if a version is yanked as a whole, so that new files of it are, too.
 
-    PEP 592 yanks files; people yank releases. Where the index does not tell, several files that are
-    all yanked are a release: a single one may be yanked for its own sake, and replaced.
+    PEP 592 yanks files; people yank releases. Without an annotation of the index, two or more files
+    that are all yanked count as a yanked release; a single one may have been yanked to be replaced.
     """
     for part in parts:
         if YANKED in part.index.annotations and part.index.manifests:

@@ -1,4 +1,4 @@
-"""Which blobs of a repository are referenced by the manifests that its tags lead to."""
+"""Which blobs the tags of a repository reference, through indexes and manifests."""
 
 import time
 from collections.abc import Iterator, Set
@@ -26,9 +26,9 @@ _MOST_READS = 10_000
 
 
 def referenced(caller: RepositoryCaller, blobs: Set[Digest], limit: float) -> set[Digest]:
-    """Return those of `blobs` that a manifest references which a tag of the repository leads to.
+    """Return those of `blobs` that are referenced by a manifest that a tag leads to.
 
-    `limit` is the time (monotonic) at which it is given up.
+    Stop with an error at `limit`, in seconds of `time.monotonic`.
 
     Raises:
         PyOCIError: not every manifest could be read.
@@ -58,8 +58,8 @@ class _Walk:
             entry = self._left.pop()
             if not self._read(entry.digest) and entry.digest not in self._subjects:
                 raise RegistryError(
-                    f"{self._caller.repository} lacks the manifest {entry.digest}, so what it "
-                    "names is not known"
+                    f"{self._caller.repository} is missing the manifest {entry.digest}, which may "
+                    "reference these blobs"
                 )
         return self._named
 
@@ -73,14 +73,14 @@ class _Walk:
     def _read(self, reference: Tag | Digest) -> bool:
         if time.monotonic() > self._limit:
             raise RegistryTimeoutError(
-                f"reading all that the tags of {self._caller.repository} lead to took too long"
+                f"reading the manifests of all tags of {self._caller.repository} took too long"
             )
         try:
             return read_manifest(self._caller, reference, self._note) is True
         except MalformedDocumentError as error:
             raise RegistryError(
-                f"{reference} in {self._caller.repository} holds {error}, so what it names is not "
-                "known"
+                f"{reference} in {self._caller.repository} holds {error}; it may reference these "
+                "blobs"
             ) from error
 
     def _note(self, manifest: Manifest) -> bool:

@@ -39,7 +39,7 @@ _RECORDED = 256 * 1024
 
 
 class Guesses:
-    """Who asked of late for repositories that a project may have beside its usual one."""
+    """Recent callers of repositories that a project may have besides its usual one."""
 
     def __init__(self, ttl: float = 60.0) -> None:
         """Remember each for `ttl` seconds."""
@@ -318,13 +318,14 @@ def find_in(
 def with_tags(
     others: Candidates, files: Sequence[File], *, is_there: bool = True
 ) -> Sequence[Tagged]:
-    """Return those repositories that a project has beside the one that holds `files`.
+    """Return the project's repositories besides the one that holds `files`, with their tags.
 
-    None are asked for where no file tells that the project's name has dots. That one is denied
-    says nothing where the project `is_there`, as it need not exist.
+    None are asked for if there are files and none of them shows that the project's name has dots.
+    If the project `is_there`, a repository that is denied is left out: it need not exist.
 
     Raises:
-        AuthenticationRequiredError, DeniedError: of a project that is not there otherwise.
+        AuthenticationRequiredError, DeniedError: a repository is denied, and the project is not
+            there otherwise.
     """
     if files and not any(file.dotted for file in files):
         return ()

@@ -373,7 +373,7 @@ def has_bytes(caller: RepositoryCaller, digest: Digest) -> bool:
 
 
 def shows_blob(caller: RepositoryCaller, digest: Digest) -> bool:
-    """Ask with one HEAD whether a blob can be read; False where that is not told."""
+    """Return whether a HEAD shows that a blob can be read; False if the call fails."""
     try:
         with caller.call("HEAD", f"blobs/{digest}", "pull") as reply:
             return reply.status == 200

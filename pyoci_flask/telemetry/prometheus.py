@@ -83,17 +83,17 @@ class Prometheus:
 
 
 class _AllWorkers(Collector):
-    """What the workers wrote to their files.
+    """Reads the metrics that all workers wrote to their files.
 
-    The library's own collector fails on a file that a worker has opened and not yet begun.
+    The library's own collector fails on a file that a worker has opened but not yet written to.
     """
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
 
     def collect(self) -> Iterator[Metric]:
-        begun = [str(file) for file in self._folder.glob("*.db") if file.stat().st_size]
-        yield from MultiProcessCollector.merge(begun)  # type: ignore[no-untyped-call]
+        written = [str(file) for file in self._folder.glob("*.db") if file.stat().st_size]
+        yield from MultiProcessCollector.merge(written)  # type: ignore[no-untyped-call]
 
 
 class _Uptime(Collector):

@@ -41,7 +41,7 @@ def delete(address: ChangeAddress) -> Response:
     text = f"deleted {_name(address)}"
     with ExitStack() as held:
         if every:
-            # Whoever may delete nothing must not keep others from publishing.
+            # A user who may not delete must not block the uploads of others.
             refuse_denied_deletion(candidates[0].caller)
             held.enter_context(hold_blobs(candidates[0], found.locks, shared=False))
         blobs = FileBlobs(every=every)

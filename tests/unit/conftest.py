@@ -7,6 +7,7 @@ from pathlib import Path
 import hypothesis
 import pytest
 
+from pyoci_flask.index.lock import VersionLocks
 from pyoci_flask.oci.client import RepositoryCaller
 from pyoci_flask.oci.reference import Registry, Repository
 from pyoci_flask.transport.auth import Authenticator
@@ -73,3 +74,9 @@ def tls_caller_of(certificate: tuple[Path, Path]) -> Iterator[Callers]:
 @pytest.fixture
 def authenticator(transport: Transport) -> Authenticator:
     return Authenticator(transport)
+
+
+@pytest.fixture
+def locks(tmp_path: Path) -> VersionLocks:
+    """Locks that are not waited for long."""
+    return VersionLocks(tmp_path / "locks", deadline=0.2)

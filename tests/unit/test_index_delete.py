@@ -38,11 +38,6 @@ NO_DELETE = refusing({"DELETE"}, "/manifests/", 405, "UNSUPPORTED")
 
 
 @pytest.fixture
-def locks(tmp_path: Path) -> VersionLocks:
-    return VersionLocks(tmp_path / "locks", deadline=0.2)
-
-
-@pytest.fixture
 def store(caller_of: Callers, tmp_path: Path, locks: VersionLocks) -> Store:
     """Version 1.0 with an sdist and a wheel, and version 2.0 with an sdist of the same bytes."""
     made = make_store(caller_of, create_registry(tmp_path / "storage"))

@@ -35,11 +35,6 @@ SDIST = "hello-1.0.tar.gz"
 
 
 @pytest.fixture
-def locks(tmp_path: Path) -> VersionLocks:
-    return VersionLocks(tmp_path / "locks", deadline=0.2)
-
-
-@pytest.fixture
 def store(caller_of: Callers, tmp_path: Path, locks: VersionLocks) -> Store:
     """Versions 1.0 and 2.0, each with one sdist and core metadata of its own."""
     made = make_store(caller_of, create_registry(tmp_path / "storage"))
@@ -250,7 +245,7 @@ def test_no_blob_is_deleted_where_an_index_names_a_manifest_that_is_missing(
         showing("2.0", {"schemaVersion": 2, "manifests": [entry]}, INDEX_TYPE)
     )
     done = delete(store, locks)
-    assert (done.deleted, "lacks the manifest" in str(done.fault)) == (0, True)
+    assert (done.deleted, "is missing the manifest" in str(done.fault)) == (0, True)
 
 
 def test_a_subject_may_be_missing_and_is_read_where_it_is_there(store: Store) -> None:
