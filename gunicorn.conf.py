@@ -16,18 +16,18 @@ from pathlib import Path
 
 from gunicorn.arbiter import Arbiter  # type: ignore[import-untyped]
 
-from pyoci_flask.binding import bind_addresses, open_to_everyone, refuse_public
-from pyoci_flask.cache_folder import make_cache_folder, remove_abandoned
+from pyoci_flask.common.overrides import check_overrides, relies_on
 from pyoci_flask.errors import ConfigurationError
-from pyoci_flask.memory import keep_few_arenas
-from pyoci_flask.open_files import connections_that_fit, raise_limit
-from pyoci_flask.otlp import endpoints
-from pyoci_flask.overrides import check_overrides, relies_on
-from pyoci_flask.server_log import keep_secrets_out
+from pyoci_flask.server.binding import bind_addresses, open_to_everyone, refuse_public
+from pyoci_flask.server.cache_folder import make_cache_folder, remove_abandoned
+from pyoci_flask.server.log import keep_secrets_out
+from pyoci_flask.server.memory import keep_few_arenas
+from pyoci_flask.server.open_files import connections_that_fit, raise_limit
+from pyoci_flask.server.start import STARTED, check_start, prepare_folders, seen_at_start
 from pyoci_flask.settings import Settings
-from pyoci_flask.start import STARTED, check_start, prepare_folders, seen_at_start
+from pyoci_flask.telemetry.otlp import endpoints
 
-_OVERRIDING = ("pyoci_flask.serving", "pyoci_flask.transport.pools")
+_OVERRIDING = ("pyoci_flask.server.worker", "pyoci_flask.transport.pools")
 _TELEMETRY = "pyoci_flask.telemetry.pipeline"
 
 relies_on(Arbiter, "START_CTX", "LISTENERS", user="gunicorn.conf.py")
@@ -45,7 +45,7 @@ proc_name = "pyoci"
 
 workers = _settings.web_concurrency
 threads = _settings.threads
-worker_class = "pyoci_flask.serving.ClientTimeoutThreadWorker"
+worker_class = "pyoci_flask.server.worker.ClientTimeoutThreadWorker"
 # Connections that are kept alive hold no thread: there may be many more of them.
 _wanted = 1000 + _settings.threads
 _open_files = raise_limit()

@@ -9,36 +9,39 @@ from typing import Any
 from flask import Flask
 
 from pyoci_flask import telemetry
-from pyoci_flask.binding import open_to_everyone
-from pyoci_flask.cross_site import LocalHosts
+from pyoci_flask.common.cross_site import LocalHosts
+from pyoci_flask.common.overrides import check_overrides
 from pyoci_flask.errors import ConfigurationError
 from pyoci_flask.index.cache import CachedReader
 from pyoci_flask.index.core_metadata import CoreMetadataReader
 from pyoci_flask.index.fetch import FetchPool
 from pyoci_flask.index.lock import VersionLocks
+from pyoci_flask.index.project_repository import Guesses
 from pyoci_flask.index.publish import KnownConfigs
 from pyoci_flask.index.reader import VersionReader
-from pyoci_flask.index.repository import Guesses
 from pyoci_flask.index.store import RecordStore
 from pyoci_flask.logs import configure_logging
 from pyoci_flask.oci.reference import EMBEDDED
-from pyoci_flask.overrides import check_overrides
+from pyoci_flask.server.binding import open_to_everyone
+from pyoci_flask.server.start import STARTED, check_start, prepare_folders
 from pyoci_flask.settings import Settings
-from pyoci_flask.start import STARTED, check_start, prepare_folders
 from pyoci_flask.transport.auth import Authenticator
 from pyoci_flask.transport.network import Network
 from pyoci_flask.transport.observe import CallLog
 from pyoci_flask.transport.session import Transport
 from pyoci_flask.transport.wsgi import WSGIAdapter
-from pyoci_flask.web import browse, index, pages, people
 from pyoci_flask.web.access import AccessLog
 from pyoci_flask.web.address import AddressParser
+from pyoci_flask.web.api import blueprint as index
 from pyoci_flask.web.conditional import PRIVATE, PageCache
-from pyoci_flask.web.error_page import error_page
 from pyoci_flask.web.errors import register_error_handlers
 from pyoci_flask.web.gate import RegistryGate
 from pyoci_flask.web.mount import Mount
-from pyoci_flask.web.origin import DEFAULT_PROXIES
+from pyoci_flask.web.people import browse
+from pyoci_flask.web.people import frame as people
+from pyoci_flask.web.people import landing as pages
+from pyoci_flask.web.people.error_page import error_page
+from pyoci_flask.web.people.origin import DEFAULT_PROXIES
 from pyoci_flask.web.services import EXTENSION, Services
 
 logger = logging.getLogger("pyoci")

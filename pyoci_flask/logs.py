@@ -6,7 +6,7 @@ import time
 from collections.abc import Mapping
 from contextvars import ContextVar
 
-from pyoci_flask.redaction import redact, redacted_traceback
+from pyoci_flask.common.redaction import redact, redacted_traceback
 
 request_id: ContextVar[str | None] = ContextVar("pyoci_request_id", default=None)
 """The id of the request being served; `web.access` sets it, every log line carries it."""

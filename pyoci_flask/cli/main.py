@@ -10,10 +10,10 @@ from pyoci_flask.cli import arguments
 from pyoci_flask.cli.arguments import Address
 from pyoci_flask.cli.login import Login, password_from_stdin
 from pyoci_flask.cli.screen import Screen
+from pyoci_flask.common.overrides import check_overrides
 from pyoci_flask.errors import PyOCIError
 from pyoci_flask.index.names import ProjectName
 from pyoci_flask.logs import configure_logging
-from pyoci_flask.overrides import check_overrides
 from pyoci_flask.settings import PinnedIndex
 from pyoci_flask.transport.credentials import BearerCredentials, Credentials
 

@@ -10,8 +10,8 @@ from rich.console import Console
 from rich.padding import Padding
 from rich.text import Text
 
+from pyoci_flask.common.redaction import REDACTED, redact
 from pyoci_flask.logs import one_line
-from pyoci_flask.redaction import REDACTED, redact
 
 _SHORTEST_SECRET = 4
 """Characters. A shorter one stands in ordinary words too, and nobody could tell it apart."""

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 
 from packaging.metadata import RawMetadata
 
-from pyoci_flask.web_url import is_web_url
+from pyoci_flask.common.url import is_web_url
 
 SUMMARY = "com.pyoci.summary"
 HOME_PAGE = "com.pyoci.home_page"

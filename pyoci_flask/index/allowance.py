@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from contextlib import ExitStack, suppress
 from functools import partial
 
-from pyoci_flask.budget import ByteBudget
+from pyoci_flask.common.budget import ByteBudget
 from pyoci_flask.errors import (
     AuthenticationRequiredError,
     BusyError,
@@ -22,7 +22,7 @@ from pyoci_flask.errors import (
 )
 from pyoci_flask.index.fetch import FetchPool
 from pyoci_flask.index.names import version_of
-from pyoci_flask.index.repository import (
+from pyoci_flask.index.project_repository import (
     BEYOND,
     ProjectRepository,
     Skipped,

@@ -17,10 +17,7 @@ from pyoci_flask.index.fetch import FetchPool
 from pyoci_flask.index.listing import list_files
 from pyoci_flask.index.names import tag_of, tags_of
 from pyoci_flask.index.project import Project
-from pyoci_flask.index.proofs import Proofs
-from pyoci_flask.index.reader import Enough, Found, VersionReader, any_part
-from pyoci_flask.index.remembered import Entry, Parsed, document_of, make_entry, parse_entry
-from pyoci_flask.index.repository import (
+from pyoci_flask.index.project_repository import (
     Candidates,
     ProjectRepository,
     Skipped,
@@ -28,6 +25,9 @@ from pyoci_flask.index.repository import (
     load_files,
     tell_skipped,
 )
+from pyoci_flask.index.proofs import Proofs
+from pyoci_flask.index.reader import Enough, Found, VersionReader, any_part
+from pyoci_flask.index.remembered import Entry, Parsed, document_of, make_entry, parse_entry
 from pyoci_flask.index.store import Record, RecordStore
 from pyoci_flask.oci.reference import Tag
 

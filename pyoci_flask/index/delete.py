@@ -13,7 +13,7 @@ from pyoci_flask.errors import AlreadyExistsError, NotFoundError, PyOCIError, Un
 from pyoci_flask.index.file_blobs import FileBlobs
 from pyoci_flask.index.lock import VersionLocks
 from pyoci_flask.index.names import Filename
-from pyoci_flask.index.repository import (
+from pyoci_flask.index.project_repository import (
     Candidates,
     ProjectRepository,
     VersionIndex,

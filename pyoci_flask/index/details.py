@@ -15,6 +15,7 @@ from packaging.markers import Marker
 from packaging.metadata import RawMetadata
 from packaging.requirements import InvalidRequirement, Requirement
 
+from pyoci_flask.common.url import is_web_url
 from pyoci_flask.errors import NotFoundError, PyOCIError
 from pyoci_flask.index.about import printable
 from pyoci_flask.index.core_metadata import CoreMetadataReader, stored_metadata
@@ -22,10 +23,9 @@ from pyoci_flask.index.download import StoredFile, find_layer
 from pyoci_flask.index.fetch import FetchPool
 from pyoci_flask.index.fields import parse_fields, read_description
 from pyoci_flask.index.project import CREATED, File
-from pyoci_flask.index.repository import ProjectRepository
+from pyoci_flask.index.project_repository import ProjectRepository
 from pyoci_flask.oci.model import ImageManifest
 from pyoci_flask.oci.repository import Manifest, read_manifest
-from pyoci_flask.web_url import is_web_url
 
 logger = logging.getLogger("pyoci.index")
 

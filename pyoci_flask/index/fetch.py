@@ -8,9 +8,9 @@ from functools import partial
 from typing import TypeVar
 from weakref import WeakValueDictionary
 
+from pyoci_flask.common.threads import FrugalExecutor
 from pyoci_flask.oci.reference import Registry
 from pyoci_flask.oci.shares import host_of
-from pyoci_flask.threads import FrugalExecutor
 
 _ENDING = 1.0
 """Seconds to wait for calls under way after another one failed."""

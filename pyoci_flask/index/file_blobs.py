@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 from pyoci_flask.errors import PyOCIError, RegistryTimeoutError
 from pyoci_flask.index.project import blobs_of
+from pyoci_flask.index.project_repository import ProjectRepository
 from pyoci_flask.index.references import referenced
-from pyoci_flask.index.repository import ProjectRepository
 from pyoci_flask.oci.blobs import delete_blob, shows_blob
 from pyoci_flask.oci.client import RepositoryCaller
 from pyoci_flask.oci.model import EMPTY_CONFIG, Descriptor, ImageManifest

@@ -13,9 +13,9 @@ from typing import Self
 from packaging.utils import NormalizedName, canonicalize_name, canonicalize_version
 from packaging.version import InvalidVersion, Version
 
+from pyoci_flask.common.redaction import shown
 from pyoci_flask.errors import InvalidRequestError
 from pyoci_flask.oci.reference import Tag
-from pyoci_flask.redaction import shown
 
 _NAME = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]*[A-Za-z0-9])?")
 _FILENAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+!-]*")

@@ -7,12 +7,12 @@ from datetime import UTC, datetime
 
 from packaging.utils import NormalizedName
 
+from pyoci_flask.common.redaction import shown
 from pyoci_flask.errors import InvalidRequestError
 from pyoci_flask.index.about import ABOUT, HOME_PAGE, SUMMARY, home_page_of, summary_of
 from pyoci_flask.index.names import SDIST, WHEEL, Filename, ProjectName, is_same_version
 from pyoci_flask.oci.model import MANIFEST_TYPE, Descriptor, ImageIndex, Platform
 from pyoci_flask.oci.reference import Digest
-from pyoci_flask.redaction import shown
 
 ARTIFACT_TYPE = "application/pyoci.package.v1"
 CORE_METADATA_TYPE = "application/pyoci.core-metadata.v1"

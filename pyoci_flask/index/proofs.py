@@ -5,7 +5,7 @@ import time
 from collections import OrderedDict
 from collections.abc import Callable
 
-from pyoci_flask.bounded import remember
+from pyoci_flask.common.memory import remember
 from pyoci_flask.oci.client import RepositoryCaller
 from pyoci_flask.transport.credentials import fingerprint
 

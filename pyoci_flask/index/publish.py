@@ -13,7 +13,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 
-from pyoci_flask.bounded import remember
+from pyoci_flask.common.memory import remember
 from pyoci_flask.errors import (
     AlreadyExistsError,
     NotFoundError,
@@ -29,7 +29,7 @@ from pyoci_flask.index.download import find_layer
 from pyoci_flask.index.lock import VersionLocks
 from pyoci_flask.index.names import tag_of
 from pyoci_flask.index.project import ARTIFACT_TYPE, CREATED, NAME, YANKED, format_time
-from pyoci_flask.index.repository import (
+from pyoci_flask.index.project_repository import (
     Candidates,
     ProjectRepository,
     VersionIndex,

@@ -13,7 +13,7 @@ from pyoci_flask.index.listing import (
     merged,
 )
 from pyoci_flask.index.project import Project
-from pyoci_flask.index.repository import (
+from pyoci_flask.index.project_repository import (
     Candidates,
     ProjectRepository,
     Skipped,

@@ -4,6 +4,7 @@ import time
 from collections.abc import Iterator, Set
 from typing import Any
 
+from pyoci_flask.common.redaction import shown
 from pyoci_flask.errors import OversizedError, RegistryError, RegistryTimeoutError
 from pyoci_flask.index.project import ARTIFACT_TYPE, blobs_of
 from pyoci_flask.oci.client import RepositoryCaller
@@ -16,7 +17,6 @@ from pyoci_flask.oci.model import (
 )
 from pyoci_flask.oci.reference import Digest, Tag
 from pyoci_flask.oci.repository import Manifest, list_tags, read_manifest
-from pyoci_flask.redaction import shown
 
 _INDEXES = frozenset({INDEX_TYPE, "application/vnd.docker.distribution.manifest.list.v2+json"})
 _MANIFESTS = frozenset({MANIFEST_TYPE, "application/vnd.docker.distribution.manifest.v2+json"})

@@ -13,7 +13,7 @@ from pyoci_flask.index.names import (
     without_dash,
 )
 from pyoci_flask.index.project import File, Project
-from pyoci_flask.index.repository import (
+from pyoci_flask.index.project_repository import (
     ProjectRepository,
     ReadTag,
     Tagged,

@@ -6,7 +6,7 @@ from typing import Any
 
 from pyoci_flask.index.names import version_of
 from pyoci_flask.index.project import Project, files_of
-from pyoci_flask.index.repository import (
+from pyoci_flask.index.project_repository import (
     ProjectRepository,
     Skipped,
     VersionFiles,

@@ -20,7 +20,7 @@ from pyoci_flask.errors import (
     RegistryTimeoutError,
     RegistryUnreachableError,
 )
-from pyoci_flask.index.repository import (
+from pyoci_flask.index.project_repository import (
     NotAPackageError,
     ProjectRepository,
     VersionIndex,

@@ -3,7 +3,7 @@
 import threading
 from collections import OrderedDict
 
-from pyoci_flask.bounded import remember
+from pyoci_flask.common.memory import remember
 from pyoci_flask.index.store import RecordStore
 from pyoci_flask.oci.reference import Digest
 

@@ -12,6 +12,7 @@ import zlib
 from collections.abc import Callable, Iterator, Mapping
 from typing import IO, NamedTuple
 
+from pyoci_flask.common.redaction import shown
 from pyoci_flask.index.archive import (
     METADATA_LIMIT,
     MOST_MEMBERS,
@@ -19,7 +20,6 @@ from pyoci_flask.index.archive import (
     DamagedError,
     NoMetadataError,
 )
-from pyoci_flask.redaction import shown
 
 _DIRECTORY_LIMIT = 16 * 1024 * 1024
 """Bytes of the central directory."""

@@ -8,6 +8,7 @@ import zlib
 from collections.abc import Iterator
 from typing import IO
 
+from pyoci_flask.common.redaction import shown
 from pyoci_flask.errors import InvalidRequestError
 from pyoci_flask.index.archive import BrokenArchiveError, DamagedError, unpacked_limit
 from pyoci_flask.index.names import Filename, ProjectName
@@ -18,7 +19,6 @@ from pyoci_flask.index.wheel_archive import (
     read_members,
     seek_content,
 )
-from pyoci_flask.redaction import shown
 
 _PIECE = 256 * 1024
 _INFO = b".dist-info"

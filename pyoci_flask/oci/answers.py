@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from pyoci_flask.common.redaction import shortened
 from pyoci_flask.errors import (
     AuthenticationRequiredError,
     DeniedError,
@@ -15,7 +16,6 @@ from pyoci_flask.errors import (
     UnsupportedError,
 )
 from pyoci_flask.oci.model import MalformedDocumentError, parse_object
-from pyoci_flask.redaction import shortened
 from pyoci_flask.transport.reply import Reply
 from pyoci_flask.transport.session import is_rate_limited
 

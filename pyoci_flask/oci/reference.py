@@ -10,8 +10,8 @@ import re
 from dataclasses import dataclass
 from typing import Self
 
+from pyoci_flask.common.redaction import shown
 from pyoci_flask.errors import InvalidRequestError
-from pyoci_flask.redaction import shown
 
 _DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
 TAG = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,127}")

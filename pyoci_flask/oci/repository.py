@@ -11,8 +11,8 @@ from enum import Enum, auto
 from typing import Literal, TypeVar
 from urllib.parse import urlsplit
 
-from pyoci_flask.bounded import SizedCache
-from pyoci_flask.budget import ByteBudget
+from pyoci_flask.common.budget import ByteBudget
+from pyoci_flask.common.memory import SizedCache
 from pyoci_flask.errors import (
     AlreadyExistsError,
     AuthenticationRequiredError,

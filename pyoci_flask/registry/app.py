@@ -11,7 +11,7 @@ from werkzeug.exceptions import HTTPException, MethodNotAllowed, NotFound
 from werkzeug.routing import Map, Rule
 from werkzeug.wrappers import Request, Response
 
-from pyoci_flask.cross_site import is_cross_site
+from pyoci_flask.common.cross_site import is_cross_site
 from pyoci_flask.registry import blobs, manifests
 from pyoci_flask.registry.auth import Access
 from pyoci_flask.registry.errors import (

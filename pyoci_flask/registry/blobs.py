@@ -9,8 +9,8 @@ from werkzeug.wrappers import Request, Response
 from pyoci_flask.registry.body import CHUNK_SIZE
 from pyoci_flask.registry.errors import RegistryError, blob_unknown
 from pyoci_flask.registry.files import open_file, regular_file
+from pyoci_flask.registry.layout import Repository
 from pyoci_flask.registry.names import Digest
-from pyoci_flask.registry.repository import Repository
 
 # The last 0 bytes: well-formed, and never to be had. Werkzeug takes it for no range at all.
 _NOTHING = re.compile(r"bytes[ \t]*=[ \t]*-0+[ \t]*", re.IGNORECASE)

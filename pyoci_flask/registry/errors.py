@@ -5,7 +5,7 @@ from collections.abc import Mapping
 
 from werkzeug.wrappers import Response
 
-from pyoci_flask.redaction import field
+from pyoci_flask.common.redaction import field
 
 
 class RegistryError(Exception):

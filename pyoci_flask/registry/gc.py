@@ -11,8 +11,8 @@ from pathlib import Path
 from pyoci_flask.registry.documents import Descriptor
 from pyoci_flask.registry.errors import RegistryError, name_unknown
 from pyoci_flask.registry.files import sync_folder
+from pyoci_flask.registry.layout import Repository
 from pyoci_flask.registry.names import Digest, RepositoryName
-from pyoci_flask.registry.repository import Repository
 from pyoci_flask.registry.storage import Storage
 from pyoci_flask.registry.uploads import stale_files
 

@@ -7,7 +7,7 @@ from urllib.parse import quote, urlencode
 from werkzeug.wrappers import Request, Response
 
 from pyoci_flask.registry.errors import name_unknown, unsupported
-from pyoci_flask.registry.repository import Repository
+from pyoci_flask.registry.layout import Repository
 from pyoci_flask.registry.storage import Storage
 
 

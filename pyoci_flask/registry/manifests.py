@@ -18,8 +18,8 @@ from pyoci_flask.registry.errors import (
     manifest_unknown,
 )
 from pyoci_flask.registry.files import read_file, regular_file
+from pyoci_flask.registry.layout import Repository
 from pyoci_flask.registry.names import Digest, Tag, parse_reference, parse_tag
-from pyoci_flask.registry.repository import Repository
 
 # The specification asks for support of manifests up to this size, in bytes.
 MANIFEST_SIZE = 4 * 1024 * 1024

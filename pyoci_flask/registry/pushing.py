@@ -9,8 +9,8 @@ from werkzeug.wrappers import Request, Response
 from pyoci_flask.registry.body import chunks
 from pyoci_flask.registry.errors import RegistryError, digest_invalid, size_invalid
 from pyoci_flask.registry.files import regular_file, sync_folder
+from pyoci_flask.registry.layout import Repository
 from pyoci_flask.registry.names import Digest, RepositoryName, parse_name
-from pyoci_flask.registry.repository import Repository
 from pyoci_flask.registry.storage import Storage
 from pyoci_flask.registry.uploads import Upload, Uploads
 

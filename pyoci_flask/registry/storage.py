@@ -10,8 +10,8 @@ from pathlib import Path
 from pyoci_flask.registry.errors import RegistryError, name_unknown, unforeseen
 from pyoci_flask.registry.files import FOLDER_MODE, FileCache, make_folder
 from pyoci_flask.registry.index import LayoutIndex, parse_index
+from pyoci_flask.registry.layout import INDEX_FILE, LAYOUT_FILE, Repository
 from pyoci_flask.registry.names import RepositoryName, parse_name
-from pyoci_flask.registry.repository import INDEX_FILE, LAYOUT_FILE, Repository
 
 logger = logging.getLogger(__name__)
 

@@ -16,8 +16,8 @@ from pathlib import Path
 
 from pyoci_flask.registry.errors import RegistryError, blob_upload_unknown, digest_invalid
 from pyoci_flask.registry.files import FILE_MODE, regular_file, sync_folder
+from pyoci_flask.registry.layout import Repository
 from pyoci_flask.registry.names import Digest, RepositoryName
-from pyoci_flask.registry.repository import Repository
 
 STALE_SECONDS = 24 * 60 * 60
 SWEEP_SECONDS = 60 * 60

@@ -4,7 +4,7 @@ import os
 from typing import TYPE_CHECKING
 
 from pyoci_flask.errors import ConfigurationError
-from pyoci_flask.otlp import endpoints
+from pyoci_flask.telemetry.otlp import endpoints
 
 if TYPE_CHECKING:
     from flask import Flask

@@ -13,8 +13,8 @@ from opentelemetry.exporter.otlp.proto.http._log_exporter import OTLPLogExporter
 from opentelemetry.exporter.otlp.proto.http.metric_exporter import OTLPMetricExporter
 from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
 
-from pyoci_flask.otlp import LOGS, METRICS, TRACES
-from pyoci_flask.overrides import overrides
+from pyoci_flask.common.overrides import overrides
+from pyoci_flask.telemetry.otlp import LOGS, METRICS, TRACES
 from pyoci_flask.transport.network import Network
 
 logger = logging.getLogger("pyoci.telemetry")

@@ -6,8 +6,8 @@ import traceback
 from opentelemetry._logs import LoggerProvider, SeverityNumber
 from opentelemetry.context import get_current
 
+from pyoci_flask.common.redaction import redact, redacted_traceback
 from pyoci_flask.logs import request_id
-from pyoci_flask.redaction import redact, redacted_traceback
 from pyoci_flask.telemetry.collector import exporting
 from pyoci_flask.telemetry.collector import logger as own_logger
 

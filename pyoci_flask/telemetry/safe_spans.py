@@ -7,7 +7,7 @@ from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
 from opentelemetry.trace import SpanContext, Status, TraceState
 from opentelemetry.util.types import AttributeValue
 
-from pyoci_flask.redaction import REDACTED, redact, redacted_traceback
+from pyoci_flask.common.redaction import REDACTED, redact, redacted_traceback
 
 POSTPONED = "pyoci.postponed"
 """Attribute of the span of a request that the server serves again later."""

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
-from pyoci_flask.bounded import remember, shrink
+from pyoci_flask.common.memory import remember, shrink
 from pyoci_flask.errors import (
     AuthenticationRequiredError,
     BusyError,

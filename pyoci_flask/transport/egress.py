@@ -12,7 +12,7 @@ from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from pyoci_flask.bounded import remember
+from pyoci_flask.common.memory import remember
 from pyoci_flask.errors import EgressError
 
 IPAddress = ipaddress.IPv4Address | ipaddress.IPv6Address

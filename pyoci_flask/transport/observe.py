@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Protocol
 from urllib.parse import urlsplit, urlunsplit
 
-from pyoci_flask.redaction import REDACTED, redact
+from pyoci_flask.common.redaction import REDACTED, redact
 
 logger = logging.getLogger("pyoci.registry")
 

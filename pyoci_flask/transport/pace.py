@@ -7,7 +7,7 @@ from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from pyoci_flask.bounded import remember
+from pyoci_flask.common.memory import remember
 from pyoci_flask.errors import RateLimitedError
 
 _REMEMBERED = 1024

@@ -14,7 +14,7 @@ from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.exceptions import ConnectTimeoutError, NameResolutionError, NewConnectionError
 from urllib3.response import HTTPResponse
 
-from pyoci_flask.overrides import overrides, relies_on
+from pyoci_flask.common.overrides import overrides, relies_on
 from pyoci_flask.transport.deadline import DEADLINES
 from pyoci_flask.transport.egress import EgressPolicy, literal, resolve
 

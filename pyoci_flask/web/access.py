@@ -10,8 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 from urllib.parse import quote
 
-from pyoci_flask.logs import one_line, request_id
-from pyoci_flask.redaction import (
+from pyoci_flask.common.redaction import (
     FIELD_LIMIT,
     REDACTED,
     field,
@@ -19,6 +18,7 @@ from pyoci_flask.redaction import (
     shortened,
     without_userinfo,
 )
+from pyoci_flask.logs import one_line, request_id
 from pyoci_flask.web.gate import NoPlaceError
 
 if TYPE_CHECKING:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from urllib.parse import quote, unquote
 
+from pyoci_flask.common.redaction import holds_userinfo, shown
 from pyoci_flask.errors import EgressError, InvalidRequestError, NotFoundError
 from pyoci_flask.index.names import (
     OTHER_SUFFIXES,
@@ -20,7 +21,6 @@ from pyoci_flask.index.names import (
     without_dash,
 )
 from pyoci_flask.oci.reference import EMBEDDED, Registry, Repository
-from pyoci_flask.redaction import holds_userinfo, shown
 from pyoci_flask.settings import Settings
 
 _PINNED = "simple"

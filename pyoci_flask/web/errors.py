@@ -12,8 +12,8 @@ from werkzeug.http import HTTP_STATUS_CODES
 from werkzeug.wrappers import Response
 
 from pyoci_flask import errors
+from pyoci_flask.common.redaction import redact
 from pyoci_flask.index.names import is_filename
-from pyoci_flask.redaction import redact
 from pyoci_flask.web.services import raw_path
 
 ErrorPage = Callable[[int, str, Exception], Response]

@@ -5,7 +5,7 @@ from urllib.parse import quote
 from pyoci_flask.index.names import ProjectName
 from pyoci_flask.index.project import File
 from pyoci_flask.web.address import Base
-from pyoci_flask.web.people import people
+from pyoci_flask.web.people.frame import people
 
 
 def quote_segment(text: str) -> str:

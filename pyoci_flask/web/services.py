@@ -13,9 +13,9 @@ from pyoci_flask.index.core_metadata import CoreMetadataReader
 from pyoci_flask.index.lock import VersionLocks
 from pyoci_flask.index.names import ProjectName
 from pyoci_flask.index.project import File, Project
+from pyoci_flask.index.project_repository import Candidates, Guesses, ProjectRepository
 from pyoci_flask.index.publish import KnownConfigs
 from pyoci_flask.index.reader import VersionReader
-from pyoci_flask.index.repository import Candidates, Guesses, ProjectRepository
 from pyoci_flask.oci.client import RepositoryCaller
 from pyoci_flask.oci.reference import Repository
 from pyoci_flask.oci.shares import Share, Shares

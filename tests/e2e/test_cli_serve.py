@@ -81,7 +81,9 @@ def test_a_wheel_and_one_command_serve_an_index(script: Path, tmp_path: Path) ->
         listed = requests.get(f"{url}/simple/", headers={"Accept": "text/html"}, timeout=PATIENCE)
         assert "<title>" in listed.text
         # The shipped settings: the worker is ours, and storage without users is not for everybody.
-        assert "Using worker: pyoci_flask.serving.ClientTimeoutThreadWorker" in log.read_text()
+        assert (
+            "Using worker: pyoci_flask.server.worker.ClientTimeoutThreadWorker" in log.read_text()
+        )
         [where] = re.findall(r"Listening at: (\S+)", log.read_text())
         hosts = {re.sub(r":\d+$", "", one) for one in where.split(",")}
         assert hosts <= {"http://127.0.0.1", "http://[::1]"}

@@ -20,9 +20,9 @@ from pyoci_flask.oci.model import (
     MalformedDocumentError,
     parse_object,
 )
-from pyoci_flask.web import files
+from pyoci_flask.web.api import files
+from pyoci_flask.web.api.form import read_form
 from pyoci_flask.web.body import RequestBody
-from pyoci_flask.web.form import read_form
 from tests.fuzz.strategies import documents, fuzzed, near
 
 _DIGEST = f"sha256:{'0' * 64}"

@@ -12,7 +12,7 @@ from werkzeug.wrappers import Request, Response
 from pyoci_flask.index.artifact import Upload
 from pyoci_flask.index.names import Filename, ProjectName, tag_of
 from pyoci_flask.index.project import File
-from pyoci_flask.index.repository import ProjectRepository, read_version
+from pyoci_flask.index.project_repository import ProjectRepository, read_version
 from pyoci_flask.oci.reference import EMBEDDED, Digest
 from pyoci_flask.transport.wsgi import WSGIAdapter
 from tests.unit.conftest import Callers

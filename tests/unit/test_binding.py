@@ -5,10 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from pyoci_flask.binding import bind_addresses, open_to_everyone, refuse_public
 from pyoci_flask.errors import ConfigurationError
+from pyoci_flask.server.binding import bind_addresses, open_to_everyone, refuse_public
+from pyoci_flask.server.start import check_paths
 from pyoci_flask.settings import Settings
-from pyoci_flask.start import check_paths
 
 _STORAGE = Path("storage")
 _OPEN = Settings(port=8080, storage=_STORAGE)

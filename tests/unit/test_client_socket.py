@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from pyoci_flask.serving import ClientSocket, ClientStalledError, unmapped
+from pyoci_flask.server.worker import ClientSocket, ClientStalledError, unmapped
 from tests.patience import PATIENCE
 
 _IDLE = 0.2

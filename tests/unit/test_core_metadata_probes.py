@@ -12,7 +12,7 @@ from pyoci_flask.index.core_metadata import CoreMetadataReader
 from pyoci_flask.index.download import StoredFile
 from pyoci_flask.index.names import Filename
 from pyoci_flask.index.project import File
-from pyoci_flask.index.repository import ProjectRepository
+from pyoci_flask.index.project_repository import ProjectRepository
 from pyoci_flask.index.store import RecordStore
 from pyoci_flask.oci.model import Descriptor
 from pyoci_flask.oci.reference import Digest

@@ -47,11 +47,11 @@ from pyoci_flask.registry.names import parse_name
 from pyoci_flask.settings import Settings
 from pyoci_flask.transport.challenge import parse_challenges
 from pyoci_flask.web.address import AddressParser
+from pyoci_flask.web.api.form import read_form
+from pyoci_flask.web.api.negotiation import negotiate
+from pyoci_flask.web.api.upload import read_upload
 from pyoci_flask.web.body import RequestBody
 from pyoci_flask.web.credentials import read_credentials
-from pyoci_flask.web.form import read_form
-from pyoci_flask.web.negotiation import negotiate
-from pyoci_flask.web.upload import read_upload
 from tests.unit.index_doubles import PROJECT
 
 REPEATS = 2

@@ -14,9 +14,9 @@ from pyoci_flask.index.cache import CachedReader
 from pyoci_flask.index.fetch import FetchPool
 from pyoci_flask.index.lock import VersionLocks
 from pyoci_flask.index.project import Project
+from pyoci_flask.index.project_repository import ProjectRepository
 from pyoci_flask.index.proofs import Proofs
 from pyoci_flask.index.publish import publish
-from pyoci_flask.index.repository import ProjectRepository
 from pyoci_flask.index.store import RecordStore
 from pyoci_flask.oci.repository import list_tags
 from pyoci_flask.registry import create_registry
@@ -277,7 +277,7 @@ def test_a_tag_that_names_nothing_is_asked_for_again_after_a_few_seconds(lab: La
 def test_a_version_that_is_too_large_is_not_recorded(
     lab: Lab, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("pyoci_flask.index.repository._RECORDED", 1000)
+    monkeypatch.setattr("pyoci_flask.index.project_repository._RECORDED", 1000)
     lab.publish(SDIST)
     lab.publish("hello-2.0.tar.gz")
 

@@ -14,8 +14,8 @@ from pyoci_flask.index import references
 from pyoci_flask.index.delete import delete_version
 from pyoci_flask.index.file_blobs import DeletedBlobs, FileBlobs
 from pyoci_flask.index.lock import VersionLocks
+from pyoci_flask.index.project_repository import hold_blobs
 from pyoci_flask.index.publish import publish
-from pyoci_flask.index.repository import hold_blobs
 from pyoci_flask.oci.model import INDEX_TYPE, MANIFEST_TYPE
 from pyoci_flask.oci.reference import Digest
 from pyoci_flask.registry import create_registry

@@ -9,9 +9,9 @@ from pyoci_flask.index.fetch import FetchPool
 from pyoci_flask.index.listing import find_project, newest_first
 from pyoci_flask.index.lock import VersionLocks
 from pyoci_flask.index.project import Project
+from pyoci_flask.index.project_repository import Candidates
 from pyoci_flask.index.publish import publish
 from pyoci_flask.index.reader import VersionReader
-from pyoci_flask.index.repository import Candidates
 from pyoci_flask.oci.model import INDEX_TYPE, MANIFEST_TYPE
 from pyoci_flask.registry import create_registry
 from tests.unit.conftest import Callers

@@ -8,15 +8,15 @@ from pathlib import Path
 
 import pytest
 
-from pyoci_flask.budget import ByteBudget
+from pyoci_flask.common.budget import ByteBudget
 from pyoci_flask.errors import BusyError, OversizedError
 from pyoci_flask.index.cache import CachedReader
 from pyoci_flask.index.fetch import FetchPool
 from pyoci_flask.index.listing import find_project
 from pyoci_flask.index.names import ProjectName
 from pyoci_flask.index.project import Project
+from pyoci_flask.index.project_repository import ProjectRepository
 from pyoci_flask.index.reader import VersionReader
-from pyoci_flask.index.repository import ProjectRepository
 from pyoci_flask.index.store import RecordStore
 from tests.doubles import wsgi_server
 from tests.unit.conftest import Callers

@@ -7,9 +7,9 @@ import zipfile
 
 import pytest
 
-from pyoci_flask import serving
+from pyoci_flask.common.overrides import PYTHONS, Part, check, check_overrides, registered
 from pyoci_flask.errors import ConfigurationError
-from pyoci_flask.overrides import PYTHONS, Part, check, check_overrides, registered
+from pyoci_flask.server import worker as serving
 from pyoci_flask.transport import pools
 from tests.servers import ROOT
 

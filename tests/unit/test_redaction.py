@@ -9,9 +9,7 @@ import pytest
 from opentelemetry.sdk._logs import LoggerProvider
 
 from pyoci_flask import errors
-from pyoci_flask.logs import one_line, quoted
-from pyoci_flask.oci.answers import ErrorBody
-from pyoci_flask.redaction import (
+from pyoci_flask.common.redaction import (
     FIELD_LIMIT,
     REDACTED,
     TEXT_LIMIT,
@@ -22,7 +20,9 @@ from pyoci_flask.redaction import (
     shown,
     without_userinfo,
 )
-from pyoci_flask.server_log import keep_secrets_out
+from pyoci_flask.logs import one_line, quoted
+from pyoci_flask.oci.answers import ErrorBody
+from pyoci_flask.server.log import keep_secrets_out
 from pyoci_flask.telemetry.log_export import LogExport
 from pyoci_flask.transport.observe import redacted
 from pyoci_flask.web.access import AccessLog

@@ -12,7 +12,7 @@ import re, resource, sys, threading
 from pathlib import Path
 from pyoci_flask.index.beside import beside
 from pyoci_flask.index.fetch import FetchPool
-from pyoci_flask.threads import FrugalExecutor
+from pyoci_flask.common.threads import FrugalExecutor
 
 def used():
     return int(re.search(r"VmSize:\\s+(\\d+)", Path("/proc/self/status").read_text())[1]) * 1024

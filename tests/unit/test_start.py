@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 
 from pyoci_flask.errors import ConfigurationError
+from pyoci_flask.server.start import check_paths, prepare_folders, seen_at_start
 from pyoci_flask.settings import Settings
-from pyoci_flask.start import check_paths, prepare_folders, seen_at_start
 
 
 def test_the_folder_of_the_embedded_registry_is_made(tmp_path: Path) -> None:

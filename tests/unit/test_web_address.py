@@ -4,8 +4,8 @@ from hypothesis import strategies as st
 
 from pyoci_flask.errors import EgressError, InvalidRequestError, NotFoundError, PyOCIError
 from pyoci_flask.oci.reference import Registry
-from pyoci_flask.origins import OriginPattern
 from pyoci_flask.settings import PinnedIndex, Settings
+from pyoci_flask.settings.origins import OriginPattern
 from pyoci_flask.web.address import (
     AddressParser,
     Base,

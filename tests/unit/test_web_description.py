@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from pyoci_flask.web import description
-from pyoci_flask.web.description import LONGEST, Description, DescriptionRenderer
-from pyoci_flask.web.description_process import safe_html
+from pyoci_flask.web.people import description
+from pyoci_flask.web.people.description import LONGEST, Description, DescriptionRenderer
+from pyoci_flask.web.people.description_process import safe_html
 
 MARKDOWN = "text/markdown"
 RST = "text/x-rst"

@@ -14,8 +14,8 @@ from pyoci_flask.index.reader import VersionReader
 from pyoci_flask.oci.reference import EMBEDDED, Digest
 from pyoci_flask.registry import create_registry
 from pyoci_flask.settings import PinnedIndex, Settings
-from pyoci_flask.web import index
 from pyoci_flask.web.address import AddressParser
+from pyoci_flask.web.api import blueprint as index
 from pyoci_flask.web.conditional import PageCache
 from pyoci_flask.web.errors import register_error_handlers
 from pyoci_flask.web.gate import RegistryGate

@@ -13,10 +13,10 @@ from pyoci_flask.app import create_app
 from pyoci_flask.errors import InvalidRequestError
 from pyoci_flask.oci.reference import Registry
 from pyoci_flask.settings import Settings
-from pyoci_flask.web.error_page import error_page
 from pyoci_flask.web.errors import register_error_handlers, wants_page
-from pyoci_flask.web.formats import as_date, as_size
-from pyoci_flask.web.origin import PublicOrigin
+from pyoci_flask.web.people.error_page import error_page
+from pyoci_flask.web.people.formats import as_date, as_size
+from pyoci_flask.web.people.origin import PublicOrigin
 from pyoci_flask.web.services import EXTENSION
 
 CHROMIUM = (

@@ -2,8 +2,8 @@
 
 import pytest
 
-from pyoci_flask.web.pipelines import credentials_hint, pipelines
-from pyoci_flask.web.snippets import Snippet, Target, installers, tools
+from pyoci_flask.web.people.pipelines import credentials_hint, pipelines
+from pyoci_flask.web.people.snippets import Snippet, Target, installers, tools
 
 
 def every(target: Target) -> dict[str, tuple[Snippet, ...]]:

@@ -3,8 +3,8 @@ from html import unescape
 
 import pytest
 
-from pyoci_flask.web.description_process import safe_html
-from pyoci_flask.web_url import is_web_url
+from pyoci_flask.common.url import is_web_url
+from pyoci_flask.web.people.description_process import safe_html
 
 LINKS = [
     *("https://example.org", "http://example.org/", "HTTPS://Example.org/a?b#c"),

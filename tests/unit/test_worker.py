@@ -19,7 +19,7 @@ from gunicorn.glogging import Logger  # type: ignore[import-untyped]
 
 from pyoci_flask.errors import ConfigurationError
 from pyoci_flask.oci.shares import Share
-from pyoci_flask.serving import ClientTimeoutThreadWorker
+from pyoci_flask.server.worker import ClientTimeoutThreadWorker
 from pyoci_flask.web.gate import MAY_POSTPONE, NoPlaceError
 from tests.patience import PATIENCE
 
@@ -93,7 +93,7 @@ def _worker(
     config = Config()
     config.set("threads", 2)
     config.set("keepalive", 10)
-    config.set("worker_class", "pyoci_flask.serving.ClientTimeoutThreadWorker")
+    config.set("worker_class", "pyoci_flask.server.worker.ClientTimeoutThreadWorker")
     return ClientTimeoutThreadWorker(
         1, os.getppid(), list(listeners), app, 30, config, Logger(config)
     )
@@ -294,7 +294,7 @@ def test_a_client_that_asks_and_does_not_wait_is_answered(address: tuple[str, in
 def test_of_a_refused_body_no_more_than_the_bound_is_taken(
     address: tuple[str, int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("pyoci_flask.serving.LINGER_BYTES", 1 << 20)
+    monkeypatch.setattr("pyoci_flask.server.worker.LINGER_BYTES", 1 << 20)
     sent = 0
     request = _REQUEST.replace(b"3", b"99999999999") % b"/refuses"
     with contextlib.suppress(BrokenPipeError, ConnectionResetError), _send(address, request) as one:

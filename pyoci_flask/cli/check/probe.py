@@ -19,9 +19,9 @@ from pyoci_flask.index.fetch import FetchPool
 from pyoci_flask.index.listing import find_project
 from pyoci_flask.index.lock import VersionLocks
 from pyoci_flask.index.names import Filename, ProjectName, tag_of
+from pyoci_flask.index.project_repository import ProjectRepository
 from pyoci_flask.index.publish import publish
 from pyoci_flask.index.reader import VersionReader
-from pyoci_flask.index.repository import ProjectRepository
 from pyoci_flask.index.yank import set_yanked
 from pyoci_flask.oci.reference import Digest
 

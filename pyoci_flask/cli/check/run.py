@@ -23,11 +23,11 @@ from pyoci_flask.cli.screen import Screen
 from pyoci_flask.errors import ConfigurationError
 from pyoci_flask.index.lock import VersionLocks
 from pyoci_flask.index.names import ProjectName
-from pyoci_flask.index.repository import ProjectRepository
+from pyoci_flask.index.project_repository import ProjectRepository
 from pyoci_flask.oci.client import RepositoryCaller
 from pyoci_flask.oci.reference import EMBEDDED, Repository
+from pyoci_flask.server.start import check_paths
 from pyoci_flask.settings import PinnedIndex, Settings
-from pyoci_flask.start import check_paths
 from pyoci_flask.transport.auth import Authenticator
 from pyoci_flask.transport.credentials import Credentials
 from pyoci_flask.transport.network import Network, check_ca_bundle

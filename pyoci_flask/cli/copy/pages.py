@@ -13,6 +13,7 @@ from packaging.version import Version
 
 from pyoci_flask.cli.copy.anchors import Anchor, read_html
 from pyoci_flask.cli.copy.errors import CopyError
+from pyoci_flask.common.redaction import shown
 from pyoci_flask.errors import InvalidRequestError
 from pyoci_flask.index.names import (
     OTHER_SUFFIXES,
@@ -25,7 +26,6 @@ from pyoci_flask.index.names import (
     version_or_none,
 )
 from pyoci_flask.index.releases import LISTED_VERSIONS
-from pyoci_flask.redaction import shown
 
 ACCEPT = (
     "application/vnd.pypi.simple.v1+json, application/vnd.pypi.simple.v1+html;q=0.1, "

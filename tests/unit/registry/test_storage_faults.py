@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from pyoci_flask.registry.repository import Repository
+from pyoci_flask.registry.layout import Repository
 from tests.unit.registry.client import (
     INDEX,
     RegistryClient,

@@ -3,7 +3,7 @@
 import logging
 import re
 
-from pyoci_flask.redaction import redact, redacted_traceback, without_userinfo
+from pyoci_flask.common.redaction import redact, redacted_traceback, without_userinfo
 
 # The address of the client, and what is wrong up to where the request is quoted: whatever could
 # not be read may hold a password in a form that nobody can tell from other text.

@@ -20,8 +20,13 @@ from typing import Any
 from gunicorn.errors import AppImportError  # type: ignore[import-untyped]
 from gunicorn.workers.gthread import STOP_KEEPALIVE_LINGER, ThreadWorker  # type: ignore[import-untyped]
 
-from pyoci_flask.answering import AnsweringWorker
-from pyoci_flask.client_connection import (
+from pyoci_flask.common.overrides import overrides
+from pyoci_flask.common.threads import FrugalExecutor
+from pyoci_flask.errors import ConfigurationError
+from pyoci_flask.oci.shares import Share
+from pyoci_flask.server.answering import AnsweringWorker
+from pyoci_flask.server.client_socket import ClientSocket, ClientStalledError
+from pyoci_flask.server.connection import (
     LINGER_BYTES,
     LINGER_IDLE,
     LINGER_TOTAL,
@@ -30,14 +35,9 @@ from pyoci_flask.client_connection import (
     Postponed,
     unmapped,
 )
-from pyoci_flask.client_socket import ClientSocket, ClientStalledError
-from pyoci_flask.errors import ConfigurationError
-from pyoci_flask.oci.shares import Share
-from pyoci_flask.overrides import overrides
+from pyoci_flask.server.turns import Incoming, Turns
+from pyoci_flask.server.waiting import Waiting
 from pyoci_flask.settings import Settings
-from pyoci_flask.threads import FrugalExecutor
-from pyoci_flask.turns import Incoming, Turns
-from pyoci_flask.waiting import Waiting
 from pyoci_flask.web.gate import STREAMS
 
 __all__ = [

@@ -1,6 +1,6 @@
 """Configuration to copy for what runs without people: CI, Renovate, and where credentials rest."""
 
-from pyoci_flask.web.snippets import TOKEN, USER, Snippet, Target, Tool
+from pyoci_flask.web.people.snippets import TOKEN, USER, Snippet, Target, Tool
 
 _GITHUB = "ghcr.io"
 

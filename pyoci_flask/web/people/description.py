@@ -31,7 +31,7 @@ _PATIENCE = 30.0
 _CACHE_SIZE = 8 * 1024 * 1024
 _MOST_CACHED = 2000
 
-_PROCESS = "pyoci_flask.web.description_process"
+_PROCESS = "pyoci_flask.web.people.description_process"
 
 _CONTROLS = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ufeff]")
 """Control characters but tab and line feed, and those that turn the direction of reading."""

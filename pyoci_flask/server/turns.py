@@ -4,9 +4,9 @@ from collections.abc import Callable
 from concurrent.futures import Future
 from logging import Logger
 
-from pyoci_flask.client_connection import ClientConnection
-from pyoci_flask.client_socket import ClientSocket
 from pyoci_flask.oci.shares import Share
+from pyoci_flask.server.client_socket import ClientSocket
+from pyoci_flask.server.connection import ClientConnection
 from pyoci_flask.web.gate import RegistryGate
 
 _WAIT_FOR_PLACE = 30.0

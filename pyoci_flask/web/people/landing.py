@@ -7,14 +7,14 @@ from urllib.parse import unquote
 from flask import Blueprint, request
 from werkzeug.wrappers import Response
 
+from pyoci_flask.common.redaction import field, redact, shown
 from pyoci_flask.errors import EgressError, InvalidRequestError, NotFoundError
 from pyoci_flask.oci.reference import EMBEDDED
-from pyoci_flask.redaction import field, redact, shown
 from pyoci_flask.web.address import Base
-from pyoci_flask.web.people import answer, browse_path, people, render
-from pyoci_flask.web.pipelines import credentials_hint, pipelines
+from pyoci_flask.web.people.frame import answer, browse_path, people, render
+from pyoci_flask.web.people.pipelines import credentials_hint, pipelines
+from pyoci_flask.web.people.snippets import Target, tools
 from pyoci_flask.web.services import services
-from pyoci_flask.web.snippets import Target, tools
 
 blueprint = Blueprint("pages", __name__)
 

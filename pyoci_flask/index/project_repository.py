@@ -6,7 +6,8 @@ from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass, replace
 from typing import TypeVar
 
-from pyoci_flask.budget import ByteBudget
+from pyoci_flask.common.budget import ByteBudget
+from pyoci_flask.common.redaction import shown
 from pyoci_flask.errors import (
     AuthenticationRequiredError,
     DeniedError,
@@ -22,7 +23,6 @@ from pyoci_flask.oci.client import RepositoryCaller
 from pyoci_flask.oci.model import INDEX_TYPE, Descriptor, ImageIndex, MalformedDocumentError
 from pyoci_flask.oci.reference import Digest, Tag
 from pyoci_flask.oci.repository import Manifest, list_tags, read_manifest
-from pyoci_flask.redaction import shown
 
 logger = logging.getLogger("pyoci.index")
 

@@ -5,12 +5,12 @@ import os
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from pyoci_flask.binding import open_to_everyone
 from pyoci_flask.errors import ConfigurationError
 from pyoci_flask.index.lock import VersionLocks
 from pyoci_flask.logs import configure_logging
-from pyoci_flask.otlp import endpoints
+from pyoci_flask.server.binding import open_to_everyone
 from pyoci_flask.settings import Settings
+from pyoci_flask.telemetry.otlp import endpoints
 from pyoci_flask.transport.network import check_ca_bundle
 
 logger = logging.getLogger("pyoci")

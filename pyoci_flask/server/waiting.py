@@ -5,7 +5,7 @@ import selectors
 import time
 from collections.abc import Callable, Iterator
 
-from pyoci_flask.client_connection import ClientConnection
+from pyoci_flask.server.connection import ClientConnection
 
 
 class Waiting:

@@ -13,9 +13,9 @@ from typing import Any
 from gunicorn.http.errors import LimitRequestHeaders  # type: ignore[import-untyped]
 from gunicorn.workers.gthread import TConn  # type: ignore[import-untyped]
 
-from pyoci_flask.client_socket import ClientSocket, Patience
+from pyoci_flask.common.overrides import overrides
 from pyoci_flask.oci.shares import Share
-from pyoci_flask.overrides import overrides
+from pyoci_flask.server.client_socket import ClientSocket, Patience
 
 # What is left of a refused upload is read and thrown away, up to so many seconds and bytes: closing
 # at once would reset the connection, and the client then reports that instead of the answer.

@@ -11,7 +11,7 @@ import time
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from pyoci_flask.overrides import overrides
+from pyoci_flask.common.overrides import overrides
 
 if TYPE_CHECKING:
     from _typeshed import ReadableBuffer

@@ -12,9 +12,9 @@ from gunicorn.http.message import Request  # type: ignore[import-untyped]
 from gunicorn.http.parser import Parser  # type: ignore[import-untyped]
 from gunicorn.workers.gthread import ThreadWorker  # type: ignore[import-untyped]
 
-from pyoci_flask.client_connection import Answer, ClientConnection, Postponed
-from pyoci_flask.client_socket import ClientStalledError
-from pyoci_flask.overrides import overrides, relies_on
+from pyoci_flask.common.overrides import overrides, relies_on
+from pyoci_flask.server.client_socket import ClientStalledError
+from pyoci_flask.server.connection import Answer, ClientConnection, Postponed
 from pyoci_flask.web.gate import MAY_POSTPONE, STREAMS, NoPlaceError
 
 _POSTPONED = 5.0

@@ -8,9 +8,8 @@ import re
 from collections.abc import Mapping
 from importlib.metadata import entry_points
 
-from pyoci_flask import values
 from pyoci_flask.errors import ConfigurationError
-from pyoci_flask.settings import Settings
+from pyoci_flask.settings import Settings, values
 
 TRACES, METRICS, LOGS = "TRACES", "METRICS", "LOGS"
 _SIGNALS = (TRACES, METRICS, LOGS)

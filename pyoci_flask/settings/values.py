@@ -12,7 +12,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from pyoci_flask.errors import ConfigurationError
-from pyoci_flask.origins import OriginPattern
+from pyoci_flask.settings.origins import OriginPattern
 
 LEVELS = {
     "trace": "DEBUG",
@@ -176,7 +176,7 @@ def boolean(text: str) -> bool:
 
 
 def path(text: str) -> Path:
-    """Read the path of a file or folder, whatever is there (`pyoci_flask.start` looks)."""
+    """Read the path of a file or folder, whatever is there (`pyoci_flask.server.start` looks)."""
     return Path(text).absolute()
 
 

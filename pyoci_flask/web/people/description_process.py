@@ -1,7 +1,7 @@
 """The process that renders one description: source on stdin, sanitised HTML on stdout.
 
-Run as `python -m pyoci_flask.web.description_process markdown GFM` (or `markdown CommonMark`, or
-`rst`). Nothing on stdout means that it is to be shown as plain text.
+Run as `python -m pyoci_flask.web.people.description_process markdown GFM` (or `markdown
+CommonMark`, or `rst`). Nothing on stdout means that it is to be shown as plain text.
 
 Of what readme_renderer lets through, more is taken away here: images (a page that loads them tells
 a stranger who reads it), forms, classes that could look like parts of the page, ids that could
@@ -18,7 +18,7 @@ from html.parser import HTMLParser
 import nh3
 from readme_renderer import markdown, rst
 
-from pyoci_flask.web_url import is_web_url
+from pyoci_flask.common.url import is_web_url
 
 _CPU_SECONDS = 3
 _MEMORY = 512 * 1024 * 1024

@@ -7,18 +7,18 @@ from typing import Any
 from flask import render_template, request
 from werkzeug.wrappers import Response
 
+from pyoci_flask.common.redaction import redact
 from pyoci_flask.errors import DeniedError, NotFoundError
 from pyoci_flask.index.catalog import list_projects
 from pyoci_flask.index.listing import find_project
 from pyoci_flask.index.names import version_or_none
 from pyoci_flask.index.project import File, Project, format_time
 from pyoci_flask.index.releases import LISTED_VERSIONS, listed_of, releases_of
-from pyoci_flask.redaction import redact
 from pyoci_flask.web.address import ListAddress, ProjectAddress
+from pyoci_flask.web.api.fallback import empty_falls_back, fallback, redirect_to_fallback
+from pyoci_flask.web.api.negotiation import JSON, negotiate
 from pyoci_flask.web.conditional import Page, page
-from pyoci_flask.web.fallback import empty_falls_back, fallback, redirect_to_fallback
 from pyoci_flask.web.links import file_href, quote_segment
-from pyoci_flask.web.negotiation import JSON, negotiate
 from pyoci_flask.web.services import services
 
 _VARY = "Accept, Authorization"

@@ -11,7 +11,7 @@ from werkzeug.wrappers import Response
 from pyoci_flask import errors
 from pyoci_flask.web.access import ENVIRON_REQUEST_ID
 from pyoci_flask.web.address import Base
-from pyoci_flask.web.people import answer, render, setup_path
+from pyoci_flask.web.people.frame import answer, render, setup_path
 from pyoci_flask.web.services import raw_path, services
 
 _GITHUB = (

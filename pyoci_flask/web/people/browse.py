@@ -10,6 +10,7 @@ from flask import Blueprint, g, request
 from packaging.utils import canonicalize_name
 from werkzeug.wrappers import Response
 
+from pyoci_flask.common.redaction import field, shortened
 from pyoci_flask.errors import (
     AuthenticationRequiredError,
     DeniedError,
@@ -20,6 +21,7 @@ from pyoci_flask.index.catalog import list_projects
 from pyoci_flask.index.details import Details, all_links, read_details, read_labels
 from pyoci_flask.index.listing import find_project
 from pyoci_flask.index.names import ProjectName, is_filename, version_or_none
+from pyoci_flask.index.project_repository import ProjectRepository
 from pyoci_flask.index.releases import (
     Release,
     find_release,
@@ -27,15 +29,13 @@ from pyoci_flask.index.releases import (
     preferred,
     releases_of,
 )
-from pyoci_flask.index.repository import ProjectRepository
-from pyoci_flask.redaction import field, shortened
 from pyoci_flask.web.address import Base, ListAddress, ProjectAddress
+from pyoci_flask.web.api.simple import redirect_to_slash
 from pyoci_flask.web.errors import UnmatchedError, challenge, status_of
 from pyoci_flask.web.links import quote_segment
-from pyoci_flask.web.people import answer, people, render, setup_path, signed_in
+from pyoci_flask.web.people.frame import answer, people, render, setup_path, signed_in
+from pyoci_flask.web.people.snippets import Target, installers
 from pyoci_flask.web.services import raw_path, services
-from pyoci_flask.web.simple import redirect_to_slash
-from pyoci_flask.web.snippets import Target, installers
 
 blueprint = Blueprint("browse", __name__)
 

@@ -9,8 +9,8 @@ from typing import Protocol
 
 from pyoci_flask.errors import InvalidRequestError
 from pyoci_flask.index.beside import beside
+from pyoci_flask.web.api.form import UploadForm
 from pyoci_flask.web.body import CHUNK
-from pyoci_flask.web.form import UploadForm
 
 _LARGE = 1024 * 1024
 """Bytes of a file that are worth a thread."""

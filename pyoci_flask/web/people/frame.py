@@ -14,9 +14,9 @@ from pyoci_flask import __version__
 from pyoci_flask.settings import Settings
 from pyoci_flask.web.address import Base
 from pyoci_flask.web.conditional import page
-from pyoci_flask.web.description import DescriptionRenderer
-from pyoci_flask.web.formats import as_date, as_size
-from pyoci_flask.web.origin import PublicOrigin
+from pyoci_flask.web.people.description import DescriptionRenderer
+from pyoci_flask.web.people.formats import as_date, as_size
+from pyoci_flask.web.people.origin import PublicOrigin
 from pyoci_flask.web.services import services
 
 EXTENSION = "pyoci.people"

@@ -26,12 +26,12 @@ from pyoci_flask.index.metadata import (
 )
 from pyoci_flask.index.names import Filename, ProjectName, is_filename
 from pyoci_flask.index.project import CREATED
+from pyoci_flask.index.project_repository import hold_blobs
 from pyoci_flask.index.publish import publish
-from pyoci_flask.index.repository import hold_blobs
 from pyoci_flask.web.address import Base
+from pyoci_flask.web.api.digests import check_digests, checked_meanwhile
+from pyoci_flask.web.api.form import UploadForm, read_form, refuse_gone
 from pyoci_flask.web.body import RequestBody
-from pyoci_flask.web.digests import check_digests, checked_meanwhile
-from pyoci_flask.web.form import UploadForm, read_form, refuse_gone
 from pyoci_flask.web.services import services
 
 logger = logging.getLogger("pyoci.web")

@@ -6,9 +6,9 @@ from flask import Blueprint, current_app, request
 from werkzeug.exceptions import MethodNotAllowed
 from werkzeug.wrappers import Response
 
-from pyoci_flask.cross_site import is_cross_site
+from pyoci_flask.common.cross_site import is_cross_site
+from pyoci_flask.common.redaction import shown
 from pyoci_flask.errors import CrossSiteError, InvalidRequestError
-from pyoci_flask.redaction import shown
 from pyoci_flask.web.address import (
     ChangeAddress,
     FileAddress,
@@ -17,14 +17,14 @@ from pyoci_flask.web.address import (
     MetadataAddress,
     ProjectAddress,
 )
-from pyoci_flask.web.changes import delete, patch
+from pyoci_flask.web.api.changes import delete, patch
+from pyoci_flask.web.api.files import core_metadata, download
+from pyoci_flask.web.api.legacy import legacy_json
+from pyoci_flask.web.api.simple import list_page, project_page
+from pyoci_flask.web.api.upload import upload
 from pyoci_flask.web.errors import UnmatchedError
-from pyoci_flask.web.files import core_metadata, download
 from pyoci_flask.web.gate import STREAMS
-from pyoci_flask.web.legacy import legacy_json
 from pyoci_flask.web.services import raw_path, services
-from pyoci_flask.web.simple import list_page, project_page
-from pyoci_flask.web.upload import upload
 
 blueprint = Blueprint("index", __name__)
 

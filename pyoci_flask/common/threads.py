@@ -2,7 +2,7 @@
 
 from concurrent.futures import ThreadPoolExecutor
 
-from pyoci_flask.overrides import overrides, relies_on
+from pyoci_flask.common.overrides import overrides, relies_on
 
 
 @overrides("_adjust_thread_count")

@@ -1,0 +1,1 @@
+"""What several layers share; it imports none of them."""

@@ -1,0 +1,1 @@
+"""What concerns gunicorn: its worker, the start, addresses, limits and its log."""
