@@ -1,15 +1,150 @@
-"""Memories of requests. Whoever sends those decides how many come, but not how much is kept."""
+"""What outlives a request in a worker: the one kind of memory, and a lock for each of its keys."""
 
 import threading
+import time
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Generic, TypeVar
 
-_K = TypeVar("_K")
-_V = TypeVar("_V")
+K = TypeVar("K")
+V = TypeVar("V")
+
+_PER_ENTRY = 200
+"""Bytes that Python needs for an entry, about, besides the text in it."""
 
 
-def remember(memory: OrderedDict[_K, _V], key: _K, value: _V, most: int) -> None:
+def text_size(thing: object) -> int:
+    """Return the bytes of the text in a key or a value: strings and bytes, also within tuples.
+
+    Everything else counts as nothing. A value that holds text in another way needs its own `size`.
+    """
+    if isinstance(thing, (str, bytes)):
+        return len(thing)
+    if isinstance(thing, tuple):
+        return sum(text_size(one) for one in thing)
+    return 0
+
+
+@dataclass(frozen=True, slots=True)
+class _Entry(Generic[V]):
+    value: V
+    size: int
+    until: float
+
+
+class Memory(Generic[K, V]):
+    """A mapping for all threads of a worker, bounded in entries, in bytes and in time.
+
+    Clients decide what is asked for, so they must not decide how much is remembered. When a bound
+    is passed, the entries that were used least recently are dropped. Values are shared: do not
+    change them.
+    """
+
+    def __init__(
+        self,
+        *,
+        entries: int,
+        max_bytes: int,
+        ttl: float | None = None,
+        size: Callable[[V], int] = text_size,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """Keep at most `entries` entries of `max_bytes` bytes in all, each for `ttl` seconds.
+
+        Without `ttl`, an entry never expires. `size` returns the bytes of a value; the text of the
+        key and a constant for each entry are added.
+        """
+        self._most = entries
+        self._max_bytes = max_bytes
+        self._ttl = float("inf") if ttl is None else ttl
+        self._size_of = size
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._entries: OrderedDict[K, _Entry[V]] = OrderedDict()
+        self._bytes = 0
+
+    def get(self, key: K) -> V | None:
+        """Return the value of a key, or None if there is none or its time to live has passed."""
+        entry = self._find(key)
+        return None if entry is None else entry.value
+
+    def put(self, key: K, value: V, *, ttl: float | None = None) -> None:
+        """Remember a value; `ttl` (seconds) replaces that of the memory."""
+        size = _PER_ENTRY + text_size(key) + self._size_of(value)
+        until = self._clock() + (self._ttl if ttl is None else ttl)
+        with self._lock:
+            self._drop(key)
+            self._entries[key] = _Entry(value, size, until)
+            self._bytes += size
+            while len(self._entries) > self._most or self._bytes > self._max_bytes:
+                self._drop(next(iter(self._entries)))
+
+    def get_or_make(self, key: K, make: Callable[[], V]) -> V:
+        """Return the value of a key. Call `make` for a missing one; two threads may both do so."""
+        entry = self._find(key)
+        if entry is not None:
+            return entry.value
+        value = make()
+        self.put(key, value)
+        return value
+
+    def remove(self, key: K) -> None:
+        """Forget a key, if it is there."""
+        with self._lock:
+            self._drop(key)
+
+    def __contains__(self, key: K) -> bool:
+        return self._find(key) is not None
+
+    def __len__(self) -> int:
+        """Return the number of entries, those that expired and were not asked for included."""
+        return len(self._entries)
+
+    def _find(self, key: K) -> _Entry[V] | None:
+        with self._lock:
+            entry = self._entries.get(key)
+            if entry is None:
+                return None
+            if entry.until <= self._clock():
+                self._drop(key)
+                return None
+            self._entries.move_to_end(key)
+            return entry
+
+    def _drop(self, key: K) -> None:
+        entry = self._entries.pop(key, None)
+        if entry is not None:
+            self._bytes -= entry.size
+
+
+class KeyedLocks(Generic[K]):
+    """A lock for each key, which exists only while a thread holds it or waits for it."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._held: dict[K, tuple[threading.Lock, int]] = {}
+
+    @contextmanager
+    def hold(self, key: K) -> Iterator[bool]:
+        """Hold the lock of a key for a block. The value says whether another thread had it."""
+        with self._lock:
+            own, users = self._held.get(key, (threading.Lock(), 0))
+            self._held[key] = own, users + 1
+        try:
+            with own:
+                yield users > 0
+        finally:
+            with self._lock:
+                own, users = self._held[key]
+                if users == 1:
+                    del self._held[key]
+                else:
+                    self._held[key] = own, users - 1
+
+
+def remember(memory: OrderedDict[K, V], key: K, value: V, most: int) -> None:
     """Put something in as the newest, and drop the oldest beyond `most`. Hold its lock."""
     memory[key] = value
     memory.move_to_end(key)
@@ -17,24 +152,24 @@ def remember(memory: OrderedDict[_K, _V], key: _K, value: _V, most: int) -> None
         memory.popitem(last=False)
 
 
-def shrink(memory: OrderedDict[_K, _V], size: Callable[[_V], int], most: int) -> None:
+def shrink(memory: OrderedDict[K, V], size: Callable[[V], int], most: int) -> None:
     """Drop the oldest until all have at most `most` bytes together. Hold its lock."""
     total = sum(size(value) for value in memory.values())
     while total > most:
         total -= size(memory.popitem(last=False)[1])
 
 
-class SizedCache(Generic[_V]):
+class SizedCache(Generic[V]):
     """What a function makes of bytes, for those used last: `most` bytes of arguments in all."""
 
-    def __init__(self, function: Callable[..., _V], most: int) -> None:
+    def __init__(self, function: Callable[..., V], most: int) -> None:
         self._function = function
         self._most = most
         self._lock = threading.Lock()
-        self._known: OrderedDict[tuple[bytes, tuple[str, ...]], _V] = OrderedDict()
+        self._known: OrderedDict[tuple[bytes, tuple[str, ...]], V] = OrderedDict()
         self._size = 0
 
-    def __call__(self, document: bytes, *kind: str) -> _V:
+    def __call__(self, document: bytes, *kind: str) -> V:
         """Call the function, or return what it returned. The value is shared: do not change it."""
         key = document, kind
         with self._lock:
