@@ -1,16 +1,32 @@
-"""Addresses that packages name and that become links."""
+"""Which URLs may be used, whoever sent them."""
 
 import re
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urljoin, urlsplit
 
 # Browsers read a backslash as a slash and drop line breaks and tabs (WHATWG URL standard).
 _WEB_URL = re.compile(r"https?://[^/?#\\\x00-\x20\x7f]+(?:[/?#][^\x00-\x1f\x7f]*)?", re.IGNORECASE)
 
 
-def is_web_url(text: str) -> bool:
-    """Return whether browsers read `text` as an http(s) URL of a host that it names itself.
+def usable_url(text: str, base: str = "") -> SplitResult | None:
+    """Return the parts of an absolute http(s) URL that can be called, or None.
 
-    They read `https:/x`, `https:x` and `//x` as relative to the page that they stand in.
+    It has a host and a valid port, and consists of printable ASCII. It may hold credentials, a
+    query and a fragment. If `base` is given, `text` may be relative to it (RFC 3986, 5.2).
+    """
+    if not (text.isascii() and text.isprintable()) or " " in text:
+        return None
+    try:
+        parts = urlsplit(urljoin(base, text) if base else text)
+        usable = parts.scheme in {"http", "https"} and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        return None
+    return parts if usable else None
+
+
+def is_web_url(text: str) -> bool:
+    """Return whether browsers read `text` as an http(s) URL with a host of its own.
+
+    Browsers read `https:/x`, `https:x` and `//x` as relative to the page that contains them.
     """
     try:
         return _WEB_URL.fullmatch(text) is not None and bool(urlsplit(text).hostname)

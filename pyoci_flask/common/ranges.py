@@ -1,0 +1,41 @@
+"""Range requests for bytes (RFC 9110, section 14)."""
+
+import re
+from dataclasses import dataclass
+
+_ONE_RANGE = re.compile(r"bytes[ \t]*=[ \t]*([0-9]{0,18})-([0-9]{0,18})[ \t]*", re.IGNORECASE)
+
+
+@dataclass(frozen=True, slots=True)
+class ByteRange:
+    """One range of bytes, before the size of the content is known."""
+
+    first: int | None
+    """The first byte; None for a suffix."""
+    last: int | None
+    """The last byte, or the length of a suffix; None for everything from `first` on."""
+
+    def of(self, size: int) -> tuple[int, int] | None:
+        """Return the first byte and the one after the last; None if no byte can be sent (416)."""
+        if self.first is None:
+            start, stop = max(0, size - (self.last or 0)), size
+        else:
+            start, stop = self.first, size if self.last is None else min(self.last + 1, size)
+        return (start, stop) if start < stop else None
+
+
+def requested_range(header: str | None, if_range: str | None, etag: str) -> ByteRange | None:
+    """Return the range that a GET asks for, or None if it gets the whole content.
+
+    As RFC 9110 allows, several ranges, other units and what cannot be parsed are ignored.
+    `if_range` counts only if it is the strong `etag` (13.1.5), which is given without its quotes.
+    """
+    found = _ONE_RANGE.fullmatch(header or "")
+    if found is None or (if_range is not None and if_range.strip() != f'"{etag}"'):
+        return None
+    first, last = (int(text) if text else None for text in found.groups())
+    if first is None and last is None:
+        return None
+    if first is not None and last is not None and last < first:
+        return None
+    return ByteRange(first, last)
