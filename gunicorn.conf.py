@@ -18,12 +18,23 @@ from gunicorn.arbiter import Arbiter  # type: ignore[import-untyped]
 
 from pyoci_flask.common.overrides import check_overrides, relies_on
 from pyoci_flask.errors import ConfigurationError
-from pyoci_flask.server.binding import bind_addresses, open_to_everyone, refuse_public
-from pyoci_flask.server.cache_folder import make_cache_folder, remove_abandoned
-from pyoci_flask.server.log import keep_secrets_out
-from pyoci_flask.server.memory import keep_few_arenas
-from pyoci_flask.server.open_files import connections_that_fit, raise_limit
-from pyoci_flask.server.start import STARTED, check_start, prepare_folders, seen_at_start
+from pyoci_flask.server.master import (
+    connections_that_fit,
+    keep_few_arenas,
+    keep_secrets_out,
+    make_cache_folder,
+    raise_limit,
+    remove_abandoned,
+)
+from pyoci_flask.server.start import (
+    STARTED,
+    bind_addresses,
+    check_start,
+    open_to_everyone,
+    prepare_folders,
+    refuse_public,
+    seen_at_start,
+)
 from pyoci_flask.settings import Settings
 from pyoci_flask.telemetry.otlp import endpoints
 

@@ -22,8 +22,7 @@ from pyoci_flask.index.reader import VersionReader
 from pyoci_flask.index.store import RecordStore
 from pyoci_flask.logs import configure_logging
 from pyoci_flask.oci.reference import EMBEDDED
-from pyoci_flask.server.binding import open_to_everyone
-from pyoci_flask.server.start import STARTED, check_start, prepare_folders
+from pyoci_flask.server.start import STARTED, check_start, open_to_everyone, prepare_folders
 from pyoci_flask.settings import Settings
 from pyoci_flask.transport.auth import Authenticator
 from pyoci_flask.transport.network import Network

@@ -7,8 +7,7 @@ import click
 
 from pyoci_flask import __version__
 from pyoci_flask.cli import arguments
-from pyoci_flask.cli.arguments import Address
-from pyoci_flask.cli.login import Login, password_from_stdin
+from pyoci_flask.cli.arguments import Address, Login, password_from_stdin
 from pyoci_flask.cli.screen import Screen
 from pyoci_flask.common.overrides import check_overrides
 from pyoci_flask.errors import PyOCIError
@@ -150,7 +149,7 @@ def _copy(
     stood. All projects of the source are copied, or the ones named. Credentials may also stand in
     the addresses or in ~/.netrc.
     """
-    from pyoci_flask.cli.copy.start import End, copy
+    from pyoci_flask.cli.copy.run import End, copy
 
     check_overrides()
     _log(verbose=verbose)

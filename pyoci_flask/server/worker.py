@@ -35,8 +35,7 @@ from pyoci_flask.server.connection import (
     Postponed,
     unmapped,
 )
-from pyoci_flask.server.turns import Incoming, Turns
-from pyoci_flask.server.waiting import Waiting
+from pyoci_flask.server.queues import Incoming, Turns, Waiting
 from pyoci_flask.settings import Settings
 from pyoci_flask.web.gate import STREAMS
 

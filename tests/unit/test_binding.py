@@ -6,8 +6,7 @@ from pathlib import Path
 import pytest
 
 from pyoci_flask.errors import ConfigurationError
-from pyoci_flask.server.binding import bind_addresses, open_to_everyone, refuse_public
-from pyoci_flask.server.start import check_paths
+from pyoci_flask.server.start import bind_addresses, check_paths, open_to_everyone, refuse_public
 from pyoci_flask.settings import Settings
 
 _STORAGE = Path("storage")

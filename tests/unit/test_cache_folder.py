@@ -12,13 +12,13 @@ from pathlib import Path
 
 import pytest
 
-from pyoci_flask.server.cache_folder import make_cache_folder, remove_abandoned
+from pyoci_flask.server.master import make_cache_folder, remove_abandoned
 from tests.servers import ROOT
 
 _MAKE = """\
 import os, sys
 from pathlib import Path
-from pyoci_flask.server.cache_folder import make_cache_folder
+from pyoci_flask.server.master import make_cache_folder
 print(make_cache_folder(Path(sys.argv[1]), os.geteuid(), os.getegid()), flush=True)
 if sys.argv[2] == "forks" and (child := os.fork()):
     print(child, flush=True)

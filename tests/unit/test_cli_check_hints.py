@@ -2,7 +2,7 @@
 
 import pytest
 
-from pyoci_flask.cli.check.hints import hint_for
+from pyoci_flask.cli.check.report import hint_for
 from pyoci_flask.errors import (
     AuthenticationRequiredError,
     DeniedError,

@@ -7,8 +7,7 @@ import pytest
 from click.testing import CliRunner
 
 from pyoci_flask.cli import arguments
-from pyoci_flask.cli.arguments import Address
-from pyoci_flask.cli.login import Login
+from pyoci_flask.cli.arguments import Address, Login
 from pyoci_flask.cli.main import main
 from pyoci_flask.transport.credentials import BasicCredentials
 from tests.command_line import command

@@ -2,7 +2,7 @@ import resource
 
 import pytest
 
-from pyoci_flask.server.open_files import connections_that_fit, raise_limit
+from pyoci_flask.server.master import connections_that_fit, raise_limit
 
 
 @pytest.mark.parametrize(

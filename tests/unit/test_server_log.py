@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from pyoci_flask.server.log import keep_secrets_out
+from pyoci_flask.server.master import keep_secrets_out
 
 _LOG = logging.getLogger("gunicorn.error")
 

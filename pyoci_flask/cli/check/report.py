@@ -1,12 +1,52 @@
-"""The steps of a check as they are written, and whether all of them went well."""
+"""The steps of a check as they are written, with what to do about those that failed."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from fnmatch import fnmatchcase
 
-from pyoci_flask.cli.check.hints import hint_for
 from pyoci_flask.cli.screen import Mark, Screen
-from pyoci_flask.errors import PyOCIError
+from pyoci_flask.errors import (
+    AuthenticationRequiredError,
+    DeniedError,
+    NotFoundError,
+    PyOCIError,
+    RateLimitedError,
+    RegistryError,
+    RegistryTimeoutError,
+    UnsupportedError,
+)
 from pyoci_flask.oci.reference import Registry
+
+_RIGHTS: Mapping[str, Mapping[str, str]] = {
+    "ghcr.io": {
+        "sign-in": "the user name is the GitHub user, the password a classic token",
+        "pull": "give the token the scope read:packages",
+        "push": "give the token the scope write:packages",
+    },
+    "*.azurecr.io": {
+        "pull": "give the identity the role AcrPull",
+        "push": "give the identity the role AcrPush",
+        "delete": "give the identity the role AcrDelete",
+    },
+    "*.amazonaws.com": {
+        "sign-in": "the user name is AWS; the password is what `aws ecr get-login-password` "
+        "prints, and lasts 12 hours",
+    },
+    "*.pkg.dev": {
+        "sign-in": "the user name is oauth2accesstoken with an access token, or _json_key with "
+        "the content of a key file",
+        "push": "give the account the role Artifact Registry Writer",
+        "delete": "give the account the role Artifact Registry Repository Administrator",
+    },
+    "docker.io": {
+        "push": "the token needs to read and write, and the namespace is the user or organisation",
+    },
+    "quay.io": {"sign-in": "use a robot account or an encrypted password"},
+}
+"""Patterns of hosts, steps, and what to do where credentials are denied."""
+_NO_PROJECT = (
+    "some registries deny what does not exist: name a project that does with --project NAME"
+)
 
 
 class StopError(Exception):
@@ -51,3 +91,46 @@ class Report:
         except PyOCIError as error:
             self.failed(name, str(error), hint_for(error, name, self._registry, repository))
             raise StopError from error
+
+
+def hint_for(error: PyOCIError, step: str, registry: Registry, repository: str = "") -> str | None:
+    """Say what to do about `error` in `step`; None where its text says it all.
+
+    `repository` is the name of the one that was written to, for the steps that do.
+    """
+    match error:
+        case AuthenticationRequiredError():
+            return "give credentials: --username NAME --password-stdin"
+        case DeniedError() if step == "publish":
+            # The right to push was there, but perhaps to the repository of --project only.
+            return (
+                f"make the repository {repository} first, and give these credentials the right to "
+                "push to it"
+            )
+        case DeniedError():
+            return _rights(step, registry)
+        case NotFoundError() if step == "publish":
+            return f"make the repository {repository} first: the probe is published there"
+        case NotFoundError() if step == "push":
+            return (
+                "make the repository of each project there first, and name one with --project; for "
+                "--write, make NAMESPACE/pyoci_probe"
+            )
+        case RateLimitedError():
+            return "wait, or give credentials: most registries allow more with them"
+        case RegistryTimeoutError() | RegistryError():
+            return "try again; if it stays, ask who runs the registry"
+        case UnsupportedError() if step == "publish":
+            return "another registry has to keep the packages"
+    return None
+
+
+def _rights(step: str, registry: Registry) -> str:
+    for pattern, hints in _RIGHTS.items():
+        if step in hints and fnmatchcase(registry.host, pattern):
+            return hints[step]
+    if step == "sign-in":
+        return "check user name and password, and whether they have run out"
+    if step == "pull":
+        return f"give these credentials the right to pull; {_NO_PROJECT}"
+    return f"give these credentials the right to {step}"

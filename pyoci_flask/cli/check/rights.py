@@ -5,9 +5,8 @@ from contextlib import suppress
 from dataclasses import replace
 from urllib.parse import urljoin
 
-from pyoci_flask.cli.check.hints import hint_for
 from pyoci_flask.cli.check.reach import Greeting
-from pyoci_flask.cli.check.report import Report, StopError
+from pyoci_flask.cli.check.report import Report, StopError, hint_for
 from pyoci_flask.errors import (
     AuthenticationRequiredError,
     DeniedError,
