@@ -7,7 +7,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from pyoci_flask.server.worker import ClientSocket, ClientStalledError, unmapped
+from pyoci_flask.server.client_socket import ClientSocket, ClientStalledError
+from pyoci_flask.server.connection import unmapped
 from tests.patience import PATIENCE
 
 _IDLE = 0.2

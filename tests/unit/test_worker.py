@@ -294,7 +294,7 @@ def test_a_client_that_asks_and_does_not_wait_is_answered(address: tuple[str, in
 def test_of_a_refused_body_no_more_than_the_bound_is_taken(
     address: tuple[str, int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("pyoci_flask.server.worker.LINGER_BYTES", 1 << 20)
+    monkeypatch.setattr("pyoci_flask.server.main_loop.LINGER_BYTES", 1 << 20)
     sent = 0
     request = _REQUEST.replace(b"3", b"99999999999") % b"/refuses"
     with contextlib.suppress(BrokenPipeError, ConnectionResetError), _send(address, request) as one:
