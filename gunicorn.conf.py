@@ -14,7 +14,7 @@ import time
 from collections.abc import Iterable
 from pathlib import Path
 
-from gunicorn.arbiter import Arbiter  # type: ignore[import-untyped]
+from gunicorn.arbiter import Arbiter
 
 from pyoci_flask.common.overrides import check_overrides, relies_on
 from pyoci_flask.errors import ConfigurationError
@@ -105,7 +105,7 @@ def on_starting(server: Arbiter) -> None:
         sys.exit(f"Error: {error}")
     _keep_restartable(server)
     if worker_connections < _wanted:
-        server.log.warning(
+        server.log.warning(  # type: ignore[union-attr] # gunicorn sets it before this
             "a process may have %d files open: each worker takes %d connections at once, not %d "
             "(ulimit -n, or LimitNOFILE= of systemd, raises that)",
             *(_open_files, worker_connections, _wanted),

@@ -7,6 +7,7 @@ from urllib.parse import unquote, urlsplit
 import click
 from requests.utils import get_netrc_auth
 
+from pyoci_flask.common.url import usable_url
 from pyoci_flask.errors import InvalidRequestError
 from pyoci_flask.index.names import ProjectName
 from pyoci_flask.settings import PinnedIndex
@@ -15,22 +16,22 @@ from pyoci_flask.transport.credentials import BasicCredentials
 
 @dataclass(frozen=True, slots=True)
 class Login:
-    """User name and password, as far as they were given."""
+    """A user name and a password; each may be missing."""
 
     username: str | None = None
     password: str | None = field(default=None, repr=False)
 
     def over(self, other: "Login") -> "Login":
-        """Fill a half that is missing here from `other`."""
+        """Return this login, with a missing half taken from `other`."""
         return Login(
             other.username if self.username is None else self.username,
             other.password if self.password is None else self.password,
         )
 
     def credentials(self, url: str, whose: str) -> BasicCredentials | None:
-        """Make credentials for `url`; None where none were given and `.netrc` has none.
+        """Return credentials for `url`; None if none were given and `.netrc` has none.
 
-        A password that is missing is asked for on a terminal.
+        On a terminal, ask for a missing password.
 
         Raises:
             click.UsageError: one half is missing.
@@ -49,10 +50,10 @@ class Login:
 
 
 def password_from_stdin() -> str:
-    """Read one line of standard input, without its end.
+    """Read one line of standard input, without its line break.
 
     Raises:
-        click.UsageError: there is none.
+        click.UsageError: the line is empty or missing.
     """
     line = sys.stdin.readline().rstrip("\r\n")
     if not line:
@@ -62,7 +63,7 @@ def password_from_stdin() -> str:
 
 @dataclass(frozen=True, slots=True)
 class Address:
-    """The address of an index, with a slash at its end, and the credentials that stood in it."""
+    """The address of an index, with a slash at its end, and the credentials that it contained."""
 
     url: str
     login: Login
@@ -79,7 +80,7 @@ def project(_: click.Context, __: click.Parameter, text: str | None) -> ProjectN
 def projects(
     _: click.Context, __: click.Parameter, texts: tuple[str, ...]
 ) -> tuple[ProjectName, ...]:
-    """Read names of projects; one that is named in two spellings counts once."""
+    """Read names of projects; two spellings of one name count once."""
     try:
         names = [ProjectName(text) for text in texts]
     except InvalidRequestError as error:
@@ -99,16 +100,12 @@ def registry_index(_: click.Context, __: click.Parameter, text: str) -> PinnedIn
 
 
 def address(_: click.Context, __: click.Parameter, text: str | None) -> Address | None:
-    """Read the address of an index, with user name and password in it or without."""
+    """Read the address of an index, which may contain a user name and a password."""
     if text is None:
         return None
-    try:
-        parts = urlsplit(text)
-        usable = parts.scheme in {"http", "https"} and bool(parts.hostname) and parts.port != 0
-    except ValueError:
-        usable = False
-    # Nothing of it is quoted: what is wrong may be where the password stands.
-    if not usable or parts.query or parts.fragment or not (text.isascii() and text.isprintable()):
+    parts = usable_url(text)
+    # The error does not quote it, because it may contain a password.
+    if parts is None or parts.query or parts.fragment:
         raise click.BadParameter("must be an http or https URL without query and fragment")
     login = Login(
         None if parts.username is None else unquote(parts.username),
@@ -121,21 +118,22 @@ def address(_: click.Context, __: click.Parameter, text: str | None) -> Address 
 
 
 def target_logins(given: Login, target: Address, upload: Address | None) -> tuple[Login, Login]:
-    """Say who reads TARGET_INDEX and who uploads, of what the options say and the addresses hold.
+    """Return the login that reads TARGET_INDEX and the one that uploads.
 
-    Each address has its own credentials. The target's are for uploads as well, if there are no
-    others; those of --upload-url for reading only at the same host, and not over http for https.
+    Options come before the credentials in the addresses. Each address has its own. Uploads use the
+    target's if --upload-url has none; reading uses those of --upload-url only if the host is the
+    same and the connection is as secure.
 
     Raises:
-        click.UsageError: an https index would get its files, and credentials, over http.
+        click.UsageError: TARGET_INDEX is https, and the uploads would go over http.
     """
     if upload is None:
         upload = target
     reading, uploading = urlsplit(target.url), urlsplit(upload.url)
     if (reading.scheme, uploading.scheme) == ("https", "http"):
         raise click.UsageError("--upload-url must be https, as TARGET_INDEX is")
-    nobody = Login()
+    empty = Login()
     shared = uploading.netloc == reading.netloc and reading.scheme in {"https", uploading.scheme}
-    reader = upload.login if target.login == nobody and shared else target.login
-    uploader = target.login if upload.login == nobody else upload.login
+    reader = upload.login if target.login == empty and shared else target.login
+    uploader = target.login if upload.login == empty else upload.login
     return given.over(reader), given.over(uploader)

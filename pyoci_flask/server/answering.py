@@ -3,14 +3,16 @@
 import errno
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
 from functools import partial
+from selectors import DefaultSelector
 from typing import Any
 
-from gunicorn.http import wsgi  # type: ignore[import-untyped]
-from gunicorn.http.message import Request  # type: ignore[import-untyped]
-from gunicorn.http.parser import Parser  # type: ignore[import-untyped]
-from gunicorn.workers.gthread import ThreadWorker  # type: ignore[import-untyped]
+from gunicorn.http import wsgi
+from gunicorn.http.message import Request
+from gunicorn.http.parser import Parser
+from gunicorn.workers.gthread import ThreadWorker
 
 from pyoci_flask.common.overrides import overrides, relies_on
 from pyoci_flask.server.client_socket import ClientStalledError
@@ -67,10 +69,12 @@ class _AwaitedBody:
 
 
 @overrides("handle", "handle_request", "_keepalive_after")
-class AnsweringWorker(ThreadWorker):  # type: ignore[misc] # gunicorn has no types
+class AnsweringWorker(ThreadWorker):
     """gunicorn's threaded worker with answers that can be left and gone on with."""
 
     alive: bool
+    poller: DefaultSelector
+    tpool: ThreadPoolExecutor
     _idle: float
     """Seconds that a client may be silent."""
 

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from gunicorn.http.errors import LimitRequestHeaders  # type: ignore[import-untyped]
-from gunicorn.workers.gthread import TConn  # type: ignore[import-untyped]
+from gunicorn.http.errors import LimitRequestHeaders
+from gunicorn.workers.gthread import TConn
 
 from pyoci_flask.common.overrides import overrides
 from pyoci_flask.oci.shares import Share
@@ -61,7 +61,7 @@ class Postponed:
 
 
 @overrides("init", "close")
-class ClientConnection(TConn):  # type: ignore[misc] # gunicorn has no types
+class ClientConnection(TConn):
     """A connection that holds a thread only while there is something to do for it."""
 
     sock: socket.socket

@@ -10,10 +10,10 @@ import selectors
 import socket
 import time
 from collections.abc import Callable
-from concurrent.futures import Future
+from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
 
-from gunicorn.workers.gthread import STOP_KEEPALIVE_LINGER  # type: ignore[import-untyped]
+from gunicorn.workers.gthread import STOP_KEEPALIVE_LINGER
 
 from pyoci_flask.common.overrides import overrides
 from pyoci_flask.common.threads import FrugalExecutor
@@ -118,7 +118,7 @@ class ConnectionsWorker(AnsweringWorker):
 
     def _submit(
         self,
-        pool: FrugalExecutor,
+        pool: ThreadPoolExecutor,
         function: Callable[[ClientConnection], object],
         conn: ClientConnection,
     ) -> "Future[object]":

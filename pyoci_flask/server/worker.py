@@ -8,8 +8,8 @@ import time
 from functools import partial
 from typing import Any
 
-from gunicorn.errors import AppImportError  # type: ignore[import-untyped]
-from gunicorn.workers.gthread import ThreadWorker  # type: ignore[import-untyped]
+from gunicorn.errors import AppImportError
+from gunicorn.workers.gthread import ThreadWorker
 
 from pyoci_flask.common.overrides import overrides
 from pyoci_flask.errors import ConfigurationError

@@ -1,7 +1,7 @@
-"""What the text of a setting means: a parser for each kind of value.
+"""Parsers of settings, one for each kind of value.
 
-A parser raises `ValueError` with what was expected, to follow the variable's name and `must be`. It
-never quotes the value, which may be a secret.
+A parser raises `ValueError` with the expected value: a text that follows the variable's name and
+`must be`. It never quotes the value, which may be a secret.
 """
 
 import ipaddress
@@ -9,8 +9,8 @@ import re
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
-from urllib.parse import urlsplit
 
+from pyoci_flask.common.url import usable_url
 from pyoci_flask.errors import ConfigurationError
 from pyoci_flask.settings.origins import OriginPattern
 
@@ -24,14 +24,14 @@ LEVELS = {
     "critical": "CRITICAL",
     "off": "CRITICAL",
 }
-"""Names of log levels, those of Rust programs too, to the names that logging has for them."""
+"""Names of log levels, including those of Rust programs, to the names used by `logging`."""
 _BIND = re.compile(r"(?P<host>\[[^\]%]+\]|[^:\[\]]+)(?::(?P<port>[0-9]{1,5}))?")
 _PATH = re.compile(r"(/[A-Za-z0-9._~-]+)+")
 _HEADER_VALUE = re.compile(r"[\x21-\x7e]([\x20-\x7e]*[\x21-\x7e])?")
 
 
 def temporary_folder() -> Path:
-    """Give the system's, which is only looked for where it is needed.
+    """Return the system's temporary folder.
 
     Raises:
         ConfigurationError: there is none that can be written.
@@ -40,7 +40,7 @@ def temporary_folder() -> Path:
         return Path(tempfile.gettempdir())
     except FileNotFoundError as error:
         raise ConfigurationError(
-            "PYOCI_SPOOL must be set to a folder that can be written: there is no temporary one"
+            "PYOCI_SPOOL must be set to a folder that can be written: there is no temporary folder"
         ) from error
 
 
@@ -85,23 +85,19 @@ def _is_bindable(host: str) -> bool:
 
 
 def sub_path(text: str) -> str:
-    """Read a path below which the application is mounted: empty, or with its leading slash only."""
+    """Read the path under which the application is served: empty, or with a leading slash."""
     path = "/" + text.strip("/") if text.strip("/") else ""
     if path and (not _PATH.fullmatch(path) or ".." in path):
         raise ValueError("a path such as /acme-corp")
     if path == "/health" or f"{path}/".startswith("/v2/"):
-        raise ValueError("another path than the ones that always stand at the root")
+        raise ValueError("another path: this one is always served at the root")
     return path
 
 
 def http_url(text: str) -> str:
     """Read a URL, without the slashes at its end."""
-    try:
-        parts = urlsplit(text)
-        usable = parts.scheme in {"http", "https"} and bool(parts.hostname) and parts.port != 0
-    except ValueError:
-        usable = False
-    if not usable or parts.username is not None or parts.query or parts.fragment:
+    parts = usable_url(text)
+    if parts is None or parts.username is not None or parts.query or parts.fragment:
         raise ValueError("an http or https URL without credentials, query or fragment")
     return text.rstrip("/")
 
@@ -125,7 +121,7 @@ def origins(text: str) -> tuple[OriginPattern, ...]:
 
 
 def name_patterns(text: str) -> tuple[str, ...]:
-    """Read patterns of project names, normalised like the names that they are held against."""
+    """Read patterns of project names, normalised like the names that they are compared with."""
     patterns = [part.lower() for part in re.split(r"[,\s]+", text) if part]
     if not all(re.fullmatch(r"[a-z0-9._*?-]+", pattern) for pattern in patterns):
         raise ValueError("project names or patterns like acme-*, separated by commas")
@@ -168,7 +164,7 @@ def seconds(text: str) -> float:
 
 
 def boolean(text: str) -> bool:
-    """Read true or false, in the words of several worlds."""
+    """Read true or false, yes or no, 1 or 0."""
     known = {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}
     if text.lower() not in known:
         raise ValueError("true or false")
@@ -176,7 +172,7 @@ def boolean(text: str) -> bool:
 
 
 def path(text: str) -> Path:
-    """Read the path of a file or folder, whatever is there (`pyoci_flask.server.start` looks)."""
+    """Read the path of a file or folder; `pyoci_flask.server.start` checks what is there."""
     return Path(text).absolute()
 
 

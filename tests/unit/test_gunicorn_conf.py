@@ -8,7 +8,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from gunicorn.config import Config  # type: ignore[import-untyped]
+from gunicorn.config import Config
 
 _FILE = Path(__file__).resolve().parent.parent.parent / "gunicorn.conf.py"
 

@@ -13,9 +13,9 @@ from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, cast
 
 import pytest
-from gunicorn.config import Config  # type: ignore[import-untyped]
-from gunicorn.errors import AppImportError  # type: ignore[import-untyped]
-from gunicorn.glogging import Logger  # type: ignore[import-untyped]
+from gunicorn.config import Config
+from gunicorn.errors import AppImportError
+from gunicorn.glogging import Logger
 
 from pyoci_flask.errors import ConfigurationError
 from pyoci_flask.oci.shares import Share

@@ -3,10 +3,11 @@
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
-from urllib.parse import urljoin, urlsplit
+from urllib.parse import urlsplit
 
 from pyoci_flask.cli.copy.errors import CopyError, ElsewhereError, PassingError, UnusableError
 from pyoci_flask.cli.tls import explained, tls_fault
+from pyoci_flask.common.url import usable_url
 from pyoci_flask.errors import (
     EgressError,
     PyOCIError,
@@ -25,12 +26,12 @@ _PASSING = frozenset({408, 425, 429, 500, 502, 503, 504})
 _ERROR_LIMIT = 64 * 1024
 _QUOTED = 300
 _LONGEST_WAIT = 120.0
-"""Seconds. Who asks to wait longer is tried again at the end of these."""
+"""Seconds. A server that asks for a longer wait is called again after this one."""
 
 
 @dataclass(frozen=True, slots=True)
 class Exchange:
-    """Makes the calls to one index."""
+    """Sends the calls to one index."""
 
     transport: Transport
     url: str
@@ -55,16 +56,16 @@ class Exchange:
         length: int = 0,
         patience: float | None = None,
     ) -> Reply:
-        """Make one call, with the credentials if it goes to the index itself.
+        """Send one request, with the credentials if it goes to the index itself.
 
-        `length` is the bytes of a file `body`, `patience` the seconds to wait for the answer.
+        `length` is the size of `body` in bytes, `patience` the seconds to wait for the answer.
 
         Raises:
-            PassingError: no answer.
-            CopyError: it is not called at all.
+            PassingError: no answer came.
+            CopyError: the request was refused before it was sent.
         """
         sent = dict(headers or {})
-        # Both addresses were named by the user; whatever else is called was named by a server.
+        # The user named these two addresses; a server named every other one.
         place, credentials = self.url, self.credentials
         if url == self.upload_url:
             place, credentials = self.upload_url, self.upload_credentials
@@ -83,21 +84,21 @@ class Exchange:
                 patience=patience,
             )
         except CopyError:
-            raise  # of who reads the body
+            raise  # from the code that reads `body`
         except EgressError as error:
             raise CopyError(
-                f"{urlsplit(url).netloc} is not called: it is at an address where no index is, or "
-                f"a private one, to which {self.host} may not lead"
+                f"refusing to connect to {urlsplit(url).netloc}: its address is reserved, or it is "
+                f"private and {self.host} is not"
             ) from error
         except PyOCIError as error:
             raise understood(error, url) from error
 
     def get(self, url: str, *, accept: str = "*/*", leaves: bool = False) -> Reply | None:
-        """GET `url` and follow redirects; None = 404. `leaves` is for files: they may be anywhere.
+        """GET `url` and follow redirects; None = 404. With `leaves` they may leave the index.
 
         Raises:
-            ElsewhereError: it leads out of the index, and is not to.
-            CopyError: any other answer than 200.
+            ElsewhereError: a redirect leads out of the index although `leaves` is false.
+            CopyError: the answer is neither 200 nor 404.
         """
         for _ in range(_MOST_REDIRECTS + 1):
             reply = self.send("GET", url, headers={"Accept": accept})
@@ -123,7 +124,7 @@ class Exchange:
 
 @dataclass(frozen=True, slots=True)
 class Text:
-    """What an answer says: all of it, and the first words if they are for people."""
+    """The text of an answer, and its first line if it is meant for people."""
 
     whole: str = ""
     first: str = ""
@@ -148,7 +149,7 @@ class Text:
 
 
 def refusal(reply: Reply, text: Text | None = None) -> CopyError:
-    """Say what an answer that nobody wanted means; `text` is what it says, if it was read."""
+    """Return the error for an unexpected answer; `text` is its text if that has been read."""
     host = urlsplit(reply.url).netloc
     says = (text or Text.read(reply)).first
     if reply.status in {401, 403} and reply.authorization is None:
@@ -167,7 +168,7 @@ def refusal(reply: Reply, text: Text | None = None) -> CopyError:
 
 
 def understood(error: PyOCIError, url: str) -> CopyError:
-    """Turn an error of the transport into one of an index."""
+    """Return an error of the transport as one of an index."""
     host = urlsplit(url).netloc
     if isinstance(error, RegistryUnreachableError):
         fault = tls_fault(error)
@@ -179,29 +180,24 @@ def understood(error: PyOCIError, url: str) -> CopyError:
 
 
 def _same_place(index: str, url: str) -> bool:
-    """Tell whether a call goes where the credentials belong: the same origin, or it in TLS."""
+    """Return whether `url` has the origin of `index`, or the same host and port with TLS."""
     here, there = urlsplit(index), urlsplit(url)
     return here.netloc == there.netloc and there.scheme in {here.scheme, "https"}
 
 
 def _below(index: str, url: str) -> bool:
-    """Tell whether a page belongs to an index, or to it in TLS.
+    """Return whether `url` is a page of `index`.
 
-    An index with a fallback leads to another one for what it does not have.
+    An index with a fallback redirects to another index for projects that it does not have.
     """
     here, there = urlsplit(index), urlsplit(url)
     return _same_place(index, url) and there.path.startswith(here.path)
 
 
 def _resolved(url: str, location: str) -> str:
-    try:
-        there = urljoin(url, location)
-        parts = urlsplit(there)
-        usable = parts.scheme in {"http", "https"} and bool(parts.hostname) and parts.port != 0
-    except ValueError:
-        usable = False
-    if not usable or parts.username is not None or not (there.isascii() and there.isprintable()):
+    there = usable_url(location, url)
+    if there is None or there.username is not None:
         raise CopyError(f"{redacted(url)} redirects to what is no address")
-    if urlsplit(url).scheme == "https" and parts.scheme == "http":
+    if urlsplit(url).scheme == "https" and there.scheme == "http":
         raise CopyError(f"{redacted(url)} redirects from https to http")
-    return there
+    return there.geturl()

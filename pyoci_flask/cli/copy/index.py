@@ -9,16 +9,11 @@ from urllib.parse import quote
 
 from packaging.utils import NormalizedName
 
+from pyoci_flask.cli.copy.entries import ACCEPT
 from pyoci_flask.cli.copy.errors import CopyError, ExistsError
 from pyoci_flask.cli.copy.exchange import Exchange, Text, refusal, understood
 from pyoci_flask.cli.copy.form import UploadBody
-from pyoci_flask.cli.copy.pages import (
-    ACCEPT,
-    ListedFile,
-    ProjectPage,
-    parse_list,
-    parse_project,
-)
+from pyoci_flask.cli.copy.pages import ListedFile, ProjectPage, parse_list, parse_project
 from pyoci_flask.errors import PyOCIError
 from pyoci_flask.index.names import Filename, ProjectName
 from pyoci_flask.transport.reply import Reply

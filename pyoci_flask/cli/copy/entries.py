@@ -1,0 +1,224 @@
+"""What a page of a Simple index says, JSON or HTML, before it is checked (PEP 503, 629, 691)."""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from html.parser import HTMLParser
+from typing import Any
+from urllib.parse import parse_qsl, unquote, urljoin, urlsplit
+
+from pyoci_flask.cli.copy.errors import CopyError
+from pyoci_flask.index.names import OTHER_SUFFIXES, SDIST, WHEEL
+
+ACCEPT = (
+    "application/vnd.pypi.simple.v1+json, application/vnd.pypi.simple.v1+html;q=0.1, "
+    "text/html;q=0.01"
+)
+_JSON = "application/vnd.pypi.simple.v1+json"
+_HTML = frozenset({"application/vnd.pypi.simple.v1+html", "text/html"})
+SUFFIXES = (SDIST, WHEEL, *OTHER_SUFFIXES)
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """An entry of the page, of which only the types were checked."""
+
+    name: str
+    url: str
+    hashes: Mapping[str, str]
+    size: int | None
+    requires_python: str | None
+    yanked: str | None
+
+
+def read_files(
+    body: bytes, content_type: str, url: str
+) -> tuple[Sequence[Entry | None], Mapping[str, Any]]:
+    """Read the files of a project's page, None = an entry without a name or a URL.
+
+    Return the whole document, too, which is empty for HTML. `url` is the page's address after
+    redirects.
+
+    Raises:
+        CopyError: it is not such a page.
+    """
+    if _is_json(content_type, url):
+        document = _json(body, url)
+        return [_from_json(one, url) for one in _list(document, "files", url)], document
+    page = _read_html(body, url)
+    return [_from_html(one, page.base) for one in page.anchors if _is_file(one)], {}
+
+
+def read_names(body: bytes, content_type: str, url: str) -> Sequence[str]:
+    """Read the names in the list of an index's projects; `url` is where it came from.
+
+    Raises:
+        CopyError: it is not such a list.
+    """
+    if _is_json(content_type, url):
+        entries = _list(_json(body, url), "projects", url)
+        named = [one.get("name") for one in entries if isinstance(one, dict)]
+        return [name for name in named if isinstance(name, str)]
+    return [anchor.text.strip() for anchor in _read_html(body, url).anchors]
+
+
+@dataclass(frozen=True, slots=True)
+class _Anchor:
+    """One link."""
+
+    href: str
+    text: str
+    attributes: Mapping[str, str]
+    """Values by lower-case name; an attribute without a value has an empty one."""
+
+
+@dataclass(frozen=True, slots=True)
+class _HTMLPage:
+    """The links of a page and the URL that they are relative to."""
+
+    base: str
+    anchors: tuple[_Anchor, ...]
+
+
+def _read_html(body: bytes, url: str) -> _HTMLPage:
+    """Read a page that came from `url`.
+
+    Raises:
+        CopyError: it has another major version of the repository API (PEP 629).
+    """
+    reader = _Reader()
+    # Not HTMLParser.close(): it would read an unfinished tag at the end of the page once for each
+    # `<` in it. The end tag completes a link that is still open.
+    reader.feed(body.decode("utf-8", "replace") + "</a>")
+    if reader.version.partition(".")[0] != "1":
+        raise CopyError(f"{url} uses another version of the Simple API than 1")
+    try:
+        base = url if reader.base is None else urljoin(url, reader.base.strip())
+    except ValueError as error:
+        raise CopyError(f"{url} names a base that is no address") from error
+    return _HTMLPage(base, tuple(reader.anchors))
+
+
+class _Reader(HTMLParser):
+    def __init__(self) -> None:
+        super().__init__()
+        self.base: str | None = None
+        self.version = "1.0"
+        self.anchors: list[_Anchor] = []
+        self._open: dict[str, str] | None = None
+        self._text: list[str] = []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        attributes = {name: value or "" for name, value in attrs}
+        if tag == "a":
+            self._end()
+            self._open = attributes
+        elif tag == "base" and self.base is None:
+            self.base = attributes.get("href")
+        elif tag == "meta" and attributes.get("name") == "pypi:repository-version":
+            self.version = attributes.get("content", self.version)
+
+    def handle_data(self, data: str) -> None:
+        if self._open is not None:
+            self._text.append(data)
+
+    def handle_endtag(self, tag: str) -> None:
+        if tag == "a":
+            self._end()
+
+    def _end(self) -> None:
+        if self._open is not None and "href" in self._open:
+            href = self._open["href"]
+            self.anchors.append(_Anchor(href, "".join(self._text), self._open))
+        self._open, self._text = None, []
+
+
+def _from_json(entry: object, url: str) -> Entry | None:
+    if not isinstance(entry, dict):
+        return None
+    name, href = entry.get("filename"), entry.get("url")
+    target = _join(url, href) if isinstance(href, str) else None
+    if not isinstance(name, str) or target is None:
+        return None
+    hashes, size, yanked = entry.get("hashes"), entry.get("size"), entry.get("yanked")
+    python = entry.get("requires-python")
+    usable = isinstance(size, int) and not isinstance(size, bool) and 0 <= size < 1 << 63
+    return Entry(
+        name,
+        target,
+        _strings(hashes) if isinstance(hashes, dict) else {},
+        size if usable else None,
+        python if isinstance(python, str) else None,
+        yanked if isinstance(yanked, str) and yanked else ("" if yanked is True else None),
+    )
+
+
+def _from_html(anchor: _Anchor, base: str) -> Entry | None:
+    url = _join(base, anchor.href)
+    if url is None:
+        return None
+    try:
+        parts = urlsplit(url)
+        hashes = dict(parse_qsl(parts.fragment, max_num_fields=8))
+    except ValueError:
+        return None
+    return Entry(
+        unquote(parts.path.rpartition("/")[2]),
+        url,
+        hashes,
+        None,
+        anchor.attributes.get("data-requires-python"),
+        anchor.attributes.get("data-yanked"),
+    )
+
+
+def _is_file(anchor: _Anchor) -> bool:
+    """Return whether a link is to a file; HTML pages have other links, too."""
+    path = anchor.href.partition("#")[0].partition("?")[0]
+    return path.endswith(SUFFIXES) or anchor.text.strip().endswith(SUFFIXES)
+
+
+def _join(base: str, href: str) -> str | None:
+    try:
+        url = urljoin(base, href.strip())
+    except ValueError:
+        return None
+    return url if url.isprintable() else None
+
+
+def _is_json(content_type: str, url: str) -> bool:
+    kind = content_type.partition(";")[0].strip().lower()
+    if kind != _JSON and kind not in _HTML:
+        raise CopyError(
+            f"{url} is not a page of a package index (it is {kind[:80] or 'untyped'!r})"
+        )
+    return kind == _JSON
+
+
+def _json(body: bytes, url: str) -> Mapping[str, Any]:
+    try:
+        document = json.loads(body)
+    except (ValueError, RecursionError) as error:
+        raise CopyError(f"{url} is no JSON") from error
+    if not isinstance(document, dict):
+        raise CopyError(f"{url} is no JSON object")
+    meta = document.get("meta")
+    version = meta.get("api-version") if isinstance(meta, dict) else None
+    if not isinstance(version, str) or version.partition(".")[0] != "1":
+        raise CopyError(f"{url} uses another version of the Simple API than 1")
+    return document
+
+
+def _list(document: Mapping[str, Any], member: str, url: str) -> list[object]:
+    value = document.get(member)
+    if not isinstance(value, list):
+        raise CopyError(f"{url} has no list of {member}")
+    return value
+
+
+def _strings(values: Mapping[object, object]) -> dict[str, str]:
+    return {
+        name: value
+        for name, value in values.items()
+        if isinstance(name, str) and isinstance(value, str)
+    }
