@@ -2,39 +2,49 @@
 
 import os
 import sys
+from importlib import import_module
 from pathlib import Path
-from typing import NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
-from flask import Flask
-
-from pyoci_flask.app import create_app_from_env
+from pyoci_flask.errors import ConfigurationError
 from pyoci_flask.settings import Settings
+
+if TYPE_CHECKING:
+    from flask import Flask
 
 _APPLICATION = "pyoci_flask.cli.serve:application()"
 _PACKAGE = Path(__file__).resolve().parent.parent
 
 
-def application() -> Flask:
+def application() -> "Flask":
     """Build the application from the environment; gunicorn calls this in each worker."""
+    from pyoci_flask.app import create_app_from_env
+
     return create_app_from_env(os.environ)
 
 
 def serve(bind: tuple[str, ...]) -> NoReturn:
-    """Become gunicorn: it keeps this process's id and gets its signals.
+    """Replace this process by gunicorn, which then has its id and gets its signals.
 
     Raises:
-        ConfigurationError: a setting cannot be used.
+        ConfigurationError: a setting cannot be used, or there is no gunicorn.
     """
+    try:
+        import_module("gunicorn")
+    except ImportError as error:
+        raise ConfigurationError(
+            "serve needs gunicorn, which is not installed or does not run here"
+        ) from error
     settings = Settings.from_env(os.environ)
-    # gunicorn reads it by itself, when it is imported, and takes an empty one for a number.
+    # gunicorn reads this variable itself and fails if it is empty.
     os.environ["WEB_CONCURRENCY"] = str(settings.web_concurrency)
     addresses = [part for address in bind for part in ("--bind", address)]
     command = [sys.executable, "-m", "gunicorn", "--config", str(configuration()), *addresses]
     sys.stdout.flush()
-    os.execv(sys.executable, [*command, _APPLICATION])  # noqa: S606 - nothing of it is a shell's
+    os.execv(sys.executable, [*command, _APPLICATION])  # noqa: S606 - it starts no shell
 
 
 def configuration() -> Path:
-    """The wheel carries gunicorn's settings inside the package; a checkout has them beside it."""
+    """Return the path of gunicorn's settings: inside an installed package, or next to it."""
     packaged = _PACKAGE / "gunicorn.conf.py"
     return packaged if packaged.is_file() else _PACKAGE.parent / packaged.name

@@ -189,9 +189,7 @@ def _join(base: str, href: str) -> str | None:
 def _is_json(content_type: str, url: str) -> bool:
     kind = content_type.partition(";")[0].strip().lower()
     if kind != _JSON and kind not in _HTML:
-        raise CopyError(
-            f"{url} is not a page of a package index (it is {kind[:80] or 'untyped'!r})"
-        )
+        raise CopyError(f"{url} is no page of a package index (it is {kind[:80] or 'untyped'!r})")
     return kind == _JSON
 
 

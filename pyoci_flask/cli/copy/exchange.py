@@ -87,7 +87,7 @@ class Exchange:
             raise  # from the code that reads `body`
         except EgressError as error:
             raise CopyError(
-                f"refusing to connect to {urlsplit(url).netloc}: its address is reserved, or it is "
+                f"{urlsplit(url).netloc} is not called: its address is reserved, or it is "
                 f"private and {self.host} is not"
             ) from error
         except PyOCIError as error:
