@@ -60,12 +60,14 @@ class BlobBody:
         file.seek(start)
 
     def __iter__(self) -> Iterator[bytes]:
-        while self._remaining > 0:
-            chunk = self._file.read(min(CHUNK_SIZE, self._remaining))
-            if not chunk:
-                raise OSError("the blob is shorter than it was")
-            self._remaining -= len(chunk)
-            yield chunk
+        # Also closed if it cannot be read: an answer that failed at once is closed by nobody else.
+        with self._file:
+            while self._remaining > 0:
+                chunk = self._file.read(min(CHUNK_SIZE, self._remaining))
+                if not chunk:
+                    raise OSError("the blob is shorter than it was")
+                self._remaining -= len(chunk)
+                yield chunk
 
     def close(self) -> None:
         """Close the file."""
