@@ -57,7 +57,7 @@ def check_start(settings: Settings) -> None:
         )
     if settings.storage is not None and settings.storage_users is not None:
         # Only who uses it pays for it.
-        from pyoci_flask.registry.auth import Access
+        from pyoci_flask.registry.users import Access
 
         try:
             Access(settings.storage_users).check_file()

@@ -21,7 +21,7 @@ from pathlib import Path
 import bcrypt
 from werkzeug.wrappers import Request
 
-from pyoci_flask.registry.errors import RegistryError, denied, unforeseen
+from pyoci_flask.registry.errors import DistributionError, denied, unforeseen
 from pyoci_flask.registry.files import FileCache
 
 logger = logging.getLogger(__name__)
@@ -80,7 +80,7 @@ class Access:
             self._read(self._users)
 
     def check(self, request: Request) -> None:
-        """Raise `RegistryError` (UNAUTHORIZED, DENIED) unless the request is allowed."""
+        """Raise `DistributionError` (UNAUTHORIZED, DENIED) unless the request is allowed."""
         if self._users is None:
             return
         try:
@@ -135,7 +135,7 @@ class _Checks:
     def passes(self, name: str, password: bytes, known_hash: str, cost: int) -> bool:
         """Return whether the password is right; one that is wrong takes a check of `cost`.
 
-        Raises `RegistryError` (503) if too many passwords wait to be checked.
+        Raises `DistributionError` (503) if too many passwords wait to be checked.
         """
         proof = self._proof(name.encode(), password, known_hash.encode())
         own: Future[bool] = Future()
@@ -224,7 +224,7 @@ def _unmatchable(cost: int) -> str:
     return f"$2b${cost:02}${'.' * 53}"
 
 
-def _unauthorized() -> RegistryError:
-    return RegistryError(
+def _unauthorized() -> DistributionError:
+    return DistributionError(
         401, "UNAUTHORIZED", "authentication required", headers={"WWW-Authenticate": CHALLENGE}
     )
