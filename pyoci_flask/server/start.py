@@ -10,7 +10,7 @@ from pyoci_flask.index.lock import VersionLocks
 from pyoci_flask.logs import configure_logging
 from pyoci_flask.server.binding import open_to_everyone
 from pyoci_flask.settings import Settings
-from pyoci_flask.telemetry.otlp import endpoints
+from pyoci_flask.settings.otlp import endpoints
 from pyoci_flask.transport.network import check_ca_bundle
 
 logger = logging.getLogger("pyoci")
