@@ -1,4 +1,4 @@
-"""Calls to the registry from within this very process, without a socket.
+"""Calls to the registry from within its own process, without a socket.
 
 The registry is called in the thread that asks, so a worker never waits for another worker (or for
 itself) to answer.
@@ -37,9 +37,9 @@ class InProcessAdapter(HTTPAdapter):
     ) -> requests.Response:
         """Call the application and return its response; only the first chunk of the body is read.
 
-        Time-outs, certificates and proxies mean nothing here. Raises `requests.ConnectionError` if
-        the application fails before it has made its first chunk. If it fails later, reading the
-        body raises what a broken connection raises.
+        The options for time-outs, certificates and proxies have no effect. Raises
+        `requests.ConnectionError` if the application fails before it has made its first chunk. An
+        `OSError` of a later chunk becomes the error of a broken connection.
         """
         try:
             chunks, status, headers = run_wsgi_app(self._app, _environ(request))

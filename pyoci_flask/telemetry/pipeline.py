@@ -91,7 +91,7 @@ class Telemetry:
         self._ending = threading.Event()
         # Started now, because an interpreter that exits can no longer start threads.
         self._closer = threading.Thread(
-            target=self._close_when_told, name="pyoci-telemetry", daemon=True
+            target=self._close_at_shutdown, name="pyoci-telemetry", daemon=True
         )
         self._closer.start()
         atexit.register(self.shutdown)
@@ -109,7 +109,7 @@ class Telemetry:
         self._closer.join(SHUTDOWN_TIMEOUT)
         self._sdk_log.uninstall()
 
-    def _close_when_told(self) -> None:
+    def _close_at_shutdown(self) -> None:
         self._ending.wait()
         self._tracers.shutdown()
         self._meters.shutdown()

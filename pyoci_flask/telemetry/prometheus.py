@@ -41,7 +41,8 @@ class Series:
     """Decides whether a new series may begin.
 
     Series are stored in a file that is mapped into memory. If the disk is full, writing to a new
-    part of it kills the process, and clients can fill that disk with uploads.
+    part of it kills the process, and clients can fill that disk with uploads. The known series are
+    not a `Memory`: they last as long as the process, and `labels` keeps their number small.
     """
 
     def __init__(self, folder: str | None, room: int = _ROOM) -> None:
