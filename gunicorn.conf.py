@@ -36,7 +36,7 @@ from pyoci_flask.server.start import (
     seen_at_start,
 )
 from pyoci_flask.settings import Settings
-from pyoci_flask.telemetry.otlp import endpoints
+from pyoci_flask.settings.otlp import endpoints
 
 _OVERRIDING = ("pyoci_flask.server.worker", "pyoci_flask.transport.pools")
 _TELEMETRY = "pyoci_flask.telemetry.pipeline"
