@@ -1,9 +1,9 @@
 """gunicorn's settings: `gunicorn wsgi:app` in this folder reads them by itself.
 
-docs/settings.md describes the variables of the environment. What is not said here is gunicorn's
-default; in particular the application is not loaded before the workers are forked, so that each
-has its own connections to the registry, and forwarded headers are trusted from loopback addresses
-only (gunicorn's own `FORWARDED_ALLOW_IPS` names other proxies).
+docs/settings.md describes the environment variables. All else has gunicorn's default. In
+particular, each worker loads the application itself and so has its own connections to registries,
+and forwarded headers are trusted only from loopback addresses (gunicorn's own `FORWARDED_ALLOW_IPS`
+names other proxies).
 """
 
 import atexit
@@ -57,48 +57,48 @@ proc_name = "pyoci"
 workers = _settings.web_concurrency
 threads = _settings.threads
 worker_class = "pyoci_flask.server.worker.ClientTimeoutThreadWorker"
-# Connections that are kept alive hold no thread: there may be many more of them.
+# Idle connections hold no thread, so there may be many more of them than threads.
 _wanted = 1000 + _settings.threads
 _open_files = raise_limit()
 worker_connections = connections_that_fit(
     _wanted, _open_files, threads=_settings.threads, fetch_threads=_settings.fetch_threads
 )
 
-# Seconds without a sign of life from a worker's main loop; no upload or download occupies that.
+# Seconds without a sign of life from a worker's main loop, which uploads and downloads never block.
 timeout = 120
-# Seconds that transfers under way have to end when the server stops.
+# Seconds that running transfers have to end when the server stops.
 graceful_timeout = 300
-# Longer than nginx keeps its idle connections to us (60 s): the side that sends the requests must
-# be the one to close, or now and then a request meets a connection that is just closing.
+# Longer than nginx keeps its idle connections to us (60 s): if this side closed first, a request
+# would now and then arrive on a connection that is just closing.
 keepalive = 75
 
-# Tokens of cloud registries, once in Basic, exceed the default of 8190 bytes.
+# Tokens of cloud registries exceed the default of 8190 bytes when sent as a Basic password.
 limit_request_field_size = 32768
-# The most that gunicorn reads: an encoded registry, a namespace and a long filename.
+# The most that gunicorn accepts, for an encoded registry, a namespace and a long filename.
 limit_request_line = 8190
 
-# Files go out through the socket class that notices clients who stopped reading.
+# Files are sent by our socket class, which notices clients that stop reading.
 sendfile = False
 
-# The heartbeat file: on a disk its update can hang, and gunicorn then kills a healthy worker.
+# The heartbeat file: an update on a disk can hang, and gunicorn then kills a healthy worker.
 if os.access("/dev/shm", os.W_OK):  # noqa: S108 -- gunicorn makes its file there by mkstemp
     worker_tmp_dir = "/dev/shm"  # noqa: S108 -- as above
 
-# It could reload and stop the server, and wants a home folder that can be written.
+# The socket could reload and stop the server, and needs a home folder that can be written.
 control_socket_disable = True
 
 errorlog = "-"
-# At debug it prints each address as it came, with whatever credentials a client wrote into it.
+# At debug, gunicorn logs each URL as it came, with any credentials that a client put into it.
 loglevel = _settings.log_levels[""].lower().replace("debug", "info")
 
 
 def on_starting(server: Arbiter) -> None:
-    """Look at what is configured, `--bind` on the command line included, before it is bound."""
+    """Check the configuration, including `--bind` on the command line, before listening."""
     keep_secrets_out()
     _guard(server.cfg.address)
     try:
         check_start(_settings)
-        if server.cfg.uid == os.geteuid():  # else the workers' folders are not ours to make
+        if server.cfg.uid == os.geteuid():  # else the workers make their folders
             prepare_folders(_settings)
         os.environ[STARTED] = seen_at_start(_settings)
     except ConfigurationError as error:
@@ -115,10 +115,10 @@ def on_starting(server: Arbiter) -> None:
 
 
 def _keep_restartable(server: Arbiter) -> None:
-    """Let USR2 start `python -m gunicorn` anew.
+    """Make a restart with USR2 work for `python -m gunicorn`.
 
-    gunicorn would run its `__main__.py` as a script, beside which lies a package `http` that hides
-    the standard library's.
+    gunicorn would run its `__main__.py` as a script, next to which is a package `http` that hides
+    the one of the standard library.
     """
     program = Path(sys.argv[0])
     if (program.parent.name, program.name) == ("gunicorn", "__main__.py"):
@@ -126,7 +126,7 @@ def _keep_restartable(server: Arbiter) -> None:
 
 
 def _make_cache_folder(server: Arbiter) -> None:
-    """Make the folder of what the workers share: the listing cache and their metrics."""
+    """Make the folder that the workers share, for the listing cache and their metrics."""
     remove_abandoned(_settings.spool, {os.geteuid(), server.cfg.uid})
     try:
         folder = make_cache_folder(_settings.spool, server.cfg.uid, server.cfg.gid)
@@ -154,7 +154,7 @@ def _make_metrics_folder(folder: Path, uid: int, gid: int) -> None:
 
 
 def when_ready(server: Arbiter) -> None:
-    """Look at the sockets before a worker accepts: systemd may have handed over any."""
+    """Check the sockets before a worker accepts: systemd may have passed any address."""
     _guard(listener.getsockname() for listener in server.LISTENERS)
 
 

@@ -56,9 +56,9 @@ def create_app(
 ) -> Flask:
     """Build the application for one worker.
 
-    `transport_timeouts` are the seconds to connect to a registry and to wait for its next byte;
-    `cache_folder` is where the listing cache is shared with other workers, None = it is not;
-    `started` is what `seen_at_start` returned if `check_start` has been called for all of them.
+    `transport_timeouts` are the seconds to connect to a registry and to wait for its next byte.
+    `cache_folder` holds the listing cache that workers share; None = it is not shared. `started` is
+    the result of `seen_at_start` if the checks of a start have been made already.
 
     Raises:
         ConfigurationError: a setting, or the version of a package, cannot work on this machine.
@@ -69,8 +69,8 @@ def create_app(
         try:
             prepare_folders(settings, started)
         except ConfigurationError as error:
-            # It turned bad since the start, and what needs it fails; the rest goes on.
-            logger.error("%s", error)  # noqa: TRY400 - the text says it all
+            # It became unusable after the start; only requests that need it fail.
+            logger.error("%s", error)  # noqa: TRY400 - a traceback would add nothing
     else:
         check_start(settings)
         prepare_folders(settings)
@@ -132,7 +132,7 @@ def create_app_from_env(environ: Mapping[str, str]) -> Flask:
     Raises:
         ConfigurationError: a setting cannot be used.
     """
-    # gunicorn.conf.py makes it, and does what has to be done once, for all its workers.
+    # gunicorn.conf.py makes this folder and the checks once for all workers.
     folder = environ.get("PYOCI_FLASK_CACHE_FOLDER")
     return create_app(
         Settings.from_env(environ),
@@ -146,7 +146,7 @@ def _versions(settings: Settings, pool: FetchPool, store: RecordStore | None) ->
 
 
 def _embedded(settings: Settings, transport: Transport) -> Any:  # noqa: ANN401 - a WSGI application or None
-    """Make the embedded registry and let the client reach it without a socket."""
+    """Return the embedded registry, if any, and let the client call it without a socket."""
     if settings.storage is None:
         return None
     # Only who uses it pays for it.
@@ -161,15 +161,16 @@ def _embedded(settings: Settings, transport: Transport) -> Any:  # noqa: ANN401 
 
 
 def _templates() -> Path:
-    """The wheel carries the templates inside the package; a checkout has them beside it."""
+    """Return the folder of the templates: in an installed package, or next to it in a checkout."""
     packaged = _HERE / "templates"
     return packaged if packaged.is_dir() else _HERE.parent / "templates"
 
 
 def _guarded(response: Any) -> Any:  # noqa: ANN401 - Flask's own type
-    """No answer is sniffed for another type or framed, and only pages for people run a script.
+    """Add the headers that restrict browsers and caches, unless the view has set them.
 
-    No shared cache keeps an answer, unless the view says that everybody gets the same.
+    Browsers must not guess types, show answers in frames or run scripts. Shared caches must not
+    keep an answer unless it is the same for all.
     """
     response.headers.setdefault("Cache-Control", PRIVATE)
     if not response.cache_control.public:

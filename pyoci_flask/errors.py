@@ -1,27 +1,27 @@
-"""The exception tree. Each is raised once, where the fault is understood.
+"""The exceptions. Each is raised once, where the fault is understood.
 
-The text of every exception is for the person at the other end: it says what is wrong and,
-where there is something to do, what. `web/errors.py` holds the one table to HTTP.
+The text of an exception is for the person who sent the request: it says what is wrong and what to
+do about it. The table in `web/errors.py` maps exceptions to HTTP.
 """
 
 
 class PyOCIError(Exception):
-    """Base of every fault that the program foresees."""
+    """Base of all errors that the program expects."""
 
 
 class ConfigurationError(PyOCIError):
-    """A setting has a value that cannot be used; names the variable and what was expected."""
+    """A setting cannot be used; the text names the variable and the expected value."""
 
 
 # What the client sent
 
 
 class InvalidRequestError(PyOCIError):
-    """A name, filename, form field or header cannot be what it claims to be."""
+    """A name, filename, form field or header is not valid."""
 
 
 class GoneError(PyOCIError):
-    """A part of the legacy API that no index serves any more."""
+    """The request is for a part of the legacy API that indexes no longer serve."""
 
 
 class PayloadTooLargeError(PyOCIError):
@@ -37,7 +37,7 @@ class CrossSiteError(PyOCIError):
 
 
 class PreconditionFailedError(PyOCIError):
-    """What the client makes its request depend on (If-Match) is not so."""
+    """The condition of the request (If-Match) is not met."""
 
 
 class NotAcceptableError(PyOCIError):
@@ -52,24 +52,24 @@ class NotFoundError(PyOCIError):
 
 
 class AlreadyExistsError(PyOCIError):
-    """The file exists, or the registry keeps its tags immutable."""
+    """The file exists already, or the registry does not allow tags to change."""
 
 
 class BusyError(PyOCIError):
-    """Another writer holds the version and did not let go in time; try again."""
+    """Something is in use by other requests for too long; try again later."""
 
 
 # What the registry answered
 
 
 class AuthenticationRequiredError(PyOCIError):
-    """The registry denied the request and no credentials had been given."""
+    """The registry denied a request that had no credentials."""
 
 
 class DeniedError(PyOCIError):
-    """The registry denied the request in spite of the credentials given, or asks for none.
+    """The registry denied a request that had credentials, or did not ask for any.
 
-    `status` is the registry's own, 401 or 403.
+    `status` is the registry's, 401 or 403.
     """
 
     def __init__(self, message: str, status: int) -> None:
@@ -82,13 +82,13 @@ class EgressError(PyOCIError):
 
 
 class UnsupportedError(PyOCIError):
-    """The registry has no such operation; nothing was changed."""
+    """The registry does not support the operation; nothing was changed."""
 
 
 class RateLimitedError(PyOCIError):
     """The registry asks to slow down. `retry_after` is its Retry-After header, if any.
 
-    `status` is the registry's own, 429, or 503 with a Retry-After.
+    `status` is the registry's, 429, or 503 with a Retry-After header.
     """
 
     def __init__(self, message: str, retry_after: str | None, status: int = 429) -> None:
@@ -98,15 +98,15 @@ class RateLimitedError(PyOCIError):
 
 
 class RegistryError(PyOCIError):
-    """The registry answered nonsense or failed."""
+    """The registry failed, or its answer is not valid."""
 
 
 class OversizedError(RegistryError):
-    """The registry sent a larger document than this server reads."""
+    """The registry sent a document that is too large for this server."""
 
 
 class RegistryUnreachableError(PyOCIError):
-    """No connection to the registry."""
+    """The registry cannot be reached."""
 
 
 class RegistryTimeoutError(PyOCIError):
@@ -114,11 +114,11 @@ class RegistryTimeoutError(PyOCIError):
 
 
 class TransferBrokenError(PyOCIError):
-    """The bytes of a blob ended early or were not those that its digest names."""
+    """A blob ended early, or its bytes do not match its digest."""
 
 
 # This server
 
 
 class SpoolFullError(PyOCIError):
-    """The spool folder cannot take the upload, most often for want of room; nothing was pushed."""
+    """The spool folder cannot store the upload, usually because it is full; nothing was pushed."""

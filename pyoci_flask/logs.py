@@ -21,7 +21,7 @@ _levelled: frozenset[str] = frozenset()
 
 
 def configure_logging(levels: Mapping[str, str]) -> None:
-    """Send every record to stderr, one line each, at the levels asked for.
+    """Write every record to stderr, one line each, at the given levels.
 
     `levels` maps a logger's name ("" = the root, INFO if absent) to the name of its level. A
     second call replaces the first; handlers that others have installed stay.
@@ -35,7 +35,7 @@ def configure_logging(levels: Mapping[str, str]) -> None:
         root.addHandler(_handler)
     for name in _levelled - levels.keys():
         logging.getLogger(name).setLevel(logging.NOTSET)
-    # At DEBUG urllib3 prints each URL with its query, which is where signed URLs are signed.
+    # At DEBUG urllib3 logs each URL with its query, which contains the signature of signed URLs.
     applied = {"": "INFO", "urllib3": "INFO", **levels}
     for name, level in applied.items():
         number = logging.getLevelNamesMapping()[level]
@@ -46,7 +46,7 @@ def configure_logging(levels: Mapping[str, str]) -> None:
 
 
 def one_line(text: str) -> str:
-    """Escape whatever is not printable, so that no text can forge or hide a line."""
+    """Escape all that is not printable, so that no text can forge or hide a line."""
     if text.isprintable():
         return text
     return "".join(
@@ -56,10 +56,7 @@ def one_line(text: str) -> str:
 
 
 def quoted(text: str, limit: int = _MESSAGE_LIMIT) -> str:
-    """Write `text` as one value in double quotes, with everything in it escaped that needs it.
-
-    What takes more than `limit` bytes between the quotes is cut.
-    """
+    """Return `text` as one value in double quotes, escaped and cut to `limit` bytes."""
     escaped = text[:limit].replace("\\", "\\\\").replace('"', '\\"')
     line = one_line(escaped)
     if len(text) > limit or len(line.encode()) > limit:
@@ -75,7 +72,7 @@ def _first_bytes(text: str, limit: int) -> str:
 class _LineFormatter(logging.Formatter):
     """`time=... level=... logger=... request_id=... ` and the message.
 
-    A record made with `extra={"fields": True}` has a message of `key=value` pairs already; any
+    The message of a record with `extra={"fields": True}` consists of `key=value` pairs already. Any
     other message, and a traceback, is written as one quoted value.
     """
 
@@ -97,17 +94,17 @@ class _LineFormatter(logging.Formatter):
         if trace:
             name = "exception" if record.exc_info else "stack"
             parts.append(f"{name}={quoted(redacted_traceback(trace))}")
-        # Once more over the whole: a secret may reach from one part into the next.
+        # Redact the whole line as well: a secret may extend from one part into the next.
         line = redact(" ".join(parts))
         cut = len(line.encode()) >= LINE_LIMIT
         return f'{_first_bytes(line, LINE_LIMIT - 5)}..."' if cut else line
 
 
 class _StderrHandler(logging.Handler):
-    """Writes to the stderr of the moment, a line at once."""
+    """Writes each line in one call to the present `sys.stderr`."""
 
     def handle(self, record: logging.LogRecord) -> bool:
-        """Make the line before the lock is taken, which many threads want at once."""
+        """Format the line before taking the lock, because many threads compete for it."""
         if not self.filter(record):
             return False
         line = self._line(record)
@@ -125,7 +122,7 @@ class _StderrHandler(logging.Handler):
         try:
             return self.format(record)
         except Exception as error:  # noqa: BLE001 - a bad log call must not fail the request
-            # Not logging's own report: that prints the arguments, unredacted.
+            # The report of `logging` itself would print the arguments without redaction.
             return f"logging failed: {type(error).__name__} in a record of {record.name}"
 
     def _write(self, line: str) -> None:
@@ -133,5 +130,5 @@ class _StderrHandler(logging.Handler):
             sys.stderr.write(f"{line}\n")
             sys.stderr.flush()
         except (OSError, ValueError):
-            # Nobody reads stderr any more; there is nowhere left to say so.
+            # stderr is closed, so this cannot be reported anywhere.
             return

@@ -1,4 +1,4 @@
-"""Bytes that may be in memory at once, shared by all threads of a worker."""
+"""Limit the bytes that all threads of a worker may hold in memory at once."""
 
 import threading
 import weakref
@@ -12,10 +12,10 @@ _BUSY = "this server is working on too many large documents; try again"
 
 
 class ByteBudget:
-    """A number of bytes. A thread that holds some of it must not wait for more of it."""
+    """A number of bytes to share. A thread that holds some of them must not wait for more."""
 
     def __init__(self, total: int, share: int | None = None, patience: float = 20.0) -> None:
-        """`share` is what one user may hold at once; `patience` is how many seconds to wait."""
+        """Let one user hold at most `share` bytes at once; wait at most `patience` seconds."""
         self._total = total
         self._share = total if share is None else share
         self._patience = patience
@@ -27,12 +27,12 @@ class ByteBudget:
     def hold(
         self, size: int, user: Hashable = None, patience: float | None = None
     ) -> Iterator[None]:
-        """Wait for `size` bytes and hold them; never more than a share is needed.
+        """Wait for `size` bytes, or a whole share if that is less, and hold them.
 
-        `patience` is the seconds to wait if they are not those of the budget.
+        `patience` is the seconds to wait, if not those of the budget.
 
         Raises:
-            BusyError: others hold them for too long.
+            BusyError: other threads held them for too long.
         """
         size = min(size, self._share)
         seconds = self._patience if patience is None else patience
@@ -49,7 +49,7 @@ class ByteBudget:
         """Hold `size` bytes for as long as `owner` lives, without waiting.
 
         Raises:
-            BusyError: others hold them.
+            BusyError: too few are free.
         """
         with self._released:
             if not self._fits(size, None):

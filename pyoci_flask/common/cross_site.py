@@ -1,6 +1,7 @@
-"""What the index and the embedded registry refuse because another site's page asks for it.
+"""Requests that the index and the embedded registry refuse because another site's page sent them.
 
-A browser sends what it keeps for a site with every request to it, whichever page makes it.
+A browser sends the credentials that it stores for a site with every request to it, even if the
+page of another site makes the request.
 """
 
 import ipaddress
@@ -28,7 +29,7 @@ _REFUSAL = (
 def is_cross_site(request: Request, public_url: str | None = None) -> bool:
     """Return whether a page of another origin (RFC 6454) made a browser send the request.
 
-    `public_url` is an address of this server besides the one that the request names.
+    `public_url` is another address of this server than the one in the request.
     """
     if request.headers.get("Sec-Fetch-Site", "").lower() in {"cross-site", "same-site"}:
         return True
@@ -46,11 +47,11 @@ def is_cross_site(request: Request, public_url: str | None = None) -> bool:
 
 
 class LocalHosts:
-    """WSGI middleware that answers only where `Host` is a name of this machine.
+    """WSGI middleware that answers only if `Host` is a name of this machine.
 
-    A server that asks for no password listens on loopback addresses only, which a web page reaches
-    if its own host name is pointed at 127.0.0.1 (DNS rebinding). To a browser, page and server are
-    then of the same origin, but its requests carry that name.
+    A server without passwords listens only on loopback addresses. A web page can reach it if the
+    page's own host name resolves to 127.0.0.1 (DNS rebinding). The browser then takes page and
+    server for one origin, but its requests have that host name.
     """
 
     def __init__(self, app: "WSGIApplication", public_url: str | None) -> None:
@@ -61,7 +62,7 @@ class LocalHosts:
     def __call__(
         self, environ: "WSGIEnvironment", start_response: "StartResponse"
     ) -> Iterable[bytes]:
-        """Hand the request on, or refuse it (PEP 3333)."""
+        """Pass the request on, or refuse it (PEP 3333)."""
         path = environ.get("PATH_INFO", "")
         # Browsers always send a Host; a request without one is from a program.
         if path == "/health" or "HTTP_HOST" not in environ or self._is_own(environ["HTTP_HOST"]):
@@ -91,7 +92,7 @@ class LocalHosts:
 
 
 def _origin(scheme: str, netloc: str) -> tuple[str, str, str] | None:
-    """Return scheme, host and port in one spelling; None if they are not those of a web page."""
+    """Return scheme, host and port in one spelling; None if no web page can have them."""
     scheme = scheme.lower()
     match = _HOST.fullmatch(netloc.lower())
     if match is None or scheme not in _PORTS:

@@ -1,7 +1,7 @@
 """Undocumented parts of other packages that this program relies on, checked at the start.
 
 Some time-outs and limits work only because a method of a base class is overridden. If another
-version of the package renames the method, the limit would be gone without a word.
+version of the package renamed the method, the limit would be lost without an error.
 """
 
 import inspect
@@ -17,7 +17,7 @@ from typing import TypeVar
 from pyoci_flask.errors import ConfigurationError
 
 PYTHONS = ("3.11", "3.12", "3.13")
-"""The versions of Python whose standard library has been tried."""
+"""The versions of Python whose standard library has been tested."""
 
 _T = TypeVar("_T", bound=type)
 
@@ -53,16 +53,16 @@ def relies_on(owner: object, *names: str, user: str) -> None:
 
 
 def registered() -> tuple[Part, ...]:
-    """Return what the modules imported so far rely on."""
+    """Return all parts that the modules imported so far rely on."""
     return tuple(_parts)
 
 
 def check_overrides(*modules: str) -> None:
-    """Import `modules`, then check all that the imported modules rely on.
+    """Import `modules`, then check every part that imported modules rely on.
 
     Raises:
-        ConfigurationError: something is missing or is called in another way; one line that names
-            it, the installed version and what to do.
+        ConfigurationError: a part is missing or has other arguments; the text is one line with its
+            name, the installed version and what to do.
     """
     for module in modules:
         try:
@@ -94,7 +94,7 @@ def check(part: Part) -> None:
 
 
 def _accepts(override: Callable[..., object], overridden: object) -> bool:
-    """Whether each call that the overridden method accepts by position fits the override."""
+    """Return whether the override accepts each call that the overridden method accepts."""
     try:
         theirs = inspect.signature(overridden).parameters.values()  # type: ignore[arg-type]
     except (TypeError, ValueError):
@@ -119,7 +119,7 @@ def _described(owner: object) -> tuple[str, str]:
 
 
 def _installed(module: str) -> str:
-    """Return the name and version of what `module` belongs to."""
+    """Return name and version of the distribution that `module` belongs to."""
     package = module.partition(".")[0]
     if package in sys.stdlib_module_names:
         return f"Python {platform.python_version()}"

@@ -1,8 +1,8 @@
-"""Text of clients, registries and packages, before it is logged or answered.
+"""Remove credentials from text of clients, registries and packages before it is logged or sent.
 
-It is cut before it is searched, and what is left holds no credentials. The regular expressions
-are linear: what a repetition takes neither matches what follows it nor begins another match. They
-have no possessive quantifiers (`*+`), which Python before 3.11.5 matches wrongly.
+Text is cut before it is searched. The regular expressions take linear time: what a repetition
+matches can neither match what follows it nor begin another match. They have no possessive
+quantifiers (`*+`), which Python before 3.11.5 matches wrongly.
 """
 
 import re
@@ -17,7 +17,7 @@ _SEARCHED = 8192
 """Characters of a field that are searched for the end of userinfo: the longest path."""
 _TRACEBACK_LIMIT = 2400
 
-# The words that follow a scheme's name in a sentence or in a challenge, where no token stands.
+# Words that follow a scheme's name in a sentence or a challenge, instead of a token.
 _PROSE = (
     r"(?!(?:auth\w*|challenges?|credentials?|tokens?|schemes?|realm|scope|service|error"
     r"|and|or|is|was|are|for|with|where|from|at|to|in|of)(?:[\s,;:)\"'\\=]|\.?$|\.\s))"
@@ -27,7 +27,7 @@ _COLON = r"(?::|%(?:25)*3A)"
 _SLASH = r"(?:/|%(?:25)*2F)"
 _SPACE = r"(?:\s|%(?:25)*20)"
 
-# Each with texts, in lower case, without one of which the pattern cannot match.
+# Each has words in lower case; without one of them in the text, the pattern cannot match.
 _SECRETS = (
     # RFC 9110 section 11.4: a scheme and a token68.
     (
@@ -69,9 +69,9 @@ _NO_PORT = re.compile(
 def redact(text: str) -> str:
     """Return at most `TEXT_LIMIT` characters of `text`, with credentials replaced.
 
-    Known are an Authorization value, the userinfo of a URL with or without its scheme, a signed
-    URL's query and a JSON Web Token. A word that the cut would split is left out: the part that
-    would show that it is a secret may be missing.
+    It recognises the value of an Authorization header, the userinfo of a URL with or without its
+    scheme, the query of a signed URL and a JSON Web Token. A word that the cut would split is left
+    out, because the missing part may be what shows that it is a secret.
     """
     if len(text) > TEXT_LIMIT:
         text = f"{_whole_words(text[:TEXT_LIMIT])}..."
@@ -90,22 +90,22 @@ def shortened(text: str, limit: int = FIELD_LIMIT) -> str:
 
 
 def shown(text: str) -> str:
-    """Quote a field: see `field`."""
+    """Return a field in quotes; see `field`."""
     return repr(field(text))
 
 
 def field(text: str) -> str:
-    """Return a name or another field of somebody else, such as a header or a segment of a path.
+    """Return at most `FIELD_LIMIT` characters of a name, header or path segment from outside.
 
-    At most `FIELD_LIMIT` characters. No such field has an `@` that means anything, so all of it
-    before one is replaced; so is what has a colon that no port follows.
+    An `@` has no meaning in such a field, so everything before one is replaced. So is a text with a
+    colon that no port follows.
     """
     text = without_userinfo(text)[: 2 * FIELD_LIMIT]
     return _cut(redact(_without_password(text)), FIELD_LIMIT)
 
 
 def without_userinfo(text: str) -> str:
-    """Replace what stands before the last `@` of a field, however that is encoded."""
+    """Return a field with everything before its last `@`, encoded or not, replaced."""
     end = _last_at(text[:_SEARCHED])
     kept = _FIELD_BEGINNING.match(text)
     begin = kept.end() if kept else 0
@@ -115,7 +115,7 @@ def without_userinfo(text: str) -> str:
 
 
 def holds_userinfo(path: str) -> bool:
-    """Return whether there is an `@` in a path, however encoded."""
+    """Return whether a path contains an `@`, encoded or not."""
     return _last_at(path) is not None
 
 
@@ -133,7 +133,7 @@ def redacted_traceback(text: str) -> str:
 
 
 def _whole_words(text: str) -> str:
-    """Leave out the last word."""
+    """Return `text` without its last word."""
     end = max(text.rfind(separator) for separator in ' \t\r\n"')
     return text[: end + 1]
 
@@ -153,7 +153,7 @@ def _last_at(text: str) -> int | None:
 
 
 def _without_userinfo(word: str) -> str:
-    """Replace the userinfo of each URL in a text without spaces."""
+    """Return a text without spaces with the userinfo of each URL replaced."""
     begin, parts = 0, []
     first = _BEGINNING.match(word)
     kept = first.end() if first else 0
@@ -166,7 +166,7 @@ def _without_userinfo(word: str) -> str:
 
 
 def _hidden(text: str, kept: int, *, is_url: bool) -> str:
-    """Replace the userinfo that `text` has behind its first `kept` characters."""
+    """Return `text` with the userinfo after its first `kept` characters replaced."""
     end = _last_at(text)
     if end is not None and end <= kept:
         end = None
@@ -184,14 +184,14 @@ def _authority(text: str) -> str:
 
 
 def _without_password(text: str) -> str:
-    """Replace userinfo whose `@` is missing: what follows its colon is no port."""
+    """Return `text` with userinfo replaced that lacks its `@`: no port follows its colon."""
     authority = _authority(text)
     secret = _NO_PORT.match(authority) is not None
     return f"{REDACTED}{text[len(authority) :]}" if secret else text
 
 
 def _last_before_host(text: str) -> int | None:
-    """Return where the last `@` before a host name begins: a path has others, too."""
+    """Return where the last `@` before a host name begins; a path may contain others."""
     position = None
     for match in _AT.finditer(text):
         if _HOST_AND_PORT.match(text, match.end()):

@@ -1,4 +1,4 @@
-"""Threads where the system may give no more (`ulimit -u`, a limit of a container's processes)."""
+"""Threads on systems that may refuse new ones (`ulimit -u`, a limit on a container's processes)."""
 
 from concurrent.futures import ThreadPoolExecutor
 
@@ -7,13 +7,13 @@ from pyoci_flask.common.overrides import overrides, relies_on
 
 @overrides("_adjust_thread_count")
 class FrugalExecutor(ThreadPoolExecutor):
-    """A pool that makes do with the threads that it has."""
+    """A pool that continues with the threads it has if it cannot start another."""
 
     def _adjust_thread_count(self) -> None:
         try:
             super()._adjust_thread_count()
         except RuntimeError:
-            # What was submitted waits in the queue for one of the others.
+            # The call that was submitted stays in the queue for an existing thread.
             if not self._threads:
                 raise
 

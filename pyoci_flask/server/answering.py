@@ -1,4 +1,4 @@
-"""What the threads of a worker do: they call the application, and send what the client takes."""
+"""What the threads of a worker do: call the application and send its answer."""
 
 import errno
 import time
@@ -24,12 +24,12 @@ _POSTPONED = 5.0
 _AT_ONCE = 256 * 1024
 """Bytes of an answer that the thread of its request sends."""
 _TURN = 0.1
-"""Seconds that a longer answer has a thread before it is another's turn."""
+"""Seconds that a longer answer keeps a thread before another answer has its turn."""
 _GRACE = 0.005
-"""Seconds that such a thread waits for its client, which is quicker than to have the loop wait."""
+"""Seconds that such a thread waits for its client before it hands over to the main loop."""
 _LITTLE = 64 * 1024
 _SOON = 1.0
-"""What is left of a body is read before the answer if it is this little, in bytes and seconds."""
+"""At most this much of an unread body, in bytes and seconds, is read before the answer."""
 _CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 _GONE = frozenset({errno.EPIPE, errno.ECONNRESET, errno.ENOTCONN})
 
@@ -39,20 +39,20 @@ relies_on(Parser, "finish_body", user=__name__)
 
 
 class _AwaitedBody:
-    """`wsgi.input` of a request whose client sends its body once it is told to (RFC 9110, 10.1.1).
+    """`wsgi.input` of a request whose client waits for "100 Continue" (RFC 9110, 10.1.1).
 
-    Before the first read the client can be refused without a byte of it.
+    Before the first read the request can be refused without receiving any of its body.
     """
 
-    def __init__(self, body: Any, tell: Callable[[bytes], object]) -> None:  # noqa: ANN401 - gunicorn's own
+    def __init__(self, body: Any, send: Callable[[bytes], object]) -> None:  # noqa: ANN401 - gunicorn's own
         self._body = body
-        self._tell = tell
+        self._send = send
         self.is_awaited = True
 
     def _told(self) -> Any:  # noqa: ANN401 - gunicorn's own
         if self.is_awaited:
             self.is_awaited = False
-            self._tell(_CONTINUE)
+            self._send(_CONTINUE)
         return self._body
 
     def read(self, size: int | None = None) -> object:
@@ -70,7 +70,7 @@ class _AwaitedBody:
 
 @overrides("handle", "handle_request", "_keepalive_after")
 class AnsweringWorker(ThreadWorker):
-    """gunicorn's threaded worker with answers that can be left and gone on with."""
+    """gunicorn's threaded worker with answers that can be interrupted and continued."""
 
     alive: bool
     poller: DefaultSelector
@@ -103,7 +103,7 @@ class AnsweringWorker(ThreadWorker):
         self.cfg.pre_request(self, request)
         begun = datetime.now()  # noqa: DTZ005 -- gunicorn's own
         expects = request._expected_100_continue  # noqa: SLF001 -- see `relies_on` above
-        request._expected_100_continue = False  # noqa: SLF001 -- else gunicorn tells the client now
+        request._expected_100_continue = False  # noqa: SLF001 -- else gunicorn answers 100 now
         response, environ = wsgi.create(request, conn.sock, conn.client, conn.server, self.cfg)
         environ["wsgi.multithread"] = True
         awaited = _AwaitedBody(request.body, conn.sock.sendall) if expects else None
@@ -131,10 +131,10 @@ class AnsweringWorker(ThreadWorker):
             return True
         return self._send(conn, answer, lambda: bool(response.sent >= _AT_ONCE))
 
-    def _read_rest(self, conn: ClientConnection, body: Any, *, unsent: bool) -> bool:  # noqa: ANN401
+    def _read_rest(self, conn: ClientConnection, body: Any, *, unsent: bool) -> bool:  # noqa: ANN401 - gunicorn's own
         """Read what the application left of a body; return whether that was all of it.
 
-        The headers have to tell whether the connection is kept, so it is found out before.
+        This comes before the answer, whose headers say whether the connection is kept.
         """
         left: int | None = getattr(body.reader, "length", None)
         if left == 0:
@@ -145,7 +145,7 @@ class AnsweringWorker(ThreadWorker):
         until = time.monotonic() + _SOON
         try:
             return bool(conn.parser.finish_body(deadline=until, max_bytes=_LITTLE))
-        except Exception:  # noqa: BLE001 -- gunicorn has many for a broken body; it was answered
+        except Exception:  # noqa: BLE001 -- gunicorn raises many kinds for a broken body
             return False
 
     def _go_on(self, conn: ClientConnection) -> object:
@@ -159,7 +159,7 @@ class AnsweringWorker(ThreadWorker):
         return self._guarded(conn, step)
 
     def _send(self, conn: ClientConnection, answer: Answer, enough: Callable[[], bool]) -> bool:
-        """Send of an answer what the client takes; return whether the connection may be kept."""
+        """Send as much of an answer as the client takes; return whether to keep the connection."""
         try:
             if conn.peer.abandoned:
                 raise ClientStalledError
@@ -179,13 +179,13 @@ class AnsweringWorker(ThreadWorker):
             self._end(conn, answer)
             if not answer.response.headers_sent:
                 raise
-            # Another answer on the same connection would be taken for a part of this one.
+            # The client would read another answer on this connection as a part of this one.
             self.log.exception("Error handling request")
             raise StopIteration from None
         return True
 
     def _end(self, conn: ClientConnection, answer: Answer) -> None:
-        """End the application's part in an answer, however it ends."""
+        """Log an answer and close the application's part of it, whether or not it is complete."""
         conn.answer = None
         duration = datetime.now() - answer.begun  # noqa: DTZ005 -- gunicorn's own
         self.log.access(answer.response, answer.request, answer.environ, duration)
@@ -199,14 +199,14 @@ class AnsweringWorker(ThreadWorker):
                 self.log.exception("Exception in post_request hook")
 
     def _keepalive_after(self, conn: ClientConnection, keepalive: object) -> bool:
-        """Return whether the connection waits for another request, or its answer goes on."""
+        """Return whether the connection stays open, for a request or the rest of an answer."""
         conn.end_headers(self._idle)
         if keepalive and (conn.answer is not None or conn.postponed is not None):
             return True
         return bool(super()._keepalive_after(conn, keepalive))
 
     def _guarded(self, conn: ClientConnection, step: Callable[[], bool]) -> object:
-        """Do a step of an exchange with what gunicorn's `handle` does where it fails."""
+        """Run a step of an exchange; handle its errors as gunicorn's `handle` does."""
         kept: object = False
         try:
             kept = self._keepalive_after(conn, step())

@@ -1,4 +1,4 @@
-"""The server's end of a client's connection: what it holds back, and how long it waits."""
+"""The server's end of a client's connection: its buffers, and how long it waits."""
 
 import contextlib
 import errno
@@ -17,22 +17,22 @@ if TYPE_CHECKING:
     from _typeshed import ReadableBuffer
 
 LEAST_RATE = 1024.0
-"""Bytes a second that a client has to send of a body, or take of an answer."""
+"""Bytes per second that a client must at least send of a body, or take of an answer."""
 
 _FILL = 64 * 1024
 _AHEAD = 256 * 1024
-"""Bytes that the kernel takes beyond those on their way, else it takes megabytes of each answer."""
+"""Unsent bytes that the kernel buffers; by default it buffers megabytes of each answer."""
 _NOTSENT_LOWAT = getattr(socket, "TCP_NOTSENT_LOWAT", 25)
 _LOOK_AGAIN = 1.0
-"""Seconds after which a thread that waits for a body looks whether it has to give up."""
+"""Seconds after which a thread that waits for a body checks whether it has to give up."""
 _RESET_ON_CLOSE = struct.pack("ii", 1, 0)
 
 
 class ClientStalledError(TimeoutError):
-    """The client neither sent nor took a byte for `PYOCI_CLIENT_TIMEOUT` seconds, or too few.
+    """The client sent or took no bytes for `PYOCI_CLIENT_TIMEOUT` seconds, or too few.
 
-    Its errno is that of a reset connection: gunicorn takes it for a client that went away (a line
-    at debug level), not for a fault of the server (a traceback).
+    Its errno is that of a reset connection: gunicorn then logs that the client disconnected (a
+    line at debug level) and not an error of the server (a traceback).
     """
 
     def __init__(self) -> None:
@@ -40,10 +40,10 @@ class ClientStalledError(TimeoutError):
 
 
 class Patience:
-    """How long to wait for a client: `idle` seconds, less what it is behind the least rate.
+    """How long to wait for a client: `idle` seconds, less while it is slower than `LEAST_RATE`.
 
-    Only the client's time counts, not what the application takes between two pieces. What was
-    sent or taken fast does not allow for more than the idle time later.
+    Only the time that the client needs counts, not what the application needs between two pieces.
+    A client that was fast before still gets no more than the idle time.
     """
 
     def __init__(self, idle: float) -> None:
@@ -56,50 +56,50 @@ class Patience:
         """Bytes in all."""
 
     def spend(self, waited: float, moved: int) -> None:
-        """Count the seconds of one wait and the bytes that came of it."""
+        """Count the seconds of one wait, and the bytes that moved."""
         self.waited += waited
         self.moved += moved
         self.left = min(self._idle, self.left - waited + moved / LEAST_RATE)
 
     @property
     def rate(self) -> float:
-        """Bytes in each second of waiting so far."""
+        """Bytes per second of waiting so far."""
         return self.moved / max(self.waited, 0.001)
 
 
 @overrides("setblocking", "recv", "sendall")
 class ClientSocket(socket.socket):
-    """A client's socket on which blocking means: for at most `idle` seconds without a byte."""
+    """A client's socket that blocks for at most `idle` seconds without a byte."""
 
     def __init__(self, connection: socket.socket, idle: float) -> None:
         super().__init__(fileno=connection.detach())
         self._idle = idle
         self.stalled = False
         self.abandoned = False
-        """Whether it is sent no more."""
+        """Whether nothing more is sent to it."""
         self.deadline: float | None = None
-        """`time.monotonic()` by which the headers must be there; None outside of them."""
+        """`time.monotonic()` by which the headers must be complete; None outside of headers."""
         self.receiving: Patience | None = None
-        """Of the body that is received; None outside of one."""
+        """For the body being received; None outside of a body."""
         self.sending = Patience(idle)
-        """Of the answer that the client takes."""
+        """For the answer being sent."""
         self.given_up = False
-        """Whether others need the thread that waits for this body."""
+        """Whether another request needs the thread that waits for this body."""
         self.held = bytearray()
-        """What has been received and is read next."""
+        """What has been received and not yet read."""
         self.unsent: memoryview | None = None
-        """What the client has not taken; None = the thread that sends waits for the client."""
+        """What the client has not taken yet; None = the sending thread waits for the client."""
         self.grace = 0.0
-        """Seconds that a thread waits for the client before it leaves something in `unsent`."""
+        """Seconds that a thread waits for the client before it leaves bytes in `unsent`."""
         self._passed = 0
         self._seen = 0
 
     def setblocking(self, flag: bool, /) -> None:
-        """Make it blocking with an end; gunicorn calls this before it reads a request."""
+        """Set the time-out that replaces blocking; gunicorn calls this before it reads."""
         self.settimeout(self._idle if flag else 0)
 
     def fill(self) -> int:
-        """Receive into `held` without waiting; return how many bytes came, 0 at the end.
+        """Receive into `held` without waiting; return the number of bytes, 0 at the end.
 
         Raises:
             BlockingIOError: nothing has arrived.
@@ -110,9 +110,10 @@ class ClientSocket(socket.socket):
         return len(received)
 
     def recv(self, size: int, flags: int = 0, /) -> bytes:
-        """Receive; while headers are read, `deadline` ends it too, and in a body its patience.
+        """Receive bytes, for headers until `deadline`, for a body as long as `receiving` allows.
 
-        A time-out for each byte alone would let a client hold a thread with a byte now and then.
+        With only a time-out for each read, a client that sends a byte now and then would keep a
+        thread for ever.
 
         Raises:
             ClientStalledError: nothing came in time.
@@ -146,10 +147,10 @@ class ClientSocket(socket.socket):
         raise TimeoutError
 
     def sendall(self, data: "ReadableBuffer", flags: int = 0, /) -> None:
-        """Send all of it, each part within the idle time; or what goes at once, see `unsent`.
+        """Send all of `data`, each part within the idle time; or what fits now, see `unsent`.
 
-        The base class takes the time-out for the whole of `data`, which a client that reads
-        slowly but steadily would miss.
+        In the base class the time-out is for the whole of `data`, too short for a client that
+        reads slowly but steadily.
 
         Raises:
             ClientStalledError: the client took nothing in time.
@@ -168,15 +169,15 @@ class ClientSocket(socket.socket):
                     raise
 
     def begin_answer(self) -> None:
-        """From now on leave what the client does not take at once in `unsent`."""
+        """Switch to keeping in `unsent` what the client does not take at once."""
         self.sending = Patience(self._idle)
         self.grace = 0.0
         self.unsent = memoryview(b"")
-        with contextlib.suppress(OSError):  # it is none of TCP
+        with contextlib.suppress(OSError):  # not a TCP socket
             self.setsockopt(socket.IPPROTO_TCP, _NOTSENT_LOWAT, _AHEAD)
 
     def flush(self, grace: float = 0.0) -> bool:
-        """Send of `unsent` what goes without waiting longer than `grace`; return whether all."""
+        """Send what fits of `unsent`, waiting at most `grace`; return whether it was all."""
         self.settimeout(0)
         while self.unsent:
             try:
@@ -190,15 +191,15 @@ class ClientSocket(socket.socket):
         return True
 
     def note_taken(self, waited: float) -> None:
-        """Count what the client has taken, after it was waited for."""
+        """Count what the client has taken during a wait."""
         taken = self._passed - _queued(self)
         self.sending.spend(waited, taken - self._seen)
         self._seen = taken
 
     def abandon(self) -> None:
-        """Count the client as stalled, and forget what it has not taken.
+        """Count the client as stalled, and discard what it has not taken.
 
-        Otherwise the kernel keeps what it could not send for many minutes more.
+        Otherwise the kernel would keep the unsent bytes for many more minutes.
         """
         self.stalled = self.abandoned = True
         if self.unsent is not None:
@@ -222,7 +223,7 @@ def _is_writable(sock: socket.socket, seconds: float) -> bool:
 
 
 def _queued(sock: socket.socket) -> int:
-    """Return how many bytes the kernel keeps that the client has not confirmed; 0 = not known."""
+    """Return how many sent bytes the client has not acknowledged; 0 = not known."""
     try:
         found = fcntl.ioctl(sock, termios.TIOCOUTQ, bytes(4))
     except OSError:

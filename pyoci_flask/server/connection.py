@@ -1,4 +1,4 @@
-"""A client's connection: the headers of its next request, and the answer that it is sent."""
+"""A client's connection: the headers of its next request, and the answer being sent."""
 
 import contextlib
 import ipaddress
@@ -17,8 +17,8 @@ from pyoci_flask.common.overrides import overrides
 from pyoci_flask.oci.shares import Share
 from pyoci_flask.server.client_socket import ClientSocket, Patience
 
-# What is left of a refused upload is read and thrown away, up to so many seconds and bytes: closing
-# at once would reset the connection, and the client then reports that instead of the answer.
+# The rest of a refused upload is read and discarded, up to these seconds and bytes. Closing at once
+# would reset the connection, and the client would report that instead of the answer.
 LINGER_TOTAL = 30.0
 LINGER_IDLE = 2.0
 LINGER_BYTES = 2 << 30
@@ -28,7 +28,7 @@ _REFUSAL = (
     "Content-Type: text/plain\r\nContent-Length: {}\r\n\r\n{}"
 )
 _LARGE_FIELDS = 4
-# gunicorn refuses a line that ends without CR at once.
+# gunicorn refuses a line that ends without CR as soon as it has one.
 _END = re.compile(rb"\r\n\r\n|(?<!\r)\n")
 _PROBE = re.compile(rb"(?:GET|HEAD) /health[ ?]")
 _BODY = re.compile(
@@ -51,7 +51,7 @@ class Answer:
 
 @dataclass(slots=True)
 class Postponed:
-    """A request that waits, without a thread, for what a `NoPlaceError` named."""
+    """A request that waits, without a thread, for a place at a registry (`NoPlaceError`)."""
 
     request: Any
     share: Share
@@ -72,23 +72,23 @@ class ClientConnection(TConn):
     def __init__(self, cfg: Any, sock: ClientSocket, client: object, server: object) -> None:  # noqa: ANN401
         super().__init__(cfg, sock, client, server)
         self.peer = sock
-        """The client's socket, which gunicorn wraps where it speaks TLS itself."""
-        self.data_ready = True  # no thread gets it before
+        """The client's socket; `sock` is a wrapper around it if gunicorn speaks TLS itself."""
+        self.data_ready = True  # no thread gets a connection before that
         self.answer: Answer | None = None
         self.postponed: Postponed | None = None
         self.is_kept = False
         self.in_thread = False
         self.lingered = 0
-        """Bytes that were thrown away after the last answer."""
+        """Bytes that were discarded after the last answer."""
         self.since = self.began = time.monotonic()
-        """When it came to the place where it waits now, and when its last request began."""
+        """When its present wait began, and when its last request began."""
         self._scanned = 0
         self._is_too_large = False
-        # Of other protocols gunicorn's thread reads all.
+        # In other protocols, gunicorn's thread reads the headers.
         self._gathers = not cfg.is_ssl and cfg.protocol == "http"
 
     def gather(self) -> bool:
-        """Receive what there is of a request's headers, and return whether a thread can begin.
+        """Receive what has arrived of a request's headers; return whether a thread can begin.
 
         Raises:
             OSError: the connection has ended.
@@ -100,7 +100,7 @@ class ClientConnection(TConn):
         return self.is_ready()
 
     def is_ready(self) -> bool:
-        """Return whether `held` has the headers of a request, or enough to refuse them."""
+        """Return whether `held` has complete headers, or too large ones, which are refused."""
         if not self._gathers:
             return True
         held, limit = self.peer.held, int(self.cfg.limit_request_line) + 2
@@ -124,43 +124,43 @@ class ClientConnection(TConn):
         return _PROBE.match(self.peer.held) is not None
 
     def init(self) -> None:
-        """Prepare for the first request, in a thread; and refuse headers that are too large."""
+        """Prepare for the first request, in a thread; refuse headers that are too large."""
         super().init()
         if self._is_too_large:
             raise LimitRequestHeaders("the headers are too large")
 
     def begin_headers(self, seconds: float) -> None:
-        """From now on the headers of a request must arrive within `seconds`."""
+        """Expect the headers of a request within `seconds`."""
         self._scanned = 0
         self.peer.deadline = time.monotonic() + seconds
         self.peer.receiving = None
 
     def begin_body(self, idle: float) -> None:
-        """From now on a body is read, and an answer written, at no less than the least rate."""
+        """Expect a body, and then send an answer, at no less than `LEAST_RATE`."""
         self.end_headers(idle)
         self.peer.receiving = Patience(idle)
         self.peer.begin_answer()
         self.began = time.monotonic()
 
     def refuse(self, reason: str) -> None:
-        """Answer 503 in place of the application."""
+        """Answer 503 instead of the application."""
         body = f"{reason}\n"
         self.peer.begin_answer()
         self.peer.sendall(_REFUSAL.format(len(body), body).encode())
 
     def end_headers(self, idle: float) -> None:
-        """From now on each read or write has `idle` seconds."""
+        """Allow `idle` seconds for each further read or write."""
         self.peer.deadline = self.peer.receiving = None
-        # By now the socket may be one of TLS that gunicorn made blocking without an end.
+        # By now `sock` may be a TLS socket, which gunicorn made blocking without a time-out.
         self.sock.settimeout(idle)
 
     @property
     def waits_for_client(self) -> bool:
-        """Whether the client has to take something before more can be sent."""
+        """Whether the client has to take bytes before more can be sent."""
         return bool(self.peer.unsent)
 
     def take_back(self) -> bool:
-        """Take what was read beyond the last request; return whether there is something."""
+        """Take back what was read beyond the last request; return whether it was anything."""
         ahead: bytes = self.parser.unreader.take_buffered()
         self._scanned = 0
         if not self.cfg.is_ssl:
@@ -171,9 +171,9 @@ class ClientConnection(TConn):
         return bool(ahead)
 
     def linger_and_close(self) -> None:
-        """Close a connection of TLS so that the client can read its answer (RFC 9112, 9.6)."""
+        """Close a TLS connection so that the client can still read its answer (RFC 9112, 9.6)."""
         if self.sock.fileno() == -1:
-            return  # gunicorn has broken off an answer that failed half-way
+            return  # gunicorn has aborted an answer that failed half-way
         self.end_headers(LINGER_IDLE)
         with contextlib.suppress(OSError):
             self.sock.shutdown(socket.SHUT_WR)
@@ -186,20 +186,20 @@ class ClientConnection(TConn):
         self.close()
 
     def close(self, graceful: bool = False) -> None:  # noqa: ARG002 -- gunicorn's signature
-        """Close at once, and once.
+        """Close at once, unless it is closed already.
 
-        gunicorn's own fails on a socket that is closed already and then counts the connection
-        twice, so that a stopping worker believes that no transfer is left and cuts them off.
+        gunicorn's own method fails on a closed socket and then counts the connection twice, so that
+        a stopping worker believes that no transfer is left and ends those that are.
         """
         if self.sock.fileno() != -1:
             super().close()
 
 
 def unmapped(client: object) -> object:
-    """The address of a client as IPv4, if it came over IPv4 to an IPv6 socket.
+    """Return a client's address, as plain IPv4 if it came over IPv4 to an IPv6 socket.
 
-    Under `::ffff:127.0.0.1` a proxy on this host would not be one whose forwarded headers gunicorn
-    trusts, and the access log would name no client as the client names itself.
+    gunicorn would not trust the forwarded headers of a proxy on this host at `::ffff:127.0.0.1`,
+    and the access log would show addresses in a form that clients do not use.
     """
     if isinstance(client, tuple):
         with contextlib.suppress(ValueError):

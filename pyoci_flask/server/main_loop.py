@@ -1,9 +1,9 @@
-"""What a worker's main loop does with connections, and which pool's thread serves a request.
+"""What a worker's main loop does with connections, and which pool serves a request.
 
-gunicorn's threaded worker gives a thread to each connection that has sent its first byte, until its
-answer is taken: as many slow clients as there are threads stop the server. Here the main loop
-waits for the headers of a request and for the room for more of an answer. Bodies that are received
-have threads of their own, and so have answers that take longer.
+gunicorn's threaded worker gives each connection a thread from the first byte of the request to the
+last byte of the answer, so that as many slow clients as there are threads stop the server. Here the
+main loop waits for headers and until more of an answer can be sent. Request bodies and long
+answers have thread pools of their own.
 """
 
 import selectors
@@ -47,7 +47,7 @@ class ConnectionsWorker(AnsweringWorker):
     """Bytes of unfinished headers."""
 
     def get_thread_pool(self) -> FrugalExecutor:
-        """Make the pools: one serves requests, two are for bodies in and out."""
+        """Return the pool for requests; make those for request bodies, long answers and probes."""
         threads = self.cfg.threads
         half = max(1, threads // 2)
         self._receivers = FrugalExecutor(half, thread_name_prefix="receive")
@@ -55,7 +55,7 @@ class ConnectionsWorker(AnsweringWorker):
         self._probes = FrugalExecutor(1, thread_name_prefix="probe")
         self._incoming = Incoming(self.log)
         self._outgoing = Turns(half, max(1, half // 8), LOOK_EVERY)
-        # The registries' gate lets all but one of `threads` wait; these more never have to.
+        # The gate lets all but one of `threads` wait for registries; the additional ones do not.
         most = threads + max(2, threads // 8)
         self._requests = Turns(most, max(2, threads // 4), _WAITING)
         return FrugalExecutor(most, thread_name_prefix="serve")
@@ -67,13 +67,13 @@ class ConnectionsWorker(AnsweringWorker):
         self._lingering = Waiting(self.poller, selectors.EVENT_READ, self._on_lingering)
         pools = (self._receivers, self._senders, self._probes)
         for pool in (self.tpool, *pools):
-            pool.submit(int)  # a thread of each, before the system may give no more
+            pool.submit(int)  # start a thread in each while the system still grants threads
         super().run()
         for pool in pools:
             pool.shutdown(wait=False)
 
     def _on_headers(self, conn: ClientConnection) -> None:
-        """Receive more of a request's headers; a thread begins when all of them are there."""
+        """Receive more of a request's headers; start a thread when they are complete."""
         before = len(conn.peer.held)
         try:
             ready = conn.gather()
@@ -93,7 +93,7 @@ class ConnectionsWorker(AnsweringWorker):
             self._drop(oldest)
 
     def _patience(self) -> float:
-        """Return when headers that begin now have to be complete."""
+        """Return the time by which headers that begin now must be complete."""
         return time.monotonic() + (self._idle if self.alive else STOP_KEEPALIVE_LINGER)
 
     def _leave_headers(self, conn: ClientConnection) -> None:
@@ -101,14 +101,14 @@ class ConnectionsWorker(AnsweringWorker):
         self._header_bytes -= len(conn.peer.held)
 
     def on_client_socket_readable(self, conn: ClientConnection, client: socket.socket) -> None:
-        """Receive the next request of a connection that was kept alive."""
+        """Receive the next request of a connection that was kept open."""
         self.poller.unregister(client)
         self.keepalived_conns.remove(conn)
         self._headers.add(conn, self._patience())
         self._on_headers(conn)
 
     def enqueue_req(self, conn: ClientConnection) -> None:
-        """Have a thread serve the request whose headers have arrived."""
+        """Let a thread serve a request whose headers have arrived."""
         if conn.has_body():
             self._incoming.add(conn, self._submit(self._receivers, self.handle, conn))
         elif conn.is_probe():
@@ -129,13 +129,13 @@ class ConnectionsWorker(AnsweringWorker):
         return future
 
     def finish_request(self, conn: ClientConnection, fs: "Future[object]") -> None:
-        """Take a connection back from a thread, and see what is to come."""
+        """Take a connection back from a thread, and start its next step."""
         self._incoming.remove(conn)
         self._outgoing.remove(conn)
         self._requests.remove(conn)
         try:
             conn.is_kept = not fs.cancelled() and bool(fs.result())
-        except BaseException:  # noqa: BLE001 -- gunicorn's own: whatever it is ends the connection
+        except BaseException:  # noqa: BLE001 -- as in gunicorn: any error ends the connection
             conn.answer = None
             conn.is_kept = False
         if conn.postponed is not None:
@@ -152,12 +152,12 @@ class ConnectionsWorker(AnsweringWorker):
             self._end_exchange(conn)
 
     def _continue(self, conn: ClientConnection, answer: Answer) -> None:
-        """Have a thread send more of an answer, when it is its turn."""
+        """Let a thread send more of an answer when it is its turn."""
         begin = partial(self._submit, self._senders, self._go_on, conn)
         self._outgoing.add(conn, begin, answer.environ.get(STREAMS))
 
     def _on_writable(self, conn: ClientConnection) -> None:
-        """Send more of an answer; a thread makes more of it when the client has taken all."""
+        """Send more of an answer; when the client has taken all, let a thread produce more."""
         conn.peer.note_taken(time.monotonic() - conn.since)
         try:
             if not conn.peer.flush():
@@ -173,7 +173,7 @@ class ConnectionsWorker(AnsweringWorker):
             self._end_exchange(conn)
 
     def _give_up(self, conn: ClientConnection) -> None:
-        """Send no more of an answer."""
+        """Stop sending an answer."""
         self._answers.remove(conn)
         conn.peer.abandon()
         if conn.answer is not None:
@@ -186,7 +186,7 @@ class ConnectionsWorker(AnsweringWorker):
         if not conn.is_kept:
             self._linger(conn)
         elif conn.take_back():
-            # It is here already, or a part of it.
+            # The next request, or a part of it, is here already.
             if conn.is_ready():
                 self.enqueue_req(conn)
             else:
@@ -203,7 +203,7 @@ class ConnectionsWorker(AnsweringWorker):
             self.poller.register(conn.sock, selectors.EVENT_READ, readable)
 
     def _linger(self, conn: ClientConnection) -> None:
-        """Close in a way that lets the client read its answer, RFC 9112 section 9.6."""
+        """Close in stages, so that the client can read its answer (RFC 9112, 9.6)."""
         if self.cfg.is_ssl or conn.peer.abandoned:
             self._drop(conn)
             return

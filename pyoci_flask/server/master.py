@@ -21,28 +21,31 @@ from pathlib import Path
 from pyoci_flask.common.redaction import redact, redacted_traceback, without_userinfo
 
 _ENOUGH = 65536
-"""Where the hard limit is in the millions, that is for nobody to use up."""
+"""Open files to ask for; a hard limit may be in the millions."""
 _M_ARENA_MAX = -8
 """glibc's `mallopt(3)`."""
 _ARENAS = 2
-# The address of the client, and what is wrong up to where the request is quoted: whatever could
-# not be read may hold a password in a form that nobody can tell from other text.
+# The client's address and the fault, without the quoted request: a request that could not be parsed
+# may contain a password that cannot be recognised.
 _UNREADABLE = re.compile(
     r"(Invalid request from ip=\S*: (?:\[\w+: \w+\] )?[\w -]*(?:\(\d+ > \d+\))?)"
 )
 _PREFIX = "pyoci-flask-cache-"
 _OWNER = "owner"
-"""The file that is locked. It gets this name once it is: nobody meets it before."""
+"""The file that is locked. It gets this name after it is locked, so that all see it locked."""
 _DAY = 24 * 60 * 60.0
-"""Seconds after which a folder without that file, in which nothing changed, counts as abandoned.
+"""Seconds without a change after which a folder without that file counts as abandoned.
 
-It may be one that is just being made, of an older version, or of another WSGI server's process: an
-idle one of those makes its folder anew.
+A folder that is just being made has none; nor has one of an older version or of another WSGI
+server, which makes its folder again if it is missing.
 """
 
 
 def raise_limit() -> int:
-    """Raise this process's soft limit as far as it may, for the workers that it forks, too.
+    """Raise the soft limit on open files of this process and of the workers that it forks.
+
+    A worker that cannot open a file for a connection cannot accept it, which ends gunicorn's worker
+    with all its transfers. Idle clients soon reach 1024, the usual soft limit.
 
     Returns:
         How many files it may have open now.
@@ -54,44 +57,46 @@ def raise_limit() -> int:
     try:
         resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
     except (OSError, ValueError):
-        return soft  # macOS has another limit of its own, and does not tell
+        return soft  # macOS has a lower limit of its own, which it does not report
     return wanted
 
 
 def connections_that_fit(wanted: int, limit: int, *, threads: int, fetch_threads: int) -> int:
-    """Say how many of the `wanted` connections a worker may keep where `limit` files can be open.
+    """Return how many of the `wanted` connections a worker may keep if `limit` files can be open.
 
-    Beside them are the files of the process itself, connections to registries and what uploads
-    need. Half of the files are for clients whatever the rest come to: it is rare that all of them
-    are needed at once.
+    The process also needs files for itself, for connections to registries and for uploads. At least
+    half of the limit is for clients, because the rest is rarely needed all at once.
     """
-    requests = 2 * threads  # two calls side by side each
-    downloads = 4 * threads  # as many are under way at most while their clients are slow
-    uploads = 4 * max(1, threads // 2)  # a spooled file, a lock, and two calls side by side each
+    requests = 2 * threads  # two calls at once each
+    downloads = 4 * threads  # the most that wait for slow clients
+    uploads = 4 * max(1, threads // 2)  # a spooled file, a lock, and two calls at once each
     others = 64 + requests + downloads + uploads + 2 * fetch_threads
     return max(1, min(wanted, max(limit - others, limit // 2)))
 
 
 def keep_few_arenas() -> None:
-    """Let the threads of this process, and of those it forks, share few pools of memory.
+    """Limit the memory arenas that the threads of this process, and of those it forks, share.
 
-    glibc gives up to eight to each processor, and each keeps some of what its threads gave back:
-    a worker with many threads grows for hours. They take turns in Python anyway. Other C
-    libraries have no such call, and no such pools.
+    glibc makes up to eight for each processor, and each keeps some of the freed memory, so that a
+    worker with many threads grows for hours. Python runs one thread at a time anyway. Other C
+    libraries have neither this call nor these arenas.
     """
     with contextlib.suppress(AttributeError, OSError):
         ctypes.CDLL(None).mallopt(_M_ARENA_MAX, _ARENAS)
 
 
 def keep_secrets_out() -> None:
-    """Filter gunicorn's logs in this process and in those it forks, whatever handlers they get."""
+    """Filter secrets from gunicorn's logs in this process and in those it forks.
+
+    At every level gunicorn quotes what clients sent without a change.
+    """
     for name in ("gunicorn.error", "gunicorn.access"):
         logging.getLogger(name).addFilter(_filter)
 
 
 def _filter(record: logging.LogRecord) -> bool:
     if isinstance(record.args, tuple):
-        # The path of a request is one of them.
+        # One of them is the path of the request.
         record.args = tuple(
             without_userinfo(one) if isinstance(one, str) else one for one in record.args
         )
@@ -100,22 +105,25 @@ def _filter(record: logging.LogRecord) -> bool:
     record.msg = redact(unreadable[1].rstrip() if unreadable is not None else message)
     record.args = None
     if record.exc_info:
-        # Formatters print this text where there is one.
+        # Formatters print this text if it is set.
         record.exc_text = redacted_traceback(logging.Formatter().formatException(record.exc_info))
     return True
 
 
 def make_cache_folder(parent: Path, uid: int, gid: int) -> Path:
-    """Make a folder in `parent` for this process and those that it forks, who run as `uid`.
+    """Make a folder in `parent` for this process and those that it forks, which run as `uid`.
+
+    A lock shows whether the folder is in use: the master holds it and its workers inherit it, so
+    it ends with the last of them, even if they are killed.
 
     Raises:
         OSError: it cannot be made.
     """
     folder = Path(tempfile.mkdtemp(prefix=_PREFIX, dir=parent))
     unlocked = folder / f"{_OWNER}.new"
-    # Closed by nobody, and by the end of the last process that has it.
+    # Never closed: it ends with the last process that has it.
     descriptor = os.open(unlocked, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-    with contextlib.suppress(OSError):  # a file system that has no locks
+    with contextlib.suppress(OSError):  # a file system without locks
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         unlocked.rename(folder / _OWNER)
     if os.geteuid() == 0:
@@ -125,14 +133,14 @@ def make_cache_folder(parent: Path, uid: int, gid: int) -> Path:
 
 
 def remove_abandoned(parent: Path, uids: Collection[int]) -> None:
-    """Remove the folders in `parent` that belong to one of `uids` and that nobody uses any more.
+    """Remove the unused folders in `parent` that belong to one of `uids`.
 
-    What cannot be looked at or removed stays.
+    A server that was killed leaves one with up to 64 MiB. What cannot be read or removed stays.
     """
     with contextlib.suppress(OSError):
         for folder in list(parent.glob(f"{_PREFIX}*")):
             with contextlib.suppress(OSError):
-                found = folder.lstat()  # a link is none of ours, wherever it leads
+                found = folder.lstat()  # a symbolic link is not ours, wherever it leads
                 if stat.S_ISDIR(found.st_mode) and found.st_uid in uids and _is_abandoned(folder):
                     shutil.rmtree(folder, ignore_errors=True)
 
@@ -144,7 +152,7 @@ def _is_abandoned(folder: Path) -> bool:
     except FileNotFoundError:
         return time.time() - _last_change(folder) > _DAY
     try:
-        # Of a folder nothing comes back once it is given up: no new owner can come in between.
+        # An abandoned folder is never used again, so no new owner can lock it after this.
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError:
         return False
@@ -154,7 +162,7 @@ def _is_abandoned(folder: Path) -> bool:
 
 
 def _last_change(folder: Path) -> float:
-    """When anything in it was last written; seconds since the epoch."""
+    """Return when anything in a folder last changed, in seconds since the epoch."""
     times = [folder.lstat().st_mtime]
     for path, folders, files in os.walk(folder):
         times += [Path(path, name).lstat().st_mtime for name in (*folders, *files)]

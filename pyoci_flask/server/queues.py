@@ -15,11 +15,11 @@ from pyoci_flask.web.gate import RegistryGate
 _WAIT_FOR_PLACE = 30.0
 """Seconds after which a request whose body has no thread yet is refused."""
 _CROWDED = 1.0
-"""Seconds without a thread after which a slow body makes place."""
+"""Seconds that a request waits for a thread before a slow body has to give one up."""
 _SLOW = 16 * 1024.0
-"""Bytes a second under which a body is slow."""
+"""Bytes per second under which a body is slow."""
 _TRIAL = 2.0
-"""Seconds of waiting for a client after which its rate is known."""
+"""Seconds of waiting after which the rate of a client is known."""
 
 Begin = Callable[[], object]
 
@@ -32,15 +32,15 @@ class Incoming:
         self._futures: dict[ClientConnection, Future[object]] = {}
 
     def add(self, conn: ClientConnection, future: "Future[object]") -> None:
-        """Take note of a request that was given to the pool."""
+        """Add a request that was given to the pool."""
         self._futures[conn] = future
 
     def remove(self, conn: ClientConnection) -> None:
-        """Forget a request that has been answered."""
+        """Remove a request that has been answered."""
         self._futures.pop(conn, None)
 
     def look(self, now: float) -> None:
-        """Let slow bodies make place for requests that wait, and refuse those that wait long."""
+        """End slow bodies if others wait for a thread; refuse requests that wait too long."""
         queued = [conn for conn in self._futures if not conn.in_thread]
         crowded = [conn for conn in queued if now - conn.since > _CROWDED]
         if not crowded:
@@ -67,15 +67,15 @@ def _is_slow(sock: ClientSocket) -> bool:
 
 
 class Turns:
-    """Connections that want a thread of a pool, and those that have one.
+    """Connections that wait for a thread of a pool, and those that have one.
 
-    Few have their turn at once: each wants the processor, and many would keep it from each other
-    and from the main loop. One whose thread waits for a registry makes place for the next, as long
-    as that registry has less than its share of the threads.
+    Few run at once: they compete for the processor with each other and with the main loop. While a
+    thread waits for a registry, the next one may run, as long as that registry has less than its
+    share of the threads.
     """
 
     def __init__(self, threads: int, at_once: int, stalled: float) -> None:
-        """Share out `threads`, `at_once` to begin with; one `stalled` seconds old is waiting."""
+        """Run `at_once` of `threads`; one that runs for `stalled` seconds counts as waiting."""
         self._threads = threads
         self._at_once = at_once
         self._stalled_after = stalled
@@ -86,11 +86,11 @@ class Turns:
 
     @property
     def are_wanted(self) -> bool:
-        """Whether some wait for their turn."""
+        """Whether a connection waits for its turn."""
         return bool(self._queue)
 
     def add(self, conn: ClientConnection, begin: "Begin", share: Share | None = None) -> None:
-        """Call `begin` as soon as it is the connection's turn."""
+        """Call `begin` when it is the connection's turn."""
         self._queue[conn] = (share, begin)
         self._next()
 
@@ -104,7 +104,7 @@ class Turns:
             self._next()
 
     def look(self, now: float) -> None:
-        """See which threads are waiting."""
+        """Find out which threads are waiting, and start others in their place."""
         self._stalled = {conn for conn in self._begun if now - conn.since > self._stalled_after}
         self._next()
 
@@ -130,7 +130,7 @@ class Turns:
 
 
 class Waiting:
-    """Connections that wait for the same thing, the one that began first in front."""
+    """Connections that wait for the same event, the longest wait first."""
 
     def __init__(
         self,
@@ -138,7 +138,7 @@ class Waiting:
         event: int,
         ready: Callable[[ClientConnection], object],
     ) -> None:
-        """Call `ready` in the main loop when a connection can be read or written."""
+        """Call `ready` in the main loop when a connection is readable or writable."""
         self._poller = poller
         self._event = event
         self._ready = ready
@@ -161,27 +161,27 @@ class Waiting:
         self._poller.register(conn.sock, self._event, lambda _: self._on_event(conn))
 
     def _on_event(self, conn: ClientConnection) -> None:
-        # Among the events of one look another may have ended this connection.
+        # An event handled before this one may have ended the connection.
         if conn in self._until:
             self._ready(conn)
 
     def remove(self, conn: ClientConnection) -> None:
-        """Wait no longer."""
+        """Stop waiting for a connection."""
         del self._until[conn]
         with contextlib.suppress(OSError, KeyError, ValueError):
             self._poller.unregister(conn.sock)
 
     def postpone(self, conn: ClientConnection, until: float) -> None:
-        """Wait for a connection until another time, and behind the others."""
+        """Change how long to wait for a connection, and move it to the end."""
         del self._until[conn]
         self._until[conn] = until
         conn.since = time.monotonic()
 
     def expired(self) -> list[ClientConnection]:
-        """Return those whose time is over."""
+        """Return the connections whose time is over."""
         now = time.monotonic()
         return [conn for conn, until in self._until.items() if until <= now]
 
     def cap(self, deadline: float) -> None:
-        """Wait for none of them longer than to `deadline`."""
+        """Wait for all connections until `deadline` at the latest."""
         self._until = {conn: min(until, deadline) for conn, until in self._until.items()}

@@ -22,14 +22,14 @@ from pyoci_flask.transport.network import check_ca_bundle
 logger = logging.getLogger("pyoci")
 
 STARTED = "PYOCI_FLASK_STARTED"
-"""In the environment of workers whose master has done this already: `seen_at_start`."""
+"""The variable in which gunicorn's master passes the result of `seen_at_start` to workers."""
 
 
 def check_start(settings: Settings) -> None:
-    """Write warnings, and look at what may turn bad later without ending a running server.
+    """Log warnings, and check the files and folders that settings name.
 
     Raises:
-        ConfigurationError: a file or folder that a setting names cannot be used.
+        ConfigurationError: one of them cannot be used.
     """
     configure_logging(settings.log_levels)
     check_paths(settings)
@@ -40,7 +40,7 @@ def check_start(settings: Settings) -> None:
     if settings.fallback_index is not None and not settings.fallback_exclude:
         logger.warning(
             "PYOCI_FALLBACK_INDEX is set without PYOCI_FALLBACK_EXCLUDE: a private project that is "
-            "deleted or misspelled is then installed from there, whoever published it"
+            "deleted or misspelled is then installed from there, no matter who published it"
         )
     if settings.fallback_index is not None and settings.fallback_empty:
         logger.warning(
@@ -48,7 +48,7 @@ def check_start(settings: Settings) -> None:
             "included, is installed from PYOCI_FALLBACK_INDEX unless PYOCI_FALLBACK_EXCLUDE names "
             "it"
         )
-    if settings.registries is None and not open_to_everyone(settings):  # that is for loopback only
+    if settings.registries is None and not open_to_everyone(settings):  # else only on loopback
         logger.warning(
             "neither PYOCI_REGISTRIES nor PYOCI_INDEX is set: anybody who reaches this server can "
             "make it call any host, with %s",
@@ -72,7 +72,7 @@ def check_start(settings: Settings) -> None:
 
 
 def seen_at_start(settings: Settings) -> str:
-    """Return what tells the storage from another folder that may lie at its path later."""
+    """Return an identity of the storage folder, to notice later if another is at its path."""
     if settings.storage is None:
         return "no storage"
     found = settings.storage.stat()
@@ -80,13 +80,14 @@ def seen_at_start(settings: Settings) -> str:
 
 
 def prepare_folders(settings: Settings, started: str | None = None) -> None:
-    """Make, as the user that serves, what uploads need in the folders of the settings.
+    """Make the folders that uploads need, as the user that the workers run as.
 
-    `started` is what `seen_at_start` returned, if that is past: in a mount point whose disk has
-    gone since then nothing is made, as that would let it pass for an empty storage.
+    `started` is the result of `seen_at_start` at the start, if there was one before. If the disk of
+    the storage has been unmounted since then, nothing is made in its mount point, which would then
+    look like an empty storage.
 
     Raises:
-        ConfigurationError: it cannot be made, or belongs to another user.
+        ConfigurationError: a folder cannot be made, or belongs to another user.
     """
     VersionLocks.in_spool(settings.spool).prepare()
     if settings.storage is not None:
@@ -107,7 +108,7 @@ def prepare_folders(settings: Settings, started: str | None = None) -> None:
 
 
 def check_paths(settings: Settings) -> None:
-    """Make the folder of the embedded registry, and see that the other paths exist.
+    """Make the folder of the embedded registry, and check that the other paths exist.
 
     Raises:
         ConfigurationError: one cannot be used; the text names the variable.
@@ -138,12 +139,12 @@ def check_paths(settings: Settings) -> None:
 
 
 def open_to_everyone(settings: Settings) -> bool:
-    """Tell whether whoever reaches the server may publish to and delete from its own registry."""
+    """Return whether every client may publish to and delete from the embedded registry."""
     return settings.storage is not None and settings.storage_users is None
 
 
 def bind_addresses(settings: Settings) -> list[str]:
-    """Where to listen, as gunicorn's `bind` takes it: IPv4 always, IPv6 where there is any."""
+    """Return the addresses to listen on, for gunicorn's `bind`: IPv4, and IPv6 if available."""
     if settings.bind is not None:
         return [settings.bind]
     if open_to_everyone(settings):
@@ -157,13 +158,13 @@ def bind_addresses(settings: Settings) -> list[str]:
 
 
 def refuse_public(addresses: Iterable[object]) -> None:
-    """Refuse to listen on the network.
+    """Check that all addresses are loopback addresses.
 
     Args:
         addresses: (host, port, ...) for TCP, anything else for other sockets, which are local.
 
     Raises:
-        ConfigurationError: one of them is not of the loopback interface.
+        ConfigurationError: one of them is reachable from the network.
     """
     for address in addresses:
         if isinstance(address, tuple) and not _is_loopback(str(address[0])):
@@ -184,9 +185,9 @@ def _is_loopback(host: str) -> bool:
 
 
 def _takes_ipv4(host: str) -> bool | None:
-    """Tell whether a socket on this IPv6 address takes IPv4 too; None where there is no IPv6.
+    """Return whether a socket on this IPv6 address takes IPv4, too; None = there is no IPv6.
 
-    `net.ipv6.bindv6only` decides it, and gunicorn leaves it at that.
+    `net.ipv6.bindv6only` decides this, and gunicorn does not change it.
     """
     try:
         with socket.socket(socket.AF_INET6) as probe:

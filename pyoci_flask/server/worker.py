@@ -1,4 +1,4 @@
-"""The worker that gunicorn starts: its life, and what its main loop ends after too long a wait."""
+"""The worker that gunicorn starts: start, signals, new connections, and time limits."""
 
 import errno
 import os
@@ -19,10 +19,10 @@ from pyoci_flask.server.main_loop import LOOK_EVERY, ConnectionsWorker
 from pyoci_flask.settings import Settings
 
 _NO_FILES_PAUSE = 0.2
-"""Seconds; within a few of them some connection ends or is given up."""
+"""Seconds to wait when the process has no file descriptor left."""
 _RETRY_EVERY = 0.05
 _NEW = 2.0
-"""Seconds for which no connection has to make place for another."""
+"""Seconds after which a connection may be closed in favour of another."""
 
 
 @overrides(
@@ -45,7 +45,7 @@ class ClientTimeoutThreadWorker(ConnectionsWorker):
         try:
             super().__init__(*args)
         except (OSError, RuntimeError) as error:
-            # This is gunicorn's master, and it would end over a heartbeat file.
+            # This is gunicorn's master, and a missing heartbeat file would end it.
             *_, cfg, log = args
             log.warning("no heartbeat file in %s (%s)", cfg.worker_tmp_dir, error)
             cfg.set("worker_tmp_dir", str(settings.spool))
@@ -57,24 +57,24 @@ class ClientTimeoutThreadWorker(ConnectionsWorker):
         self._next_look = self._next_retry = self._next_turn = 0.0
 
     def init_signals(self) -> None:
-        """Leave to the master what is only for it: here, reloading would end all transfers."""
+        """Ignore signals meant for the master: a worker that reloads would end its transfers."""
         super().init_signals()
         for one in (signal.SIGHUP, signal.SIGUSR2):
             signal.signal(one, signal.SIG_IGN)
 
     def handle_quit(self, sig: int, frame: object) -> None:
-        """End at once (SIGINT, SIGQUIT); the threads are joined as the interpreter exits.
+        """End at once (SIGINT, SIGQUIT); the interpreter joins the threads when it exits.
 
-        gunicorn shuts the thread pool down in the signal's handler. That needs locks which the
-        interrupted code, in this thread, may hold: the worker would hang.
+        gunicorn shuts the thread pool down in the signal handler. That needs locks which the
+        interrupted code in this thread may hold, and the worker would hang.
         """
         super(ThreadWorker, self).handle_quit(sig, frame)
 
     def load_wsgi(self) -> None:
-        """Load the application; a setting that it cannot work with is one line and ends gunicorn.
+        """Load the application; after an unusable setting, log one line and end gunicorn.
 
-        Any other exception would do so with a traceback; `SystemExit` would start the worker anew
-        for ever.
+        Another exception would print a traceback; after `SystemExit` gunicorn would start this
+        worker again and again.
         """
         try:
             super().load_wsgi()
@@ -82,13 +82,13 @@ class ClientTimeoutThreadWorker(ConnectionsWorker):
             raise AppImportError(f"Error: {error}") from error
 
     def accept(self, listener: socket.socket) -> None:
-        """Take a connection: as the base class does it, but without a thread."""
+        """Accept a connection as the base class does, but without a thread."""
         try:
             connection, client = listener.accept()
         except OSError as error:
             if error.errno in {errno.EMFILE, errno.ENFILE}:
-                # Raised, it would end the worker and every transfer. The client waits in the
-                # listener's queue, which is readable all the time: not to ask at once again.
+                # If raised, this would end the worker and every transfer. The client stays in the
+                # listener's queue. The listener stays readable, so pause before the next try.
                 self.log.warning("no connection can be accepted: %s", error.strerror)
                 time.sleep(_NO_FILES_PAUSE)
             elif error.errno not in {errno.EAGAIN, errno.ECONNABORTED}:
@@ -100,7 +100,7 @@ class ClientTimeoutThreadWorker(ConnectionsWorker):
         self._headers.add(conn, time.monotonic() + min(self.cfg.keepalive, self._idle))
 
     def wait_for_and_dispatch_events(self, timeout: float) -> None:
-        """Wait for events; not for long while requests wait for a place."""
+        """Wait for events, but only briefly while a connection waits for its turn."""
         hurried = (
             self._postponed
             or self._requests.are_wanted
@@ -110,7 +110,7 @@ class ClientTimeoutThreadWorker(ConnectionsWorker):
         super().wait_for_and_dispatch_events(min(timeout, _RETRY_EVERY) if hurried else timeout)
 
     def murder_pending(self) -> None:
-        """Look at all who wait, and end what has waited for too long."""
+        """Check all connections that wait, and end those that have waited too long."""
         now = time.monotonic()
         if self._postponed and now >= self._next_retry:
             self._next_retry = now + _RETRY_EVERY
@@ -135,7 +135,7 @@ class ClientTimeoutThreadWorker(ConnectionsWorker):
         self._incoming.look(now)
 
     def _look_at_answers(self, now: float) -> None:
-        """Give up clients that take too little, and the slowest of too many."""
+        """Give up clients that read too slowly, and the slowest if there are too many."""
         for conn in self._answers.expired():
             conn.peer.note_taken(now - conn.since)
             if conn.peer.sending.left > 0:
@@ -152,7 +152,7 @@ class ClientTimeoutThreadWorker(ConnectionsWorker):
                 self._give_up(conn)
 
     def _retry(self, now: float) -> None:
-        """Serve requests that were postponed, where there are places now or the time is over."""
+        """Serve postponed requests for which there is a place now, or whose time is over."""
         for share, waiting in list(self._postponed.items()):
             places = waiting[0][0].places()
             still: list[tuple[Postponed, ClientConnection]] = []
@@ -168,7 +168,7 @@ class ClientTimeoutThreadWorker(ConnectionsWorker):
                 del self._postponed[share]
 
     def _make_room(self, now: float) -> None:
-        """Close the oldest connection on which no request is served, in favour of a new one."""
+        """Close the oldest connection without a request, in favour of a new connection."""
         for place in (self._headers, self._lingering):
             oldest = next(iter(place), None)
             if oldest is not None and now - oldest.since > _NEW:
@@ -184,10 +184,10 @@ class ClientTimeoutThreadWorker(ConnectionsWorker):
             self._drop(conn)
 
     def _cap_keepalive(self, deadline: float) -> None:
-        """Stopping: wait neither for clients that have sent nothing yet nor with new ones.
+        """Stop: limit the wait for idle clients, and close the listeners.
 
-        gunicorn closes its listeners after the last transfer. Until then the kernel would take
-        connections that nobody answers, and no proxy would try another server.
+        gunicorn closes its listeners after the last transfer. Until then the kernel would accept
+        connections that remain unanswered, and a proxy would not try another server.
         """
         super()._cap_keepalive(deadline)
         self._headers.cap(deadline)
