@@ -149,7 +149,7 @@ def _embedded(settings: Settings, transport: Transport) -> Any:  # noqa: ANN401 
     """Return the embedded registry, if any, and let the client call it without a socket."""
     if settings.storage is None:
         return None
-    # Only who uses it pays for it.
+    # Imported only if it is used.
     from pyoci_flask.registry import create_registry
     from pyoci_flask.registry.in_process import InProcessAdapter
 

@@ -1,4 +1,4 @@
-"""The commands and their options; what they do stands in the modules beside this one."""
+"""The commands and their options; the other modules of this package do the work."""
 
 import os
 import sys
@@ -18,7 +18,7 @@ from pyoci_flask.transport.credentials import BearerCredentials, Credentials
 
 
 class _Group(click.Group):
-    """Ends a command that meets a foreseen error with one line and status 1."""
+    """Turns an expected error into one line and exit status 1."""
 
     def invoke(self, ctx: click.Context) -> object:
         try:

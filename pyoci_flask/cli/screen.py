@@ -1,4 +1,4 @@
-"""What the commands write: colours and ticks on a terminal, plain lines elsewhere, no secrets."""
+"""The output of the commands: colours on a terminal, plain lines elsewhere, never a secret."""
 
 import contextlib
 import io
@@ -14,23 +14,23 @@ from pyoci_flask.common.redaction import REDACTED, redact
 from pyoci_flask.logs import one_line
 
 _SHORTEST_SECRET = 4
-"""Characters. A shorter one stands in ordinary words too, and nobody could tell it apart."""
+"""Characters. A shorter secret is not searched for: it also occurs in ordinary words."""
 _STEP_WIDTH = 10
 
 
 class Mark(Enum):
-    """How a step went: the sign on a terminal, the word elsewhere, and the colour."""
+    """The result of a step: its sign on a terminal, its word elsewhere, and its colour."""
 
     OK = ("✓", "ok  ", "green")
-    NOTE = ("–", "note", "yellow")  # noqa: RUF001 - meant to be a dash
+    NOTE = ("–", "note", "yellow")  # noqa: RUF001 - a dash is meant
     FAILED = ("✗", "FAIL", "red")
 
 
 class Screen:
-    """Writes to standard output; every text is taken for hostile."""
+    """Writes to standard output; no text is trusted."""
 
     def __init__(self, *secrets: str) -> None:
-        """Keep `secrets` out of whatever is written: a server may quote what it was sent."""
+        """Replace `secrets` in all output, because a server may quote what it received."""
         self._secrets = tuple(one for one in secrets if len(one) >= _SHORTEST_SECRET)
         if isinstance(sys.stdout, io.TextIOWrapper):
             # A filename of another language must not end the program under LANG=C.
@@ -39,7 +39,7 @@ class Screen:
 
     @property
     def is_terminal(self) -> bool:
-        """Whether somebody looks on: bars and ticks go to a terminal only."""
+        """Whether the output goes to a terminal, with progress bars and ticks."""
         return self.console.is_terminal
 
     def say(self, text: str = "", style: str = "") -> None:
@@ -47,7 +47,7 @@ class Screen:
         self._write(Text(self.clean(text), style))
 
     def mark(self, mark: Mark, step: str, text: str, hint: str | None = None) -> None:
-        """Write how a step went and, below it, what to do."""
+        """Write the result of a step and, below it, what to do."""
         sign, word, colour = mark.value
         utf8 = self.console.encoding.startswith("utf")
         line = Text(sign if self.is_terminal and utf8 else word, colour)
@@ -60,7 +60,7 @@ class Screen:
 
     @contextlib.contextmanager
     def working(self, step: str) -> Iterator[None]:
-        """Show on a terminal that something is under way."""
+        """Show on a terminal that a step is running."""
         if self.is_terminal:
             with self.console.status(step):
                 yield
@@ -68,7 +68,7 @@ class Screen:
             yield
 
     def clean(self, text: str) -> str:
-        """Take out secrets, and whatever would forge a line or steer a terminal."""
+        """Return `text` without secrets, line breaks and control sequences."""
         for secret in self._secrets:
             text = text.replace(secret, REDACTED)
         return one_line(redact(text))

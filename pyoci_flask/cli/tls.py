@@ -1,4 +1,4 @@
-"""What went wrong with TLS, under the layers of errors that requests and urllib3 wrap it in."""
+"""Errors of TLS, found under the layers of errors that requests and urllib3 add."""
 
 import ssl
 
@@ -6,7 +6,7 @@ _DEPTH = 10
 
 
 def tls_fault(error: BaseException) -> ssl.SSLError | None:
-    """Look for an error of TLS below `error`; None = it is about something else."""
+    """Return the TLS error that caused `error`; None = there is none."""
     seen: BaseException | None = error
     for _ in range(_DEPTH):
         if seen is None or isinstance(seen, ssl.SSLError):
@@ -18,7 +18,7 @@ def tls_fault(error: BaseException) -> ssl.SSLError | None:
 
 
 def explained(fault: ssl.SSLError) -> str:
-    """Say it in few words."""
+    """Return a short text for a TLS error."""
     if isinstance(fault, ssl.SSLCertVerificationError):
         return fault.verify_message
     return fault.reason or "the handshake was broken off"

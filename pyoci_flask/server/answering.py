@@ -1,7 +1,11 @@
 """What the threads of a worker do: call the application and send its answer."""
 
+# The worker makes each TConn as a ClientConnection, which its methods may therefore require.
+# pyright: reportIncompatibleMethodOverride=false
+
 import errno
 import time
+from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
@@ -73,28 +77,29 @@ class AnsweringWorker(ThreadWorker):
     """gunicorn's threaded worker with answers that can be interrupted and continued."""
 
     alive: bool
+    keepalived_conns: deque[ClientConnection]  # pyright: ignore[reportIncompatibleVariableOverride] # see above
     poller: DefaultSelector
     tpool: ThreadPoolExecutor
     _idle: float
     """Seconds that a client may be silent."""
 
-    def handle(self, conn: ClientConnection) -> object:
+    def handle(self, conn: ClientConnection) -> bool:
         """Serve one request."""
         conn.in_thread = True
         conn.begin_headers(self._idle)
-        return self._closed_if_tls(conn, super().handle(conn))
+        return self._closed_if_tls(conn, bool(super().handle(conn)))
 
-    def _closed_if_tls(self, conn: ClientConnection, kept: object) -> object:
+    def _closed_if_tls(self, conn: ClientConnection, kept: bool) -> bool:
         if not kept and self.cfg.is_ssl:
             conn.linger_and_close()
         return kept
 
-    def handle_request(self, req: Any, conn: ClientConnection) -> object:  # noqa: ANN401 - gunicorn's own
+    def handle_request(self, req: Any, conn: ClientConnection) -> bool:  # noqa: ANN401 - gunicorn's own
         """Answer a request whose headers have been read."""
         conn.begin_body(self._idle)
         return self._answer(conn, req, time.monotonic() + _POSTPONED)
 
-    def _serve_postponed(self, postponed: Postponed, conn: ClientConnection) -> object:
+    def _serve_postponed(self, postponed: Postponed, conn: ClientConnection) -> bool:
         step = partial(self._answer, conn, postponed.request, postponed.until)
         return self._guarded(conn, step)
 
@@ -112,7 +117,7 @@ class AnsweringWorker(ThreadWorker):
         if getattr(request.body.reader, "length", None) == 0:  # else it may have been read
             environ[MAY_POSTPONE] = time.monotonic() < until
         try:
-            body = self.wsgi(environ, response.start_response)
+            body = self.wsgi(environ, response.start_response)  # pyright: ignore[reportArgumentType] # typeshed
         except NoPlaceError as full:
             conn.postponed = Postponed(request, full.share, full.places, until)
             return True
@@ -148,7 +153,7 @@ class AnsweringWorker(ThreadWorker):
         except Exception:  # noqa: BLE001 -- gunicorn raises many kinds for a broken body
             return False
 
-    def _go_on(self, conn: ClientConnection) -> object:
+    def _go_on(self, conn: ClientConnection) -> bool:
         """Send more of an answer."""
         answer = conn.answer
         if answer is None:
@@ -203,11 +208,12 @@ class AnsweringWorker(ThreadWorker):
         conn.end_headers(self._idle)
         if keepalive and (conn.answer is not None or conn.postponed is not None):
             return True
-        return bool(super()._keepalive_after(conn, keepalive))
+        kept = super()._keepalive_after(conn, keepalive)  # pyright: ignore[reportAttributeAccessIssue] # new in gunicorn 27
+        return bool(kept)
 
-    def _guarded(self, conn: ClientConnection, step: Callable[[], bool]) -> object:
+    def _guarded(self, conn: ClientConnection, step: Callable[[], bool]) -> bool:
         """Run a step of an exchange; handle its errors as gunicorn's `handle` does."""
-        kept: object = False
+        kept = False
         try:
             kept = self._keepalive_after(conn, step())
         except StopIteration:

@@ -135,14 +135,14 @@ class ClientSocket(socket.socket):
     def _receive_body(self, size: int, flags: int, patience: Patience) -> bytes:
         while patience.left > 0 and not self.given_up:
             begun = time.monotonic()
-            received = None
+            received = b""
             self.settimeout(min(patience.left, _LOOK_AGAIN))
             try:
                 received = super().recv(size, flags)
             except TimeoutError:
                 continue
             finally:
-                patience.spend(time.monotonic() - begun, len(received or b""))
+                patience.spend(time.monotonic() - begun, len(received))
             return received
         raise TimeoutError
 

@@ -5,7 +5,7 @@ import ipaddress
 import re
 import socket
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, MutableMapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -43,7 +43,7 @@ class Answer:
 
     request: Any
     response: Any
-    environ: dict[str, Any]
+    environ: MutableMapping[str, Any]
     body: Any
     chunks: Iterator[bytes]
     begun: datetime
@@ -66,10 +66,10 @@ class ClientConnection(TConn):
 
     sock: socket.socket
     data_ready: bool
-    timeout: float
+    timeout: float  # pyright: ignore[reportIncompatibleVariableOverride] # set before it is read
     parser: Any
 
-    def __init__(self, cfg: Any, sock: ClientSocket, client: object, server: object) -> None:  # noqa: ANN401
+    def __init__(self, cfg: Any, sock: ClientSocket, client: Any, server: Any) -> None:  # noqa: ANN401 - gunicorn's own
         super().__init__(cfg, sock, client, server)
         self.peer = sock
         """The client's socket; `sock` is a wrapper around it if gunicorn speaks TLS itself."""

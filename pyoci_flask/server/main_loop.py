@@ -6,6 +6,9 @@ main loop waits for headers and until more of an answer can be sent. Request bod
 answers have thread pools of their own.
 """
 
+# The worker makes each TConn as a ClientConnection, which its methods may therefore require.
+# pyright: reportIncompatibleMethodOverride=false
+
 import selectors
 import socket
 import time
@@ -13,7 +16,9 @@ from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
 
-from gunicorn.workers.gthread import STOP_KEEPALIVE_LINGER
+from gunicorn.workers.gthread import (
+    STOP_KEEPALIVE_LINGER,  # pyright: ignore[reportAttributeAccessIssue] # new in gunicorn 27
+)
 
 from pyoci_flask.common.overrides import overrides
 from pyoci_flask.common.threads import FrugalExecutor

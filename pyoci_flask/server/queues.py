@@ -5,7 +5,8 @@ import selectors
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
-from logging import Logger
+
+from gunicorn.glogging import Logger
 
 from pyoci_flask.oci.shares import Share
 from pyoci_flask.server.client_socket import ClientSocket

@@ -62,7 +62,7 @@ def check_start(settings: Settings) -> None:
             settings.path,
         )
     if settings.storage is not None and settings.storage_users is not None:
-        # Only who uses it pays for it.
+        # Imported only if it is used.
         from pyoci_flask.registry.users import Access
 
         try:

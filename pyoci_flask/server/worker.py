@@ -1,11 +1,15 @@
 """The worker that gunicorn starts: start, signals, new connections, and time limits."""
 
+# The worker makes each TConn as a ClientConnection, which its methods may therefore require.
+# pyright: reportIncompatibleMethodOverride=false
+
 import errno
 import os
 import signal
 import socket
 import time
 from functools import partial
+from types import FrameType
 from typing import Any
 
 from gunicorn.errors import AppImportError
@@ -62,7 +66,7 @@ class ClientTimeoutThreadWorker(ConnectionsWorker):
         for one in (signal.SIGHUP, signal.SIGUSR2):
             signal.signal(one, signal.SIG_IGN)
 
-    def handle_quit(self, sig: int, frame: object) -> None:
+    def handle_quit(self, sig: int, frame: FrameType | None) -> None:
         """End at once (SIGINT, SIGQUIT); the interpreter joins the threads when it exits.
 
         gunicorn shuts the thread pool down in the signal handler. That needs locks which the
@@ -135,7 +139,7 @@ class ClientTimeoutThreadWorker(ConnectionsWorker):
         self._incoming.look(now)
 
     def _look_at_answers(self, now: float) -> None:
-        """Give up clients that read too slowly, and the slowest if there are too many."""
+        """Abandon clients that read too slowly, and the slowest if there are too many."""
         for conn in self._answers.expired():
             conn.peer.note_taken(now - conn.since)
             if conn.peer.sending.left > 0:
@@ -189,7 +193,7 @@ class ClientTimeoutThreadWorker(ConnectionsWorker):
         gunicorn closes its listeners after the last transfer. Until then the kernel would accept
         connections that remain unanswered, and a proxy would not try another server.
         """
-        super()._cap_keepalive(deadline)
+        super()._cap_keepalive(deadline)  # pyright: ignore[reportAttributeAccessIssue] # new in gunicorn 27
         self._headers.cap(deadline)
         for listener in self.sockets:
             listener.close()

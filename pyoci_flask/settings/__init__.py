@@ -1,4 +1,4 @@
-"""The settings: read once from the environment into one frozen object."""
+"""The settings, read once from the environment into one frozen object."""
 
 import re
 from collections.abc import Callable, Mapping
@@ -38,7 +38,7 @@ class PinnedIndex:
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """Every setting, parsed. `docs/settings.md` tells what each means to an operator."""
+    """All settings, parsed. `docs/settings.md` describes each for operators."""
 
     port: int = 8080
     bind: str | None = None
@@ -62,14 +62,14 @@ class Settings:
     log_levels: Mapping[str, str] = field(default_factory=lambda: {"": "INFO"})
     """Logger name ("" = the root) to the name of its level."""
     log_ignored: tuple[str, ...] = ()
-    """Directives of RUST_LOG that mean nothing here; warned of at the start."""
+    """Directives of RUST_LOG without a meaning here; the start warns of them."""
     index: PinnedIndex | None = None
     storage: Path | None = None
     storage_users: Path | None = None
     registries: tuple[OriginPattern, ...] | None = None
     """Which registries may be called; None = any."""
     only_index: bool = False
-    """Whether `index` is all that may be addressed: its registry and its namespace."""
+    """Whether only the registry and namespace of `index` may be addressed."""
     private_networks: bool = True
     """Whether registries at loopback and private addresses may be called."""
     publish_settle: float = 0.0
@@ -79,14 +79,14 @@ class Settings:
     fallback_exclude: tuple[str, ...] = ()
     """Patterns of normalised names that never fall back."""
     fallback_denied: bool = False
-    """Whether a denial counts as a missing project, for registries that deny what they lack."""
+    """Whether a denial counts as a missing project, for registries that deny access to these."""
     fallback_empty: bool = False
     """Whether a project without versions counts as missing, for registries that answer so."""
     skip_identical: bool = False
     cache_ttl: int = 60
     """Seconds that listings are remembered; 0 = not at all."""
     redirect_downloads: bool = False
-    """Whether clients are sent to the registry's storage for whole files."""
+    """Whether clients are redirected to the registry's storage for whole files."""
     spool: Path = field(default_factory=values.temporary_folder)
     client_timeout: int = 60
     """Idle seconds on a client's socket."""
@@ -113,7 +113,7 @@ class Settings:
 
     @property
     def shares(self) -> Shares:
-        """How threads are shared out among registries: each that a setting names has a share."""
+        """Return how registries share the threads: each that a setting names has its own share."""
         own = [None if self.index is None else self.index.registry]
         own.append(None if self.storage is None else EMBEDDED)
         patterns = self.registries or ()
@@ -124,7 +124,7 @@ class Settings:
     def from_env(cls, environ: Mapping[str, str]) -> Self:
         """Read the environment; an empty variable counts as unset.
 
-        Nothing of it depends on what is on the disk: workers that start anew read it again.
+        The result does not depend on files: workers that start later must get the same settings.
 
         Raises:
             ConfigurationError: a value cannot be used; the text names the variable.
@@ -212,14 +212,14 @@ class _Reader:
         try:
             return parse(text)
         except ValueError as error:
-            # No parser quotes the value, and neither does this where it is or holds a secret.
+            # Like the parsers, do not quote a value that is or may contain a secret.
             secret = name == "OTLP_AUTH" or "@" in text
             shown = "" if secret else f", not {text!r}"
             raise ConfigurationError(f"{name} must be {error}{shown}") from error
 
 
 def _log_levels(read: _Reader) -> tuple[Mapping[str, str], tuple[str, ...]]:
-    """`LOG_LEVEL` is one level; `RUST_LOG` a list of `level` and `target=level` directives."""
+    """Read `LOG_LEVEL`, one level, or `RUST_LOG`, a list of `level` and `target=level`."""
     level = read("LOG_LEVEL", values.level, None)
     if level is not None:
         return {"": level}, ()

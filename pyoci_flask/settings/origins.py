@@ -18,7 +18,7 @@ _WILDCARD = re.compile(r"[*?]")
 
 @dataclass(frozen=True, slots=True)
 class OriginPattern:
-    """Origins that may be called: one scheme, and a host and a port that may hold wildcards."""
+    """Origins that may be called: one scheme, and a host and a port that may be wildcards."""
 
     scheme: str
     host: str
@@ -55,20 +55,20 @@ class OriginPattern:
 
     @property
     def registry(self) -> Registry | None:
-        """The one registry that this names; None = there is a wildcard."""
+        """The only registry that this matches; None = there is a wildcard."""
         if _WILDCARD.search(self.host) or self.port == "*":
             return None
         return Registry(self.scheme, self.host, int(self.port))
 
     @property
     def every_port(self) -> Registry | None:
-        """The one host of which this names every port; None = it does not."""
+        """The only host that this matches, with every port; None = it is not such a pattern."""
         if _WILDCARD.search(self.host) or self.port != "*":
             return None
         return Registry(self.scheme, self.host)
 
     def matches(self, scheme: str, host: str, port: int) -> bool:
-        """Return whether this names an origin; `host` is in lower case, IPv6 in brackets."""
+        """Return whether this matches an origin; `host` is in lower case, IPv6 in brackets."""
         # The brackets of an IPv6 address are not those of a pattern.
         pattern = self.host.replace("[", "[[]")
         return (

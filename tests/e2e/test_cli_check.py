@@ -98,7 +98,7 @@ def test_distribution_refuses_a_wrong_password_and_it_is_not_shown(
 def test_distribution_refuses_whoever_has_no_password(docker_htpasswd: RunningRegistry) -> None:
     done = check(docker_htpasswd.url)
     assert done.status == 1
-    reason = "lets nobody in without credentials: UNAUTHORIZED authentication required"
+    reason = "lets no one in without credentials: UNAUTHORIZED authentication required"
     assert done.lines[-2:] == [
         f"FAIL sign-in    {docker_htpasswd.netloc} {reason}",
         "give credentials: --username NAME --password-stdin",

@@ -27,13 +27,12 @@ from pyoci_flask.oci.reference import Digest
 
 PROBE = ProjectName("pyoci-probe")
 
-_ANEW = VersionReader(FetchPool(1))
-"""Nothing is remembered here."""
+_UNCACHED = VersionReader(FetchPool(1))
 
 
 @dataclass(frozen=True, slots=True)
 class Probe:
-    """A wheel of a version that nobody else uses."""
+    """A wheel whose version is not used anywhere else."""
 
     filename: Filename
     content: bytes
@@ -76,15 +75,15 @@ def _recorded(content: bytes) -> str:
 
 
 def try_format(report: Report, repository: ProjectRepository, locks: VersionLocks) -> None:
-    """Publish a probe, look at it from all sides and remove it."""
+    """Publish a probe, list, download and yank it, and remove it."""
     probe = Probe.make()
     with suppress(StopError), _published(report, repository, locks, probe):
         _read_back(report, repository, probe)
         with report.step("yank"):
             version = probe.filename.version
             set_yanked([repository], version, probe.filename, "a probe", locks)
-            if find_file([repository], probe.filename, _ANEW).file.yanked != "a probe":
-                raise RegistryError("the registry keeps no annotation of an index's entry")
+            if find_file([repository], probe.filename, _UNCACHED).file.yanked != "a probe":
+                raise RegistryError("the registry does not keep annotations of an index's entries")
         report.ok("yank", "the file was yanked")
 
 
@@ -103,7 +102,7 @@ def _published(
         try:
             publish(repository, upload, locks)
         except BaseException:
-            # What a failure half-way has left is in the index, or it is in nobody's way.
+            # A failure half-way may have left an entry in the index.
             with suppress(PyOCIError):
                 delete_version([repository], probe.filename.version, locks)
             raise
@@ -125,14 +124,14 @@ def _read_back(report: Report, repository: ProjectRepository, probe: Probe) -> N
                 "found"
             ) from error
         if str(tag_of(probe.filename.version)) not in tags:
-            raise RegistryError("what was published does not stand in the list of tags")
+            raise RegistryError("the list of tags does not contain the published version")
     report.ok("list", f"it is among {len(tags)} {'version' if len(tags) == 1 else 'versions'}")
     with report.step("download"):
-        stored = find_file([repository], probe.filename, _ANEW)
+        stored = find_file([repository], probe.filename, _UNCACHED)
         size = len(probe.content)
         content = b"".join(verified(open_file(stored), stored.digest, size))
         if content != probe.content:
-            raise RegistryError("other bytes came back than were published")
+            raise RegistryError("the downloaded bytes are not the published ones")
     report.ok("download", "the same bytes came back")
 
 

@@ -22,7 +22,7 @@ _SHOWN_ADDRESSES = 3
 
 @dataclass(frozen=True, slots=True)
 class Greeting:
-    """How the registry answers somebody whom it does not know."""
+    """How the registry answers a call without credentials."""
 
     open: bool
     """It asked for no credentials."""
@@ -30,10 +30,10 @@ class Greeting:
 
 
 def reach(report: Report, transport: Transport, network: Network, registry: Registry) -> Greeting:
-    """Find the registry and ask for its API (distribution-spec, Determining Support).
+    """Find the registry and call its API (distribution-spec, Determining Support).
 
     Raises:
-        StopError: there is no registry to be reached.
+        StopError: the registry cannot be reached.
     """
     url = f"{registry.origin}/v2/"
     if registry == EMBEDDED:

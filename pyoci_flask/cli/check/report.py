@@ -1,4 +1,4 @@
-"""The steps of a check as they are written, with what to do about those that failed."""
+"""The report of a check: a line for each step, and what to do about those that failed."""
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -43,47 +43,47 @@ _RIGHTS: Mapping[str, Mapping[str, str]] = {
     },
     "quay.io": {"sign-in": "use a robot account or an encrypted password"},
 }
-"""Patterns of hosts, steps, and what to do where credentials are denied."""
+"""For each pattern of hosts and each step: what to do if the credentials are denied."""
 _NO_PROJECT = (
     "some registries deny what does not exist: name a project that does with --project NAME"
 )
 
 
 class StopError(Exception):
-    """What follows cannot be tried after this step failed; its reason is written already."""
+    """A step failed, and the next ones depend on it; the reason is in the report already."""
 
 
 class Report:
     """Writes one line for each step."""
 
     def __init__(self, screen: Screen, registry: Registry) -> None:
-        """Write to `screen`; `registry` decides which hints fit."""
+        """Write to `screen`, with hints for `registry`."""
         self.screen = screen
         self.passed = True
         """Whether no step has failed so far."""
         self._registry = registry
 
     def ok(self, step: str, text: str) -> None:
-        """Write what went well."""
+        """Report a step that succeeded."""
         self.screen.mark(Mark.OK, step, text)
 
     def note(self, step: str, text: str, hint: str | None = None) -> None:
-        """Write what is not there, or was not tried, and need not be."""
+        """Report something that is missing or was not tried, and is not needed."""
         self.screen.mark(Mark.NOTE, step, text, hint)
 
     def failed(self, step: str, text: str, hint: str | None = None) -> None:
-        """Write what went wrong, and what to do."""
+        """Report a step that failed, and what to do."""
         self.passed = False
         self.screen.mark(Mark.FAILED, step, text, hint)
 
     @contextmanager
     def step(self, name: str, repository: str = "") -> Iterator[None]:
-        """Write the reason, with a hint, where the block raises a foreseen error.
+        """Report an expected error that the block raises, with a hint.
 
-        `repository` is the name of the one that the block writes to.
+        `repository` is the name of the repository that the block writes to.
 
         Raises:
-            StopError: it did.
+            StopError: there was such an error.
         """
         try:
             with self.screen.working(name):
@@ -94,15 +94,15 @@ class Report:
 
 
 def hint_for(error: PyOCIError, step: str, registry: Registry, repository: str = "") -> str | None:
-    """Say what to do about `error` in `step`; None where its text says it all.
+    """Return what to do about `error` in `step`; None if its text is enough.
 
-    `repository` is the name of the one that was written to, for the steps that do.
+    `repository` is the name of the repository that the step writes to, if it writes.
     """
     match error:
         case AuthenticationRequiredError():
             return "give credentials: --username NAME --password-stdin"
         case DeniedError() if step == "publish":
-            # The right to push was there, but perhaps to the repository of --project only.
+            # Pushing was allowed before, but perhaps only to the repository of --project.
             return (
                 f"make the repository {repository} first, and give these credentials the right to "
                 "push to it"

@@ -1,4 +1,4 @@
-"""The steps of a check that ask what the credentials may do; none of them changes anything."""
+"""The steps of a check that find out what the credentials may do, without changing anything."""
 
 import secrets
 from contextlib import suppress
@@ -28,10 +28,10 @@ from pyoci_flask.transport.reply import Reply
 
 
 def sign_in(report: Report, greeting: Greeting, namespace: RepositoryCaller) -> None:
-    """Say how the registry authenticates, and whether it takes the credentials.
+    """Report how the registry authenticates, and whether it accepts the credentials.
 
     Raises:
-        StopError: it does not, or wants some and has none.
+        StopError: it does not accept them, or requires some and none were given.
     """
     report.ok("asks for", _asked(greeting, namespace))
     who = _who(namespace.credentials)
@@ -65,7 +65,7 @@ def _not_taken(reply: Reply, registry: Registry, who: str | None) -> PyOCIError:
         return RegistryError(f"{registry.netloc} answered {reply.status}{detail}")
     if who is None:
         return AuthenticationRequiredError(
-            f"{registry.netloc} lets nobody in without credentials{detail}"
+            f"{registry.netloc} lets no one in without credentials{detail}"
         )
     return DeniedError(
         f"{registry.netloc} refuses the credentials of {who} ({reply.status}{detail})",
@@ -74,9 +74,9 @@ def _not_taken(reply: Reply, registry: Registry, who: str | None) -> PyOCIError:
 
 
 def may_pull(report: Report, project: RepositoryCaller, *, exists: bool) -> None:
-    """Say whether the tags of a repository can be listed.
+    """Report whether the tags of a repository can be listed.
 
-    `exists` tells that the repository should be there: it was named for this.
+    `exists` is true if the user said that the repository exists.
     """
     name = project.repository.name
     try:
@@ -93,9 +93,9 @@ def may_pull(report: Report, project: RepositoryCaller, *, exists: bool) -> None
 
 
 def shows_missing(report: Report, unknown: RepositoryCaller) -> None:
-    """Say how the registry answers for a repository that does not exist, and what falls back then.
+    """Report how the registry answers for a missing repository, and what falls back then.
 
-    `unknown` is of a name that nobody has taken.
+    `unknown` has a name that is not in use.
     """
     step, settings = "missing", "docs/dependency-confusion.md says what that risks"
     try:
@@ -132,7 +132,7 @@ def _tags(project: RepositoryCaller) -> tuple[list[str] | None, str]:
     except (AuthenticationRequiredError, DeniedError):
         if project.credentials is None:
             raise
-        # Quay and Docker Hub deny the reading of what does not exist to those who cannot make it.
+        # Quay and Docker Hub let only those who may push find out that a repository is missing.
         writing = replace(project, writing=True)
         with suppress(PyOCIError):
             return list_tags(writing), " (with the right to push: it denies what is not there)"
@@ -152,11 +152,11 @@ def may_push(report: Report, project: RepositoryCaller) -> bool:
 
 
 def may_delete(report: Report, project: RepositoryCaller) -> None:
-    """Ask to delete a manifest that nobody has (distribution-spec, Content management)."""
-    nobodys = Digest.of(secrets.token_bytes(32))
+    """Ask to delete a manifest that does not exist (distribution-spec, Content management)."""
+    missing = Digest.of(secrets.token_bytes(32))
     try:
         with report.step("delete"):
-            outcome = delete_manifest(project, nobodys)
+            outcome = delete_manifest(project, missing)
     except StopError:
         return
     if outcome is Deletion.UNSUPPORTED:
@@ -170,7 +170,7 @@ def may_delete(report: Report, project: RepositoryCaller) -> None:
 
 
 def may_list(report: Report, namespace: RepositoryCaller) -> None:
-    """Ask for the catalog; without one the index works, but for the list of its projects."""
+    """Ask for the catalog; without one the index works, but cannot list its projects."""
     try:
         with report.screen.working("catalog"):
             found = len(list_projects(namespace))
@@ -208,7 +208,7 @@ def _who(credentials: Credentials | None) -> str | None:
 
 
 def at(namespace: RepositoryCaller) -> str:
-    """Where is checked, as its address is written."""
+    """Return the registry and namespace as a user writes them."""
     registry = namespace.repository.registry
     prefix = "http://" if registry.scheme == "http" and registry != EMBEDDED else ""
     return f"{prefix}{namespace.repository}"

@@ -45,14 +45,14 @@ def check(
     *,
     write: bool,
 ) -> bool:
-    """Try the steps one after another; tell whether all went well.
+    """Try the steps one after another; return whether all of them passed.
 
-    `project` is one that exists, to ask about in place of one that does not; `write` publishes a
-    probe and removes it.
+    `project` is an existing project to ask about, instead of one that may not exist. With `write`,
+    publish a probe and remove it.
 
     Raises:
-        ConfigurationError: `index` names the embedded registry, and there is none; or a file that
-            the environment names is missing.
+        ConfigurationError: `index` is the embedded registry, and there is none; or a file that the
+            environment names is missing.
     """
     check_ca_bundle(os.environ)
     network = Network.from_env(os.environ)
@@ -60,7 +60,7 @@ def check(
         network=network,
         pool_size=_CONNECTIONS,
         observers=[CallLog()],
-        # Behind a proxy, whatever was named is called: it was named by who runs this.
+        # Behind a proxy, addresses cannot be checked; the user named this registry.
         listed=(lambda _scheme, _host, _port: True) if network.proxies else None,
     )
     if index.registry == EMBEDDED:
@@ -109,7 +109,7 @@ def _mount_embedded(transport: Transport) -> None:
     if settings.storage is None:
         raise ConfigurationError("the embedded registry is meant: set PYOCI_STORAGE to its folder")
     check_paths(settings)
-    # Only who uses it pays for it.
+    # Imported only if it is used.
     from pyoci_flask.registry import create_registry
     from pyoci_flask.registry.in_process import InProcessAdapter
 

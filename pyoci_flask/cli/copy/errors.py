@@ -8,7 +8,7 @@ class CopyError(PyOCIError):
 
 
 class PassingError(CopyError):
-    """It may go well next time. `retry_after` is the seconds that the server asked to wait."""
+    """Another try may succeed. `retry_after` is the seconds that the server asked to wait."""
 
     def __init__(self, message: str, retry_after: float | None = None) -> None:
         super().__init__(message)
@@ -16,11 +16,11 @@ class PassingError(CopyError):
 
 
 class UnusableError(CopyError):
-    """An index wants other credentials, or is not secure: the same for every project of it."""
+    """An index requires other credentials or is not secure; this concerns all its projects."""
 
 
 class ElsewhereError(CopyError):
-    """An index leads to another one for what it does not have."""
+    """An index redirects to another one for a project that it does not have."""
 
 
 class ExistsError(CopyError):

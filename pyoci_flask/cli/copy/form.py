@@ -29,9 +29,9 @@ _LICENSE_FILES_SINCE = Version("2.4")
 def form_fields(
     filename: Filename, metadata: bytes | None, requires_python: str | None, project: str
 ) -> Fields:
-    """Give the fields that describe a file, of its core metadata as far as it has some.
+    """Return the form fields that describe a file, from its core metadata if there is any.
 
-    `project` and `requires_python` stand in for what the metadata lacks.
+    `project` and `requires_python` are for fields that the metadata does not have.
     """
     raw = RawMetadata() if metadata is None else parse_fields(metadata)
     described = dict(_described(raw))
@@ -53,7 +53,7 @@ def form_fields(
 def _described(raw: RawMetadata) -> Iterable[tuple[str, list[str]]]:
     for key, value in raw.items():
         if key == "license_files" and _older(raw.get("metadata_version", "0")):
-            continue  # what build backends wrote there before it was a field is refused
+            continue  # indexes refuse this field with an older version of the metadata
         name = _RENAMED.get(key, key)
         if isinstance(value, str):
             yield name, [value]
@@ -71,7 +71,7 @@ def _older(version: str) -> bool:
 
 
 def _python(filename: Filename) -> str:
-    """What twine calls the Python version: the wheel's first tag."""
+    """Return what twine sends as the Python version: the wheel's first tag."""
     if not filename.is_wheel:
         return "source"
     return filename.architecture.split("-")[-3]
@@ -79,7 +79,7 @@ def _python(filename: Filename) -> str:
 
 @dataclass(frozen=True, slots=True)
 class UploadBody:
-    """The whole form; of the file, only what is being sent is in memory."""
+    """The whole form; only the part of the file that is being sent is in memory."""
 
     head: bytes
     content: IO[bytes]
@@ -92,8 +92,8 @@ class UploadBody:
     def make(
         cls, fields: Fields, filename: Filename, content: IO[bytes], size: int
     ) -> "UploadBody":
-        """Write everything but the file itself."""
-        # Nobody who made the package can know it, so no field can end its part.
+        """Write all of the form except the file itself."""
+        # The author of a package cannot know it, so no field can end its own part.
         boundary = secrets.token_hex(24)
         head = "".join(
             f'--{boundary}\r\nContent-Disposition: form-data; name="{name}"\r\n\r\n{value}\r\n'
@@ -117,7 +117,7 @@ class UploadBody:
         return len(self.head) + self.size + len(self.tail)
 
     def open(self, watch: Callable[[], object]) -> IO[bytes]:
-        """Read it as a file, which can be rewound; `watch` is called before each part is read."""
+        """Return the form as a file that can be rewound; call `watch` before each read."""
         return io.BufferedReader(_Joined(self, watch), _BUFFER)
 
 

@@ -20,7 +20,7 @@ from pyoci_flask.transport.reply import Reply
 
 _PAGE_LIMIT = 64 * 1024 * 1024
 _UPLOAD_PATIENCE = 600.0
-"""Seconds for the answer to an upload: the target moves the file on before it answers."""
+"""Seconds for the answer to an upload: the target stores the file before it answers."""
 _DIGEST_TAG = re.compile(r'"sha256:([0-9a-f]{64})"')
 _ALREADY = re.compile(r"already (exists|been taken|uploaded)|file exists", re.IGNORECASE)
 
@@ -54,7 +54,7 @@ class Index:
         """Read a project's page; None = there is no such project.
 
         Raises:
-            CopyError: there is no telling.
+            CopyError: the index does not answer, or its page is not valid.
         """
         found = self._page(f"{self.exchange.url}{project.normalized}/")
         return None if found is None else parse_project(*found, project)
@@ -75,7 +75,7 @@ class Index:
         """Begin to read a file.
 
         Raises:
-            CopyError: it is not there.
+            CopyError: there is no such file.
         """
         reply = self.exchange.get(url, leaves=True)
         if reply is None:
@@ -89,21 +89,21 @@ class Index:
                 raise understood(error, url) from error
 
     def file_url(self, project: ProjectName, filename: Filename) -> str:
-        """Where PyOCI has a file, listed or not."""
+        """Return the URL of a file in PyOCI, which may not list it."""
         return f"{self.exchange.url}{project.normalized}/{quote(filename.text)}"
 
     def tagged_digest(self, project: ProjectName, filename: Filename) -> str | None:
-        """The sha256 of a file that is there but on no page: PyOCI sends it as its ETag."""
+        """Return the sha256 of a file that is on no page: PyOCI sends it as the ETag."""
         with self.exchange.send("HEAD", self.file_url(project, filename)) as reply:
             match = _DIGEST_TAG.fullmatch(reply.headers.get("ETag", ""))
             return match[1] if match and reply.status == 200 else None
 
     def upload(self, body: UploadBody, watch: Callable[[], object]) -> None:
-        """Post a file (the legacy upload API); `watch` is called on the way and may raise.
+        """Upload a file (the legacy upload API); call `watch`, which may raise, before each read.
 
         Raises:
             ExistsError: there is a file of that name.
-            CopyError: it was not taken.
+            CopyError: the upload failed.
         """
         reply = self.exchange.send(
             "POST",
@@ -122,10 +122,10 @@ class Index:
         raise refusal(reply, text)
 
     def yank(self, file: ListedFile) -> bool:
-        """Yank a file where the target is a PyOCI; tell whether it was taken.
+        """Yank a file if the target is a PyOCI; return whether it did.
 
         Raises:
-            CopyError: it could have been, but was not.
+            CopyError: the target supports it, but it failed.
         """
         document = json.dumps({"yanked": file.yanked or True}).encode()
         reply = self.exchange.send(

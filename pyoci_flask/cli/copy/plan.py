@@ -1,4 +1,4 @@
-"""What is to be done for a project: the source's files held against the target's."""
+"""What is to be done for a project: the source's files compared with the target's."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -17,28 +17,28 @@ class Item:
 
     file: ListedFile
     there: ListedFile | None = None
-    """What the target lists, where only the bytes can tell whether it is the same."""
+    """The target's file, if only its bytes can show whether it is the same."""
     settled: bool = False
-    """The target has these bytes: only the yank is left to be done."""
+    """The target has these bytes, and only has to yank them."""
 
 
 @dataclass(slots=True)
 class Plan:
-    """What is to be done, and what will not be."""
+    """What is to be done, and what cannot be."""
 
     copies: list[Item] = field(default_factory=list)
     yanks: list[Item] = field(default_factory=list)
-    """Files that are there already, but yanked at the source only."""
+    """Files that both have, but only the source has yanked."""
     present: int = 0
-    """Files that are there already with the same hash."""
+    """Files that the target has already, with the same hash."""
     other_kinds: list[str] = field(default_factory=list)
     faults: list[str] = field(default_factory=list)
     """What cannot be copied, and why."""
     notes: list[str] = field(default_factory=list)
-    """What is unusual at the source, and hinders nothing."""
+    """What is unusual at the source and does not prevent a copy."""
 
     def add(self, other: "Plan") -> None:
-        """Take in what is to be done for another project."""
+        """Add what is to be done for another project."""
         self.copies += other.copies
         self.yanks += other.yanks
         self.present += other.present
@@ -48,17 +48,17 @@ class Plan:
 
     @property
     def size(self) -> int | None:
-        """Bytes to be copied; None where the source does not tell."""
+        """Bytes to be copied; None if the source does not list all sizes."""
         sizes = [item.file.size for item in self.copies]
         return sum(size or 0 for size in sizes) if all(s is not None for s in sizes) else None
 
 
 def plan_project(source: Index, target: Index, project: ProjectName, *, named: bool) -> Plan:
-    """Compare the two indexes for a project; one that was `named` should have some files.
+    """Compare a project in the two indexes; if the user `named` it, it must have files.
 
     Raises:
         PassingError: one of them does not answer.
-        UnusableError: one of them wants other credentials.
+        UnusableError: one of them requires other credentials.
     """
     plan = Plan()
     page = source.project(project)
@@ -90,7 +90,7 @@ def plan_project(source: Index, target: Index, project: ProjectName, *, named: b
 
 
 def target_page(target: Index, project: ProjectName) -> ProjectPage:
-    """Read what the target itself has of a project; an empty page where that is nothing."""
+    """Read what the target itself has of a project; return an empty page if it has nothing."""
     try:
         return target.project(project) or ProjectPage()
     except ElsewhereError:
@@ -120,13 +120,13 @@ def _place(
 
 
 def same_bytes(here: ListedFile, there: ListedFile) -> bool | None:
-    """Compare two files by the hashes that both pages tell; None = they share none."""
+    """Compare two files by the hashes that both pages list; None = they share none."""
     shared = here.hashes.keys() & there.hashes.keys()
     return all(here.hashes[name] == there.hashes[name] for name in shared) if shared else None
 
 
 def other_bytes(target: Index) -> str:
-    """The reason why a file is left as it is."""
+    """Return the reason why a file is not copied."""
     return f"{target.host} has a file of that name with other bytes; it is left as it is"
 
 

@@ -15,9 +15,9 @@ _SHOWN = 5
 
 
 class Board:
-    """Shows what is done of `files` files and `size` bytes (None = not known); a context manager.
+    """Shows the progress over `files` files and `size` bytes (None = not known).
 
-    Safe to be called from several threads.
+    A context manager; several threads may call it.
     """
 
     def __init__(self, screen: Screen, files: int, size: int | None) -> None:
@@ -28,7 +28,7 @@ class Board:
         self._done = 0
         self._failed = 0
         self.came = 0
-        """Bytes of the files that were copied, and of those under way."""
+        """Bytes received so far, without those of failed files."""
         self._progress = Progress(
             BarColumn(),
             TextColumn("{task.fields[files]}"),
@@ -38,7 +38,7 @@ class Board:
             console=screen.console,
             disable=not screen.is_terminal,
         )
-        # Bytes tell more of the time that is left, where they are known.
+        # If sizes are known, bytes predict the remaining time better than files.
         self._task = self._progress.add_task(
             "", total=files if size is None else size, files="", bytes=""
         )
@@ -57,13 +57,13 @@ class Board:
         self._progress.stop()
 
     def advance(self, size: int) -> None:
-        """Count bytes that came; a negative number takes back those that came in vain."""
+        """Count received bytes; a negative number takes back those of a failed file."""
         with self._lock:
             self.came += size
             self._show()
 
     def done(self, text: str, *, failed: bool = False) -> None:
-        """Count a file that is dealt with; `text` says how, where there is no bar."""
+        """Count a finished file; without a bar, write `text`."""
         with self._lock:
             self._done += 1
             self._failed += failed
@@ -92,14 +92,14 @@ class Summary:
     other_kinds: Sequence[str]
     """Files that are neither wheels nor .tar.gz."""
     notes: Sequence[str] = ()
-    """What is unusual at the source, and is no failure."""
+    """What is unusual at the source and not a failure."""
     copied: int = 0
     yanked: int = 0
     not_yanked: list[str] = field(default_factory=list)
-    """Files that are yanked at the source, and not at a target that cannot do it."""
+    """Files that are yanked at the source only, because the target does not support it."""
 
-    def tell(self, screen: Screen, headline: str) -> None:
-        """Write it; `headline` says what was done, or would be."""
+    def write(self, screen: Screen, headline: str) -> None:
+        """Write the summary; `headline` says what was done or would be done."""
         for fault in self.faults:
             screen.say(f"failed: {fault}", "red")
         for note in self.notes[:_SHOWN]:
@@ -126,7 +126,7 @@ class Summary:
 
 
 def files(count: int) -> str:
-    """Say how many."""
+    """Return a number of files in words."""
     return f"{count} file{'' if count == 1 else 's'}"
 
 

@@ -30,7 +30,7 @@ _CONNECT_SECONDS = 10.0
 _READ_SECONDS = 60.0
 _READING_ONLY = "+simple/"
 _FIRST_LOOKS = 3
-"""Projects without an answer, after which an index counts as out of order."""
+"""Projects that get no answer before the index counts as out of order."""
 
 _In = TypeVar("_In")
 _Out = TypeVar("_Out")
@@ -38,15 +38,15 @@ _Out = TypeVar("_Out")
 
 @dataclass(frozen=True, slots=True)
 class End:
-    """One of the two indexes, as it was named."""
+    """One of the two indexes, as the user named it."""
 
     url: str
     """With a slash at its end, without credentials."""
     credentials: BasicCredentials | None = field(default=None)
     upload_url: str | None = None
-    """Where it takes files; None = at `url`, less what PyOCI and devpi add for reading."""
+    """Where it accepts files; None = `url` without the suffix that PyOCI and devpi add for reading."""
     upload_credentials: BasicCredentials | None = field(default=None)
-    """For uploads, wherever they go."""
+    """For uploads."""
 
 
 def copy(
@@ -58,13 +58,13 @@ def copy(
     jobs: int,
     dry_run: bool,
 ) -> int:
-    """Copy packages; give the exit status: 0, 1 = not all of them, 130 = stopped by the user.
+    """Copy packages, all projects of the source if none are named, `jobs` files at once.
 
-    All projects of the source are copied where none are named; `jobs` files at once.
+    Return the exit status: 0, 1 = not all were copied, 130 = stopped by the user.
 
     Raises:
         CopyError: both ends are the same index.
-        ConfigurationError: the CA bundle that the environment names is not there.
+        ConfigurationError: the CA bundle that the environment names does not exist.
     """
     if source.url == target.url:
         raise CopyError("the two indexes are the same")
@@ -76,8 +76,7 @@ def copy(
         connect_timeout=_CONNECT_SECONDS,
         read_timeout=_READ_SECONDS,
         observers=[CallLog()],
-        # Behind a proxy it cannot be seen what is connected to; without one, a public index
-        # cannot lead to a private address.
+        # A public index must not lead to a private address; behind a proxy this cannot be checked.
         listed=(lambda _scheme, _host, _port: True) if network.proxies else None,
     )
     try:
@@ -94,7 +93,7 @@ def _index(transport: Transport, end: End) -> Index:
 
 @dataclass(frozen=True, slots=True)
 class _Outcome:
-    """How one file went."""
+    """The result for one file."""
 
     item: Item
     copied: bool
@@ -104,7 +103,7 @@ class _Outcome:
 
 
 class Copy:
-    """Copies what the source has and the target has not."""
+    """Copies what the source has and the target does not have."""
 
     def __init__(self, screen: Screen, source: Index, target: Index, jobs: int) -> None:
         """Copy `jobs` files at once."""
@@ -116,12 +115,12 @@ class Copy:
         self._transfer = Transfer(source, target, self._stop)
 
     def run(self, projects: Sequence[ProjectName], *, dry_run: bool) -> int:
-        """Copy these projects, or all where none are named; give the exit status."""
+        """Copy these projects, or all if none are named; return the exit status."""
         try:
             plan = self._plan(projects)
             done = Summary(plan.present, plan.faults, plan.other_kinds, plan.notes)
             if dry_run:
-                self._tell(plan, done)
+                self._preview(plan, done)
             else:
                 self._copy(plan, done)
         except (StoppedError, KeyboardInterrupt):
@@ -139,7 +138,7 @@ class Copy:
             try:
                 return plan_project(self._source, self._target, project, named=named)
             except (UnusableError, PassingError):
-                raise  # the one would be the same for every other project, the other may not last
+                raise  # the first concerns every project, the second may pass
             except CopyError as error:
                 return Plan(faults=[f"{project}: {error}"])
 
@@ -152,7 +151,7 @@ class Copy:
         with self._screen.working("comparing the indexes"):
             names = projects or [ProjectName(name) for name in self._source.projects()]
             rest = list(names)
-            # Who answers none of the first calls is not waited for.
+            # Do not wait for an index that answers none of the first calls.
             for first in names[:_FIRST_LOOKS]:
                 try:
                     plan.add(look(first))
@@ -165,14 +164,14 @@ class Copy:
             self._each(look_patiently, rest, plan.add)
         return plan
 
-    def _tell(self, plan: Plan, done: Summary) -> None:
+    def _preview(self, plan: Plan, done: Summary) -> None:
         for item in plan.copies:
             size = "" if item.file.size is None else f" ({decimal(item.file.size)})"
             self._screen.say(f"would copy {item.file.filename.text}{size}")
         for item in plan.yanks:
             self._screen.say(f"would yank {item.file.filename.text}")
         size = "" if plan.size is None else f" ({decimal(plan.size)})"
-        done.tell(self._screen, f"would copy {files(len(plan.copies))}{size}")
+        done.write(self._screen, f"would copy {files(len(plan.copies))}{size}")
 
     def _copy(self, plan: Plan, done: Summary) -> None:
         items = [*plan.copies, *plan.yanks]
@@ -191,7 +190,7 @@ class Copy:
             with board if items else nullcontext():
                 self._each(lambda item: self._deal(item, board), items, take)
         finally:
-            done.tell(self._screen, f"copied {files(done.copied)} ({decimal(board.came)})")
+            done.write(self._screen, f"copied {files(done.copied)} ({decimal(board.came)})")
 
     def _deal(self, item: Item, board: Board) -> _Outcome:
         name = item.file.filename.text
@@ -215,17 +214,17 @@ class Copy:
         items: Iterable[_In],
         take: Callable[[_Out], object],
     ) -> None:
-        """Do it for each item on several threads; `take` gets the results on this one.
+        """Call `action` for each item on several threads, and `take` with each result on this one.
 
         Raises:
-            StoppedError: the user wants no more.
+            StoppedError: the user stopped the program.
         """
         executor = ThreadPoolExecutor(self._jobs, thread_name_prefix="copy")
         try:
             for future in as_completed([executor.submit(action, item) for item in items]):
                 take(future.result())
         except BaseException as error:
-            # What is under way ends at its next byte.
+            # Running transfers end at their next byte.
             self._stop.set()
             if isinstance(error, KeyboardInterrupt):
                 raise StoppedError("stopped") from None
@@ -234,5 +233,5 @@ class Copy:
             try:
                 executor.shutdown(cancel_futures=True)
             except KeyboardInterrupt:
-                # Asked twice. Nothing is left half-way that would matter.
+                # Interrupted twice. An unfinished transfer does no harm.
                 os._exit(INTERRUPTED)

@@ -27,22 +27,20 @@ class _Hash(Protocol):
 
 
 Advance = Callable[[int], object]
-"""Is told the bytes that have come and, as a negative number, those that came in vain."""
+"""Called with a number of received bytes; a negative one takes back those of a failed file."""
 
 
 @dataclass(frozen=True, slots=True)
 class Transfer:
-    """Moves files; the same object serves all threads."""
+    """Copies files; all threads use the same object."""
 
     source: Index
     target: Index
     stop: threading.Event
-    """Set when the user wants no more."""
+    """Set when the user stops the program."""
 
     def copy(self, item: Item, advance: Advance) -> bool:
-        """Copy a file; tell whether the target did not have it yet.
-
-        Failures that may pass are tried again.
+        """Copy a file, with further tries; return whether the target did not have it yet.
 
         Raises:
             CopyError: it cannot be copied.
@@ -51,16 +49,16 @@ class Transfer:
         return self.patiently(lambda: self._copy_once(item, advance))
 
     def yank(self, file: ListedFile) -> bool:
-        """Yank a file at the target; tell whether the target knows how.
+        """Yank a file at the target; return whether the target supports it.
 
         Raises:
-            CopyError: it knows, and did not.
+            CopyError: the target supports it, but it failed.
             StoppedError: the user stopped it.
         """
         return self.patiently(lambda: self.target.yank(file))
 
     def patiently(self, action: Callable[[], _T]) -> _T:
-        """Do it, and again after a while where it failed in a way that may pass.
+        """Call `action`, and again after a while if it fails in a way that may pass.
 
         Raises:
             StoppedError: the user stopped it.
@@ -84,7 +82,7 @@ class Transfer:
 
         copied = False
         try:
-            # Without a name, nothing half-way is found by whoever comes after a crash.
+            # A file without a name: after a crash nothing is left of it.
             with tempfile.TemporaryFile(prefix="pyoci-copy-") as content:
                 copied = self._through(item, content, count)
         except OSError as error:
@@ -108,7 +106,7 @@ class Transfer:
         try:
             self.target.upload(body, self._go_on)
         except ExistsError as error:
-            # An answer was lost, or an earlier run was killed while the target took the file.
+            # An answer was lost, or an earlier run was killed during the upload.
             self._check_same(known, self._at_target(file, error))
             return False
         return True
@@ -122,7 +120,7 @@ class Transfer:
         count: Advance | None = None,
         limit: int | None = None,
     ) -> tuple[Mapping[str, str], int]:
-        """Read a file through (not far beyond `limit` bytes); its digests and its size."""
+        """Read a whole file (not far beyond `limit` bytes); return its digests and its size."""
         sums: dict[str, _Hash] = {
             name: hashlib.new(name, usedforsecurity=False) for name in algorithms
         }
@@ -143,7 +141,7 @@ class Transfer:
         return {name: one.hexdigest() for name, one in sums.items()}, size
 
     def _at_target(self, file: ListedFile, refused: ExistsError) -> ListedFile:
-        """Find what the target has under the name of a file that it refused."""
+        """Return the file that the target has under the name of one that it refused."""
         listed = target_page(self.target, file.project).find(file.filename)
         if listed is not None:
             return listed
@@ -166,7 +164,7 @@ class Transfer:
 
 
 def _check(file: ListedFile, hashes: Mapping[str, str], size: int) -> None:
-    """Hold what came against what the source's page tells."""
+    """Compare the received file with what the source's page says."""
     if file.size is not None and size != file.size:
         raise CopyError(f"{size} bytes came, and the page tells of {file.size}")
     for name, value in file.hashes.items():
