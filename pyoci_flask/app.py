@@ -107,7 +107,7 @@ def create_app(
         addresses=AddressParser(settings),
         transport=transport,
         authenticator=Authenticator(transport),
-        versions=_versions(settings, pool, store),
+        versions=CachedReader(pool, store, settings.cache_ttl) if store else VersionReader(pool),
         pages=PageCache(),
         locks=VersionLocks.in_spool(settings.spool),
         configs=KnownConfigs(),
@@ -122,7 +122,8 @@ def create_app(
     mounted: Any = Mount(app.wsgi_app, settings.path, registry, metrics=settings.metrics)
     if open_to_everyone(settings):
         mounted = LocalHosts(mounted, settings.url)
-    app.wsgi_app = AccessLog(mounted, [one.request_observer for one in exports])  # type: ignore[method-assign]
+    # Flask documents that middleware is put around the application by this assignment.
+    app.wsgi_app = AccessLog(mounted, [one.request_observer for one in exports])  # type: ignore[method-assign] # see above
     return app
 
 
@@ -139,10 +140,6 @@ def create_app_from_env(environ: Mapping[str, str]) -> Flask:
         cache_folder=Path(folder) if folder else None,
         started=environ.get(STARTED) or None,
     )
-
-
-def _versions(settings: Settings, pool: FetchPool, store: RecordStore | None) -> VersionReader:
-    return CachedReader(pool, store, settings.cache_ttl) if store else VersionReader(pool)
 
 
 def _embedded(settings: Settings, transport: Transport) -> Any:  # noqa: ANN401 - a WSGI application or None

@@ -94,7 +94,7 @@ def run(command: Sequence[str], *, quiet: bool = False) -> None:
 
 def output(command: Sequence[str]) -> str:
     """Run a command and return what it wrote; a failure ends the program."""
-    done = subprocess.run(command, stdout=subprocess.PIPE, check=False, text=True)  # noqa: S603
+    done = subprocess.run(command, stdout=subprocess.PIPE, check=False, text=True)  # noqa: S603 - commands of this script
     if done.returncode:
         sys.exit(f"{shlex.join(command)}: status {done.returncode}")
     return done.stdout

@@ -13,11 +13,11 @@ import requests
 _ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(_ROOT))
 
-from tests.browser import DESKTOP, PHONE, Colours, chromium, window  # noqa: E402
-from tests.clients import twine_upload  # noqa: E402
-from tests.described import make_described_wheel  # noqa: E402
-from tests.packages import make_wheel  # noqa: E402
-from tests.servers import gunicorn  # noqa: E402
+from tests.browser import DESKTOP, PHONE, Colours, chromium, window  # noqa: E402 - needs the path
+from tests.clients import twine_upload  # noqa: E402 - needs the path
+from tests.described import make_described_wheel  # noqa: E402 - needs the path
+from tests.packages import make_wheel  # noqa: E402 - needs the path
+from tests.servers import gunicorn  # noqa: E402 - needs the path
 
 _IMAGES = _ROOT / "docs" / "images"
 _PUBLIC_URL = "https://packages.example.com"

@@ -96,7 +96,7 @@ def check(part: Part) -> None:
 def _accepts(override: Callable[..., object], overridden: object) -> bool:
     """Return whether the override accepts each call that the overridden method accepts."""
     try:
-        theirs = inspect.signature(overridden).parameters.values()  # type: ignore[arg-type]
+        theirs = inspect.signature(overridden).parameters.values()  # type: ignore[arg-type] # TypeError is caught
     except (TypeError, ValueError):
         return True  # written in C, without a signature
     ours = inspect.signature(override)

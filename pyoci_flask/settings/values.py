@@ -7,7 +7,7 @@ A parser raises `ValueError` with the expected value: a text that follows the va
 import ipaddress
 import re
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from pyoci_flask.common.url import usable_url
@@ -128,32 +128,25 @@ def name_patterns(text: str) -> tuple[str, ...]:
     return tuple(re.sub(r"[-_.]+", "-", pattern) for pattern in patterns)
 
 
-def redirect(text: str) -> bool:
-    """Read the one word `redirect`."""
-    if text.lower() != "redirect":
-        raise ValueError("redirect, or unset")
-    return True
+def choice(expected: str, words: Mapping[str, bool]) -> Callable[[str], bool]:
+    """Read one of `words`, in any case; `expected` names them in the error."""
+
+    def parse(text: str) -> bool:
+        if text.lower() not in words:
+            raise ValueError(expected)
+        return words[text.lower()]
+
+    return parse
 
 
-def allow_or_deny(text: str) -> bool:
-    """Read `allow` as true, `deny` as false."""
-    if text.lower() not in {"allow", "deny"}:
-        raise ValueError("allow or deny")
-    return text.lower() == "allow"
-
-
-def on_or_off(text: str) -> bool:
-    """Read `on` as true, `off` as false."""
-    if text.lower() not in {"on", "off"}:
-        raise ValueError("on or off")
-    return text.lower() == "on"
-
-
-def proxy_or_redirect(text: str) -> bool:
-    """Read `redirect` as true, `proxy` as false."""
-    if text.lower() not in {"proxy", "redirect"}:
-        raise ValueError("proxy or redirect")
-    return text.lower() == "redirect"
+redirect = choice("redirect, or unset", {"redirect": True})
+allow_or_deny = choice("allow or deny", {"allow": True, "deny": False})
+on_or_off = choice("on or off", {"on": True, "off": False})
+proxy_or_redirect = choice("proxy or redirect", {"proxy": False, "redirect": True})
+boolean = choice(
+    "true or false",
+    {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False},
+)
 
 
 def seconds(text: str) -> float:
@@ -161,14 +154,6 @@ def seconds(text: str) -> float:
     if not re.fullmatch(r"[0-9]{1,2}(\.[0-9]{1,3})?", text):
         raise ValueError("seconds, 0 to 99, such as 0.5")
     return float(text)
-
-
-def boolean(text: str) -> bool:
-    """Read true or false, yes or no, 1 or 0."""
-    known = {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}
-    if text.lower() not in known:
-        raise ValueError("true or false")
-    return known[text.lower()]
 
 
 def path(text: str) -> Path:

@@ -44,7 +44,7 @@ class End:
     """With a slash at its end, without credentials."""
     credentials: BasicCredentials | None = field(default=None)
     upload_url: str | None = None
-    """Where it accepts files; None = `url` without the suffix that PyOCI and devpi add for reading."""
+    """Where it accepts files; None = `url` without what PyOCI and devpi add for reading."""
     upload_credentials: BasicCredentials | None = field(default=None)
     """For uploads."""
 
