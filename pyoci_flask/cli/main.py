@@ -48,7 +48,7 @@ def main() -> None:
 def _serve(port: str | None, bind: tuple[str, ...], storage: str | None, index: str | None) -> None:
     """Serve the index with gunicorn.
 
-    Settings are environment variables; the options are short for those in brackets.
+    Settings are environment variables; each option sets the variable in its brackets.
     """
     from pyoci_flask.cli.serve import serve
 
@@ -65,8 +65,8 @@ def _serve(port: str | None, bind: tuple[str, ...], storage: str | None, index: 
     is_flag=True,
     help="Read the password, or token, from standard input.  [or: env var: PYOCI_PASSWORD]",
 )
-@click.option("--project", callback=arguments.project, help="A project that exists, to ask about.")
-@click.option("--write", is_flag=True, help="Publish a tiny package, look at it and remove it.")
+@click.option("--project", callback=arguments.project, help="An existing project to ask about.")
+@click.option("--write", is_flag=True, help="Publish a tiny package, read it back and remove it.")
 @click.option("--verbose", "-v", is_flag=True, help="Log each call to standard error.")
 def _check(
     index: PinnedIndex,
@@ -76,10 +76,10 @@ def _check(
     write: bool,
     verbose: bool,
 ) -> None:
-    """Say what a registry lets you do, step by step.
+    """Find out what a registry lets you do, step by step.
 
-    Tried are: the way to the registry, how it authenticates, and whether these credentials may
-    pull, push and delete in NAMESPACE. Nothing is changed without --write.
+    The steps are: reach the registry, authenticate, and ask whether these credentials may pull,
+    push and delete in NAMESPACE. Nothing is changed without --write.
     """
     from pyoci_flask.cli.check.run import check
 
@@ -102,7 +102,7 @@ def _check(
     "--upload-url",
     metavar="URL",
     callback=arguments.address,
-    help="Where TARGET_INDEX takes uploads, if not at its own address.",
+    help="Where TARGET_INDEX accepts uploads, if not at its own address.",
 )
 @click.option(
     "--source-username", envvar="PYOCI_SOURCE_USERNAME", show_envvar=True, help="User name."
@@ -144,10 +144,10 @@ def _copy(
 ) -> None:
     """Copy packages from one index to another.
 
-    SOURCE_INDEX is any Simple index, TARGET_INDEX any index that takes uploads and lists what it
-    has. What the target has already is skipped, so a copy that was broken off goes on where it
-    stood. All projects of the source are copied, or the ones named. Credentials may also stand in
-    the addresses or in ~/.netrc.
+    SOURCE_INDEX is any Simple index, TARGET_INDEX any index that accepts uploads and lists its
+    files. Files that the target has already are skipped, so an interrupted copy continues where it
+    stopped. All projects of the source are copied, or the ones named. Credentials may also be part
+    of the addresses or stand in ~/.netrc.
     """
     from pyoci_flask.cli.copy.run import End, copy
 

@@ -37,7 +37,9 @@ def sign_in(report: Report, greeting: Greeting, namespace: RepositoryCaller) -> 
     who = _who(namespace.credentials)
     if greeting.open:
         if who is not None:
-            report.note("sign-in", f"not needed to call; {who} is used where a step asks for it")
+            report.note(
+                "sign-in", f"not required; steps that need credentials use those of {who}"
+            )
         return
     registry = namespace.repository.registry
     with report.step("sign-in"):
@@ -54,7 +56,7 @@ def sign_in(report: Report, greeting: Greeting, namespace: RepositoryCaller) -> 
             raise _not_taken(reply, registry, who)
         reply.close()
     if who is None:
-        report.note("sign-in", "no credentials given: this is what everybody may do")
+        report.note("sign-in", "no credentials given: the steps show what anyone may do")
     else:
         report.ok("sign-in", f"takes the credentials of {who}")
 
@@ -162,7 +164,7 @@ def may_delete(report: Report, project: RepositoryCaller) -> None:
     if outcome is Deletion.UNSUPPORTED:
         report.note(
             "delete",
-            "the registry deletes nothing through its API",
+            "the registry does not delete through its API",
             "a deleted file leaves the index, its bytes stay until they are deleted there",
         )
     else:
