@@ -107,7 +107,7 @@ def create_app(
         addresses=AddressParser(settings),
         transport=transport,
         authenticator=Authenticator(transport),
-        versions=CachedReader(pool, store, settings.cache_ttl) if store else VersionReader(pool),
+        versions=_versions(settings, pool, store),
         pages=PageCache(),
         locks=VersionLocks.in_spool(settings.spool),
         configs=KnownConfigs(),
@@ -140,6 +140,10 @@ def create_app_from_env(environ: Mapping[str, str]) -> Flask:
         cache_folder=Path(folder) if folder else None,
         started=environ.get(STARTED) or None,
     )
+
+
+def _versions(settings: Settings, pool: FetchPool, store: RecordStore | None) -> VersionReader:
+    return CachedReader(pool, store, settings.cache_ttl) if store else VersionReader(pool)
 
 
 def _embedded(settings: Settings, transport: Transport) -> Any:  # noqa: ANN401 - a WSGI application or None

@@ -37,9 +37,7 @@ def sign_in(report: Report, greeting: Greeting, namespace: RepositoryCaller) -> 
     who = _who(namespace.credentials)
     if greeting.open:
         if who is not None:
-            report.note(
-                "sign-in", f"not required; steps that need credentials use those of {who}"
-            )
+            report.note("sign-in", f"not required; steps that need credentials use those of {who}")
         return
     registry = namespace.repository.registry
     with report.step("sign-in"):
