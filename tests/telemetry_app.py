@@ -18,6 +18,7 @@ from pyoci_flask.settings import Settings
 from pyoci_flask.telemetry import start
 from pyoci_flask.transport.network import Network
 from pyoci_flask.transport.observe import CallLog
+from pyoci_flask.transport.request import Request
 from pyoci_flask.transport.session import Transport
 from pyoci_flask.web.access import AccessLog, RequestObserver, RequestRecord
 from pyoci_flask.web.gate import NoPlaceError
@@ -119,7 +120,7 @@ def _application(registry: str) -> flask.Flask:
     def call(path: str) -> int:
         transport: Transport = app.extensions["transport"]
         url = f"{registry.replace('://', '://user:hunter2@')}{path}?sig=hunter2"
-        with transport.send("GET", url, registry=registry, headers={}) as reply:
+        with transport.send(Request("GET", url, registry)) as reply:
             reply.read(100)
             return reply.status
 

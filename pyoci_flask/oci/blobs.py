@@ -20,7 +20,7 @@ from pyoci_flask.oci.client import REDIRECTS, RepositoryCaller
 from pyoci_flask.oci.reference import Digest
 from pyoci_flask.oci.repository import Deletion
 from pyoci_flask.transport.reply import Reply
-from pyoci_flask.transport.session import Body
+from pyoci_flask.transport.request import Body
 
 logger = logging.getLogger("pyoci.registry")
 
@@ -202,7 +202,7 @@ def locate_blob(
         if not caller.is_own(url) and not _holds_secret(url, reply.authorization):
             reply.close()
             return url
-    return _opened(caller, digest, caller.followed(reply, headers), first, last)
+    return _opened(caller, digest, caller.followed(reply), first, last)
 
 
 def _holds_secret(url: str, authorization: str | None) -> bool:

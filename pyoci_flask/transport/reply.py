@@ -3,7 +3,6 @@
 import io
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Self, cast
-from urllib.parse import urlsplit
 
 import requests
 import urllib3
@@ -11,6 +10,7 @@ import urllib3
 from pyoci_flask.errors import OversizedError, RegistryTimeoutError, TransferBrokenError
 from pyoci_flask.transport.deadline import DEADLINES
 from pyoci_flask.transport.observe import CallObserver, CallRecord
+from pyoci_flask.transport.request import Request
 
 CHUNK = 128 * 1024
 """Bytes per read of a streamed body."""
@@ -34,9 +34,10 @@ class Reply:
         self._decoding = False
         self.status: int = response.status_code
         self.headers: Mapping[str, str] = response.headers
-        self.url = call.url
-        self.authorization = call.authorization
-        """The Authorization header that the call was sent with."""
+        self.request = call.request
+        """The request as it was sent, with its Authorization."""
+        self.url = call.request.url
+        self.authorization = call.request.authorization
 
     def __enter__(self) -> Self:
         return self
@@ -58,7 +59,7 @@ class Reply:
                     if size > limit:
                         self.close()
                         raise OversizedError(
-                            f"{self._call.host} sent more than {limit} bytes; a response of this "
+                            f"{self.request.host} sent more than {limit} bytes; a response of this "
                             "kind must be smaller"
                         )
                     if large is not None and size > _SMALL:
@@ -67,11 +68,11 @@ class Reply:
                     body.write(part)
                 # Where nothing tells its length, a body that was cut off seems to be whole.
                 if deadline.expired:
-                    raise RegistryTimeoutError(f"{self._call.host} took too long for its answer")
+                    raise RegistryTimeoutError(f"{self.request.host} took too long for its answer")
             except TransferBrokenError as error:
                 if deadline.expired:
                     raise RegistryTimeoutError(
-                        f"{self._call.host} took too long for its answer"
+                        f"{self.request.host} took too long for its answer"
                     ) from error
                 raise
         return body.getvalue()
@@ -89,9 +90,9 @@ class Reply:
         except (urllib3.exceptions.HTTPError, OSError) as error:
             self._call.error = error
             if isinstance(error, urllib3.exceptions.TimeoutError | TimeoutError):
-                raise RegistryTimeoutError(f"{self._call.host} stopped sending") from error
+                raise RegistryTimeoutError(f"{self.request.host} stopped sending") from error
             raise TransferBrokenError(
-                f"{self._call.host} broke off in the middle of its answer"
+                f"{self.request.host} broke off in the middle of its answer"
             ) from error
         finally:
             self.close()
@@ -121,17 +122,15 @@ def _drain(raw: urllib3.HTTPResponse) -> None:
 class Call:
     """What the observers are told about one exchange."""
 
-    def __init__(
-        self, method: str, url: str, headers: Mapping[str, str], observers: Sequence[CallObserver]
-    ) -> None:
-        self.url = url
-        self.host = urlsplit(url).netloc
-        self.authorization = headers.get("Authorization")
+    def __init__(self, request: Request, observers: Sequence[CallObserver]) -> None:
+        self.request = request
         self.error: BaseException | None = None
         self.sent = 0
         self.received = 0
         self.ended = False
-        self._records: list[CallRecord] = [one.call_started(method, url) for one in observers]
+        self._records: list[CallRecord] = [
+            one.call_started(request.method, request.url) for one in observers
+        ]
 
     def end(self, status: int | None) -> None:
         """Tell the observers, once, with the status of the answer if there was one."""
