@@ -1,6 +1,5 @@
 """What a registry's answer means: the one place where a status becomes an exception."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 
 from pyoci_flask.common.redaction import shortened
@@ -16,6 +15,17 @@ from pyoci_flask.errors import (
     UnsupportedError,
 )
 from pyoci_flask.oci.model import MalformedDocumentError, parse_object
+from pyoci_flask.oci.peculiarities import (
+    CHERRYPY_MARK,
+    CHERRYPY_PAGE,
+    IMMUTABLE_TAG,
+    IMMUTABLE_TAG_WORDS,
+    MISSING_CONTENT,
+    MISSING_PART,
+    MISSING_REPOSITORY,
+    STILL_TAGGED,
+    codes,
+)
 from pyoci_flask.transport.reply import Reply
 from pyoci_flask.transport.session import is_rate_limited
 
@@ -24,33 +34,11 @@ ERROR_LIMIT = 64 * 1024
 
 _PAGE_QUOTED = 60
 _PAGE_SEARCHED = 4096
-_CHERRYPY = "CherryPy page"
-_CHERRYPY_MARK = b'">CherryPy '
 
-MISSING_REPOSITORY: Mapping[str, frozenset[str]] = {
-    "OCI distribution specification": frozenset({"NAME_UNKNOWN"}),
-    "Harbor": frozenset({"NOT_FOUND"}),
-}
-"""By registry, the codes of a 404 that say that a repository does not exist.
-
-`docs/registries.md` has the same table. A code that is not in it decides nothing: the public
-package of a private name may be installed wherever a repository is taken for missing.
-"""
-
-MISSING_CONTENT: Mapping[str, frozenset[str]] = {
-    "OCI distribution specification": frozenset(
-        {"MANIFEST_UNKNOWN", "BLOB_UNKNOWN", "MANIFEST_BLOB_UNKNOWN"}
-    ),
-    "Quay": frozenset({"TAG_EXPIRED"}),
-    "zuul-registry": frozenset({_CHERRYPY}),
-}
-"""By registry, the codes of a 404 that say that a manifest, tag or blob does not exist.
-
-zuul-registry sends the error page of its web framework, which no proxy does.
-"""
-
-_NO_REPOSITORY = frozenset[str]().union(*MISSING_REPOSITORY.values())
-_NO_CONTENT = _NO_REPOSITORY.union(*MISSING_CONTENT.values())
+_NO_REPOSITORY = codes(MISSING_REPOSITORY)
+_NO_CONTENT = _NO_REPOSITORY | codes(MISSING_CONTENT)
+_MISSING_PART = codes(MISSING_PART)
+_IMMUTABLE_TAG = codes(IMMUTABLE_TAG)
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,8 +62,8 @@ class ErrorBody:
             errors = parse_object(document).get("errors")
         except MalformedDocumentError:
             words = _first_words(document)
-            if reply.status == 404 and _CHERRYPY_MARK in document:
-                return cls(_CHERRYPY, words)
+            if reply.status == 404 and CHERRYPY_MARK in document:
+                return cls(CHERRYPY_PAGE, words)
             return cls(page=words)
         if not isinstance(errors, list) or not errors or not isinstance(errors[0], dict):
             return cls()
@@ -93,6 +81,22 @@ class ErrorBody:
         It is missing as well where its whole repository is.
         """
         return self.code in _NO_CONTENT
+
+    @property
+    def missing_part(self) -> bool:
+        """Whether a manifest was refused because the registry lacks a part of it."""
+        return self.code in _MISSING_PART
+
+    @property
+    def immutable_tag(self) -> bool:
+        """Whether a manifest was refused because its tag exists and never changes."""
+        words = IMMUTABLE_TAG_WORDS.values()
+        return self.code in _IMMUTABLE_TAG or any(one in self.message for one in words)
+
+    @property
+    def still_tagged(self) -> bool:
+        """Whether a deletion was refused because a tag or an index names the manifest."""
+        return self.code.startswith(tuple(STILL_TAGGED.values()))
 
     def __str__(self) -> str:
         words = " ".join(part for part in (self.code, self.message) if part)

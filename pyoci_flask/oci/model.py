@@ -9,11 +9,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Self
 
+from pyoci_flask.common.grammar import IMAGE_INDEX, IMAGE_MANIFEST
 from pyoci_flask.errors import InvalidRequestError, OversizedError, RegistryError
 from pyoci_flask.oci.reference import Digest
 
-INDEX_TYPE = "application/vnd.oci.image.index.v1+json"
-MANIFEST_TYPE = "application/vnd.oci.image.manifest.v1+json"
+INDEX_TYPE = IMAGE_INDEX
+MANIFEST_TYPE = IMAGE_MANIFEST
 EMPTY_CONFIG_TYPE = "application/vnd.oci.empty.v1+json"
 EMPTY_CONFIG = b"{}"
 

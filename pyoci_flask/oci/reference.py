@@ -10,13 +10,16 @@ import re
 from dataclasses import dataclass
 from typing import Self
 
+from pyoci_flask.common.grammar import (
+    MAX_REPOSITORY_NAME,
+    is_digest,
+    is_repository_name,
+    is_tag,
+)
 from pyoci_flask.common.redaction import shown
 from pyoci_flask.errors import InvalidRequestError
+from pyoci_flask.oci.peculiarities import API_HOSTS
 
-_DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
-TAG = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,127}")
-_COMPONENT = r"[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*"
-_REPOSITORY = re.compile(rf"{_COMPONENT}(?:/{_COMPONENT})*")
 _LABEL = r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?"
 # A container's name may have an underscore, a name of DNS may not.
 _HOST = re.compile(rf"{_LABEL}(?:\.{_LABEL})*|[a-z0-9](?:[a-z0-9_-]{{0,61}}[a-z0-9])?")
@@ -27,9 +30,6 @@ _AUTHORITY = re.compile(r"(?P<host>\[[0-9A-Fa-f:.]+\]|[^:\[\]]+)(?::(?P<port>[0-
 
 DEFAULT_PORTS = {"http": 80, "https": 443}
 
-MAX_REPOSITORY_NAME = 255
-"""Characters; what distribution and most registries accept for host and name together."""
-
 
 @dataclass(frozen=True, slots=True, order=True)
 class Digest:
@@ -38,7 +38,7 @@ class Digest:
     text: str
 
     def __post_init__(self) -> None:
-        if not _DIGEST.fullmatch(self.text):
+        if not (self.text.startswith("sha256:") and is_digest(self.text)):
             raise InvalidRequestError(f"{shown(self.text)} is not a sha256 digest")
 
     @classmethod
@@ -67,7 +67,7 @@ class Tag:
     text: str
 
     def __post_init__(self) -> None:
-        if not TAG.fullmatch(self.text):
+        if not is_tag(self.text):
             raise InvalidRequestError(f"{shown(self.text)} cannot be the tag of a version")
 
     def __str__(self) -> str:
@@ -108,10 +108,8 @@ class Registry:
 
     @property
     def origin(self) -> str:
-        """Scheme and host to send requests to; Docker Hub's short name stands for its API host."""
-        if self.netloc == "docker.io":
-            return f"{self.scheme}://registry-1.docker.io"
-        return f"{self.scheme}://{self.netloc}"
+        """Scheme and host to send requests to."""
+        return f"{self.scheme}://{API_HOSTS.get(self.netloc, self.netloc)}"
 
     @classmethod
     def parse(cls, text: str, *, any_host: bool = False) -> Self | None:
@@ -170,7 +168,7 @@ class Repository:
             raise InvalidRequestError(
                 f"namespace and project are over {MAX_REPOSITORY_NAME} characters together"
             )
-        if not _REPOSITORY.fullmatch(self.name):
+        if not is_repository_name(self.name):
             raise InvalidRequestError(
                 f"{shown(self.name)} cannot be the name of a repository: segments of lower-case "
                 "letters and digits, joined by single dots, dashes or underscores"

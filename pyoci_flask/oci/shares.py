@@ -5,10 +5,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Self
 
+from pyoci_flask.oci.peculiarities import SAME_REGISTRY
 from pyoci_flask.oci.reference import DEFAULT_PORTS, Registry
 from pyoci_flask.transport.egress import literal
-
-_DOCKER_HUB = frozenset({"docker.io", "index.docker.io", "registry-1.docker.io"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,8 +60,7 @@ def host_of(registry: Registry) -> str:
     address inside of an IPv6 one is that address.
     """
     host = registry.host.rstrip(".").lower()
-    if host in _DOCKER_HUB:
-        return "docker.io"
+    host = SAME_REGISTRY.get(host, host)
     address = literal(host)
     if address is None:
         return host

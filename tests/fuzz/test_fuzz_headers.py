@@ -4,7 +4,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from pyoci_flask.errors import InvalidRequestError
-from pyoci_flask.oci.repository import next_page
+from pyoci_flask.oci.tags import next_page
 from pyoci_flask.transport.challenge import parse_challenges
 from pyoci_flask.web.credentials import read_credentials
 from tests.fuzz.strategies import fuzzed, near

@@ -14,8 +14,9 @@ import requests
 from pyoci_flask.errors import RegistryError, TransferBrokenError
 from pyoci_flask.oci.blobs import open_blob
 from pyoci_flask.oci.client import RepositoryCaller
+from pyoci_flask.oci.manifests import get_manifest
 from pyoci_flask.oci.reference import Digest, Registry, Repository
-from pyoci_flask.oci.repository import get_manifest, list_tags
+from pyoci_flask.oci.tags import list_tags
 from pyoci_flask.transport.auth import Authenticator
 from pyoci_flask.transport.credentials import BasicCredentials
 from pyoci_flask.transport.network import Network

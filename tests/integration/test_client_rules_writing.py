@@ -15,11 +15,11 @@ import requests
 from werkzeug.wrappers import Request
 
 from pyoci_flask.errors import InvalidRequestError, RegistryError
-from pyoci_flask.oci.blobs import push_blob
 from pyoci_flask.oci.client import RepositoryCaller
+from pyoci_flask.oci.manifests import put_manifest
 from pyoci_flask.oci.model import MANIFEST_TYPE
 from pyoci_flask.oci.reference import Digest, Registry, Repository, Tag
-from pyoci_flask.oci.repository import put_manifest
+from pyoci_flask.oci.uploads import push_blob
 from pyoci_flask.transport.auth import Authenticator
 from pyoci_flask.transport.credentials import BearerCredentials
 from pyoci_flask.transport.network import Network

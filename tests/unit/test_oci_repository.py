@@ -15,6 +15,13 @@ from pyoci_flask.errors import (
     RegistryTimeoutError,
     UnsupportedError,
 )
+from pyoci_flask.oci.manifests import (
+    Deletion,
+    MissingContentError,
+    delete_manifest,
+    get_manifest,
+    put_manifest,
+)
 from pyoci_flask.oci.model import (
     DOCUMENT_LIMIT,
     INDEX_TYPE,
@@ -23,15 +30,7 @@ from pyoci_flask.oci.model import (
     MalformedDocumentError,
 )
 from pyoci_flask.oci.reference import Digest, Tag
-from pyoci_flask.oci.repository import (
-    Deletion,
-    MissingContentError,
-    delete_manifest,
-    get_manifest,
-    list_tags,
-    next_page,
-    put_manifest,
-)
+from pyoci_flask.oci.tags import list_tags, next_page
 from pyoci_flask.transport.credentials import BearerCredentials
 from tests.proxy_answers import PROXY_BODIES
 from tests.unit.conftest import Callers
@@ -340,7 +339,7 @@ def test_document_that_could_not_be_read_again_is_not_put(caller_of: Callers) ->
 def test_list_of_many_slow_pages_ends_in_time(
     caller_of: Callers, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("pyoci_flask.oci.repository._LISTING_SECONDS", 0.0)
+    monkeypatch.setattr("pyoci_flask.oci.tags._LISTING_SECONDS", 0.0)
     numbers = itertools.count()
     pages = lambda _: page(["1.0"], f'<?last={next(numbers)}>; rel="next"')  # noqa: E731
     with http_double(pages) as server:

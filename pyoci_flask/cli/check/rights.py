@@ -17,10 +17,11 @@ from pyoci_flask.errors import (
 )
 from pyoci_flask.index.catalog import list_projects
 from pyoci_flask.oci.answers import ErrorBody
-from pyoci_flask.oci.blobs import begin_upload
 from pyoci_flask.oci.client import RepositoryCaller
+from pyoci_flask.oci.manifests import Deletion, delete_manifest
 from pyoci_flask.oci.reference import EMBEDDED, Digest, Registry
-from pyoci_flask.oci.repository import Deletion, delete_manifest, list_tags
+from pyoci_flask.oci.tags import list_tags
+from pyoci_flask.oci.uploads import begin_upload
 from pyoci_flask.transport.challenge import Challenge
 from pyoci_flask.transport.credentials import BasicCredentials, Credentials
 from pyoci_flask.transport.observe import redacted
