@@ -48,11 +48,11 @@ class ErrorBody:
     code: str = ""
     message: str = ""
     page: str = ""
-    """The title or first words of a body that is no error object; a proxy may have sent it."""
+    """The title or first words of a body that is no error object, perhaps from a proxy."""
 
     @classmethod
     def read(cls, reply: Reply) -> "ErrorBody":
-        """Read the body, as far as it is an error object, and close the reply."""
+        """Read the body and close the reply. A body that is no error object has no code."""
         with reply:
             try:
                 document = reply.read(ERROR_LIMIT)
@@ -71,14 +71,14 @@ class ErrorBody:
 
     @property
     def no_repository(self) -> bool:
-        """Whether a 404 with this body is the registry's word that there is no such repository."""
+        """Whether a 404 with this body says that the repository does not exist."""
         return self.code in _NO_REPOSITORY
 
     @property
     def no_content(self) -> bool:
-        """Whether a 404 with this body is the registry's word that a manifest or blob is missing.
+        """Whether a 404 with this body says that a manifest or blob does not exist.
 
-        It is missing as well where its whole repository is.
+        It does not exist either if its repository does not.
         """
         return self.code in _NO_CONTENT
 
@@ -111,11 +111,11 @@ def refusal(
     asks: bool = True,
     error: ErrorBody | None = None,
 ) -> PyOCIError:
-    """Say what an answer that nobody expected means.
+    """Return the error that an unexpected answer means.
 
-    `doing` completes the sentence "while ...". `asks` tells whether the registry asks anybody for
-    credentials. `error` is the body, if it was read before; otherwise it is read here. Only its
-    code and message are quoted.
+    `doing` completes the sentence "while ...". `asks` says whether the registry asks for
+    credentials at all. `error` is the body if it was read before; otherwise it is read here. Only
+    its code and message are quoted.
     """
     host = reply.url.split("/", 3)[2]
     detail = ErrorBody.read(reply) if error is None else error
@@ -123,7 +123,7 @@ def refusal(
     match reply.status:
         case 403 if not authenticated and not asks:
             return DeniedError(
-                f"{host} denied the request (403{detail}) while {doing}; it asks nobody for "
+                f"{host} denied the request (403{detail}) while {doing}; it does not ask for "
                 "credentials",
                 reply.status,
             )
@@ -134,7 +134,7 @@ def refusal(
         case 401 | 403:
             return DeniedError(
                 f"{host} denied the request ({reply.status}{detail}) while {doing}: check that "
-                "these credentials are right and may do this there",
+                "these credentials are right and allow this there",
                 reply.status,
             )
         case 404 if not detail.code:
@@ -177,7 +177,7 @@ def _first_words(document: bytes) -> str:
 
 
 def _header_text(value: str | None) -> str | None:
-    """Pass a header on only if it is one short line of printable ASCII."""
+    """Return a header if it is one short line of printable ASCII, else None."""
     if value is None or len(value) > 64 or not (value.isascii() and value.isprintable()):
         return None
     return value

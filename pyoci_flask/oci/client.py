@@ -29,8 +29,8 @@ class RepositoryCaller:
     repository: Repository
     credentials: Credentials | None
     writing: bool = False
-    """Whether to read with the right to push, too: some registries (Quay, Docker Hub) deny the
-    reading of a repository that does not exist to all but those who may make it."""
+    """Whether to read with the right to push, too: some registries (Quay, Docker Hub) let only
+    those who may make a repository see that it does not exist."""
 
     @property
     def base(self) -> str:
@@ -85,8 +85,9 @@ class RepositoryCaller:
     def put_at(self, location: str, answered: Reply, body: Body, length: int) -> Reply:
         """PUT an upload to the Location that the registry's answer to the POST named.
 
-        The POST's authorization is used again, so that no 401 comes amid the body; if it does
-        (the token expired on the way), the body is sent once more. Another origin gets none.
+        The POST's authorization is used again, so that no 401 comes while the body is sent. If
+        one comes (the token expired meanwhile), the body is sent once more. Another origin gets
+        no authorization.
         """
         moved = answered.request.moved(location)
         request = replace(
@@ -123,7 +124,7 @@ class RepositoryCaller:
         if here.scheme == "https" and there.scheme == "http":
             if there.hostname != here.hostname:
                 raise RegistryError(f"{here.netloc} sent a Location that leaves https")
-            # Behind a TLS proxy, registries that do not know of it answer with http.
+            # Registries behind a TLS proxy that they do not know of answer with http.
             there = there._replace(scheme="https", netloc=here.netloc)
         return there._replace(fragment="").geturl()
 

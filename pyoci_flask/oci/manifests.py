@@ -76,7 +76,7 @@ class Manifest:
 
 
 class Deletion(Enum):
-    """How a DELETE ended."""
+    """The outcome of a DELETE."""
 
     DONE = auto()
     MISSING = auto()
@@ -96,11 +96,11 @@ def read_manifest(
 ) -> _T | None:
     """Fetch a manifest or index and return what `parse` makes of it; None = there is none.
 
-    A worker has few large ones in memory at once, so `parse` must not wait for anything.
+    A worker holds only a few large ones in memory at a time, so `parse` must not wait.
 
     Raises:
-        RegistryError: what came is not what its digest or its Content-Type says, or is the 404 of
-            a proxy.
+        RegistryError: the content does not match its digest or Content-Type, or a proxy sent the
+            404.
         OversizedError: it is larger than `DOCUMENT_LIMIT`, or holds too many values.
         BusyError: this worker is reading too many others.
     """
@@ -123,7 +123,7 @@ def read_manifest(
 
 
 def _announced(reply: Reply) -> int:
-    """Return the bytes that a body may have."""
+    """Return how many bytes a body may have."""
     length = reply.headers.get("Content-Length", "")
     if "Content-Encoding" in reply.headers or not (length.isascii() and length.isdigit()):
         return DOCUMENT_LIMIT
@@ -149,7 +149,7 @@ def _manifest(
 def _is_unlisted(caller: RepositoryCaller, reference: Tag | Digest) -> bool:
     """Return whether the registry's list of tags lacks the reference.
 
-    For registries whose 404 for a manifest looks like that of a proxy.
+    Some registries answer for a missing manifest with a 404 that looks like one of a proxy.
     """
     return isinstance(reference, Tag) and str(reference) not in (list_tags(caller) or ())
 
@@ -168,9 +168,9 @@ def put_manifest(
     """
     if len(document) > DOCUMENT_LIMIT or has_too_many_values(document):
         raise PayloadTooLargeError(
-            f"what is stored of {caller.repository} beside its files would grow to {len(document)} "
-            f"bytes, but a manifest has at most {DOCUMENT_LIMIT}, and {MOST_VALUES} JSON values: "
-            "shorten the project's URLs and labels, or publish fewer files in one version"
+            f"the manifest for {caller.repository} would grow to {len(document)} bytes, but a "
+            f"manifest has at most {DOCUMENT_LIMIT} bytes and {MOST_VALUES} JSON values: shorten "
+            "the project's URLs and labels, or publish fewer files in one version"
         )
     reply = caller.call(
         "PUT",
@@ -193,8 +193,8 @@ def _not_stored(caller: RepositoryCaller, reply: Reply, reference: Tag | Digest)
     error = ErrorBody.read(reply)
     if isinstance(reference, Tag) and (reply.status in {409, 412} or error.immutable_tag):
         return AlreadyExistsError(
-            f"the tags of {caller.repository} are immutable{error}: the version {reference} is "
-            "already there, and neither another file nor a deletion is possible in it"
+            f"the tags of {caller.repository} are immutable{error}: the version {reference} "
+            "already exists, so files can neither be added to it nor deleted from it"
         )
     if reply.status in {400, 404} and error.missing_part:
         return MissingContentError(

@@ -67,7 +67,7 @@ def _paged(
     *,
     whole: bool = False,
 ) -> list[str] | None:
-    """Collect a list of names over all its pages, until one repeats."""
+    """Collect a list of names over all its pages, until a page repeats."""
     limit = time.monotonic() + _LISTING_SECONDS
     found: dict[str, None] = {}
     page, seen = path, set[str]()
@@ -103,10 +103,10 @@ def _names(caller: RepositoryCaller, reply: Reply, member: str) -> dict[str, Non
             names = _KNOWN.get_or_make(key, lambda: _parsed(*key))
     except MalformedDocumentError as error:
         raise RegistryError(
-            f"{host} answered {reply.status} with {error} where a list of {member} belongs"
+            f"{host} answered {reply.status} with {error}, not with a list of {member}"
         ) from error
     if names is None:
-        raise RegistryError(f"{host} answered {reply.status} with {member} that are no list")
+        raise RegistryError(f"{host} answered {reply.status} with {member} that are not a list")
     return names
 
 
@@ -114,7 +114,7 @@ def _parsed(document: bytes, member: str, repository: str) -> dict[str, None] | 
     """Read the names of a page, each once; None = they are no list.
 
     Raises:
-        MalformedDocumentError: it is no JSON object, or no list of this repository's tags.
+        MalformedDocumentError: it is not a JSON object, or not a list of this repository's tags.
     """
     members = parse_object(document)
     if member == "tags" and "tags" not in members and members.get("name") != repository:

@@ -1,7 +1,7 @@
 """The egress guard: which addresses this server may connect to.
 
 The path of a request names the host to call, so the address that is really connected to is
-checked, after name resolution, on every connection. Checking the text of the host would miss
+checked, after name resolution, on every connection. A check of the host's text would miss
 `127.1`, `0xa9fea9fe` and every DNS name that resolves to such an address.
 """
 
@@ -30,10 +30,10 @@ _METADATA_NETWORK = ipaddress.IPv6Network("fd00:ec2::/32")
 """AWS over IPv6: instance metadata, Pod identity, name server, time."""
 _NAT64 = (
     ipaddress.IPv6Network("64:ff9b::/96"),  # RFC 6052
-    ipaddress.IPv6Network("64:ff9b:1::/48"),  # RFC 8215, of which /96 are in use as well
+    ipaddress.IPv6Network("64:ff9b:1::/48"),  # RFC 8215; its /96 parts are used in the same way
 )
 _SITE_LOCAL = ipaddress.IPv6Network("fec0::/10")
-"""Private by RFC 3513; RFC 3879 took it back, and Python counts it as global."""
+"""Private by RFC 3513. RFC 3879 deprecated it, and Python counts it as global."""
 _HOSTS = 4096
 _HOSTS_BYTES = 2 * 1024 * 1024
 """Bounds of the memory of public hosts. A name of DNS has at most 253 characters."""

@@ -1,4 +1,4 @@
-"""One HTTP exchange at a time: pooled connections, time-outs, caps, and nothing remembered.
+"""One HTTP exchange at a time: pooled connections, time-outs, retries, and no memory of callers.
 
 Requests are prepared and sent through the adapter by hand. A `requests.Session` would keep one
 caller's cookies for the next, follow redirects with its own rules and read `.netrc`.
@@ -24,10 +24,10 @@ from pyoci_flask.errors import (
 )
 from pyoci_flask.transport.egress import EgressPolicy, Sightings
 from pyoci_flask.transport.network import Network
-from pyoci_flask.transport.observe import CallObserver
+from pyoci_flask.transport.observe import Call, CallObserver
 from pyoci_flask.transport.pace import Paces
 from pyoci_flask.transport.pools import GuardedAdapter
-from pyoci_flask.transport.reply import Call, Reply
+from pyoci_flask.transport.reply import Reply
 from pyoci_flask.transport.request import Request, origin_of
 
 USER_AGENT = f"pyoci-flask/{__version__}"
@@ -36,11 +36,11 @@ _RETRIED = frozenset({408, 500, 502, 503, 504})
 _PAUSES = (0.2, 0.8)
 """Seconds before the second and the third try of an idempotent call."""
 _SLOWER_PAUSES = (0.2, 0.8, 0.8, 0.8)
-"""The same after refusals for the rate."""
+"""Seconds before the further tries after refusals for the rate."""
 _DOCUMENT_PATIENCE = 2.5
-"""Read time-outs for the whole of a body that is read into memory."""
+"""How many read time-outs a body that is read into memory may take as a whole."""
 _LONGEST_PAUSE = 3.0
-"""A Retry-After beyond this is left to the client, which holds no thread while it waits."""
+"""Seconds. A longer Retry-After is passed on to the client, which holds no thread meanwhile."""
 
 
 class _ConnectionLostError(RegistryUnreachableError):
@@ -82,7 +82,7 @@ class Transport:
             EgressPolicy(
                 self._sightings,
                 private=False,
-                why="a registry may lead there only if that is its own host or one that "
+                why="a registry may lead there only if it is its own host or one that "
                 "PYOCI_REGISTRIES names",
             ),
             pool_size,
@@ -91,7 +91,7 @@ class Transport:
         self._paces = Paces()
 
     def mount(self, origin: str, adapter: BaseAdapter) -> None:
-        """Answer calls to the registry at `origin` by `adapter` instead of the network."""
+        """Send calls to the registry at `origin` to `adapter`, not to the network."""
         self._mounted[origin] = adapter
 
     def close(self) -> None:
@@ -188,8 +188,8 @@ class Transport:
         proxies = self._network.proxies_for(url)
         if proxies and self._listed is None:
             raise EgressError(
-                "this server calls registries through a proxy, where it cannot see which address "
-                "is connected to: PYOCI_REGISTRIES must name the registries that may be called"
+                "this server calls registries through a proxy and cannot see which address the "
+                "proxy connects to: PYOCI_REGISTRIES must name the registries that may be called"
             )
         return proxies
 
@@ -225,7 +225,7 @@ def _unanswered(error: requests.RequestException, host: str) -> Exception:
             "in a path: http%3A%2F%2Flocalhost%3A5000)"
         )
     if isinstance(error, requests.exceptions.ProxyError):
-        return RegistryUnreachableError(f"the proxy gave no connection to {host}")
+        return RegistryUnreachableError(f"the proxy could not connect to {host}")
     if isinstance(error, requests.exceptions.InvalidURL):
         return RegistryError(f"{host} is not an address that can be called")
     return _ConnectionLostError(f"no connection to {host}, or it was closed without an answer")
@@ -239,7 +239,7 @@ def _caused_by_timeout(error: requests.RequestException) -> bool:
 
 
 def _retry_after(headers: Mapping[str, str]) -> float | None:
-    """Seconds of a Retry-After header, which is a number or a date (RFC 9110, 10.2.3)."""
+    """Return the seconds of a Retry-After header, a number or a date (RFC 9110, 10.2.3)."""
     text = headers.get("Retry-After")
     if text is None:
         return None

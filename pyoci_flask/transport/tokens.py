@@ -1,6 +1,6 @@
 """Token services: one request for one Bearer token (docker token authentication).
 
-What a registry or its token service says is checked here before credentials are sent to it.
+What a registry says about its token service is checked here before credentials are sent there.
 """
 
 import json
@@ -22,7 +22,7 @@ from pyoci_flask.transport.session import Transport, is_rate_limited
 _TOKEN = re.compile(r"[\x21-\x7e]+")
 _ANSWER_LIMIT = 128 * 1024
 _TOKEN_LIMIT = 16 * 1024
-"""Characters of a token: no server takes a header that is longer."""
+"""Characters of a token: no server accepts a longer header."""
 _SHORTEST_LIFE = 60.0
 _MARGIN = 5.0
 
@@ -95,7 +95,7 @@ def _parsed(document: bytes, host: str) -> tuple[str, float]:
         raise RegistryError(f"the token service {host} did not answer with a JSON object")
     token = answer.get("token") or answer.get("access_token")
     if not isinstance(token, str) or not _TOKEN.fullmatch(token):
-        raise RegistryError(f"the token service {host} answered without a usable token")
+        raise RegistryError(f"the token service {host} did not answer with a usable token")
     if len(token) > _TOKEN_LIMIT:
         raise RegistryError(
             f"the token service {host} answered with a token of {len(token)} characters; a token "
