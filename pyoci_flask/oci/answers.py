@@ -27,7 +27,7 @@ from pyoci_flask.oci.peculiarities import (
     codes,
 )
 from pyoci_flask.transport.reply import Reply
-from pyoci_flask.transport.session import is_rate_limited
+from pyoci_flask.transport.session import is_rate_limited, retry_after
 
 ERROR_LIMIT = 64 * 1024
 """Bytes of an error body that are read."""
@@ -104,21 +104,14 @@ class ErrorBody:
 
 
 def refusal(
-    reply: Reply,
-    doing: str,
-    *,
-    authenticated: bool,
-    asks: bool = True,
-    error: ErrorBody | None = None,
+    reply: Reply, doing: str, detail: ErrorBody, *, authenticated: bool, asks: bool
 ) -> PyOCIError:
     """Return the error that an unexpected answer means.
 
-    `doing` completes the sentence "while ...". `asks` says whether the registry asks for
-    credentials at all. `error` is the body if it was read before; otherwise it is read here. Only
-    its code and message are quoted.
+    `doing` completes the sentence "while ...". `detail` is the body; only its code and message are
+    quoted. `asks` says whether the registry asks for credentials at all.
     """
-    host = reply.url.split("/", 3)[2]
-    detail = ErrorBody.read(reply) if error is None else error
+    host = reply.request.host
     text = f"{host} answered {reply.status}{detail} while {doing}"
     match reply.status:
         case 403 if not authenticated and not asks:
@@ -153,8 +146,7 @@ def refusal(
                 "takes more"
             )
         case _ if is_rate_limited(reply):
-            retry_after = _header_text(reply.headers.get("Retry-After"))
-            return RateLimitedError(text, retry_after, reply.status)
+            return RateLimitedError(text, retry_after(reply), reply.status)
         case _:
             return RegistryError(text)
 
@@ -174,10 +166,3 @@ def _first_words(document: bytes) -> str:
     elif text.startswith("<"):
         return ""
     return _printable(text.partition("\n")[0])[:_PAGE_QUOTED].strip()
-
-
-def _header_text(value: str | None) -> str | None:
-    """Return a header if it is one short line of printable ASCII, else None."""
-    if value is None or len(value) > 64 or not (value.isascii() and value.isprintable()):
-        return None
-    return value

@@ -3,6 +3,7 @@
 import logging
 import re
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Self
 from urllib.parse import unquote
 
@@ -24,29 +25,19 @@ logger = logging.getLogger("pyoci.registry")
 _CONTENT_RANGE = re.compile(r"bytes ([0-9]{1,18})-([0-9]{1,18})/([0-9]{1,18}|\*)")
 
 
+@dataclass(slots=True, eq=False)
 class OpenBlob:
-    """A blob, or a part of it, still on the wire. Close it.
+    """A blob, or a part of it, whose bytes have not been read. Close it."""
 
-    `size` is the number of bytes of the whole blob, if the registry says it; `start` is the
-    position of the first byte that comes.
-    """
-
-    def __init__(
-        self,
-        caller: RepositoryCaller,
-        digest: Digest,
-        reply: Reply,
-        *,
-        size: int | None,
-        start: int = 0,
-        last: int | None = None,
-    ) -> None:
-        self._caller = caller
-        self._digest = digest
-        self._last = last
-        self.reply = reply
-        self.size = size
-        self.start = start
+    caller: RepositoryCaller
+    digest: Digest
+    reply: Reply
+    size: int | None
+    """The number of bytes of the whole blob, if the registry says it."""
+    start: int = 0
+    """The position of the first byte that comes."""
+    last: int | None = None
+    """The position of the last byte that was asked for; None = the end."""
 
     def __enter__(self) -> Self:
         return self
@@ -78,7 +69,7 @@ class OpenBlob:
 
     def _resume(self, position: int) -> bool:
         try:
-            rest = open_blob(self._caller, self._digest, first=position, last=self._last)
+            rest = open_blob(self.caller, self.digest, first=position, last=self.last)
         except (RegistryError, NotFoundError):
             return False
         if rest.start != position or rest.size != (self.size or rest.size):
@@ -107,7 +98,7 @@ def blob_size(caller: RepositoryCaller, digest: Digest) -> int:
             size = blob.size
     elif reply.status == 200:
         reply.close()
-        size = _number(reply.headers.get("Content-Length"))
+        size = reply.length
     else:
         raise caller.refused(reply, "looking for a file's bytes")
     if size is None:
@@ -157,11 +148,11 @@ def _opened(
             raise RegistryError(
                 f"{caller.repository.registry.netloc} sent another part of a blob than asked for"
             )
-        return OpenBlob(caller, digest, reply, size=_number(match[3]), start=first, last=last)
+        size = None if match[3] == "*" else int(match[3])
+        return OpenBlob(caller, digest, reply, size, first, last)
     if reply.status != 200:
         raise caller.refused(reply, "reading a file's bytes", probing=probing)
-    size = _number(reply.headers.get("Content-Length"))
-    return OpenBlob(caller, digest, reply, size=size, last=None)
+    return OpenBlob(caller, digest, reply, reply.length)
 
 
 def locate_blob(
@@ -180,13 +171,9 @@ def locate_blob(
     reply = caller.call("GET", f"blobs/{digest}", "pull", headers=headers, follow=False)
     location = reply.headers.get("Location")
     if reply.status in REDIRECTS and location is not None:
-        try:
-            url = caller.resolve(reply, location)
-        except BaseException:
-            reply.close()
-            raise
+        reply.close()
+        url = caller.resolve(reply, location)
         if not caller.is_own(url) and not _holds_secret(url, reply.authorization):
-            reply.close()
             return url
     return _opened(caller, digest, caller.followed(reply), first, last)
 
@@ -234,7 +221,3 @@ def delete_blob(caller: RepositoryCaller, digest: Digest) -> Deletion:
     if reply.status in {404, 405, 501} or error.code == "UNSUPPORTED":
         return Deletion.UNSUPPORTED
     raise caller.refused(reply, "deleting a blob", error)
-
-
-def _number(text: str | None) -> int | None:
-    return int(text) if text and text.isascii() and text.isdigit() and len(text) < 19 else None

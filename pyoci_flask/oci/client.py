@@ -145,4 +145,4 @@ class RepositoryCaller:
             or reply.status != 403
             or self.authenticator.probe(self.repository.registry.origin)
         )
-        return refusal(reply, doing, authenticated=authenticated, asks=asks, error=error)
+        return refusal(reply, doing, error, authenticated=authenticated, asks=asks)

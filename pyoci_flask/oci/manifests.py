@@ -124,10 +124,7 @@ def read_manifest(
 
 def _announced(reply: Reply) -> int:
     """Return how many bytes a body may have."""
-    length = reply.headers.get("Content-Length", "")
-    if "Content-Encoding" in reply.headers or not (length.isascii() and length.isdigit()):
-        return DOCUMENT_LIMIT
-    return int(length[:10])
+    return DOCUMENT_LIMIT if "Content-Encoding" in reply.headers else reply.length or DOCUMENT_LIMIT
 
 
 def _manifest(

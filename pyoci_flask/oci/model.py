@@ -125,13 +125,8 @@ class ImageIndex:
 
     def serialize(self) -> bytes:
         """Write the JSON; the digest is over exactly these bytes."""
-        members: dict[str, Any] = {"schemaVersion": 2, "mediaType": INDEX_TYPE}
-        if self.artifact_type is not None:
-            members["artifactType"] = self.artifact_type
-        members["manifests"] = [entry.to_json() for entry in self.manifests]
-        if self.annotations:
-            members["annotations"] = dict(self.annotations)
-        return _dump({**members, **self.others})
+        entries = [entry.to_json() for entry in self.manifests]
+        return _dump(self, INDEX_TYPE, {"manifests": entries}, self.others)
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,14 +158,8 @@ class ImageManifest:
 
     def serialize(self) -> bytes:
         """Write the JSON; the digest is over exactly these bytes."""
-        members: dict[str, Any] = {"schemaVersion": 2, "mediaType": MANIFEST_TYPE}
-        if self.artifact_type is not None:
-            members["artifactType"] = self.artifact_type
-        members["config"] = self.config.to_json()
-        members["layers"] = [layer.to_json() for layer in self.layers]
-        if self.annotations:
-            members["annotations"] = dict(self.annotations)
-        return _dump(members)
+        layers = [layer.to_json() for layer in self.layers]
+        return _dump(self, MANIFEST_TYPE, {"config": self.config.to_json(), "layers": layers}, {})
 
 
 def has_too_many_values(document: bytes) -> bool:
@@ -204,9 +193,20 @@ def _document(document: bytes, media_type: str) -> dict[str, Any]:
     return members
 
 
-def _dump(members: Mapping[str, Any]) -> bytes:
+def _dump(
+    document: ImageIndex | ImageManifest,
+    media_type: str,
+    content: Mapping[str, Any],
+    others: Mapping[str, Any],
+) -> bytes:
+    members: dict[str, Any] = {"schemaVersion": 2, "mediaType": media_type}
+    if document.artifact_type is not None:
+        members["artifactType"] = document.artifact_type
+    members |= content
+    if document.annotations:
+        members["annotations"] = dict(document.annotations)
     # In ASCII: a preserved member may hold text that UTF-8 cannot express.
-    return json.dumps(members, separators=(",", ":")).encode("ascii")
+    return json.dumps({**members, **others}, separators=(",", ":")).encode("ascii")
 
 
 def _object(value: object, what: str) -> Mapping[str, Any]:

@@ -6,7 +6,7 @@ is the list of those places:
 
 | registry | what it does | handled in |
 |---|---|---|
-| AWS ECR, zot | want Basic credentials, no token | `transport/auth.py` |
+| AWS ECR, zot, distribution with htpasswd | want Basic credentials | `transport/auth.py` |
 | Azure ACR | calls its token `access_token` | `transport/tokens.py` |
 | Harbor | answers an expired Bearer token with a Basic challenge | `transport/auth.py` |
 | Quay | refuses a token for the action `delete` | `transport/request.py` |
@@ -38,13 +38,13 @@ from collections.abc import Mapping
 _SPECIFICATION = "OCI distribution specification"
 
 API_HOSTS: Mapping[str, str] = {"docker.io": "registry-1.docker.io"}
-"""The host to call for a registry that people name by another host."""
+"""By the host that people name, the host to call (Docker Hub)."""
 
 SAME_REGISTRY: Mapping[str, str] = {
     "index.docker.io": "docker.io",
     "registry-1.docker.io": "docker.io",
 }
-"""Other hosts of one registry."""
+"""By another host of the same registry, the host that people name (Docker Hub)."""
 
 CHERRYPY_PAGE = "CherryPy page"
 """Stands for a code: the error page of zuul-registry's web framework, which no proxy sends."""
@@ -87,7 +87,7 @@ IMMUTABLE_TAG_WORDS: Mapping[str, str] = {"ocimem": "cannot overwrite tag"}
 """By registry, the words of a message that refuses to overwrite a tag."""
 
 STILL_TAGGED: Mapping[str, str] = {"Google": "GOOGLE_MANIFEST_DANGLING"}
-"""By registry, how a code begins that refuses to delete what a tag or an index still names."""
+"""By registry, the start of codes that refuse to delete what a tag or an index still names."""
 
 
 def codes(table: Mapping[str, frozenset[str]]) -> frozenset[str]:

@@ -23,9 +23,7 @@ _LISTING_SECONDS = 60.0
 _LINK = re.compile(r'<([^<>]*)>((?:\s*;\s*[a-z]+\s*=\s*(?:"[^"]*"|[^\s";,]+))*)', re.IGNORECASE)
 _NEXT = re.compile(r';\s*rel\s*=\s*"?next"?(?![a-z])', re.IGNORECASE)
 
-_KNOWN: Memory[tuple[bytes, str, str], dict[str, None] | None] = Memory(
-    entries=1024, max_bytes=512 * 1024
-)
+_KNOWN: Memory[tuple[bytes, str, str], dict[str, None]] = Memory(entries=1024, max_bytes=512 * 1024)
 """The names of short pages, by the page: most answers are the same as the last time."""
 
 
@@ -38,11 +36,15 @@ def list_tags(caller: RepositoryCaller, *, whole: bool = False) -> list[str] | N
     Raises:
         RegistryError: also for a 404 that is not the registry's own, but that of a proxy.
     """
-
-    def missing(status: int, error: ErrorBody) -> bool:
-        return status == 404 and error.no_repository
-
-    return _paged(caller, "tags/list", "pull", "tags", "listing versions", missing, whole=whole)
+    return _paged(
+        caller,
+        "tags/list",
+        "pull",
+        "tags",
+        "listing versions",
+        lambda status, error: status == 404 and error.no_repository,
+        whole=whole,
+    )
 
 
 def list_repositories(caller: RepositoryCaller) -> list[str] | None:
@@ -50,11 +52,14 @@ def list_repositories(caller: RepositoryCaller) -> list[str] | None:
 
     None = it offers no catalog. Of `caller`, only the registry and the credentials matter.
     """
-
-    def missing(status: int, _: ErrorBody) -> bool:
-        return status in {400, 404, 405, 501}
-
-    return _paged(caller, "/v2/_catalog", "catalog", "repositories", "listing projects", missing)
+    return _paged(
+        caller,
+        "/v2/_catalog",
+        "catalog",
+        "repositories",
+        "listing projects",
+        lambda status, _: status in {400, 404, 405, 501},
+    )
 
 
 def _paged(
@@ -94,24 +99,20 @@ def _paged(
 
 
 def _names(caller: RepositoryCaller, reply: Reply, member: str) -> dict[str, None]:
-    host = caller.repository.registry.netloc
     key = reply.read(_PAGE_LIMIT), member, caller.repository.name
     try:
         if len(key[0]) > _SHORT_PAGE:
-            names = _parsed(*key)
-        else:
-            names = _KNOWN.get_or_make(key, lambda: _parsed(*key))
+            return _parsed(*key)
+        return _KNOWN.get_or_make(key, lambda: _parsed(*key))
     except MalformedDocumentError as error:
+        host = caller.repository.registry.netloc
         raise RegistryError(
-            f"{host} answered {reply.status} with {error}, not with a list of {member}"
+            f"{host} answered {reply.status} with {error} instead of a list of {member}"
         ) from error
-    if names is None:
-        raise RegistryError(f"{host} answered {reply.status} with {member} that are not a list")
-    return names
 
 
-def _parsed(document: bytes, member: str, repository: str) -> dict[str, None] | None:
-    """Read the names of a page, each once; None = they are no list.
+def _parsed(document: bytes, member: str, repository: str) -> dict[str, None]:
+    """Read the names of a page, each once.
 
     Raises:
         MalformedDocumentError: it is not a JSON object, or not a list of this repository's tags.
@@ -121,7 +122,7 @@ def _parsed(document: bytes, member: str, repository: str) -> dict[str, None] | 
         raise MalformedDocumentError("an object without tags")
     names = members.get(member)
     if names is not None and not isinstance(names, list):
-        return None
+        raise MalformedDocumentError(f"an object whose {member} are not a list")
     texts = (name for name in names or () if isinstance(name, str))
     # Artifactory lists digests as tags; null and empty entries are seen too.
     return {name: None for name in texts if member != "tags" or is_tag(name)}

@@ -31,7 +31,8 @@ _ENTRIES = 4096
 _BYTES = 4 * 1024 * 1024
 """Bounds of each memory."""
 _PATIENCE = 40.0
-"""Seconds to wait for another thread that fetches the same token: what its tries may take."""
+"""Seconds, those of one fetch and its retries. A thread that waited longer for others that fetch
+the same token does not fetch it itself."""
 
 _MOVED = (EgressError, RegistryError, RegistryUnreachableError, RegistryTimeoutError)
 """The errors of a token service that is gone, or has another address now."""
@@ -207,10 +208,10 @@ class Authenticator:
         """
         limit = self._clock() + _PATIENCE
         with self._fetching.hold(key):
-            if self._clock() > limit:
-                raise BusyError(f"the token service of {key[0]} is slow to answer; try again")
             grant = self._grants.get(key)
             if grant is None or grant.scope != wanted or grant.header in tried:
+                if self._clock() > limit:
+                    raise BusyError(f"the token service of {key[0]} is slow to answer; try again")
                 try:
                     grant = fetch_token(self._transport, request, challenge, wanted)
                 except _MOVED:

@@ -38,6 +38,12 @@ class Reply:
         self.url = call.request.url
         self.authorization = call.request.authorization
 
+    @property
+    def length(self) -> int | None:
+        """The Content-Length, if the header is there and valid."""
+        text = self.headers.get("Content-Length", "")
+        return int(text) if text.isascii() and text.isdigit() and len(text) < 19 else None
+
     def __enter__(self) -> Self:
         return self
 

@@ -123,7 +123,7 @@ class Transport:
                 if pause is None:
                     raise
             else:
-                asked = _retry_after(reply.headers)
+                asked = _asked_pause(reply.headers)
                 waits = asked is None or asked <= _LONGEST_PAUSE
                 if is_rate_limited(reply) and not mounted:
                     self._paces.slow(request.host, began, (asked or 0.0) if waits else 0.0)
@@ -213,6 +213,14 @@ def is_rate_limited(reply: Reply) -> bool:
     return reply.status == 429 or (reply.status == 503 and "Retry-After" in reply.headers)
 
 
+def retry_after(reply: Reply) -> str | None:
+    """Return the Retry-After header, if it is one short line of printable ASCII."""
+    value = reply.headers.get("Retry-After")
+    if value is None or len(value) > 64 or not (value.isascii() and value.isprintable()):
+        return None
+    return value
+
+
 def _unanswered(error: requests.RequestException, host: str) -> Exception:
     if isinstance(error, requests.exceptions.ConnectTimeout):
         return RegistryUnreachableError(f"{host} did not accept a connection in time")
@@ -238,7 +246,7 @@ def _caused_by_timeout(error: requests.RequestException) -> bool:
     return isinstance(inner, TimeoutError)
 
 
-def _retry_after(headers: Mapping[str, str]) -> float | None:
+def _asked_pause(headers: Mapping[str, str]) -> float | None:
     """Return the seconds of a Retry-After header, a number or a date (RFC 9110, 10.2.3)."""
     text = headers.get("Retry-After")
     if text is None:

@@ -17,7 +17,7 @@ from pyoci_flask.errors import (
 )
 from pyoci_flask.transport.challenge import Challenge
 from pyoci_flask.transport.request import Request
-from pyoci_flask.transport.session import Transport, is_rate_limited
+from pyoci_flask.transport.session import Transport, is_rate_limited, retry_after
 
 _TOKEN = re.compile(r"[\x21-\x7e]+")
 _ANSWER_LIMIT = 128 * 1024
@@ -76,9 +76,7 @@ def fetch_token(
                 status,
             )
         if is_rate_limited(reply):
-            raise RateLimitedError(
-                f"{host} asks to slow down", reply.headers.get("Retry-After"), reply.status
-            )
+            raise RateLimitedError(f"{host} asks to slow down", retry_after(reply), reply.status)
         if reply.status != 200:
             raise RegistryError(f"the token service {host} answered {reply.status}")
         token, lifetime = _parsed(reply.read(_ANSWER_LIMIT), host)
