@@ -103,8 +103,8 @@ def push_blob(
 
     Chunked uploads, PATCH and the single POST are each broken on some registry. `body` is bytes,
     or a file of `length` bytes that can be rewound. If `looked`, the first try does not look
-    whether the blob exists; if `missing`, no try does, as the registry lacks it whatever it
-    answers. `session` is an upload that was begun for this blob, so that no POST is needed.
+    whether the blob exists; if `missing`, no try does, as the registry lacks it even if it says
+    otherwise. `session` is an upload that was begun for this blob, so that no POST is needed.
 
     Raises:
         NotFoundError: the registry wants the repository to be made first (ECR).

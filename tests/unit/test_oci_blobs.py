@@ -290,7 +290,7 @@ def test_404_of_a_proxy_is_no_missing_blob(caller_of: Callers, body: bytes) -> N
         for ask in (open_blob, blob_size):
             with pytest.raises(RegistryError, match="answered 404"):
                 ask(caller_of(server.url), DIGEST)
-        assert not holds_blob(caller_of(server.url), DIGEST)  # an upload of it hurts nobody
+        assert not holds_blob(caller_of(server.url), DIGEST)  # uploading it again does no harm
 
 
 @pytest.mark.parametrize("code", ["NAME_UNKNOWN", "NOT_FOUND"])

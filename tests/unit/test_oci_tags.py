@@ -185,7 +185,7 @@ def test_list_of_many_slow_pages_ends_in_time(
 ) -> None:
     monkeypatch.setattr("pyoci_flask.oci.tags._LISTING_SECONDS", 0.0)
     numbers = itertools.count()
-    pages = lambda _: page(["1.0"], f'<?last={next(numbers)}>; rel="next"')  # noqa: E731
+    pages = lambda _: page(["1.0"], f'<?last={next(numbers)}>; rel="next"')  # noqa: E731 - it is used once
     with http_double(pages) as server:
         with pytest.raises(
             RegistryTimeoutError, match=r"too long for listing versions, over 1 pag"

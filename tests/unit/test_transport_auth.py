@@ -68,7 +68,7 @@ def test_what_an_anonymous_token_was_answered_is_known_whatever_else_fails_meanw
         assert ask(authenticator, server).status == 200
         assert authenticator.wants_token(server.url, PULL)
         assert not authenticator.wants_token(server.url, PUSH)
-        # The token is not taken any more, and no other is to be had.
+        # The token is not accepted any more, and the service gives no other.
         registry.accepts = lambda _: False
         registry.grant = lambda _: Answer(500)
         with pytest.raises(RegistryError):

@@ -251,7 +251,7 @@ def test_own_scope_is_tried_where_the_token_without_scope_does_not_do(
 
 
 class _Open:
-    """An observer that counts the exchanges whose end it has not been told."""
+    """An observer that counts the exchanges that have not ended."""
 
     def __init__(self) -> None:
         self.count = 0

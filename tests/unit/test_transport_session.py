@@ -187,7 +187,7 @@ def test_changing_call_without_a_body_says_so(transport: Transport, method: str)
 
 
 def _hello(_: object, start_response: "object") -> list[bytes]:
-    start_response("200 OK", [("Content-Type", "text/plain")])  # type: ignore[operator]
+    start_response("200 OK", [("Content-Type", "text/plain")])  # type: ignore[operator]  # WSGI's
     return [b"mounted"]
 
 
@@ -201,7 +201,7 @@ def test_mounted_registry_is_reached_by_calls_on_its_behalf_only(transport: Tran
 
 
 class _Calls:
-    """An observer that keeps what it is told."""
+    """An observer that keeps the end of each call."""
 
     def __init__(self) -> None:
         self.ends: list[tuple[str, int | None, str, int, int]] = []
