@@ -1,10 +1,10 @@
 #!/usr/bin/env python3
-"""Builds the Dockerfile and runs what came of it, without a container engine (Debian, as root).
+"""Build the Dockerfile and run the result, without a container engine (Debian, as root).
 
-buildah carries out every step. The base image is a stand-in: Debian with its own python3, made here
-by debootstrap and given the name that the Dockerfile asks for. So this shows that each step runs,
-and that the image serves as its user on a root that cannot be written; how it does on the real
-base image, it does not show.
+buildah runs every step. The base image is a stand-in: Debian with its own python3, made here by
+debootstrap and given the name that the Dockerfile asks for. So this shows that each step runs, and
+that the image works as its user on a read-only root. It does not show how the image works on the
+real base image.
 """
 
 import contextlib
@@ -55,7 +55,7 @@ exec chroot --userspec="$IMAGE_USER" "$ROOT" env --ignore-environment --chdir="$
 
 
 def main() -> None:
-    """Build, run and look; the first thing that is not as it should be ends the program."""
+    """Build, run and check; the first failure ends the program."""
     need("buildah", "debootstrap", "unshare", "chroot")
     _WORK.mkdir(parents=True, exist_ok=True)
     _base_image()
@@ -88,7 +88,7 @@ class _Container:
         }
 
     def command(self, program: Sequence[str], settings: Mapping[str, str]) -> list[str]:
-        """Put together how to run a program with the image's environment and `settings`."""
+        """Return the command that runs a program with the image's environment and `settings`."""
         values = [*self.config["Env"], *(f"{name}={value}" for name, value in settings.items())]
         apart = ["unshare", "--mount", "--pid", "--fork", "--kill-child=SIGTERM"]
         return [*apart, "bash", "-euc", _INSIDE, "inside", *values, *program]
@@ -162,7 +162,7 @@ def _base_image() -> None:
 
 
 def _build() -> None:
-    """Carry out the Dockerfile; pip inside asks the index that pip asks here."""
+    """Run the steps of the Dockerfile; pip inside uses the same index as pip here."""
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder, "pip.conf")
         options = pip_options()

@@ -1,4 +1,4 @@
-"""Long numbers, passwords and bodies: what a stranger may send without credentials."""
+"""Long numbers, passwords and bodies: what anyone can send without credentials."""
 
 import base64
 import http.client
@@ -52,6 +52,6 @@ ATTACKS = [
         f"{_GUESSES} wrong passwords at once for a user with a bcrypt hash of cost {_COST}",
         _guesses,
         {**_STORAGE, "PYOCI_STORAGE_USERS": "{folder}/users"},
-        {"users": f"alice:$2b${_COST}${'.' * 53}\n"},  # a hash that no password has
+        {"users": f"alice:$2b${_COST}${'.' * 53}\n"},  # a hash that matches no password
     ),
 ]
