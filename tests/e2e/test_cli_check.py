@@ -1,4 +1,4 @@
-"""`pyoci-flask check` against registries that are there and that are not."""
+"""`pyoci-flask check` with registries that exist and registries that do not."""
 
 import ssl
 import threading

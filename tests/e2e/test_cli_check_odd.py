@@ -1,4 +1,4 @@
-"""`pyoci-flask check` against registries with their oddities, and against none."""
+"""`pyoci-flask check` with peculiar registries, and without a registry."""
 
 import json
 from collections.abc import Iterable
@@ -103,7 +103,7 @@ def _error(code: str) -> str:
         (Response("", 405), "FAIL"),
         (Response(_error("UNSUPPORTED"), 404), "FAIL"),
         (Response(_error("UNSUPPORTED"), 501), "FAIL"),
-        # This one answers as for a repository that is not there, as it was before.
+        # This one answers as if the repository did not exist, which was true before.
         (Response(_error("NAME_UNKNOWN"), 404), "ok"),
     ],
 )

@@ -1,4 +1,4 @@
-"""`pyoci-flask copy` from servers that lie and lead astray."""
+"""`pyoci-flask copy` from servers that lie and redirect elsewhere."""
 
 import hashlib
 import json
@@ -34,7 +34,7 @@ def other() -> Iterator[Site]:
 def target(
     app: RunningServer, docker_open: RunningRegistry, namespace: str, http: requests.Session
 ) -> IndexClient:
-    """An index of PyOCI that takes all that comes."""
+    """An index of PyOCI that accepts everything."""
     return IndexClient(f"{app.url}/{docker_open.address}/{namespace}", None, http)
 
 

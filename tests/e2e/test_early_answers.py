@@ -27,7 +27,7 @@ REFUSED = {
 
 @pytest.fixture(scope="module")
 def app(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningServer]:
-    """A server for one registry, of which the folder for uploads is gone."""
+    """A server for one registry, whose folder for uploads is missing."""
     tmp = tmp_path_factory.mktemp("app")
     spool = tmp / "spool"
     spool.mkdir()

@@ -1,4 +1,4 @@
-"""Every way to write where an index is."""
+"""Every way to write the address of an index."""
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -25,7 +25,7 @@ def wheel(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def calls(tmp_path: Path) -> Recorder:
-    """The embedded registry, which remembers what it was asked."""
+    """The embedded registry, which records the requests."""
     return Recorder(create_registry(tmp_path / "registry"))
 
 

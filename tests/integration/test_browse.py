@@ -1,4 +1,4 @@
-"""The pages on which people look around: an index, its projects, their versions."""
+"""The pages for people: an index, its projects, their versions."""
 
 import json
 import re
@@ -144,7 +144,7 @@ def test_long_list_has_pages(app_server: AppServer, http: requests.Session) -> N
 def test_empty_index_says_how_to_publish_and_opens_what_is_not_listed(
     storage_app: IndexClient,
 ) -> None:
-    """A registry may list to each caller what is theirs, and show more."""
+    """A registry may list to each caller only their own repositories, and show more."""
     page = shown(storage_app.get("/ui/simple/"))
 
     assert "The registry lists no projects here to you" in page

@@ -1,4 +1,4 @@
-"""The landing page: a form that gives the configuration of an index, without any script."""
+"""The landing page: a form that generates the configuration of an index, without scripts."""
 
 import re
 from html import unescape
@@ -18,12 +18,12 @@ KEYS = ["pip", "uv", "poetry", "pdm", "twine", "hatch", "github", "gitlab", "ren
 
 
 def snippets(page: str) -> str:
-    """All that it offers to copy."""
+    """Return everything that it offers to copy."""
     return "\n".join(snippets_of(page).values())
 
 
 def alert(page: str) -> str | None:
-    """What the form says is wrong with it."""
+    """Return what the form says is wrong with it."""
     found = re.search(r'<p class="alert" id="form-error">(.*?)</p>', page, re.DOTALL)
     return None if found is None else unescape(found[1])
 
@@ -231,7 +231,7 @@ def test_everything_stands_below_the_sub_path(
     assert all(path.startswith("/acme/") for path in local)
     for path in (path for path in local if "?v=" in path):
         assert http.get(f"{root}{path}").status_code == 200
-    # Outside of it there is nothing, but the page that says so still finds its style.
+    # Nothing is served outside of it, but the page that says so still finds its style.
     outside = http.get(f"{root}/other", headers=BROWSER)
     assert outside.status_code == 404
     assert 'href="/acme/style.css?v=' in outside.text

@@ -1,4 +1,4 @@
-"""The rules of the registry client, one to sixteen: who it says it is, and how it reads.
+"""The rules of the registry client, one to sixteen: how it authenticates and reads.
 
 Each test is named after its rule. `test_client_rules_writing.py` has the others.
 """
@@ -36,7 +36,7 @@ DIGEST = Digest.of(CONTENT)
 
 @pytest.fixture
 def site(app_server: AppServer, http: requests.Session, tmp_path: Path) -> Iterator[MakeSite]:
-    """Makes the application and a registry of given quirks."""
+    """Make the application and a registry with given quirks."""
     with ExitStack() as running:
 
         def make(quirks: Quirks) -> Site:
@@ -48,7 +48,7 @@ def site(app_server: AppServer, http: requests.Session, tmp_path: Path) -> Itera
 
 @pytest.fixture
 def transport() -> Iterator[Transport]:
-    """The client's transport without an application."""
+    """Make the client's transport without an application."""
     made = Transport(network=Network(), pool_size=4)
     yield made
     made.close()

@@ -42,7 +42,7 @@ DIGEST = Digest.of(CONTENT)
 
 @pytest.fixture
 def site(app_server: AppServer, http: requests.Session, tmp_path: Path) -> Iterator[MakeSite]:
-    """Makes the application and a registry of given quirks."""
+    """Make the application and a registry with given quirks."""
     with ExitStack() as running:
 
         def make(quirks: Quirks) -> Site:
@@ -116,13 +116,13 @@ def test_rule_19_the_put_carries_the_posts_authorization(site: MakeSite) -> None
 
     begun = Counter(call.headers.get("Authorization") for call in there.calls("POST"))
     puts = Counter(call.headers["Authorization"] for call in there.calls("PUT", "/blobs/uploads/"))
-    # Of two files at once each may have met the challenge first, and began anew: in any order.
+    # With two parallel files, each may get the challenge first and begin again: in any order.
     assert puts
     assert not puts - begun
 
 
 def test_rule_19_a_401_amid_an_upload_rewinds_it(site: MakeSite, app_server: AppServer) -> None:
-    # One call at a time: each POST takes all tokens away, those of calls beside it as well.
+    # One call at a time: each POST revokes all tokens, including those of parallel calls.
     app = app_server({"PYOCI_FETCH_THREADS": "1"})
     there = replace(site(Quirks(BEARER, blobs=Blobs(tokens_expire=2))), app=app)
     there.round_trip()
@@ -318,7 +318,7 @@ def test_rule_26_no_url_is_built_of_what_is_no_name(site: MakeSite, path: str) -
     there = site(Quirks())
     target = f"/{address(there.registry.url)}/{path}"
     netloc = urlsplit(there.app).netloc
-    # requests would tidy the path up before it sends it.
+    # requests would normalise the path before it sends it.
     with closing(http.client.HTTPConnection(netloc, timeout=PATIENCE)) as connection:
         connection.request("GET", target)
         assert connection.getresponse().status in {400, 404}

@@ -1,4 +1,4 @@
-"""Strong ETags of pages and 304 for who has them (RFC 9110, section 13)."""
+"""Strong ETags of pages, and 304 for clients that have them (RFC 9110, section 13)."""
 
 from pathlib import Path
 
@@ -116,7 +116,7 @@ def test_a_file_that_was_deleted_and_published_anew_is_not_taken_for_the_old_one
     old = project.get(f"/my-pkg/{WHEEL}")
     assert project.request("DELETE", f"/my-pkg/{WHEEL}").ok
     (tmp_path / "new").mkdir()
-    new = make_wheel(tmp_path / "new", "my_pkg", "1.0", summary="built anew")
+    new = make_wheel(tmp_path / "new", "my_pkg", "1.0", summary="built again")
     project.published(new, "my-pkg", "1.0")
 
     response = project.get(f"/my-pkg/{WHEEL}", headers={"If-None-Match": old.headers["ETag"]})

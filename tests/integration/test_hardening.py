@@ -1,4 +1,4 @@
-"""What registries, packages and strangers' pages put into requests and answers does no harm."""
+"""Input from registries, packages and other sites' pages does no harm."""
 
 import http.client
 import json
@@ -47,7 +47,7 @@ ALLOWED = {
     "X-Content-Type-Options",
     "X-Request-Id",
 }
-"""Every header that an answer may have."""
+"""Every header that a response may have."""
 MARK = "evil-upstream"
 SCRIPT = '"><script>alert(1)</script>'
 BROKEN_LINE = "\r\nSet-Cookie: evil=1\r\n\r\n<script>alert(1)</script>\x1b[2J\u2028\u202e"
@@ -55,7 +55,7 @@ BROKEN_LINE = "\r\nSet-Cookie: evil=1\r\n\r\n<script>alert(1)</script>\x1b[2J\u2
 
 @dataclass(frozen=True, slots=True)
 class Chatty:
-    """Adds to every answer of a registry what must not reach the client."""
+    """Adds to every response of a registry what must not reach the client."""
 
     app: "WSGIApplication"
 
@@ -189,7 +189,7 @@ def test_no_header_of_a_refusal_reaches_the_client(
         answer = http.get(f"{app_server()}/{address(url)}/team/foo/", auth=("alice", "secret"))
     assert answer.status_code >= 400
     _assert_guarded(answer)
-    assert "Retry-After" not in answer.headers  # what came is neither seconds nor a date
+    assert "Retry-After" not in answer.headers  # the value was neither seconds nor a date
 
 
 @pytest.mark.parametrize("path", ["/", "/health", "/robots.txt", "/nothing", "/.env", "/simple/"])

@@ -20,7 +20,7 @@ from tests.registries import RunningRegistry
 def simple(
     shared_app: str, docker_open: RunningRegistry, namespace: str, http: requests.Session
 ) -> IndexClient:
-    """The index over one registry: the document does not depend on which."""
+    """The index for one registry: the document does not depend on which."""
     return IndexClient(f"{shared_app}/{docker_open.address}/{namespace}", None, http)
 
 
@@ -226,7 +226,7 @@ def test_a_document_is_there_although_the_stored_metadata_is_gone(
     namespace: str,
     tmp_path: Path,
 ) -> None:
-    """The index of the version has the summary: nothing else is asked for."""
+    """The index of the version has the summary: nothing else is read."""
     root = app_server()
     index = IndexClient(f"{root}/{embedded_socket.address}/{namespace}", embedded_socket.auth, http)
     index.published(make_wheel(tmp_path, "my_pkg", "1.0", summary="Kept"), "my-pkg", "1.0")
@@ -250,7 +250,7 @@ def test_the_summary_and_the_home_page_stand_in_the_index_of_the_version(
     simple.published(wheel, "my-pkg", "1.0")
     assert about.items() <= oci.document("1.0")["annotations"].items()
 
-    # A file that has none leaves them alone.
+    # A file without these fields leaves them unchanged.
     simple.published(make_sdist(tmp_path, "my_pkg", "1.0"), "my-pkg", "1.0")
     assert about.items() <= oci.document("1.0")["annotations"].items()
 
@@ -265,7 +265,7 @@ def test_the_summary_is_that_of_the_file_that_came_last(
     simple.published(make_wheel(tmp_path, "my_pkg", "1.0", summary="new"), "my-pkg", "1.0")
     assert _document(simple)["info"]["summary"] == "new"
 
-    # As registries leave it that can only empty a version.
+    # As registries that can only empty a version leave it.
     oci.push(oci.document("1.0") | {"manifests": []}, "1.0")
     simple.published(make_wheel(tmp_path, "my_pkg", "1.0"), "my-pkg", "1.0")
     assert "com.pyoci.summary" not in oci.document("1.0")["annotations"]

@@ -23,7 +23,7 @@ ON = {"PYOCI_METRICS": "on"}
 
 
 def _ask(server: RunningServer, path: str) -> requests.Response:
-    """Each on a connection of its own, so that any worker may answer."""
+    """Each on its own connection, so that any worker may answer."""
     with requests.Session() as session:
         session.trust_env = False
         return session.get(f"{server.url}{path}", timeout=PATIENCE)

@@ -1,4 +1,4 @@
-"""Publish, list, download and delete, as plain HTTP requests, through every kind of registry."""
+"""Publish, list, download and delete with plain HTTP requests, with every kind of registry."""
 
 import hashlib
 from collections.abc import Callable
@@ -216,7 +216,7 @@ def test_a_deleted_file_can_be_published_again(
     index.published(wheel, "My_Pkg", "1.0")
     index.published(sdist, "My_Pkg", "1.0")
     (tmp_path / "new").mkdir()
-    new = make_wheel(tmp_path / "new", "my_pkg", "1.0", summary="built anew")
+    new = make_wheel(tmp_path / "new", "my_pkg", "1.0", summary="built again")
 
     assert index.request("DELETE", f"/my-pkg/{WHEEL}").ok
     index.published(new, "My_Pkg", "1.0")

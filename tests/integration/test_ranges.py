@@ -23,7 +23,7 @@ OTHER_ETAG = f'"sha256:{"0" * 64}"'
 
 @pytest.fixture
 def content(index: IndexClient, tmp_path: Path) -> bytes:
-    """The bytes of the one file, which is published."""
+    """The bytes of the one published file."""
     wheel = make_wheel(tmp_path, "my_pkg", "1.0", size=700_000)
     return index.published(wheel, "my-pkg", "1.0").read_bytes()
 
@@ -205,12 +205,12 @@ def test_upload_time_decides_where_the_client_sends_no_etag(
     _assert_whole(index.get(PATH, headers={"If-Modified-Since": before}), content)
     _assert_whole(index.get(PATH, headers={"If-Unmodified-Since": uploaded}), content)
     assert index.get(PATH, headers={"If-Unmodified-Since": before}).status_code == 412
-    # Where there is an ETag, it decides.
+    # An ETag takes precedence.
     other = {"If-None-Match": '"other"', "If-Modified-Since": uploaded}
     _assert_whole(index.get(PATH, headers=other), content)
     same = {"If-Match": etag, "If-Unmodified-Since": before}
     _assert_whole(index.get(PATH, headers=same), content)
-    # Two files may have been uploaded within one second, so a date is no If-Range.
+    # Two files may have been uploaded within one second, so a date is not valid for If-Range.
     part = {"Range": "bytes=0-1", "If-Range": uploaded}
     _assert_whole(index.get(PATH, headers=part), content)
 

@@ -119,7 +119,7 @@ def test_an_address_of_the_registry_itself_is_followed_here(site: MakeSite) -> N
 
     answer = there.index(OWNER).get(f"/foo/{WHEEL}")
 
-    # It redirects to itself for ever, which is the registry's fault and nobody else's.
+    # It redirects to itself for ever, which is the registry's fault only.
     assert answer.status_code == 502
     assert wheel.exists()
 

@@ -1,4 +1,4 @@
-"""Which form of the project page comes: content negotiation (PEP 691)."""
+"""Which form of the project page is returned: content negotiation (PEP 691)."""
 
 from pathlib import Path
 
@@ -25,7 +25,7 @@ BROWSER = "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8"
 def simple(
     shared_app: str, embedded_socket: RunningRegistry, namespace: str, http: requests.Session
 ) -> IndexClient:
-    """The index over one registry: the forms of the page do not depend on which."""
+    """The index for one registry: the forms of the page do not depend on which."""
     return IndexClient(
         f"{shared_app}/{embedded_socket.address}/{namespace}", embedded_socket.auth, http
     )

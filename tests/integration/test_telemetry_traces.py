@@ -28,7 +28,7 @@ FILE = "foo-1.0-py3-none-any.whl"
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """What the collector has once a server, which did every operation, has stopped."""
+    """What the collector has after a server that did every operation has stopped."""
 
     collector: OTLPCollector
     size: int
@@ -36,7 +36,7 @@ class Seen:
     log: str
 
     def server(self, name: str, **wanted: object) -> Span:
-        """The one SERVER span of that name."""
+        """Return the one SERVER span with that name."""
         (found,) = (
             span
             for span in self.collector.spans
@@ -50,7 +50,7 @@ class Seen:
         return [one for one in self.collector.spans if one.parent_span_id == parent.span_id]
 
     def calls(self, parent: Span) -> list[tuple[str, object]]:
-        """Name of each call to the registry below a span, and what it was for."""
+        """Return the name of each call to the registry below a span, and its purpose."""
         calls = [one for one in self.children(parent) if one.kind == Span.SPAN_KIND_CLIENT]
         calls.sort(key=lambda span: span.start_time_unix_nano)
         return [
@@ -248,7 +248,7 @@ def test_durations_have_a_route_for_each_operation(seen: Seen) -> None:
 
 
 def _all(collector: OTLPCollector, name: str) -> list[Metric]:
-    """The metric as each scope exported it."""
+    """Return the metric as each scope exported it."""
     return [
         metric
         for export in collector.exports

@@ -36,7 +36,7 @@ def _patch(index: IndexClient, what: str, yanked: object, **options: object) -> 
 
 
 def _yanks(index: IndexClient) -> dict[str, bool | str]:
-    """Of each file, as the JSON page says; the HTML page has to say the same."""
+    """Return the yank of each file as the JSON page says; the HTML page has to say the same."""
     files = index.get("/my-pkg/", headers={"Accept": JSON}).json()["files"]
     found = {file["filename"]: file["yanked"] for file in files}
     in_html = {
