@@ -107,7 +107,7 @@ class _Container:
 
 def _try_out(container: _Container) -> None:
     port = free_port()
-    storage = "/tmp/storage"  # noqa: S108 -- the image's own, nobody else's
+    storage = "/tmp/storage"  # noqa: S108 -- a folder of the image, not shared
     settings = {"PORT": str(port), "PYOCI_STORAGE": storage, "LOG_LEVEL": "warning"}
     server = container.start(container.config["Cmd"], settings)
     try:

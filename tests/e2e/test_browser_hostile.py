@@ -112,7 +112,7 @@ def test_hostile_description_is_inert(
     assert record.calls == []
 
 
-def test_harm_that_is_not_held_back_is_seen(
+def test_the_test_notices_hostile_content_that_is_not_blocked(
     browser: Browser, elsewhere: tuple[str, Recorder]
 ) -> None:
     url, record = elsewhere

@@ -78,7 +78,7 @@ def test_a_download_that_is_cut_is_resumed_where_it_ended(
     assert 0 <= int(rest["bytes_out"]) - (wheel.stat().st_size - _CUT) < _BUFFERED
 
 
-def test_a_file_that_was_deleted_and_published_anew_replaces_the_one_in_pip_s_cache(
+def test_a_file_that_was_deleted_and_published_again_replaces_the_one_in_pips_cache(
     open_index: str, http: requests.Session, tmp_path: Path
 ) -> None:
     first = make_wheel(tmp_path, "some-pkg", "1.0", summary="The first")

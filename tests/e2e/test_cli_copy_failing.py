@@ -98,7 +98,7 @@ def test_an_upload_whose_answer_was_lost_counts_as_done(
     assert done.lines[-1] == "copied 0 files (0 bytes), 1 there already"
 
 
-def test_a_target_that_says_it_has_a_file_which_nobody_finds_is_not_believed(
+def test_a_target_that_claims_to_have_a_file_but_does_not_list_it_is_not_believed(
     site: Site, other: Site, tmp_path: Path
 ) -> None:
     name = "foo-1.0-py3-none-any.whl"
@@ -121,7 +121,7 @@ def test_a_target_that_says_it_has_a_file_which_nobody_finds_is_not_believed(
         (Response("", 301, {"Location": "/legacy/"}), "give the address itself, /legacy/"),
     ],
 )
-def test_the_reason_of_a_refused_upload_is_told(
+def test_the_reason_of_a_refused_upload_is_shown(
     site: Site, other: Site, tmp_path: Path, answer: Response, reason: str
 ) -> None:
     name = "foo-1.0.tar.gz"
@@ -143,7 +143,7 @@ def test_an_index_that_is_not_there_ends_the_copy_before_it_begins(other: Site) 
     ]
 
 
-def test_a_target_that_tells_no_hashes_is_compared_by_its_bytes(
+def test_a_target_without_hashes_is_compared_by_its_bytes(
     site: Site, other: Site, tmp_path: Path
 ) -> None:
     names = [f"foo-{version}-py3-none-any.whl" for version in ("1.0", "1.1", "1.2")]
@@ -165,7 +165,7 @@ def test_a_target_that_tells_no_hashes_is_compared_by_its_bytes(
     assert not other.asked(f"/f/{names[2]}")
 
 
-def test_a_yank_that_is_refused_is_told_of_and_the_file_is_there(
+def test_a_refused_yank_is_reported_and_the_file_is_copied(
     site: Site, other: Site, tmp_path: Path
 ) -> None:
     name = "foo-1.0.tar.gz"

@@ -105,7 +105,7 @@ def test_without_credentials_clients_are_asked_for_them(index: str, tmp_path: Pa
     assert "401" in said
 
 
-def test_a_wrong_password_is_told_to_twine(
+def test_twine_shows_that_the_password_is_wrong(
     index: str, docker_htpasswd: RunningRegistry, tmp_path: Path
 ) -> None:
     username, _ = _auth(docker_htpasswd)

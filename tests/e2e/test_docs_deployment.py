@@ -60,7 +60,7 @@ def test_the_command_of_the_service_tells_systemd_that_it_serves_and_stops_when_
             assert program.wait(PATIENCE) == 0
 
 
-def test_the_service_answers_the_nginx_of_its_machine_and_nobody_else(tmp_path: Path) -> None:
+def test_the_service_answers_only_the_nginx_of_its_machine(tmp_path: Path) -> None:
     port = free_port()
     [backend] = re.findall(r"server ([0-9.]+):8080;", (ROOT / "deploy" / "nginx.conf").read_text())
     with _service(tmp_path, {"PORT": str(port)}):

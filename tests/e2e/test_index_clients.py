@@ -127,7 +127,7 @@ def test_uv_publish_with_check_url_uploads_nothing_the_second_time(
     assert len(answers(app, "POST", closed_index)) == 2
 
 
-def test_hatch_passes_over_what_is_there_and_uploads_nothing(
+def test_hatch_skips_existing_files_and_uploads_nothing(
     app: RunningServer, closed_index: str, auth: Auth, project: Path
 ) -> None:
     twine_upload(project, closed_index, *_dist(project), auth=auth)
@@ -225,7 +225,7 @@ def test_hashes_that_are_required_are_those_of_the_files(
         install(tmp_path, open_index, tmp_path / "other", *options, wrong)
 
 
-def test_without_credentials_no_client_finds_out_what_there_is(
+def test_without_credentials_no_client_learns_which_packages_exist(
     closed_index: str, auth: Auth, tmp_path: Path
 ) -> None:
     twine_upload(tmp_path, closed_index, make_wheel(tmp_path, "some-pkg", "1.0"), auth=auth)

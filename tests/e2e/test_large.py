@@ -67,7 +67,7 @@ def test_a_large_wheel_goes_up_and_comes_down_in_constant_memory(
         assert _peak_kib(server) - before < _MOST_GROWTH_KIB
 
 
-def test_32_downloads_of_100_mb_at_once_take_little_memory(
+def test_32_parallel_downloads_of_100_mb_take_little_memory(
     folder: Path, docker_open: RunningRegistry
 ) -> None:
     settings = {"PYOCI_MAX_BODY": str(_SIZE), "PYOCI_SPOOL": str(folder)}

@@ -133,7 +133,7 @@ def test_the_newest_version_that_this_python_may_run_is_chosen(
 
 
 @pytest.mark.parametrize("client", [["pip"], ["uv", "pip"]], ids=["pip", "uv"])
-def test_a_yanked_version_is_passed_by_unless_it_is_asked_for(
+def test_a_yanked_version_is_skipped_unless_it_is_pinned(
     open_index: str, http: requests.Session, tmp_path: Path, client: list[str]
 ) -> None:
     files = [make_wheel(tmp_path, "some-pkg", version) for version in ("1.0", "2.0")]
@@ -167,7 +167,7 @@ def test_a_yanked_version_is_passed_by_unless_it_is_asked_for(
     ],
 )
 @pytest.mark.parametrize("stored", ["here", "by the original"])
-def test_the_file_that_was_there_at_a_time_is_chosen(
+def test_the_newest_file_before_a_given_time_is_chosen(
     open_index: str,
     repository: Callable[[str], OCIClient],
     tmp_path: Path,
@@ -197,7 +197,7 @@ def _date(oci: OCIClient, tag: str, created: str) -> None:
     oci.push(index, tag)
 
 
-def test_html_and_json_tell_a_client_the_same(
+def test_html_and_json_contain_the_same_data(
     open_index: str,
     repository: Callable[[str], OCIClient],
     http: requests.Session,

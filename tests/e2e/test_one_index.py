@@ -23,7 +23,7 @@ from tests.servers import RunningServer, gunicorn
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIEnvironment
 
-_NOBODY = ("mallory", "wrong")
+_UNKNOWN = ("mallory", "wrong")
 _ACCEPTED = ["application/vnd.pypi.simple.v1+json", "text/html"]
 
 
@@ -187,7 +187,7 @@ def _anonymous_tokens(environ: "WSGIEnvironment", start: "StartResponse") -> Ite
 @pytest.fixture
 def denied_with_401(index: str) -> _Case:
     """A registry that does not know the user."""
-    return _Case(with_credentials(index, *_NOBODY), "some-pkg", 401)
+    return _Case(with_credentials(index, *_UNKNOWN), "some-pkg", 401)
 
 
 @pytest.fixture
@@ -195,7 +195,9 @@ def denied_with_403(server: RunningServer) -> Iterator[_Case]:
     """A registry that denies the user access."""
     with wsgi_server(answering(Response("no", 403))) as url:
         yield _Case(
-            with_credentials(f"{server.url}/{quote(url, safe='')}/team/", *_NOBODY), "some-pkg", 403
+            with_credentials(f"{server.url}/{quote(url, safe='')}/team/", *_UNKNOWN),
+            "some-pkg",
+            403,
         )
 
 
@@ -235,7 +237,7 @@ def emptied(index: str, auth: tuple[str, str], http: requests.Session, tmp_path:
         "emptied",
     ],
 )
-def test_the_public_project_of_the_name_is_never_taken_for(
+def test_the_public_project_of_the_same_name_is_never_installed_instead(
     request: pytest.FixtureRequest,
     public: PublicIndex,
     http: requests.Session,

@@ -256,7 +256,7 @@ def test_a_download_under_way_is_finished_before_the_server_stops(tmp_path: Path
 
 
 @pytest.mark.parametrize("one", [signal.SIGHUP, signal.SIGUSR2])
-def test_a_signal_that_is_the_masters_ends_no_worker(
+def test_a_signal_for_the_master_does_not_stop_a_worker(
     server: RunningServer, one: signal.Signals
 ) -> None:
     before = server.workers

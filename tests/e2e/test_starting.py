@@ -129,7 +129,7 @@ def test_the_heartbeat_finds_another_place(tmp_path: Path, http: requests.Sessio
         assert f"no heartbeat file in {missing} (" in server.logged()
 
 
-def test_a_worker_that_begins_in_an_empty_mount_point_takes_it_for_no_storage(
+def test_a_worker_that_starts_with_an_empty_mount_point_treats_the_storage_as_missing(
     tmp_path: Path, http: requests.Session
 ) -> None:
     http.headers["Connection"] = "close"  # no connection is kept alive to a worker that ends
@@ -148,7 +148,7 @@ def test_a_worker_that_begins_in_an_empty_mount_point_takes_it_for_no_storage(
         }
 
 
-def test_what_is_warned_of_is_said_once_whatever_the_number_of_workers(tmp_path: Path) -> None:
+def test_a_warning_is_logged_once_for_all_workers(tmp_path: Path) -> None:
     settings = {
         "WEB_CONCURRENCY": "3",
         "PYOCI_PATH": "/acme",
@@ -175,7 +175,7 @@ def test_the_log_level_is_gunicorns_too(tmp_path: Path) -> None:
     assert server.logged() == ""
 
 
-def test_what_a_killed_server_left_behind_goes_at_the_next_start(tmp_path: Path) -> None:
+def test_leftovers_of_a_killed_server_are_removed_at_the_next_start(tmp_path: Path) -> None:
     spool = tmp_path / "spool"
     spool.mkdir()
 

@@ -181,7 +181,7 @@ def test_the_bearer_username_makes_its_password_the_token(
     assert "/token" not in {call.path for call in gate.calls}
 
 
-def test_other_user_names_stay_basic_beside_a_bearer_username(
+def test_other_user_names_still_use_basic_with_a_bearer_username(
     app_server: AppServer, gate: Recorder, gate_url: str, http: requests.Session
 ) -> None:
     base = f"{app_server({'PYOCI_BEARER_USERNAME': '__token__'})}/{address(gate_url)}/team"

@@ -193,7 +193,7 @@ def test_version_is_found_however_it_is_spelled_and_beyond_those_listed(
     assert http.get(f"{root}/ui/simple/hello/3.0/").status_code == 404
 
 
-def test_long_lists_are_folded_and_what_is_not_shown_is_told(
+def test_long_lists_are_folded_and_the_hidden_rest_is_counted(
     storage_app: IndexClient, simple: IndexClient, tmp_path: Path
 ) -> None:
     fields = [

@@ -128,7 +128,7 @@ def test_chosen_tool_stays_chosen(page_of: PageOf, tool: str, chosen: str) -> No
         ("x" * 3000, "y" * 3000, "is no registry"),
     ],
 )
-def test_what_is_wrong_stands_in_the_form(
+def test_errors_are_shown_in_the_form(
     page_of: PageOf, registry: str, namespace: str, words: str
 ) -> None:
     page = page_of(registry=registry, namespace=namespace)
@@ -177,7 +177,9 @@ def test_password_in_the_form_is_not_shown_again(
     assert "hunter2" not in capsys.readouterr().err
 
 
-def test_own_index_is_configured_at_once(app_server: AppServer, http: requests.Session) -> None:
+def test_own_index_is_configured_without_asking(
+    app_server: AppServer, http: requests.Session
+) -> None:
     page_of = PageOf(app_server({"PYOCI_INDEX": "ghcr.io/acme"}), http)
 
     page = page_of()
@@ -200,7 +202,7 @@ def test_open_embedded_registry_asks_for_no_credentials(
     assert "REGISTRY" not in snippets(page)
 
 
-def test_fallback_index_is_told_of(app_server: AppServer, http: requests.Session) -> None:
+def test_fallback_index_is_mentioned(app_server: AppServer, http: requests.Session) -> None:
     fallback = {"PYOCI_FALLBACK_INDEX": "https://public.example/simple"}
 
     page = PageOf(app_server({"PYOCI_INDEX": "ghcr.io/acme", **fallback}), http)()
@@ -219,9 +221,7 @@ def test_setting_decides_the_address_that_is_shown(
     assert 'href="/py/style.css?v=' in page
 
 
-def test_everything_stands_below_the_sub_path(
-    app_server: AppServer, http: requests.Session
-) -> None:
+def test_everything_is_below_the_sub_path(app_server: AppServer, http: requests.Session) -> None:
     root = app_server({"PYOCI_PATH": "/acme", "PYOCI_INDEX": "ghcr.io/x"})
     page = PageOf(f"{root}/acme", http)()
 

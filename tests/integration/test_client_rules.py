@@ -338,7 +338,7 @@ def test_rule_15_a_blob_comes_as_it_is_stored(transport: Transport) -> None:
         assert server.received[0].headers["Accept-Encoding"] == "identity"
 
 
-def test_rule_15_a_short_read_is_gone_on_with(transport: Transport) -> None:
+def test_rule_15_a_short_read_is_continued(transport: Transport) -> None:
     rest = Answer(206, CONTENT[4000:], {"Content-Range": f"bytes 4000-9999/{len(CONTENT)}"})
     with http_double(_blob(Answer(body=CONTENT, sent=4000), rest)) as server:
         with open_blob(_reader(transport, server.url), DIGEST) as blob:

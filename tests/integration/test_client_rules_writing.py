@@ -157,7 +157,7 @@ def test_rule_21_what_was_lost_is_pushed_again(site: MakeSite, code: str) -> Non
 
 
 @pytest.mark.parametrize("code", ["MANIFEST_BLOB_UNKNOWN", "MANIFEST_INVALID"])
-def test_rule_21_entries_whose_manifest_is_gone_are_dropped_at_last(
+def test_rule_21_entries_whose_manifest_stays_missing_are_dropped(
     site: MakeSite, code: str
 ) -> None:
     there = site(Quirks(manifests=Manifests(missing_child=code)))
@@ -292,7 +292,7 @@ def test_rule_25_a_long_wait_is_left_to_the_client(site: MakeSite) -> None:
         assert len(there.calls()) == 1
 
 
-def test_rule_25_an_upload_that_failed_once_is_begun_anew(site: MakeSite) -> None:
+def test_rule_25_an_upload_that_failed_once_is_started_again(site: MakeSite) -> None:
     there = site(Quirks(blobs=Blobs(failing=1)))
     there.round_trip()
 

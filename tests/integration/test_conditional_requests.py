@@ -52,7 +52,7 @@ def test_the_etag_of_a_page_changes_exactly_when_its_content_does(
 
 
 @pytest.mark.parametrize("page", PAGES, ids=IDS)
-def test_who_has_the_page_is_told_so(project: IndexClient, page: tuple[str, str]) -> None:
+def test_a_client_that_has_the_page_gets_304(project: IndexClient, page: tuple[str, str]) -> None:
     whole = _ask(project, page)
     etag = whole.headers["ETag"]
 
@@ -110,7 +110,7 @@ def test_who_is_denied_gets_the_denial_whatever_etag_they_know(
             assert index.get(path, auth=None, headers=headers).status_code == 401
 
 
-def test_a_file_that_was_deleted_and_published_anew_is_not_taken_for_the_old_one(
+def test_a_file_that_was_deleted_and_published_again_is_not_taken_for_the_old_one(
     project: IndexClient, tmp_path: Path
 ) -> None:
     old = project.get(f"/my-pkg/{WHEEL}")

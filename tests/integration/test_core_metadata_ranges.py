@@ -105,7 +105,7 @@ def test_a_wheel_that_was_replaced_under_its_name_has_its_own_metadata(
     assert new.headers["ETag"] != old.headers["ETag"]
 
 
-def test_one_probe_tells_whether_a_registry_answers_ranges(lab: Lab, tmp_path: Path) -> None:
+def test_one_probe_shows_whether_a_registry_answers_ranges(lab: Lab, tmp_path: Path) -> None:
     for version in ("1.0", "1.1", "1.2"):
         lab.push(wheel_bytes(tmp_path, 5000, 5000), version)
 
@@ -282,7 +282,7 @@ UNREADABLE: dict[str, Callable[[], bytes]] = {
 
 
 @pytest.mark.parametrize("make", UNREADABLE.values(), ids=UNREADABLE)
-def test_metadata_that_nobody_can_unpack_is_missing(lab: Lab, make: Callable[[], bytes]) -> None:
+def test_metadata_that_cannot_be_unpacked_is_missing(lab: Lab, make: Callable[[], bytes]) -> None:
     lab.push(make())
 
     response = lab.metadata()

@@ -270,8 +270,8 @@ def _documented(operation: str, kind: str, fault: Fault, *, written: bool) -> fr
     """
     if written:
         return _DONE  # what cannot be read back or cleared away is logged
-    # A registry that lists no tags takes packages all the same, and a file's deletion begins with
-    # a call that asks whether it is denied, and no more.
+    # A registry that lists no tags still accepts packages. The deletion of a file begins with a
+    # call that only asks whether it is denied.
     asking = {("publish", "GET tags"), ("delete file", "DELETE manifest")}
     if (operation, kind) in asking and fault is not Fault.REFUSED:
         return _DONE

@@ -461,7 +461,7 @@ def test_reading_from_another_sites_page_is_answered_without_leave_to_read_it(
         assert not [name for name in answer.headers if name.lower().startswith("access-control")]
 
 
-def test_warning_at_the_start_tells_that_any_host_can_be_called(
+def test_warning_at_startup_says_that_any_host_can_be_called(
     app_server: AppServer, capsys: pytest.CaptureFixture[str]
 ) -> None:
     for environ, warned in (

@@ -141,7 +141,7 @@ def wheel(site: Site, tmp_path: Path) -> Path:
 
 
 @pytest.mark.usefixtures("wheel")
-def test_what_one_worker_changes_shows_at_once_through_the_other(
+def test_a_change_through_one_worker_shows_immediately_through_the_other(
     site: Site, tmp_path: Path
 ) -> None:
     site.warm(WHEEL)
@@ -174,7 +174,7 @@ def test_what_one_worker_has_read_the_other_reads_no_more(site: Site, tmp_path: 
 
 
 @pytest.mark.usefixtures("wheel")
-def test_behind_our_back_a_version_shows_at_once_and_a_file_within_the_time_to_live(
+def test_a_foreign_new_version_shows_immediately_and_a_new_file_within_the_time_to_live(
     site: Site, tmp_path: Path
 ) -> None:
     site.warm(WHEEL)
@@ -300,7 +300,7 @@ def test_who_may_not_pull_is_answered_as_without_the_cache(
     etag = site.one.get(f"/my-pkg/{WHEEL}").headers["ETag"]
 
     for path in ("/my-pkg/", "/my-pkg/json", f"/my-pkg/{WHEEL}", f"/my-pkg/{WHEEL}.metadata"):
-        for user in (BOB, ("nobody", "known"), None):
+        for user in (BOB, ("some", "stranger"), None):
             for headers in (JSON, JSON | {"If-None-Match": etag}):
                 expected = site.uncached.request(method, path, auth=user, headers=headers)
                 assert expected.status_code in ({200, status} if user == BOB else {401})
@@ -313,9 +313,7 @@ def test_who_may_not_pull_is_answered_as_without_the_cache(
 
 
 @pytest.mark.usefixtures("wheel")
-def test_who_is_told_that_nothing_is_there_does_not_make_others_read_anew(
-    site: Site, rights: Rights
-) -> None:
+def test_a_user_who_gets_404_does_not_make_others_read_again(site: Site, rights: Rights) -> None:
     rights.status = 404
     rights.readers.remove(BOB)
     site.warm(WHEEL)
@@ -326,7 +324,9 @@ def test_who_is_told_that_nothing_is_there_does_not_make_others_read_anew(
 
 
 @pytest.mark.usefixtures("wheel")
-def test_whose_right_is_taken_away_gets_neither_pages_nor_files(site: Site, rights: Rights) -> None:
+def test_a_user_whose_right_is_revoked_gets_neither_pages_nor_files(
+    site: Site, rights: Rights
+) -> None:
     site.warm(WHEEL)
 
     rights.known = set()

@@ -159,7 +159,7 @@ def test_other_bytes_under_the_name_of_a_published_file_are_refused(
     assert index.get(f"/my-pkg/{WHEEL}").content == wheel.read_bytes()
 
 
-def test_files_of_one_version_that_are_uploaded_at_once_are_all_kept(
+def test_files_of_one_version_that_are_uploaded_in_parallel_are_all_kept(
     index: IndexClient, tmp_path: Path
 ) -> None:
     wheels = [

@@ -48,7 +48,7 @@ def _assert_whole(response: requests.Response, content: bytes) -> None:
     assert response.content == content
 
 
-def test_a_file_tells_its_digest_its_length_and_that_it_comes_in_parts(
+def test_headers_of_a_file_have_its_digest_its_length_and_accept_ranges(
     index: IndexClient, content: bytes
 ) -> None:
     for method in ("GET", "HEAD"):
@@ -153,7 +153,9 @@ def test_if_range_without_a_range_changes_nothing(index: IndexClient, content: b
     _assert_whole(index.get(PATH, headers={"If-Range": OTHER_ETAG}), content)
 
 
-def test_who_has_the_file_is_told_so_before_any_range(index: IndexClient, content: bytes) -> None:
+def test_a_client_that_has_the_file_gets_304_before_any_range(
+    index: IndexClient, content: bytes
+) -> None:
     for known in (_etag(content), f"W/{_etag(content)}", f"{OTHER_ETAG}, {_etag(content)}", "*"):
         for more in ({}, {"Range": "bytes=0-1"}):
             response = index.get(PATH, headers={"If-None-Match": known} | more)

@@ -104,7 +104,7 @@ def test_a_second_file_of_a_version_is_refused_where_tags_are_immutable(
 
 
 @pytest.mark.parametrize("what", [SDIST, "1.0"])
-def test_a_deletion_that_no_way_leads_to_is_a_405_and_nothing_changes(
+def test_an_impossible_deletion_is_a_405_and_changes_nothing(
     write_once: IndexClient, tmp_path: Path, what: str
 ) -> None:
     response = write_once.request("DELETE", f"/foo/{what}")

@@ -34,7 +34,7 @@ def operation(request: pytest.FixtureRequest) -> tuple[str, str]:
     return OPERATIONS[request.param]
 
 
-def test_a_registry_that_is_down_is_a_502_that_names_it_at_once(
+def test_a_registry_that_is_down_is_an_immediate_502_that_names_it(
     app_server: AppServer, http: requests.Session, operation: tuple[str, str]
 ) -> None:
     with closed_port() as url:

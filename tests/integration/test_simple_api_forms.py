@@ -83,7 +83,7 @@ def test_the_form_that_is_asked_for_comes_with_its_exact_content_type(
         "*/*;q=0",
     ],
 )
-def test_a_client_that_takes_none_of_the_forms_is_told_which_there_are(
+def test_a_client_that_accepts_none_of_the_forms_gets_a_list_of_them(
     project: IndexClient, accept: str
 ) -> None:
     response = project.get("/my-pkg/", headers={"Accept": accept})

@@ -62,8 +62,8 @@ def test_absent_collector_neither_fails_requests_nor_holds_up_the_end(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     with (
-        closed_port() as nobody,
-        serve(Settings(otlp_endpoint=nobody, otlp_auth=AUTHORIZATION)) as served,
+        closed_port() as endpoint,
+        serve(Settings(otlp_endpoint=endpoint, otlp_auth=AUTHORIZATION)) as served,
     ):
         assert served.ask("/fan/2")[0] == 200
         served.telemetry.shutdown()

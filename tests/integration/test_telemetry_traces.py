@@ -167,7 +167,7 @@ def test_trace_of_an_upload(seen: Seen) -> None:
         ("GET /v2/{name}/tags/list", "list tags"),
     ],
 )
-def test_operations_are_told_apart(seen: Seen, name: str, operation: str) -> None:
+def test_operations_have_different_names(seen: Seen, name: str, operation: str) -> None:
     found = attributes(seen.server(name).attributes)
     assert found["pyoci.operation"] == operation
     assert found["http.route"] == name.partition(" ")[2]

@@ -93,7 +93,7 @@ def test_an_empty_field_that_is_needed_is_missing(
     assert field in lab.refused(lab.send(sent))
 
 
-def test_the_filename_tells_the_version_where_the_form_does_not(lab: Lab, wheel: bytes) -> None:
+def test_the_filename_gives_the_version_if_the_form_does_not(lab: Lab, wheel: bytes) -> None:
     sent = [part for part in parts(WHEEL, wheel) if part[0] != "version"]
 
     assert lab.send(sent).status_code == 200
@@ -136,7 +136,7 @@ def test_no_other_action_is_served(lab: Lab, wheel: bytes, action: str, status: 
     assert action in text
 
 
-def test_a_protocol_version_that_nobody_speaks_is_refused(lab: Lab, wheel: bytes) -> None:
+def test_an_unknown_protocol_version_is_refused(lab: Lab, wheel: bytes) -> None:
     assert "protocol_version" in lab.refused(lab.upload(WHEEL, wheel, ("protocol_version", "2")))
 
 
@@ -173,7 +173,7 @@ MISMATCHES = [
 
 @pytest.mark.parametrize("kind", ["wheel", "sdist"])
 @pytest.mark.parametrize(("name", "version", "filename", "inside", "told"), MISMATCHES)
-def test_names_and_versions_that_do_not_agree_are_refused_and_told(
+def test_names_and_versions_that_do_not_agree_are_refused_and_named(
     lab: Lab,
     tmp_path: Path,
     kind: str,

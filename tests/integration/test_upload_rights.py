@@ -58,7 +58,7 @@ def _as(lab: Lab, auth: tuple[str, str] | None) -> Lab:
 
 @pytest.mark.parametrize(("auth", "status"), [(None, 401), (("alice", "wrong"), 403), (ALICE, 400)])
 @pytest.mark.parametrize("filename", [SDIST, WHEEL])
-def test_only_who_may_write_hears_what_is_wrong_with_the_archive(
+def test_only_users_who_may_write_learn_what_is_wrong_with_the_archive(
     lab: Lab, auth: tuple[str, str] | None, status: int, filename: str
 ) -> None:
     response = _as(lab, auth).upload(filename, BROKEN)
