@@ -61,7 +61,7 @@ class Target:
         while (end := head.find(b"\r\n\r\n")) < 0:
             piece = sock.recv(_HEADERS)
             if not piece:
-                raise RuntimeError(f"no answer: {head!r}")
+                raise RuntimeError(f"no response: {head!r}")
             head += piece
         if not head.startswith(b"HTTP/1.1 200 "):
             raise RuntimeError(head[:200].decode("latin-1"))
@@ -70,7 +70,7 @@ class Target:
         while got < size:
             arrived = sock.recv_into(buffer)
             if not arrived:
-                raise RuntimeError(f"the answer ended after {got} bytes of {size}")
+                raise RuntimeError(f"the response ended after {got} bytes of {size}")
             got += arrived
             if rate is not None:
                 time.sleep(max(0.0, begun + got / rate - time.perf_counter()))
@@ -167,7 +167,7 @@ def _content_length(head: bytes) -> int:
         name, _, value = line.partition(b":")
         if name.lower() == b"content-length":
             return int(value)
-    raise RuntimeError("an answer without Content-Length")
+    raise RuntimeError("a response without Content-Length")
 
 
 def main() -> None:

@@ -125,5 +125,5 @@ class Memory:
 
 def _alive(process: "subprocess.Popen[bytes]", log: Path) -> bool:
     if process.poll() is not None:
-        raise RuntimeError(f"ended at its start:\n{log.read_text(errors='replace')[-_LOG_TAIL:]}")
+        raise RuntimeError(f"it ended at startup:\n{log.read_text(errors='replace')[-_LOG_TAIL:]}")
     return True

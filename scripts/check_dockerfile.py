@@ -71,7 +71,7 @@ def main() -> None:
             _try_out(_Container(Path(root), Path(spool), config))
     finally:
         run([*_BUILDAH, "rmi", _IMAGE], quiet=True)
-    say("\nDone: every step ran, and the image serves, publishes and stops as it should")
+    say("\nDone: every step ran, and the image serves, publishes and stops correctly")
 
 
 class _Container:
@@ -112,16 +112,16 @@ def _try_out(container: _Container) -> None:
     server = container.start(container.config["Cmd"], settings)
     try:
         wait_for(port, server)
-        step("Ask its HEALTHCHECK, and for a page")
+        step("Run its HEALTHCHECK, and get a page")
         kind, *health = container.config["Healthcheck"]["Test"]
         if kind != "CMD" or not container.succeeds(health, settings):
             sys.exit("The HEALTHCHECK fails on a healthy server")
         if container.succeeds(health, {**settings, "PORT": "1"}):
-            sys.exit("The HEALTHCHECK succeeds where there is no server")
+            sys.exit("The HEALTHCHECK succeeds without a server")
         if get(port, "/") != http.client.OK:
             sys.exit("The first page is missing")
         if container.succeeds(["touch", "/app/written"], {}):
-            sys.exit("The image's user can write its root")
+            sys.exit("The image's user can write to its root file system")
         step("Publish and install a package through it")
         demo = [sys.executable, str(_ROOT / "scripts" / "demo.py")]
         subprocess.run(demo, env={**os.environ, "PORT": str(port)}, check=True)  # noqa: S603 -- ours
@@ -147,7 +147,7 @@ def _base_image() -> None:
     image = f"docker.io/library/{name}"
     if image in output([*_BUILDAH, "images", "--format", "{{.Name}}:{{.Tag}}"]).splitlines():
         return
-    step(f"Make a stand-in for {name} of Debian's packages")
+    step(f"Make a stand-in for {name} from Debian's packages")
     site, codename = mirror()
     with tempfile.TemporaryDirectory(dir=_WORK) as folder:
         bootstrap(codename, site, ["python3", "python3-venv", "ca-certificates"], Path(folder))

@@ -75,7 +75,7 @@ def main() -> None:
                 step(f"{suite}: make test, as root")
                 machine.run("chown", "-R", "root:root", _CHECKOUT, user="root")
                 machine.run("make", "test", user="root")
-        say(f"\nDone: {suite} runs all of them")
+        say(f"\nDone: all targets work on {suite}")
 
 
 class _Machine:
@@ -114,7 +114,7 @@ class _Machine:
         self.run(".venv/bin/python", "-m", "pip", "--version")
         step("make run")
         with self._serving() as port:
-            step("make demo, through that server and through one of its own")
+            step("make demo, with that server and with its own")
             self.run("make", "demo", f"PORT={port}")
         self.run("make", "demo", f"PORT={free_port()}")
         step("make unit")

@@ -159,7 +159,7 @@ def wait_until(condition: Callable[[], bool], seconds: float = PATIENCE) -> None
     deadline = time.monotonic() + seconds
     while not condition():
         if time.monotonic() > deadline:
-            raise TimeoutError(f"not so within {seconds} seconds: {condition}")
+            raise TimeoutError(f"still false after {seconds} seconds: {condition}")
         time.sleep(0.02)
 
 

@@ -200,7 +200,7 @@ def test_no_blob_is_deleted_where_the_manifests_stay(
     index: IndexClient, registry: RunningRegistry, repository: OCIOf, tmp_path: Path
 ) -> None:
     if registry.can_delete:
-        pytest.skip("they do not stay there")
+        pytest.skip("this registry deletes manifests")
     wheel = index.published(make_wheel(tmp_path, "my_pkg", "1.0"), "my-pkg", "1.0")
 
     text = index.request("DELETE", "/my-pkg/1.0?blobs=delete").text
@@ -260,7 +260,7 @@ def test_an_upload_holds_the_blobs_from_its_first_look_until_its_tag_is_written(
         try:
             assert registry.asked.wait(PATIENCE)
             with pytest.raises(BusyError), locks.hold_blobs(location, shared=False):
-                pytest.fail("it was held")
+                pytest.fail("the upload did not hold the blobs")
         finally:
             registry.go_on.set()
         assert future.result(PATIENCE).ok

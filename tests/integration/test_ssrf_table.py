@@ -42,7 +42,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Outcome]:
         # Containers often forbid this.
         subprocess.run([*namespace, "ip", "link"], check=True, capture_output=True)
     except (OSError, subprocess.CalledProcessError):
-        pytest.skip("this system lets no process have a network of its own")
+        pytest.skip("this system does not allow network namespaces")
     hosts = tmp_path_factory.mktemp("world") / "hosts"
     done = subprocess.run(
         [*namespace, sys.executable, "-m", "tests.integration.ssrf_world", str(hosts)],

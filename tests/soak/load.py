@@ -47,7 +47,7 @@ class Pauses:
         with self._changed:
             self._held = True
             if not self._changed.wait_for(lambda: not self._busy, PATIENCE):
-                raise TimeoutError(f"{self._busy} requests do not end")
+                raise TimeoutError(f"{self._busy} requests did not end")
         try:
             yield
         finally:
