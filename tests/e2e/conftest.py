@@ -45,7 +45,7 @@ def auth(docker_htpasswd: RunningRegistry) -> tuple[str, str]:
 
 @pytest.fixture
 def http() -> Iterator[requests.Session]:
-    """A session without the proxies and .netrc of the machine."""
+    """A session that neither proxies nor .netrc of the machine reach."""
     with requests.Session() as session:
         session.trust_env = False
         yield session

@@ -109,14 +109,14 @@ def _worker(folder: Path, name: str, site: Site) -> Iterator[str]:
     }
     app = create_app(Settings.from_env(environ))
     services = app.extensions[EXTENSION]
-    # The real value: a probe would know only once there is an undeleted wheel of the original.
+    # As it is: a probe would tell only once there is a wheel of the original that is not gone.
     services.metadata._ranges[site.registry.url] = True, 0.0
     if host:
         cache = folder / host
         reader = CachedReader(
             services.versions.pool, RecordStore(cache, cache), TTL, lambda: site.now
         )
-        # An expired proof would hide it if the cache itself shows content for too long.
+        # A proof that runs out would hide what the cache itself shows for too long.
         proven = TTL if name == "one" else float("inf")
         reader._proofs = Proofs(proven, lambda: site.now)
         app.extensions[EXTENSION] = replace(services, versions=reader)

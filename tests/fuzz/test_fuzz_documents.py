@@ -125,7 +125,7 @@ def test_any_form_is_read_or_refused(content: bytes, chunked: bool) -> None:
 )
 def test_the_part_asked_for_lies_within_the_file(header: str, size: int) -> None:
     if not (header.isascii() and header.isprintable()):
-        return  # no server passes on such a header
+        return  # no server hands such a header on
     with Flask("fuzz").test_request_context(headers={"Range": header}):
         if files._asks_for_a_part("etag"):
             first, stop = files._span(size)

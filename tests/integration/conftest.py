@@ -32,7 +32,7 @@ def namespace() -> str:
 
 @pytest.fixture
 def http() -> Iterator[requests.Session]:
-    """A session without the proxies and .netrc of the machine."""
+    """A session that neither proxies nor .netrc of the machine reach."""
     with requests.Session() as session:
         session.trust_env = False
         yield session

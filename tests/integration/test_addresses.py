@@ -25,7 +25,7 @@ def wheel(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def calls(tmp_path: Path) -> Recorder:
-    """The embedded registry, which records the requests."""
+    """The embedded registry, which remembers what it was asked."""
     return Recorder(create_registry(tmp_path / "registry"))
 
 

@@ -21,7 +21,7 @@ BAD_FILENAMES = ("foo.whl", "foo.tar.gz", ".env")
 
 @pytest.fixture
 def registry_calls(tmp_path: Path) -> Recorder:
-    """The embedded registry, which records the requests."""
+    """The embedded registry, which remembers what it was asked."""
     return Recorder(create_registry(tmp_path / "registry"))
 
 

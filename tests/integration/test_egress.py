@@ -17,7 +17,7 @@ from tests.packages import make_wheel
 
 @pytest.fixture
 def calls(tmp_path: Path) -> Recorder:
-    """The embedded registry, which records the requests."""
+    """The embedded registry, which remembers what it was asked."""
     return Recorder(create_registry(tmp_path / "registry"))
 
 

@@ -53,7 +53,7 @@ SOUND = _zip({MEMBER: METADATA, "my_pkg/__init__.py": b"x = 1\n" * 1000})
 
 
 def _lying(archive: bytes, size: int) -> bytes:
-    """Return a zip whose directory gives another size for its last member."""
+    """A zip whose directory gives another size for its last member."""
     changed = bytearray(archive)
     at = changed.rfind(b"PK\1\2")
     changed[at + 24 : at + 28] = struct.pack("<I", size)

@@ -26,7 +26,7 @@ MEBIBYTE = 1 << 20
 
 @pytest.fixture
 def registry_calls(tmp_path: Path) -> Recorder:
-    """The embedded registry, which records the requests."""
+    """The embedded registry, which remembers what it was asked."""
     return Recorder(create_registry(tmp_path / "registry"))
 
 
