@@ -1,4 +1,4 @@
-"""A small application with telemetry, served over a socket, and the registry that it calls."""
+"""A small application with telemetry, served on a socket, and the registry that it calls."""
 
 import contextlib
 import http.client
@@ -37,7 +37,7 @@ CHUNK = b"x" * 65536
 
 
 def telemetry_settings(collector_url: str) -> Settings:
-    """Every setting that telemetry knows."""
+    """Every setting that telemetry has."""
     return Settings(
         otlp_endpoint=collector_url,
         otlp_auth=AUTHORIZATION,
@@ -68,9 +68,9 @@ class Served:
 
 
 class _UnderWay:
-    """Counts the requests that have not ended: a client has its answer before the server is done.
+    """Counts unfinished requests: a client has its response before the server is done.
 
-    It stands behind the observer of the telemetry, which is therefore told first.
+    It wraps the observer of the telemetry, which therefore runs first.
     """
 
     def __init__(self) -> None:
@@ -92,7 +92,7 @@ class _UnderWay:
 
 @contextlib.contextmanager
 def serve(settings: Settings) -> Iterator[Served]:
-    """Serve the application until the block ends; its telemetry has then been sent."""
+    """Serve the application until the block ends; then its telemetry has been sent."""
     root = logging.getLogger()
     level = root.level
     root.setLevel(logging.INFO)

@@ -1,4 +1,4 @@
-"""Headers that registries and clients make up: challenges, Link, Range."""
+"""Headers that registries and clients invent: challenges, Link, Range."""
 
 from hypothesis import example, given
 from hypothesis import strategies as st
@@ -38,7 +38,7 @@ def test_a_quoted_challenge_is_read_as_it_was_written(parameters: dict[str, str]
     }
     header = "Bearer " + ",".join(f'{name}="{value}"' for name, value in quoted.items())
     if any("\n" in value for value in parameters.values()):
-        return  # no header holds a line's end
+        return  # no header contains a line break
     [challenge] = parse_challenges(header)
     assert (challenge.scheme, dict(challenge.parameters)) == ("bearer", parameters)
 
