@@ -18,7 +18,7 @@ COMPILE = $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --no-s
 TOOLS = flit hatch pdm pip-23.0 poetry zuul-registry
 INSTALL = $(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes
 
-.PHONY: help run demo test coverage acceptance unit fuzz soak bench hostile screenshots image-check fresh-check lint pyright words format requirements clean
+.PHONY: help run demo test coverage acceptance unit fuzz soak bench hostile screenshots image-check fresh-check lint format requirements clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*## ' Makefile | sed -E 's/:.*## /\t/' | expand -t 16
@@ -84,6 +84,8 @@ lint: $(VENV)/.dev ## style, types and the direction of imports
 	$(BIN)/mypy gunicorn.conf.py wsgi.py scripts/*.py
 	$(BIN)/mypy -p benchmarks
 	$(BIN)/lint-imports
+
+.PHONY: pyright words
 
 pyright: $(VENV)/.dev ## types a second time, with the rules of pyright
 	$(BIN)/pyright --pythonpath $(BIN)/python

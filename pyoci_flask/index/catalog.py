@@ -7,7 +7,7 @@ from packaging.utils import NormalizedName, canonicalize_name
 from pyoci_flask.errors import InvalidRequestError, NotFoundError
 from pyoci_flask.index.names import ProjectName
 from pyoci_flask.oci.client import RepositoryCaller
-from pyoci_flask.oci.repository import list_repositories
+from pyoci_flask.oci.tags import list_repositories
 
 MOST_PROJECTS = 10_000
 

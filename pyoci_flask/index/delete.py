@@ -20,14 +20,14 @@ from pyoci_flask.index.project_repository import (
     hold_version,
 )
 from pyoci_flask.index.rewrite import Change, rewrite_found
-from pyoci_flask.oci.model import Descriptor, ImageIndex
-from pyoci_flask.oci.reference import Digest
-from pyoci_flask.oci.repository import (
+from pyoci_flask.oci.manifests import (
     Deletion,
     delete_manifest,
     get_manifest,
     refuse_denied_deletion,
 )
+from pyoci_flask.oci.model import Descriptor, ImageIndex
+from pyoci_flask.oci.reference import Digest
 
 logger = logging.getLogger("pyoci.index")
 

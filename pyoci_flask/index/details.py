@@ -24,8 +24,8 @@ from pyoci_flask.index.fetch import FetchPool
 from pyoci_flask.index.fields import parse_fields, read_description
 from pyoci_flask.index.project import CREATED, File
 from pyoci_flask.index.project_repository import ProjectRepository
+from pyoci_flask.oci.manifests import Manifest, read_manifest
 from pyoci_flask.oci.model import ImageManifest
-from pyoci_flask.oci.repository import Manifest, read_manifest
 
 logger = logging.getLogger("pyoci.index")
 

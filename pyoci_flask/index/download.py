@@ -16,9 +16,9 @@ from pyoci_flask.index.project_repository import (
 )
 from pyoci_flask.index.reader import Found, VersionReader
 from pyoci_flask.oci.blobs import OpenBlob, blob_size, open_blob
+from pyoci_flask.oci.manifests import get_manifest
 from pyoci_flask.oci.model import ImageManifest, MalformedDocumentError
 from pyoci_flask.oci.reference import Digest
-from pyoci_flask.oci.repository import get_manifest
 
 
 @dataclass(frozen=True, slots=True)

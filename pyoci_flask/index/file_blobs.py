@@ -11,9 +11,9 @@ from pyoci_flask.index.project_repository import ProjectRepository
 from pyoci_flask.index.references import referenced
 from pyoci_flask.oci.blobs import delete_blob, shows_blob
 from pyoci_flask.oci.client import RepositoryCaller
+from pyoci_flask.oci.manifests import Deletion, get_manifest
 from pyoci_flask.oci.model import EMPTY_CONFIG, Descriptor, ImageManifest
 from pyoci_flask.oci.reference import EMBEDDED, Digest
-from pyoci_flask.oci.repository import Deletion, get_manifest
 
 logger = logging.getLogger("pyoci.index")
 

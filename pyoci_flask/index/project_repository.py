@@ -20,9 +20,10 @@ from pyoci_flask.index.names import ProjectName, tag_of, tags_of, version_key, v
 from pyoci_flask.index.project import ARTIFACT_TYPE, File, files_of, relevant
 from pyoci_flask.index.proofs import Proofs
 from pyoci_flask.oci.client import RepositoryCaller
+from pyoci_flask.oci.manifests import Manifest, read_manifest
 from pyoci_flask.oci.model import INDEX_TYPE, Descriptor, ImageIndex, MalformedDocumentError
 from pyoci_flask.oci.reference import Digest, Tag
-from pyoci_flask.oci.repository import Manifest, list_tags, read_manifest
+from pyoci_flask.oci.tags import list_tags
 
 logger = logging.getLogger("pyoci.index")
 

@@ -40,11 +40,12 @@ from pyoci_flask.index.project_repository import (
     with_tags,
 )
 from pyoci_flask.index.rewrite import read_for_change, rewrite_index
-from pyoci_flask.oci.blobs import UploadSession, begin_upload, has_bytes, holds_blob, push_blob
+from pyoci_flask.oci.blobs import has_bytes
 from pyoci_flask.oci.client import RepositoryCaller
+from pyoci_flask.oci.manifests import ManifestRefusedError, MissingContentError, put_manifest
 from pyoci_flask.oci.model import EMPTY_CONFIG, MANIFEST_TYPE, ImageIndex
 from pyoci_flask.oci.reference import Digest
-from pyoci_flask.oci.repository import ManifestRefusedError, MissingContentError, put_manifest
+from pyoci_flask.oci.uploads import UploadSession, begin_upload, holds_blob, push_blob
 
 logger = logging.getLogger("pyoci.index")
 

@@ -8,6 +8,7 @@ from pyoci_flask.common.redaction import shown
 from pyoci_flask.errors import OversizedError, RegistryError, RegistryTimeoutError
 from pyoci_flask.index.project import ARTIFACT_TYPE, blobs_of
 from pyoci_flask.oci.client import RepositoryCaller
+from pyoci_flask.oci.manifests import Manifest, read_manifest
 from pyoci_flask.oci.model import (
     INDEX_TYPE,
     MANIFEST_TYPE,
@@ -16,7 +17,7 @@ from pyoci_flask.oci.model import (
     parse_object,
 )
 from pyoci_flask.oci.reference import Digest, Tag
-from pyoci_flask.oci.repository import Manifest, list_tags, read_manifest
+from pyoci_flask.oci.tags import list_tags
 
 _INDEXES = frozenset({INDEX_TYPE, "application/vnd.docker.distribution.manifest.list.v2+json"})
 _MANIFESTS = frozenset({MANIFEST_TYPE, "application/vnd.docker.distribution.manifest.v2+json"})

@@ -27,15 +27,15 @@ from pyoci_flask.index.project_repository import (
     load_version,
 )
 from pyoci_flask.oci.client import RepositoryCaller
-from pyoci_flask.oci.model import INDEX_TYPE, MOST_ENTRIES, ImageIndex
-from pyoci_flask.oci.reference import Digest, Tag
-from pyoci_flask.oci.repository import (
+from pyoci_flask.oci.manifests import (
     MissingContentError,
     UncertainWriteError,
     get_manifest,
-    list_tags,
     put_manifest,
 )
+from pyoci_flask.oci.model import INDEX_TYPE, MOST_ENTRIES, ImageIndex
+from pyoci_flask.oci.reference import Digest, Tag
+from pyoci_flask.oci.tags import list_tags
 
 logger = logging.getLogger("pyoci.index")
 

@@ -40,7 +40,7 @@ from pyoci_flask.index.names import Filename, ProjectName
 from pyoci_flask.index.project import files_of
 from pyoci_flask.oci.model import ImageIndex, ImageManifest
 from pyoci_flask.oci.reference import Digest, Registry, Repository, Tag
-from pyoci_flask.oci.repository import next_page
+from pyoci_flask.oci.tags import next_page
 from pyoci_flask.registry.documents import parse_manifest
 from pyoci_flask.registry.errors import DistributionError
 from pyoci_flask.registry.names import parse_name

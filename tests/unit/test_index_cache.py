@@ -18,7 +18,7 @@ from pyoci_flask.index.project_repository import ProjectRepository
 from pyoci_flask.index.proofs import Proofs
 from pyoci_flask.index.publish import publish
 from pyoci_flask.index.store import RecordStore
-from pyoci_flask.oci.repository import list_tags
+from pyoci_flask.oci.tags import list_tags
 from pyoci_flask.registry import create_registry
 from pyoci_flask.transport.credentials import BasicCredentials
 from tests.patience import PATIENCE
