@@ -79,7 +79,7 @@ class Index:
         """
         reply = self.exchange.get(url, leaves=True)
         if reply is None:
-            raise CopyError(f"{self.host} lists the file, but answers 404 for it")
+            raise CopyError(f"{self.host} lists the file, but does not have it (404)")
         with reply:
             try:
                 yield reply
