@@ -15,9 +15,9 @@ from pyoci_flask.errors import (
     PyOCIError,
     RegistryError,
 )
-from pyoci_flask.index.artifact import Upload
+from pyoci_flask.index.artifact import KnownConfigs, Upload
 from pyoci_flask.index.lock import VersionLocks
-from pyoci_flask.index.publish import KnownConfigs, publish
+from pyoci_flask.index.publish import publish
 from pyoci_flask.oci.model import INDEX_TYPE, MANIFEST_TYPE
 from pyoci_flask.oci.reference import Digest
 from pyoci_flask.registry import create_registry
@@ -354,20 +354,20 @@ def _wrong(_: Upload) -> Upload:
     ],
     ids=["archive", "look", "refused", "busy", "denied"],
 )
-@pytest.mark.parametrize("at_once", [False, True])
+@pytest.mark.parametrize("parallel", [False, True])
 def test_an_upload_that_is_given_up_is_cancelled(
     store: Store,
     locks: VersionLocks,
     tmp_path: Path,
     fault: Fault | None,
     kind: type[PyOCIError],
-    at_once: bool,
+    parallel: bool,
 ) -> None:
     store.registry.faults += [] if fault is None else [fault]
     complete = _wrong if fault is None else None
 
     with pytest.raises(kind):
-        publish(store.repository, make_upload(SDIST), locks, complete=complete, at_once=at_once)
+        publish(store.repository, make_upload(SDIST), locks, complete=complete, parallel=parallel)
 
     begun, left = _uploads(store, tmp_path)
     cancelled = [call for call in store.registry.calls if call[0] == "DELETE"]

@@ -60,7 +60,7 @@ def upload(base: Base) -> Response:
                 configs=found.configs,
                 skip_identical=found.settings.skip_identical,
                 settle=found.settings.publish_settle,
-                at_once=found.settings.fetch_threads > 1,
+                parallel=found.settings.fetch_threads > 1,
                 others=candidates[1:],
             )
     text = f"published {wanted.filename.text}"
