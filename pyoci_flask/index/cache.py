@@ -20,8 +20,6 @@ from pyoci_flask.index.project import Project
 from pyoci_flask.index.project_repository import (
     Candidates,
     ProjectRepository,
-    Skipped,
-    VersionFiles,
     load_files,
     tell_skipped,
 )
@@ -29,6 +27,7 @@ from pyoci_flask.index.proofs import Proofs
 from pyoci_flask.index.reader import Enough, Found, VersionReader, any_part
 from pyoci_flask.index.remembered import Entry, Parsed, document_of, make_entry, parse_entry
 from pyoci_flask.index.store import Record, RecordStore
+from pyoci_flask.index.version_index import Skipped, VersionFiles
 from pyoci_flask.oci.reference import Tag
 
 _TURNS = 4096

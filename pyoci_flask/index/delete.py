@@ -13,13 +13,9 @@ from pyoci_flask.errors import AlreadyExistsError, NotFoundError, PyOCIError, Un
 from pyoci_flask.index.file_blobs import FileBlobs
 from pyoci_flask.index.lock import VersionLocks
 from pyoci_flask.index.names import Filename
-from pyoci_flask.index.project_repository import (
-    Candidates,
-    ProjectRepository,
-    VersionIndex,
-    hold_version,
-)
+from pyoci_flask.index.project_repository import Candidates, ProjectRepository, hold_version
 from pyoci_flask.index.rewrite import Change, rewrite_found
+from pyoci_flask.index.version_index import VersionIndex
 from pyoci_flask.oci.model import Descriptor, ImageIndex
 from pyoci_flask.oci.reference import Digest
 from pyoci_flask.oci.repository import (

@@ -15,12 +15,8 @@ from packaging.version import Version
 from pyoci_flask.errors import AuthenticationRequiredError, DeniedError, NotFoundError
 from pyoci_flask.index.names import version_of, version_or_none
 from pyoci_flask.index.project import Project
-from pyoci_flask.index.project_repository import (
-    Candidates,
-    ProjectRepository,
-    Skipped,
-    VersionFiles,
-)
+from pyoci_flask.index.project_repository import Candidates, ProjectRepository
+from pyoci_flask.index.version_index import Skipped, VersionFiles
 
 logger = logging.getLogger("pyoci.index")
 

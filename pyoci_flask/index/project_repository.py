@@ -1,41 +1,43 @@
-"""One project's repository: its candidates, and reading a version's image index from it."""
+"""The repositories that may hold a project: their tags, and finding a version in them."""
 
 import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TypeVar
 
 from pyoci_flask.common.budget import ByteBudget
-from pyoci_flask.common.redaction import shown
 from pyoci_flask.errors import (
     AuthenticationRequiredError,
     DeniedError,
     NotFoundError,
     OversizedError,
-    PyOCIError,
 )
 from pyoci_flask.index.lock import VersionLocks
 from pyoci_flask.index.names import ProjectName, tag_of, tags_of, version_key, version_of
-from pyoci_flask.index.project import ARTIFACT_TYPE, File, files_of, relevant
+from pyoci_flask.index.project import File
 from pyoci_flask.index.proofs import Proofs
+from pyoci_flask.index.version_index import (
+    BEYOND,
+    NotAPackageError,
+    Skipped,
+    VersionFiles,
+    VersionIndex,
+    files_to_list,
+    parse_index,
+)
 from pyoci_flask.oci.client import RepositoryCaller
-from pyoci_flask.oci.model import INDEX_TYPE, Descriptor, ImageIndex, MalformedDocumentError
-from pyoci_flask.oci.reference import Digest, Tag
+from pyoci_flask.oci.reference import Tag
 from pyoci_flask.oci.repository import Manifest, list_tags, read_manifest
 
 logger = logging.getLogger("pyoci.index")
 
 
-_NAMED = 3
-"""Things that one line of the log names."""
-_FILE_WEIGHT = 1024
-"""Bytes that a file counts at least."""
 _WHOLE = ByteBudget(16 * 1024 * 1024)
 """Bytes of large image indexes that requests work on; each takes some ten of memory."""
 _LARGE = 512 * 1024
-_RECORDED = 256 * 1024
-"""Bytes of one version that the listing cache records at most."""
+_NAMED = 3
+"""Tags or entries that one line of the log names."""
 
 
 class Guesses:
@@ -104,49 +106,6 @@ Candidates = Sequence[ProjectRepository]
 """Repositories of one project, likeliest first (see `ProjectName.spellings`)."""
 
 
-@dataclass(frozen=True, slots=True, weakref_slot=True)
-class VersionIndex:
-    """A version's image index, as read: its digest, itself and its files."""
-
-    version: str
-    tag: Tag
-    digest: Digest
-    index: ImageIndex
-    files: Sequence[File]
-
-
-@dataclass(frozen=True, slots=True)
-class VersionFiles:
-    """The files of a version without the rest of its image index, for listings."""
-
-    version: str
-    digest: Digest
-    files: Sequence[File]
-    """Their entries have no annotations."""
-    weight: int
-    """Bytes that it counts in a listing, about a fifth of the memory that it takes."""
-    document: str | None = None
-    """What its files are made of, for the record of the listing cache; None = too large."""
-
-
-@dataclass(frozen=True, slots=True)
-class Skipped:
-    """A tag whose files cannot be listed."""
-
-    reason: str
-    is_version: bool
-    """Whether it is a version that cannot be read, rather than something else than a package."""
-    answered: bool = True
-    """Whether the registry said so. If not, it is not remembered, and proves no right to read."""
-
-
-BEYOND = Skipped("others take all the memory that a listing may have", True, answered=False)
-
-
-class NotAPackageError(PyOCIError):
-    """A tag holds something else than a version of a package; the text says what."""
-
-
 def load_version(repository: ProjectRepository, version: str, tag: Tag) -> VersionIndex | None:
     """Fetch the image index of a version; None = there is no such tag.
 
@@ -157,7 +116,7 @@ def load_version(repository: ProjectRepository, version: str, tag: Tag) -> Versi
     """
 
     def parse(manifest: Manifest) -> VersionIndex:
-        found = _parsed(repository, version, tag, manifest)
+        found = _parse(repository, version, tag, manifest)
         if len(manifest.document) > _LARGE:
             _WHOLE.keep(len(manifest.document), found)
         return found
@@ -165,26 +124,15 @@ def load_version(repository: ProjectRepository, version: str, tag: Tag) -> Versi
     return read_manifest(repository.caller, tag, parse)
 
 
-def _parsed(
+def _parse(
     repository: ProjectRepository, version: str, tag: Tag, manifest: Manifest
 ) -> VersionIndex:
-    if manifest.media_type != INDEX_TYPE:
-        kind = shown(manifest.media_type) if manifest.media_type else "manifest without a mediaType"
-        raise NotAPackageError(f"a {kind}")
-    try:
-        index = ImageIndex.parse(manifest.document)
-    except MalformedDocumentError as error:
-        raise NotAPackageError(str(error)) from error
-    if index.artifact_type != ARTIFACT_TYPE:
-        if not index.artifact_type:
-            raise NotAPackageError("an image index without an artifactType")
-        raise NotAPackageError(f"an image index of {shown(index.artifact_type)}")
-    files, faults = files_of(index, version, repository.project, repository.segment)
+    found, faults = parse_index(manifest, version, tag, repository.project, repository.segment)
     if faults:
         logger.warning(
-            "%s:%s: left out %s", repository.caller.repository, tag, few(faults, "entries")
+            "%s:%s: left out %s", repository.caller.repository, tag, _few(faults, "entries")
         )
-    return VersionIndex(version, tag, manifest.digest, index, files)
+    return found
 
 
 def read_version(repository: ProjectRepository, version: str, tag: Tag) -> VersionIndex | None:
@@ -214,12 +162,7 @@ def load_files(
     def parse(manifest: Manifest) -> VersionFiles | Skipped:
         if not wanted():
             return BEYOND
-        found = _parsed(repository, version, tag, manifest)
-        if len(manifest.document) <= _RECORDED and manifest.document.isascii():
-            document = manifest.document
-        else:
-            document = relevant(found.index).serialize()
-        return listed_files(version, found.digest, document.decode("ascii"), found.files)
+        return files_to_list(_parse(repository, version, tag, manifest), manifest.document)
 
     try:
         return read_manifest(repository.caller, tag, parse)
@@ -229,36 +172,18 @@ def load_files(
         return Skipped(str(error), is_version=True)
 
 
-def listed_files(
-    version: str, digest: Digest, document: str, files: Sequence[File]
-) -> VersionFiles:
-    """Keep of a version what a listing needs; `document` is the index of `files`, or most of it."""
-    weight = max(len(document), _FILE_WEIGHT * len(files))
-    return VersionFiles(
-        version,
-        digest,
-        tuple(replace(file, entry=_bare(file.entry)) for file in files),
-        weight,
-        document if len(document) <= _RECORDED else None,
-    )
-
-
-def _bare(entry: Descriptor) -> Descriptor:
-    return Descriptor(entry.media_type, entry.digest, entry.size)
-
-
 def tell_skipped(repository: ProjectRepository, skipped: Mapping[str, Skipped]) -> None:
     """Log which tags are left out, in one line for each kind."""
     name = repository.caller.repository
     others = [f"{tag} is {one.reason}" for tag, one in skipped.items() if not one.is_version]
     large = [f"{tag}: {one.reason}" for tag, one in skipped.items() if one.is_version]
     if others:
-        logger.info("%s: skipped %s that are no packages", name, few(others, "tags"))
+        logger.info("%s: skipped %s that are no packages", name, _few(others, "tags"))
     if large:
-        logger.warning("%s: left out %s", name, few(large, "versions"))
+        logger.warning("%s: left out %s", name, _few(large, "versions"))
 
 
-def few(reasons: Sequence[str], what: str) -> str:
+def _few(reasons: Sequence[str], what: str) -> str:
     """Return the number of things and the first reasons, for one line of a log."""
     more = "; ..." if len(reasons) > _NAMED else ""
     return f"{len(reasons)} {what} ({'; '.join(reasons[:_NAMED])}{more})"

@@ -25,7 +25,6 @@ from pyoci_flask.index.project import ARTIFACT_TYPE, CREATED, NAME, YANKED, form
 from pyoci_flask.index.project_repository import (
     Candidates,
     ProjectRepository,
-    VersionIndex,
     find_in,
     find_spelled,
     hold_lock,
@@ -33,6 +32,7 @@ from pyoci_flask.index.project_repository import (
     with_tags,
 )
 from pyoci_flask.index.rewrite import Read, read_for_change, rewrite_index
+from pyoci_flask.index.version_index import VersionIndex
 from pyoci_flask.oci.blobs import UploadSession, begin_upload, has_bytes, holds_blob
 from pyoci_flask.oci.client import RepositoryCaller
 from pyoci_flask.oci.model import ImageIndex

@@ -16,14 +16,12 @@ from pyoci_flask.index.project import Project
 from pyoci_flask.index.project_repository import (
     Candidates,
     ProjectRepository,
-    Skipped,
-    VersionFiles,
-    VersionIndex,
     find_versions,
     read_version,
     tell_skipped,
     with_tags,
 )
+from pyoci_flask.index.version_index import Skipped, VersionFiles, VersionIndex
 from pyoci_flask.oci.reference import Tag
 
 Found = tuple[ProjectRepository, VersionFiles | VersionIndex]

@@ -17,11 +17,10 @@ from pyoci_flask.index.project_repository import (
     ProjectRepository,
     ReadTag,
     Tagged,
-    VersionFiles,
-    VersionIndex,
     find_in,
     with_tags,
 )
+from pyoci_flask.index.version_index import VersionFiles, VersionIndex
 
 LISTED_VERSIONS = "_listed-versions"
 """Member of a project's JSON where not all versions have their files listed, see `listed_of`.
