@@ -14,9 +14,13 @@ from typing import IO, cast
 
 from pyoci_flask.common.memory import remember
 from pyoci_flask.errors import NotFoundError, PyOCIError, TransferBrokenError
-from pyoci_flask.index.archive import METADATA_LIMIT, BrokenArchiveError, DamagedError
+from pyoci_flask.index.archive import (
+    METADATA_LIMIT,
+    BrokenArchiveError,
+    DamagedError,
+    read_metadata,
+)
 from pyoci_flask.index.download import StoredFile, find_layer
-from pyoci_flask.index.metadata import read_metadata
 from pyoci_flask.index.names import Filename
 from pyoci_flask.index.project import File
 from pyoci_flask.index.project_repository import ProjectRepository

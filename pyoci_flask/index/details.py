@@ -17,11 +17,10 @@ from packaging.requirements import InvalidRequirement, Requirement
 
 from pyoci_flask.common.url import is_web_url
 from pyoci_flask.errors import NotFoundError, PyOCIError
-from pyoci_flask.index.about import printable
 from pyoci_flask.index.core_metadata import CoreMetadataReader, stored_metadata
 from pyoci_flask.index.download import StoredFile, find_layer
 from pyoci_flask.index.fetch import FetchPool
-from pyoci_flask.index.fields import parse_fields, read_description
+from pyoci_flask.index.fields import one_line, parse_fields, printable, read_description
 from pyoci_flask.index.project import CREATED, File
 from pyoci_flask.index.project_repository import ProjectRepository
 from pyoci_flask.oci.model import ImageManifest
@@ -194,7 +193,7 @@ def parse_details(metadata: bytes) -> Details:
 
 def _squeezed(text: str | None) -> str:
     """Give a text on one line, cut to what a page can hold, without control characters."""
-    line = printable(" ".join((text or "")[: 4 * _LONGEST].split()))
+    line = one_line(text, _LONGEST)
     return line if len(line) <= _LONGEST else f"{line[:_LONGEST]}..."
 
 

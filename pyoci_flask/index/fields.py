@@ -1,23 +1,42 @@
-"""The fields of a core metadata file (core metadata specifications, Metadata file).
+"""The fields of a core metadata file: reading them, checking them, and shortening them for pages.
 
-They are read here and not with `email`, which takes time that grows with the square of the number
-of different names and decodes what the specification does not encode. The result is what
-`packaging.metadata.parse_email` returns for a sound file.
+They are not read with `email`: it takes time that grows with the square of the number of different
+names, and decodes what the specification does not encode. The result is what
+`packaging.metadata.parse_email` returns for a sound file (core metadata specifications).
 """
 
 import io
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import cast
 
 from packaging.metadata import RawMetadata
+from packaging.requirements import InvalidRequirement, Requirement
+from packaging.specifiers import InvalidSpecifier, SpecifierSet
 
-from pyoci_flask.index.archive import BrokenArchiveError
+from pyoci_flask.common.url import is_web_url
+from pyoci_flask.errors import InvalidRequestError
+from pyoci_flask.index.archive_bounds import BrokenArchiveError
 
 MOST_FIELDS = 10_000
 """Fields of a file, known or not. The largest packages on PyPI have some 3,000."""
 FIELDS_LIMIT = 1024 * 1024
 """Bytes of all fields together. Description may be as long as the file."""
+METADATA_VERSIONS = frozenset(
+    {"1.0", "1.1", "1.2", "2.0", "2.1", "2.2", "2.3", "2.4", "2.5", "2.6"}
+)
+"""The versions of the specification, and 2.0: a draft that many published wheels state."""
+LONGEST_SPECIFIERS = 1000
+"""Characters of Requires-Python. Installers fail on numbers of more than 4,300 digits."""
+_LONGEST_REQUIREMENT = 10_000
+"""Characters of one Requires-Dist. `packaging` takes time that grows with their square."""
+_OLD_SPECIFIERS = re.compile(r"""(?:(?:===?|~=|!=|<=?|>=?)\s*[\w.*+!'"-]+[\s,]*)+""")
+"""What was written and published before PEP 440 was enforced, such as `>=3.6.*` and `!=3.0*`."""
+_LONGEST_SUMMARY = 512
+"""Characters, as on PyPI."""
+_LONGEST_URL = 2000
+_JOINERS = "\u200c\u200d"
+"""Part of words and emoji, although Python does not count them as printable."""
 
 _NAME = re.compile(rb"[!-9;-~]+")
 _STRINGS = {
@@ -179,3 +198,92 @@ def _labelled(texts: list[str]) -> dict[str, str]:
         label, _, url = text.partition(",")
         urls.setdefault(label.strip(), url.strip())
     return urls
+
+
+def check_metadata_version(text: str) -> None:
+    """Check Metadata-Version.
+
+    Raises:
+        InvalidRequestError: there is no such version of the core metadata specification.
+    """
+    if text.strip() not in METADATA_VERSIONS:
+        raise InvalidRequestError(
+            f"Metadata-Version is {text[:200]!r}; it must be one of "
+            f"{', '.join(sorted(METADATA_VERSIONS))}"
+        )
+
+
+def check_requirements(texts: Iterable[str]) -> None:
+    """Check Requires-Dist; most files state some requirements twice, and each is parsed once.
+
+    Raises:
+        InvalidRequestError: one of them is too long, or no dependency specifier.
+    """
+    for text in dict.fromkeys(texts):
+        if len(text) > _LONGEST_REQUIREMENT:
+            raise InvalidRequestError(
+                f"Requires-Dist {text[:200]!r}... has {len(text)} characters, and "
+                f"{_LONGEST_REQUIREMENT} are the most"
+            )
+        try:
+            Requirement(text.strip())
+        except (InvalidRequirement, RecursionError) as error:
+            raise InvalidRequestError(
+                f"Requires-Dist is {text[:200]!r}, which is not a dependency specifier (PEP 508)"
+            ) from error
+
+
+def check_requires_python(text: str) -> None:
+    """Check Requires-Python; installers warn of specifiers that are too old, and go on.
+
+    Raises:
+        InvalidRequestError: it is too long, or holds something else than specifiers.
+    """
+    if len(text) > LONGEST_SPECIFIERS:
+        raise InvalidRequestError(
+            f"Requires-Python has {len(text)} characters, and {LONGEST_SPECIFIERS} are the most"
+        )
+    try:
+        SpecifierSet(text)
+    except InvalidSpecifier as error:
+        if not _OLD_SPECIFIERS.fullmatch(text.strip()):
+            raise InvalidRequestError(
+                f"Requires-Python is {text[:200]!r}, which is not a version specifier (PEP 440)"
+            ) from error
+
+
+def summary_of(text: str | None) -> str | None:
+    """Return a summary on one line, cut to 512 characters; None if nothing is left."""
+    return one_line(text, _LONGEST_SUMMARY)[:_LONGEST_SUMMARY].strip() or None
+
+
+def home_page_of(text: str | None) -> str | None:
+    """Return the URL if it is one of http(s) and not too long."""
+    url = (text or "")[: 2 * _LONGEST_URL].strip()
+    return url if len(url) <= _LONGEST_URL and url.isprintable() and is_web_url(url) else None
+
+
+def home_among(urls: Iterable[tuple[str, str]]) -> str | None:
+    """Return the URL with the label of a home page.
+
+    Well-known labels (core metadata, Well-known Project URLs) compare without punctuation.
+    """
+    for label, url in urls:
+        if "".join(char for char in label.lower() if char.isalnum()) == "homepage":
+            return url
+    return None
+
+
+def one_line(text: str | None, longest: int) -> str:
+    """Return the beginning of a text on one line without control characters.
+
+    It may be longer than `longest`, so that the caller sees whether to cut it.
+    """
+    return printable(" ".join((text or "")[: 4 * longest].split()))
+
+
+def printable(text: str) -> str:
+    """Return the text without control characters."""
+    if text.isprintable():
+        return text
+    return "".join(char for char in text if char.isprintable() or char in _JOINERS)

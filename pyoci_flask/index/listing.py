@@ -1,4 +1,4 @@
-"""List: the versions of a project and the files of the newest ones."""
+"""List: the projects of a namespace, the versions of a project, the files of the newest ones."""
 
 import logging
 import re
@@ -10,16 +10,25 @@ from functools import lru_cache
 from heapq import nlargest
 from itertools import groupby
 
+from packaging.utils import NormalizedName, canonicalize_name
 from packaging.version import Version
 
-from pyoci_flask.errors import AuthenticationRequiredError, DeniedError, NotFoundError
-from pyoci_flask.index.names import version_of, version_or_none
+from pyoci_flask.errors import (
+    AuthenticationRequiredError,
+    DeniedError,
+    InvalidRequestError,
+    NotFoundError,
+)
+from pyoci_flask.index.names import ProjectName, version_of, version_or_none
 from pyoci_flask.index.project import Project
 from pyoci_flask.index.project_repository import Candidates, ProjectRepository
 from pyoci_flask.index.version_index import Skipped, VersionFiles
+from pyoci_flask.oci.client import RepositoryCaller
+from pyoci_flask.oci.repository import list_repositories
 
 logger = logging.getLogger("pyoci.index")
 
+MOST_PROJECTS = 10_000
 _MOST_TAGS = 40_000
 """Tags of a project. Each takes some 400 bytes while they are put in order."""
 _VERSION = re.compile(
@@ -39,6 +48,34 @@ class _Kind(Enum):
     FINAL = "final releases"
     PRE_RELEASE = "pre-releases"
     OTHER = "others"
+
+
+def list_projects(namespace: RepositoryCaller) -> Sequence[NormalizedName]:
+    """List the projects directly below a namespace, sorted, `MOST_PROJECTS` at most.
+
+    Repositories that hold something else are among them: telling would need a call for each.
+
+    Raises:
+        NotFoundError: the registry offers no list of its repositories.
+    """
+    repositories = list_repositories(namespace)
+    registry = namespace.repository.registry.netloc
+    if repositories is None:
+        raise NotFoundError(
+            f"{registry} offers no list of its repositories, so projects cannot be listed; ask "
+            "for one by its name"
+        )
+    prefix = f"{namespace.repository.name}/"
+    below = (name.removeprefix(prefix) for name in repositories if name.startswith(prefix))
+    return sorted({canonicalize_name(name) for name in below if _is_project(name)})[:MOST_PROJECTS]
+
+
+def _is_project(segment: str) -> bool:
+    try:
+        ProjectName(segment)
+    except InvalidRequestError:
+        return False
+    return True
 
 
 def find_project(

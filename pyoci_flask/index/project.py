@@ -5,11 +5,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
+from packaging.metadata import RawMetadata
 from packaging.utils import NormalizedName
 
 from pyoci_flask.common.redaction import shown
 from pyoci_flask.errors import InvalidRequestError
-from pyoci_flask.index.about import ABOUT, HOME_PAGE, SUMMARY, home_page_of, summary_of
+from pyoci_flask.index.fields import LONGEST_SPECIFIERS, home_among, home_page_of, summary_of
 from pyoci_flask.index.names import SDIST, WHEEL, Filename, ProjectName, is_same_version
 from pyoci_flask.oci.model import MANIFEST_TYPE, Descriptor, ImageIndex, Platform
 from pyoci_flask.oci.reference import Digest
@@ -27,14 +28,18 @@ CORE_METADATA = "com.pyoci.core_metadata_sha256"
 YANKED = "com.pyoci.yanked"
 NAME = "com.pyoci.name"
 """Of an index: the project's name as it was uploaded, or as the original's repository spells it."""
+SUMMARY = "com.pyoci.summary"
+HOME_PAGE = "com.pyoci.home_page"
+ABOUT = frozenset({SUMMARY, HOME_PAGE})
+"""Of an index: copied from core metadata when a file is published, so that listings have them.
+
+Other programs may write anything there, so both are checked and cut again when they are read.
+"""
 _NOTES = frozenset(
     {CREATED, TITLE, SHA256, PROJECT_URLS, SIZE, REQUIRES_PYTHON, CORE_METADATA, YANKED}
 )
 
 _NOTES_OF_INDEX = ABOUT | {NAME}
-
-LONGEST_SPECIFIERS = 1000
-"""Characters of Requires-Python. Installers fail on numbers of more than 4,300 digits."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,6 +121,13 @@ def files_of(
         except InvalidRequestError as error:
             faults.append(f"entry {entry.digest}: {error}")
     return sorted(files, key=lambda file: file.filename.text), faults
+
+
+def annotations_of(metadata: RawMetadata) -> dict[str, str]:
+    """Return the annotations for a version with this core metadata; none for what it lacks."""
+    home = metadata.get("home_page") or home_among(metadata.get("project_urls", {}).items())
+    found = {SUMMARY: summary_of(metadata.get("summary")), HOME_PAGE: home_page_of(home)}
+    return {key: text for key, text in found.items() if text}
 
 
 def relevant(index: ImageIndex) -> ImageIndex:

@@ -16,12 +16,11 @@ from pyoci_flask.errors import (
     PyOCIError,
     RegistryUnreachableError,
 )
-from pyoci_flask.index.about import ABOUT
 from pyoci_flask.index.artifact import ArtifactPush, KnownConfigs, Upload, again_if_missing
 from pyoci_flask.index.download import find_layer
 from pyoci_flask.index.lock import VersionLocks
 from pyoci_flask.index.names import tag_of
-from pyoci_flask.index.project import ARTIFACT_TYPE, CREATED, NAME, YANKED, format_time
+from pyoci_flask.index.project import ABOUT, ARTIFACT_TYPE, CREATED, NAME, YANKED, format_time
 from pyoci_flask.index.project_repository import (
     Candidates,
     ProjectRepository,

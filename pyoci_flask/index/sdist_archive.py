@@ -9,7 +9,7 @@ import zlib
 from dataclasses import dataclass
 from typing import IO
 
-from pyoci_flask.index.archive import (
+from pyoci_flask.index.archive_bounds import (
     METADATA_LIMIT,
     MOST_MEMBERS,
     BrokenArchiveError,

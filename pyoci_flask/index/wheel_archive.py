@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import IO, NamedTuple
 
 from pyoci_flask.common.redaction import shown
-from pyoci_flask.index.archive import (
+from pyoci_flask.index.archive_bounds import (
     METADATA_LIMIT,
     MOST_MEMBERS,
     BrokenArchiveError,

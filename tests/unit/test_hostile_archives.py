@@ -15,7 +15,7 @@ from typing import IO
 
 import pytest
 
-from pyoci_flask.index.metadata import (
+from pyoci_flask.index.archive import (
     BrokenArchiveError,
     NoMetadataError,
     check_archive,

@@ -10,7 +10,7 @@ import pytest
 from werkzeug.wrappers import Request, Response
 
 from pyoci_flask.errors import BusyError
-from pyoci_flask.index import references
+from pyoci_flask.index import file_blobs
 from pyoci_flask.index.delete import delete_version
 from pyoci_flask.index.file_blobs import DeletedBlobs, FileBlobs
 from pyoci_flask.index.lock import VersionLocks
@@ -151,7 +151,7 @@ def test_no_blob_is_deleted_where_tags_lead_to_too_much(
     store: Store, locks: VersionLocks, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     publish(store.repository, make_upload("hello-3.0.tar.gz", b"3"), locks)  # tells one digest
-    monkeypatch.setattr(references, "_MOST_READS", 2)
+    monkeypatch.setattr(file_blobs, "_MOST_READS", 2)
     done = delete(store, locks)
     assert done.deleted == 0
     assert "more than 2 manifests" in str(done.fault)
@@ -256,7 +256,7 @@ def test_a_subject_may_be_missing_and_is_read_where_it_is_there(store: Store) ->
         document: dict[str, object] = {"schemaVersion": 2, "manifests": [], "subject": subject}
         store.registry.faults[:] = [showing("1.0", document, INDEX_TYPE)]
         limit = time.monotonic() + PATIENCE
-        assert references.referenced(store.repository.caller, blobs, limit) == named
+        assert file_blobs.referenced(store.repository.caller, blobs, limit) == named
 
 
 def test_no_blob_is_deleted_where_those_of_the_file_cannot_be_read(

@@ -6,8 +6,8 @@ from typing import Any
 
 from werkzeug.wrappers import Response
 
-from pyoci_flask.index.about import home_among
 from pyoci_flask.index.allowance import Failures
+from pyoci_flask.index.fields import home_among
 from pyoci_flask.index.listing import find_project, newest_first
 from pyoci_flask.index.names import version_of
 from pyoci_flask.index.project import File, Project, format_time

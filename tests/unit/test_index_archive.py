@@ -11,7 +11,7 @@ import hypothesis
 import pytest
 from hypothesis import strategies as st
 
-from pyoci_flask.index.metadata import (
+from pyoci_flask.index.archive import (
     METADATA_LIMIT,
     BrokenArchiveError,
     read_metadata,
