@@ -72,13 +72,7 @@ def publish(
     """
     repository = replace(repository, caller=replace(repository.caller, writing=True))
     publication = _Publication(
-        repository,
-        upload,
-        configs or KnownConfigs(),
-        others,
-        skip_identical=skip_identical,
-        settle=settle,
-        parallel=parallel,
+        repository, upload, configs or KnownConfigs(), others, skip_identical, settle, parallel
     )
     if not publication.push_blobs(complete):
         return False
@@ -95,151 +89,140 @@ class _Elsewhere:
     """The annotation with the project's name, where it may have dots."""
 
 
+@dataclass(slots=True)
 class _Publication:
     """One file on its way into the index: first `push_blobs`, then `add` under a lock."""
 
-    _push: ArtifactPush
-
-    def __init__(
-        self,
-        repository: ProjectRepository,
-        upload: Upload,
-        configs: KnownConfigs,
-        others: Candidates,
-        *,
-        skip_identical: bool,
-        settle: float,
-        parallel: bool,
-    ) -> None:
-        self._repository = repository
-        self._upload = upload
-        self._configs = configs
-        self._others = others
-        self._skip_identical = skip_identical
-        self._settle = settle
-        self._parallel = parallel
-        self._version = upload.filename.version
-        self._tag = tag_of(self._version)
-        self._found: VersionIndex | None = None
-        """The index before anything was pushed."""
-        self._elsewhere = _Elsewhere()
-        self._is_stored = False
-        """Whether the version has this very file."""
+    repository: ProjectRepository
+    upload: Upload
+    configs: KnownConfigs
+    others: Candidates
+    skip_identical: bool
+    settle: float
+    parallel: bool
+    found: VersionIndex | None = None
+    """The index before anything was pushed."""
+    push: ArtifactPush = field(init=False)
+    elsewhere: _Elsewhere = field(default_factory=_Elsewhere)
+    is_stored: bool = False
+    """Whether the version has this very file."""
 
     def push_blobs(self, complete: Callable[[Upload], Upload] | None) -> bool:
         """Push the file and its config; return whether the file is to be added to the index."""
-        caller, digest = self._repository.caller, self._upload.digest
-        self._found = read_for_change(self._repository, self._version, self._tag)
-        self._is_stored = self._is_in(self._found, self._repository)
-        if self._is_stored and has_bytes(caller, digest):
+        caller, digest = self.repository.caller, self.upload.digest
+        self.found = self._read()
+        self.is_stored = self._is_in(self.found, self.repository)
+        if self.is_stored and has_bytes(caller, digest):
             return False
-        session, is_new = _begin(caller, digest, parallel=self._parallel)
+        session, is_new = _begin(caller, digest, parallel=self.parallel)
         with session:
             if complete is not None:
-                self._upload = complete(self._upload)
-            self._push = ArtifactPush(
+                self.upload = complete(self.upload)
+            self.push = ArtifactPush(
                 caller,
-                self._upload,
-                self._found.files if self._found else (),
-                self._configs,
-                parallel=self._parallel,
+                self.upload,
+                self.found.files if self.found else (),
+                self.configs,
+                parallel=self.parallel,
             )
-            self._push.blobs(looked=is_new, session=session)
-        return not self._is_stored
+            self.push.blobs(looked=is_new, session=session)
+        return not self.is_stored
 
     def add(self, confirm: Callable[[], None] | None) -> bool:
         """Push the manifest and add the file to the index; return whether it was added.
 
         Hold the version's lock.
         """
-        version, tag = self._version, self._tag
+        version = self.upload.filename.version
         with (
-            in_background(
-                lambda: read_for_change(self._repository, version, tag), parallel=self._parallel
-            ) as read,
-            in_background(self._look_elsewhere, parallel=self._parallel) as look,
+            in_background(self._read, parallel=self.parallel) as read,
+            in_background(self._look_elsewhere, parallel=self.parallel) as look,
         ):
-            self._push.manifest()
+            self.push.manifest()
             if confirm is not None:
                 confirm()
-            self._elsewhere = look()
-            if any(self._is_in(part, place) for place, part in self._elsewhere.parts):
+            self.elsewhere = look()
+            if any(self._is_in(part, place) for place, part in self.elsewhere.parts):
                 return False
-            spelled = [part for place, part in self._elsewhere.parts if place is self._repository]
+            spelled = [part for place, part in self.elsewhere.parts if place is self.repository]
             if spelled and read() is None:
                 # The spelling that came first names the tag.
                 self._write(spelled[0].version, spelled[0].tag, lambda: spelled[0])
             else:
-                self._write(version, tag, read)
-        return not self._is_stored
+                self._write(version, tag_of(version), read)
+        return not self.is_stored
+
+    def _read(self) -> VersionIndex | None:
+        version = self.upload.filename.version
+        return read_for_change(self.repository, version, tag_of(version))
 
     def _write(self, version: str, tag: Tag, read: Read) -> None:
         """Rewrite the index; what `read` returns is too old after a repair."""
         again_if_missing(
             lambda number: rewrite_index(
-                self._repository,
+                self.repository,
                 version,
                 tag,
                 self._with_entry,
-                self._settle,
+                self.settle,
                 None if number else read,
             ),
-            self._push.everything,
+            self.push.everything,
         )
 
     def _with_entry(self, now: VersionIndex | None) -> ImageIndex | None:
-        """Return the index with the file; None if it is there."""
-        entry = self._push.artifact.entry
-        yanked = _yanked([*([now] if now else []), *(part for _, part in self._elsewhere.parts)])
+        """Return the index with the file added, or None if it has the file already."""
+        entry = self.push.artifact.entry
+        yanked = _yanked([*([now] if now else []), *(part for _, part in self.elsewhere.parts)])
         mark = {} if yanked is None else {YANKED: yanked}
         entry = replace(entry, annotations={**entry.annotations, **mark})
         if now is None:
             created = {CREATED: format_time(datetime.now(UTC))}
-            annotations = {**created, **self._upload.about, **self._elsewhere.name, **mark}
+            annotations = {**created, **self.upload.about, **self.elsewhere.name, **mark}
             return ImageIndex(ARTIFACT_TYPE, (entry,), annotations)
         if any(one.digest == entry.digest for one in now.index.manifests):
             return None
-        self._is_stored = self._is_in(now, self._repository)
-        if self._is_stored:
+        self.is_stored = self._is_in(now, self.repository)
+        if self.is_stored:
             return None
         return replace(
             now.index,
             manifests=(*now.index.manifests, entry),
-            annotations={**_kept_annotations(now.index), **self._upload.about},
+            annotations={**_kept_annotations(now.index), **self.upload.about},
         )
 
     def _is_in(self, found: VersionIndex | None, place: ProjectRepository) -> bool:
-        """Return whether an index has this very file, and that is no error.
+        """Return whether an index has this very file, where such files are skipped.
 
         Raises:
-            AlreadyExistsError: it has a file of this name.
+            AlreadyExistsError: it has a file of this name, and it is not to be skipped.
         """
-        if self._skip_identical and _has_identical(found, self._upload, place):
+        if self.skip_identical and _has_identical(found, self.upload, place):
             return True
         for entry in found.index.manifests if found else ():
-            if entry.platform and entry.platform.architecture == self._upload.filename.architecture:
+            if entry.platform and entry.platform.architecture == self.upload.filename.architecture:
                 raise AlreadyExistsError(
-                    f"{self._upload.filename.text} already exists in {place.caller.repository}; "
+                    f"{self.upload.filename.text} already exists in {place.caller.repository}; "
                     "delete it first to publish it again"
                 )
         return False
 
     def _look_elsewhere(self) -> _Elsewhere:
         """Look for other spellings of the version, and for other repositories of the project."""
-        repository, others, version = self._repository, self._others, self._version
-        if self._found is not None and "." not in self._found.index.annotations.get(NAME, "."):
+        repository, others, version = self.repository, self.others, self.upload.filename.version
+        if self.found is not None and "." not in self.found.index.annotations.get(NAME, "."):
             return _Elsewhere()  # the writer of this annotation has looked
-        known = self._found.files if self._found else ()
+        known = self.found.files if self.found else ()
         try:
             with in_background(
-                lambda: with_tags(others, known), parallel=self._parallel and bool(others)
+                lambda: with_tags(others, known), parallel=self.parallel and bool(others)
             ) as tagged:
                 tags = repository.tags() or ()
                 here = list(find_spelled(repository, tags, version, read_version))
                 parts = [*here, *find_in(tagged(), version, read_version)]
                 names = [other.segment for other, _ in tagged()] or [repository.project.text]
         except PyOCIError as error:
-            # A registry that lists no tags takes packages all the same.
+            # Packages can be published to a registry that lists no tags.
             logger.warning("%s; other spellings of %s were not looked for", error, version)
             return _Elsewhere()
         return _Elsewhere(parts, {NAME: names[0]} if others else {})
@@ -250,7 +233,7 @@ def _begin(
 ) -> tuple[UploadSession, bool]:
     """Begin the upload, which proves the right to push, and return whether the file is new.
 
-    Where the connection breaks, try once more.
+    Try once more if the connection breaks.
     """
     try:
         return _begin_once(caller, digest, parallel=parallel)
