@@ -1,4 +1,4 @@
-"""Reading wheels and sdists without trusting them: their core metadata, and whether they are sound.
+"""Reading wheels and sdists without trusting them: their core metadata, and whether they are valid.
 
 A piece of a member is in memory at a time, and the bytes that are unpacked are bounded by the size
 of the file.
@@ -46,12 +46,12 @@ _INFO = b".dist-info"
 def read_metadata(file: IO[bytes], filename: Filename, *, any_method: bool = False) -> bytes:
     """Read METADATA of a wheel or PKG-INFO of an sdist, within bounds of memory and work.
 
-    An sdist is read to its end, of a wheel only METADATA; `any_method` as in
+    An sdist is read to its end; of a wheel, only METADATA is read. For `any_method` see
     `read_wheel_metadata`.
 
     Raises:
         BrokenArchiveError: says what is wrong.
-        NoMetadataError: there is none in it.
+        NoMetadataError: the archive has no core metadata.
     """
     with _explained(filename):
         file.seek(0)
@@ -61,7 +61,7 @@ def read_metadata(file: IO[bytes], filename: Filename, *, any_method: bool = Fal
 
 
 def check_archive(file: IO[bytes], filename: Filename, project: ProjectName) -> None:
-    """Read what `read_metadata` leaves unread, to the end.
+    """Read the rest of a wheel, which `read_metadata` leaves unread.
 
     Raises:
         BrokenArchiveError: says what is wrong.
@@ -113,7 +113,7 @@ def _check_wheel(file: IO[bytes], filename: Filename, project: ProjectName) -> N
 
 
 def _check_info(info: bytes, filename: Filename, project: ProjectName) -> None:
-    """Compare name and version as they would be in a filename, where they are escaped alike."""
+    """Compare name and version with the filename, in which they are escaped in the same way."""
     folder = info.decode(errors="replace")
     try:
         told = Filename.parse(f"{folder.removesuffix('.dist-info')}-py3-none-any.whl", project)
@@ -131,7 +131,7 @@ def _check_info(info: bytes, filename: Filename, project: ProjectName) -> None:
 def _check_content(file: IO[bytes], member: Member) -> None:
     seek_content(file, member)
     if member.method not in {STORED, DEFLATED}:
-        return  # pip unpacks these, too, but nothing bounds the memory that it takes
+        return  # pip unpacks these as well, but nothing bounds the memory that this needs
     size = crc = 0
     for part in _parts(file, member):
         size += len(part)
@@ -156,4 +156,4 @@ def _parts(file: IO[bytes], member: Member) -> Iterator[bytes]:
             yield part
             part = stream.decompress(stream.unconsumed_tail, _PIECE)
         if stream.eof:
-            return  # what follows is ignored, as by zipfile; the stream would keep it in memory
+            return  # zipfile ignores what follows, too; the stream would keep it in memory

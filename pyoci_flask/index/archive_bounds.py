@@ -1,4 +1,4 @@
-"""Errors and bounds that reading a wheel and reading an sdist share."""
+"""Errors and bounds that the readers of wheels, sdists and core metadata share."""
 
 from pyoci_flask.errors import PyOCIError
 
@@ -10,7 +10,7 @@ MOST_MEMBERS = 100_000
 
 _LEAST_UNPACKED = 1024 * 1024 * 1024
 _LARGEST_RATIO = 50
-"""Unpacked to packed bytes; PyPI's bound for wheels."""
+"""Unpacked bytes for each packed byte: PyPI's bound for wheels."""
 
 
 def unpacked_limit(size: int) -> int:
@@ -19,12 +19,12 @@ def unpacked_limit(size: int) -> int:
 
 
 class BrokenArchiveError(PyOCIError):
-    """The file is not the archive that its name says."""
+    """The file is not the kind of archive that its name says, or it is over a bound."""
 
 
 class NoMetadataError(BrokenArchiveError):
-    """The archive is sound, but without its core metadata."""
+    """The archive is valid, but has no core metadata."""
 
 
 class DamagedError(Exception):
-    """The bytes are not those of an archive; the text says what is wrong with them."""
+    """The bytes are not a valid archive; the text says what is wrong."""

@@ -33,7 +33,7 @@ from pyoci_flask.oci.repository import (
 logger = logging.getLogger("pyoci.index")
 
 _SECONDS = 60.0
-"""For reading what names blobs: uploads to the repository wait meanwhile."""
+"""For reading what references the blobs. Uploads to the repository wait for it."""
 _EMPTY = Digest.of(EMPTY_CONFIG)
 _INDEXES = frozenset({INDEX_TYPE, "application/vnd.docker.distribution.manifest.list.v2+json"})
 _MANIFESTS = frozenset({MANIFEST_TYPE, "application/vnd.docker.distribution.manifest.v2+json"})
@@ -47,19 +47,19 @@ class DeletedBlobs:
     """What became of the blobs of deleted files."""
 
     found: int | None
-    """How many they were; None = that could not be read, and none was deleted."""
+    """How many there were; None = that could not be read, and none was deleted."""
     deleted: int = 0
     kept: int = 0
-    """Those that something else names."""
+    """How many are referenced elsewhere."""
     fault: str | None = None
     """Why the others were not deleted."""
 
 
 class FileBlobs:
-    """Notes what files are stored in before they are deleted, and deletes it where asked to."""
+    """Notes the blobs of files before the files are deleted, and deletes the blobs on request."""
 
     def __init__(self, *, every: bool = False) -> None:
-        """With `every`, note all blobs, for `delete`; else just one, for `can_be_read`."""
+        """With `every`, note all blobs, for `delete`. Otherwise note one, for `can_be_read`."""
         self._every = every
         self._blobs: list[tuple[RepositoryCaller, Digest]] = []
         self._fault: str | None = None
@@ -72,7 +72,9 @@ class FileBlobs:
             for entry in entries if self._every else entries[:1]:
                 self._note(caller, entry)
         except PyOCIError as error:
-            logger.info("the blobs of %s are not known: %s", caller.repository, error)
+            logger.info(
+                "cannot read which blobs deleted files of %s have: %s", caller.repository, error
+            )
             self._fault = str(error)
 
     def _note(self, caller: RepositoryCaller, entry: Descriptor) -> None:
@@ -86,9 +88,9 @@ class FileBlobs:
         self._blobs += [(caller, blob) for blob in found if blob != _EMPTY]
 
     def can_be_read(self) -> bool:
-        """Ask the registry whether the bytes of the first file can be read by their digest.
+        """Ask the registry whether the bytes of the first file can still be read by their digest.
 
-        The embedded registry is not asked: it keeps all of them until its own command is run.
+        The embedded registry is not asked: it keeps all blobs until its own command deletes them.
         """
         if not self._blobs:
             return False
@@ -96,10 +98,10 @@ class FileBlobs:
         return caller.repository.registry != EMBEDDED and shows_blob(caller, digest)
 
     def delete(self) -> DeletedBlobs:
-        """Delete the blobs that nothing names any more, once the manifests are gone.
+        """Delete the noted blobs that are no longer referenced. The manifests must be gone.
 
-        Hold the repository's blobs alone. Where not all that may name them can be read, none is
-        deleted.
+        Hold the lock on the repository's blobs alone. If some manifest that may reference them
+        cannot be read, no blob is deleted.
         """
         if self._fault is not None:
             return DeletedBlobs(None, fault=self._fault)
@@ -118,13 +120,13 @@ class FileBlobs:
                         return DeletedBlobs(found, deleted, kept, fault)
                     deleted += 1
         except PyOCIError as error:
-            logger.warning("blobs of deleted files stay in the registry: %s", error)
+            logger.warning("blobs of deleted files are still stored in the registry: %s", error)
             return DeletedBlobs(found, deleted, kept, str(error))
         return DeletedBlobs(found, deleted, kept)
 
 
 def _read_blobs(caller: RepositoryCaller, entry: Descriptor) -> Iterator[Digest]:
-    """Read the digests of a file and its config in its manifest, the file first."""
+    """Read the digests of a file and of its config from its manifest, the file first."""
     manifest = get_manifest(caller, entry.digest)
     if manifest is not None:
         parsed = ImageManifest.parse(manifest.document)
@@ -156,7 +158,7 @@ class _References:
         """Manifests and indexes that were read, or are `_left`."""
         self._left: list[Descriptor] = []
         self._subjects: set[Digest] = set()
-        """Referrers often outlive them."""
+        """They may be gone: referrers often outlive their subjects."""
 
     def named(self) -> set[Digest]:
         tags = list_tags(self._caller, whole=True) or []

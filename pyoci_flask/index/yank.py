@@ -1,4 +1,4 @@
-"""Yank (PEP 592): mark files so that installers pass them by unless they are asked for by name."""
+"""Yank (PEP 592): mark files so that installers ignore them unless a version is pinned."""
 
 from dataclasses import replace
 
@@ -23,7 +23,7 @@ def set_yanked(
 ) -> None:
     """Yank a file, or all files of a version where `filename` is None.
 
-    `reason` may be empty; None takes the yank back.
+    `reason` may be empty; None removes the mark.
 
     Raises:
         NotFoundError: there is no such version or file.
