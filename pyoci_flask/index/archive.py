@@ -116,12 +116,12 @@ def _check_info(info: bytes, filename: Filename, project: ProjectName) -> None:
     """Compare name and version with the filename, in which they are escaped in the same way."""
     folder = info.decode(errors="replace")
     try:
-        told = Filename.parse(f"{folder.removesuffix('.dist-info')}-py3-none-any.whl", project)
+        named = Filename.parse(f"{folder.removesuffix('.dist-info')}-py3-none-any.whl", project)
     except InvalidRequestError as error:
         raise BrokenArchiveError(
             f"{filename.text} holds the folder {shown(folder)}, which is not of {project}"
         ) from error
-    if not told.is_same_version(filename.version):
+    if not named.is_same_version(filename.version):
         raise BrokenArchiveError(
             f"{filename.text} holds the folder {shown(folder)}, which is not of version "
             f"{filename.version}"

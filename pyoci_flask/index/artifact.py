@@ -43,7 +43,7 @@ from pyoci_flask.oci.repository import ManifestRefusedError, MissingContentError
 logger = logging.getLogger("pyoci.index")
 
 _REPAIRS = 2
-"""How often the parts are pushed again where the registry misses one."""
+"""How often the parts are pushed again if the registry misses one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +71,7 @@ class Artifact:
 
     config: Descriptor
     content: bytes
-    """Of the config: the core metadata file, or the empty config where there is none."""
+    """Of the config: the core metadata file, or the empty config."""
     document: bytes
     """The image manifest."""
     entry: Descriptor
@@ -161,7 +161,7 @@ class ArtifactPush:
     ) -> None:
         """Push the file and its config; the arguments are those of `push_blob`."""
         upload = self._upload
-        # Where the file is new, its core metadata usually is new, too.
+        # If the file is new, its core metadata usually is new, too.
         with in_background(
             lambda: self._config(looked=looked, missing=missing), parallel=self._parallel
         ) as config:
@@ -177,7 +177,7 @@ class ArtifactPush:
             config()
 
     def manifest(self) -> None:
-        """Push the manifest, and the blobs again where the registry misses one.
+        """Push the manifest, and the blobs again if the registry misses one.
 
         If the registry still refuses it, push one without the core metadata: Pulp accepts only
         JSON as a config.
@@ -204,8 +204,8 @@ class ArtifactPush:
 
     def _config(self, *, looked: bool = False, missing: bool = False) -> None:
         config = self.artifact.config
-        # What was pushed is gone where a registry was restored from a backup. Installers read
-        # core metadata, so a file of the version must name it, too.
+        # A registry that was restored from a backup lacks what was pushed later. Installers read
+        # core metadata, so the push is skipped only if a file of the version names it, too.
         if not (self._configs.pop(self._caller, config.digest) and config.digest in self._named):
             push_blob(
                 self._caller,

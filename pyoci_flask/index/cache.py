@@ -21,7 +21,7 @@ from pyoci_flask.index.project_repository import (
     Candidates,
     ProjectRepository,
     load_files,
-    tell_skipped,
+    log_skipped,
 )
 from pyoci_flask.index.proofs import Proofs
 from pyoci_flask.index.reader import Enough, Found, VersionReader, any_part
@@ -235,9 +235,7 @@ class CachedReader(VersionReader):
         """What is remembered of tags that were asked for; None = it is gone."""
         if any(_is_answered(one) for one in read.values()):
             self._proofs.add(repository.caller)
-        tell_skipped(
-            repository, {tag: one for tag, one in read.items() if isinstance(one, Skipped)}
-        )
+        log_skipped(repository, {tag: one for tag, one in read.items() if isinstance(one, Skipped)})
         return {tag: None if one is None else make_entry(now, one) for tag, one in read.items()}
 
     def _known(self, repository: ProjectRepository) -> Parsed | None:

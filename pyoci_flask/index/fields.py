@@ -66,10 +66,10 @@ _LISTS = {
 }
 _KNOWN = {**_STRINGS, **_LISTS}
 _EMPTY = b"UNKNOWN"
-"""What setuptools wrote for a field, or a description, that is empty."""
+"""What setuptools wrote for an empty field or description."""
 _HEADER = re.compile(rb"^Description:([^\n]*(?:\n[ \t][^\n]*)*)", re.IGNORECASE | re.MULTILINE)
 _MARGIN = re.compile(r"\n(?: {8}| {7}\||\t)")
-"""What tools put before each further line of a description that is a field."""
+"""What tools write before each further line of a description that is a field."""
 _NEVER_EMPTY = frozenset({"metadata_version", "name", "version"})
 
 
@@ -78,10 +78,10 @@ class TooManyFieldsError(BrokenArchiveError):
 
 
 def parse_fields(metadata: bytes) -> RawMetadata:
-    """Read the fields; of the description below them, nothing is read.
+    """Read the fields, without the description below them.
 
-    A field that may stand once and stands twice is left out, and so is one that is not UTF-8,
-    except the description.
+    A field that is not a list and occurs twice is left out. So is one that is not UTF-8, except
+    the description.
 
     Raises:
         TooManyFieldsError: they are over a bound.
@@ -109,10 +109,10 @@ def parse_fields(metadata: bytes) -> RawMetadata:
 
 
 def read_description(metadata: bytes, fields: RawMetadata) -> str:
-    """Read the description as the author wrote it; may be empty.
+    """Return the description as the author wrote it; it may be empty.
 
-    Up to core metadata 2.0 it is a field, each line of which stands behind a margin. distutils
-    wrote licences of several lines without one, so what follows them is no field to a parser.
+    Up to core metadata 2.0 it is a field in which each further line is indented. distutils wrote
+    licences of several lines without indenting them, so a parser finds no fields after them.
     """
     header = fields.get("description") or ""
     if not header and fields.get("metadata_version", "").startswith("1."):
@@ -125,13 +125,13 @@ def read_description(metadata: bytes, fields: RawMetadata) -> str:
 
 
 def description_below(metadata: bytes) -> str:
-    """Read the description where it stands below the fields (core metadata 2.1); may be empty."""
+    """Return the description below the fields (core metadata 2.1); it may be empty."""
     text = metadata[_end_of_fields(metadata)[1] :]
     return "" if text.strip() == _EMPTY else text.decode(errors="replace")
 
 
 def _end_of_fields(metadata: bytes) -> tuple[int, int]:
-    """Find the first empty line: where the fields before it end, and what follows it begins."""
+    """Find the first empty line; return where it begins and where the text after it begins."""
     unix, dos = metadata.find(b"\n\n"), metadata.find(b"\n\r\n")
     if unix >= 0 and (dos < 0 or unix < dos):
         return unix + 1, unix + 2
@@ -141,7 +141,7 @@ def _end_of_fields(metadata: bytes) -> tuple[int, int]:
 
 
 def _known_fields(block: bytes) -> Iterator[tuple[str, bytes]]:
-    """Cut the fields apart and yield those that the specification knows."""
+    """Yield the fields that the specification knows."""
     size = 0
     for count, (name, value) in enumerate(_cut(block), 1):
         known = _KNOWN.get(name.lower())
@@ -159,7 +159,7 @@ def _known_fields(block: bytes) -> Iterator[tuple[str, bytes]]:
 
 
 def _cut(block: bytes) -> Iterator[tuple[bytes, bytes]]:
-    """Yield name and value of each field; lines that begin with a space continue it (RFC 822)."""
+    """Yield name and value of each field; lines that begin with a space continue one (RFC 822)."""
     name, begin, end = b"", 0, 0
     for line in io.BytesIO(block):
         position, end = end, end + len(line)
@@ -169,7 +169,7 @@ def _cut(block: bytes) -> Iterator[tuple[bytes, bytes]]:
             yield name, _value(block[begin:position])
         name, colon, _ = line.partition(b":")
         if not colon or not _NAME.fullmatch(name):
-            return  # what is no field ends them
+            return  # a line that is not a field ends them
         begin = position + len(name) + 1
     if name:
         yield name, _value(block[begin:end])
@@ -180,7 +180,7 @@ def _value(text: bytes) -> bytes:
 
 
 def _old_text(value: bytes) -> str:
-    """Decode what may be older than the rule that core metadata is UTF-8."""
+    """Decode a text that may be older than the rule that core metadata is UTF-8."""
     try:
         return value.decode()
     except UnicodeDecodeError:
@@ -192,7 +192,7 @@ def _split(text: str) -> list[str]:
 
 
 def _labelled(texts: list[str]) -> dict[str, str]:
-    """Read `Label, URL`; of a label that is written twice, the first."""
+    """Read `Label, URL`; the first URL counts if a label occurs twice."""
     urls: dict[str, str] = {}
     for text in texts:
         label, _, url = text.partition(",")
@@ -214,16 +214,16 @@ def check_metadata_version(text: str) -> None:
 
 
 def check_requirements(texts: Iterable[str]) -> None:
-    """Check Requires-Dist; most files state some requirements twice, and each is parsed once.
+    """Check Requires-Dist. Equal requirements, which most files have, are parsed once.
 
     Raises:
-        InvalidRequestError: one of them is too long, or no dependency specifier.
+        InvalidRequestError: one of them is too long, or is not a dependency specifier.
     """
     for text in dict.fromkeys(texts):
         if len(text) > _LONGEST_REQUIREMENT:
             raise InvalidRequestError(
-                f"Requires-Dist {text[:200]!r}... has {len(text)} characters, and "
-                f"{_LONGEST_REQUIREMENT} are the most"
+                f"Requires-Dist {text[:200]!r}... has {len(text)} characters; at most "
+                f"{_LONGEST_REQUIREMENT} are allowed"
             )
         try:
             Requirement(text.strip())
@@ -234,14 +234,14 @@ def check_requirements(texts: Iterable[str]) -> None:
 
 
 def check_requires_python(text: str) -> None:
-    """Check Requires-Python; installers warn of specifiers that are too old, and go on.
+    """Check Requires-Python. Old specifiers that installers only warn of are allowed.
 
     Raises:
-        InvalidRequestError: it is too long, or holds something else than specifiers.
+        InvalidRequestError: it is too long, or has something other than specifiers.
     """
     if len(text) > LONGEST_SPECIFIERS:
         raise InvalidRequestError(
-            f"Requires-Python has {len(text)} characters, and {LONGEST_SPECIFIERS} are the most"
+            f"Requires-Python has {len(text)} characters; at most {LONGEST_SPECIFIERS} are allowed"
         )
     try:
         SpecifierSet(text)

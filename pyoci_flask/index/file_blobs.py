@@ -216,11 +216,11 @@ class _References:
 
     def _lead_to(self, entry: Descriptor, *, is_ours: bool) -> None:
         self._name(entry.digest)
-        told = blobs_of(entry) if is_ours and entry.media_type == MANIFEST_TYPE else (None, None)
-        for digest in told:
+        digests = blobs_of(entry) if is_ours and entry.media_type == MANIFEST_TYPE else (None, None)
+        for digest in digests:
             if digest is not None:
                 self._name(digest)
-        if None not in told:
+        if None not in digests:
             return
         if entry.media_type not in _INDEXES | _MANIFESTS:
             raise _unknown(entry.media_type)

@@ -1,4 +1,4 @@
-"""A project, its versions and files, and how an image index spells them (the storage format)."""
+"""A project, its versions and files, and the storage format: how an image index describes them."""
 
 import json
 from collections.abc import Mapping
@@ -44,16 +44,16 @@ _NOTES_OF_INDEX = ABOUT | {NAME}
 
 @dataclass(frozen=True, slots=True)
 class File:
-    """One distribution file, as far as its entry in the image index tells.
+    """One distribution file, as its entry in the image index describes it.
 
     Everything but the filename may be missing: the original and older versions wrote less.
     """
 
     filename: Filename
     entry: Descriptor
-    """Points to the image manifest whose only layer is the file."""
+    """The descriptor of the image manifest whose only layer is the file."""
     digest: Digest | None
-    """Of the file itself, and so of its blob."""
+    """Of the file itself, which is its blob."""
     size: int | None
     """Bytes."""
     uploaded: datetime | None
@@ -65,7 +65,7 @@ class File:
     """The reason, maybe empty; None = not yanked (PEP 592)."""
     project_urls: Mapping[str, str]
     segment: str = ""
-    """The last one of the name of the repository that holds it."""
+    """The last segment of the name of the repository that holds it."""
     dotted: bool = False
     """Whether its project's name is known to be spelled with dots."""
     summary: str | None = None
@@ -81,17 +81,17 @@ class File:
 
 @dataclass(frozen=True, slots=True, eq=False, weakref_slot=True)
 class Project:
-    """What a project page shows. Compared by identity: what is made of one is kept beside it."""
+    """What a project page shows. Compared by identity, since pages are kept for each object."""
 
     name: NormalizedName
     versions: tuple[str, ...]
     """All of them, newest first, also those whose files are not listed."""
     files: tuple[File, ...]
-    """Of the versions that are listed, newest version first."""
+    """The files of the versions that are listed, newest version first."""
     left_out: tuple[str, ...] = ()
-    """Versions whose files are missing, as they are too large to be listed or cannot be read."""
+    """Versions whose files are missing: they are too large to be listed, or cannot be read."""
     weight: int = 0
-    """Bytes that its files count, see `pyoci_flask.index.allowance`."""
+    """Bytes that its files count as, see `pyoci_flask.index.allowance`."""
 
 
 def files_of(
@@ -99,8 +99,8 @@ def files_of(
 ) -> tuple[list[File], list[str]]:
     """Read the files of a version's image index.
 
-    `segment` is the last one of the repository's name, of which filenames are rebuilt. Returns
-    the files and, for the log, what is wrong with each entry that is left out.
+    `segment` is the last segment of the repository's name, from which filenames are rebuilt.
+    Returns the files and, for the log, what is wrong with each entry that is left out.
     """
     files, faults = [], []
     dotted = _is_dotted(index, project)
@@ -124,14 +124,14 @@ def files_of(
 
 
 def annotations_of(metadata: RawMetadata) -> dict[str, str]:
-    """Return the annotations for a version with this core metadata; none for what it lacks."""
+    """Return the annotations of a version's index for this core metadata."""
     home = metadata.get("home_page") or home_among(metadata.get("project_urls", {}).items())
     found = {SUMMARY: summary_of(metadata.get("summary")), HOME_PAGE: home_page_of(home)}
     return {key: text for key, text in found.items() if text}
 
 
 def relevant(index: ImageIndex) -> ImageIndex:
-    """Keep of an index what `files_of` reads."""
+    """Return an index with only what `files_of` reads."""
     entries = tuple(
         replace(
             entry,
@@ -147,7 +147,7 @@ def relevant(index: ImageIndex) -> ImageIndex:
 
 
 def blobs_of(entry: Descriptor) -> tuple[Digest | None, Digest | None]:
-    """Return the digests of a file and of its core metadata; None where its entry names none."""
+    """Return the digests of a file and of its core metadata; None for one that its entry lacks."""
     notes = entry.annotations
     return _digest(notes.get(SHA256)), _digest(notes.get(CORE_METADATA))
 
@@ -201,7 +201,7 @@ def _file(
 def _filename(
     title: str | None, architecture: str, version: str, project: ProjectName, segment: str
 ) -> Filename:
-    """Take the title if it names this very file; else rebuild the name, as the original does."""
+    """Return the title if it names this very file; else build the name as the original does."""
     if title is not None:
         try:
             filename = Filename.parse(title, project)
@@ -234,7 +234,7 @@ def _specifiers(text: str | None) -> str | None:
 
 
 def _urls(text: str) -> Mapping[str, str]:
-    """Read label -> URL; only http(s) ones, as they become links."""
+    """Read label to URL. Only http(s) URLs are kept, because they become links."""
     try:
         urls = json.loads(text)
     except (ValueError, RecursionError):

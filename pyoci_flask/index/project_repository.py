@@ -54,17 +54,17 @@ class Guesses:
 
 @dataclass(frozen=True, slots=True)
 class ProjectRepository:
-    """A repository that may hold a project, with the caller's right to it."""
+    """A repository that may hold a project, as one caller may use it."""
 
     project: ProjectName
     caller: RepositoryCaller
     guesses: Guesses | None = None
-    """Of a repository that may well not exist."""
+    """For a repository that may well not exist."""
     others: Sequence["ProjectRepository"] = ()
-    """Those that may hold further versions, see `find_project`."""
+    """Repositories that may hold further versions, see `find_project`."""
 
     def of(self, file: File) -> "ProjectRepository":
-        """Return the one that holds a file of the project."""
+        """Return the repository that holds a file of the project."""
         for other in self.others:
             if other.segment == file.segment:
                 return other
@@ -89,30 +89,29 @@ class ProjectRepository:
 
     @property
     def was_denied(self) -> bool:
-        """Whether it need not exist, and was denied to this caller a moment ago.
+        """Whether the repository may not exist, and was recently denied to this caller.
 
-        That says nothing where the project is in another repository, and must be asked again
-        where it is not.
+        If the project is in another repository, this does not matter. If not, ask again.
         """
         return self.guesses is not None and self.guesses.denied.holds(self.caller)
 
     @property
     def segment(self) -> str:
-        """Last segment of the repository's name, of which the original builds filenames."""
+        """Last segment of the repository's name, from which the original builds filenames."""
         return self.caller.repository.name.rpartition("/")[2]
 
 
 Candidates = Sequence[ProjectRepository]
-"""Repositories of one project, likeliest first (see `ProjectName.spellings`)."""
+"""Repositories of one project, the most likely one first (see `ProjectName.spellings`)."""
 
 
 def load_version(repository: ProjectRepository, version: str, tag: Tag) -> VersionIndex | None:
     """Fetch the image index of a version; None = there is no such tag.
 
     Raises:
-        NotAPackageError: the tag holds something else.
+        NotAPackageError: the tag does not hold a version of a package.
         OversizedError: the index is too large.
-        BusyError: other requests work on too many large ones.
+        BusyError: other requests use too many large indexes.
     """
 
     def parse(manifest: Manifest) -> VersionIndex:
@@ -138,13 +137,13 @@ def _parse(
 def read_version(repository: ProjectRepository, version: str, tag: Tag) -> VersionIndex | None:
     """Fetch the image index of a version, for reading.
 
-    None where the tag is gone or holds something else than a package (which is logged): a
-    repository may hold container images and signatures as well.
+    Return None if the tag is gone, or does not hold a package (which is logged): a repository may
+    hold container images and signatures as well.
     """
     try:
         return load_version(repository, version, tag)
     except NotAPackageError as error:
-        tell_skipped(repository, {tag.text: Skipped(str(error), is_version=False)})
+        log_skipped(repository, {tag.text: Skipped(str(error), is_version=False)})
         return None
 
 
@@ -156,7 +155,7 @@ def load_files(
 ) -> VersionFiles | Skipped | None:
     """Fetch the files of a version for a listing; None = there is no such tag.
 
-    `BEYOND` if it is not `wanted` any more when its turn to be parsed comes.
+    Return `BEYOND` if it is no longer `wanted` when it could be parsed.
     """
 
     def parse(manifest: Manifest) -> VersionFiles | Skipped:
@@ -172,13 +171,13 @@ def load_files(
         return Skipped(str(error), is_version=True)
 
 
-def tell_skipped(repository: ProjectRepository, skipped: Mapping[str, Skipped]) -> None:
+def log_skipped(repository: ProjectRepository, skipped: Mapping[str, Skipped]) -> None:
     """Log which tags are left out, in one line for each kind."""
     name = repository.caller.repository
     others = [f"{tag} is {one.reason}" for tag, one in skipped.items() if not one.is_version]
     large = [f"{tag}: {one.reason}" for tag, one in skipped.items() if one.is_version]
     if others:
-        logger.info("%s: skipped %s that are no packages", name, _few(others, "tags"))
+        logger.info("%s: skipped %s that are not packages", name, _few(others, "tags"))
     if large:
         logger.warning("%s: left out %s", name, _few(large, "versions"))
 
@@ -199,10 +198,10 @@ Tagged = tuple[ProjectRepository, Sequence[str]]
 def find_versions(
     candidates: Candidates, version: str, read: ReadTag[_T]
 ) -> Iterator[tuple[ProjectRepository, _T]]:
-    """Look for a version in the project's repositories, under every tag that spells it.
+    """Find a version in the project's repositories, under every tag that spells it.
 
-    Nearly always the first one is all there is: go on only where it is not enough, as that asks
-    for tag lists.
+    There is nearly always only one part. Stop after it if it is enough: finding others needs the
+    lists of tags.
     """
     first, *others = candidates
     files: list[File] = []
@@ -211,7 +210,7 @@ def find_versions(
         files += found.files
         yield first, found
     tags: Sequence[str] = ()
-    # That the tags cannot be listed does not make the version as it is spelled unreachable.
+    # The version as it is spelled can be read even if the tags cannot be listed.
     with suppress(AuthenticationRequiredError, DeniedError):
         tags = first.tags() or ()
     for repository, found in find_spelled(first, tags, version, read):
@@ -224,7 +223,7 @@ def find_versions(
 def find_spelled(
     repository: ProjectRepository, tags: Sequence[str], version: str, read: ReadTag[_T]
 ) -> Iterator[tuple[ProjectRepository, _T]]:
-    """Look for a version under those tags that spell it otherwise."""
+    """Find a version under the tags that spell it differently."""
     expected = tag_of(version).text
     yield from find_in([(repository, [tag for tag in tags if tag != expected])], version, read)
 
@@ -232,7 +231,7 @@ def find_spelled(
 def find_in(
     tagged: Sequence[Tagged], version: str, read: ReadTag[_T]
 ) -> Iterator[tuple[ProjectRepository, _T]]:
-    """Look for a version in repositories of which these are the tags."""
+    """Find a version in repositories with these tags."""
     for repository, tags in tagged:
         for text in tags_of(tags, version):
             found = read(repository, version_of(text), Tag(text))
@@ -245,12 +244,12 @@ def with_tags(
 ) -> Sequence[Tagged]:
     """Return the project's repositories besides the one that holds `files`, with their tags.
 
-    None are asked for if there are files and none of them shows that the project's name has dots.
-    If the project `is_there`, a repository that is denied is left out: it need not exist.
+    No repository is called if there are files, and none of them shows that the project's name has
+    dots. If the project `is_there`, a repository that is denied is left out: it may not exist.
 
     Raises:
-        AuthenticationRequiredError, DeniedError: a repository is denied, and the project is not
-            there otherwise.
+        AuthenticationRequiredError, DeniedError: a repository is denied, and the project was not
+            found elsewhere.
     """
     if files and not any(file.dotted for file in files):
         return ()
@@ -285,12 +284,12 @@ def hold_version(
 def hold_lock(
     repository: ProjectRepository, version: str, locks: VersionLocks
 ) -> AbstractContextManager[None]:
-    """Hold the lock on a version, whichever way it is spelled."""
+    """Hold the lock on a version, which all its spellings share."""
     return locks.hold(repository.caller.repository.location, version_key(version))
 
 
 def hold_blobs(
     repository: ProjectRepository, locks: VersionLocks, *, shared: bool
 ) -> AbstractContextManager[None]:
-    """Hold the blobs of a repository: shared to publish to it, alone to delete some of them."""
+    """Hold the lock on a repository's blobs: shared to publish, alone to delete blobs."""
     return locks.hold_blobs(repository.caller.repository.location, shared=shared)

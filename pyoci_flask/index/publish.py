@@ -86,7 +86,7 @@ class _Elsewhere:
 
     parts: Sequence[tuple[ProjectRepository, VersionIndex]] = ()
     name: Mapping[str, str] = field(default_factory=dict)
-    """The annotation with the project's name, where it may have dots."""
+    """The annotation with the project's name, if it may have dots."""
 
 
 @dataclass(slots=True)
@@ -192,7 +192,7 @@ class _Publication:
         )
 
     def _is_in(self, found: VersionIndex | None, place: ProjectRepository) -> bool:
-        """Return whether an index has this very file, where such files are skipped.
+        """Return whether an index has this very file and such files are skipped.
 
         Raises:
             AlreadyExistsError: it has a file of this name, and it is not to be skipped.

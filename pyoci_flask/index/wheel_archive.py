@@ -166,7 +166,7 @@ def _find_directory(file: IO[bytes]) -> tuple[int, int, int]:
 
 
 def _with_zip64(extra: bytes, *values: int) -> Iterator[int]:
-    """Yield the values, replaced by those of the zip64 extra field where they are there."""
+    """Yield the values, or those of the zip64 extra field that replace them."""
     large = b""
     while len(extra) >= _EXTRA.size:
         kind, length = _EXTRA.unpack_from(extra)

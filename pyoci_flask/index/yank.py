@@ -21,7 +21,7 @@ def set_yanked(
     locks: VersionLocks,
     settle: float = 0.0,
 ) -> None:
-    """Yank a file, or all files of a version where `filename` is None.
+    """Yank a file, or all files of a version if `filename` is None.
 
     `reason` may be empty; None removes the mark.
 
