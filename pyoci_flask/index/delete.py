@@ -6,7 +6,7 @@ registry's garbage collection: another version may share them, or an upload may 
 
 import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from dataclasses import replace
 
 from pyoci_flask.errors import AlreadyExistsError, NotFoundError, PyOCIError, UnsupportedError
@@ -14,7 +14,7 @@ from pyoci_flask.index.file_blobs import FileBlobs
 from pyoci_flask.index.lock import VersionLocks
 from pyoci_flask.index.names import Filename
 from pyoci_flask.index.project_repository import Candidates, ProjectRepository, hold_version
-from pyoci_flask.index.rewrite import Change, rewrite_found
+from pyoci_flask.index.rewrite import rewrite_found
 from pyoci_flask.index.version_index import VersionIndex
 from pyoci_flask.oci.model import Descriptor, ImageIndex
 from pyoci_flask.oci.reference import Digest
@@ -56,14 +56,7 @@ def delete_file(
         ]
         if not chosen:
             raise NotFoundError(f"version {filename.version} has no file {filename.text}")
-        if blobs is not None:
-            for repository, _, entries in chosen:
-                blobs.note(repository, entries)
-        gone = [
-            _delete_entries(repository, found, entries, settle)
-            for repository, found, entries in chosen
-        ]
-        return all(gone)
+        return _delete(chosen, settle, blobs)
 
 
 def delete_version(
@@ -83,12 +76,8 @@ def delete_version(
         UnsupportedError: the registry cannot; nothing was changed.
     """
     with hold_version(candidates, version, locks) as parts:
-        filled = [part for part in parts if part[1].index.manifests]
-        if blobs is not None:
-            for repository, found in filled:
-                blobs.note(repository, found.index.manifests)
-        gone = [_delete_version(repository, found, settle) for repository, found in filled or parts]
-        return all(gone)
+        chosen = [(repository, found, found.index.manifests) for repository, found in parts]
+        return _delete([part for part in chosen if part[2]] or chosen, settle, blobs)
 
 
 def _entries(found: VersionIndex, filename: Filename) -> list[Descriptor]:
@@ -98,6 +87,19 @@ def _entries(found: VersionIndex, filename: Filename) -> list[Descriptor]:
     ]
 
 
+def _delete(
+    chosen: Sequence[tuple[ProjectRepository, VersionIndex, Sequence[Descriptor]]],
+    settle: float,
+    blobs: FileBlobs | None,
+) -> bool:
+    """Delete these entries of each index; return whether all of their manifests are gone."""
+    if blobs is not None:
+        for repository, _, entries in chosen:
+            blobs.note(repository, entries)
+    gone = [_delete_entries(*part, settle) for part in chosen]
+    return all(gone)
+
+
 def _delete_entries(
     repository: ProjectRepository, found: VersionIndex, entries: Sequence[Descriptor], settle: float
 ) -> bool:
@@ -105,14 +107,7 @@ def _delete_entries(
     if all(one.digest in digests for one in found.index.manifests):
         return _delete_version(repository, found, settle)
     refuse_denied_deletion(repository.caller)
-
-    def remove(now: VersionIndex | None) -> ImageIndex | None:
-        if now is None or all(one.digest not in digests for one in now.index.manifests):
-            return None
-        kept = tuple(one for one in now.index.manifests if one.digest not in digests)
-        return replace(now.index, manifests=kept)
-
-    _rewrite(repository, found, remove, settle)
+    _rewrite_without(digests, repository, found, settle)
     return _cleared(repository, entries)
 
 
@@ -181,20 +176,21 @@ def _empty(repository: ProjectRepository, found: VersionIndex, settle: float) ->
     """Write an index without entries, where neither tag nor digest can be deleted (ghcr)."""
     if not found.index.manifests:
         raise NotFoundError(f"{repository.project} has no files in version {found.version}")
-
-    def clear(now: VersionIndex | None) -> ImageIndex | None:
-        if now is None or not now.index.manifests:
-            return None
-        return replace(now.index, manifests=())
-
-    _rewrite(repository, found, clear, settle)
+    _rewrite_without(None, repository, found, settle)
 
 
-def _rewrite(
-    repository: ProjectRepository, found: VersionIndex, change: Change, settle: float
+def _rewrite_without(
+    digests: Set[Digest] | None, repository: ProjectRepository, found: VersionIndex, settle: float
 ) -> None:
+    """Remove these entries from an index, or all of them if `digests` is None."""
+
+    def remove(now: VersionIndex | None) -> ImageIndex | None:
+        entries = now.index.manifests if now else ()
+        kept = tuple(one for one in entries if digests is not None and one.digest not in digests)
+        return None if now is None or kept == entries else replace(now.index, manifests=kept)
+
     try:
-        rewrite_found(repository, found, change, settle)
+        rewrite_found(repository, found, remove, settle)
     except (AlreadyExistsError, UnsupportedError) as error:
         raise UnsupportedError(
             f"this registry can neither delete nor change the version {found.version}: {error}"

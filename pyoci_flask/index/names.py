@@ -126,12 +126,6 @@ def without_dash(text: str) -> str:
     return text
 
 
-def is_same_version(text: str, other: str) -> bool:
-    """Return whether both are spellings of one version (PEP 440)."""
-    version = version_or_none(text)
-    return version is not None and version == version_or_none(other)
-
-
 def version_key(version: str) -> str:
     """Return the text that all spellings of a version share: most write two numbers at least."""
     return _ONE_NUMBER.sub(r"\g<0>.0", canonicalize_version(parse_version(version)))
@@ -237,7 +231,8 @@ class Filename:
 
     def is_same_version(self, text: str) -> bool:
         """Return whether the file is of this version, in any spelling (PEP 440)."""
-        return is_same_version(text, self.version)
+        version = version_or_none(text)
+        return version is not None and version == version_or_none(self.version)
 
     @property
     def is_wheel(self) -> bool:

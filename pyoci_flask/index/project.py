@@ -11,7 +11,7 @@ from packaging.utils import NormalizedName
 from pyoci_flask.common.redaction import shown
 from pyoci_flask.errors import InvalidRequestError
 from pyoci_flask.index.fields import LONGEST_SPECIFIERS, home_among, home_page_of, summary_of
-from pyoci_flask.index.names import SDIST, WHEEL, Filename, ProjectName, is_same_version
+from pyoci_flask.index.names import SDIST, WHEEL, Filename, ProjectName
 from pyoci_flask.oci.model import MANIFEST_TYPE, Descriptor, ImageIndex, Platform
 from pyoci_flask.oci.reference import Digest
 
@@ -208,8 +208,7 @@ def _filename(
         except InvalidRequestError:
             pass
         else:
-            same = is_same_version(filename.version, version)
-            if same and filename.architecture == architecture:
+            if filename.is_same_version(version) and filename.architecture == architecture:
                 return filename
     if architecture != SDIST and not architecture.endswith(WHEEL):
         raise InvalidRequestError(f"unknown architecture {shown(architecture)}")
