@@ -84,7 +84,7 @@ class CoreMetadataReader:
                 self._read.move_to_end(key)
                 return known
         try:
-            content = _from_wheel(caller, stored.digest, stored.size(), file.filename)
+            content = _from_wheel(caller, stored.digest, stored.read_size(), file.filename)
         except BrokenArchiveError as error:
             if isinstance(error.__cause__, _NoRangesError):
                 # The registry's fault, not the wheel's: another one was answered a range.

@@ -27,7 +27,7 @@ class StoredFile:
     recalled: bool = False
     """Whether it comes from the listing cache, and so may no longer exist."""
 
-    def size(self) -> int:
+    def read_size(self) -> int:
         """Return the bytes of the file; ask the registry only if its entry does not say."""
         if self.file.size is not None:
             return self.file.size

@@ -59,7 +59,7 @@ class FileBlobs:
     """Notes the blobs of files before the files are deleted, and deletes the blobs on request."""
 
     def __init__(self, *, every: bool = False) -> None:
-        """With `every`, note all blobs, for `delete`. Otherwise note one, for `can_be_read`."""
+        """With `every`, note all blobs, for `delete`. Otherwise note one, for `ask_if_readable`."""
         self._every = every
         self._blobs: list[tuple[RepositoryCaller, Digest]] = []
         self._fault: str | None = None
@@ -87,7 +87,7 @@ class FileBlobs:
             found = [digest, *([metadata] if metadata else [])]
         self._blobs += [(caller, blob) for blob in found if blob != _EMPTY]
 
-    def can_be_read(self) -> bool:
+    def ask_if_readable(self) -> bool:
         """Ask the registry whether the bytes of the first file can still be read by their digest.
 
         The embedded registry is not asked: it keeps all blobs until its own command deletes them.

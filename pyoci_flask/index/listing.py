@@ -93,7 +93,7 @@ def find_project(
     empty = None
     for number, repository in enumerate(candidates):
         try:
-            tags = repository.tags()
+            tags = repository.read_tags()
         except (AuthenticationRequiredError, DeniedError):
             if empty is None or not empty_is_found:
                 raise

@@ -70,8 +70,8 @@ class ProjectRepository:
                 return other
         return self
 
-    def tags(self) -> list[str] | None:
-        """List the tags; None = no such repository."""
+    def read_tags(self) -> list[str] | None:
+        """Read the list of tags; None = no such repository."""
         if self.guesses is None:
             return list_tags(self.caller)
         if self.guesses.wrong.holds(self.caller):
@@ -212,7 +212,7 @@ def find_versions(
     tags: Sequence[str] = ()
     # The version as it is spelled can be read even if the tags cannot be listed.
     with suppress(AuthenticationRequiredError, DeniedError):
-        tags = first.tags() or ()
+        tags = first.read_tags() or ()
     for repository, found in find_spelled(first, tags, version, read):
         files += found.files
         yield repository, found
@@ -258,7 +258,7 @@ def with_tags(
         if is_there and other.was_denied:
             continue
         try:
-            found.append((other, other.tags() or ()))
+            found.append((other, other.read_tags() or ()))
         except (AuthenticationRequiredError, DeniedError):
             if not is_there:
                 raise

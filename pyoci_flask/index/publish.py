@@ -217,7 +217,7 @@ class _Publication:
             with in_background(
                 lambda: with_tags(others, known), parallel=self.parallel and bool(others)
             ) as tagged:
-                tags = repository.tags() or ()
+                tags = repository.read_tags() or ()
                 here = list(find_spelled(repository, tags, version, read_version))
                 parts = [*here, *find_in(tagged(), version, read_version)]
                 names = [other.segment for other, _ in tagged()] or [repository.project.text]

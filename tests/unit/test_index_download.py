@@ -44,7 +44,7 @@ def strip_entry(store: Store) -> None:
 
 def test_file_is_read_in_two_calls(store: Store) -> None:
     stored = find_file([store.repository], NAME, ANEW)
-    assert stored.size() == len(CONTENT)
+    assert stored.read_size() == len(CONTENT)
     content = b"".join(verified(open_file(stored), stored.digest, len(CONTENT)))
     assert content == CONTENT
     assert store.registry.calls == [
@@ -57,7 +57,7 @@ def test_file_without_annotations_is_found_by_its_manifest(store: Store) -> None
     strip_entry(store)
     stored = find_file([store.repository], NAME, ANEW)
     assert stored.digest == Digest.of(CONTENT)
-    assert stored.size() == len(CONTENT)
+    assert stored.read_size() == len(CONTENT)
     assert b"".join(verified(open_file(stored), stored.digest, len(CONTENT))) == CONTENT
 
 
