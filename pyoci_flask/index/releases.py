@@ -121,7 +121,7 @@ def find_release(
         wanted = parse_version(without_dash(version))
     except InvalidRequestError as error:
         raise missing from error
-    known = next((one for one in releases if _is(one.version, wanted)), None)
+    known = next((one for one in releases if version_or_none(one.version) == wanted), None)
     if known is not None and known.files:
         return known
     text = str(wanted) if known is None else known.version
@@ -136,7 +136,3 @@ def _files(
     tagged: Sequence[Tagged], version: str, read: ReadTag[VersionFiles | VersionIndex]
 ) -> list[File]:
     return [file for _, part in find_in(tagged, version, read) for file in part.files]
-
-
-def _is(text: str, version: Version) -> bool:
-    return version_or_none(text) == version
