@@ -1,4 +1,4 @@
-"""Threads, which also work where the system starts no more of them (`ulimit -u`, containers)."""
+"""Threads on systems that may refuse new ones (`ulimit -u`, a limit on a container's processes)."""
 
 import threading
 from collections.abc import Callable, Iterator
@@ -14,13 +14,13 @@ _T = TypeVar("_T")
 
 @overrides("_adjust_thread_count")
 class FrugalExecutor(ThreadPoolExecutor):
-    """A pool that makes do with the threads that it has."""
+    """A pool that continues with the threads it has if it cannot start another."""
 
     def _adjust_thread_count(self) -> None:
         try:
             super()._adjust_thread_count()
         except RuntimeError:
-            # What was submitted waits in the queue for one of the others.
+            # The call that was submitted stays in the queue for an existing thread.
             if not self._threads:
                 raise
 
@@ -36,7 +36,7 @@ def in_background(
 
     The value is a function that waits for the call, and returns or raises what it did. The end of
     the block waits as well, so that nothing goes on after the answer. If the block never asked for
-    the result, an error of the call is dropped. If `parallel` is false, or the system starts no
+    the result, an error of the call is dropped. If `parallel` is false, or the system refuses a
     thread, `function` is called before the block.
     """
     if not parallel:
@@ -67,7 +67,7 @@ def in_background(
     try:
         thread.start()
     except RuntimeError:
-        run()  # the system starts no more threads
+        run()  # the system refuses another thread
     try:
         yield result
     finally:
