@@ -32,10 +32,9 @@ from pyoci_flask.cli.copy.errors import CopyError
 from pyoci_flask.cli.copy.pages import parse_list, parse_project
 from pyoci_flask.errors import PyOCIError
 from pyoci_flask.index import listing
-from pyoci_flask.index.conformance import check_requirements
+from pyoci_flask.index.archive import check_archive, read_metadata
 from pyoci_flask.index.details import parse_details
-from pyoci_flask.index.fields import description_below, parse_fields
-from pyoci_flask.index.metadata import check_archive, read_metadata
+from pyoci_flask.index.fields import check_requirements, description_below, parse_fields
 from pyoci_flask.index.names import Filename, ProjectName
 from pyoci_flask.index.project import files_of
 from pyoci_flask.oci.model import ImageIndex, ImageManifest

@@ -54,7 +54,7 @@ def delete(address: ChangeAddress) -> Response:
             return _done(f"{text}{_STAYS}{'; no blob was deleted' if every else ''}")
         if every:
             return _done(f"{text}; {_told(blobs.delete())}")
-        return _done(f"{text}{_READABLE if blobs.can_be_read() else ''}")
+        return _done(f"{text}{_READABLE if blobs.ask_if_readable() else ''}")
 
 
 def _wants_blobs() -> bool:
