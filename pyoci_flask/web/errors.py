@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable
 from functools import partial
 
-from flask import Flask, g, request
+from flask import Flask, request
 from werkzeug.exceptions import HTTPException, InternalServerError, NotFound
 from werkzeug.http import HTTP_STATUS_CODES
 from werkzeug.wrappers import Response
@@ -14,7 +14,7 @@ from werkzeug.wrappers import Response
 from pyoci_flask import errors
 from pyoci_flask.common.redaction import redact
 from pyoci_flask.index.names import is_filename
-from pyoci_flask.web.services import raw_path
+from pyoci_flask.web.services import raw_path, visit
 
 ErrorPage = Callable[[int, str, Exception], Response]
 """Makes a page of a status, a text that holds no secrets, and what was raised."""
@@ -84,7 +84,8 @@ def challenge() -> str:
     whatever link led there. So each origin of a registry is a realm of its own for browsers: a
     password for one must not be sent to another, nor without TLS.
     """
-    realm = f"PyOCI {g.registry.origin}" if _is_browser() and "registry" in g else "PyOCI"
+    base = visit().base
+    realm = f"PyOCI {base.registry.origin}" if base is not None and _is_browser() else "PyOCI"
     return f'Basic realm="{realm}", charset="UTF-8"'
 
 

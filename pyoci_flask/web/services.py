@@ -5,7 +5,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field
 from typing import cast
 
-from flask import current_app, g, request
+from flask import current_app, request
 
 from pyoci_flask.errors import InvalidRequestError
 from pyoci_flask.index.allowance import Failures
@@ -29,6 +29,24 @@ from pyoci_flask.web.credentials import read_credentials
 from pyoci_flask.web.gate import MAY_POSTPONE, RegistryGate
 
 EXTENSION = "pyoci"
+_VISIT = "pyoci.visit"
+
+
+@dataclass(slots=True)
+class Visit:
+    """The request that is served: which index it is about, and what it holds of the worker."""
+
+    base: Base | None = None
+    share: Share | None = None
+    """Set while the request has a place at the gate."""
+    listing: ExitStack = field(default_factory=ExitStack)
+    """Holds the memory of a large listing."""
+
+
+def visit() -> Visit:
+    """Return the state of the request that is served."""
+    state: Visit = request.environ.setdefault(_VISIT, Visit())
+    return state
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,14 +66,28 @@ class Services:
     shares: Shares = field(default_factory=Shares)
     guesses: Guesses = field(default_factory=Guesses)
 
-    def caller(self, base: Base) -> RepositoryCaller:
-        """Calls about the namespace itself, with the credentials of the request."""
+    def enter_namespace(self, base: Base) -> RepositoryCaller:
+        """Take a place at the gate, and return what calls the registry about the namespace itself.
+
+        It uses the credentials of the request.
+
+        Raises:
+            BusyError: too many requests wait for this registry.
+            InvalidRequestError: the Authorization header cannot be read.
+        """
         self._enter(base)
         repository = Repository(base.registry, base.namespace)
         return RepositoryCaller(self.transport, self.authenticator, repository, self._credentials())
 
-    def candidates(self, base: Base, project: ProjectName) -> Candidates:
-        """The project's repositories, with the credentials of the request that is served."""
+    def enter_project(self, base: Base, project: ProjectName) -> Candidates:
+        """Take a place at the gate, and return the repositories that may hold the project.
+
+        They use the credentials of the request.
+
+        Raises:
+            BusyError: too many requests wait for this registry.
+            InvalidRequestError: the Authorization header or the project's name cannot be used.
+        """
         self._enter(base)
         credentials = self._credentials()
         found: list[ProjectRepository] = []
@@ -71,22 +103,25 @@ class Services:
             found.append(ProjectRepository(project, caller, guesses))
         return found
 
-    def project(
+    def read_project(
         self,
         repository: ProjectRepository,
         tags: Sequence[str],
         failures: Failures | None = None,
     ) -> Project:
-        """List a project; if it is large, it counts as such until the answer begins.
+        """Read the files of a project; the memory of a large listing is held until the answer.
 
-        `failures` leave their versions out; one too many is raised.
+        `failures` collects the errors of single versions, which are left out; one error too many
+        is raised.
         """
-        self._forget_listing()
-        g.listing = held = ExitStack()
+        held = visit().listing
+        held.close()
         return self.versions.project(repository, tags, self.settings.max_versions, held, failures)
 
-    def announced(self, repository: ProjectRepository, files: Sequence[File]) -> frozenset[str]:
-        """Return the names of the wheels whose core metadata is announced, see `announced`."""
+    def find_announced(
+        self, repository: ProjectRepository, files: Sequence[File]
+    ) -> frozenset[str]:
+        """Return the names of the wheels whose core metadata the project page announces."""
         segments = {file.segment for file in files}
         announced: frozenset[str] = frozenset()
         for part in (repository, *repository.others):
@@ -97,24 +132,21 @@ class Services:
 
     def _enter(self, base: Base) -> None:
         """Count this request among those that wait for the registry, until its answer begins."""
-        g.registry = base.registry
-        if "share" not in g:
+        now = visit()
+        now.base = base
+        if now.share is None:
             share = self.shares(base.registry)
             self.gate.enter(share, may_postpone=request.environ.get(MAY_POSTPONE))
-            g.share = share
+            now.share = share
 
     def leave(self) -> Share | None:
-        """Count this request out, if it was in; return the share of its registry."""
-        self._forget_listing()
-        share: Share | None = g.pop("share", None)
+        """Give back what the request holds; return the share of its registry, if it had a place."""
+        now = visit()
+        now.listing.close()
+        share, now.share = now.share, None
         if share is not None:
             self.gate.leave(share)
         return share
-
-    def _forget_listing(self) -> None:
-        held = g.pop("listing", None)
-        if held is not None:
-            held.close()
 
     def _credentials(self) -> Credentials | None:
         header = request.headers.get("Authorization")
@@ -122,7 +154,7 @@ class Services:
 
 
 def services() -> Services:
-    """The services of the application that serves this request."""
+    """Return the services of the application that serves this request."""
     return cast("Services", current_app.extensions[EXTENSION])
 
 

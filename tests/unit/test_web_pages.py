@@ -13,11 +13,12 @@ from pyoci_flask.app import create_app
 from pyoci_flask.errors import InvalidRequestError
 from pyoci_flask.oci.reference import Registry
 from pyoci_flask.settings import Settings
+from pyoci_flask.web.address import Base
 from pyoci_flask.web.errors import register_error_handlers, wants_page
 from pyoci_flask.web.people.error_page import error_page
 from pyoci_flask.web.people.formats import as_date, as_size
 from pyoci_flask.web.people.origin import PublicOrigin
-from pyoci_flask.web.services import EXTENSION
+from pyoci_flask.web.services import EXTENSION, visit
 
 CHROMIUM = (
     "text/html,application/xhtml+xml,application/xml;q=0.9,image/avif,image/webp,image/apng,*/*;q=0.8,"
@@ -62,7 +63,7 @@ def failing(error: Exception, registry: Registry = GHCR) -> FlaskClient:
 
     @app.get("/")
     def view() -> str:
-        flask.g.registry = registry
+        visit().base = Base(registry, "acme")
         raise error
 
     return app.test_client()

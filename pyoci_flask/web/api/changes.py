@@ -36,7 +36,7 @@ def delete(address: ChangeAddress) -> Response:
     """
     every = _wants_blobs()
     found = services()
-    candidates = found.candidates(address.base, address.project)
+    candidates = found.enter_project(address.base, address.project)
     settle = found.settings.publish_settle
     text = f"deleted {_name(address)}"
     with ExitStack() as held:
@@ -82,7 +82,7 @@ def patch(address: ChangeAddress) -> Response:
     """
     reason = _read_reason()
     found = services()
-    candidates = found.candidates(address.base, address.project)
+    candidates = found.enter_project(address.base, address.project)
     settle = found.settings.publish_settle
     version = _version(address)
     filename = address.filename if isinstance(address, FileAddress) else None

@@ -29,7 +29,7 @@ def _with_file(
 ) -> Response:
     """Answer with the file; where what was remembered of it is gone, with what is there now."""
     found = services()
-    candidates = found.candidates(address.base, address.project)
+    candidates = found.enter_project(address.base, address.project)
     stored = find_file(candidates, address.filename, found.versions)
     try:
         return use(stored)

@@ -27,11 +27,11 @@ def legacy_json(address: JsonAddress) -> Response:
     """Answer the document."""
     found = services()
     page_url = project_url(address.base, address.project)
-    candidates = found.candidates(address.base, address.project)
+    candidates = found.enter_project(address.base, address.project)
     repository, tags = find_project(candidates)
     if address.version is None:
         failures = Failures(_MOST_FAILURES)
-        project = found.project(repository, tags, failures)
+        project = found.read_project(repository, tags, failures)
         if failures.errors and not project.files:
             raise failures.errors[0]  # what fails is not one version
     else:

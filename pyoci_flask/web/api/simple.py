@@ -38,7 +38,7 @@ def project_page(address: ProjectAddress) -> Response:
         return redirect_to_slash(address.project.text)
     media_type = negotiate()
     found = services()
-    candidates = found.candidates(address.base, address.project)
+    candidates = found.enter_project(address.base, address.project)
     caller = candidates[0].caller
     leaves = empty_falls_back(address)
     try:
@@ -47,8 +47,8 @@ def project_page(address: ProjectAddress) -> Response:
         return fallback(address, caller, error)
     if leaves and not tags:
         return redirect_to_fallback(address, caller)
-    project = found.project(repository, tags)
-    announced = found.announced(repository, project.files)
+    project = found.read_project(repository, tags)
+    announced = found.find_announced(repository, project.files)
     alias = not _PIP_WITHOUT_ALIAS.match(request.headers.get("User-Agent", ""))
     # What is the same for everybody, such as the HTML, is one page.
     variant = (media_type, announced, alias or media_type != JSON)
@@ -75,7 +75,7 @@ def list_page(address: ListAddress) -> Response:
     if not address.slash:
         return redirect_to_slash(request.path.rstrip("/").rpartition("/")[2])
     media_type = negotiate()
-    names = list_projects(services().caller(address.base))
+    names = list_projects(services().enter_namespace(address.base))
     if media_type == JSON:
         document = {
             "meta": {"api-version": _VERSION},

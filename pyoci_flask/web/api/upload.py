@@ -45,7 +45,7 @@ def upload(base: Base) -> Response:
     body = RequestBody(request.environ, found.settings.max_body, "PYOCI_MAX_BODY")
     with read_form(body, request.headers.get("Content-Type", ""), found.settings.spool) as form:
         project, wanted = read_upload(form)
-        candidates = found.candidates(base, project)
+        candidates = found.enter_project(base, project)
         with (
             checked_meanwhile(form) as confirm,
             hold_blobs(candidates[0], found.locks, shared=True),

@@ -6,7 +6,7 @@ its version behind it.
 
 from urllib.parse import quote
 
-from flask import Blueprint, g, request
+from flask import Blueprint, request
 from packaging.utils import canonicalize_name
 from werkzeug.wrappers import Response
 
@@ -35,7 +35,7 @@ from pyoci_flask.web.errors import UnmatchedError, challenge, status_of
 from pyoci_flask.web.links import quote_segment
 from pyoci_flask.web.people.frame import answer, people, render, setup_path, signed_in
 from pyoci_flask.web.people.snippets import Target, installers
-from pyoci_flask.web.services import raw_path, services
+from pyoci_flask.web.services import raw_path, services, visit
 
 blueprint = Blueprint("browse", __name__)
 
@@ -58,7 +58,7 @@ def begin() -> Response:
 def browse(path: str) -> Response:
     """Show an index, a project or one of its versions."""
     address, version = _read(f"/{path}")
-    g.base = address.base  # for the page that tells of an error
+    visit().base = address.base  # the error page links to it
     if not address.slash:
         return redirect_to_slash(path.rpartition("/")[2])
     if isinstance(address, ListAddress):
@@ -134,7 +134,7 @@ def _projects(base: Base) -> tuple[int, list[str] | None, str]:
     A registry that keeps its catalog from somebody may well show them a project.
     """
     try:
-        return 200, list(list_projects(services().caller(base))), ""
+        return 200, list(list_projects(services().enter_namespace(base))), ""
     except NotFoundError as error:
         return 200, None, str(error)
     except (AuthenticationRequiredError, DeniedError) as error:
@@ -153,8 +153,8 @@ def _redirect(location: str) -> Response:
 def _project_page(address: ProjectAddress, version: str | None) -> Response:
     """Show a project: the version asked for, or the one that installers would take."""
     found = services()
-    repository, tags = find_project(found.candidates(address.base, address.project))
-    project = found.project(repository, tags)
+    repository, tags = find_project(found.enter_project(address.base, address.project))
+    project = found.read_project(repository, tags)
     releases = releases_of(project)
     newest = preferred(releases)
     shown = (

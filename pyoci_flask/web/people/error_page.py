@@ -1,9 +1,8 @@
 """Errors as pages for people: what happened, and what to do about it."""
 
 from dataclasses import dataclass
-from typing import cast
 
-from flask import g, request
+from flask import request
 from werkzeug.exceptions import MethodNotAllowed, NotFound
 from werkzeug.http import HTTP_STATUS_CODES
 from werkzeug.wrappers import Response
@@ -12,7 +11,7 @@ from pyoci_flask import errors
 from pyoci_flask.web.access import ENVIRON_REQUEST_ID
 from pyoci_flask.web.address import Base
 from pyoci_flask.web.people.frame import answer, render, setup_path
-from pyoci_flask.web.services import raw_path, services
+from pyoci_flask.web.services import raw_path, services, visit
 
 _GITHUB = (
     "ghcr.io takes personal access tokens (classic): with the scope read:packages to look and "
@@ -102,8 +101,9 @@ def error_page(status: int, text: str, error: Exception) -> Response:
 
 def _base() -> Base | None:
     """The index that the address names, if that can be told."""
-    if "base" in g:
-        return cast("Base", g.base)
+    known = visit().base
+    if known is not None:
+        return known
     try:
         found = services().addresses.read(request.path, raw_path())
     except errors.PyOCIError:
