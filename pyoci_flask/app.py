@@ -33,7 +33,7 @@ from pyoci_flask.transport.wsgi import WSGIAdapter
 from pyoci_flask.web.access import AccessLog
 from pyoci_flask.web.address import AddressParser
 from pyoci_flask.web.api import blueprint as index
-from pyoci_flask.web.conditional import PRIVATE, PageCache
+from pyoci_flask.web.conditional import PRIVATE, page_memory
 from pyoci_flask.web.errors import register_error_handlers
 from pyoci_flask.web.gate import RegistryGate
 from pyoci_flask.web.mount import Mount
@@ -110,7 +110,7 @@ def create_app(
         transport=transport,
         authenticator=Authenticator(transport),
         versions=_versions(settings, pool, store),
-        pages=PageCache(),
+        pages=page_memory(),
         locks=VersionLocks.in_spool(settings.spool),
         configs=KnownConfigs(),
         metadata=CoreMetadataReader(store=store),

@@ -1,26 +1,25 @@
 """Answers with a strong ETag, and 304 to those who have them already (RFC 9110, section 13)."""
 
 import hashlib
-import threading
-from collections.abc import Callable, Hashable
+from collections.abc import Hashable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Self
-from weakref import WeakKeyDictionary
+from weakref import ref
 
 from flask import request
 from werkzeug.datastructures import ETags
 from werkzeug.wrappers import Response
 
+from pyoci_flask.common.memory import Memory
 from pyoci_flask.errors import PreconditionFailedError
 from pyoci_flask.index.project import Project
 
 PRIVATE = "private, no-cache"
 """To be asked for each time: a file may be deleted and published anew under its name."""
 
-_VARIANTS = 6
-"""Pages of one project that are kept: three media types, one of them in two forms, and a few
-more, as what is announced of a project grows."""
+_MOST_PAGES = 2000
+_PAGE_BYTES = 32 * 1024 * 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +49,18 @@ class Page:
             # Werkzeug would take `If-Match: *` for a tag that is not this one.
             response.make_conditional({**request.environ, "HTTP_IF_MATCH": ""})
         return response
+
+
+PageMemory = Memory[tuple[ref[Project], Hashable], Page]
+"""The pages that were made of a project, each under the name of its variant.
+
+A project is compared by identity, so a page is found for as long as that project is remembered.
+"""
+
+
+def page_memory() -> PageMemory:
+    """Return the memory of a worker for pages."""
+    return Memory(entries=_MOST_PAGES, max_bytes=_PAGE_BYTES, size=lambda page: len(page.content))
 
 
 def page(text: str, media_type: str, *, vary: str) -> Response:
@@ -92,23 +103,3 @@ def last_modified(uploaded: datetime | None) -> datetime | None:
     if uploaded is None:
         return None
     return min(uploaded, datetime.now(UTC)).replace(microsecond=0)
-
-
-class PageCache:
-    """Pages that were made of a project, for as long as somebody remembers that project."""
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._pages: WeakKeyDictionary[Project, dict[Hashable, Page]] = WeakKeyDictionary()
-
-    def get(self, project: Project, variant: Hashable, make: Callable[[], Page]) -> Page:
-        """Give the page of a project in a variant; `make` is called where there is none yet."""
-        with self._lock:
-            known = self._pages.setdefault(project, {}).get(variant)
-        if known is None:
-            known = make()
-            with self._lock:
-                pages = self._pages.setdefault(project, {})
-                if len(pages) < _VARIANTS:
-                    pages[variant] = known
-        return known

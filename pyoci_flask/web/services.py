@@ -24,7 +24,7 @@ from pyoci_flask.transport.auth import Authenticator
 from pyoci_flask.transport.credentials import Credentials
 from pyoci_flask.transport.session import Transport
 from pyoci_flask.web.address import AddressParser, Base
-from pyoci_flask.web.conditional import PageCache
+from pyoci_flask.web.conditional import PageMemory
 from pyoci_flask.web.credentials import read_credentials
 from pyoci_flask.web.gate import MAY_POSTPONE, RegistryGate
 
@@ -58,7 +58,7 @@ class Services:
     transport: Transport
     authenticator: Authenticator
     versions: VersionReader
-    pages: PageCache
+    pages: PageMemory
     locks: VersionLocks
     configs: KnownConfigs
     metadata: CoreMetadataReader

@@ -16,7 +16,7 @@ from pyoci_flask.registry import create_registry
 from pyoci_flask.settings import PinnedIndex, Settings
 from pyoci_flask.web.address import AddressParser
 from pyoci_flask.web.api import blueprint as index
-from pyoci_flask.web.conditional import PageCache
+from pyoci_flask.web.conditional import page_memory
 from pyoci_flask.web.errors import register_error_handlers
 from pyoci_flask.web.gate import RegistryGate
 from pyoci_flask.web.services import EXTENSION, Services
@@ -44,7 +44,7 @@ def make_client(callers: Callers, tmp_path: Path, store: Store | None) -> FlaskC
         transport=callers.transport,
         authenticator=callers.authenticator,
         versions=VersionReader(FetchPool(2)),
-        pages=PageCache(),
+        pages=page_memory(),
         configs=KnownConfigs(),
         locks=VersionLocks(tmp_path / "locks"),
         metadata=CoreMetadataReader(),

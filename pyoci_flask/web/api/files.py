@@ -1,12 +1,12 @@
 """GET and HEAD of a file and of its core metadata."""
 
 import logging
-import re
 from collections.abc import Callable, Iterator
 
 from flask import request
 from werkzeug.wrappers import Response
 
+from pyoci_flask.common.ranges import ByteRange, requested_range
 from pyoci_flask.errors import NotFoundError, PyOCIError, RegistryError, TransferBrokenError
 from pyoci_flask.index.download import StoredFile, checked, find_file, verified
 from pyoci_flask.oci.blobs import OpenBlob, locate_blob, open_blob
@@ -15,8 +15,6 @@ from pyoci_flask.web.conditional import PRIVATE, check_match, is_unmodified, las
 from pyoci_flask.web.services import services
 
 logger = logging.getLogger("pyoci.web")
-
-_NOTHING = re.compile(r"bytes[ \t]*=[ \t]*-0+[ \t]*", re.IGNORECASE)
 
 
 def download(address: FileAddress) -> Response:
@@ -57,8 +55,9 @@ def _send(stored: StoredFile, name: str) -> Response:
     if request.method == "HEAD":
         response.content_length = stored.size()
         return response
-    if _asks_for_a_part(etag):
-        return _part(stored, response)
+    wanted = requested_range(request.headers.get("Range"), request.headers.get("If-Range"), etag)
+    if wanted is not None:
+        return _part(stored, wanted, response)
     found = _open(stored)
     return _redirect(found) if isinstance(found, str) else _stream(stored, found, response)
 
@@ -93,43 +92,22 @@ def _stream(stored: StoredFile, blob: OpenBlob, response: Response) -> Response:
     return response
 
 
-def _asks_for_a_part(etag: str) -> bool:
-    """One range of bytes of this very file (RFC 9110, 13.1.5 and 14.2); others get the whole."""
-    wanted = request.range
-    if wanted is None:
-        if not _asks_for_nothing():
-            return False
-    elif wanted.units != "bytes" or len(wanted.ranges) != 1:
-        return False
-    condition = request.headers.get("If-Range")
-    # Only a strong tag will do. A date says nothing here: a file may be published anew within
-    # the same second.
-    return condition is None or condition.strip() == f'"{etag}"'
-
-
-def _asks_for_nothing() -> bool:
-    """The last 0 bytes: well-formed, but never to be had (RFC 9110, 14.1.2).
-
-    Werkzeug takes it for no range at all.
-    """
-    return _NOTHING.fullmatch(request.headers.get("Range", "")) is not None
-
-
-def _part(stored: StoredFile, response: Response) -> Response:
+def _part(stored: StoredFile, wanted: ByteRange, response: Response) -> Response:
     if stored.file.size is None and services().settings.redirect_downloads:
-        # Whoever is sent elsewhere is not kept waiting for a call that asks for the size.
+        # A redirect needs no size, so do not make the client wait for a call that asks for it.
         found = _open(stored)
         if isinstance(found, str):
             return _redirect(found)
         found.close()
     size = stored.size()
-    first, stop = _span(size)
-    if first >= stop:
+    span = wanted.of(size)
+    if span is None:
         response.status_code = 416
         response.headers["Content-Range"] = f"bytes */{size}"
         response.headers.remove("Content-Type")
         response.headers.remove("Content-Disposition")
         return response
+    first, stop = span
     blob = _open(stored, first, stop - 1)
     if isinstance(blob, str):
         return _redirect(blob)
@@ -144,14 +122,6 @@ def _part(stored: StoredFile, response: Response) -> Response:
     response.response = _logged(request.path, _slice(blob, first, stop))
     response.call_on_close(blob.close)
     return response
-
-
-def _span(size: int) -> tuple[int, int]:
-    """The first byte asked for and the one after the last; a suffix may be longer than the file."""
-    first, stop = request.range.ranges[0] if request.range else (size, None)
-    if first < 0:
-        return max(0, size + first), size
-    return first, size if stop is None else min(stop, size)
 
 
 def _slice(blob: OpenBlob, first: int, stop: int) -> Iterator[bytes]:

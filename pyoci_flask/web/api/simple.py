@@ -3,6 +3,7 @@
 import json
 import re
 from typing import Any
+from weakref import ref
 
 from flask import render_template, request
 from werkzeug.wrappers import Response
@@ -52,8 +53,8 @@ def project_page(address: ProjectAddress) -> Response:
     alias = not _PIP_WITHOUT_ALIAS.match(request.headers.get("User-Agent", ""))
     # What is the same for everybody, such as the HTML, is one page.
     variant = (media_type, announced, alias or media_type != JSON)
-    shown = found.pages.get(
-        project, variant, lambda: _render(project, announced, media_type, alias=alias)
+    shown = found.pages.get_or_make(
+        (ref(project), variant), lambda: _render(project, announced, media_type, alias=alias)
     )
     return shown.answer(vary=_VARY)
 

@@ -13,10 +13,11 @@ import re
 import subprocess
 import sys
 import threading
-from collections import OrderedDict
 from dataclasses import dataclass
 
 from markupsafe import Markup
+
+from pyoci_flask.common.memory import Memory
 
 logger = logging.getLogger("pyoci.web")
 
@@ -61,9 +62,7 @@ class DescriptionRenderer:
         """`seconds` is how long one may take."""
         self._seconds = seconds
         self._places = threading.BoundedSemaphore(_AT_ONCE)
-        self._lock = threading.Lock()
-        self._rendered: OrderedDict[_Key, str | None] = OrderedDict()
-        self._size = 0
+        self._rendered = Memory[_Key, str](entries=_MOST_CACHED, max_bytes=_CACHE_SIZE)
 
     def render(self, text: str, content_type: str | None) -> Description:
         """Render by Description-Content-Type (core metadata specification)."""
@@ -79,36 +78,26 @@ class DescriptionRenderer:
             logger.warning("a description was not rendered: %s", error)
             return plain
         # The only place where text of a package is taken for markup.
-        return plain if html is None else Description(Markup(html), text, cut=False)  # noqa: S704
+        return plain if not html else Description(Markup(html), text, cut=False)  # noqa: S704
 
-    def _rendered_once(self, key: _Key, source: bytes) -> str | None:
-        """Return what is remembered, or render; None = it cannot be rendered.
+    def _rendered_once(self, key: _Key, source: bytes) -> str:
+        """Return the remembered HTML, or render it; empty if the text cannot be rendered.
 
         Raises:
-            _LateError: nothing can be told of the description.
+            _LateError: it is not known whether the text can be rendered.
         """
-        known, html = self._recall(key)
-        if known:
-            return html
-        if not self._places.acquire(timeout=_PATIENCE):
-            raise _LateError("too many others are being rendered")
-        try:
-            known, html = self._recall(key)  # those who look at one page come together
-            if not known:
-                html = self._run(key[0], source)
-                self._remember(key, html)
-        finally:
-            self._places.release()
+        html = self._rendered.get(key)
+        if html is None:
+            if not self._places.acquire(timeout=_PATIENCE):
+                raise _LateError("too many other descriptions are being rendered")
+            try:
+                # Requests for one page often come together: another one may have rendered it.
+                html = self._rendered.get_or_make(key, lambda: self._run(key[0], source))
+            finally:
+                self._places.release()
         return html
 
-    def _recall(self, key: _Key) -> tuple[bool, str | None]:
-        with self._lock:
-            known = key in self._rendered
-            if known:
-                self._rendered.move_to_end(key)
-            return known, self._rendered.get(key)
-
-    def _run(self, kind: _Kind, source: bytes) -> str | None:
+    def _run(self, kind: _Kind, source: bytes) -> str:
         command = [sys.executable, "-B", "-P", "-s", "-m", _PROCESS, *kind]
         # Nothing of the environment: it holds this server's secrets.
         environ = {"PYTHONPATH": os.pathsep.join(filter(None, sys.path)), "LANG": "C.UTF-8"}
@@ -127,18 +116,8 @@ class DescriptionRenderer:
         if done.returncode:
             last = done.stderr.decode(errors="replace").strip().rpartition("\n")[2][:300]
             logger.warning("a description was not rendered: exit %d %s", done.returncode, last)
-            return None
-        return done.stdout.decode() or None
-
-    def _remember(self, key: _Key, html: str | None) -> None:
-        with self._lock:
-            if key in self._rendered:
-                return
-            self._rendered[key] = html
-            self._size += len(html or "")
-            while self._size > _CACHE_SIZE or len(self._rendered) > _MOST_CACHED:
-                _, dropped = self._rendered.popitem(last=False)
-                self._size -= len(dropped or "")
+            return ""
+        return done.stdout.decode()
 
 
 def _kind_of(content_type: str | None) -> _Kind | None:
