@@ -30,6 +30,7 @@ from pyoci_flask.transport.network import Network
 from pyoci_flask.transport.observe import CallLog
 from pyoci_flask.transport.session import Transport
 from pyoci_flask.transport.wsgi import WSGIAdapter
+from pyoci_flask.web import TEMPLATES
 from pyoci_flask.web.access import AccessLog
 from pyoci_flask.web.address import AddressParser
 from pyoci_flask.web.api import blueprint as index
@@ -45,8 +46,6 @@ from pyoci_flask.web.people.origin import DEFAULT_PROXIES
 from pyoci_flask.web.services import EXTENSION, Services
 
 logger = logging.getLogger("pyoci")
-
-_HERE = Path(__file__).parent
 
 
 def create_app(
@@ -76,7 +75,7 @@ def create_app(
     else:
         check_start(settings)
         prepare_folders(settings)
-    app = Flask("pyoci_flask", static_folder=None, template_folder=str(_templates()))
+    app = Flask("pyoci_flask", static_folder=None, template_folder=str(TEMPLATES))
     app.url_map.merge_slashes = False
     app.url_map.strict_slashes = False
     app.jinja_env.trim_blocks = app.jinja_env.lstrip_blocks = True
@@ -119,7 +118,7 @@ def create_app(
         shares=shares,
     )
     app.extensions[people.EXTENSION] = people.People.create(
-        settings, os.environ.get("FORWARDED_ALLOW_IPS", DEFAULT_PROXIES), _templates()
+        settings, os.environ.get("FORWARDED_ALLOW_IPS", DEFAULT_PROXIES), TEMPLATES
     )
     mounted: Any = Mount(app.wsgi_app, settings.path, registry, metrics=settings.metrics)
     if open_to_everyone(settings):
@@ -159,12 +158,6 @@ def _embedded(settings: Settings, transport: Transport) -> Any:  # noqa: ANN401 
     )
     transport.mount(EMBEDDED.origin, WSGIAdapter(registry))
     return registry
-
-
-def _templates() -> Path:
-    """The wheel carries the templates inside the package; a checkout has them beside it."""
-    packaged = _HERE / "templates"
-    return packaged if packaged.is_dir() else _HERE.parent / "templates"
 
 
 def _guarded(response: Any) -> Any:  # noqa: ANN401 - Flask's own type

@@ -2,8 +2,14 @@
 
 import pytest
 
-from pyoci_flask.web.people.pipelines import credentials_hint, pipelines
-from pyoci_flask.web.people.snippets import Snippet, Target, installers, tools
+from pyoci_flask.web.people.snippets import (
+    Snippet,
+    Target,
+    credentials_hint,
+    installers,
+    pipelines,
+    tools,
+)
 
 
 def every(target: Target) -> dict[str, tuple[Snippet, ...]]:

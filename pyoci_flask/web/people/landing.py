@@ -12,8 +12,7 @@ from pyoci_flask.errors import EgressError, InvalidRequestError, NotFoundError
 from pyoci_flask.oci.reference import EMBEDDED
 from pyoci_flask.web.address import Base
 from pyoci_flask.web.people.frame import answer, browse_path, people, render
-from pyoci_flask.web.people.pipelines import credentials_hint, pipelines
-from pyoci_flask.web.people.snippets import Target, tools
+from pyoci_flask.web.people.snippets import Target, credentials_hint, pipelines, tools
 from pyoci_flask.web.services import services
 
 blueprint = Blueprint("pages", __name__)
