@@ -11,7 +11,7 @@ from pyoci_flask.errors import NotFoundError, PyOCIError, RegistryError, Transfe
 from pyoci_flask.index.download import StoredFile, checked, find_file, verified
 from pyoci_flask.oci.blobs import OpenBlob, locate_blob, open_blob
 from pyoci_flask.web.address import FileAddress, MetadataAddress
-from pyoci_flask.web.conditional import PRIVATE, check_match, is_unmodified, last_modified
+from pyoci_flask.web.conditional import PRIVATE, is_current, last_modified
 from pyoci_flask.web.services import services
 
 logger = logging.getLogger("pyoci.web")
@@ -39,18 +39,12 @@ def _with_file(
 
 def _send(stored: StoredFile, name: str) -> Response:
     etag = stored.digest.text
-    modified = last_modified(stored.file.uploaded)
-    check_match(etag, modified)
     response = Response(content_type="application/octet-stream")
-    response.set_etag(etag)
-    response.last_modified = modified
     response.headers["Cache-Control"] = PRIVATE
     response.headers["Vary"] = "Authorization"
     response.headers["Accept-Ranges"] = "bytes"
     response.headers["Content-Disposition"] = f'attachment; filename="{name}"'
-    if is_unmodified(etag, modified):
-        response.status_code = 304
-        response.headers.remove("Content-Type")
+    if is_current(response, etag, last_modified(stored.file.uploaded)):
         return response
     if request.method == "HEAD":
         response.content_length = stored.size()
@@ -157,11 +151,8 @@ def core_metadata(address: MetadataAddress) -> Response:
 
 def _send_metadata(stored: StoredFile) -> Response:
     metadata = services().metadata.read(stored)
-    check_match(metadata.digest.text)
     response = Response(metadata.content, content_type="text/plain; charset=utf-8")
-    response.set_etag(metadata.digest.text)
     response.headers["Cache-Control"] = PRIVATE
     response.headers["Vary"] = "Authorization"
-    # Werkzeug would take `If-Match: *`, too, for a tag that is not this one.
-    response.make_conditional({**request.environ, "HTTP_IF_MATCH": ""})
+    is_current(response, metadata.digest.text)
     return response

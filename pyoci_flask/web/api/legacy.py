@@ -15,7 +15,7 @@ from pyoci_flask.index.project_repository import ProjectRepository, VersionFiles
 from pyoci_flask.index.releases import Release, find_release, preferred, releases_of
 from pyoci_flask.oci.reference import Tag
 from pyoci_flask.web.address import JsonAddress
-from pyoci_flask.web.conditional import page
+from pyoci_flask.web.conditional import Page
 from pyoci_flask.web.links import file_href, project_url
 from pyoci_flask.web.services import services
 
@@ -41,7 +41,7 @@ def legacy_json(address: JsonAddress) -> Response:
     document = _document(project, page_url, shown)
     if address.version is not None:
         del document["releases"]
-    return page(json.dumps(document), "application/json", vary="Authorization")
+    return Page.of(json.dumps(document), "application/json").answer(vary="Authorization")
 
 
 def _one_version(repository: ProjectRepository, tags: Sequence[str], version: str) -> Project:

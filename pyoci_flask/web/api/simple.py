@@ -18,7 +18,7 @@ from pyoci_flask.index.releases import LISTED_VERSIONS, listed_of, releases_of
 from pyoci_flask.web.address import ListAddress, ProjectAddress
 from pyoci_flask.web.api.fallback import empty_falls_back, fallback, redirect_to_fallback
 from pyoci_flask.web.api.negotiation import JSON, negotiate
-from pyoci_flask.web.conditional import Page, page
+from pyoci_flask.web.conditional import Page
 from pyoci_flask.web.links import file_href, quote_segment
 from pyoci_flask.web.services import services
 
@@ -82,9 +82,9 @@ def list_page(address: ListAddress) -> Response:
             "meta": {"api-version": _VERSION},
             "projects": [{"name": name} for name in names],
         }
-        return page(json.dumps(document), JSON, vary=_VARY)
+        return Page.of(json.dumps(document), JSON).answer(vary=_VARY)
     html = render_template("simple/list.html", api_version=_VERSION, names=names)
-    return page(html, media_type, vary=_VARY)
+    return Page.of(html, media_type).answer(vary=_VARY)
 
 
 def redirect_to_slash(segment: str) -> Response:

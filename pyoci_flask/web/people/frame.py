@@ -13,7 +13,7 @@ from werkzeug.wrappers import Response
 from pyoci_flask import __version__
 from pyoci_flask.settings import Settings
 from pyoci_flask.web.address import Base
-from pyoci_flask.web.conditional import page
+from pyoci_flask.web.conditional import Page, is_current
 from pyoci_flask.web.people.description import DescriptionRenderer
 from pyoci_flask.web.people.formats import as_date, as_size
 from pyoci_flask.web.people.origin import PublicOrigin
@@ -45,11 +45,10 @@ class Asset:
     def answer(self) -> Response:
         """Send it, to be kept for good where the address has the version, or 304."""
         response = Response(self.content, content_type=self.content_type)
-        response.set_etag(self.version)
         current = request.args.get("v") == self.version
         lifetime = "public, max-age=31536000, immutable" if current else "public, no-cache"
         response.headers["Cache-Control"] = lifetime
-        response.make_conditional(request.environ)
+        is_current(response, self.version)
         return response
 
 
@@ -116,7 +115,7 @@ def render(template: str, **context: object) -> str:
 def answer(html: str, status: int = 200) -> Response:
     """Answer a page that was rendered; a good one with an ETag, or 304."""
     if status == 200:
-        response = page(html, "text/html", vary="Authorization")
+        response = Page.of(html, "text/html").answer(vary="Authorization")
     else:
         response = Response(html, status, content_type="text/html; charset=utf-8")
         response.headers["Cache-Control"] = "no-store"
