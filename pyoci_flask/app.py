@@ -32,17 +32,17 @@ from pyoci_flask.transport.session import Transport
 from pyoci_flask.transport.wsgi import WSGIAdapter
 from pyoci_flask.web import TEMPLATES
 from pyoci_flask.web.access import AccessLog
-from pyoci_flask.web.address import AddressParser
 from pyoci_flask.web.api import blueprint as index
 from pyoci_flask.web.conditional import PRIVATE, page_memory
 from pyoci_flask.web.errors import register_error_handlers
 from pyoci_flask.web.gate import RegistryGate
-from pyoci_flask.web.mount import Mount
+from pyoci_flask.web.links import DEFAULT_PROXIES, PublicOrigin
+from pyoci_flask.web.paths import AddressParser
 from pyoci_flask.web.people import browse
 from pyoci_flask.web.people import frame as people
 from pyoci_flask.web.people import landing as pages
 from pyoci_flask.web.people.error_page import error_page
-from pyoci_flask.web.people.origin import DEFAULT_PROXIES
+from pyoci_flask.web.routes import Mount
 from pyoci_flask.web.services import EXTENSION, Services
 
 logger = logging.getLogger("pyoci")
@@ -106,6 +106,7 @@ def create_app(
     app.extensions[EXTENSION] = Services(
         settings=settings,
         addresses=AddressParser(settings),
+        origin=PublicOrigin(settings, os.environ.get("FORWARDED_ALLOW_IPS", DEFAULT_PROXIES)),
         transport=transport,
         authenticator=Authenticator(transport),
         versions=_versions(settings, pool, store),
@@ -117,9 +118,7 @@ def create_app(
         guesses=Guesses(settings.cache_ttl),
         shares=shares,
     )
-    app.extensions[people.EXTENSION] = people.People.create(
-        settings, os.environ.get("FORWARDED_ALLOW_IPS", DEFAULT_PROXIES), TEMPLATES
-    )
+    app.extensions[people.EXTENSION] = people.People.create(TEMPLATES)
     mounted: Any = Mount(app.wsgi_app, settings.path, registry, metrics=settings.metrics)
     if open_to_everyone(settings):
         mounted = LocalHosts(mounted, settings.url)

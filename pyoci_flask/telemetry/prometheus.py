@@ -18,7 +18,7 @@ from pyoci_flask.telemetry.labels import BOUNDARIES, Hosts, known_method, status
 from pyoci_flask.telemetry.registry_calls import call_purpose, registry_operation
 from pyoci_flask.transport.observe import CallRecord, redacted
 from pyoci_flask.web.access import RequestRecord
-from pyoci_flask.web.operations import OPERATION, name_operation
+from pyoci_flask.web.routes import OPERATION, name_operation
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import WSGIEnvironment

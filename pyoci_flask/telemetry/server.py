@@ -21,7 +21,7 @@ from pyoci_flask.telemetry.instruments import Attributes, Instruments
 from pyoci_flask.telemetry.labels import known_method
 from pyoci_flask.telemetry.registry_calls import registry_operation
 from pyoci_flask.web.access import RequestRecord
-from pyoci_flask.web.operations import OPERATION
+from pyoci_flask.web.routes import OPERATION
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import WSGIEnvironment

@@ -8,18 +8,10 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextvars import Context, copy_context
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
-from urllib.parse import quote
 
-from pyoci_flask.common.redaction import (
-    FIELD_LIMIT,
-    REDACTED,
-    field,
-    holds_userinfo,
-    shortened,
-    without_userinfo,
-)
 from pyoci_flask.logs import one_line, request_id
 from pyoci_flask.web.gate import NoPlaceError
+from pyoci_flask.web.request import safe_host, safe_path, safe_user_agent
 
 if TYPE_CHECKING:
     from _typeshed import OptExcInfo
@@ -31,12 +23,6 @@ ENVIRON_REQUEST_ID = "pyoci.request_id"
 """Key of the request's id in the WSGI environ."""
 
 _VALID_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
-# RFC 3986 section 3.3: what a path may hold unencoded.
-_PATH_SAFE = "/:@!$&'()*+,;="
-# RFC 3986 section 3.2.2 and a port; brackets and @ are also of what was replaced.
-_HOST_SAFE = ":[]@"
-_PATH_READ = 1300
-_PATH_LIMIT = 2000
 _METHOD_LIMIT = 40
 # RFC 9110 section 6.4.1
 _BODILESS_STATUSES = frozenset({204, 304})
@@ -287,29 +273,3 @@ def _write_line(record: RequestRecord) -> None:
         failure,
         extra={"fields": True},
     )
-
-
-def safe_path(environ: "WSGIEnvironment") -> str:
-    """Return the request's path as `RequestRecord.path` has it."""
-    text = f"{environ.get('SCRIPT_NAME', '')}{environ.get('PATH_INFO', '')}"
-    # The path was decoded once, so all of it before an @ may be a password with slashes.
-    shown = without_userinfo(text)
-    target = str(environ.get("RAW_URI") or environ.get("QUERY_STRING", ""))
-    if shown is text and ":" in text and holds_userinfo(target):
-        # A ? or # in the password took the @ out of the path.
-        return f"/{REDACTED}"
-    path = quote(shown[:_PATH_READ].encode("latin-1", "replace"), safe=_PATH_SAFE)
-    return shortened(path.replace(quote(REDACTED), REDACTED), _PATH_LIMIT) or "/"
-
-
-def safe_host(environ: "WSGIEnvironment") -> str:
-    """Return the request's Host as `RequestRecord.host` has it."""
-    host = field(str(environ.get("HTTP_HOST", "")))
-    host = quote(host.encode("latin-1", "replace"), safe=_HOST_SAFE)
-    return host[:FIELD_LIMIT] or "-"
-
-
-def safe_user_agent(environ: "WSGIEnvironment") -> str:
-    """Return the User-Agent as `RequestRecord.user_agent` has it."""
-    text = shortened(str(environ.get("HTTP_USER_AGENT", "")))
-    return one_line(text.replace("\\", "\\\\").replace('"', '\\"'))

@@ -14,7 +14,7 @@ from werkzeug.wrappers import Response
 from pyoci_flask import errors
 from pyoci_flask.common.redaction import redact
 from pyoci_flask.index.names import is_filename
-from pyoci_flask.web.services import raw_path, visit
+from pyoci_flask.web.request import sent_path, visit
 
 ErrorPage = Callable[[int, str, Exception], Response]
 """Makes a page of a status, a text that holds no secrets, and what was raised."""
@@ -141,7 +141,7 @@ def _is_of_a_setting() -> bool:
 
     `PYOCI_PATH` is one of them: the path counts as it was sent.
     """
-    sent = raw_path() or request.path
+    sent = sent_path(request.environ) or request.path
     segments = [part for part in sent.partition("?")[0].split("/") if part]
     return not _SETTINGS.isdisjoint(segments) or (bool(segments) and is_filename(segments[-1]))
 

@@ -1,7 +1,6 @@
 """What the views work with: made once in `app.py`, found through the application."""
 
 from collections.abc import Sequence
-from contextlib import ExitStack
 from dataclasses import dataclass, field
 from typing import cast
 
@@ -23,30 +22,14 @@ from pyoci_flask.settings import Settings
 from pyoci_flask.transport.auth import Authenticator
 from pyoci_flask.transport.credentials import Credentials
 from pyoci_flask.transport.session import Transport
-from pyoci_flask.web.address import AddressParser, Base
+from pyoci_flask.web.address import Base
 from pyoci_flask.web.conditional import PageMemory
-from pyoci_flask.web.credentials import read_credentials
 from pyoci_flask.web.gate import MAY_POSTPONE, RegistryGate
+from pyoci_flask.web.links import PublicOrigin
+from pyoci_flask.web.paths import AddressParser
+from pyoci_flask.web.request import read_credentials, visit
 
 EXTENSION = "pyoci"
-_VISIT = "pyoci.visit"
-
-
-@dataclass(slots=True)
-class Visit:
-    """The request that is served: which index it is about, and what it holds of the worker."""
-
-    base: Base | None = None
-    share: Share | None = None
-    """Set while the request has a place at the gate."""
-    listing: ExitStack = field(default_factory=ExitStack)
-    """Holds the memory of a large listing."""
-
-
-def visit() -> Visit:
-    """Return the state of the request that is served."""
-    state: Visit = request.environ.setdefault(_VISIT, Visit())
-    return state
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +38,7 @@ class Services:
 
     settings: Settings
     addresses: AddressParser
+    origin: PublicOrigin
     transport: Transport
     authenticator: Authenticator
     versions: VersionReader
@@ -156,9 +140,3 @@ class Services:
 def services() -> Services:
     """Return the services of the application that serves this request."""
     return cast("Services", current_app.extensions[EXTENSION])
-
-
-def raw_path() -> str | None:
-    """The path as the client sent it, where the WSGI server tells (gunicorn, Werkzeug)."""
-    value = request.environ.get("RAW_URI") or request.environ.get("REQUEST_URI")
-    return value if isinstance(value, str) else None

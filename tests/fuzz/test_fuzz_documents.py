@@ -20,8 +20,8 @@ from pyoci_flask.oci.model import (
     MalformedDocumentError,
     parse_object,
 )
+from pyoci_flask.web.api.body import RequestBody
 from pyoci_flask.web.api.form import read_form
-from pyoci_flask.web.body import RequestBody
 from tests.fuzz.strategies import documents, fuzzed, near
 
 _DIGEST = f"sha256:{'0' * 64}"

@@ -4,7 +4,7 @@ import pytest
 from flask import Flask
 
 from pyoci_flask.errors import NotAcceptableError
-from pyoci_flask.web.api.negotiation import HTML, JSON, PLAIN_HTML, negotiate
+from pyoci_flask.web.api.simple import HTML, JSON, PLAIN_HTML, negotiate
 
 LATEST_JSON = "application/vnd.pypi.simple.latest+json"
 LATEST_HTML = "application/vnd.pypi.simple.latest+html"

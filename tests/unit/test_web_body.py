@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from pyoci_flask.errors import ClientTimeoutError, InvalidRequestError, PayloadTooLargeError
-from pyoci_flask.web.body import CHUNK, RequestBody
+from pyoci_flask.web.api.body import CHUNK, RequestBody
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import WSGIEnvironment

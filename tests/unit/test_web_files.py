@@ -14,11 +14,12 @@ from pyoci_flask.index.reader import VersionReader
 from pyoci_flask.oci.reference import EMBEDDED, Digest
 from pyoci_flask.registry import create_registry
 from pyoci_flask.settings import PinnedIndex, Settings
-from pyoci_flask.web.address import AddressParser
 from pyoci_flask.web.api import blueprint as index
 from pyoci_flask.web.conditional import page_memory
 from pyoci_flask.web.errors import register_error_handlers
 from pyoci_flask.web.gate import RegistryGate
+from pyoci_flask.web.links import PublicOrigin
+from pyoci_flask.web.paths import AddressParser
 from pyoci_flask.web.services import EXTENSION, Services
 from tests.unit.conftest import Callers
 from tests.unit.doubles import Answer, Received, http_double
@@ -41,6 +42,7 @@ def make_client(callers: Callers, tmp_path: Path, store: Store | None) -> FlaskC
     app.extensions[EXTENSION] = Services(
         settings=settings,
         addresses=AddressParser(settings),
+        origin=PublicOrigin(settings, ""),
         transport=callers.transport,
         authenticator=callers.authenticator,
         versions=VersionReader(FetchPool(2)),

@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 
 from pyoci_flask.errors import InvalidRequestError, PayloadTooLargeError
 from pyoci_flask.oci.reference import Digest
+from pyoci_flask.web.api.body import RequestBody
 from pyoci_flask.web.api.form import UploadForm, read_form
-from pyoci_flask.web.body import RequestBody
 
 TYPE = "multipart/form-data; boundary=B"
 CONTENT = b"\r\n--A no delimiter\r\n--\r\n-\r\n\x00\xff"
@@ -209,7 +209,7 @@ _FILL = """
 import io, resource, signal, sys
 from pathlib import Path
 from pyoci_flask.errors import SpoolFullError
-from pyoci_flask.web.body import RequestBody
+from pyoci_flask.web.api.body import RequestBody
 from pyoci_flask.web.api.form import read_form
 
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)

@@ -2,8 +2,8 @@ import flask
 import pytest
 
 from pyoci_flask.errors import NotAcceptableError
-from pyoci_flask.web.api.negotiation import HTML, JSON, PLAIN_HTML, negotiate
-from pyoci_flask.web.api.simple import redirect_to_slash
+from pyoci_flask.web.api.simple import HTML, JSON, PLAIN_HTML, negotiate
+from pyoci_flask.web.links import redirect_to_slash
 
 V1 = "application/vnd.pypi.simple.v1"
 LATEST = "application/vnd.pypi.simple.latest"

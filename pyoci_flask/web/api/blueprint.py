@@ -24,7 +24,8 @@ from pyoci_flask.web.api.simple import list_page, project_page
 from pyoci_flask.web.api.upload import upload
 from pyoci_flask.web.errors import UnmatchedError
 from pyoci_flask.web.gate import STREAMS
-from pyoci_flask.web.services import raw_path, services
+from pyoci_flask.web.request import sent_path
+from pyoci_flask.web.services import services
 
 blueprint = Blueprint("index", __name__)
 
@@ -69,7 +70,7 @@ def begin_answer(response: Response) -> Response:
 @blueprint.get("/<path:path>", provide_automatic_options=False)
 def read(path: str) -> Response:
     """Answer GET and HEAD."""
-    address = services().addresses.read(f"/{path}", raw_path())
+    address = services().addresses.read(f"/{path}", sent_path(request.environ))
     match address:
         case ProjectAddress():
             return project_page(address)
@@ -88,7 +89,7 @@ def read(path: str) -> Response:
 @blueprint.post("/<path:path>", provide_automatic_options=False)
 def publish(path: str) -> Response:
     """Answer an upload."""
-    base = services().addresses.publish(f"/{path}", raw_path())
+    base = services().addresses.publish(f"/{path}", sent_path(request.environ))
     if base is None:
         raise UnmatchedError
     return upload(base)
@@ -116,10 +117,10 @@ def options(path: str) -> Response:
 
 
 def _to_be_changed(path: str) -> ChangeAddress:
-    address = services().addresses.change(f"/{path}", raw_path())
+    address = services().addresses.change(f"/{path}", sent_path(request.environ))
     if address is not None:
         return address
-    if services().addresses.read(f"/{path}", raw_path()) is not None:
+    if services().addresses.read(f"/{path}", sent_path(request.environ)) is not None:
         raise MethodNotAllowed(
             _methods(path), "only a file or a version can be changed: .../PROJECT/FILENAME"
         )
@@ -136,6 +137,6 @@ def _methods(path: str) -> list[str]:
         (addresses.change, ("DELETE", "PATCH")),
     ):
         with suppress(InvalidRequestError):
-            if parse(f"/{path}", raw_path()) is not None:
+            if parse(f"/{path}", sent_path(request.environ)) is not None:
                 methods += names
     return [*methods, "OPTIONS"] if methods else []

@@ -15,7 +15,7 @@ from pyoci_flask.index.project_repository import hold_blobs
 from pyoci_flask.index.yank import set_yanked
 from pyoci_flask.oci.repository import refuse_denied_deletion
 from pyoci_flask.web.address import ChangeAddress, FileAddress
-from pyoci_flask.web.body import RequestBody
+from pyoci_flask.web.api.body import RequestBody
 from pyoci_flask.web.services import services
 
 logger = logging.getLogger("pyoci.web")

@@ -25,7 +25,7 @@ from pyoci_flask.errors import (
     SpoolFullError,
 )
 from pyoci_flask.oci.reference import Digest
-from pyoci_flask.web.body import RequestBody
+from pyoci_flask.web.api.body import RequestBody
 
 _FIELDS = frozenset(
     {

@@ -26,7 +26,7 @@ _MOST_FAILURES = 5
 def legacy_json(address: JsonAddress) -> Response:
     """Answer the document."""
     found = services()
-    page_url = project_url(address.base, address.project)
+    page_url = project_url(found.origin, address.base, address.project)
     candidates = found.enter_project(address.base, address.project)
     repository, tags = find_project(candidates)
     if address.version is None:

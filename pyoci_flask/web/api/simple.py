@@ -2,14 +2,16 @@
 
 import json
 import re
+from functools import lru_cache
 from typing import Any
 from weakref import ref
 
 from flask import render_template, request
+from werkzeug.datastructures import MIMEAccept
+from werkzeug.http import parse_accept_header
 from werkzeug.wrappers import Response
 
-from pyoci_flask.common.redaction import redact
-from pyoci_flask.errors import DeniedError, NotFoundError
+from pyoci_flask.errors import DeniedError, NotAcceptableError, NotFoundError
 from pyoci_flask.index.catalog import list_projects
 from pyoci_flask.index.listing import find_project
 from pyoci_flask.index.names import version_or_none
@@ -17,10 +19,23 @@ from pyoci_flask.index.project import File, Project, format_time
 from pyoci_flask.index.releases import LISTED_VERSIONS, listed_of, releases_of
 from pyoci_flask.web.address import ListAddress, ProjectAddress
 from pyoci_flask.web.api.fallback import empty_falls_back, fallback, redirect_to_fallback
-from pyoci_flask.web.api.negotiation import JSON, negotiate
 from pyoci_flask.web.conditional import Page
-from pyoci_flask.web.links import file_href, quote_segment
+from pyoci_flask.web.links import file_href, redirect_to_slash
 from pyoci_flask.web.services import services
+
+JSON = "application/vnd.pypi.simple.v1+json"
+HTML = "application/vnd.pypi.simple.v1+html"
+PLAIN_HTML = "text/html"
+
+_NAMES = {
+    PLAIN_HTML: (PLAIN_HTML,),
+    JSON: (JSON, "application/vnd.pypi.simple.latest+json"),
+    HTML: (HTML, "application/vnd.pypi.simple.latest+html"),
+}
+"""What is offered, the preferred one first, under the names by which it may be asked for."""
+
+_LONGEST_ACCEPT = 2000
+"""Characters that are looked at; the longest that browsers send has some 150."""
 
 _VARY = "Accept, Authorization"
 _VERSION = "1.4"
@@ -87,19 +102,6 @@ def list_page(address: ListAddress) -> Response:
     return Page.of(html, media_type).answer(vary=_VARY)
 
 
-def redirect_to_slash(segment: str) -> Response:
-    """Redirect to the address with its slash; relative, so that no proxy's scheme is lost."""
-    query = request.query_string.decode("latin-1")
-    query = f"?{query}" if query else ""
-    response = Response(status=301)
-    response.headers["Location"] = (
-        quote_segment(segment) + "/" + (query if redact(query) == query else "")
-    )
-    response.headers["Cache-Control"] = "no-store"
-    response.autocorrect_location_header = False
-    return response
-
-
 def _api_version(project: Project) -> str:
     complete = all(file.size is not None for file in project.files)
     return _VERSION if complete else _VERSION_WITHOUT_SIZES
@@ -151,3 +153,42 @@ def _core_metadata(file: File, announced: frozenset[str]) -> str | None:
     if file.core_metadata is not None:
         return f"sha256={file.core_metadata.hex}"
     return "true" if file.filename.text in announced else None
+
+
+def negotiate() -> str:
+    """Choose the media type that the request asks for, by `?format=` or by Accept.
+
+    Raises:
+        NotAcceptableError: it takes none of them.
+    """
+    # A literal + of the query arrives as a space.
+    name = request.args.get("format", "").strip().replace(" ", "+").lower()
+    if name:
+        for kind, names in _NAMES.items():
+            if name in names:
+                return kind
+        raise NotAcceptableError(f"?format= must be one of {', '.join(_NAMES)}")
+    preferred = _preferred(request.headers.get("Accept", "")[:_LONGEST_ACCEPT])
+    if preferred is None:
+        raise NotAcceptableError(f"a page of this index comes as {', '.join(_NAMES)}")
+    return preferred
+
+
+@lru_cache(maxsize=64)
+def _preferred(header: str) -> str | None:
+    """The best of what an Accept header takes; clients send the same few all the time."""
+    if not header.strip():
+        return PLAIN_HTML
+    # None of the types has parameters, so `text/html; charset=utf-8` is text/html.
+    accept = MIMEAccept(
+        (value.partition(";")[0].strip(), quality)
+        for value, quality in parse_accept_header(header, MIMEAccept)
+    )
+    named = {name.lower(): quality for name, quality in reversed(accept)}
+    qualities = {
+        # An alias counts where it is named; a range is held against the type itself.
+        kind: max([accept.quality(kind), *(named.get(alias, 0) for alias in aliases)])
+        for kind, (_, *aliases) in _NAMES.items()
+    }
+    best = max(qualities, key=lambda kind: qualities[kind])
+    return best if qualities[best] > 0 else None

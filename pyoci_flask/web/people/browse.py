@@ -30,12 +30,12 @@ from pyoci_flask.index.releases import (
     releases_of,
 )
 from pyoci_flask.web.address import Base, ListAddress, ProjectAddress
-from pyoci_flask.web.api.simple import redirect_to_slash
 from pyoci_flask.web.errors import UnmatchedError, challenge, status_of
-from pyoci_flask.web.links import quote_segment
+from pyoci_flask.web.links import quote_segment, redirect, redirect_to_slash
 from pyoci_flask.web.people.frame import answer, people, render, setup_path, signed_in
 from pyoci_flask.web.people.snippets import Target, installers
-from pyoci_flask.web.services import raw_path, services, visit
+from pyoci_flask.web.request import sent_path, visit
+from pyoci_flask.web.services import services
 
 blueprint = Blueprint("browse", __name__)
 
@@ -50,8 +50,8 @@ def begin() -> Response:
     """Lead to the server's own index, or to the form for any."""
     below = request.path.endswith("/")
     if services().settings.index is not None:
-        return _redirect("simple/" if below else "ui/simple/")
-    return _redirect("../" if below else "./")
+        return redirect("simple/" if below else "ui/simple/")
+    return redirect("../" if below else "./")
 
 
 @blueprint.get("/ui/<path:path>")
@@ -73,11 +73,11 @@ def _read(path: str) -> tuple[ListAddress | ProjectAddress, str | None]:
     # Where the namespace's end cannot be told, what is no version may be a project of a deeper one.
     certain = "/+simple/" in above or path.startswith("/simple/")
     if version_or_none(last) is not None or (certain and not is_filename(last)):
-        project = addresses.read(f"{above}/", raw_path())
+        project = addresses.read(f"{above}/", sent_path(request.environ))
         if isinstance(project, ProjectAddress):
             slash = path.endswith("/")
             return ProjectAddress(project.base, project.project, slash), last
-    address = addresses.read(path, raw_path())
+    address = addresses.read(path, sent_path(request.environ))
     if not isinstance(address, ListAddress | ProjectAddress):
         raise UnmatchedError
     return address, None
@@ -89,7 +89,7 @@ def _index_page(base: Base) -> Response:
     refused = ""
     if wanted:
         try:
-            return _redirect(f"{quote_segment(ProjectName(wanted).text)}/")
+            return redirect(f"{quote_segment(ProjectName(wanted).text)}/")
         except InvalidRequestError as error:
             refused = str(error)
     status, names, reason = _projects(base)
@@ -102,7 +102,7 @@ def _index_page(base: Base) -> Response:
     html = render(
         "index.html",
         base=base,
-        url=f"{people().origin.url()}{base.path}/",
+        url=f"{services().origin.url()}{base.path}/",
         listed=names is not None,
         count=len(names or ()),
         names=found[first : first + _MOST_SHOWN],
@@ -141,15 +141,6 @@ def _projects(base: Base) -> tuple[int, list[str] | None, str]:
         return status_of(error), None, str(error)
 
 
-def _redirect(location: str) -> Response:
-    """Lead to an address below this one; relative, so that it holds behind every proxy."""
-    response = Response(status=302)
-    response.headers["Location"] = location
-    response.headers["Cache-Control"] = "no-store"
-    response.autocorrect_location_header = False
-    return response
-
-
 def _project_page(address: ProjectAddress, version: str | None) -> Response:
     """Show a project: the version asked for, or the one that installers would take."""
     found = services()
@@ -164,7 +155,7 @@ def _project_page(address: ProjectAddress, version: str | None) -> Response:
     )
     # Named where an installer would take another version.
     package = project.name if shown is newest or not shown else f"{project.name}=={shown.version}"
-    root = people().origin.url()
+    root = services().origin.url()
     url = f"{root}{address.base.path}/"
     here = "../" if version is not None else ""
     html = render(
@@ -172,7 +163,7 @@ def _project_page(address: ProjectAddress, version: str | None) -> Response:
         base=address.base,
         name=project.name,
         url=url,
-        files_path=f"{people().origin.path()}{address.base.path}/{quote(address.project.text)}/",
+        files_path=f"{services().origin.path()}{address.base.path}/{quote(address.project.text)}/",
         index_href=f"{here}{_index_href(address.base)}",
         project_href=here or "./",
         releases=releases,

@@ -11,7 +11,8 @@ from pyoci_flask import errors
 from pyoci_flask.web.access import ENVIRON_REQUEST_ID
 from pyoci_flask.web.address import Base
 from pyoci_flask.web.people.frame import answer, render, setup_path
-from pyoci_flask.web.services import raw_path, services, visit
+from pyoci_flask.web.request import sent_path, visit
+from pyoci_flask.web.services import services
 
 _GITHUB = (
     "ghcr.io takes personal access tokens (classic): with the scope read:packages to look and "
@@ -105,7 +106,7 @@ def _base() -> Base | None:
     if known is not None:
         return known
     try:
-        found = services().addresses.read(request.path, raw_path())
+        found = services().addresses.read(request.path, sent_path(request.environ))
     except errors.PyOCIError:
         return None
     return None if found is None else found.base

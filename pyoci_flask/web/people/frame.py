@@ -3,6 +3,7 @@
 import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import cast
 from urllib.parse import urlencode
@@ -11,15 +12,14 @@ from flask import current_app, render_template, request
 from werkzeug.wrappers import Response
 
 from pyoci_flask import __version__
-from pyoci_flask.settings import Settings
 from pyoci_flask.web.address import Base
 from pyoci_flask.web.conditional import Page, is_current
 from pyoci_flask.web.people.description import DescriptionRenderer
-from pyoci_flask.web.people.formats import as_date, as_size
-from pyoci_flask.web.people.origin import PublicOrigin
 from pyoci_flask.web.services import services
 
 EXTENSION = "pyoci.people"
+
+_THOUSAND = 1000.0
 
 _POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; "
@@ -56,15 +56,14 @@ class Asset:
 class People:
     """What the pages for people work with; made once for a worker."""
 
-    origin: PublicOrigin
     assets: Mapping[str, Asset]
     descriptions: DescriptionRenderer
 
     @classmethod
-    def create(cls, settings: Settings, proxies: str, folder: Path) -> "People":
-        """Read the files in `folder`; `proxies` is the text of `FORWARDED_ALLOW_IPS`."""
+    def create(cls, folder: Path) -> "People":
+        """Read the files in `folder`."""
         assets = {name: _asset(folder / name, kind) for name, kind in _TYPES.items()}
-        return cls(PublicOrigin(settings, proxies), assets, DescriptionRenderer())
+        return cls(assets, DescriptionRenderer())
 
 
 def people() -> People:
@@ -87,7 +86,7 @@ def signed_in() -> bool:
 
 def setup_path(base: Base | None) -> str:
     """The path of the landing page, with its form filled in for this index."""
-    root = f"{people().origin.path()}/"
+    root = f"{services().origin.path()}/"
     if base is None or base.pinned:
         return root
     fields = {"registry": base.registry.address, "namespace": base.namespace}
@@ -98,7 +97,7 @@ def setup_path(base: Base | None) -> str:
 def render(template: str, **context: object) -> str:
     """Fill in a template of a page for people."""
     found = people()
-    root = found.origin.path()
+    root = services().origin.path()
     assets = {name: f"{root}/{name}?v={asset.version}" for name, asset in found.assets.items()}
     return render_template(
         f"people/{template}",
@@ -121,6 +120,25 @@ def answer(html: str, status: int = 200) -> Response:
         response.headers["Cache-Control"] = "no-store"
     response.headers["Content-Security-Policy"] = _POLICY
     return response
+
+
+def as_size(size: int | None) -> str:
+    """Write bytes with a unit of the powers of ten; empty if the size is not known."""
+    if size is None:
+        return ""
+    if size < _THOUSAND:
+        return f"{size} bytes"
+    value = float(size)
+    for unit in ("kB", "MB", "GB"):
+        value /= _THOUSAND
+        if value < _THOUSAND:
+            return f"{value:.1f} {unit}"
+    return f"{value / _THOUSAND:.1f} TB"
+
+
+def as_date(time: datetime | None) -> str:
+    """Write the day, such as `3 Nov 2026`; empty if there is none."""
+    return "" if time is None else f"{time.astimezone(UTC):%-d %b %Y}"
 
 
 def _asset(path: Path, content_type: str) -> Asset:

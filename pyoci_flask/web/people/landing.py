@@ -67,7 +67,7 @@ def landing() -> Response:
     settings = services().settings
     form = _read_form()
     context: dict[str, object] = {}
-    root = people().origin.url()
+    root = services().origin.url()
     if form.base is not None:
         target = Target(f"{root}{form.base.path}/", form.base.registry.netloc, form.credentials)
         chosen = [*tools(target), *pipelines(target)]
