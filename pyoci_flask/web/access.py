@@ -1,4 +1,4 @@
-"""The access log: one line per request at its end, and the request's id."""
+"""The access log: one line at the end of each request, and the id of the request."""
 
 import logging
 import re
@@ -30,7 +30,7 @@ _BODILESS_STATUSES = frozenset({204, 304})
 
 @dataclass(frozen=True, slots=True)
 class RequestRecord:
-    """One request that has been answered, or whose answer was broken off."""
+    """A request whose answer has ended or was broken off."""
 
     request_id: str
     method: str
@@ -55,26 +55,26 @@ class RequestRecord:
 
 
 class RequestObserver(Protocol):
-    """Is told of each request, in the context in which the application runs."""
+    """Observes each request, in the context in which the application runs."""
 
     def request_started(self, environ: "WSGIEnvironment") -> Callable[[RequestRecord], None]:
-        """Take note of a request; what is returned is called once, at its end.
+        """Observe the start of a request, and return what is called once at its end.
 
-        A context variable that is set here is seen by the whole of the request and by nothing
-        else.
+        A context variable that is set here is visible to this request only.
         """
 
 
 class AccessLog:
     """WSGI middleware (PEP 3333) that gives each request an id, a log line and a context.
 
-    The id is a valid incoming `X-Request-Id`, else that of the request inside which the
-    application is called in-process, else a new one. It stands in `environ["pyoci.request_id"]`,
-    in `pyoci_flask.logs.request_id` and in the answer's `X-Request-Id`.
+    The id is a valid incoming `X-Request-Id`. Without one, a request that is made in-process while
+    another is served has the id of that one, and every other request has a new id. The id is in
+    `environ["pyoci.request_id"]`, in `pyoci_flask.logs.request_id` and in the `X-Request-Id` of
+    the answer.
 
-    Application and body run in a `contextvars.Context` of their own, so that nothing which they
-    set leaks into the next request of the thread, or out of a request served inside another.
-    What is given to the deprecated `write` callable is not counted.
+    The application and the body run in their own `contextvars.Context`. What they set there is not
+    visible to the next request of the thread, nor outside of a request that is served in another.
+    Bytes that go to the deprecated `write` callable are not counted.
     """
 
     def __init__(self, app: "WSGIApplication", observers: Sequence[RequestObserver] = ()) -> None:
@@ -90,7 +90,7 @@ class AccessLog:
         try:
             chunks = exchange.context.run(self._app, environ, exchange.start_response)
         except NoPlaceError:
-            raise  # it comes again
+            raise  # the request will be served again
         except BaseException as error:
             exchange.finish(aborted=True, error=error)
             raise
@@ -109,7 +109,7 @@ class _Exchange:
         self.request_id = (
             incoming if _VALID_ID.fullmatch(incoming) else outer_id or uuid.uuid4().hex
         )
-        # Taken now: an application may rewrite them.
+        # Read now, because an application may change them.
         self.method = str(environ.get("REQUEST_METHOD", ""))
         self._path = safe_path(environ)
         self._host = safe_host(environ)
@@ -180,7 +180,7 @@ class _Exchange:
 
 
 class _Body:
-    """The answer's body: each step runs in the request's context, the end is reported once."""
+    """The body of the answer. Each step runs in the context of the request; its end counts once."""
 
     def __init__(self, chunks: Iterable[bytes], exchange: _Exchange) -> None:
         self._chunks = chunks
@@ -208,7 +208,7 @@ class _Body:
         return chunk
 
     def close(self) -> None:
-        """End the request: PEP 3333 has the server call this however the exchange ended."""
+        """End the request. The server always calls this (PEP 3333)."""
         try:
             close = getattr(self._chunks, "close", None)
             if close is not None:
@@ -224,13 +224,13 @@ class _Body:
         exchange = self._exchange
         if self._exhausted or exchange.bodiless:
             return True
-        # A caller in the same process may stop at the length announced; a server never does,
-        # unless it could not send the last piece.
+        # A caller in the same process may stop after Content-Length bytes. A server reads on to the
+        # end, unless it could not send the last piece.
         return exchange.nested and exchange.bytes_out == exchange.content_length
 
 
 class _CountedInput:
-    """`wsgi.input` that counts what is read from it."""
+    """`wsgi.input` that counts the bytes that are read."""
 
     def __init__(self, stream: "InputStream") -> None:
         self._stream = stream
@@ -257,7 +257,7 @@ class _CountedInput:
 def _write_line(record: RequestRecord) -> None:
     failure = "" if record.error is None else f" error={type(record.error).__name__}"
     logger.log(
-        # Probes ask every few seconds.
+        # Health checks call this every few seconds.
         logging.DEBUG if record.path == "/health" else logging.INFO,
         'status=%s method=%s path=%s host=%s user_agent="%s" duration_ms=%.1f bytes_in=%d '
         "bytes_out=%d%s%s",

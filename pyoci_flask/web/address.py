@@ -1,6 +1,6 @@
-"""The addresses of the index: what a path means, and what is done there.
+"""The addresses of an index: what a path means.
 
-`operation` and `route` are names for traces and metrics.
+Traces and metrics name a request by `operation` and `route`.
 """
 
 from dataclasses import dataclass
@@ -16,16 +16,16 @@ PINNED = "simple"
 
 @dataclass(frozen=True, slots=True)
 class Base:
-    """`{base}` of the addresses: a registry and, in it, a namespace."""
+    """`{base}` of the addresses: a registry and a namespace in it."""
 
     registry: Registry
     namespace: str
     pinned: bool = False
-    """Addressed as `/simple`."""
+    """Whether its address is `/simple`."""
 
     @property
     def path(self) -> str:
-        """The percent-encoded path of the base, as people should write it."""
+        """The percent-encoded path of the base, in its preferred spelling."""
         if self.pinned:
             return f"/{PINNED}"
         name = self.registry.address
@@ -53,12 +53,12 @@ class ProjectAddress:
     base: Base
     project: ProjectName
     slash: bool
-    """Whether the address ended in a slash, as relative links need it."""
+    """Whether the path ends in a slash, which relative links need."""
 
 
 @dataclass(frozen=True, slots=True)
 class JsonAddress:
-    """The legacy JSON of a project, or of one of its versions."""
+    """The legacy JSON document of a project, or of one of its versions."""
 
     operation: ClassVar = "json"
     base: Base

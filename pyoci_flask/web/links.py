@@ -23,14 +23,14 @@ from pyoci_flask.settings import Settings
 from pyoci_flask.web.address import Base
 
 DEFAULT_PROXIES = "127.0.0.1,::1"
-"""gunicorn's default for `FORWARDED_ALLOW_IPS`."""
+"""The default of gunicorn for `FORWARDED_ALLOW_IPS`."""
 
 _HOST = re.compile(r"(?:[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(?::[0-9]{1,5})?")
 _PREFIX = re.compile(r"(?:/[A-Za-z0-9._~-]+)+")
 
 
 class PublicOrigin:
-    """Answers where the request that is served came in, from the outside."""
+    """The address of this server, as the client of the current request sees it."""
 
     def __init__(self, settings: Settings, proxies: str) -> None:
         """`proxies` is the text of `FORWARDED_ALLOW_IPS`."""
@@ -41,34 +41,34 @@ class PublicOrigin:
         self._networks = _networks(names)
 
     def path(self) -> str:
-        """The path that all addresses of this server begin with; no slash at its end."""
+        """Return the path that all addresses of this server begin with, without a final slash."""
         if self._public is not None:
             return urlsplit(self._public).path
         mounted = request.root_path.rstrip("/")
-        if not mounted.endswith(self._mounted):  # a request for something outside of the sub-path
+        if not mounted.endswith(self._mounted):  # the request is outside of the sub-path
             mounted += self._mounted
         return self._forwarded("X-Forwarded-Prefix", _PREFIX) + mounted
 
     def url(self) -> str:
-        """Scheme, host and path, without a slash at the end.
+        """Return scheme, host and path, without a final slash.
 
         Raises:
-            InvalidRequestError: the request names no host that could be shown.
+            InvalidRequestError: the request has no usable Host.
         """
         if self._public is not None:
             return self._public
         host = self._forwarded("X-Forwarded-Host", _HOST) or request.host
         if not _HOST.fullmatch(host):
-            raise InvalidRequestError("the Host of this request is no host name")
+            raise InvalidRequestError("the Host header of this request is not a valid host name")
         return f"{request.scheme}://{host}{self.path()}"
 
     def _forwarded(self, name: str, allowed: re.Pattern[str]) -> str:
-        """What the nearest proxy said, which wrote last; empty if there is nothing to believe."""
+        """Return what the nearest proxy wrote (the last value); empty if it is not trusted."""
         value = request.headers.get(name, "").rpartition(",")[2].strip().rstrip("/")
         return value if allowed.fullmatch(value) and self._is_proxy(request.remote_addr) else ""
 
     def _is_proxy(self, address: str | None) -> bool:
-        # Over a Unix socket there is no address: gunicorn trusts whoever can open it.
+        # Over a Unix socket there is no address: gunicorn trusts all who can open it.
         if self._everybody or not address:
             return True
         try:
@@ -122,5 +122,5 @@ def _networks(names: Sequence[str]) -> list[ipaddress.IPv4Network | ipaddress.IP
         try:
             networks.append(ipaddress.ip_network(name, strict=False))
         except ValueError:
-            continue  # `*`; gunicorn itself does not start with anything else
+            continue  # `*`; gunicorn does not start with other invalid values
     return networks

@@ -37,15 +37,15 @@ from pyoci_flask.web.address import (
 
 _SIMPLE = "+simple"
 _JSON = "pypi"
-"""Of the JSON API. Dependabot puts it where the index's own address ends in `simple`."""
+"""The first segment of the JSON API. Dependabot writes it in place of a final `simple`."""
 _METADATA = ".metadata"
 _NOT_STORED = (
     *(".asc", ".sig", ".sigstore", ".provenance", ".publish.attestation"),
     *OTHER_SUFFIXES,
 )
-"""Of files that other indexes have, and that are not stored here."""
+"""Endings of files that other indexes have, and that are not stored here."""
 _SHORT = 1000
-"""Characters of a path whose meaning is remembered: clients ask for the same few."""
+"""Characters of a path whose meaning is remembered: clients send the same few."""
 _SCHEME = re.compile(r"(https?):/{1,2}([^/]+)(?:/(.*))?", re.IGNORECASE | re.DOTALL)
 _SCHEME_START = re.compile(r"https?:/", re.IGNORECASE)
 
@@ -57,24 +57,24 @@ class _Path:
     pinned: bool
     slash: bool
     json: bool = False
-    """Whether it is an address of the JSON API, as PyPI has it beside `/simple/`."""
+    """Whether it belongs to the JSON API of the server's own index, `/pypi/`."""
 
     def base(self, namespace: str) -> Base:
         return Base(self.registry, namespace, self.pinned)
 
 
 class AddressParser:
-    """Reads paths, with the settings that decide what may be addressed."""
+    """Reads paths; the settings decide which registries may be addressed."""
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._read_once = lru_cache(maxsize=256)(self._read)
 
     def read(self, path: str, raw_path: str | None = None) -> ReadAddress | None:
-        """Say what a GET or HEAD is for; None = nothing that this program knows.
+        """Return what a GET or HEAD asks for, or None if the path has no meaning.
 
-        `path` is the decoded path below the mount point, `raw_path` the path as it was sent,
-        where the server tells.
+        `path` is the decoded path below the mount point. `raw_path` is the path as the client sent
+        it, if the WSGI server keeps it.
         """
         short = len(path) + len(raw_path or "") <= _SHORT
         return (self._read_once if short else self._read)(path, raw_path)
@@ -98,7 +98,7 @@ class AddressParser:
         return _read_json(base, rest) if found.json else _read_below(base, rest, slash=found.slash)
 
     def change(self, path: str, raw_path: str | None = None) -> ChangeAddress | None:
-        """Say what a DELETE or PATCH is for."""
+        """Return what a DELETE or PATCH changes."""
         found = self._split(path, raw_path)
         if found is None or found.json or len(found.segments) < (2 if found.pinned else 3):
             return None
@@ -113,13 +113,13 @@ class AddressParser:
             return FileAddress(base, project, Filename.parse(last, project))
         if _is_metadata(last):
             raise InvalidRequestError(
-                f"{shown(last)} is neither a file nor a version: it comes and goes with its wheel"
+                f"{shown(last)} is neither a file nor a version: it is deleted with its wheel"
             )
         _refuse_dots(last)
         return VersionAddress(base, project, without_dash(last))
 
     def publish(self, path: str, raw_path: str | None = None) -> Base | None:
-        """Say where a POST publishes to."""
+        """Return where a POST publishes to."""
         found = self._split(path, raw_path)
         if found is None or found.json or (found.pinned and found.segments):
             return None
@@ -128,8 +128,8 @@ class AddressParser:
     def _split(self, path: str, raw_path: str | None) -> _Path | None:
         if holds_userinfo(path):
             raise InvalidRequestError(
-                "no address of an index holds an '@': user name and password go into the "
-                "Authorization header, which clients make of those before this server's own host"
+                "no address of an index holds an '@': write user name and password before the "
+                "host of this server, so that clients send them in the Authorization header"
             )
         slash = path.endswith("/")
         path = path.lstrip("/")
@@ -138,15 +138,15 @@ class AddressParser:
             head, tail = f"{explicit[1]}://{explicit[2]}", explicit[3] or ""
         else:
             head, _, tail = path.partition("/")
-        # Proxies merge slashes, so an empty segment means nothing anywhere.
+        # Proxies merge slashes, so an empty segment never means anything.
         segments = tuple(segment for segment in tail.split("/") if segment)
         if head in {PINNED, _JSON}:
             pinned = self._settings.index
             if pinned is None:
                 raise NotFoundError(
-                    f"this server has no index of its own at /{head}/: PYOCI_INDEX (a registry and "
-                    "a namespace) or PYOCI_STORAGE (a folder for the embedded registry) gives it "
-                    "one; without them, address /REGISTRY/NAMESPACE/"
+                    f"this server has no index of its own at /{head}/: set PYOCI_INDEX (a registry "
+                    "and a namespace) or PYOCI_STORAGE (a folder for the embedded registry), or "
+                    "use an address such as /REGISTRY/NAMESPACE/"
                 )
             _refuse_encoded_slashes(raw_path)
             return _Path(pinned.registry, segments, pinned=True, slash=slash, json=head == _JSON)
@@ -154,7 +154,7 @@ class AddressParser:
         if registry is None:
             if explicit is not None:
                 raise InvalidRequestError(
-                    f"{shown(head)} is not a registry: an http or https URL of host and port only"
+                    f"{shown(head)} is not a registry: write an http or https URL of host and port"
                 )
             return None
         _refuse_encoded_slashes(raw_path)
@@ -183,13 +183,13 @@ class AddressParser:
     def _check_allowed(self, registry: Registry, namespace: str) -> None:
         settings = self._settings
         if registry == EMBEDDED and settings.storage is None:
-            raise NotFoundError("there is no embedded registry here: PYOCI_STORAGE is not set")
+            raise NotFoundError("this server has no embedded registry: PYOCI_STORAGE is not set")
         if settings.allows(registry, namespace):
             return
         if settings.only_index:
             raise EgressError(
-                f"this server does not call {registry.address}/{namespace}: it serves the index "
-                "of its setting PYOCI_INDEX only, as PYOCI_REGISTRIES is not set"
+                f"this server does not call {registry.address}/{namespace}: it serves the index of "
+                "PYOCI_INDEX only, as PYOCI_REGISTRIES is not set"
             )
         raise EgressError(
             f"this server does not call {registry.address}: PYOCI_REGISTRIES does not allow it"
@@ -257,15 +257,15 @@ def _is_metadata(segment: str) -> bool:
 
 def _refuse_dots(segment: str) -> None:
     if ".." in segment:
-        raise InvalidRequestError(f"'..' cannot stand in a name: {shown(segment)}")
+        raise InvalidRequestError(f"a name must not contain '..': {shown(segment)}")
 
 
 def _refuse_encoded_slashes(raw_path: str | None) -> None:
-    """Refuse a slash that is percent-encoded, but for those of the registry's URL.
+    """Refuse percent-encoded slashes, except those in the URL of the registry.
 
-    Browsers send a password, unasked, to every path below the folder of the one that asked for it.
-    In `/ghcr.io%2Facme%2F` that folder is `/`, below which every other registry is. In the
-    registry's URL, a path would look like a part of the namespace once it is decoded.
+    Once a page has asked for a password, browsers send it to every path in the same folder. The
+    folder of `/ghcr.io%2Facme%2F` is `/`, which contains all other registries. A path in the URL of
+    the registry is refused because, once decoded, it would look like a part of the namespace.
     """
     for segment in (raw_path or "").split("?")[0].split("/"):
         decoded = unquote(segment)
@@ -273,12 +273,12 @@ def _refuse_encoded_slashes(raw_path: str | None) -> None:
             continue
         if not _SCHEME_START.match(decoded):
             raise InvalidRequestError(
-                "the slashes of an address are not percent-encoded, but for those of a registry's "
+                "slashes in an address must not be percent-encoded, except those in a registry's "
                 "URL (http%3A%2F%2Flocalhost%3A5000)"
             )
         authority, slash, rest = _SCHEME_START.sub("", decoded).lstrip("/").partition("/")
         if slash and rest:
             raise InvalidRequestError(
                 "the registry's URL goes no further than its host and port "
-                f"({shown(authority)}); what follows is the namespace, in segments of its own"
+                f"({shown(authority)}); write the namespace after it, with plain slashes"
             )

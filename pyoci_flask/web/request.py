@@ -1,4 +1,4 @@
-"""What is read from a request, and what a request holds until its answer begins."""
+"""The request that is served: what is read from it, and what it holds until its answer begins."""
 
 import base64
 import binascii
@@ -38,7 +38,7 @@ _PATH_LIMIT = 2000
 
 
 class Visit:
-    """The request that is served: which index it is about, and what it holds of the worker."""
+    """The index that the request is about, and what it holds until its answer begins."""
 
     def __init__(self) -> None:
         self.base: Base | None = None
@@ -66,11 +66,11 @@ def sent_path(environ: "WSGIEnvironment") -> str | None:
 def safe_path(environ: "WSGIEnvironment") -> str:
     """Return the request's path as `RequestRecord.path` has it."""
     text = f"{environ.get('SCRIPT_NAME', '')}{environ.get('PATH_INFO', '')}"
-    # The path was decoded once, so all of it before an @ may be a password with slashes.
+    # The path was decoded once, so everything before an @ may be a password with slashes.
     shown = without_userinfo(text)
     target = str(environ.get("RAW_URI") or environ.get("QUERY_STRING", ""))
     if shown is text and ":" in text and holds_userinfo(target):
-        # A ? or # in the password took the @ out of the path.
+        # The password contains ? or #, so its @ is not in the path.
         return f"/{REDACTED}"
     path = quote(shown[:_PATH_READ].encode("latin-1", "replace"), safe=_PATH_SAFE)
     return shortened(path.replace(quote(REDACTED), REDACTED), _PATH_LIMIT) or "/"
@@ -90,12 +90,12 @@ def safe_user_agent(environ: "WSGIEnvironment") -> str:
 
 
 def read_credentials(header: str | None, bearer_username: str | None) -> Credentials | None:
-    """Read `Basic` (RFC 7617) or `Bearer` (RFC 6750); None if there is no header.
+    """Read a `Basic` (RFC 7617) or `Bearer` (RFC 6750) header; None if there is none.
 
-    The password that comes with the user name `bearer_username` is itself a Bearer token.
+    With the user name `bearer_username`, the password is a Bearer token.
 
     Raises:
-        InvalidRequestError: the header is neither, or not well formed.
+        InvalidRequestError: the header is neither, or malformed.
     """
     if header is None or not header.strip():
         return None
@@ -112,7 +112,7 @@ def read_credentials(header: str | None, bearer_username: str | None) -> Credent
     try:
         pair = content.decode()
     except UnicodeDecodeError:
-        # As pip and twine send them, whatever the challenge says (RFC 7617, section 2.1).
+        # pip and twine send latin-1, whatever the challenge says (RFC 7617, section 2.1).
         pair = content.decode("latin-1")
     username, colon, password = pair.partition(":")
     if not colon or any(ord(char) < 32 or ord(char) == 127 for char in pair):

@@ -1,4 +1,4 @@
-"""What the views work with: made once in `app.py`, found through the application."""
+"""The objects that the views use. They are made once in `app.py`."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field

@@ -34,7 +34,7 @@ _SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
 
 @blueprint.before_app_request
 def refuse_other_sites() -> None:
-    """Refuse what a browser sends from another site's page, with the user's credentials."""
+    """Refuse requests that a page of another site makes with the credentials of the user."""
     if request.method not in _SAFE and is_cross_site(request, services().settings.url):
         origin = shown(request.headers.get("Origin", ""))
         raise CrossSiteError(f"this request comes from another site's page (Origin: {origin})")
@@ -42,7 +42,7 @@ def refuse_other_sites() -> None:
 
 @blueprint.before_app_request
 def refuse_other_methods() -> None:
-    """Name the methods of this address: the router names those of every address of an index."""
+    """Answer 405 with the methods of this address; the router knows those of the whole index."""
     if not isinstance(request.routing_exception, MethodNotAllowed):
         return
     adapter = current_app.create_url_adapter(request)
@@ -56,10 +56,10 @@ def refuse_other_methods() -> None:
 
 @blueprint.after_app_request
 def begin_answer(response: Response) -> Response:
-    """Free the place at the registry; the server is told of a body that comes from there.
+    """Leave the gate of the registry, and tell the server if the body comes from a registry.
 
-    What is left of an upload is for the server to read or to cut off: PEP 3333 keeps applications
-    from saying anything of the connection.
+    The server reads the rest of an upload or closes the connection: PEP 3333 does not let
+    applications decide about connections.
     """
     share = services().leave()
     if response.is_streamed:
@@ -109,7 +109,7 @@ def yank(path: str) -> Response:
 
 @blueprint.route("/<path:path>", methods=["OPTIONS"])
 def options(path: str) -> Response:
-    """Say which methods there are (RFC 9110, section 9.3.7); asks no registry."""
+    """Answer with the methods of an address (RFC 9110, section 9.3.7), without any call."""
     methods = _methods(path)
     if not methods:
         raise UnmatchedError
@@ -128,7 +128,7 @@ def _to_be_changed(path: str) -> ChangeAddress:
 
 
 def _methods(path: str) -> list[str]:
-    """The methods that this address has, as far as it can be told without asking a registry."""
+    """Return the methods of an address, as far as they are known without a call."""
     addresses = services().addresses
     methods: list[str] = []
     for parse, names in (

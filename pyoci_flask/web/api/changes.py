@@ -1,4 +1,4 @@
-"""DELETE and PATCH of a file or version."""
+"""DELETE and PATCH of a file or a version."""
 
 import json
 import logging
@@ -30,9 +30,9 @@ _READABLE = "; its bytes can be read by digest until the registry collects garba
 
 
 def delete(address: ChangeAddress) -> Response:
-    """Delete a file or a version, and say whether its bytes went with it.
+    """Delete a file or a version, and say whether its bytes were deleted too.
 
-    With `?blobs=delete` the blobs that nothing else names are deleted as well.
+    `?blobs=delete` also deletes the blobs that nothing else refers to.
     """
     every = _wants_blobs()
     found = services()
@@ -53,7 +53,7 @@ def delete(address: ChangeAddress) -> Response:
         if not gone:
             return _done(f"{text}{_STAYS}{'; no blob was deleted' if every else ''}")
         if every:
-            return _done(f"{text}; {_told(blobs.delete())}")
+            return _done(f"{text}; {_outcome(blobs.delete())}")
         return _done(f"{text}{_READABLE if blobs.can_be_read() else ''}")
 
 
@@ -61,22 +61,22 @@ def _wants_blobs() -> bool:
     values = request.args.getlist("blobs")
     if values not in ([], ["delete"]):
         raise InvalidRequestError(
-            "blobs=delete deletes the blobs as well; leave it out to keep them"
+            "the only value is blobs=delete, to delete the blobs as well; leave it out to keep them"
         )
     return bool(values)
 
 
-def _told(done: DeletedBlobs) -> str:
+def _outcome(done: DeletedBlobs) -> str:
     if done.found is None:
         return f"no blob was deleted: {done.fault}{_READABLE}"
     text = f"{done.deleted} of {done.found} blobs deleted"
     if done.kept:
-        text += f", {done.kept} kept, as other tags or files name them"
+        text += f", {done.kept} kept, because other tags or files use them"
     return f"{text}: {done.fault}{_READABLE}" if done.fault else text
 
 
 def patch(address: ChangeAddress) -> Response:
-    """Yank a file or a version, or take that back (PEP 592).
+    """Yank a file or a version, or undo that (PEP 592).
 
     The body is `{"yanked": true}`, `{"yanked": "reason"}` or `{"yanked": false}`.
     """
@@ -99,16 +99,18 @@ def _read_reason() -> str | None:
     try:
         value = json.loads(bytes(document))
     except (ValueError, RecursionError) as error:
-        raise InvalidRequestError("the body is no JSON") from error
+        raise InvalidRequestError("the request body is not JSON") from error
     yanked = value.get("yanked") if isinstance(value, dict) and set(value) == {"yanked"} else None
     if isinstance(yanked, str):
         if len(yanked) > _REASON_LIMIT or not yanked.isprintable():
             raise InvalidRequestError(
-                f"the reason is one line of at most {_REASON_LIMIT} printable characters"
+                f"the reason must be one line of at most {_REASON_LIMIT} printable characters"
             )
         return yanked
     if not isinstance(yanked, bool):
-        raise InvalidRequestError('the body is {"yanked": true}, {"yanked": "why"} or false')
+        raise InvalidRequestError(
+            'the request body must be {"yanked": true}, {"yanked": "REASON"} or {"yanked": false}'
+        )
     return "" if yanked else None
 
 
@@ -123,6 +125,6 @@ def _name(address: ChangeAddress) -> str:
 
 
 def _done(text: str) -> Response:
-    text = redact(text)  # what is quoted of a registry may hold a credential
+    text = redact(text)  # text quoted from a registry may contain a credential
     logger.info("%s", text)
     return Response(f"{text}\n", content_type="text/plain; charset=utf-8")

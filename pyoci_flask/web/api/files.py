@@ -25,7 +25,7 @@ def download(address: FileAddress) -> Response:
 def _with_file(
     address: FileAddress | MetadataAddress, use: Callable[[StoredFile], Response]
 ) -> Response:
-    """Answer with the file; where what was remembered of it is gone, with what is there now."""
+    """Answer with the file. If a remembered file is gone, look it up in the registry again."""
     found = services()
     candidates = found.enter_project(address.base, address.project)
     stored = find_file(candidates, address.filename, found.versions)
@@ -57,16 +57,16 @@ def _send(stored: StoredFile, name: str) -> Response:
 
 
 def _open(stored: StoredFile, first: int = 0, last: int | None = None) -> str | OpenBlob:
-    """Begin to read a file or a part of it, or give the address that the client is sent to."""
+    """Open a file or a part of it, or return the URL to which the client is redirected."""
     opened = locate_blob if services().settings.redirect_downloads else open_blob
     found = opened(stored.repository.caller, stored.digest, first=first, last=last)
     return found if isinstance(found, str) else checked(stored, found)
 
 
 def _redirect(url: str) -> Response:
-    """Send the client to the registry's storage, with its Range.
+    """Redirect the client to the storage of the registry, where it repeats its Range.
 
-    The bytes are then checked by the client alone, against the hash on the project page.
+    Then only the client checks the bytes, against the hash on the project page.
     """
     response = Response(status=307)
     response.headers["Location"] = url
@@ -119,7 +119,7 @@ def _part(stored: StoredFile, wanted: ByteRange, response: Response) -> Response
 
 
 def _slice(blob: OpenBlob, first: int, stop: int) -> Iterator[bytes]:
-    """Cut the part out of what comes: a registry without ranges sends the whole blob."""
+    """Cut the part out of the blob: a registry without ranges sends all of it."""
     position = blob.start
     with blob:
         for chunk in blob.chunks():
@@ -129,13 +129,13 @@ def _slice(blob: OpenBlob, first: int, stop: int) -> Iterator[bytes]:
                 yield wanted
             if position >= stop:
                 return
-    raise TransferBrokenError(f"the registry sent {position - first} bytes of {stop - first}")
+    raise TransferBrokenError(f"the registry sent only {position - first} of {stop - first} bytes")
 
 
 def _logged(path: str, chunks: Iterator[bytes]) -> Iterator[bytes]:
-    """Say why a transfer is broken off; raising is what makes the server close the connection."""
-    # The headers go out before the first byte is looked at: whatever is wrong with the bytes of
-    # even the smallest file then breaks the transfer, and no client takes an error for a file.
+    """Log why a transfer is broken off. The exception makes the server close the connection."""
+    # This sends the headers before the first byte is checked. Wrong bytes then break the transfer
+    # even of the smallest file, and no client takes an error for a file.
     yield b""
     try:
         yield from chunks

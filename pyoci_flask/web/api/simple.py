@@ -32,24 +32,24 @@ _NAMES = {
     JSON: (JSON, "application/vnd.pypi.simple.latest+json"),
     HTML: (HTML, "application/vnd.pypi.simple.latest+html"),
 }
-"""What is offered, the preferred one first, under the names by which it may be asked for."""
+"""The media types on offer, the preferred one first, each with all of its names."""
 
 _LONGEST_ACCEPT = 2000
-"""Characters that are looked at; the longest that browsers send has some 150."""
+"""Characters that are read. Browsers send at most about 150."""
 
 _VARY = "Accept, Authorization"
 _VERSION = "1.4"
 _VERSION_WITHOUT_SIZES = "1.0"
-"""From 1.1 on, the size of every file is mandatory."""
+"""Since 1.1, the size of every file is mandatory."""
 
-# These pips expect text under the key `dist-info-metadata` and crash on the object that PEP 691
-# puts there, at every wheel (pip's issue 12042). PEP 714 renamed the key because of them; they do
-# not know the new one, and without the old one they read the metadata out of the wheel.
+# These versions of pip expect text in `dist-info-metadata`, and crash on the object that PEP 691
+# puts there, for every wheel (pip's issue 12042). PEP 714 renamed the key because of them. They do
+# not know the new key, and without the old one they read the metadata from the wheel.
 _PIP_WITHOUT_ALIAS = re.compile(r"pip/(22\.3|23\.[01])(?![0-9])")
 
 
 def project_page(address: ProjectAddress) -> Response:
-    """Show a project's files, or lead to where it may be found."""
+    """Show the files of a project, or redirect to the fallback index."""
     if not address.slash:
         return redirect_to_slash(address.project.text)
     media_type = negotiate()
@@ -66,7 +66,7 @@ def project_page(address: ProjectAddress) -> Response:
     project = found.read_project(repository, tags)
     announced = found.find_announced(repository, project.files)
     alias = not _PIP_WITHOUT_ALIAS.match(request.headers.get("User-Agent", ""))
-    # What is the same for everybody, such as the HTML, is one page.
+    # `alias` changes only the JSON, so all clients share one page of HTML.
     variant = (media_type, announced, alias or media_type != JSON)
     shown = found.pages.get_or_make(
         (ref(project), variant), lambda: _render(project, announced, media_type, alias=alias)
@@ -87,7 +87,7 @@ def _render(project: Project, announced: frozenset[str], media_type: str, *, ali
 
 
 def list_page(address: ListAddress) -> Response:
-    """Show the projects of a namespace, where the registry has a catalog."""
+    """Show the projects of a namespace, if the registry has a catalog."""
     if not address.slash:
         return redirect_to_slash(request.path.rstrip("/").rpartition("/")[2])
     media_type = negotiate()
@@ -147,7 +147,7 @@ def _file_json(file: File, announced: frozenset[str], *, alias: bool) -> dict[st
 
 
 def _core_metadata(file: File, announced: frozenset[str]) -> str | None:
-    """The attribute's value (PEP 714): the digest, `true`, or None where it may not be had."""
+    """Return the value of the attribute (PEP 714): the digest, `true`, or None without metadata."""
     if not file.filename.is_wheel:
         return None
     if file.core_metadata is not None:
@@ -156,12 +156,12 @@ def _core_metadata(file: File, announced: frozenset[str]) -> str | None:
 
 
 def negotiate() -> str:
-    """Choose the media type that the request asks for, by `?format=` or by Accept.
+    """Choose the media type by `?format=` or by Accept (PEP 691, Version + Format Selection).
 
     Raises:
-        NotAcceptableError: it takes none of them.
+        NotAcceptableError: the client accepts none of them.
     """
-    # A literal + of the query arrives as a space.
+    # A literal + in a query arrives as a space.
     name = request.args.get("format", "").strip().replace(" ", "+").lower()
     if name:
         for kind, names in _NAMES.items():
@@ -170,13 +170,13 @@ def negotiate() -> str:
         raise NotAcceptableError(f"?format= must be one of {', '.join(_NAMES)}")
     preferred = _preferred(request.headers.get("Accept", "")[:_LONGEST_ACCEPT])
     if preferred is None:
-        raise NotAcceptableError(f"a page of this index comes as {', '.join(_NAMES)}")
+        raise NotAcceptableError(f"the pages of this index are available as {', '.join(_NAMES)}")
     return preferred
 
 
 @lru_cache(maxsize=64)
 def _preferred(header: str) -> str | None:
-    """The best of what an Accept header takes; clients send the same few all the time."""
+    """Return the best type that an Accept header allows; clients send the same few headers."""
     if not header.strip():
         return PLAIN_HTML
     # None of the types has parameters, so `text/html; charset=utf-8` is text/html.
@@ -186,7 +186,7 @@ def _preferred(header: str) -> str | None:
     )
     named = {name.lower(): quality for name, quality in reversed(accept)}
     qualities = {
-        # An alias counts where it is named; a range is held against the type itself.
+        # An alias counts if it is named; ranges such as text/* are compared with the type itself.
         kind: max([accept.quality(kind), *(named.get(alias, 0) for alias in aliases)])
         for kind, (_, *aliases) in _NAMES.items()
     }

@@ -1,7 +1,7 @@
-"""The pages on which people look around in an index: `/ui/{base}/` and below.
+"""The pages on which people browse an index: `/ui/{base}/` and below.
 
-They are addressed like the index itself, with `/ui` before it and, for one version of a project,
-its version behind it.
+Their addresses are those of the index with `/ui` before them. The page about one version of a
+project has the version at its end.
 """
 
 from urllib.parse import quote
@@ -47,7 +47,7 @@ _MOST_SHOWN = 1000
 @blueprint.get("/ui")
 @blueprint.get("/ui/")
 def begin() -> Response:
-    """Lead to the server's own index, or to the form for any."""
+    """Redirect to the index of this server, or to the form where people enter one."""
     below = request.path.endswith("/")
     if services().settings.index is not None:
         return redirect("simple/" if below else "ui/simple/")
@@ -67,10 +67,10 @@ def browse(path: str) -> Response:
 
 
 def _read(path: str) -> tuple[ListAddress | ProjectAddress, str | None]:
-    """Read the address, which ends in a version if what is before that is a project."""
+    """Return the address and the version at its end, if it has one."""
     addresses = services().addresses
     above, _, last = path.rstrip("/").rpartition("/")
-    # Where the namespace's end cannot be told, what is no version may be a project of a deeper one.
+    # If the end of the namespace is unknown, a last segment that is not a version may be a project.
     certain = "/+simple/" in above or path.startswith("/simple/")
     if version_or_none(last) is not None or (certain and not is_filename(last)):
         project = addresses.read(f"{above}/", sent_path(request.environ))
@@ -84,7 +84,7 @@ def _read(path: str) -> tuple[ListAddress | ProjectAddress, str | None]:
 
 
 def _index_page(base: Base) -> Response:
-    """Show the projects of an index, or a box for a name where the registry tells none."""
+    """Show the projects of an index, or a field for a name if the registry lists none."""
     wanted = _in_one_word(request.args.get("project", ""))
     refused = ""
     if wanted:
@@ -124,14 +124,14 @@ def _index_page(base: Base) -> Response:
 
 
 def _in_one_word(text: str) -> str:
-    """Write a name as a project's: people put a space where it has a dash."""
+    """Write a name as that of a project: people type a space where it has a dash."""
     return "-".join(text[:_LONGEST_QUERY].split())
 
 
 def _projects(base: Base) -> tuple[int, list[str] | None, str]:
-    """The status of the page, the projects, and why there are none.
+    """Return the status of the page, the projects, and the reason if there are none.
 
-    A registry that keeps its catalog from somebody may well show them a project.
+    A registry may deny its catalog to a user and still show them a project.
     """
     try:
         return 200, list(list_projects(services().enter_namespace(base))), ""
@@ -142,7 +142,7 @@ def _projects(base: Base) -> tuple[int, list[str] | None, str]:
 
 
 def _project_page(address: ProjectAddress, version: str | None) -> Response:
-    """Show a project: the version asked for, or the one that installers would take."""
+    """Show a version of a project: the requested one, or the one that installers prefer."""
     found = services()
     repository, tags = find_project(found.enter_project(address.base, address.project))
     project = found.read_project(repository, tags)
@@ -153,7 +153,7 @@ def _project_page(address: ProjectAddress, version: str | None) -> Response:
         if version is None
         else find_release(repository, tags, releases, version, found.versions.read_tag)
     )
-    # Named where an installer would take another version.
+    # The command needs the version if an installer would choose another one.
     package = project.name if shown is newest or not shown else f"{project.name}=={shown.version}"
     root = services().origin.url()
     url = f"{root}{address.base.path}/"
@@ -179,13 +179,13 @@ def _project_page(address: ProjectAddress, version: str | None) -> Response:
 
 
 def _index_href(base: Base) -> str:
-    """The way up from a project's page to its index's, whichever way down was taken."""
+    """Return the relative link from the page of a project to that of its index."""
     one_segment = base.pinned or "/" not in base.namespace
     return "../" if one_segment or "/+simple/" in request.path else "../+simple/"
 
 
 def _about(repository: ProjectRepository, shown: Release | None) -> dict[str, object]:
-    """What metadata and manifests tell about a version; a few calls."""
+    """Return what metadata and manifests say about a version; this makes a few calls."""
     if shown is None:
         return {"details": Details(), "description": None, "known": True}
     found = services()

@@ -1,4 +1,4 @@
-"""Errors as pages for people: what happened, and what to do about it."""
+"""Error pages for people: what happened, and what to do about it."""
 
 from dataclasses import dataclass
 
@@ -15,53 +15,57 @@ from pyoci_flask.web.request import sent_path, visit
 from pyoci_flask.web.services import services
 
 _GITHUB = (
-    "ghcr.io takes personal access tokens (classic): with the scope read:packages to look and "
-    "install, write:packages to publish, delete:packages to delete. Where the organisation uses "
-    "single sign-on, the token has to be authorised for it."
+    "ghcr.io accepts personal access tokens (classic). They need the scope read:packages to browse "
+    "and install, write:packages to publish, and delete:packages to delete. If your organisation "
+    "uses single sign-on, authorise the token for it."
 )
 _OTHER_CREDENTIALS = (
-    "Your browser goes on sending the credentials that it has: to use others, open the page in a "
-    "private window."
+    "Your browser keeps sending the credentials that you entered. To use others, open this page in "
+    "a private window."
 )
-_SPELLING = "Look at the spelling of the address: registry, namespace, project."
+_SPELLING = "Check the spelling of the address: registry, namespace, project."
 _SIGN_IN = (
-    "Load the page again, and give the user name and the token of your account at the registry. "
-    "They are passed on to it and kept nowhere."
+    "Reload the page and enter the user name and the token of your account at the registry. They "
+    "are passed on to the registry and stored nowhere."
 )
 _ASK_THE_OPERATOR = (
-    "Whoever runs this server decides which registries it calls (the settings PYOCI_REGISTRIES and "
-    "PYOCI_PRIVATE_NETWORKS): ask them to add this one."
+    "The administrator of this server decides which registries it calls (with the settings "
+    "PYOCI_REGISTRIES and PYOCI_PRIVATE_NETWORKS). Ask for this registry to be added."
 )
 _HIDDEN = (
-    "Registries hide from people what they may not see: look whether your account may read this "
+    "Registries hide what you have no permission to see. Check whether your account may read this "
     "project."
 )
 _ADDRESSES = (
-    "An index has the address /REGISTRY/NAMESPACE/, such as /ghcr.io/acme/, and its page for "
-    "people the same behind /ui/."
+    "The address of an index is /REGISTRY/NAMESPACE/, for example /ghcr.io/acme/. Put /ui before "
+    "it to browse the index: /ui/ghcr.io/acme/."
 )
 _WRONG = (
-    "Look at the user name and the token: is it complete, and has it expired? A password of the "
-    "registry's web site is rarely one for its API."
+    "Check the user name and the token. Is the token complete? Has it expired? The password for "
+    "the web site of a registry rarely works for its API."
 )
-_RIGHTS = "The registry knows you, but your permissions for this namespace are not enough."
-_USE_A_CLIENT = "Use pip, uv, twine or curl: they send what a browser's page may not."
-_SLOWER = "Wait a few minutes. Signed in, most registries allow more than to strangers."
-_HOST_AND_PORT = "Look at the host name and the port in the address."
-_NUMBER = "Tell whoever runs this server the number of this request: it is in their log."
-_LATER = "Try again in a while; if it lasts, look at the registry's own status page."
+_RIGHTS = (
+    "The registry accepted your credentials, but they have too few permissions for this namespace."
+)
+_USE_A_CLIENT = (
+    "Use pip, uv, twine or curl. A page in a browser is not allowed to send this request."
+)
+_SLOWER = "Wait a few minutes. Most registries allow more requests to users who are signed in."
+_HOST_AND_PORT = "Check the host name and the port in the address."
+_NUMBER = "Send the number of this request to the administrator of this server. It is in the log."
+_LATER = "Try again later. If the problem lasts, look at the status page of the registry."
 
 
 @dataclass(frozen=True, slots=True)
 class _Advice:
-    """A heading, and what somebody can do."""
+    """A heading, and what people can do."""
 
     title: str
     steps: tuple[str, ...] = ()
 
 
 _ADVICE: dict[type[Exception], _Advice] = {
-    errors.InvalidRequestError: _Advice("This cannot be asked for", (_SPELLING,)),
+    errors.InvalidRequestError: _Advice("This request is not valid", (_SPELLING,)),
     errors.AuthenticationRequiredError: _Advice("The registry asks who you are", (_SIGN_IN,)),
     errors.EgressError: _Advice(
         "This server does not call that registry", (_SPELLING, _ASK_THE_OPERATOR)
@@ -74,7 +78,7 @@ _ADVICE: dict[type[Exception], _Advice] = {
     ),
     errors.RegistryTimeoutError: _Advice("The registry does not answer", (_LATER,)),
     errors.RegistryError: _Advice("The registry gave an answer that makes no sense", (_LATER,)),
-    errors.BusyError: _Advice("Too many are waiting", ("Try again in a few seconds.",)),
+    errors.BusyError: _Advice("Too many requests are waiting", ("Try again in a few seconds.",)),
     NotFound: _Advice("Nothing is served here", (_ADDRESSES,)),
     MethodNotAllowed: _Advice("That cannot be done here", (_USE_A_CLIENT,)),
 }
@@ -84,7 +88,7 @@ _OUR_FAULT = _Advice("Something went wrong here", (_NUMBER,))
 
 
 def error_page(status: int, text: str, error: Exception) -> Response:
-    """Make the page; `text` holds no secrets."""
+    """Return the page; `text` must not contain secrets."""
     advice = _advice(status, error)
     about_rights = isinstance(error, errors.AuthenticationRequiredError | errors.DeniedError)
     html = render(
@@ -101,7 +105,7 @@ def error_page(status: int, text: str, error: Exception) -> Response:
 
 
 def _base() -> Base | None:
-    """The index that the address names, if that can be told."""
+    """Return the index that the address names, if it names one."""
     known = visit().base
     if known is not None:
         return known
