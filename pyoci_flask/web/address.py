@@ -81,6 +81,11 @@ class FileAddress:
     project: ProjectName
     filename: Filename
 
+    @property
+    def version(self) -> str:
+        """The version that the file belongs to."""
+        return self.filename.version
+
 
 @dataclass(frozen=True, slots=True)
 class MetadataAddress:

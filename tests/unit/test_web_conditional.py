@@ -273,17 +273,20 @@ def test_memory_keeps_no_project_alive() -> None:
     assert memory.get((ref(other), "html")) is None
 
 
-def test_pages_that_are_too_many_or_too_large_push_out_the_oldest() -> None:
+def test_memory_holds_32_mebibytes_of_pages() -> None:
     memory, one = page_memory(), project()
-    large = Page.of("x" * (11 * 1024 * 1024), "text/html")
-    for variant in range(4):
-        memory.put((ref(one), variant), large)
-    assert [memory.get((ref(one), variant)) is large for variant in range(4)] == [
-        False,
-        False,
-        True,
-        True,
-    ]
-    for variant in range(4, 2005):
+    limit = 32 * 1024 * 1024
+    fits, too_large = (Page.of("x" * size, "text/html") for size in (limit - 1024, limit + 1))
+    memory.put((ref(one), "fits"), fits)
+    assert memory.get((ref(one), "fits")) is fits
+    memory.put((ref(one), "too large"), too_large)
+    assert len(memory) == 0
+
+
+def test_memory_holds_2000_pages_and_drops_the_oldest() -> None:
+    memory, one = page_memory(), project()
+    for variant in range(2001):
         memory.put((ref(one), variant), PAGE)
     assert len(memory) == 2000
+    assert memory.get((ref(one), 0)) is None
+    assert memory.get((ref(one), 1)) is PAGE

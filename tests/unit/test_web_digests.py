@@ -83,7 +83,7 @@ def test_position_in_the_file_is_left_alone() -> None:
             assert upload.file.content.tell() == 17
 
 
-def test_what_nobody_waits_for_is_dropped() -> None:
+def test_a_comparison_that_is_not_needed_any_more_stops() -> None:
     for upload in form(LARGE, **right(LARGE) | {"md5_digest": "0" * 32}):
         with pytest.raises(KeyError), checked_meanwhile(upload):
             raise KeyError

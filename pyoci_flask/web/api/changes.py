@@ -45,7 +45,7 @@ def delete(address: ChangeAddress) -> Response:
             refuse_denied_deletion(candidates[0].caller)
             held.enter_context(hold_blobs(candidates[0], found.locks, shared=False))
         blobs = FileBlobs(every=every)
-        with found.versions.changing(candidates, _version(address)):
+        with found.versions.changing(candidates, address.version):
             if isinstance(address, FileAddress):
                 gone = delete_file(candidates, address.filename, found.locks, settle, blobs)
             else:
@@ -84,10 +84,9 @@ def patch(address: ChangeAddress) -> Response:
     found = services()
     candidates = found.enter_project(address.base, address.project)
     settle = found.settings.publish_settle
-    version = _version(address)
     filename = address.filename if isinstance(address, FileAddress) else None
-    with found.versions.changing(candidates, version):
-        set_yanked(candidates, version, filename, reason, found.locks, settle)
+    with found.versions.changing(candidates, address.version):
+        set_yanked(candidates, address.version, filename, reason, found.locks, settle)
     return _done(f"{'un-yanked' if reason is None else 'yanked'} {_name(address)}")
 
 
@@ -112,10 +111,6 @@ def _read_reason() -> str | None:
             'the request body must be {"yanked": true}, {"yanked": "REASON"} or {"yanked": false}'
         )
     return "" if yanked else None
-
-
-def _version(address: ChangeAddress) -> str:
-    return address.filename.version if isinstance(address, FileAddress) else address.version
 
 
 def _name(address: ChangeAddress) -> str:
