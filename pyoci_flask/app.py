@@ -29,7 +29,6 @@ from pyoci_flask.transport.auth import Authenticator
 from pyoci_flask.transport.network import Network
 from pyoci_flask.transport.observe import CallLog
 from pyoci_flask.transport.session import Transport
-from pyoci_flask.transport.wsgi import WSGIAdapter
 from pyoci_flask.web import TEMPLATES
 from pyoci_flask.web.access import AccessLog
 from pyoci_flask.web.api import blueprint as index
@@ -151,11 +150,12 @@ def _embedded(settings: Settings, transport: Transport) -> Any:  # noqa: ANN401 
         return None
     # Only who uses it pays for it.
     from pyoci_flask.registry import create_registry
+    from pyoci_flask.registry.in_process import InProcessAdapter
 
     registry = create_registry(
         settings.storage, settings.storage_users, prepare=False, public_url=settings.url
     )
-    transport.mount(EMBEDDED.origin, WSGIAdapter(registry))
+    transport.mount(EMBEDDED.origin, InProcessAdapter(registry))
     return registry
 
 

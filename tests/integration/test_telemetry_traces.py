@@ -2,6 +2,7 @@
 
 import http.client
 import socket
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -81,6 +82,7 @@ def seen(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Seen]:
             content = index.get(f"/foo/{FILE}", headers={"traceparent": TRACEPARENT}).content
             assert content == wheel.read_bytes()
             assert index.get(f"/foo/{FILE}.metadata").status_code == 200
+            _await_export(collector, "pyoci_requests")
             assert index.get("/foo/json").status_code == 200
             assert index.get("/").status_code == 200
             assert index.request("OPTIONS", "/foo/").status_code == 200
@@ -104,6 +106,13 @@ def seen(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Seen]:
             ):
                 _odd(server.port, target, "127.0.0.1")
         yield Seen(collector, len(content), server.logged())
+
+
+def _await_export(collector: OTLPCollector, metric: str) -> None:
+    deadline = time.monotonic() + PATIENCE
+    while not _all(collector, metric):
+        assert time.monotonic() < deadline, metric
+        time.sleep(0.01)
 
 
 def _odd(port: int, target: str, host: str) -> None:

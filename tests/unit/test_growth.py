@@ -42,7 +42,7 @@ from pyoci_flask.oci.model import ImageIndex, ImageManifest
 from pyoci_flask.oci.reference import Digest, Registry, Repository, Tag
 from pyoci_flask.oci.repository import next_page
 from pyoci_flask.registry.documents import parse_manifest
-from pyoci_flask.registry.errors import RegistryError
+from pyoci_flask.registry.errors import DistributionError
 from pyoci_flask.registry.names import parse_name
 from pyoci_flask.settings import Settings
 from pyoci_flask.transport.challenge import parse_challenges
@@ -66,7 +66,7 @@ WHEEL = Filename.parse("hello-1.0-py3-none-any.whl", PROJECT)
 SDIST = Filename.parse("hello-1.0.tar.gz", PROJECT)
 ADDRESSES = AddressParser(Settings.from_env({}))
 DIGEST = "sha256:" + "0" * 64
-ERRORS = (PyOCIError, CopyError, RegistryError, HTTPException, InvalidVersion)
+ERRORS = (PyOCIError, CopyError, DistributionError, HTTPException, InvalidVersion)
 
 Parse = Callable[[Any], object]
 Make = Callable[[int], Any]
@@ -480,7 +480,7 @@ def _document(document: bytes) -> None:
         files_of(ImageIndex.parse(document), "1.0", PROJECT, "hello")
     with suppress(PyOCIError):
         ImageManifest.parse(document)
-    with suppress(RegistryError):
+    with suppress(DistributionError):
         parse_manifest(document, None)
 
 

@@ -9,11 +9,11 @@ from pyoci_flask.errors import (
     RegistryError,
     RegistryUnreachableError,
 )
+from pyoci_flask.registry.in_process import InProcessAdapter
 from pyoci_flask.transport.auth import Authenticator, Scope
 from pyoci_flask.transport.credentials import BasicCredentials, BearerCredentials, Credentials
 from pyoci_flask.transport.network import Network
 from pyoci_flask.transport.session import Transport
-from pyoci_flask.transport.wsgi import WSGIAdapter
 from tests.patience import PATIENCE
 from tests.unit.doubles import Answer, Received, http_double
 from tests.unit.token_double import ALICE, BOB, PULL, PUSH, TokenRegistry, ask, token
@@ -287,7 +287,7 @@ def test_embedded_registry_is_not_reached_through_a_foreign_registrys_realm(
         start_response("200 OK", [])
         return [b'{"token": "t0ken"}']
 
-    transport.mount("http://embedded", WSGIAdapter(embedded))
+    transport.mount("http://embedded", InProcessAdapter(embedded))
     with (
         http_double(TokenRegistry('Bearer realm="http://embedded/token"')) as server,
         pytest.raises(RegistryUnreachableError),

@@ -11,10 +11,10 @@ from pyoci_flask.errors import (
     RegistryUnreachableError,
     TransferBrokenError,
 )
+from pyoci_flask.registry.in_process import InProcessAdapter
 from pyoci_flask.transport.network import Network
 from pyoci_flask.transport.reply import Reply
 from pyoci_flask.transport.session import USER_AGENT, Transport
-from pyoci_flask.transport.wsgi import WSGIAdapter
 from tests.doubles import closed_port
 from tests.unit.doubles import Answer, http_double, in_turn
 
@@ -190,7 +190,7 @@ def _hello(_: object, start_response: "object") -> list[bytes]:
 
 
 def test_mounted_registry_is_reached_by_calls_on_its_behalf_only(transport: Transport) -> None:
-    transport.mount("http://embedded", WSGIAdapter(_hello))
+    transport.mount("http://embedded", InProcessAdapter(_hello))
     with transport.send(
         "GET", "http://embedded/v2/", registry="http://embedded", headers={}
     ) as own:

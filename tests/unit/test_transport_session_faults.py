@@ -14,10 +14,10 @@ from pyoci_flask.errors import (
     RegistryTimeoutError,
     RegistryUnreachableError,
 )
+from pyoci_flask.registry.in_process import InProcessAdapter
 from pyoci_flask.transport.network import Network
 from pyoci_flask.transport.reply import Reply
 from pyoci_flask.transport.session import Transport
-from pyoci_flask.transport.wsgi import WSGIAdapter
 from tests.doubles import closed_port
 from tests.patience import PATIENCE
 from tests.servers import wait_until
@@ -91,7 +91,7 @@ def test_a_mounted_registry_is_asked_once(transport: Transport) -> None:
         start_response("503 Service Unavailable", [])
         return []
 
-    transport.mount("http://embedded", WSGIAdapter(busy))
+    transport.mount("http://embedded", InProcessAdapter(busy))
     assert _get(transport, "http://embedded", idempotent=True).status == 503
     assert len(asked) == 1
 
