@@ -90,6 +90,7 @@ def test_unknown_format_of_the_query_is_refused(wanted: str) -> None:
         ("hello", "", "hello/"),
         ("zope.interface", "format=x", "zope.interface/?format=x"),
         ("a b", "", "a%20b/"),
+        ("x", "password=alice:hunter2hunter2@ghcr.io", "x/"),
     ],
 )
 def test_redirect_to_the_slash_is_relative(segment: str, query: str, location: str) -> None:

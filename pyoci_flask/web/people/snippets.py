@@ -36,13 +36,14 @@ _HINTS = {
     ),
     ".azurecr.io": (
         "User and password of a repository-scoped token, or the user "
-        "00000000-0000-0000-0000-000000000000 with what az acr login --expose-token prints."
+        "00000000-0000-0000-0000-000000000000 and the token that az acr login --expose-token "
+        "prints."
     ),
     ".amazonaws.com": (
-        "User: AWS. Token: what aws ecr get-login-password prints; it lives for 12 hours. "
-        "Repositories have to exist before the first upload."
+        "User: AWS. Token: the output of aws ecr get-login-password, which is valid for 12 hours. "
+        "Repositories must exist before the first upload."
     ),
-    ".pkg.dev": "User: oauth2accesstoken. Token: what gcloud auth print-access-token prints.",
+    ".pkg.dev": "User: oauth2accesstoken. Token: the output of gcloud auth print-access-token.",
     "docker.io": "User: your Docker ID. Token: a personal access token with read and write.",
 }
 
