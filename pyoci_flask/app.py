@@ -30,10 +30,10 @@ from pyoci_flask.transport.network import Network
 from pyoci_flask.transport.observe import CallLog
 from pyoci_flask.transport.session import Transport
 from pyoci_flask.web import TEMPLATES
-from pyoci_flask.web.access import AccessLog
+from pyoci_flask.web.access_log import AccessLog
 from pyoci_flask.web.api import blueprint as index
 from pyoci_flask.web.conditional import PRIVATE, page_memory
-from pyoci_flask.web.errors import register_error_handlers
+from pyoci_flask.web.error_answers import register_error_handlers
 from pyoci_flask.web.gate import RegistryGate
 from pyoci_flask.web.links import DEFAULT_PROXIES, PublicOrigin
 from pyoci_flask.web.paths import AddressParser

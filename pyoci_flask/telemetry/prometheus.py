@@ -24,7 +24,7 @@ from pyoci_flask.telemetry.labels import (
     status_label,
 )
 from pyoci_flask.transport.observe import CallRecord, redacted
-from pyoci_flask.web.access import RequestRecord
+from pyoci_flask.web.access_log import RequestRecord
 from pyoci_flask.web.routes import OPERATION, name_operation
 
 if TYPE_CHECKING:

@@ -10,7 +10,7 @@ from werkzeug.routing import Rule
 
 from pyoci_flask.errors import PyOCIError
 from pyoci_flask.web.address import Base
-from pyoci_flask.web.request import sent_path
+from pyoci_flask.web.incoming import sent_path
 from pyoci_flask.web.services import services
 
 if TYPE_CHECKING:

@@ -25,9 +25,9 @@ from pyoci_flask.transport.session import Transport
 from pyoci_flask.web.address import Base
 from pyoci_flask.web.conditional import PageMemory
 from pyoci_flask.web.gate import MAY_POSTPONE, RegistryGate
+from pyoci_flask.web.incoming import read_credentials, visit
 from pyoci_flask.web.links import PublicOrigin
 from pyoci_flask.web.paths import AddressParser
-from pyoci_flask.web.request import read_credentials, visit
 
 EXTENSION = "pyoci"
 

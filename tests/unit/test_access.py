@@ -15,7 +15,7 @@ import flask
 import pytest
 
 from pyoci_flask.logs import request_id
-from pyoci_flask.web.access import AccessLog, RequestRecord
+from pyoci_flask.web.access_log import AccessLog, RequestRecord
 from tests.doubles import wsgi_server
 from tests.patience import PATIENCE
 from tests.wsgi_caller import Observer, access_lines

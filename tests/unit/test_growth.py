@@ -50,8 +50,8 @@ from pyoci_flask.web.api.body import RequestBody
 from pyoci_flask.web.api.form import read_form
 from pyoci_flask.web.api.simple import negotiate
 from pyoci_flask.web.api.upload import read_upload
+from pyoci_flask.web.incoming import read_credentials
 from pyoci_flask.web.paths import AddressParser
-from pyoci_flask.web.request import read_credentials
 from tests.unit.index_doubles import PROJECT
 
 REPEATS = 2

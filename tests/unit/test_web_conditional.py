@@ -15,7 +15,7 @@ from werkzeug.wrappers import Response
 from pyoci_flask.errors import PreconditionFailedError
 from pyoci_flask.index.project import Project
 from pyoci_flask.web.conditional import Page, is_current, last_modified, page_memory
-from pyoci_flask.web.errors import register_error_handlers
+from pyoci_flask.web.error_answers import register_error_handlers
 
 ETAG = "sha256:abc"
 TIME = datetime(2026, 11, 3, 12, 0, 0, tzinfo=UTC)

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from pyoci_flask.errors import InvalidRequestError
 from pyoci_flask.transport.credentials import BasicCredentials, BearerCredentials, Credentials
-from pyoci_flask.web.request import read_credentials
+from pyoci_flask.web.incoming import read_credentials
 
 
 def basic(pair: str, encoding: str = "utf-8") -> str:

@@ -11,7 +11,7 @@ from pyoci_flask import errors
 from pyoci_flask.index.project_repository import NotAPackageError
 from pyoci_flask.oci.model import MalformedDocumentError
 from pyoci_flask.oci.repository import MissingContentError
-from pyoci_flask.web.errors import UnmatchedError, register_error_handlers, status_of
+from pyoci_flask.web.error_answers import UnmatchedError, register_error_handlers, status_of
 
 EXPECTED: list[tuple[errors.PyOCIError, int]] = [
     (errors.InvalidRequestError("x"), 400),

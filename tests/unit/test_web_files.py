@@ -16,7 +16,7 @@ from pyoci_flask.registry import create_registry
 from pyoci_flask.settings import PinnedIndex, Settings
 from pyoci_flask.web.api import blueprint as index
 from pyoci_flask.web.conditional import page_memory
-from pyoci_flask.web.errors import register_error_handlers
+from pyoci_flask.web.error_answers import register_error_handlers
 from pyoci_flask.web.gate import RegistryGate
 from pyoci_flask.web.links import PublicOrigin
 from pyoci_flask.web.paths import AddressParser

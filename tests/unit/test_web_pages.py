@@ -14,11 +14,11 @@ from pyoci_flask.errors import InvalidRequestError
 from pyoci_flask.oci.reference import Registry
 from pyoci_flask.settings import Settings
 from pyoci_flask.web.address import Base
-from pyoci_flask.web.errors import register_error_handlers, wants_page
+from pyoci_flask.web.error_answers import register_error_handlers, wants_page
+from pyoci_flask.web.incoming import visit
 from pyoci_flask.web.links import PublicOrigin
 from pyoci_flask.web.people.error_page import error_page
 from pyoci_flask.web.people.frame import as_date, as_size
-from pyoci_flask.web.request import visit
 from pyoci_flask.web.services import EXTENSION
 
 CHROMIUM = (

@@ -22,9 +22,9 @@ from pyoci_flask.web.api.files import core_metadata, download
 from pyoci_flask.web.api.legacy import legacy_json
 from pyoci_flask.web.api.simple import list_page, project_page
 from pyoci_flask.web.api.upload import upload
-from pyoci_flask.web.errors import UnmatchedError
+from pyoci_flask.web.error_answers import UnmatchedError
 from pyoci_flask.web.gate import STREAMS
-from pyoci_flask.web.request import sent_path
+from pyoci_flask.web.incoming import sent_path
 from pyoci_flask.web.services import services
 
 blueprint = Blueprint("index", __name__)

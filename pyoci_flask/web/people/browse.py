@@ -30,11 +30,11 @@ from pyoci_flask.index.releases import (
     releases_of,
 )
 from pyoci_flask.web.address import Base, ListAddress, ProjectAddress
-from pyoci_flask.web.errors import UnmatchedError, challenge, status_of
+from pyoci_flask.web.error_answers import UnmatchedError, challenge, status_of
+from pyoci_flask.web.incoming import sent_path, visit
 from pyoci_flask.web.links import quote_segment, redirect, redirect_to_slash
 from pyoci_flask.web.people.frame import answer, people, render, setup_path, signed_in
 from pyoci_flask.web.people.snippets import Target, installers
-from pyoci_flask.web.request import sent_path, visit
 from pyoci_flask.web.services import services
 
 blueprint = Blueprint("browse", __name__)

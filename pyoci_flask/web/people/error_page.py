@@ -6,10 +6,10 @@ from werkzeug.http import HTTP_STATUS_CODES
 from werkzeug.wrappers import Response
 
 from pyoci_flask import errors
-from pyoci_flask.web.access import ENVIRON_REQUEST_ID
+from pyoci_flask.web.access_log import ENVIRON_REQUEST_ID
 from pyoci_flask.web.address import Base
+from pyoci_flask.web.incoming import sent_path, visit
 from pyoci_flask.web.people.frame import answer, render, setup_path
-from pyoci_flask.web.request import sent_path, visit
 from pyoci_flask.web.services import services
 
 _GITHUB = (

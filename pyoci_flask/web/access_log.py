@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from pyoci_flask.logs import one_line, request_id
 from pyoci_flask.web.gate import NoPlaceError
-from pyoci_flask.web.request import safe_host, safe_path, safe_user_agent
+from pyoci_flask.web.incoming import safe_host, safe_path, safe_user_agent
 
 if TYPE_CHECKING:
     from _typeshed import OptExcInfo

@@ -14,7 +14,7 @@ from werkzeug.wrappers import Response
 from pyoci_flask import errors
 from pyoci_flask.common.redaction import redact
 from pyoci_flask.index.names import is_filename
-from pyoci_flask.web.request import sent_path, visit
+from pyoci_flask.web.incoming import sent_path, visit
 
 ErrorPage = Callable[[int, str, Exception], Response]
 """Makes a page from a status, a text without secrets, and the exception."""

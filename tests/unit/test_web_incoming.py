@@ -3,7 +3,7 @@
 import flask
 import pytest
 
-from pyoci_flask.web.request import sent_path, visit
+from pyoci_flask.web.incoming import sent_path, visit
 
 
 @pytest.mark.parametrize("key", ["RAW_URI", "REQUEST_URI"])
