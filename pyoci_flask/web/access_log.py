@@ -5,8 +5,8 @@ import re
 import time
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextvars import Context, copy_context
-from dataclasses import dataclass
+from contextvars import copy_context
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Protocol
 
 from pyoci_flask.logs import one_line, request_id
@@ -40,17 +40,17 @@ class RequestRecord:
     """The request's Host, percent-encoded, without userinfo, of at most 200 characters, or `-`."""
     user_agent: str
     """At most 200 characters; control characters and quotes are escaped."""
-    status: int | None
+    status: int | None = None
     """None if the application raised before it began an answer."""
-    aborted: bool
+    aborted: bool = False
     """The client went away or the application raised before the body's end."""
-    error: BaseException | None
+    error: BaseException | None = None
     """What the application raised, if it did."""
-    duration: float
+    duration: float = 0.0
     """Seconds from the request's head to the answer's end."""
-    bytes_in: int
+    bytes_in: int = 0
     """Bytes of the request's body that the application read."""
-    bytes_out: int
+    bytes_out: int = 0
     """Bytes of the answer's body that were handed to the server."""
 
 
@@ -85,8 +85,7 @@ class AccessLog:
         self, environ: "WSGIEnvironment", start_response: "StartResponse"
     ) -> Iterable[bytes]:
         """Serve one request."""
-        exchange = _Exchange(environ, start_response)
-        exchange.begin(environ, self._observers)
+        exchange = _Exchange(environ, start_response, self._observers)
         try:
             chunks = exchange.context.run(self._app, environ, exchange.start_response)
         except NoPlaceError:
@@ -100,37 +99,36 @@ class AccessLog:
 class _Exchange:
     """The state of one request and its answer."""
 
-    def __init__(self, environ: "WSGIEnvironment", start_response: "StartResponse") -> None:
+    def __init__(
+        self,
+        environ: "WSGIEnvironment",
+        start_response: "StartResponse",
+        observers: Iterable[RequestObserver],
+    ) -> None:
         self._started = time.monotonic()
         self._start_response = start_response
         outer_id = request_id.get()
         self.nested = outer_id is not None
         incoming = str(environ.get("HTTP_X_REQUEST_ID", ""))
-        self.request_id = (
-            incoming if _VALID_ID.fullmatch(incoming) else outer_id or uuid.uuid4().hex
-        )
         # Read now, because an application may change them.
-        self.method = str(environ.get("REQUEST_METHOD", ""))
-        self._path = safe_path(environ)
-        self._host = safe_host(environ)
-        self._user_agent = safe_user_agent(environ)
-        self._input: _CountedInput | None = None
+        self._record = RequestRecord(
+            incoming if _VALID_ID.fullmatch(incoming) else outer_id or uuid.uuid4().hex,
+            str(environ.get("REQUEST_METHOD", "")),
+            safe_path(environ),
+            safe_host(environ),
+            safe_user_agent(environ),
+        )
         self._status: int | None = None
         self.content_length: int | None = None
         self.bytes_out = 0
-        self._ends: list[Callable[[RequestRecord], None]] = []
         self._finished = False
-        self.context: Context = copy_context()
-
-    def begin(self, environ: "WSGIEnvironment", observers: Iterable[RequestObserver]) -> None:
-        environ[ENVIRON_REQUEST_ID] = self.request_id
-        stream = environ.get("wsgi.input")
-        if stream is not None:
-            environ["wsgi.input"] = self._input = _CountedInput(stream)
-        self.context.run(request_id.set, self.request_id)
-        self._ends.extend(
-            self.context.run(observer.request_started, environ) for observer in observers
-        )
+        environ[ENVIRON_REQUEST_ID] = self._record.request_id
+        self._input = _CountedInput(environ["wsgi.input"]) if "wsgi.input" in environ else None
+        if self._input is not None:
+            environ["wsgi.input"] = self._input
+        self.context = copy_context()
+        self.context.run(request_id.set, self._record.request_id)
+        self._ends = [self.context.run(one.request_started, environ) for one in observers]
 
     def start_response(
         self,
@@ -148,25 +146,21 @@ class _Exchange:
                 self.content_length = int(value)
             if lowered != "x-request-id":
                 kept.append((name, value))
-        kept.append(("X-Request-Id", self.request_id))
+        kept.append(("X-Request-Id", self._record.request_id))
         if exc_info is None:
             return self._start_response(status, kept)
         return self._start_response(status, kept, exc_info)
 
     @property
     def bodiless(self) -> bool:
-        return self.method == "HEAD" or self._status in _BODILESS_STATUSES
+        return self._record.method == "HEAD" or self._status in _BODILESS_STATUSES
 
     def finish(self, *, aborted: bool, error: BaseException | None) -> None:
         if self._finished:
             return
         self._finished = True
-        record = RequestRecord(
-            request_id=self.request_id,
-            method=self.method,
-            path=self._path,
-            host=self._host,
-            user_agent=self._user_agent,
+        record = replace(
+            self._record,
             status=self._status,
             aborted=aborted,
             error=error,

@@ -54,13 +54,11 @@ _SCHEME_START = re.compile(r"https?:/", re.IGNORECASE)
 class _Path:
     registry: Registry
     segments: tuple[str, ...]
-    pinned: bool
     slash: bool
+    pinned: str | None = None
+    """The namespace of the server's own index, if the path is below `/simple/` or `/pypi/`."""
     json: bool = False
     """Whether it belongs to the JSON API of the server's own index, `/pypi/`."""
-
-    def base(self, namespace: str) -> Base:
-        return Base(self.registry, namespace, self.pinned)
 
 
 class AddressParser:
@@ -86,12 +84,10 @@ class AddressParser:
         if _SIMPLE in found.segments:
             position = found.segments.index(_SIMPLE)
             namespace, rest = found.segments[:position], found.segments[position + 1 :]
-        elif found.pinned:
+        elif found.pinned is not None:
             namespace, rest = (), found.segments
         else:
             namespace, rest = _usual_split(found.segments, slash=found.slash)
-        if found.pinned and namespace:
-            return None
         base = self._base(found, namespace)
         if base is None:
             return None
@@ -100,11 +96,9 @@ class AddressParser:
     def change(self, path: str, raw_path: str | None = None) -> ChangeAddress | None:
         """Return what a DELETE or PATCH changes."""
         found = self._split(path, raw_path)
-        if found is None or found.json or len(found.segments) < (2 if found.pinned else 3):
+        if found is None or found.json or len(found.segments) < 2:
             return None
         *namespace, name, last = found.segments
-        if found.pinned and namespace:
-            return None
         base = self._base(found, tuple(namespace))
         if base is None:
             return None
@@ -121,9 +115,7 @@ class AddressParser:
     def publish(self, path: str, raw_path: str | None = None) -> Base | None:
         """Return where a POST publishes to."""
         found = self._split(path, raw_path)
-        if found is None or found.json or (found.pinned and found.segments):
-            return None
-        return self._base(found, found.segments)
+        return None if found is None or found.json else self._base(found, found.segments)
 
     def _split(self, path: str, raw_path: str | None) -> _Path | None:
         if holds_userinfo(path):
@@ -149,7 +141,7 @@ class AddressParser:
                     "use an address such as /REGISTRY/NAMESPACE/"
                 )
             _refuse_encoded_slashes(raw_path)
-            return _Path(pinned.registry, segments, pinned=True, slash=slash, json=head == _JSON)
+            return _Path(pinned.registry, segments, slash, pinned.namespace, json=head == _JSON)
         registry = self._registry(head)
         if registry is None:
             if explicit is not None:
@@ -158,7 +150,7 @@ class AddressParser:
                 )
             return None
         _refuse_encoded_slashes(raw_path)
-        return _Path(registry, segments, pinned=False, slash=slash)
+        return _Path(registry, segments, slash)
 
     def _registry(self, text: str) -> Registry | None:
         registry = Registry.parse(text)
@@ -168,9 +160,8 @@ class AddressParser:
         return registry
 
     def _base(self, found: _Path, namespace: tuple[str, ...]) -> Base | None:
-        if found.pinned:
-            pinned = self._settings.index
-            return None if pinned is None else found.base(pinned.namespace)
+        if found.pinned is not None:
+            return None if namespace else Base(found.registry, found.pinned, pinned=True)
         if not namespace:
             return None
         for segment in namespace:
@@ -178,7 +169,7 @@ class AddressParser:
         name = "/".join(namespace).lower()
         Repository(found.registry, name)
         self._check_allowed(found.registry, name)
-        return found.base(name)
+        return Base(found.registry, name)
 
     def _check_allowed(self, registry: Registry, namespace: str) -> None:
         settings = self._settings
