@@ -62,6 +62,23 @@ class PublicOrigin:
             raise InvalidRequestError("the Host header of this request is not a valid host name")
         return f"{request.scheme}://{host}{self.path()}"
 
+    def index_url(self, base: Base) -> str:
+        """Return the URL of an index.
+
+        Raises:
+            InvalidRequestError: the request has no usable Host.
+        """
+        return f"{self.url()}{base.path}/"
+
+    def project_url(self, base: Base, project: ProjectName) -> str:
+        """Return the URL of a project's page, for documents that cannot have relative links.
+
+        Raises:
+            InvalidRequestError: the request has no usable Host.
+        """
+        # As the request spells it: the original kept the dots of a name in its repository.
+        return f"{self.index_url(base)}{quote_segment(project.text)}/"
+
     def _forwarded(self, name: str, allowed: re.Pattern[str]) -> str:
         """Return what the nearest proxy wrote (the last value); empty if it is not trusted."""
         value = request.headers.get(name, "").rpartition(",")[2].strip().rstrip("/")
@@ -86,16 +103,6 @@ def quote_segment(text: str) -> str:
 def file_href(file: File) -> str:
     """Return the relative link to a file from its project's page; it works behind every proxy."""
     return quote_segment(file.filename.text)
-
-
-def project_url(origin: PublicOrigin, base: Base, project: ProjectName) -> str:
-    """Return the absolute address of a project's page, for documents without relative links.
-
-    Raises:
-        InvalidRequestError: the request has no usable Host.
-    """
-    # As the request spells it: the original kept the dots of a name in its repository.
-    return f"{origin.url()}{base.path}/{quote_segment(project.text)}/"
 
 
 def redirect(location: str, status: int = 302) -> Response:

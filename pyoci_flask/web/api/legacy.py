@@ -16,7 +16,7 @@ from pyoci_flask.index.releases import Release, find_release, preferred, release
 from pyoci_flask.oci.reference import Tag
 from pyoci_flask.web.address import JsonAddress
 from pyoci_flask.web.conditional import Page
-from pyoci_flask.web.links import file_href, project_url
+from pyoci_flask.web.links import file_href
 from pyoci_flask.web.services import services
 
 _MOST_FAILURES = 5
@@ -26,7 +26,7 @@ _MOST_FAILURES = 5
 def legacy_json(address: JsonAddress) -> Response:
     """Answer with the document."""
     found = services()
-    page_url = project_url(found.origin, address.base, address.project)
+    page_url = found.origin.project_url(address.base, address.project)
     candidates = found.enter_project(address.base, address.project)
     repository, tags = find_project(candidates)
     if address.version is None:

@@ -102,7 +102,7 @@ def _index_page(base: Base) -> Response:
     html = render(
         "index.html",
         base=base,
-        url=f"{services().origin.url()}{base.path}/",
+        url=services().origin.index_url(base),
         listed=names is not None,
         count=len(names or ()),
         names=found[first : first + _MOST_SHOWN],
@@ -155,15 +155,14 @@ def _project_page(address: ProjectAddress, version: str | None) -> Response:
     )
     # The command needs the version if an installer would choose another one.
     package = project.name if shown is newest or not shown else f"{project.name}=={shown.version}"
-    root = services().origin.url()
-    url = f"{root}{address.base.path}/"
+    url = found.origin.index_url(address.base)
     here = "../" if version is not None else ""
     html = render(
         "project.html",
         base=address.base,
         name=project.name,
         url=url,
-        files_path=f"{services().origin.path()}{address.base.path}/{quote(address.project.text)}/",
+        files_path=f"{found.origin.path()}{address.base.path}/{quote(address.project.text)}/",
         index_href=f"{here}{_index_href(address.base)}",
         project_href=here or "./",
         releases=releases,

@@ -69,7 +69,9 @@ def landing() -> Response:
     context: dict[str, object] = {}
     root = services().origin.url()
     if form.base is not None:
-        target = Target(f"{root}{form.base.path}/", form.base.registry.netloc, form.credentials)
+        target = Target(
+            services().origin.index_url(form.base), form.base.registry.netloc, form.credentials
+        )
         chosen = [*tools(target), *pipelines(target)]
         keys = [tool.key for tool in chosen]
         context = {
