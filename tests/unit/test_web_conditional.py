@@ -69,7 +69,7 @@ def test_content_that_the_client_has_is_not_sent(known: str, modified: datetime 
 
 
 @pytest.mark.parametrize("known", ['"other"', 'W/"other"', "", '"sha256:ab"'])
-def test_content_is_sent_to_who_has_another_one(known: str) -> None:
+def test_content_is_sent_if_the_client_has_another_one(known: str) -> None:
     answer = asked({"If-None-Match": known})
     assert (answer.status_code, answer.data) == (200, b"content")
 

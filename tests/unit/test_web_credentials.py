@@ -67,7 +67,7 @@ def test_no_user_name_means_a_token_unless_it_is_set() -> None:
         "Basic ä",
     ],
 )
-def test_header_that_is_not_well_formed_is_refused(header: str) -> None:
+def test_malformed_header_is_refused(header: str) -> None:
     with pytest.raises(InvalidRequestError):
         read_credentials(header, "token")
 

@@ -135,7 +135,7 @@ def test_part_of_a_file(
         {"If-None-Match": '"other"'},
     ],
 )
-def test_whole_file_comes_where_no_part_can_be_told(
+def test_whole_file_is_sent_if_the_range_cannot_be_used(
     client: FlaskClient, headers: dict[str, str]
 ) -> None:
     answer = client.get(FILE, headers=headers)

@@ -57,7 +57,7 @@ def test_clients_get_the_type_that_they_prefer(accept: str | None, media_type: s
         "text/plain",
     ],
 )
-def test_client_that_takes_none_of_them_is_told_so(accept: str) -> None:
+def test_client_that_accepts_no_type_gets_an_error(accept: str) -> None:
     with pytest.raises(NotAcceptableError, match="text/html"):
         chosen(accept)
 
