@@ -32,7 +32,7 @@ from pyoci_flask.transport.session import Transport
 from pyoci_flask.web import TEMPLATES
 from pyoci_flask.web.access_log import AccessLog
 from pyoci_flask.web.api import blueprint as index
-from pyoci_flask.web.conditional import PRIVATE, page_memory
+from pyoci_flask.web.conditional import PRIVATE, ProjectPages
 from pyoci_flask.web.error_answers import register_error_handlers
 from pyoci_flask.web.gate import RegistryGate
 from pyoci_flask.web.links import DEFAULT_PROXIES, PublicOrigin
@@ -109,7 +109,7 @@ def create_app(
         transport=transport,
         authenticator=Authenticator(transport),
         versions=_versions(settings, pool, store),
-        pages=page_memory(),
+        pages=ProjectPages(),
         locks=VersionLocks.in_spool(settings.spool),
         configs=KnownConfigs(),
         metadata=CoreMetadataReader(store=store),

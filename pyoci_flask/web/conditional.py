@@ -1,11 +1,12 @@
 """Strong ETags, and the answers 304 and 412 to conditional requests (RFC 9110, section 13)."""
 
 import hashlib
+import threading
 from collections.abc import Hashable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Self
-from weakref import ref
+from weakref import WeakKeyDictionary
 
 from flask import request
 from werkzeug.datastructures import ETags
@@ -18,8 +19,11 @@ from pyoci_flask.index.project import Project
 PRIVATE = "private, no-cache"
 """Caches have to ask each time: a file may be deleted, and another published under its name."""
 
-_MOST_PAGES = 2000
+_VARIANTS = 6
+"""Pages of one project: three media types, one of them in two forms, and a few more for when the
+announced core metadata grows."""
 _PAGE_BYTES = 32 * 1024 * 1024
+"""Bytes of the pages of one project."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,16 +55,22 @@ class Page:
         return response
 
 
-PageMemory = Memory[tuple[ref[Project], Hashable], Page]
-"""The pages that were made of a project, each under the name of its variant.
+class ProjectPages:
+    """The pages that were made of projects, for as long as each project is remembered."""
 
-Projects are compared by identity: a page is found for as long as its project is remembered.
-"""
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._pages: WeakKeyDictionary[Project, Memory[Hashable, Page]] = WeakKeyDictionary()
 
-
-def page_memory() -> PageMemory:
-    """Return the memory of a worker for pages."""
-    return Memory(entries=_MOST_PAGES, max_bytes=_PAGE_BYTES, size=lambda page: len(page.content))
+    def of(self, project: Project) -> Memory[Hashable, Page]:
+        """Return the pages of this very project, by the name of their variant."""
+        with self._lock:
+            known = self._pages.get(project)
+            if known is None:
+                known = self._pages[project] = Memory(
+                    entries=_VARIANTS, max_bytes=_PAGE_BYTES, size=lambda page: len(page.content)
+                )
+            return known
 
 
 def is_current(response: Response, etag: str, modified: datetime | None = None) -> bool:

@@ -23,7 +23,7 @@ from pyoci_flask.transport.auth import Authenticator
 from pyoci_flask.transport.credentials import Credentials
 from pyoci_flask.transport.session import Transport
 from pyoci_flask.web.address import Base
-from pyoci_flask.web.conditional import PageMemory
+from pyoci_flask.web.conditional import ProjectPages
 from pyoci_flask.web.gate import MAY_POSTPONE, RegistryGate
 from pyoci_flask.web.incoming import read_credentials, visit
 from pyoci_flask.web.links import PublicOrigin
@@ -42,7 +42,7 @@ class Services:
     transport: Transport
     authenticator: Authenticator
     versions: VersionReader
-    pages: PageMemory
+    pages: ProjectPages
     locks: VersionLocks
     configs: KnownConfigs
     metadata: CoreMetadataReader

@@ -14,7 +14,7 @@ from werkzeug.wrappers import Response
 
 from pyoci_flask.errors import PreconditionFailedError
 from pyoci_flask.index.project import Project
-from pyoci_flask.web.conditional import Page, is_current, last_modified, page_memory
+from pyoci_flask.web.conditional import Page, ProjectPages, is_current, last_modified
 from pyoci_flask.web.error_answers import register_error_handlers
 
 ETAG = "sha256:abc"
@@ -256,37 +256,32 @@ def project() -> Project:
 
 
 def test_page_is_remembered_by_project_and_variant() -> None:
-    memory, one, other = page_memory(), project(), project()
-    memory.put((ref(one), "html"), PAGE)
-    assert memory.get((ref(one), "html")) is PAGE
-    assert memory.get((ref(one), "json")) is None
-    assert memory.get((ref(other), "html")) is None
+    pages, one, other = ProjectPages(), project(), project()
+    pages.of(one).put("html", PAGE)
+    assert pages.of(one).get("html") is PAGE
+    assert pages.of(one).get("json") is None
+    assert pages.of(other).get("html") is None
 
 
-def test_memory_keeps_no_project_alive() -> None:
-    memory, gone, other = page_memory(), project(), project()
-    key = ref(gone)
-    memory.put((key, "html"), PAGE)
-    del gone
+def test_pages_are_forgotten_with_their_project() -> None:
+    pages, one = ProjectPages(), project()
+    page = Page.of("a", "text/html")
+    pages.of(one).put("html", page)
+    alive = ref(one), ref(pages.of(one))
+    del one
     gc.collect()
-    assert key() is None
-    assert memory.get((ref(other), "html")) is None
+    assert [each() for each in alive] == [None, None]
 
 
-def test_memory_holds_32_mebibytes_of_pages() -> None:
-    memory, one = page_memory(), project()
+def test_pages_of_one_project_are_6_and_32_mebibytes_at_most() -> None:
+    pages, one = ProjectPages().of(project()), project()
     limit = 32 * 1024 * 1024
     fits, too_large = (Page.of("x" * size, "text/html") for size in (limit - 1024, limit + 1))
-    memory.put((ref(one), "fits"), fits)
-    assert memory.get((ref(one), "fits")) is fits
-    memory.put((ref(one), "too large"), too_large)
-    assert len(memory) == 0
-
-
-def test_memory_holds_2000_pages_and_drops_the_oldest() -> None:
-    memory, one = page_memory(), project()
-    for variant in range(2001):
-        memory.put((ref(one), variant), PAGE)
-    assert len(memory) == 2000
-    assert memory.get((ref(one), 0)) is None
-    assert memory.get((ref(one), 1)) is PAGE
+    pages.put("fits", fits)
+    assert pages.get("fits") is fits
+    pages.put("too large", too_large)
+    assert len(pages) == 0
+    many = ProjectPages().of(one)
+    for variant in range(7):
+        many.put(variant, PAGE)
+    assert [variant in many for variant in range(7)] == [False] + [True] * 6

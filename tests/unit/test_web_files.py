@@ -15,7 +15,7 @@ from pyoci_flask.oci.reference import EMBEDDED, Digest
 from pyoci_flask.registry import create_registry
 from pyoci_flask.settings import PinnedIndex, Settings
 from pyoci_flask.web.api import blueprint as index
-from pyoci_flask.web.conditional import page_memory
+from pyoci_flask.web.conditional import ProjectPages
 from pyoci_flask.web.error_answers import register_error_handlers
 from pyoci_flask.web.gate import RegistryGate
 from pyoci_flask.web.links import PublicOrigin
@@ -46,7 +46,7 @@ def make_client(callers: Callers, tmp_path: Path, store: Store | None) -> FlaskC
         transport=callers.transport,
         authenticator=callers.authenticator,
         versions=VersionReader(FetchPool(2)),
-        pages=page_memory(),
+        pages=ProjectPages(),
         configs=KnownConfigs(),
         locks=VersionLocks(tmp_path / "locks"),
         metadata=CoreMetadataReader(),

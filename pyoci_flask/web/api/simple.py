@@ -4,7 +4,6 @@ import json
 import re
 from functools import lru_cache
 from typing import Any
-from weakref import ref
 
 from flask import render_template, request
 from werkzeug.datastructures import MIMEAccept
@@ -68,8 +67,8 @@ def project_page(address: ProjectAddress) -> Response:
     alias = not _PIP_WITHOUT_ALIAS.match(request.headers.get("User-Agent", ""))
     # `alias` changes only the JSON, so all clients share one page of HTML.
     variant = (media_type, announced, alias or media_type != JSON)
-    shown = found.pages.get_or_make(
-        (ref(project), variant), lambda: _render(project, announced, media_type, alias=alias)
+    shown = found.pages.of(project).get_or_make(
+        variant, lambda: _render(project, announced, media_type, alias=alias)
     )
     return shown.answer(vary=_VARY)
 
