@@ -20,15 +20,14 @@ from pyoci_flask.index.project import Project
 from pyoci_flask.index.project_repository import (
     Candidates,
     ProjectRepository,
-    Skipped,
-    VersionFiles,
     load_files,
-    tell_skipped,
+    log_skipped,
 )
 from pyoci_flask.index.proofs import Proofs
 from pyoci_flask.index.reader import Enough, Found, VersionReader, any_part
 from pyoci_flask.index.remembered import Entry, Parsed, document_of, make_entry, parse_entry
 from pyoci_flask.index.store import Record, RecordStore
+from pyoci_flask.index.version_index import Skipped, VersionFiles
 from pyoci_flask.oci.reference import Tag
 
 _TURNS = 4096
@@ -236,9 +235,7 @@ class CachedReader(VersionReader):
         """What is remembered of tags that were asked for; None = it is gone."""
         if any(_is_answered(one) for one in read.values()):
             self._proofs.add(repository.caller)
-        tell_skipped(
-            repository, {tag: one for tag, one in read.items() if isinstance(one, Skipped)}
-        )
+        log_skipped(repository, {tag: one for tag, one in read.items() if isinstance(one, Skipped)})
         return {tag: None if one is None else make_entry(now, one) for tag, one in read.items()}
 
     def _known(self, repository: ProjectRepository) -> Parsed | None:

@@ -14,9 +14,13 @@ from typing import IO, cast
 
 from pyoci_flask.common.memory import remember
 from pyoci_flask.errors import NotFoundError, PyOCIError, TransferBrokenError
-from pyoci_flask.index.archive import METADATA_LIMIT, BrokenArchiveError, DamagedError
+from pyoci_flask.index.archive import (
+    METADATA_LIMIT,
+    BrokenArchiveError,
+    DamagedError,
+    read_metadata,
+)
 from pyoci_flask.index.download import StoredFile, find_layer
-from pyoci_flask.index.metadata import read_metadata
 from pyoci_flask.index.names import Filename
 from pyoci_flask.index.project import File
 from pyoci_flask.index.project_repository import ProjectRepository
@@ -80,7 +84,7 @@ class CoreMetadataReader:
                 self._read.move_to_end(key)
                 return known
         try:
-            content = _from_wheel(caller, stored.digest, stored.size(), file.filename)
+            content = _from_wheel(caller, stored.digest, stored.read_size(), file.filename)
         except BrokenArchiveError as error:
             if isinstance(error.__cause__, _NoRangesError):
                 # The registry's fault, not the wheel's: another one was answered a range.

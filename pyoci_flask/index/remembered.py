@@ -6,13 +6,9 @@ from typing import Any
 
 from pyoci_flask.index.names import version_of
 from pyoci_flask.index.project import Project, files_of
-from pyoci_flask.index.project_repository import (
-    ProjectRepository,
-    Skipped,
-    VersionFiles,
-    listed_files,
-)
+from pyoci_flask.index.project_repository import ProjectRepository
 from pyoci_flask.index.store import Record
+from pyoci_flask.index.version_index import Skipped, VersionFiles, listed_files
 from pyoci_flask.oci.model import ImageIndex
 from pyoci_flask.oci.reference import Digest
 

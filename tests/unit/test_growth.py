@@ -32,10 +32,9 @@ from pyoci_flask.cli.copy.errors import CopyError
 from pyoci_flask.cli.copy.pages import parse_list, parse_project
 from pyoci_flask.errors import PyOCIError
 from pyoci_flask.index import listing
-from pyoci_flask.index.conformance import check_requirements
+from pyoci_flask.index.archive import check_archive, read_metadata
 from pyoci_flask.index.details import parse_details
-from pyoci_flask.index.fields import description_below, parse_fields
-from pyoci_flask.index.metadata import check_archive, read_metadata
+from pyoci_flask.index.fields import check_requirements, description_below, parse_fields
 from pyoci_flask.index.names import Filename, ProjectName
 from pyoci_flask.index.project import files_of
 from pyoci_flask.oci.model import ImageIndex, ImageManifest
@@ -46,12 +45,12 @@ from pyoci_flask.registry.errors import DistributionError
 from pyoci_flask.registry.names import parse_name
 from pyoci_flask.settings import Settings
 from pyoci_flask.transport.challenge import parse_challenges
-from pyoci_flask.web.address import AddressParser
+from pyoci_flask.web.api.body import RequestBody
 from pyoci_flask.web.api.form import read_form
-from pyoci_flask.web.api.negotiation import negotiate
+from pyoci_flask.web.api.simple import negotiate
 from pyoci_flask.web.api.upload import read_upload
-from pyoci_flask.web.body import RequestBody
-from pyoci_flask.web.credentials import read_credentials
+from pyoci_flask.web.incoming import read_credentials
+from pyoci_flask.web.paths import AddressParser
 from tests.unit.index_doubles import PROJECT
 
 REPEATS = 2

@@ -277,7 +277,7 @@ def test_a_tag_that_names_nothing_is_asked_for_again_after_a_few_seconds(lab: La
 def test_a_version_that_is_too_large_is_not_recorded(
     lab: Lab, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("pyoci_flask.index.project_repository._RECORDED", 1000)
+    monkeypatch.setattr("pyoci_flask.index.version_index._RECORDED", 1000)
     lab.publish(SDIST)
     lab.publish("hello-2.0.tar.gz")
 

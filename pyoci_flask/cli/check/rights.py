@@ -14,7 +14,7 @@ from pyoci_flask.errors import (
     PyOCIError,
     RegistryError,
 )
-from pyoci_flask.index.catalog import list_projects
+from pyoci_flask.index.listing import list_projects
 from pyoci_flask.oci.answers import ErrorBody
 from pyoci_flask.oci.client import RepositoryCaller
 from pyoci_flask.oci.manifests import Deletion, delete_manifest
