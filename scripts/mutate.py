@@ -67,7 +67,7 @@ def passes(tree: Path, tests: Sequence[str], seconds: float) -> bool:
                 os.killpg(running.pid, signal.SIGKILL)
 
 
-def survivors(module: str, tests: Sequence[str], trees: Sequence[Path], only: set[int]) -> float:
+def score_of(module: str, tests: Sequence[str], trees: Sequence[Path], only: set[int]) -> float:
     """Run the tests on every fault of a module, print those that survive, return the score."""
     path = Path("pyoci_flask", module)
     source = (ROOT / path).read_text()
@@ -122,7 +122,7 @@ def main() -> None:
             tests = [str(one.relative_to(ROOT)) for glob in globs for one in ROOT.glob(glob)]
             if not tests:
                 raise SystemExit(f"no tests of {module}: {' '.join(globs)}")
-            if survivors(module, tests, trees, set(arguments.only)) < target.least:
+            if score_of(module, tests, trees, set(arguments.only)) < target.least:
                 low.append(f"{module} is under {target.least:.0%}")
     if low:
         raise SystemExit("; ".join(low))
