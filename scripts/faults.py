@@ -67,7 +67,8 @@ def _faults(
                 _put(node, name, index, fault)
                 yield line, what
                 _put(node, name, index, child)
-            yield from _faults(tree, child, in_function=in_function, in_raise=in_raise)
+            if _amount(child) is None:
+                yield from _faults(tree, child, in_function=in_function, in_raise=in_raise)
 
 
 def _put(node: ast.AST, name: str, index: int, child: ast.AST) -> None:
@@ -93,6 +94,20 @@ def _says_nothing(node: ast.AST) -> bool:
     return False
 
 
+def _amount(node: ast.AST) -> int | float | None:
+    """Return a number of seconds, or of bytes (`10 * 1024 * 1024`), if the node is one.
+
+    One more or less would change nothing that could be noticed; twice as many should.
+    """
+    match node:
+        case ast.Constant(value=float() as number):
+            return number
+        case ast.BinOp(left, ast.Mult(), ast.Constant(value=int() | float() as factor)):
+            first = left.value if isinstance(left, ast.Constant) else _amount(left)
+            return first * factor if isinstance(first, int | float) else None
+    return None
+
+
 def _instead_of(
     node: ast.AST, field: str, *, in_function: bool, in_raise: bool
 ) -> Iterator[tuple[str, ast.AST]]:
@@ -101,6 +116,10 @@ def _instead_of(
         yield f"{type(node).__name__} -> {operator.__name__}", operator()
     if isinstance(node, REMOVABLE) and in_function:
         yield f"removed `{_short(node)}`", ast.Pass()
+    amount = _amount(node)
+    if amount:
+        yield f"{amount} -> {amount * 2}", ast.Constant(amount * 2)
+        yield f"{amount} -> {amount / 2}", ast.Constant(type(amount)(amount / 2))
     match node:
         case ast.UnaryOp(op=ast.Not(), operand=operand):
             yield f"`{_short(node)}` without not", operand
@@ -112,7 +131,7 @@ def _instead_of(
             yield f"None instead of `{_short(value)}`", ast.Return(ast.Constant(None))
         case ast.Constant(value=bool() as truth):
             yield f"{truth} -> {not truth}", ast.Constant(not truth)
-        case ast.Constant(value=int() | float() as number):
+        case ast.Constant(value=int() as number):
             yield f"{number} -> {number + 1}", ast.Constant(number + 1)
             yield f"{number} -> {number - 1}", ast.Constant(number - 1)
         case ast.Constant(value=str() as text) if not in_raise:

@@ -31,6 +31,8 @@ def answer(one: "int | None" = None) -> "str":
         ("for _ in one: break", ["Break -> Continue"]),
         ("with one: pass", ["no `with one:`"]),
         ("try: pass\n    except KeyError: pass\n    finally: pass", ["no handler", "no finally"]),
+        ("pause = 0.2", ["removed", "0.2 -> 0.4", "0.2 -> 0.1"]),
+        ("most = 3 * 4 * 5", ["removed", "60 -> 120", "60 -> 30"]),
         ("call(True, '', b'')", ["removed", "True -> False", "another text", "other bytes"]),
     ],
 )
