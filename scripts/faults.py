@@ -119,7 +119,7 @@ def _instead_of(
     amount = _amount(node)
     if amount:
         yield f"{amount} -> {amount * 2}", ast.Constant(amount * 2)
-        yield f"{amount} -> {amount / 2}", ast.Constant(type(amount)(amount / 2))
+        yield f"{amount} -> {type(amount)(amount / 2)}", ast.Constant(type(amount)(amount / 2))
     match node:
         case ast.UnaryOp(op=ast.Not(), operand=operand):
             yield f"`{_short(node)}` without not", operand
