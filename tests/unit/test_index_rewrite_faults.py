@@ -12,7 +12,7 @@ from pyoci_flask.errors import (
 )
 from pyoci_flask.index.names import ProjectName
 from pyoci_flask.index.project_repository import ProjectRepository
-from pyoci_flask.oci.repository import UncertainWriteError
+from pyoci_flask.oci.manifests import UncertainWriteError
 from pyoci_flask.transport.auth import Authenticator
 from pyoci_flask.transport.network import Network
 from pyoci_flask.transport.session import Transport
