@@ -18,7 +18,7 @@ COMPILE = $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --no-s
 TOOLS = flit hatch pdm pip-23.0 poetry zuul-registry
 INSTALL = $(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes
 
-.PHONY: help run demo test coverage acceptance unit fuzz soak bench hostile screenshots image-check fresh-check lint format requirements clean
+.PHONY: help run demo test coverage acceptance unit fuzz soak bench hostile counts mutation screenshots image-check fresh-check lint format requirements clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*## ' Makefile | sed -E 's/:.*## /\t/' | expand -t 16
@@ -65,6 +65,12 @@ bench: $(VENV)/.dev ## speed and memory against floors of the same run (ARGS="--
 
 hostile: $(VENV)/.dev ## what each hostile input costs a server (ARGS="--before COMMIT --only TEXT")
 	@$(BIN)/python -m benchmarks.hostile $(ARGS)
+
+counts: $(VENV)/.dev ## statements, modules, files that a request crosses, hand-made memories (ARGS=FOLDER)
+	@$(BIN)/python scripts/counts.py $(ARGS)
+
+mutation: $(VENV)/.dev ## how many small faults in the riskiest modules their tests notice (ARGS="index/rewrite.py")
+	@$(BIN)/python scripts/mutate.py $(ARGS)
 
 screenshots: $(VENV)/.dev ## the pictures in docs/images, made anew (Chromium)
 	@scripts/install-debian-packages

@@ -8,12 +8,14 @@ import shutil
 import signal
 import sys
 import threading
+import uuid
 from collections.abc import Generator, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Protocol
 
 import pytest
+import requests
 
 from pyoci_flask.app import create_app
 from pyoci_flask.settings import Settings
@@ -96,6 +98,20 @@ def app_server() -> Iterator[AppServer]:
     """Return a factory of servers of the application, each on its own port."""
     with _app_servers() as serve:
         yield serve
+
+
+@pytest.fixture
+def http() -> Iterator[requests.Session]:
+    """A session that neither proxies nor .netrc of the machine reach."""
+    with requests.Session() as session:
+        session.trust_env = False
+        yield session
+
+
+@pytest.fixture
+def namespace() -> str:
+    """A namespace that no other test uses."""
+    return f"ns-{uuid.uuid4().hex[:12]}"
 
 
 @pytest.fixture(scope="session")

@@ -9,6 +9,7 @@ import gzip
 import hashlib
 import io
 import re
+import struct
 import tarfile
 import tempfile
 import zipfile
@@ -166,3 +167,11 @@ def _zeros(size: int) -> Iterator[bytes]:
     block = bytes(_CHUNK)
     for start in range(0, size, _CHUNK):
         yield block[: min(_CHUNK, size - start)]
+
+
+def with_stated_size(archive: bytes, size: int) -> bytes:
+    """A zip whose directory states another size for its last member."""
+    changed = bytearray(archive)
+    at = changed.rfind(b"PK\1\2")
+    changed[at + 24 : at + 28] = struct.pack("<I", size)
+    return bytes(changed)

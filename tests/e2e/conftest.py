@@ -1,10 +1,8 @@
 """Fixtures of the tests with real clients: servers of the application and indexes in registries."""
 
-import uuid
 from collections.abc import Iterator
 
 import pytest
-import requests
 
 from tests.registries import RunningRegistry
 from tests.servers import RunningServer, gunicorn
@@ -16,12 +14,6 @@ def app(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningServer]:
     tmp = tmp_path_factory.mktemp("app")
     with gunicorn(tmp, {"PYOCI_MAX_BODY": str(1 << 30)}) as running:
         yield running
-
-
-@pytest.fixture
-def namespace() -> str:
-    """A namespace that no other test uses."""
-    return f"ns-{uuid.uuid4().hex[:12]}"
 
 
 @pytest.fixture
@@ -41,11 +33,3 @@ def auth(docker_htpasswd: RunningRegistry) -> tuple[str, str]:
     """User and password for that registry."""
     assert docker_htpasswd.auth is not None
     return docker_htpasswd.auth
-
-
-@pytest.fixture
-def http() -> Iterator[requests.Session]:
-    """A session that neither proxies nor .netrc of the machine reach."""
-    with requests.Session() as session:
-        session.trust_env = False
-        yield session

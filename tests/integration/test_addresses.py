@@ -1,15 +1,14 @@
 """Every way to write the address of an index."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from urllib.parse import urljoin, urlsplit
 
 import pytest
 import requests
 
-from pyoci_flask.registry import create_registry
 from tests.conftest import AppServer
-from tests.doubles import Recorder, wsgi_server
+from tests.doubles import Recorder
 from tests.integration.index_client import IndexClient, address, links
 from tests.integration.oci_client import OCIClient
 from tests.packages import make_wheel
@@ -21,18 +20,6 @@ WHEEL = "foo-1.0-py3-none-any.whl"
 @pytest.fixture
 def wheel(tmp_path: Path) -> Path:
     return make_wheel(tmp_path, "foo", "1.0")
-
-
-@pytest.fixture
-def calls(tmp_path: Path) -> Recorder:
-    """The embedded registry, which remembers what it was asked."""
-    return Recorder(create_registry(tmp_path / "registry"))
-
-
-@pytest.fixture
-def registry_url(calls: Recorder) -> Iterator[str]:
-    with wsgi_server(calls) as url:
-        yield url
 
 
 def test_health_answers_without_asking_anything(shared_app: str, http: requests.Session) -> None:
@@ -249,13 +236,13 @@ def test_without_storage_the_embedded_registry_is_missing(
 
 
 def test_a_registry_url_with_a_path_is_refused_with_a_text(
-    shared_app: str, registry_url: str, calls: Recorder, http: requests.Session
+    shared_app: str, registry_url: str, registry_calls: Recorder, http: requests.Session
 ) -> None:
     response = http.get(f"{shared_app}/{address(registry_url + '/some/path')}/team/foo/")
 
     assert response.status_code == 400
     assert "host and port" in response.text
-    assert calls.calls == []
+    assert registry_calls.calls == []
 
 
 @pytest.mark.parametrize(
@@ -270,7 +257,7 @@ def test_a_registry_url_with_a_path_is_refused_with_a_text(
 def test_options_are_the_methods_of_the_address(
     shared_app: str,
     registry_url: str,
-    calls: Recorder,
+    registry_calls: Recorder,
     http: requests.Session,
     path: str,
     allowed: set[str],
@@ -279,7 +266,7 @@ def test_options_are_the_methods_of_the_address(
 
     assert response.status_code == 200
     assert set(response.headers["Allow"].split(", ")) == allowed
-    assert calls.calls == []
+    assert registry_calls.calls == []
 
 
 @pytest.mark.parametrize("path", ["/wp-login.php", "/.git/config", "/nothing/here"])
@@ -302,9 +289,9 @@ def test_deleting_something_other_than_a_file_is_refused_with_the_reason(
 
 
 def test_a_method_that_no_index_has_is_not_allowed(
-    shared_app: str, registry_url: str, calls: Recorder, http: requests.Session
+    shared_app: str, registry_url: str, registry_calls: Recorder, http: requests.Session
 ) -> None:
     response = http.put(f"{shared_app}/{address(registry_url)}/team/foo/{WHEEL}", data=b"x")
 
     assert response.status_code == 405
-    assert calls.calls == []
+    assert registry_calls.calls == []

@@ -1,7 +1,6 @@
 """Names, forms and paths that are refused before anything is stored or looked up."""
 
 import http.client
-from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -9,7 +8,6 @@ import pytest
 import requests
 from werkzeug.wrappers import Response
 
-from pyoci_flask.registry import create_registry
 from tests.conftest import AppServer
 from tests.doubles import Recorder, answering, wsgi_server
 from tests.integration.index_client import IndexClient, address, upload_form
@@ -20,18 +18,9 @@ BAD_FILENAMES = ("foo.whl", "foo.tar.gz", ".env")
 
 
 @pytest.fixture
-def registry_calls(tmp_path: Path) -> Recorder:
-    """The embedded registry, which remembers what it was asked."""
-    return Recorder(create_registry(tmp_path / "registry"))
-
-
-@pytest.fixture
-def watched(
-    shared_app: str, registry_calls: Recorder, http: requests.Session
-) -> Iterator[IndexClient]:
+def watched(shared_app: str, registry_url: str, http: requests.Session) -> IndexClient:
     """An index over `registry_calls`."""
-    with wsgi_server(registry_calls) as url:
-        yield IndexClient(f"{shared_app}/{address(url)}/team", None, http)
+    return IndexClient(f"{shared_app}/{address(registry_url)}/team", None, http)
 
 
 @pytest.mark.parametrize("filename", BAD_FILENAMES)

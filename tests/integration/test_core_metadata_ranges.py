@@ -38,7 +38,7 @@ from tests.integration.registry_doubles import (
     BlobMeter,
     serving,
 )
-from tests.packages import make_wheel
+from tests.packages import make_wheel, with_stated_size
 
 
 @pytest.fixture
@@ -259,16 +259,8 @@ def _lzma_of(properties: bytes) -> bytes:
     return bytes(changed)
 
 
-def _lying(archive: bytes, size: int) -> bytes:
-    """A zip whose directory gives another size for its last member."""
-    changed = bytearray(archive)
-    at = changed.rfind(b"PK\1\2")
-    changed[at + 24 : at + 28] = struct.pack("<I", size)
-    return bytes(changed)
-
-
 def _bomb(method: int) -> bytes:
-    return _lying(_packed(method, METADATA + bytes(16 * MEBIBYTE)), 100)
+    return with_stated_size(_packed(method, METADATA + bytes(16 * MEBIBYTE)), 100)
 
 
 UNREADABLE: dict[str, Callable[[], bytes]] = {

@@ -1,6 +1,5 @@
 """Where the application may connect to, and which pages may make it change something."""
 
-from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -8,23 +7,10 @@ import pytest
 import requests
 from werkzeug.wrappers import Response
 
-from pyoci_flask.registry import create_registry
 from tests.conftest import AppServer
 from tests.doubles import Recorder, answering, tripwire, wsgi_server
 from tests.integration.index_client import IndexClient, address
 from tests.packages import make_wheel
-
-
-@pytest.fixture
-def calls(tmp_path: Path) -> Recorder:
-    """The embedded registry, which remembers what it was asked."""
-    return Recorder(create_registry(tmp_path / "registry"))
-
-
-@pytest.fixture
-def registry_url(calls: Recorder) -> Iterator[str]:
-    with wsgi_server(calls) as url:
-        yield url
 
 
 def test_a_registry_that_is_not_on_the_list_is_refused_by_the_settings_name(
@@ -98,7 +84,7 @@ def _everything(app: str, base: str, http: requests.Session) -> list[requests.Re
 
 
 def test_a_pinned_index_allows_its_own_origin_and_namespace_alone(
-    app_server: AppServer, registry_url: str, calls: Recorder, http: requests.Session
+    app_server: AppServer, registry_url: str, registry_calls: Recorder, http: requests.Session
 ) -> None:
     other, port = tripwire(), urlsplit(registry_url).port
     with wsgi_server(other) as other_url:
@@ -121,10 +107,10 @@ def test_a_pinned_index_allows_its_own_origin_and_namespace_alone(
     texts = [answer.text for answer in refused if answer.request.method != "HEAD"]
     assert [text for text in texts if "PYOCI_INDEX" not in text] == []
     assert "PYOCI_INDEX" in snippets.text
-    assert calls.calls == other.calls == []
+    assert registry_calls.calls == other.calls == []
     for base in ("simple", f"{address(registry_url)}/team"):
         assert http.get(f"{app}/{base}/foo/").status_code == 404
-    assert len(calls.calls) == 2
+    assert len(registry_calls.calls) == 2
 
 
 @pytest.mark.parametrize(
@@ -182,14 +168,14 @@ CROSS_SITE = (
 def test_changes_that_a_browser_sends_from_another_site_are_refused(
     shared_app: str,
     registry_url: str,
-    calls: Recorder,
+    registry_calls: Recorder,
     http: requests.Session,
     tmp_path: Path,
     headers: dict[str, str],
 ) -> None:
     index = IndexClient(f"{shared_app}/{address(registry_url)}/team", None, http)
     wheel = index.published(make_wheel(tmp_path, "foo", "1.0"), "foo", "1.0")
-    before = len(calls.calls)
+    before = len(registry_calls.calls)
     other = make_wheel(tmp_path, "foo", "2.0")
     http.headers.update(headers)
 
@@ -200,7 +186,7 @@ def test_changes_that_a_browser_sends_from_another_site_are_refused(
     ]
 
     assert [response.status_code for response in refused] == [403, 403, 403]
-    assert len(calls.calls) == before
+    assert len(registry_calls.calls) == before
     assert index.filenames("foo") == [wheel.name]
 
 

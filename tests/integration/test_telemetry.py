@@ -1,7 +1,6 @@
 """What a collector receives: all signals, the resource, metrics and logs, but no secret."""
 
 import logging
-from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -15,24 +14,13 @@ from opentelemetry.proto.trace.v1.trace_pb2 import Span
 from pyoci_flask import __version__
 from pyoci_flask.settings import Settings
 from tests.otlp_collector import OTLPCollector, attributes
-from tests.telemetry_app import AUTHORIZATION, SIGNALS, serve, telemetry_settings
-
-
-@pytest.fixture
-def collector() -> Iterator[OTLPCollector]:
-    with OTLPCollector() as running:
-        yield running
-
-
-@pytest.fixture
-def settings(collector: OTLPCollector) -> Settings:
-    return telemetry_settings(collector.url)
+from tests.telemetry_app import AUTHORIZATION, SIGNALS, serve
 
 
 def test_all_signals_arrive_with_authorization_and_resource(
-    collector: OTLPCollector, settings: Settings
+    collector: OTLPCollector, exporting: Settings
 ) -> None:
-    with serve(settings) as served:
+    with serve(exporting) as served:
         served.ask("/fan/1")
     assert {export.path for export in collector.exports} == SIGNALS
     assert {export.headers["authorization"] for export in collector.exports} == {AUTHORIZATION}
@@ -64,18 +52,18 @@ def test_attributes_that_are_not_set_are_left_out(collector: OTLPCollector) -> N
 
 
 def test_each_process_start_is_an_instance_of_its_own(
-    collector: OTLPCollector, settings: Settings
+    collector: OTLPCollector, exporting: Settings
 ) -> None:
     for _ in range(2):
-        with serve(settings) as served:
+        with serve(exporting) as served:
             served.ask("/logs")
     assert len({resource["service.instance.id"] for resource in collector.resources}) == 2
 
 
 def test_metrics_count_requests_bytes_and_registry_calls(
-    collector: OTLPCollector, settings: Settings
+    collector: OTLPCollector, exporting: Settings
 ) -> None:
-    with serve(settings) as served:
+    with serve(exporting) as served:
         for _ in range(3):
             served.ask("/call/there")
         served.ask("/upload", "POST")
@@ -113,9 +101,9 @@ def test_metrics_count_requests_bytes_and_registry_calls(
 
 
 def test_number_of_hosts_in_the_metrics_is_bounded(
-    collector: OTLPCollector, settings: Settings
+    collector: OTLPCollector, exporting: Settings
 ) -> None:
-    with serve(settings) as served:
+    with serve(exporting) as served:
         observer = served.telemetry.call_observer
         for i in range(50):
             call = observer.call_started("GET", f"https://made-up-{i}.example/")
@@ -132,9 +120,9 @@ def test_number_of_hosts_in_the_metrics_is_bounded(
 
 
 def test_log_records_carry_the_ids_of_trace_and_request(
-    collector: OTLPCollector, settings: Settings
+    collector: OTLPCollector, exporting: Settings
 ) -> None:
-    with serve(settings) as served:
+    with serve(exporting) as served:
         served.ask("/logs", headers={"X-Request-Id": "r-1"})
     span = collector.only_span(Span.SPAN_KIND_SERVER)
     by_body = {record.body.string_value: record for record in collector.log_records}
@@ -151,9 +139,9 @@ def test_log_records_carry_the_ids_of_trace_and_request(
     assert "Traceback" in str(error["exception.stacktrace"])
 
 
-def test_nothing_that_is_sent_holds_a_secret(collector: OTLPCollector, settings: Settings) -> None:
+def test_nothing_that_is_sent_holds_a_secret(collector: OTLPCollector, exporting: Settings) -> None:
     secret_headers = {"Authorization": "Basic aHVudGVyMg==", "Cookie": "hunter2"}
-    with serve(settings) as served:
+    with serve(exporting) as served:
         served.ask("/fan/2?password=hunter2", headers=secret_headers)
         served.ask("/logs", headers=secret_headers)
         served.ask("/http%3A%2F%2Fuser%3Ahunter2%40ghcr.io/ns/pkg/", headers=secret_headers)
@@ -165,9 +153,9 @@ def test_nothing_that_is_sent_holds_a_secret(collector: OTLPCollector, settings:
 
 
 def test_exports_are_not_logged_to_the_collector(
-    collector: OTLPCollector, settings: Settings
+    collector: OTLPCollector, exporting: Settings
 ) -> None:
-    with serve(settings) as served:
+    with serve(exporting) as served:
         logging.getLogger("opentelemetry.sdk").error("of the SDK")
         logging.getLogger("pyoci.telemetry").error("of ours")
         served.ask("/logs")
@@ -183,7 +171,7 @@ def test_exports_are_not_logged_to_the_collector(
 
 def test_own_settings_win_over_the_standard_variables(
     collector: OTLPCollector,
-    settings: Settings,
+    exporting: Settings,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -202,7 +190,7 @@ def test_own_settings_win_over_the_standard_variables(
     }
     for name, value in foreign.items():
         monkeypatch.setenv(name, value)
-    with serve(settings) as served:
+    with serve(exporting) as served:
         served.ask("/fan/1")
     assert {export.path for export in collector.exports} == SIGNALS
     assert {export.headers["authorization"] for export in collector.exports} == {AUTHORIZATION}
@@ -255,19 +243,19 @@ def test_each_signal_has_an_endpoint_of_its_own(
 
 
 def test_signal_that_is_turned_off_is_not_sent(
-    collector: OTLPCollector, settings: Settings, monkeypatch: pytest.MonkeyPatch
+    collector: OTLPCollector, exporting: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("OTEL_LOGS_EXPORTER", "none")
-    with serve(settings) as served:
+    with serve(exporting) as served:
         served.ask("/fan/1")
     assert {export.path for export in collector.exports} == {"/v1/traces", "/v1/metrics"}
 
 
 def test_sampler_of_the_environment_decides_about_traces(
-    collector: OTLPCollector, settings: Settings, monkeypatch: pytest.MonkeyPatch
+    collector: OTLPCollector, exporting: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("OTEL_TRACES_SAMPLER", "always_off")
-    with serve(settings) as served:
+    with serve(exporting) as served:
         served.ask("/fan/1")
     assert {export.path for export in collector.exports} == {"/v1/metrics", "/v1/logs"}
     assert sum(collector.sums("pyoci_requests").values()) == 1

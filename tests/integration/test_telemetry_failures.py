@@ -2,7 +2,6 @@
 
 import logging
 import time
-from collections.abc import Iterator
 
 import pytest
 
@@ -10,18 +9,7 @@ from pyoci_flask.settings import Settings
 from tests.doubles import closed_port, silent_server
 from tests.otlp_collector import OTLPCollector
 from tests.patience import PATIENCE
-from tests.telemetry_app import AUTHORIZATION, serve, telemetry_settings
-
-
-@pytest.fixture
-def collector() -> Iterator[OTLPCollector]:
-    with OTLPCollector() as running:
-        yield running
-
-
-@pytest.fixture
-def settings(collector: OTLPCollector) -> Settings:
-    return telemetry_settings(collector.url)
+from tests.telemetry_app import AUTHORIZATION, serve
 
 
 def _warnings(caplog: pytest.LogCaptureFixture) -> list[str]:
@@ -29,10 +17,10 @@ def _warnings(caplog: pytest.LogCaptureFixture) -> list[str]:
 
 
 def test_refusing_collector_costs_a_few_warnings_without_the_authorization(
-    settings: Settings, caplog: pytest.LogCaptureFixture, collector: OTLPCollector
+    exporting: Settings, caplog: pytest.LogCaptureFixture, collector: OTLPCollector
 ) -> None:
     collector.status = 401
-    with serve(settings) as served:
+    with serve(exporting) as served:
         assert served.ask("/fan/2")[0] == 200
     assert collector.requests == 3
     assert len(_warnings(caplog)) == 3
@@ -41,19 +29,19 @@ def test_refusing_collector_costs_a_few_warnings_without_the_authorization(
 
 
 def test_sdk_repeats_a_warning_only_after_a_while(
-    settings: Settings, caplog: pytest.LogCaptureFixture
+    exporting: Settings, caplog: pytest.LogCaptureFixture
 ) -> None:
-    with serve(settings):
+    with serve(exporting):
         for _ in range(50):
             logging.getLogger("opentelemetry.exporter").warning("no collector")
         logging.getLogger("opentelemetry.sdk").warning("queue full")
     assert [line.partition(" (")[0] for line in _warnings(caplog)] == ["no collector", "queue full"]
 
 
-def test_sdk_logs_as_it_did_before_once_telemetry_has_ended(settings: Settings) -> None:
+def test_sdk_logs_as_it_did_before_once_telemetry_has_ended(exporting: Settings) -> None:
     source = logging.getLogger("opentelemetry")
     before = (source.propagate, list(source.handlers), list(logging.getLogger().handlers))
-    with serve(settings):
+    with serve(exporting):
         assert not source.propagate
     assert (source.propagate, source.handlers, logging.getLogger().handlers) == before
 
@@ -83,8 +71,8 @@ def test_hanging_collector_holds_up_the_end_for_a_few_seconds_at_most() -> None:
         assert served.ask("/fan/2")[0] == 200
 
 
-def test_second_shutdown_does_nothing(collector: OTLPCollector, settings: Settings) -> None:
-    with serve(settings) as served:
+def test_second_shutdown_does_nothing(collector: OTLPCollector, exporting: Settings) -> None:
+    with serve(exporting) as served:
         served.ask("/fan/1")
         served.telemetry.shutdown()
         sent = collector.requests

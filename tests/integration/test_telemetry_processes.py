@@ -6,30 +6,16 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import urlsplit
 
-import pytest
 from opentelemetry.proto.trace.v1.trace_pb2 import Span
 
-from pyoci_flask.settings import Settings
 from tests.doubles import silent_server
 from tests.otlp_collector import OTLPCollector, attributes
 from tests.patience import PATIENCE
 from tests.servers import ROOT, environment, gunicorn, gunicorn_command
-from tests.telemetry_app import AUTHORIZATION, SIGNALS, telemetry_settings
-
-
-@pytest.fixture
-def collector() -> Iterator[OTLPCollector]:
-    with OTLPCollector() as running:
-        yield running
-
-
-@pytest.fixture
-def settings(collector: OTLPCollector) -> Settings:
-    return telemetry_settings(collector.url)
+from tests.telemetry_app import AUTHORIZATION, SIGNALS
 
 
 def test_without_an_endpoint_nothing_of_opentelemetry_is_imported(tmp_path: Path) -> None:

@@ -4,7 +4,7 @@ import contextlib
 import http.client
 import socket
 import struct
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
@@ -19,27 +19,16 @@ from pyoci_flask.web.gate import NoPlaceError
 from tests.doubles import wsgi_server
 from tests.otlp_collector import OTLPCollector, attributes
 from tests.patience import PATIENCE
-from tests.telemetry_app import serve, telemetry_settings
+from tests.telemetry_app import serve
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIEnvironment
 
 
-@pytest.fixture
-def collector() -> Iterator[OTLPCollector]:
-    with OTLPCollector() as running:
-        yield running
-
-
-@pytest.fixture
-def settings(collector: OTLPCollector) -> Settings:
-    return telemetry_settings(collector.url)
-
-
 def test_request_is_a_server_span_named_by_its_route(
-    collector: OTLPCollector, settings: Settings
+    collector: OTLPCollector, exporting: Settings
 ) -> None:
-    with serve(settings) as served:
+    with serve(exporting) as served:
         served.ask("/fan/0?token=hunter2", headers={"User-Agent": "pip", "X-Request-Id": "r-1"})
     span = collector.only_span(Span.SPAN_KIND_SERVER)
     assert span.name == "GET /fan/<int:calls>"
@@ -64,9 +53,9 @@ def test_request_is_a_server_span_named_by_its_route(
 
 
 def test_registry_calls_are_children_of_the_request_on_pool_threads_too(
-    collector: OTLPCollector, settings: Settings
+    collector: OTLPCollector, exporting: Settings
 ) -> None:
-    with serve(settings) as served:
+    with serve(exporting) as served:
         assert served.ask("/fan/8")[0] == 200
         address = urlsplit(served.registry)
     server = collector.only_span(Span.SPAN_KIND_SERVER)
@@ -90,9 +79,9 @@ def test_registry_calls_are_children_of_the_request_on_pool_threads_too(
 
 
 def test_refused_registry_call_is_an_error_span(
-    collector: OTLPCollector, settings: Settings
+    collector: OTLPCollector, exporting: Settings
 ) -> None:
-    with serve(settings) as served:
+    with serve(exporting) as served:
         served.ask("/call/missing")
     call = collector.only_span(Span.SPAN_KIND_CLIENT)
     assert call.status.code == Status.STATUS_CODE_ERROR
@@ -100,9 +89,9 @@ def test_refused_registry_call_is_an_error_span(
 
 
 def test_call_without_an_answer_names_its_error(
-    collector: OTLPCollector, settings: Settings
+    collector: OTLPCollector, exporting: Settings
 ) -> None:
-    with serve(settings) as served:
+    with serve(exporting) as served:
         call = served.telemetry.call_observer.call_started("GET", "https://ghcr.io/v2/")
         call.finished(status=None, error=ConnectionRefusedError("hunter2"), sent=0, received=0)
     span = collector.only_span(Span.SPAN_KIND_CLIENT)
@@ -118,9 +107,9 @@ def test_call_without_an_answer_names_its_error(
 
 
 def test_body_has_a_child_span_that_ends_with_it_and_is_current_in_it(
-    collector: OTLPCollector, settings: Settings
+    collector: OTLPCollector, exporting: Settings
 ) -> None:
-    with serve(settings) as served:
+    with serve(exporting) as served:
         assert served.ask("/stream")[1] == b"firstlast"
     server, transfer, call = (
         collector.only_span(Span.SPAN_KIND_SERVER),
@@ -137,9 +126,9 @@ def test_body_has_a_child_span_that_ends_with_it_and_is_current_in_it(
 
 
 def test_request_whose_client_goes_away_makes_the_body_an_error_span(
-    collector: OTLPCollector, settings: Settings
+    collector: OTLPCollector, exporting: Settings
 ) -> None:
-    with serve(settings) as served:
+    with serve(exporting) as served:
         address = urlsplit(served.url)
         with socket.create_connection((address.hostname, address.port), timeout=PATIENCE) as client:
             client.sendall(b"GET /endless HTTP/1.1\r\nHost: x\r\n\r\n")
@@ -156,9 +145,9 @@ def test_request_whose_client_goes_away_makes_the_body_an_error_span(
 
 
 def test_exception_amid_the_body_makes_its_span_an_error(
-    collector: OTLPCollector, settings: Settings
+    collector: OTLPCollector, exporting: Settings
 ) -> None:
-    with serve(settings) as served, contextlib.suppress(http.client.HTTPException, OSError):
+    with serve(exporting) as served, contextlib.suppress(http.client.HTTPException, OSError):
         served.ask("/breaks")
     span = collector.only_span(Span.SPAN_KIND_INTERNAL)
     assert span.status.code == Status.STATUS_CODE_ERROR
@@ -167,9 +156,9 @@ def test_exception_amid_the_body_makes_its_span_an_error(
 
 
 def test_status_of_the_server_makes_the_span_an_error(
-    collector: OTLPCollector, settings: Settings
+    collector: OTLPCollector, exporting: Settings
 ) -> None:
-    with serve(settings) as served:
+    with serve(exporting) as served:
         served.ask("/fails")
         served.ask("/no-such-page")
     failed, missing = sorted(
@@ -182,13 +171,13 @@ def test_status_of_the_server_makes_the_span_an_error(
     assert missing.name == "GET"
 
 
-def test_trace_of_the_caller_goes_on(collector: OTLPCollector, settings: Settings) -> None:
+def test_trace_of_the_caller_goes_on(collector: OTLPCollector, exporting: Settings) -> None:
     trace_id, span_id = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
     headers = {
         "traceparent": f"00-{trace_id}-{span_id}-01",
         "tracestate": "vendor=1,other=Bearer hunter2",
     }
-    with serve(settings) as served:
+    with serve(exporting) as served:
         served.ask("/fan/1", headers=headers)
     assert {span.trace_state for span in collector.spans} == {"vendor=1,other=Bearer [redacted]"}
     assert {span.trace_id.hex() for span in collector.spans} == {trace_id}
@@ -196,9 +185,9 @@ def test_trace_of_the_caller_goes_on(collector: OTLPCollector, settings: Setting
 
 
 def test_requests_of_one_connection_are_traces_of_their_own(
-    collector: OTLPCollector, settings: Settings
+    collector: OTLPCollector, exporting: Settings
 ) -> None:
-    with serve(settings) as served:
+    with serve(exporting) as served:
         connection = http.client.HTTPConnection(urlsplit(served.url).netloc, timeout=PATIENCE)
         with contextlib.closing(connection):
             for _ in range(3):
@@ -210,9 +199,9 @@ def test_requests_of_one_connection_are_traces_of_their_own(
 
 
 def test_request_inside_a_request_is_its_child(
-    collector: OTLPCollector, settings: Settings
+    collector: OTLPCollector, exporting: Settings
 ) -> None:
-    with serve(settings) as served:
+    with serve(exporting) as served:
 
         def inner(_: "WSGIEnvironment", start_response: "StartResponse") -> Iterable[bytes]:
             start_response("200 OK", [])
@@ -236,9 +225,9 @@ def test_request_inside_a_request_is_its_child(
 
 
 def test_request_that_is_served_again_later_leaves_no_span(
-    collector: OTLPCollector, settings: Settings
+    collector: OTLPCollector, exporting: Settings
 ) -> None:
-    with serve(settings) as served:
+    with serve(exporting) as served:
         logged = AccessLog(served.app.wsgi_app, [served.telemetry.request_observer])
         with pytest.raises(NoPlaceError):
             logged(EnvironBuilder("/postponed").get_environ(), lambda *_: lambda _: None)
@@ -247,9 +236,9 @@ def test_request_that_is_served_again_later_leaves_no_span(
 
 
 def test_exception_of_the_application_is_recorded_without_secrets(
-    collector: OTLPCollector, settings: Settings
+    collector: OTLPCollector, exporting: Settings
 ) -> None:
-    with serve(settings) as served:
+    with serve(exporting) as served:
         assert served.ask("/raises")[0] == 500
     span = collector.only_span(Span.SPAN_KIND_SERVER)
     assert span.status.code == Status.STATUS_CODE_ERROR
@@ -266,9 +255,9 @@ def test_exception_of_the_application_is_recorded_without_secrets(
     [("SERVER_PORT", "b"), ("SERVER_PORT", "9" * 5000), ("HTTP_HOST", "xn--a")],
 )
 def test_request_that_the_instrumentation_cannot_read_is_served(
-    collector: OTLPCollector, settings: Settings, key: str, value: str
+    collector: OTLPCollector, exporting: Settings, key: str, value: str
 ) -> None:
-    with serve(settings) as served:
+    with serve(exporting) as served:
         logged = AccessLog(served.app.wsgi_app, [served.telemetry.request_observer])
         statuses: list[str] = []
 
@@ -282,8 +271,8 @@ def test_request_that_the_instrumentation_cannot_read_is_served(
     assert [span.name for span in collector.spans] == ["GET /logs"]
 
 
-def test_calls_name_what_they_are_for(collector: OTLPCollector, settings: Settings) -> None:
-    with serve(settings) as served:
+def test_calls_name_what_they_are_for(collector: OTLPCollector, exporting: Settings) -> None:
+    with serve(exporting) as served:
         call = served.telemetry.call_observer.call_started("GET", "https://ghcr.io/v2/a/tags/list")
         call.finished(status=200, error=None, sent=0, received=5)
     span = collector.only_span(Span.SPAN_KIND_CLIENT)
@@ -293,13 +282,13 @@ def test_calls_name_what_they_are_for(collector: OTLPCollector, settings: Settin
 
 
 def test_address_that_is_left_out_of_traces_has_no_span(
-    collector: OTLPCollector, settings: Settings, monkeypatch: pytest.MonkeyPatch
+    collector: OTLPCollector, exporting: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(
         "opentelemetry.instrumentation.flask._excluded_urls_from_env",
         parse_excluded_urls("/stream"),
     )
-    with serve(settings) as served:
+    with serve(exporting) as served:
         assert served.ask("/stream")[1] == b"firstlast"
         served.ask("/logs")
     names = {span.name for span in collector.spans if span.kind != Span.SPAN_KIND_CLIENT}

@@ -9,23 +9,14 @@ import re
 import struct
 import tarfile
 import zipfile
-from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
-import requests
 
-from tests.conftest import AppServer
-from tests.integration.upload_lab import Lab, upload_lab
+from tests.integration.upload_lab import Lab
+from tests.packages import with_stated_size
 
 WHEEL = "my_pkg-1.0-py3-none-any.whl"
 SDIST = "my_pkg-1.0.tar.gz"
-
-
-@pytest.fixture
-def lab(app_server: AppServer, http: requests.Session, tmp_path: Path) -> Iterator[Lab]:
-    with upload_lab(app_server, http, tmp_path, {}) as running:
-        yield running
 
 
 def _zip(members: dict[str, bytes], compression: int = zipfile.ZIP_DEFLATED) -> bytes:
@@ -52,14 +43,6 @@ LIMIT = 8 << 20
 SOUND = _zip({MEMBER: METADATA, "my_pkg/__init__.py": b"x = 1\n" * 1000})
 
 
-def _lying(archive: bytes, size: int) -> bytes:
-    """A zip whose directory gives another size for its last member."""
-    changed = bytearray(archive)
-    at = changed.rfind(b"PK\1\2")
-    changed[at + 24 : at + 28] = struct.pack("<I", size)
-    return bytes(changed)
-
-
 def _broken_lzma() -> bytes:
     changed = bytearray(_zip({MEMBER: METADATA * 50}, zipfile.ZIP_LZMA))
     at = changed.find(MEMBER.encode()) + len(MEMBER)
@@ -82,11 +65,11 @@ BROKEN_WHEELS = {
     "without-its-end": SOUND[:-22],
     "without-its-start": SOUND[60:],
     "wrong-crc": SOUND.replace(SOUND[14:18], b"\0\0\0\0"),
-    "said-to-be-small": _lying(_zip({MEMBER: METADATA * 1000}), 10),
-    "said-to-be-huge": _lying(_zip({MEMBER: METADATA}), 1 << 31),
+    "said-to-be-small": with_stated_size(_zip({MEMBER: METADATA * 1000}), 10),
+    "said-to-be-huge": with_stated_size(_zip({MEMBER: METADATA}), 1 << 31),
     "bomb": _zip({MEMBER: METADATA + b"\n" * (64 << 20)}),
-    "bomb-that-lies": _lying(_zip({MEMBER: METADATA + b"\n" * (64 << 20)}), LIMIT - 1),
-    "bzip2-bomb-that-lies": _lying(
+    "bomb-that-lies": with_stated_size(_zip({MEMBER: METADATA + b"\n" * (64 << 20)}), LIMIT - 1),
+    "bzip2-bomb-that-lies": with_stated_size(
         _zip({MEMBER: METADATA + b"\n" * (16 << 20)}, zipfile.ZIP_BZIP2), 100
     ),
     "broken-lzma": _broken_lzma(),

@@ -4,17 +4,14 @@ import hashlib
 import io
 import re
 import tarfile
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-import requests
 
-from tests.conftest import AppServer
 from tests.described import make_described_wheel
 from tests.integration.index_client import links
 from tests.integration.oci_client import sha256
-from tests.integration.upload_lab import Lab, Part, parts, upload_lab
+from tests.integration.upload_lab import Lab, Part, parts
 from tests.packages import make_sdist, make_wheel
 
 JSON = "application/vnd.pypi.simple.v1+json"
@@ -22,12 +19,6 @@ PROBLEM = "application/problem+json"
 UV_ACCEPT = "application/json;q=0.9, application/problem+json, text/plain;q=0.8"
 WHEEL = "my_pkg-1.0-py3-none-any.whl"
 SDIST = "my_pkg-1.0.tar.gz"
-
-
-@pytest.fixture
-def lab(app_server: AppServer, http: requests.Session, tmp_path: Path) -> Iterator[Lab]:
-    with upload_lab(app_server, http, tmp_path, {}) as running:
-        yield running
 
 
 @pytest.fixture

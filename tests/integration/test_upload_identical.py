@@ -23,12 +23,6 @@ SDIST = "my_pkg-1.0.tar.gz"
 
 
 @pytest.fixture
-def lab(app_server: AppServer, http: requests.Session, tmp_path: Path) -> Iterator[Lab]:
-    with upload_lab(app_server, http, tmp_path, {}) as running:
-        yield running
-
-
-@pytest.fixture
 def wheel(tmp_path: Path) -> bytes:
     return make_wheel(tmp_path, "my_pkg", "1.0", requires_python=">=3.8").read_bytes()
 

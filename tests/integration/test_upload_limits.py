@@ -9,12 +9,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import urlsplit
 
-import pytest
 import requests
 
-from pyoci_flask.registry import create_registry
 from tests.conftest import AppServer
-from tests.doubles import Recorder, wsgi_server
+from tests.doubles import Recorder
 from tests.integration.index_client import IndexClient, address, upload_form
 from tests.integration.oci_client import sha256
 from tests.packages import make_sdist, make_wheel
@@ -22,18 +20,6 @@ from tests.patience import PATIENCE
 
 DEFAULT_LIMIT = 50_000_000
 MEBIBYTE = 1 << 20
-
-
-@pytest.fixture
-def registry_calls(tmp_path: Path) -> Recorder:
-    """The embedded registry, which remembers what it was asked."""
-    return Recorder(create_registry(tmp_path / "registry"))
-
-
-@pytest.fixture
-def registry_url(registry_calls: Recorder) -> Iterator[str]:
-    with wsgi_server(registry_calls) as url:
-        yield url
 
 
 def _connected(url: str) -> socket.socket:

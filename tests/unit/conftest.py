@@ -8,6 +8,8 @@ import hypothesis
 import pytest
 
 from pyoci_flask.index.lock import VersionLocks
+from pyoci_flask.index.names import ProjectName
+from pyoci_flask.index.project_repository import ProjectRepository
 from pyoci_flask.oci.client import RepositoryCaller
 from pyoci_flask.oci.reference import Registry, Repository
 from pyoci_flask.transport.auth import Authenticator
@@ -16,6 +18,8 @@ from pyoci_flask.transport.network import Network
 from pyoci_flask.transport.session import Transport
 from tests.patience import PATIENCE
 from tests.servers import self_signed
+from tests.unit.doubles import http_double
+from tests.unit.tag_double import Tags
 
 # On a busy machine a single example may take long, which says nothing about the code.
 hypothesis.settings.register_profile("unit", database=None, deadline=None, max_examples=60)
@@ -80,3 +84,18 @@ def authenticator(transport: Transport) -> Authenticator:
 def locks(tmp_path: Path) -> VersionLocks:
     """Locks that are not waited for long."""
     return VersionLocks(tmp_path / "locks", deadline=0.2)
+
+
+@pytest.fixture
+def tags() -> Iterator[Tags]:
+    """A registry that answers as the test says."""
+    made = Tags()
+    with http_double(made.answer) as server:
+        made.url = server.url
+        yield made
+
+
+@pytest.fixture
+def tagged(tags: Tags, caller_of: Callers) -> ProjectRepository:
+    """The repository in it."""
+    return ProjectRepository(ProjectName("hello"), caller_of(tags.url))

@@ -112,6 +112,15 @@ def test_parameter_that_is_not_there_is_none() -> None:
     assert challenge["service"] is None
 
 
+@pytest.mark.parametrize(
+    ("header", "size"),
+    [("Basic", 500), ('Bearer realm="abc"', 608), ('Bearer realm="abc",service=x', 716)],
+)
+def test_each_parameter_counts_with_its_text_in_memory(header: str, size: int) -> None:
+    (challenge,) = parse_challenges(header)
+    assert challenge.size == size
+
+
 @hypothesis.given(
     st.text()
     | st.lists(
