@@ -7,7 +7,6 @@ A body that is made while it is sent gets a child span for its transfer.
 import os
 import re
 from collections.abc import Iterable
-from functools import cached_property
 from typing import TYPE_CHECKING
 
 import flask
@@ -33,7 +32,7 @@ _PORT = re.compile(r":([0-9]{1,5})\Z")
 class _Request(flask.Request):
     """A request with a readable URL, which the instrumentation needs, even if Host is not valid."""
 
-    @cached_property
+    @property
     def url(self) -> str:
         try:
             return super().url

@@ -16,6 +16,7 @@ class Credentials(Protocol):
     @property
     def header(self) -> str:
         """The value of an Authorization header."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)

@@ -34,6 +34,7 @@ class CallObserver(Protocol):
 
     def call_started(self, method: str, url: str) -> CallRecord:
         """Open a record, on the thread that makes the call. `url` may hold secrets."""
+        ...
 
 
 class Call:

@@ -62,6 +62,7 @@ class RequestObserver(Protocol):
 
         A context variable that is set here is visible to this request only.
         """
+        ...
 
 
 class AccessLog:

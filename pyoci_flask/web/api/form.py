@@ -213,7 +213,7 @@ class _FormReader:
             self._filename = segment.filename or ""
 
     def _end(self) -> None:
-        if self._segment is not None and self._text is not None:
+        if self._segment is not None and self._segment.name and self._text is not None:
             try:
                 text = self._text.decode()
             except UnicodeDecodeError as error:
