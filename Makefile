@@ -72,7 +72,7 @@ counts: $(VENV)/.dev ## statements, modules, files that a request crosses, hand-
 mutation: $(VENV)/.dev ## how many small faults in the riskiest modules their tests notice (ARGS="index/rewrite.py")
 	@$(BIN)/python scripts/mutate.py $(ARGS)
 
-screenshots: $(VENV)/.dev ## the pictures in docs/images, made anew (Chromium)
+screenshots: $(VENV)/.dev ## the pictures in docs/images, taken again (Chromium)
 	@scripts/install-debian-packages
 	$(BIN)/python scripts/screenshots.py
 
@@ -103,7 +103,7 @@ format: $(VENV)/.dev ## let ruff rewrite what it can
 	$(BIN)/ruff check --fix
 	$(BIN)/ruff format
 
-requirements: $(VENV)/.dev ## compile requirements*.txt anew; UPGRADE=--upgrade for newer versions
+requirements: $(VENV)/.dev ## compile requirements*.txt again; UPGRADE=--upgrade for newer versions
 	$(COMPILE) $(UPGRADE) pyproject.toml --output-file requirements.txt
 	$(COMPILE) $(UPGRADE) pyproject.toml --group dev --constraint requirements.txt \
 		--output-file requirements-dev.txt

@@ -62,7 +62,7 @@ def caller_of(transport: Transport) -> Callers:
 
 @pytest.fixture(scope="session")
 def certificate(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
-    """A certificate for 127.0.0.1, which nobody has signed, and its key."""
+    """A certificate for 127.0.0.1 that signs itself, and its key."""
     return self_signed(tmp_path_factory.mktemp("tls"))
 
 

@@ -199,6 +199,6 @@ def http_double(
 
 
 def in_turn(*answers: Answer) -> Handler:
-    """Give one answer after the other, and the last one from then on."""
+    """Return one answer after the other, and then the last one again and again."""
     left = list(answers)
     return lambda _: left.pop(0) if len(left) > 1 else left[0]

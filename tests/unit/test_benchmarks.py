@@ -118,9 +118,9 @@ def test_a_call_begins_where_a_client_sends_after_it_was_answered() -> None:
 def test_the_longest_chain_leaves_out_what_ran_beside_it() -> None:
     calls = [
         Call("a", 1, 0, 1),
-        Call("beside all", 2, 0, 9),
+        Call("during all", 2, 0, 9),
         Call("b", 1, 1, 3),
-        Call("beside b", 3, 2, 4),
+        Call("during b", 3, 2, 4),
         Call("c", 1, 3, 5),
     ]
     assert [call.line for call in longest_chain(calls)] == ["a", "b", "c"]

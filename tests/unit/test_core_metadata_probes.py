@@ -1,4 +1,4 @@
-"""What a project page costs at a registry of which nobody knows whether it answers ranges."""
+"""The calls of a project page to a registry that is not yet known to answer ranges."""
 
 import re
 from collections.abc import Callable

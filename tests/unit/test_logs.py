@@ -182,7 +182,7 @@ def test_closed_stderr_fails_nothing() -> None:
         "from pyoci_flask.logs import configure_logging\n"
         "configure_logging({})\n"
         "os.close(2)\n"
-        "logging.getLogger('pyoci').info('nobody reads this')\n"
+        "logging.getLogger('pyoci').info('no one reads this')\n"
         "print('alive')\n"
     )
     done = subprocess.run(

@@ -19,7 +19,7 @@ PUSH = Scope("acme/hello", "push")
 
 @dataclass(slots=True)
 class TokenRegistry:
-    """A registry that wants Bearer tokens, and the token service beside it at `/token`.
+    """A registry that wants Bearer tokens, and its token service at `/token`.
 
     `grant` makes the token service's answer; `challenge` is the WWW-Authenticate header, in which
     `HOST` stands for the server's own address; `accepts` tells which Authorization will do.

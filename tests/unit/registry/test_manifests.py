@@ -194,7 +194,7 @@ BAD_DOCUMENTS = {
     "a digest that leads elsewhere": manifest(
         layers=[descriptor(b"") | {"digest": "sha256:../../../etc/passwd"}]
     ),
-    "manifests beside layers": manifest(manifests=[]),
+    "manifests and layers": manifest(manifests=[]),
     "a subject that is no descriptor": manifest(subject="sha256:x"),
     "annotations that are no texts": manifest(annotations={"a": 1}),
     "an artifact type that is no text": manifest(artifactType=1),

@@ -97,11 +97,11 @@ def test_a_reader_may_only_pull(guarded: RegistryClient) -> None:
     [
         ("writer", "wrong"),
         ("writer", ""),
-        ("nobody", "write: pässword"),
+        ("stranger", "write: pässword"),
         ("", ""),
         ("writer", "x" * 73),
         ("writer", "ü" * 37),
-        ("nobody", "x" * 5000),
+        ("stranger", "x" * 5000),
         ("writer", "write: pässword\0"),
     ],
 )
@@ -242,7 +242,7 @@ def test_a_right_password_is_checked_once(slow: RegistryClient) -> None:
 
 def test_time_does_not_tell_who_exists(slow: RegistryClient) -> None:
     wrong = min(seconds_of(slow, "alice", "wrong") for _ in range(3))
-    unknown = min(seconds_of(slow, "nobody", "wrong") for _ in range(3))
+    unknown = min(seconds_of(slow, "stranger", "wrong") for _ in range(3))
 
     assert wrong / 3 < unknown < wrong * 3
 
