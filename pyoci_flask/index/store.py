@@ -22,7 +22,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
-from pyoci_flask.index.folder import make_private
+from pyoci_flask.index.private_folder import make_private
 
 logger = logging.getLogger("pyoci.cache")
 
