@@ -15,10 +15,10 @@ from pyoci_flask.errors import (
     OversizedError,
     PyOCIError,
 )
+from pyoci_flask.index.callers import Guesses
 from pyoci_flask.index.lock import VersionLocks
 from pyoci_flask.index.names import ProjectName, tag_of, tags_of, version_key, version_of
 from pyoci_flask.index.project import ARTIFACT_TYPE, File, files_of, relevant
-from pyoci_flask.index.proofs import Proofs
 from pyoci_flask.oci.client import RepositoryCaller
 from pyoci_flask.oci.model import INDEX_TYPE, Descriptor, ImageIndex, MalformedDocumentError
 from pyoci_flask.oci.reference import Digest, Tag
@@ -36,18 +36,6 @@ _WHOLE = ByteBudget(16 * 1024 * 1024)
 _LARGE = 512 * 1024
 _RECORDED = 256 * 1024
 """Bytes of one version that the listing cache records at most."""
-
-
-class Guesses:
-    """Recent callers of repositories that a project may have besides its usual one."""
-
-    def __init__(self, ttl: float = 60.0) -> None:
-        """Remember each for `ttl` seconds."""
-        self.wrong = Proofs(ttl)
-        """They are not there."""
-        self.empty = Proofs(ttl)
-        """They have no tags: a project is there, unlike where they are not."""
-        self.denied = Proofs(ttl)
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,9 +60,9 @@ class ProjectRepository:
         """List the tags; None = no such repository."""
         if self.guesses is None:
             return list_tags(self.caller)
-        if self.guesses.wrong.holds(self.caller):
+        if self.caller in self.guesses.missing:
             return None
-        if self.guesses.empty.holds(self.caller):
+        if self.caller in self.guesses.empty:
             return []
         try:
             tags = list_tags(self.caller)
@@ -82,7 +70,7 @@ class ProjectRepository:
             self.guesses.denied.add(self.caller)
             raise
         if not tags:
-            (self.guesses.wrong if tags is None else self.guesses.empty).add(self.caller)
+            (self.guesses.missing if tags is None else self.guesses.empty).add(self.caller)
         return tags
 
     @property
@@ -92,7 +80,7 @@ class ProjectRepository:
         That says nothing where the project is in another repository, and must be asked again
         where it is not.
         """
-        return self.guesses is not None and self.guesses.denied.holds(self.caller)
+        return self.guesses is not None and self.caller in self.guesses.denied
 
     @property
     def segment(self) -> str:
