@@ -91,6 +91,8 @@ class Story:
             _expect(answer, 409, "immutable" if kept else "already exists")
         else:
             _expect(answer, 200, "published")
+            if state is not None:
+                file = replace(file, yanked=self._stored_yank(step))
             self._changed(step, {**files_of(state), step.kind: file})
 
     def delete(self, step: Step) -> None:
@@ -237,6 +239,15 @@ class Story:
     def _oci(self, step: Step) -> OCIClient:
         name = f"{self.namespace}/{_segment(step.project)}"
         return OCIClient(self.site.direct, name, self.site.session)
+
+    def _stored_yank(self, step: Step) -> str | None:
+        """The reason if a new file was yanked at once, as its release is; else None."""
+        index = self._oci(step).document(tag_of(step.version))
+        (entry,) = (
+            one for one in index["manifests"] if one["platform"]["architecture"] == step.kind
+        )
+        reason: str | None = entry.get("annotations", {}).get("com.pyoci.yanked")
+        return reason
 
     def _push_image(self, step: Step) -> None:
         oci = self._oci(step)
