@@ -3,79 +3,38 @@
 The tag list is not cached, so a new version shows at once. Cached versions are only shown to
 credentials that pulled from the repository themselves within the same time, and operations that
 change something never use them.
-
-Each version has a number in the store, and every change through this server adds one to it. An
-entry holds the number as it was before the registry was asked, and counts only while the number is
-the same: what was read before a change is never shown after it. Each repository has a number as
-well, to which every change and every new entry adds one: while it stays the same, what this worker
-has parsed of the repository is up to date.
 """
 
-import json
-import secrets
-import threading
 import time
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
-
-from packaging.utils import canonicalize_version
 
 from pyoci_flask.common.memory import KeyedLocks, Memory
 from pyoci_flask.errors import OversizedError, PyOCIError
 from pyoci_flask.index.allowance import Allowance, Read
 from pyoci_flask.index.callers import RecentCallers
+from pyoci_flask.index.entries import Entries, Entry
 from pyoci_flask.index.fetch import FetchPool
 from pyoci_flask.index.listing import list_files
-from pyoci_flask.index.names import tag_of, tags_of, version_of, version_or_none
-from pyoci_flask.index.project import Project, files_of
+from pyoci_flask.index.names import tag_of, tags_of
+from pyoci_flask.index.project import Project
 from pyoci_flask.index.project_repository import (
     Candidates,
     ProjectRepository,
     Skipped,
     VersionFiles,
-    listed_files,
     load_files,
     tell_skipped,
 )
 from pyoci_flask.index.reader import Enough, Found, VersionReader, any_part
-from pyoci_flask.index.store import Store, Stored
-from pyoci_flask.oci.model import ImageIndex
-from pyoci_flask.oci.reference import Digest, Tag
+from pyoci_flask.index.store import Store
+from pyoci_flask.oci.reference import Tag
 
 _MOST_PARSED = 10 * 1024 * 1024
 """Bytes of image indexes that a worker keeps parsed; each byte takes about five of memory."""
-_OVERHEAD = 500
-"""Bytes that a tag counts in addition to its index."""
-_GONE_FOR = 5.0
-"""Seconds until a listed tag that names nothing is asked for again. Some registries still list
-what was deleted."""
-_NUMBERS_LIVE = 24 * 60 * 60.0
-"""Seconds for which numbers of changes are kept. Without its number, an entry does not count."""
 _PATIENCE = 3.0
 """Seconds to wait for another request that reads the same project."""
-
-
-@dataclass(frozen=True, slots=True)
-class _Entry:
-    """What a tag held."""
-
-    changes: int
-    """The version's number of changes before the registry was asked."""
-    since: float
-    until: float
-    found: Read
-
-    @property
-    def weight(self) -> int:
-        """Bytes that it counts in a listing."""
-        return self.found.weight if isinstance(self.found, VersionFiles) else 0
-
-    @property
-    def size(self) -> int:
-        """Bytes that it counts in this worker's memory."""
-        document = self.found.document if isinstance(self.found, VersionFiles) else None
-        return _OVERHEAD + len(document or "")
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +54,7 @@ class _Known:
 
     changes: int | None
     """None = the store does not work."""
-    entries: Mapping[str, _Entry]
+    entries: Mapping[str, Entry]
     shown: _Shown | None = None
 
     @property
@@ -115,13 +74,10 @@ class CachedReader(VersionReader):
     ) -> None:
         """Remember each version for `ttl` seconds from the time its registry was asked."""
         super().__init__(pool)
-        self._store = store
-        self._ttl = ttl
+        self._entries = Entries(store, ttl, clock)
         self._clock = clock
         self._proofs = RecentCallers(ttl)
         self._reading = KeyedLocks[str]()
-        self._parsing = threading.Lock()
-        """One thread parses at a time: meanwhile, a project takes several times its size."""
         self._parsed: Memory[str, _Known] = Memory(
             entries=1000, max_bytes=_MOST_PARSED, size=lambda known: known.size
         )
@@ -129,7 +85,7 @@ class CachedReader(VersionReader):
     def close(self) -> None:
         """Stop the threads and close the store."""
         super().close()
-        self._store.close()
+        self._entries.close()
 
     def _project(
         self,
@@ -148,7 +104,7 @@ class CachedReader(VersionReader):
         ):
             allowance.spend(shown.project.weight)
             return shown.project
-        entries: list[_Entry | None] = []
+        entries: list[Entry | None] = []
 
         def read(wanted: Sequence[str]) -> Mapping[str, Read]:
             nonlocal known
@@ -179,10 +135,10 @@ class CachedReader(VersionReader):
                 continue
             known = self._known(repository)
             if self._missing(known.entries, [tag]):
-                stored, _ = self._look_up(repository, [tag])
+                stored, _ = self._entries.look_up(repository, [tag])
                 if stored:
                     known = replace(known, entries={**known.entries, **stored})
-                    self._parsed.put(repository.caller.repository.location, known)
+                    self._keep(repository, known)
             spelled = [tag, *(one for one in tags_of(known.entries, version) if one != tag)]
             for one in spelled:
                 entry = known.entries.get(one)
@@ -194,7 +150,7 @@ class CachedReader(VersionReader):
     ) -> VersionFiles | None:
         """Ask the registry what a tag holds of a version, and remember it."""
         known = self._known(repository)
-        stored, numbers = self._look_up(repository, [tag.text])
+        stored, numbers = self._entries.look_up(repository, [tag.text])
         sent = self._clock()
         found = load_files(repository, version, tag)
         self._note(repository, {tag.text: found})
@@ -218,10 +174,7 @@ class CachedReader(VersionReader):
         try:
             yield
         finally:
-            locations = [one.caller.repository.location for one in candidates]
-            self._store.increment(
-                [key for one in locations for key in (_changes_key(one, tag), _changes_key(one))]
-            )
+            self._entries.count_change(candidates, tag)
 
     def _read(
         self,
@@ -240,9 +193,10 @@ class CachedReader(VersionReader):
         with self._reading.hold(location, _PATIENCE) if several else nullcontext(False) as waited:
             if waited:
                 known = self._known(repository)  # the other request may have read them
-            stored, numbers = self._look_up(repository, self._missing(known.entries, wanted))
+            missing = self._missing(known.entries, wanted)
+            stored, numbers = self._entries.look_up(repository, missing)
             if stored:
-                known = self._keep(location, _Known(known.changes, {**known.entries, **stored}))
+                known = self._keep(repository, _Known(known.changes, {**known.entries, **stored}))
             missing = self._missing(known.entries, wanted)
             numbers = {tag: one.changes for tag, one in known.entries.items()} | numbers
             fresh = set(wanted).difference(missing)
@@ -271,14 +225,14 @@ class CachedReader(VersionReader):
                 {tag: found[tag] for tag in wanted},
             )
 
-    def _missing(self, entries: Mapping[str, _Entry], wanted: Sequence[str]) -> Sequence[str]:
+    def _missing(self, entries: Mapping[str, Entry], wanted: Sequence[str]) -> Sequence[str]:
         return [
             tag
             for tag in wanted
             if (entry := entries.get(tag)) is None or not self._is_fresh(entry)
         ]
 
-    def _is_fresh(self, one: _Entry | _Shown) -> bool:
+    def _is_fresh(self, one: Entry | _Shown) -> bool:
         return one.since <= self._clock() < one.until
 
     def _ask(
@@ -297,47 +251,11 @@ class CachedReader(VersionReader):
 
     def _known(self, repository: ProjectRepository) -> _Known:
         """Return what this worker has parsed of a repository, if nothing changed since."""
-        location = repository.caller.repository.location
-        key = _changes_key(location)
-        changes = self._numbers(self._store.get_many([key]), [key]).get(key)
-        known = self._parsed.get(location)
+        changes = self._entries.changes(repository)
+        known = self._parsed.get(repository.caller.repository.location)
         if known is None or changes is None or known.changes != changes:
             return _Known(changes, {})
         return known
-
-    def _look_up(
-        self, repository: ProjectRepository, tags: Sequence[str]
-    ) -> tuple[dict[str, _Entry], dict[str, int]]:
-        """Return what the store holds of tags, and the numbers of changes of their versions."""
-        location = repository.caller.repository.location
-        keys = {tag: _changes_key(location, tag) for tag in tags}
-        with self._parsing if len(tags) > 1 else nullcontext():
-            now = self._clock()
-            stored = self._store.get_many(
-                [*keys.values(), *(_entry_key(location, tag) for tag in tags)]
-            )
-            numbers = self._numbers(stored, keys.values())
-            entries = {
-                tag: entry
-                for tag, key in keys.items()
-                if (value := stored.get(_entry_key(location, tag))) is not None
-                and (entry := _parse(tag, value, repository, now)) is not None
-                and entry.changes == numbers.get(key)
-            }
-        return entries, {tag: numbers[key] for tag, key in keys.items() if key in numbers}
-
-    def _numbers(self, stored: Mapping[str, Stored], keys: Collection[str]) -> dict[str, int]:
-        """Return numbers of changes. A missing one starts at random, so none is ever used twice."""
-        found = {
-            key: int(stored[key].value)
-            for key in keys
-            if key in stored and stored[key].value.isdigit()
-        }
-        started = {key: secrets.randbits(62) for key in keys if key not in found}
-        values = {key: str(number).encode() for key, number in started.items()}
-        if values and self._store.set_many(values, _NUMBERS_LIVE):
-            found |= started
-        return found
 
     def _remember(
         self,
@@ -349,75 +267,21 @@ class CachedReader(VersionReader):
         tags: Sequence[str] | None = None,
     ) -> _Known:
         """Remember what was asked for at `sent`; of what is known, keep `tags` (None = all)."""
-        location = repository.caller.repository.location
-        entries: dict[str, _Entry] = {}
-        values: dict[float, dict[str, bytes]] = {}
-        for tag, found in read.items():
-            value = _serialized(numbers[tag], found) if tag in numbers else None
-            if value is not None:
-                ttl = self._ttl if found is not None else min(_GONE_FOR, self._ttl)
-                entries[tag] = _Entry(numbers[tag], sent, sent + ttl, found)
-                values.setdefault(sent + ttl, {})[_entry_key(location, tag)] = value
-        now = self._clock()
-        if not values or not all(
-            self._store.set_many(part, until - now) for until, part in values.items()
-        ):
+        entries, changes = self._entries.write(repository, read, numbers, sent)
+        if not entries:
             return known
-        key = _changes_key(location)
-        changes = self._store.increment([key]).get(key)
         wanted = known.entries if tags is None else set(tags).intersection(known.entries)
         kept = {tag: known.entries[tag] for tag in wanted if tag not in read}
-        own = known.changes is not None and changes == known.changes + 1
-        # Where others added something at the same time, the next request reads the store.
-        remembered = _Known(changes, kept | entries)
-        return self._keep(location, remembered) if own else remembered
+        is_all = known.changes is not None and changes == known.changes + 1
+        # If others wrote something at the same time, the next request reads the store.
+        known = _Known(changes, kept | entries)
+        return self._keep(repository, known) if is_all else known
 
-    def _keep(self, location: str, known: _Known) -> _Known:
+    def _keep(self, repository: ProjectRepository, known: _Known) -> _Known:
         if known.changes is not None:
-            self._parsed.put(location, known)
+            self._parsed.put(repository.caller.repository.location, known)
         return known
 
 
 def _existing(read: Mapping[str, Read]) -> dict[str, Read]:
     return {tag: found for tag, found in read.items() if found is not None}
-
-
-def _entry_key(location: str, tag: str) -> str:
-    return f"entry\n{location}\n{tag}"
-
-
-def _changes_key(location: str, tag: str | None = None) -> str:
-    """Return the key of a repository's number of changes, or of the version that a tag spells."""
-    version = tag and version_or_none(version_of(tag))
-    return f"changes\n{location}\n{(canonicalize_version(version) if version else tag) or ''}"
-
-
-def _serialized(changes: int, found: Read) -> bytes | None:
-    """Write an entry for the store; None = it is not remembered."""
-    if found is None:
-        members: dict[str, object] = {}
-    elif isinstance(found, Skipped):
-        if not found.answered:
-            return None
-        members = {"skipped": found.reason, "is_version": found.is_version}
-    else:
-        if found.document is None:
-            return None
-        members = {"digest": found.digest.text, "document": found.document}
-    return json.dumps({"changes": changes, **members}).encode()
-
-
-def _parse(tag: str, stored: Stored, repository: ProjectRepository, now: float) -> _Entry | None:
-    """Read an entry; None if it is damaged."""
-    try:
-        members = json.loads(stored.value)
-        found: Read = None
-        if "skipped" in members:
-            found = Skipped(members["skipped"], is_version=members["is_version"])
-        elif "digest" in members:
-            index, version = ImageIndex.parse(members["document"].encode()), version_of(tag)
-            files, _ = files_of(index, version, repository.project, repository.segment)
-            found = listed_files(version, Digest(members["digest"]), members["document"], files)
-        return _Entry(members["changes"], now, now + stored.left, found)
-    except (ValueError, TypeError, LookupError, AttributeError, PyOCIError):
-        return None
