@@ -8,7 +8,7 @@ change something never use them.
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from pyoci_flask.common.memory import KeyedLocks, Memory
 from pyoci_flask.errors import OversizedError, PyOCIError
@@ -56,6 +56,8 @@ class _Known:
     """None = the store does not work."""
     entries: Mapping[str, Entry]
     shown: _Shown | None = None
+    before: Mapping[str, Entry] = field(default_factory=dict)
+    """What it had parsed when the number was another one; most of that is still the same."""
 
     @property
     def size(self) -> int:
@@ -135,22 +137,30 @@ class CachedReader(VersionReader):
                 continue
             known = self._known(repository)
             if self._missing(known.entries, [tag]):
-                stored, _ = self._entries.look_up(repository, [tag])
+                stored, _ = self._entries.look_up(repository, [tag], known.before)
                 if stored:
                     known = replace(known, entries={**known.entries, **stored})
                     self._keep(repository, known)
-            spelled = [tag, *(one for one in tags_of(known.entries, version) if one != tag)]
-            for one in spelled:
-                entry = known.entries.get(one)
-                if entry and self._is_fresh(entry) and isinstance(entry.found, VersionFiles):
-                    yield repository, entry.found
+            found = self._fresh_version(known, tag)
+            if found is not None:
+                yield repository, found
+            for other in tags_of(known.entries, version):
+                found = self._fresh_version(known, other)
+                if found is not None and other != tag:
+                    yield repository, found
+
+    def _fresh_version(self, known: _Known, tag: str) -> VersionFiles | None:
+        entry = known.entries.get(tag)
+        if entry is None or not self._is_fresh(entry):
+            return None
+        return entry.found if isinstance(entry.found, VersionFiles) else None
 
     def read_tag(
         self, repository: ProjectRepository, version: str, tag: Tag
     ) -> VersionFiles | None:
         """Ask the registry what a tag holds of a version, and remember it."""
         known = self._known(repository)
-        stored, numbers = self._entries.look_up(repository, [tag.text])
+        stored, numbers = self._entries.look_up(repository, [tag.text], {})
         sent = self._clock()
         found = load_files(repository, version, tag)
         self._note(repository, {tag.text: found})
@@ -194,7 +204,7 @@ class CachedReader(VersionReader):
             if waited:
                 known = self._known(repository)  # the other request may have read them
             missing = self._missing(known.entries, wanted)
-            stored, numbers = self._entries.look_up(repository, missing)
+            stored, numbers = self._entries.look_up(repository, missing, known.before)
             if stored:
                 known = self._keep(repository, _Known(known.changes, {**known.entries, **stored}))
             missing = self._missing(known.entries, wanted)
@@ -253,9 +263,9 @@ class CachedReader(VersionReader):
         """Return what this worker has parsed of a repository, if nothing changed since."""
         changes = self._entries.changes(repository)
         known = self._parsed.get(repository.caller.repository.location)
-        if known is None or changes is None or known.changes != changes:
+        if known is None or changes is None:
             return _Known(changes, {})
-        return known
+        return known if known.changes == changes else _Known(changes, {}, before=known.entries)
 
     def _remember(
         self,

@@ -96,9 +96,12 @@ class Entries:
         )
 
     def look_up(
-        self, repository: ProjectRepository, tags: Collection[str]
+        self, repository: ProjectRepository, tags: Collection[str], parsed: Mapping[str, Entry]
     ) -> tuple[dict[str, Entry], dict[str, int]]:
-        """Return what the store holds of tags, and the numbers of changes of their versions."""
+        """Return what the store holds of tags, and the numbers of changes of their versions.
+
+        What is the same in `parsed` is not parsed again.
+        """
         location = repository.caller.repository.location
         keys = {tag: _changes_key(location, tag) for tag in tags}
         with self._parsing if len(tags) > 1 else nullcontext():
@@ -111,7 +114,7 @@ class Entries:
                 tag: entry
                 for tag, key in keys.items()
                 if (value := stored.get(_entry_key(location, tag))) is not None
-                and (entry := _parse(tag, value, repository, now)) is not None
+                and (entry := _parse(tag, value, repository, now, parsed.get(tag))) is not None
                 and entry.changes == numbers.get(key)
             }
         return entries, {tag: numbers[key] for tag, key in keys.items() if key in numbers}
@@ -183,13 +186,21 @@ def _serialized(changes: int, found: Read) -> bytes | None:
     return json.dumps({"changes": changes, **members}).encode()
 
 
-def _parse(tag: str, stored: Stored, repository: ProjectRepository, now: float) -> Entry | None:
+def _parse(
+    tag: str, stored: Stored, repository: ProjectRepository, now: float, old: Entry | None
+) -> Entry | None:
     """Read an entry; None if it is damaged."""
     try:
         members = json.loads(stored.value)
         found: Read = None
         if "skipped" in members:
             found = Skipped(members["skipped"], is_version=members["is_version"])
+        elif (
+            old
+            and isinstance(old.found, VersionFiles)
+            and old.found.digest.text == members.get("digest")
+        ):
+            found = old.found
         elif "digest" in members:
             index, version = ImageIndex.parse(members["document"].encode()), version_of(tag)
             files, _ = files_of(index, version, repository.project, repository.segment)
