@@ -1,7 +1,7 @@
 """Core metadata of stored wheels (PEP 658), without downloading them.
 
-What was published here carries its METADATA as a blob of its own. Of any other wheel, the few
-pieces of the archive that lead to METADATA are read with Range requests.
+Wheels that were published here have their METADATA in a blob of its own. Of any other wheel, only
+the parts of the archive that lead to METADATA are read, with range requests.
 """
 
 import io
@@ -25,18 +25,20 @@ from pyoci_flask.oci.client import RepositoryCaller
 from pyoci_flask.oci.reference import Digest
 
 _WINDOW = 64 * 1024
-"""Bytes fetched at once: the end of most wheels, METADATA included."""
+"""Bytes fetched at once. The end of most wheels fits, with METADATA in it."""
 _FETCHED_LIMIT = 26 * 1024 * 1024
-"""Bytes fetched of one wheel: a directory of 16 MiB and METADATA of 8 MiB fit."""
+"""Bytes fetched of one wheel. A directory of 16 MiB and METADATA of 8 MiB fit."""
 _CACHE_BYTES = 16 * 1024 * 1024
 _REMEMBERED = 10_000
-"""Registries, core metadata files, wheels whose probe failed, and unreadable wheels: of each."""
+"""Entries of each memory."""
 _MOST_BYTES = 4 * 1024 * 1024
+"""Bytes of each memory but the one of core metadata."""
 _UNREADABLE_FOR = 30 * 24 * 60 * 60.0
+"""Seconds for which the store keeps the unreadable wheels of a repository."""
 _ASK_AGAIN = 3600.0
-"""Seconds after which a registry that answered no ranges is probed again."""
+"""Seconds until a registry that did not answer ranges is probed again."""
 _PROBE_AGAIN = 60.0
-"""Seconds after which a probe that failed, which says nothing about ranges, is made again."""
+"""Seconds until a probe that failed is repeated: a failure says nothing about ranges."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +61,7 @@ class CoreMetadataReader:
             entries=_REMEMBERED, max_bytes=_MOST_BYTES, clock=clock
         )
         self._ranges: Memory[str, bool] = Memory(
-            entries=_REMEMBERED, max_bytes=_MOST_BYTES, ttl=_ASK_AGAIN, clock=clock
+            entries=_REMEMBERED, max_bytes=_MOST_BYTES, clock=clock
         )
         """Whether a registry answers ranges, by its origin."""
         self._failed: Memory[tuple[str, Digest | None], bool] = Memory(
@@ -81,7 +83,9 @@ class CoreMetadataReader:
         """
         file, caller = stored.file, stored.repository.caller
         if not file.filename.is_wheel:
-            raise NotFoundError(f"{file.filename.text} is no wheel: only wheels have core metadata")
+            raise NotFoundError(
+                f"{file.filename.text} is not a wheel: only wheels have core metadata"
+            )
         if file.core_metadata is not None:
             return CoreMetadata(stored_metadata(caller, file.core_metadata), file.core_metadata)
         key = (caller.repository.location, stored.digest)
@@ -93,7 +97,7 @@ class CoreMetadataReader:
         except BrokenArchiveError as error:
             if isinstance(error.__cause__, _NoRangesError):
                 # The registry is at fault, not the wheel. It did answer ranges for another one.
-                self._ranges.put(caller.repository.registry.origin, value=False)
+                self._ranges.put(caller.repository.registry.origin, value=False, ttl=_ASK_AGAIN)
                 raise NotFoundError(f"{error}") from error
             self._add_unreadable(caller.repository.location, file.entry.digest)
             raise NotFoundError(
@@ -146,7 +150,7 @@ class CoreMetadataReader:
             gone = file.entry.digest if isinstance(error, NotFoundError) else None
             self._failed.put((repository.caller.repository.location, gone), value=True)
             return False
-        self._ranges.put(origin, answers)
+        self._ranges.put(origin, answers, ttl=None if answers else _ASK_AGAIN)
         return answers
 
     def _add_unreadable(self, repository: str, manifest: Digest) -> None:
@@ -196,7 +200,7 @@ class _NoRangesError(DamagedError):
 
 
 class _RemoteFile(io.RawIOBase):
-    """A blob as a file that can be read anywhere: each read that is not at hand is one call."""
+    """A blob as a file that can be read at any position. What was not fetched yet takes one call."""
 
     def __init__(self, caller: RepositoryCaller, digest: Digest, size: int) -> None:
         self._caller = caller
@@ -226,12 +230,12 @@ class _RemoteFile(io.RawIOBase):
         stop = self._size if size < 0 else min(self._size, self._position + size)
         if stop <= self._position:
             return b""
-        start, window = self._at_hand(stop) or self._fetch(self._position, stop)
+        start, window = self._fetched_before(stop) or self._fetch(self._position, stop)
         content = window[self._position - start : stop - start]
         self._position = stop
         return content
 
-    def _at_hand(self, stop: int) -> tuple[int, bytes] | None:
+    def _fetched_before(self, stop: int) -> tuple[int, bytes] | None:
         for start, window in self._windows:
             if start <= self._position and stop <= start + len(window):
                 return start, window
@@ -245,7 +249,7 @@ class _RemoteFile(io.RawIOBase):
             stop = min(self._size, max(stop, first + _WINDOW))
         self._fetched += stop - first
         if self._fetched > _FETCHED_LIMIT:
-            raise DamagedError(f"its directory is over {_FETCHED_LIMIT} bytes")
+            raise DamagedError(f"its directory is larger than {_FETCHED_LIMIT} bytes")
         with open_blob(self._caller, self._digest, first=first, last=stop - 1) as blob:
             if blob.start != first:
                 raise _NoRangesError("the registry does not answer ranges")

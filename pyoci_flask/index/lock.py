@@ -16,7 +16,7 @@ from pyoci_flask.index.private_folder import NotOursError, make_private
 try:
     import fcntl
 except ImportError:  # Windows: commands that take no lock run there as well
-    fcntl = None  # type: ignore[assignment]  # only `prepare` and `hold` use it, and check it first
+    fcntl = None  # type: ignore[assignment]  # `prepare` checks it before any other use
 
 _TOO_MANY = frozenset({errno.EMFILE, errno.ENFILE})
 
