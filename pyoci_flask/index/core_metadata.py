@@ -200,7 +200,7 @@ class _NoRangesError(DamagedError):
 
 
 class _RemoteFile(io.RawIOBase):
-    """A blob as a file that can be read at any position. What was not fetched yet takes one call."""
+    """A blob as a file that can be read anywhere. What was not fetched yet takes one call."""
 
     def __init__(self, caller: RepositoryCaller, digest: Digest, size: int) -> None:
         self._caller = caller

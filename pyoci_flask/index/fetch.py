@@ -81,7 +81,7 @@ class FetchPool:
             wait(futures, timeout=_ENDING)
             raise
         finally:
-            # The traceback of a call's error refers to this list, and the future in it to the error.
+            # The traceback of a call's error refers to this list, and a future in it to the error.
             # Such a cycle would keep connections open until the garbage collector runs.
             while futures:
                 futures.pop().cancel()

@@ -120,7 +120,7 @@ class VersionReader:
     def read_tag(
         self, repository: ProjectRepository, version: str, tag: Tag
     ) -> VersionFiles | VersionIndex | None:
-        """Ask the registry what a tag holds of a version; None = it holds no version of a package."""
+        """Ask the registry what a tag holds of a version; None = nothing of a package."""
         return read_version(repository, version, tag)
 
     @contextmanager
