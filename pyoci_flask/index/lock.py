@@ -22,7 +22,7 @@ _TOO_MANY = frozenset({errno.EMFILE, errno.ENFILE})
 
 
 class VersionLocks:
-    """A file for each lock that is held or waited for, named by a hash of its key.
+    """One file for each lock that is held or waited for, named by a hash of its key.
 
     Waiting is polling with a deadline: a lock that is not released in time ends in an error, and
     does not block a thread for good.
@@ -46,7 +46,9 @@ class VersionLocks:
                 system has no such locks.
         """
         if fcntl is None:
-            raise ConfigurationError("this system has no file locks (flock): changes need them")
+            raise ConfigurationError(
+                "this system has no file locks (flock), which uploads and deletions need"
+            )
         try:
             make_private(self._folder)
         except NotOursError as error:
@@ -101,8 +103,8 @@ class VersionLocks:
             try:
                 yield
             finally:
-                # Only the last holder may remove the file, and only its own: another one of that
-                # name belongs to those who took the lock after this one was removed.
+                # Only the last holder removes the file, and only its own. If a cleaner removed that
+                # one, another file of this name locks for others now.
                 with suppress(OSError):
                     if _take(file, shared=False) and _is_at(file, path):
                         path.unlink()
@@ -111,8 +113,8 @@ class VersionLocks:
         """Open the file of a lock and wait for the lock; closing the file releases it."""
         limit = time.monotonic() + self._deadline
         while True:
-            # flock belongs to the open file, so two threads that open it exclude each other as
-            # well, and it ends with the process, however that ends.
+            # flock belongs to the open file: two threads that open it exclude each other as well,
+            # and the lock ends with the process, however that ends.
             with ExitStack() as opened:
                 # The folder may have been removed or replaced while the server ran.
                 self.prepare()
@@ -122,7 +124,7 @@ class VersionLocks:
                         raise BusyError(busy)
                     time.sleep(random.uniform(0.005, 0.05))  # noqa: S311 - spreads out, hides nothing
                 if _is_at(file, path):
-                    # Cleaners of temporary folders go by age.
+                    # Cleaners of temporary folders remove what is old.
                     os.utime(file.fileno())
                     opened.pop_all()
                     return file
