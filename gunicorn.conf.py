@@ -25,7 +25,7 @@ from pyoci_flask.server.memory import keep_few_arenas
 from pyoci_flask.server.open_files import connections_that_fit, raise_limit
 from pyoci_flask.server.start import STARTED, check_start, prepare_folders, seen_at_start
 from pyoci_flask.settings import Settings
-from pyoci_flask.telemetry.otlp import endpoints
+from pyoci_flask.settings.otlp import endpoints
 
 _OVERRIDING = ("pyoci_flask.server.worker", "pyoci_flask.transport.pools")
 _TELEMETRY = "pyoci_flask.telemetry.pipeline"

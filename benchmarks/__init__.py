@@ -1,4 +1,4 @@
-"""What the application costs over its floors: `python -m benchmarks`, or `make bench`.
+"""Measure what the application costs over its floors: `python -m benchmarks`, or `make bench`.
 
-docs/performance.md tells what the rows mean and how they are measured.
+docs/performance.md explains what the rows mean and how they are measured.
 """

@@ -44,7 +44,7 @@ _ROWS: Mapping[str, Callable[[Lab], list[Result]]] = {
 def main() -> None:
     """Run what is asked for and print the table."""
     given = _arguments()
-    # Otherwise processes and the network namespace would stay behind.
+    # Otherwise processes and the network namespace would remain.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit("terminated"))
     begun = time.monotonic()
     with (
@@ -58,7 +58,7 @@ def main() -> None:
         machine, before = describe(lab.folder), processor_times()
         results = [result for name in given.rows for result in _run(name, lab)]
         passed, taken = (b - a for a, b in zip(before, processor_times(), strict=True))
-        network = lab.__dict__.get("link")  # made by the first row that wanted it
+        network = lab.__dict__.get("link")  # made by the first row that needed it
     machine["link"] = network.description if network else "not used"
     workers = f"WEB_CONCURRENCY={given.workers}"
     machine["server"] = f"gunicorn with gunicorn.conf.py, {workers}, no telemetry, logs at info"
@@ -88,8 +88,10 @@ def _arguments() -> argparse.Namespace:
     )
     parser.add_argument("--quick", action="store_true", help="fewer rounds and smaller files")
     parser.add_argument("--rows", type=_rows, default=list(_ROWS), metavar="NAME,...")
-    parser.add_argument("--delay", type=float, default=30.0, help="ms of a round trip (30)")
-    parser.add_argument("--workers", type=int, default=1, help="of each server (1)")
+    parser.add_argument(
+        "--delay", type=float, default=30.0, help="milliseconds per round trip (30)"
+    )
+    parser.add_argument("--workers", type=int, default=1, help="workers of each server (1)")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write all measurements")
     parser.add_argument("--markdown", action="store_true", help="print the table as Markdown")
     parser.add_argument("--profile", action="store_true", help="sample the worker with py-spy")

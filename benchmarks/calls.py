@@ -1,4 +1,4 @@
-"""The calls that passed a relay, and how many of them came one after the other."""
+"""The calls that passed a relay, and how many of them ran one after the other."""
 
 import contextlib
 import json
@@ -14,7 +14,7 @@ from tests.servers import LOOPBACK
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """One exchange as its client saw it; times are seconds of one clock."""
+    """One exchange as its client saw it; times are in seconds of the same clock."""
 
     line: str
     """The first line of the request."""
@@ -36,7 +36,7 @@ class RunningRelay:
         return f"http://{LOOPBACK}:{self.port}"
 
     def calls(self, since: float = 0.0) -> list[Call]:
-        """The calls that began at `since` (of `time.monotonic`) or later."""
+        """Return the calls that began at `since` (of `time.monotonic`) or later."""
         if self.log is None:
             return []
         lines = self.log.read_text().splitlines()
@@ -44,10 +44,10 @@ class RunningRelay:
 
 
 def read_calls(lines: Iterable[str]) -> list[Call]:
-    """Read the lines of a relay's log; the calls in the order in which they began.
+    """Read the lines of a relay's log; return the calls in the order in which they began.
 
-    A call begins with the first piece that a client sends after it was answered: no client here
-    sends a request before it has the answer to the last.
+    A call begins with the first piece that a client sends after a response: no client here sends a
+    request before it has the response to the last one.
     """
     open_calls: dict[int, Call] = {}
     answered: defaultdict[int, bool] = defaultdict(lambda: True)
@@ -68,12 +68,12 @@ def read_calls(lines: Iterable[str]) -> list[Call]:
 
 
 def connections(calls: Iterable[Call], before: Iterable[Call]) -> int:
-    """How many connections were opened for these calls, after those `before` them."""
+    """Return how many connections were opened for these calls, after those `before` them."""
     return len({call.connection for call in calls} - {call.connection for call in before})
 
 
 def longest_chain(calls: Iterable[Call]) -> list[Call]:
-    """The most calls of which each began only after the one before it had ended."""
+    """Return the most calls of which each began only after the previous one had ended."""
     chain: list[Call] = []
     for call in sorted(calls, key=lambda call: call.end):
         if not chain or call.start >= chain[-1].end:
@@ -102,7 +102,7 @@ def relay(
     options += ["--log", str(log)] if log is not None else []
 
     def listens() -> bool:
-        # Without a connection: that would be relayed, and the target may not be there yet.
+        # Not by connecting: the relay would forward it, and the target may not be running yet.
         wanted = f":{port:04X}"
         sockets = Path("/proc/net/tcp").read_text().splitlines()[1:]
         return any(line.split()[1].endswith(wanted) and line.split()[3] == "0A" for line in sockets)

@@ -1,4 +1,4 @@
-"""The clients that the run itself is: one connection, the standard library, nothing clever."""
+"""The clients of a run itself: one connection, standard library only, as simple as possible."""
 
 import contextlib
 import hashlib
@@ -17,7 +17,7 @@ _BOUNDARY = "benchmark-boundary-7d1f0a"
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """An answer, and the seconds from the request to its first byte and to its last."""
+    """A response, and the seconds from the request to its first byte and to its last."""
 
     status: int
     body: bytes
@@ -66,13 +66,12 @@ def client(url: str) -> Iterator[Client]:
 
 
 def publish(url: str, wheel: Path, name: str, version: str, fields: Mapping[str, str]) -> float:
-    """Upload a wheel by the form that twine sends; the seconds until the answer is there.
+    """Upload a wheel with the form that twine sends; return the seconds until the response.
 
-    `url` is that of the index. The file goes from the page cache to the socket, so that the
-    client costs next to nothing.
+    `url` is that of the index. The file goes from the page cache to the socket, so that the client
+    costs next to nothing.
 
-    Raises:
-        RuntimeError: it was refused.
+    Raises: RuntimeError if it was refused.
     """
     parts = {
         ":action": "file_upload",
@@ -98,7 +97,7 @@ def publish(url: str, wheel: Path, name: str, version: str, fields: Mapping[str,
 
 
 def digests(wheel: Path) -> dict[str, str]:
-    """The digests that twine sends, by the names of their fields."""
+    """Return the digests that twine sends, by the names of their fields."""
     factories: Mapping[str, Callable[[], Any]] = {
         "md5_digest": lambda: hashlib.md5(usedforsecurity=False),
         "sha256_digest": hashlib.sha256,

@@ -16,7 +16,7 @@ _CLIENTS = 8
 
 
 def pages_per_second(lab: Lab) -> list[Result]:
-    """Warm pages that one worker answers, against a route that makes the one call of each."""
+    """Measure the warm pages that one worker answers, against a route that makes one call each."""
     url = lab.warm.url + page_path(lab, 100)
     with _floor_app(lab) as floor_url:
         lab.load("pages", url, *_loaded(_CLIENTS, 0.7))
@@ -46,7 +46,7 @@ def pages_per_second(lab: Lab) -> list[Result]:
 
 
 def growth_versions(lab: Lab) -> list[Result]:
-    """Pages of 1, 10, 100 and 1,000 versions."""
+    """Measure pages of 1, 10, 100 and 1,000 versions."""
     results = []
     for versions in (1, 10, 100) if lab.quick else (1, 10, 100, 1000):
         many = "1 version" if versions == 1 else f"{versions:,} versions"
@@ -56,7 +56,7 @@ def growth_versions(lab: Lab) -> list[Result]:
 
 
 def growth_clients(lab: Lab) -> list[Result]:
-    """Warm pages for 1, 4, 16 and 64 clients."""
+    """Measure warm pages for 1, 4, 16 and 64 clients."""
     url = lab.warm.url + page_path(lab, 100)
     lab.load("pages", url, *_loaded(1, 0.5))
     results = []
@@ -76,7 +76,7 @@ def growth_clients(lab: Lab) -> list[Result]:
 
 @contextlib.contextmanager
 def _floor_app(lab: Lab) -> Iterator[str]:
-    """The Flask route; it answers a page of the same size as the application's."""
+    """Run the Flask route; it returns a page of the same size as the application's."""
     page = lab.folder / "page"
     with client(lab.warm.url) as caller:
         page.write_bytes(caller.get(page_path(lab, 100), {"Accept": JSON}).body)

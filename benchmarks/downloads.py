@@ -1,4 +1,4 @@
-"""Rows about downloads: over a link, over nothing, and the time to the first byte."""
+"""Rows about downloads: over a link, over the loopback interface, and time to the first byte."""
 
 from benchmarks.clients import client
 from benchmarks.lab import MEGABYTE, Lab, StoredFile, index_path
@@ -9,7 +9,7 @@ _STREAMS = (1, 8)
 
 
 def download_link(lab: Lab) -> list[Result]:
-    """Over 1 Gbit/s; from the registry to the server it is the loopback interface."""
+    """Measure over 1 Gbit/s; registry and server are connected over the loopback interface."""
     note = f"the link is {lab.link.description}, between the client and the server"
     return [
         _download(lab, streams, "download-link", lab.link, Target(0.95, at_least=True), note)
@@ -18,7 +18,7 @@ def download_link(lab: Lab) -> list[Result]:
 
 
 def download_loopback(lab: Lab) -> list[Result]:
-    """Over nothing but the loopback interface."""
+    """Measure over the loopback interface only."""
     return [_download(lab, streams, "download-loopback", None) for streams in _STREAMS]
 
 
@@ -38,7 +38,7 @@ def _download(
     )
     path = _path(lab.registry.url, file)
     with client(lab.warm.url) as caller:
-        caller.get(f"{path}.metadata")  # the listing is kept from here on
+        caller.get(f"{path}.metadata")  # the listing is cached from here on
 
     def rate(url: str) -> float:
         return lab.load("downloads", url, "--clients", str(streams), over=link)["rate"] / MEGABYTE
@@ -75,7 +75,7 @@ def _download(
 
 
 def first_byte(lab: Lab) -> list[Result]:
-    """From the request to the first byte of the file, behind the slow link."""
+    """Measure from the request to the first byte of the file, with the slow link."""
     file = lab.stored_file(10)
     path = _path(lab.far.url, file)
     with client(lab.warm.url) as caller, client(lab.far.url) as straight:

@@ -1,7 +1,7 @@
-"""Projects with many versions, written straight to a registry or folder in the storage format.
+"""Projects with many versions, written directly to a registry or folder in the storage format.
 
-The files of all versions have the same few bytes, so that a registry is filled within seconds;
-their manifests and entries are those that an upload would have left.
+The files of all versions have the same few bytes, so that a registry is filled within seconds.
+Their manifests and entries are the same as after an upload.
 """
 
 import base64
@@ -69,7 +69,7 @@ class RegistryWriter:
         return answer
 
     def find(self, path: str) -> bool:
-        """Read what is at a path below the repository; tell whether it is there."""
+        """Read the content of a path below the repository; return whether it exists."""
         accept = f"{INDEX_TYPE}, {MANIFEST_TYPE}"
         headers = {**self._headers, "Accept": accept}
         return self._pool.request("GET", f"{self.base}/{path}", headers=headers).status == 200
@@ -132,7 +132,7 @@ class RegistryWriter:
 
 
 class LayoutWriter(RegistryWriter):
-    """Writes an image layout to a folder that is not there yet, in place of a registry."""
+    """Writes an image layout to a new folder, in place of a registry."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
@@ -147,7 +147,7 @@ class LayoutWriter(RegistryWriter):
         return Descriptor(ARTIFACT_TYPE, digest, len(content))
 
     def put_manifest(self, reference: str, content: bytes, media_type: str) -> None:
-        """Write a manifest; one by tag is listed."""
+        """Write a manifest; if it has a tag, it is listed."""
         digest = self.push_blob(content).digest
         if reference != str(digest):
             self._entries.append(
@@ -168,7 +168,7 @@ class LayoutWriter(RegistryWriter):
 
 
 def basic(username: str, password: str) -> str:
-    """The Authorization header of a user (RFC 7617)."""
+    """Return the Authorization header of a user (RFC 7617)."""
     return f"Basic {base64.b64encode(f'{username}:{password}'.encode()).decode()}"
 
 

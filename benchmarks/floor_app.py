@@ -1,4 +1,4 @@
-"""The floor of warm pages a second: a route that makes the one call and answers a constant page.
+"""The floor of warm pages a second: a route that makes one call and returns a constant page.
 
 It runs under the same gunicorn settings as the application.
 """
@@ -20,6 +20,6 @@ _session.mount("http://", HTTPAdapter(pool_maxsize=64))
 
 @app.get("/")
 def page() -> Response:
-    """Ask for the tags, answer the page."""
+    """Ask for the tags and return the page."""
     _session.get(_URL).raise_for_status()
     return Response(_PAGE, content_type="application/vnd.pypi.simple.v1+json")

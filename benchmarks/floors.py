@@ -1,4 +1,4 @@
-"""What the same work costs without the application: calls to the registry, and nothing else."""
+"""The cost of the same work without the application: only the calls to the registry."""
 
 import time
 from collections.abc import Sequence
@@ -26,7 +26,7 @@ _ACCEPT = f"{INDEX_TYPE}, {MANIFEST_TYPE}"
 
 
 class PageFloor:
-    """The calls of a cold page by a bare urllib3 pool and as many threads as it has connections."""
+    """Make the calls of a cold page with a bare urllib3 pool and one thread for each connection."""
 
     def __init__(self, registry: str, repository: str, width: int) -> None:
         self._registry = registry
@@ -43,7 +43,7 @@ class PageFloor:
         self._pool.close()
 
     def seconds(self, tags: Sequence[str], *, new_connections: bool = False) -> float:
-        """The tags, then the indexes of these versions, each read to its end."""
+        """Read the tags, then the indexes of these versions, each to its end."""
         if new_connections:
             self._pool.close()
             self._pool = self._connections()
@@ -69,7 +69,7 @@ class PageFloor:
 
 
 def put_blob(registry: str, repository: str, path: Path, digest: str) -> float:
-    """Upload a file straight to the registry, POST and PUT; the seconds of both."""
+    """Upload a file directly to the registry, POST and PUT; return the seconds of both."""
     writer = RegistryWriter(registry, repository)
     begun = time.perf_counter()
     location = writer.call("POST", "blobs/uploads/", b"").headers["Location"]
@@ -80,10 +80,10 @@ def put_blob(registry: str, repository: str, path: Path, digest: str) -> float:
 
 
 def publish_in_six(writer: RegistryWriter, content: bytes, version: str) -> float:
-    """Publish a small file by the fewest calls that there are, one after the other; the seconds.
+    """Publish a small file with the fewest possible calls, one after the other; return the seconds.
 
-    The index, the blob (POST and PUT), the manifest, the index with it, and the index once more.
-    The config blob is there already.
+    The calls are: the index, the blob (POST and PUT), the manifest, the index with it, and the
+    index again. The config blob already exists.
     """
     digest = Digest.of(content)
     config = Descriptor(EMPTY_CONFIG_TYPE, Digest.of(EMPTY_CONFIG), len(EMPTY_CONFIG))

@@ -1,4 +1,4 @@
-"""What the rows share: the registry and what is in it, servers, the relay, the link."""
+"""What the rows share: the registry and its content, servers, the relay, the link."""
 
 import contextlib
 import os
@@ -23,7 +23,7 @@ from tests.servers import RunningServer, gunicorn
 NAMESPACE = "bench"
 JSON = "application/vnd.pypi.simple.v1+json"
 WARM_TTL = 3600
-"""Seconds for which listings are kept where a row is about those that are."""
+"""Seconds for which listings are cached in rows about cached listings."""
 MEGABYTE = 1_000_000
 
 
@@ -39,7 +39,7 @@ class StoredFile:
 
 @dataclass
 class Lab:
-    """One run; everything in it is made when a row first asks for it and stopped at the end."""
+    """One run; everything in it is created when a row first asks for it, and stopped at the end."""
 
     folder: Path
     delay: float
@@ -54,35 +54,35 @@ class Lab:
 
     @cached_property
     def registry(self) -> Registry:
-        """The registry that asks for no credentials."""
+        """Return the registry that asks for no credentials."""
         return self.stack.enter_context(docker_registry(self.folder / "registry"))
 
     @cached_property
     def far(self) -> RunningRelay:
-        """The same registry over the slow link."""
+        """Return the same registry over the slow link."""
         return self.stack.enter_context(
             relay(self.folder, self.registry.port, delay=self.delay, logged=True)
         )
 
     @cached_property
     def link(self) -> Link:
-        """The link of 1 Gbit/s from the clients to the server that is warm, and to the registry."""
+        """Return the link of 1 Gbit/s from the clients to the warm server, and to the registry."""
         return self.stack.enter_context(
             shaped_link(self.folder, self.warm.port, self.registry.port)
         )
 
     @property
     def warm(self) -> RunningServer:
-        """A server that keeps listings, and lists all versions."""
+        """Return a server that caches listings, and lists all versions."""
         return self.server(PYOCI_CACHE_TTL=str(WARM_TTL), PYOCI_MAX_VERSIONS="0")
 
     @property
     def cold(self) -> RunningServer:
-        """A server that keeps no listings, and lists all versions."""
+        """Return a server that caches no listings, and lists all versions."""
         return self.server(PYOCI_CACHE_TTL="0", PYOCI_MAX_VERSIONS="0")
 
     def server(self, **environ: str) -> RunningServer:
-        """A server with these settings, the same one each time."""
+        """Return a server with these settings, the same one each time."""
         key = tuple(f"{name}={value}" for name, value in sorted(environ.items()))
         if key not in self._servers:
             self._servers[key] = self.stack.enter_context(self.fresh(**environ))
@@ -90,7 +90,7 @@ class Lab:
 
     @contextlib.contextmanager
     def fresh(self, **environ: str) -> Iterator[RunningServer]:
-        """A server of its own for the time of the block."""
+        """Run a separate server for the time of the block."""
         settings = {
             "PYOCI_SPOOL": str(self.folder),
             "PYOCI_MAX_BODY": "4000000000",
@@ -101,7 +101,7 @@ class Lab:
             yield server
 
     def project(self, versions: int) -> str:
-        """A project of so many versions of three files, in the registry."""
+        """Return a project with this number of versions of three files, in the registry."""
         if versions not in self._filled:
             name = f"pages-{versions}"
             say(f"filling the registry: {versions} versions of three files")
@@ -111,14 +111,14 @@ class Lab:
         return self._filled[versions]
 
     def wheel(self, name: str, version: str, size: int) -> Path:
-        """A wheel of about so many bytes."""
+        """Return a wheel of about this size."""
         made = make_wheel(self.folder, name, version, requires_python=">=3.11", size=size)
         with made.open("rb") as file:
-            os.fsync(file)  # or the disk would be busy with it while something is measured
+            os.fsync(file)  # otherwise the disk would be busy with it during a measurement
         return made
 
     def stored_file(self, megabytes: int) -> StoredFile:
-        """A wheel of so many MB in the registry, published by the application."""
+        """Return a wheel of this many MB in the registry, published by the application."""
         if megabytes not in self._files:
             say(f"publishing a wheel of {megabytes} MB")
             name = f"file-{megabytes}"
@@ -131,15 +131,15 @@ class Lab:
         return self._files[megabytes]
 
     def index(self, server: RunningServer, registry: str | None = None) -> str:
-        """The index URL of a server, for the registry at another URL than its own if given."""
+        """Return the index URL of a server, for the registry at another URL if one is given."""
         return f"{server.url}{index_path(registry or self.registry.url)}"
 
     def rounds(self, full: int, quick: int) -> int:
-        """How often to measure."""
+        """Return how often to measure."""
         return quick if self.quick else full
 
     def load(self, *arguments: str, over: Link | None = None) -> dict[str, float]:
-        """Run clients in a process of their own, over the link or on this machine."""
+        """Run clients in a separate process, over the link or on this machine."""
         log = self.folder / f"load-{time.monotonic_ns()}.log"
         prefix = over.prefix if over else ()
         found = result(begin([*prefix, *module_command("load", *arguments)], log), log)
@@ -147,21 +147,21 @@ class Lab:
 
 
 def version_numbers(count: int) -> list[str]:
-    """The versions of a project that has so many; their tags are spelled the same."""
+    """Return the versions of a project that has this many; their tags are spelled the same."""
     return [f"1.{number}" for number in range(count)]
 
 
 def repository(project: str) -> str:
-    """The repository that holds a project."""
+    """Return the repository that holds a project."""
     return f"{NAMESPACE}/{project.replace('-', '_')}"
 
 
 def index_path(registry: str) -> str:
-    """The path of the index in the registry at this URL."""
+    """Return the path of the index in the registry at this URL."""
     return f"/{quote(registry, safe='')}/{NAMESPACE}/"
 
 
 def say(text: str) -> None:
-    """Tell what is going on, beside the table."""
+    """Print progress to standard error, so that it stays out of the table."""
     sys.stderr.write(f"{text}\n")
     sys.stderr.flush()

@@ -19,21 +19,22 @@ _SHAPER = ["root", "tbf", "rate", f"{RATE}bit", "burst", "256kb", "latency", "25
 
 @dataclass(frozen=True, slots=True)
 class Link:
-    """How a client's process gets to ports of this machine over the link."""
+    """How a client's process reaches ports of this machine over the link."""
 
     description: str
     prefix: tuple[str, ...]
-    """Before the command of a client."""
+    """Goes in front of a client's command."""
     urls: dict[int, str]
-    """By the port that is wanted."""
+    """By the port of the server."""
 
 
 @contextlib.contextmanager
 def shaped_link(folder: Path, *ports: int) -> Iterator[Link]:
-    """Give a link to these ports, for the time of the block.
+    """Provide a link to these ports, for the time of the block.
 
-    A network namespace whose one interface is shaped by the kernel, where that can be had; else
-    a relay for each port, which costs processor time that the server could have used.
+    It is a network namespace with one interface that the kernel shapes, if that is available.
+    Otherwise it is a relay for each port, which costs processor time that the server could have
+    used.
     """
     with contextlib.ExitStack() as stack:
         try:
@@ -44,7 +45,7 @@ def shaped_link(folder: Path, *ports: int) -> Iterator[Link]:
 
 
 class _NoNamespaceError(Exception):
-    """The kernel's own shaping cannot be had here; the text tells why."""
+    """The kernel's own shaping is not available; the text says why."""
 
 
 @contextlib.contextmanager
@@ -58,7 +59,7 @@ def _namespace(*ports: int) -> Iterator[Link]:
         raise _NoNamespaceError("not root")
     number = os.getpid()
     name, here, there = f"pyoci-{number}", f"po{number}a", f"po{number}b"
-    # The range that is set aside for benchmarks (RFC 2544).
+    # The range that is reserved for benchmarks (RFC 2544).
     ours, theirs = f"198.18.{number % 256}.1", f"198.18.{number % 256}.2"
     commands = [
         [ip, "link", "add", here, "type", "veth", "peer", "name", there, "netns", name],
@@ -79,7 +80,7 @@ def _namespace(*ports: int) -> Iterator[Link]:
             {port: f"http://{ours}:{port}" for port in ports},
         )
     finally:
-        # The other end of the pair, and what shapes both, go with the namespace.
+        # The other end of the pair, and what shapes both, disappear with the namespace.
         _run([ip, "netns", "delete", name])
 
 

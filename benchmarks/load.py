@@ -1,6 +1,6 @@
-"""Clients that load a server, in a process of their own; the result is written as JSON.
+"""Clients that load a server, in a separate process; the result is written as JSON.
 
-They are bare sockets and a thread each, so that they take as little of the machine as they can.
+They are bare sockets with a thread each, so that they use as little of the machine as possible.
 """
 
 import argparse
@@ -23,14 +23,14 @@ _HEADERS = 64 * 1024
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """Where requests go and what they ask for."""
+    """Where requests go, and their target."""
 
     address: tuple[str, int]
     request: bytes
 
     @classmethod
     def of(cls, url: str, accept: str | None, *, close: bool = False) -> "Target":
-        """A GET of this URL."""
+        """Return a GET of this URL."""
         parts = urlsplit(url)
         lines = [
             f"GET {parts.path or '/'} HTTP/1.1",
@@ -61,7 +61,7 @@ class Target:
         while (end := head.find(b"\r\n\r\n")) < 0:
             piece = sock.recv(_HEADERS)
             if not piece:
-                raise RuntimeError(f"no answer: {head!r}")
+                raise RuntimeError(f"no response: {head!r}")
             head += piece
         if not head.startswith(b"HTTP/1.1 200 "):
             raise RuntimeError(head[:200].decode("latin-1"))
@@ -70,7 +70,7 @@ class Target:
         while got < size:
             arrived = sock.recv_into(buffer)
             if not arrived:
-                raise RuntimeError(f"the answer ended after {got} bytes of {size}")
+                raise RuntimeError(f"the response ended after {got} bytes of {size}")
             got += arrived
             if rate is not None:
                 time.sleep(max(0.0, begun + got / rate - time.perf_counter()))
@@ -78,7 +78,7 @@ class Target:
 
 
 def pages(target: Target, clients: int, seconds: float) -> dict[str, float]:
-    """So many clients, each on one connection, ask again and again for so long."""
+    """Run clients, each on one connection, that repeat the request until the time is over."""
     until = time.perf_counter() + seconds
     taken: list[list[float]] = [[] for _ in range(clients)]
 
@@ -96,9 +96,9 @@ def pages(target: Target, clients: int, seconds: float) -> dict[str, float]:
 def downloads(
     target: Target, clients: int, rate: float | None, seconds: float | None, spread: float
 ) -> dict[str, float]:
-    """Each client downloads once, or as often as it can begin within `seconds`.
+    """Run clients that each download once, or as often as they can begin within `seconds`.
 
-    Their beginnings are spread over so many seconds.
+    Their starts are spread over `spread` seconds.
     """
     until = time.perf_counter() + (seconds or 0.0)
     got = [0] * clients
@@ -132,7 +132,7 @@ def probes(target: Target, seconds: float, pause: float) -> dict[str, float]:
 
 
 def _side_by_side(clients: int, run: Callable[[int], None]) -> float:
-    """Run it in so many threads; the seconds until all have ended."""
+    """Run it in this many threads; return the seconds until all have ended."""
     failures: list[Exception] = []
 
     def guarded(number: int) -> None:
@@ -167,7 +167,7 @@ def _content_length(head: bytes) -> int:
         name, _, value = line.partition(b":")
         if name.lower() == b"content-length":
             return int(value)
-    raise RuntimeError("an answer without Content-Length")
+    raise RuntimeError("a response without Content-Length")
 
 
 def main() -> None:

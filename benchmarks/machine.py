@@ -1,4 +1,4 @@
-"""The machine that a run was made on, as far as it matters to what was measured."""
+"""The machine of a run, as far as it matters for the results."""
 
 import mmap
 import os
@@ -11,7 +11,7 @@ from benchmarks.processes import output_of
 
 
 def describe(folder: Path) -> dict[str, str]:
-    """Tell of processors, memory, programs and the file system that `folder` is on."""
+    """Return processors, memory, programs and the file system of `folder`."""
     changed = output_of("git", "status", "--porcelain")
     commit = output_of("git", "rev-parse", "--short", "HEAD") or "unknown"
     packages = ("gunicorn", "flask", "requests", "urllib3")
@@ -32,7 +32,7 @@ def describe(folder: Path) -> dict[str, str]:
 
 
 def processor_times() -> tuple[float, float]:
-    """What the kernel counts since its start: all time, and what the host took for others."""
+    """Return what the kernel has counted since its start: all time, and time taken by the host."""
     fields = [
         float(text) for text in _content(Path("/proc/stat"), "cpu 0").split("\n")[0].split()[1:]
     ]
@@ -40,10 +40,10 @@ def processor_times() -> tuple[float, float]:
 
 
 def touch_memory(size: int) -> None:
-    """Use so many bytes of memory and give them back.
+    """Use this many bytes of memory and free them.
 
-    What a virtual machine has never used, or not for long, its host has to find first: that alone
-    can double the time of writing a file, and it hits one round and not the next.
+    If a virtual machine has never used memory, or not for long, its host has to find it first. That
+    alone can double the time to write a file, and it affects one round but not the next.
     """
     mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | mmap.MAP_POPULATE).close()
 

@@ -24,20 +24,20 @@ _TAGS = "one GET of tags/list"
 
 
 def page_cold(lab: Lab) -> list[Result]:
-    """No listing is kept; connections stand."""
+    """Measure a page without a cached listing; connections are open."""
     target = Target(1.7, calls=101)
     return [cold(lab, 100, "page-cold", "page, 100 versions x 3 files, cold", target)]
 
 
 def page_expired(lab: Lab) -> list[Result]:
-    """Listings are kept, but the one that is wanted has expired."""
+    """Measure a page whose cached listing has expired."""
     server = lab.server(PYOCI_CACHE_TTL="1", PYOCI_MAX_VERSIONS="0")
     title = "page, 100 versions x 3 files, its listing expired"
     return [cold(lab, 100, "page-expired", title, Target(1.7, calls=101), server, _PAUSE)]
 
 
 def page_first(lab: Lab) -> list[Result]:
-    """The very first page of a server: nothing is kept, and no connection stands."""
+    """Measure the very first page of a server: nothing is cached, and no connection is open."""
     path = page_path(lab, 100)
 
     def figure() -> float:
@@ -56,25 +56,25 @@ def page_first(lab: Lab) -> list[Result]:
 
 
 def page_warm(lab: Lab) -> list[Result]:
-    """The listing is kept."""
+    """Measure a page with a cached listing."""
     target = Target(3.0, calls=1)
     return [warm(lab, 100, "page-warm", "page, 100 versions x 3 files, warm", target)]
 
 
 def page_html(lab: Lab) -> list[Result]:
-    """The same as HTML."""
+    """Measure the same page as HTML."""
     title = "page, 100 versions x 3 files, warm, HTML"
     return [warm(lab, 100, "page-html", title, Target(3.0, calls=1), accept="text/html")]
 
 
 def page_1000(lab: Lab) -> list[Result]:
-    """Ten times as long."""
+    """Measure a page that is ten times as long."""
     title = "page, 1,000 versions x 3 files, warm"
     return [warm(lab, 1000, "page-1000", title, Target(15.0, calls=1))]
 
 
 def page_credential(lab: Lab) -> list[Result]:
-    """The listing is kept, and somebody asks for it who has not been seen before."""
+    """Measure a page with a cached listing, for a user who has not been seen before."""
     users = (("alice", "alice-password"), ("bob", "bob-password"))
     with docker_registry(lab.folder / "private", users=users) as registry:
         project = "pages-100"
@@ -100,7 +100,7 @@ def page_credential(lab: Lab) -> list[Result]:
 
 
 def page_tokens(lab: Lab) -> list[Result]:
-    """A registry that gives tokens: what the first page of a new server asks for."""
+    """Measure the first page of a new server for a registry with tokens."""
     versions = 10 if lab.quick else 100
     counts = []
     with token_registry(lab.folder) as registry:
@@ -124,7 +124,7 @@ def page_tokens(lab: Lab) -> list[Result]:
 
 
 def page_far(lab: Lab) -> list[Result]:
-    """Cold and warm behind the slow link, in round trips."""
+    """Measure cold and warm pages over the slow link, in round trips."""
     results = []
     for kind, server, target in (
         ("cold", lab.cold, Target(6.0, calls=101)),
@@ -153,7 +153,7 @@ def page_far(lab: Lab) -> list[Result]:
 
 
 def _bare_far(lab: Lab) -> float:
-    """The seconds of a bare pool for the calls of a cold page behind the slow link."""
+    """Return the seconds of a bare pool for the calls of a cold page over the slow link."""
     with PageFloor(lab.far.url, repository(lab.project(100)), WIDTH) as floor:
         floor.seconds(version_numbers(100))
         taken = [floor.seconds(version_numbers(100)) for _ in range(lab.rounds(5, 2))]
@@ -169,7 +169,7 @@ def cold(
     server: RunningServer | None = None,
     pause: float = 0.0,
 ) -> Result:
-    """The time of a page of which nothing is kept, against the same calls made barely.
+    """Compare the time of a page without any cache with the same bare calls.
 
     `pause` is the seconds to wait before each page.
     """
@@ -203,7 +203,7 @@ def warm(
     target: Target | None = None,
     accept: str = JSON,
 ) -> Result:
-    """The time of a page whose listing is kept, over that of the one call it takes."""
+    """Compare the time of a page with a cached listing with that of the one call it makes."""
     path = page_path(lab, versions)
     tags = f"/v2/{repository(lab.project(versions))}/tags/list"
     with client(lab.warm.url) as caller, client(lab.registry.url) as straight:
@@ -220,12 +220,12 @@ def _rounds(lab: Lab, versions: int, pause: float) -> int:
 
 
 def page_path(lab: Lab, versions: int) -> str:
-    """The path of the page of a project that is in the registry."""
+    """Return the path of the page of a project that is in the registry."""
     return f"{index_path(lab.registry.url)}{lab.project(versions)}/"
 
 
 def _fetching(caller: Client, path: str, versions: int, accept: str = JSON) -> Callable[[], float]:
-    """What fetches a page and gives its seconds; the page is made sure of, and twice warm."""
+    """Return a function that fetches a page and returns its seconds; check and warm the page."""
     for _ in range(2):
         page = caller.get(path, {"Accept": accept}).body
         mark = b"<a " if accept != JSON else b'"filename"'
@@ -244,7 +244,7 @@ def _timed(
     target: Target | None = None,
     calls: int | None = None,
 ) -> Result:
-    """Make a line in milliseconds of measurements in seconds."""
+    """Make a line in milliseconds from measurements in seconds."""
     return Result(
         row,
         title,

@@ -1,4 +1,4 @@
-"""Processes that a run needs beside its own, and what the kernel tells of them."""
+"""Other processes that a run needs, and what the kernel reports about them."""
 
 import contextlib
 import http.client
@@ -53,7 +53,7 @@ def running(
 
 
 def module_command(name: str, *arguments: str) -> list[str]:
-    """The command of a program of this package."""
+    """Return the command of a program of this package."""
     return [sys.executable, "-m", f"benchmarks.{name}", *arguments]
 
 
@@ -72,10 +72,9 @@ def begin(command: Sequence[str], log: Path) -> "subprocess.Popen[str]":
 
 
 def result(process: "subprocess.Popen[str]", log: Path) -> Any:  # noqa: ANN401 -- JSON
-    """What a program that was begun has written.
+    """Return what a started program has written.
 
-    Raises:
-        RuntimeError: it failed; the text holds what it wrote to its standard error.
+    Raises: RuntimeError if it failed; the text contains its standard error.
     """
     output, _ = process.communicate(timeout=_MOST_SECONDS)
     if process.returncode:
@@ -84,7 +83,7 @@ def result(process: "subprocess.Popen[str]", log: Path) -> Any:  # noqa: ANN401 
 
 
 def output_of(*command: str) -> str | None:
-    """What a command writes, without the white space around it; None if it fails."""
+    """Return the output of a command, without the white space around it; None if it fails."""
     try:
         done = subprocess.run(  # noqa: S603 -- commands that tell of this machine
             command, cwd=ROOT, capture_output=True, text=True, check=True, timeout=60
@@ -95,7 +94,7 @@ def output_of(*command: str) -> str | None:
 
 
 def answers(port: int, path: str) -> bool:
-    """Whether something on this machine answers a request with 200 or 401."""
+    """Return whether something on this machine answers a request with 200 or 401."""
     with contextlib.closing(http.client.HTTPConnection(LOOPBACK, port, timeout=5)) as probe:
         try:
             probe.request("GET", path, headers={"User-Agent": "benchmark-probe"})
@@ -105,16 +104,16 @@ def answers(port: int, path: str) -> bool:
 
 
 class Memory:
-    """The resident memory of a process, in bytes."""
+    """Return the resident memory of a process, in bytes."""
 
     def __init__(self, pid: int) -> None:
         self._folder = Path("/proc", str(pid))
-        # From here on VmHWM is the peak of what follows, not that of the start.
+        # From here on VmHWM is the peak of what follows, not of the start.
         (self._folder / "clear_refs").write_text("5")
         self.idle = self._read("VmRSS")
 
     def over_idle(self) -> int:
-        """The peak since this object was made, over what was resident then."""
+        """Return the peak since this object was created, minus the memory resident then."""
         return self._read("VmHWM") - self.idle
 
     def _read(self, name: str) -> int:
@@ -126,5 +125,5 @@ class Memory:
 
 def _alive(process: "subprocess.Popen[bytes]", log: Path) -> bool:
     if process.poll() is not None:
-        raise RuntimeError(f"ended at its start:\n{log.read_text(errors='replace')[-_LOG_TAIL:]}")
+        raise RuntimeError(f"it ended at startup:\n{log.read_text(errors='replace')[-_LOG_TAIL:]}")
     return True

@@ -20,14 +20,14 @@ _RATE = 200
 _SHOWN = 15
 _WHEELS = 12
 _IDLE = ("concurrent/futures/thread.py _worker", "select", "deadline.py Deadlines._watch")
-"""Where a thread is that has nothing to do."""
+"""Where an idle thread is."""
 _FRAME = re.compile(r"(?P<function>.+) \((?P<file>[^()]+?)(:\d+)?\)")
 
 
 def profiles(lab: Lab) -> str:
-    """Profile a worker at each kind of work; the text of all reports."""
+    """Profile a worker with each kind of work; return the text of all reports."""
     file = lab.stored_file(300)
-    # Of other bytes each: what the registry has is not pushed to it again.
+    # Each with different bytes: content that the registry has is not pushed again.
     wheels = [
         (wheel, digests(wheel))
         for number in range(_WHEELS)
@@ -80,7 +80,7 @@ def report(stacks: Iterable[str]) -> str:
 
 
 def waiting(stacks: Iterable[str]) -> str:
-    """Sum up where threads that have a request or a call in hand are, running or not."""
+    """Sum up where threads with a request or a call are, whether they run or not."""
     own: Counter[str] = Counter()
     for frames, count in _samples(stacks):
         if not frames[-1].endswith(_IDLE):
@@ -113,7 +113,7 @@ def _profile(
 
 
 def _recorded(lab: Lab, pid: int, work: Callable[[], None], *options: str) -> list[str]:
-    """The stacks of a process during the work."""
+    """Return the stacks of a process during the work."""
     output = lab.folder / f"profile-{time.monotonic_ns()}.txt"
     program = str(Path(sys.executable).with_name("py-spy"))
     shape = ["--format", "raw", "--function", "--rate", str(_RATE), "--duration", str(_SECONDS)]
@@ -126,7 +126,7 @@ def _recorded(lab: Lab, pid: int, work: Callable[[], None], *options: str) -> li
 
 
 def _function(frame: str) -> str:
-    """`module function` of a frame; the module by its path below the folder of packages."""
+    """Return `module function` of a frame; the module by its path below the folder of packages."""
     match = _FRAME.fullmatch(frame.strip())
     return f"{match['file']} {match['function']}" if match else f"- {frame.strip()}"
 

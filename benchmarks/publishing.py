@@ -1,6 +1,6 @@
 """Rows about uploads: a large wheel against one PUT, a small one against six calls.
 
-And a small one into a project of many versions against a new project.
+Also a small one into a project of many versions, against a new project.
 """
 
 import hashlib
@@ -25,10 +25,10 @@ _FLOOR = repository("small-floor")
 
 
 def publish_large(lab: Lab) -> list[Result]:
-    """The whole way of a large wheel, from the first byte of the form to the answer."""
+    """Measure a large wheel, from the first byte of the form to the response."""
     megabytes = 40 if lab.quick else 300
     counts: list[int] = []
-    needed = 4 * megabytes * MEGABYTE  # the spool, the registry's file, and room to spare
+    needed = 4 * megabytes * MEGABYTE  # the spool, the registry's file, and some spare room
 
     def figure() -> float:
         version = f"1.{len(counts)}"
@@ -66,7 +66,7 @@ def publish_large(lab: Lab) -> list[Result]:
 
 
 def publish_small(lab: Lab) -> list[Result]:
-    """The calls of a small wheel, and their time here and behind the slow link."""
+    """Measure the calls of a small wheel, and their time here and over the slow link."""
     here, far = _SmallWheels(lab, lab.registry.url), _SmallWheels(lab, lab.far.url)
     away = f", {lab.delay * 1000:g} ms away"
     timed = [
@@ -88,7 +88,7 @@ def publish_small(lab: Lab) -> list[Result]:
 
 
 def publish_embedded(lab: Lab) -> list[Result]:
-    """A small wheel into a project of many versions of the embedded registry, and a new one."""
+    """Measure a small wheel into an embedded project of many versions, and into a new one."""
     storage = lab.folder / "embedded"
     project = f"versions-{_VERSIONS}"
     say(f"filling the embedded registry: {_VERSIONS} versions of three files")
@@ -108,7 +108,7 @@ def publish_embedded(lab: Lab) -> list[Result]:
     def floor() -> float:
         return into(f"new-{next(numbers)}", "1.0")
 
-    figure()  # the layout is written as the registry writes it from here on
+    figure()  # from here on the layout is as the registry writes it
     figures, floors = interleave(lab.rounds(25, 7), figure, floor)
     return [
         Result(
@@ -139,7 +139,7 @@ class _SmallWheels:
     _numbers: "itertools.count[int]" = field(default_factory=itertools.count)
 
     def publish(self) -> float:
-        """By the application; the seconds."""
+        """Publish through the application; return the seconds."""
         lab, version = self.lab, f"1.{next(self._numbers)}"
         project = "small-far" if self.url == lab.far.url else "small"
         wheel = lab.wheel(project, version, _SMALL)
@@ -155,18 +155,18 @@ class _SmallWheels:
         return seconds
 
     def floor(self) -> float:
-        """By six calls on one connection; the seconds."""
+        """Publish with six calls on one connection; return the seconds."""
         version = f"1.{next(self._numbers)}"
         content = hashlib.sha256(f"{self.url} {version}".encode()).digest() * (_SMALL // 32)
         writer = RegistryWriter(self.url, _FLOOR)
-        writer.find("manifests/none")  # the connection stands from here on
+        writer.find("manifests/none")  # the connection is open from here on
         return publish_in_six(writer, content, version)
 
 
 def _timed(wheels: _SmallWheels, title: str, rounds: int) -> Result:
     RegistryWriter(wheels.url, _FLOOR).push_blob(
         EMPTY_CONFIG
-    )  # the config that the floor's calls name
+    )  # the config that the calls of the floor refer to
     wheels.publish()
     figures, floors = interleave(rounds, wheels.publish, wheels.floor)
     return Result(

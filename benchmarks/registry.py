@@ -19,7 +19,7 @@ _SERVER = "pyoci-flask/"
 
 @dataclass(frozen=True, slots=True)
 class LoggedCall:
-    """A call of the application, as the registry's own log has it."""
+    """A call of the application, as the registry's own log shows it."""
 
     method: str
     path: str
@@ -43,7 +43,7 @@ class Registry:
     port: int
     log: Path
     users: tuple[tuple[str, str], ...] = ()
-    """Names and passwords of those who may use it; empty: everybody."""
+    """Names and passwords of its users; empty: everyone may use it."""
 
     @property
     def url(self) -> str:
@@ -61,9 +61,9 @@ class Registry:
         count.calls = tuple(call for line in lines if (call := _call(line)) is not None)
 
     def _position(self, name: str) -> int:
-        """Bytes of the log before which all calls that are over now have their lines.
+        """Return a length of the log that includes the lines of all calls that are over now.
 
-        Lines are written in the order in which calls end: one that is known marks the place.
+        Lines are written in the order in which calls end, so a known call marks the place.
         """
         size = self.log.stat().st_size
         mark = f"benchmark-{name}-{size}".encode()

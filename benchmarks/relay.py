@@ -1,9 +1,10 @@
-"""A program that relays TCP connections over a link of a given delay and rate.
+"""A program that relays TCP connections over a link with a given delay and rate.
 
-Half the delay is added each way, as on a real link: what follows closely arrives closely, so the
-delay caps no throughput, and a new connection costs one round trip before its first byte. The
-rate, in bits a second, is shared by all connections of a direction. With `--log`, a line of JSON
-is written for every piece that passes, from which `benchmarks.calls` reads the calls.
+Half the delay is added in each direction. As on a real link, pieces that follow each other closely
+also arrive closely, so the delay does not limit throughput, and a new connection costs one round
+trip before its first byte. The rate, in bits a second, is shared by all connections of a direction.
+With `--log`, a line of JSON is written for every piece that passes, from which `benchmarks.calls`
+reads the calls.
 """
 
 import argparse
@@ -32,7 +33,7 @@ class Lane:
         self._free = 0.0
 
     def arrival(self, sent: float, size: int) -> float:
-        """When so many bytes that were sent at `sent` have all arrived, in seconds."""
+        """Return when this many bytes that were sent at `sent` have all arrived, in seconds."""
         if self._rate is not None:
             self._free = max(sent, self._free) + size * 8 / self._rate
             sent = self._free
@@ -40,7 +41,7 @@ class Lane:
 
 
 class Side(asyncio.Protocol):
-    """One end of a relayed connection: what it receives, it hands to the other end in time."""
+    """One end of a relayed connection: it passes what it receives to the other end in time."""
 
     def __init__(self, lane: Lane) -> None:
         self._lane = lane
@@ -50,22 +51,22 @@ class Side(asyncio.Protocol):
         self.other: Side | None = None
         self.transport: asyncio.Transport | None = None
         self.earliest = 0.0
-        """When the first byte can be sent, in seconds of the loop's clock."""
+        """Return when the first byte can be sent, in seconds of the loop's clock."""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Remember where to write what comes from the other end."""
+        """Remember where to write data from the other end."""
         if isinstance(transport, asyncio.Transport):
             self.transport = transport
 
     def data_received(self, data: bytes) -> None:
-        """Send it on its way; stop reading while too much of it is under way."""
+        """Send the data on its way; stop reading while too much is in transit."""
         self._in_flight += len(data)
         if self._in_flight > _IN_FLIGHT and self.transport is not None:
             self.transport.pause_reading()
         self._send(len(data), lambda: self.arrive(data))
 
     def eof_received(self) -> bool:
-        """Let the end follow the bytes; the other direction stays open."""
+        """End the transfer after the bytes; the other direction stays open."""
         self._send(0, lambda: self._other_transport(asyncio.Transport.write_eof))
         return True
 
@@ -74,15 +75,15 @@ class Side(asyncio.Protocol):
         self._send(0, lambda: self._other_transport(asyncio.Transport.close))
 
     def pause_writing(self) -> None:
-        """This end takes nothing more for now: the other one stops reading."""
+        """Stop the other end from reading: this end accepts nothing more for now."""
         self._other_transport(asyncio.Transport.pause_reading)
 
     def resume_writing(self) -> None:
-        """It goes on."""
+        """Let the other end read again."""
         self._other_transport(asyncio.Transport.resume_reading)
 
     def arrive(self, data: bytes) -> None:
-        """The bytes have come to the other end."""
+        """Handle bytes that have come to the other end."""
         self._in_flight -= len(data)
         self._other_transport(lambda transport: transport.write(data))
         if self._in_flight <= _IN_FLIGHT and self.transport is not None:
@@ -90,7 +91,7 @@ class Side(asyncio.Protocol):
 
     def _send(self, size: int, arrival: Callable[[], None]) -> None:
         sent = max(self._loop.time(), self.earliest)
-        # The loop does not keep the order of what is due at the same time.
+        # The loop does not keep the order of callbacks that are due at the same time.
         self._under_way.append(arrival)
         self._loop.call_at(self._lane.arrival(sent, size), lambda: self._under_way.popleft()())
 
@@ -115,7 +116,7 @@ class ClientSide(Side):
         self._opened(self)
 
     def data_received(self, data: bytes) -> None:
-        """Send it on its way."""
+        """Send the data on its way."""
         self.note("request", data)
         super().data_received(data)
 
@@ -129,7 +130,7 @@ class ServerSide(Side):
         self._note = client.note
 
     def arrive(self, data: bytes) -> None:
-        """The bytes have come to the client."""
+        """Handle bytes that have come to the client."""
         self._note("response", data)
         super().arrive(data)
 
@@ -146,7 +147,7 @@ class Relay:
         self._opening: set[asyncio.Task[None]] = set()
 
     def accept(self) -> ClientSide:
-        """The client's side of a new connection."""
+        """Return the client's side of a new connection."""
         self._connections += 1
         client = ClientSide(self._there, self._noting(self._connections), self._open)
         client.earliest = asyncio.get_running_loop().time() + self._delay

@@ -11,7 +11,7 @@ _VERDICTS = {True: "yes", False: "NO", None: ""}
 
 
 def cells(result: Result) -> tuple[str, ...]:
-    """One line of the table: medians, with the best of the rounds in brackets."""
+    """Return one line of the table: medians, with the best of the rounds in brackets."""
     return (
         result.title,
         _with_unit(result.figure, result.unit),
@@ -24,7 +24,7 @@ def cells(result: Result) -> tuple[str, ...]:
 
 
 def plain(results: Sequence[Result], heading: Iterable[str]) -> str:
-    """The table in columns, then what each floor is and what else is to be said."""
+    """Return the table in columns, then the meaning of each floor and other remarks."""
     rows = [_HEADINGS, *(cells(result) for result in results)]
     widths = [max(len(row[column]) for row in rows) for column in range(len(_HEADINGS))]
     lines = [
@@ -36,7 +36,7 @@ def plain(results: Sequence[Result], heading: Iterable[str]) -> str:
 
 
 def markdown(results: Sequence[Result], heading: Iterable[str]) -> str:
-    """The same for docs/performance.md."""
+    """Return the same for docs/performance.md."""
     lines = [f"- {line}" for line in heading]
     lines += ["", _piped(_HEADINGS), "|" + "---|" * len(_HEADINGS)]
     lines += [_piped(cells(result)) for result in results]
@@ -50,7 +50,7 @@ def write_json(path: Path, results: Sequence[Result], machine: dict[str, str]) -
 
 
 def _remarks(results: Sequence[Result]) -> list[str]:
-    """Each thing that is to be said once, with the line or the rows it is said of."""
+    """Return each remark once, with the line or the rows that it is about."""
     said: dict[str, list[Result]] = {}
     for result in results:
         floors = [f"the floor is {result.floor_title}"] if result.floor_title else []
@@ -97,7 +97,7 @@ def _calls(result: Result) -> str:
 
 
 def _number(value: float) -> str:
-    """Three figures that mean something, no more."""
+    """Return three significant digits."""
     if abs(value) >= 100 or value == int(value):
         return f"{value:.0f}"
     return f"{value:.1f}" if abs(value) >= 10 else f"{value:.2f}"

@@ -1,4 +1,4 @@
-"""Rows about what a worker takes: memory, its attention under load, the time of its start."""
+"""Rows about what a worker uses: memory, its response time under load, the time of its start."""
 
 import sys
 import time
@@ -16,7 +16,7 @@ _STREAMS = 32
 _RATE = 10 * MEGABYTE
 """Bytes a second of each slow download."""
 _SPREAD = 1.5
-"""Seconds over which they begin: all at once they would be a burst, again and again."""
+"""Seconds over which the downloads start: together they would be a burst, again and again."""
 
 _WSGI = "import json, time; a = time.perf_counter(); import wsgi; b = time.perf_counter()"
 _BARE = (
@@ -25,7 +25,7 @@ _BARE = (
 
 
 def memory(lab: Lab) -> list[Result]:
-    """The peak of a worker's resident memory over what it has when it has just started."""
+    """Measure the peak of a worker's resident memory over that of a new worker."""
     large, small = (200, 20) if lab.quick else (1500, 100)
     wheel = lab.wheel("huge", "1.0", large * MEGABYTE)
     fields = digests(wheel)
@@ -61,7 +61,7 @@ def _memory(lab: Lab, title: str, work: Callable[[RunningServer], None]) -> Resu
 
 
 def health(lab: Lab) -> list[Result]:
-    """How long /health takes while 32 clients download, each of them slowly."""
+    """Measure how long /health takes while 32 clients download slowly."""
     file = lab.stored_file(20 if lab.quick else 100)
     seconds = 3.0 if lab.quick else 15.0
     server = lab.warm
@@ -89,14 +89,14 @@ def health(lab: Lab) -> list[Result]:
 
 
 def start_up(lab: Lab) -> list[Result]:
-    """Import the application in a new process until it can answer; no telemetry."""
+    """Measure the import of the application in a new process until it can answer; no telemetry."""
 
     def seconds(code: str) -> float:
         log = lab.folder / "start-up.log"
         written = "; print(json.dumps(b - a))"
         return float(result(begin([sys.executable, "-c", code + written], log), log))
 
-    seconds(_WSGI)  # compiled from here on
+    seconds(_WSGI)  # bytecode exists from here on
     figures, floors = interleave(lab.rounds(9, 3), lambda: seconds(_WSGI), lambda: seconds(_BARE))
     with lab.fresh() as server, client(server.url) as caller:
         first = caller.get("/health").total * 1000

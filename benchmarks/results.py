@@ -1,4 +1,4 @@
-"""What a row finds: a figure, its floor, how they compare, and what was aimed at."""
+"""The result of a row: a figure, its floor, how they compare, and the target."""
 
 import statistics
 from collections.abc import Callable
@@ -22,11 +22,11 @@ class Series:
 
     @property
     def best(self) -> float:
-        """The one that was disturbed the least."""
+        """Return the measurement with the least disturbance."""
         return max(self.values) if self.more_is_better else min(self.values)
 
     def times(self, factor: float) -> "Series":
-        """The same in another unit."""
+        """Return the same in another unit."""
         return Series(tuple(value * factor for value in self.values), self.more_is_better)
 
 
@@ -59,17 +59,17 @@ class Result:
 
     @property
     def value(self) -> float:
-        """What the target is for: the medians, compared."""
+        """Return what the target applies to: the medians, compared."""
         return self._compare(lambda series: series.median)
 
     @property
     def best_value(self) -> float:
-        """The same of the best measurements."""
+        """Return the same for the best measurements."""
         return self._compare(lambda series: series.best)
 
     @property
     def met(self) -> bool | None:
-        """Whether the target is met; None where there is none."""
+        """Return whether the target is met; None if there is none."""
         if self.target is None:
             return None
         limit, calls = self.target.limit, self.target.calls
@@ -77,7 +77,7 @@ class Result:
         return within and (calls is None or (self.calls is not None and self.calls <= calls))
 
     def to_json(self) -> dict[str, Any]:
-        """Give all of it, each measurement included."""
+        """Return everything, including each measurement."""
         floor = self.floor
         return {
             "row": self.row,
@@ -114,7 +114,7 @@ def interleave(
     *,
     more_is_better: bool = False,
 ) -> tuple[Series, Series]:
-    """Measure both in turn, so that whatever disturbs the machine disturbs both alike."""
+    """Measure both in turn, so that any disturbance of the machine affects both."""
     figures, floors = [], []
     for _ in range(rounds):
         floors.append(floor())

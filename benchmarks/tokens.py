@@ -1,4 +1,4 @@
-"""A registry with Bearer tokens, whose token service is reached over a relay as well."""
+"""A registry with Bearer tokens, whose token service is also reached through a relay."""
 
 import contextlib
 import json
@@ -17,7 +17,7 @@ from tests.servers import LOOPBACK
 
 @dataclass(frozen=True, slots=True)
 class TokenRegistry:
-    """zuul-registry, which believes to be at `public` and listens on `port`."""
+    """zuul-registry, configured for the address `public`, while it listens on `port`."""
 
     port: int
     public: int
@@ -27,7 +27,7 @@ class TokenRegistry:
 
 @contextlib.contextmanager
 def token_registry(folder: Path) -> Iterator[TokenRegistry]:
-    """Run it until the block ends; a relay is to listen on its public port.
+    """Run it until the block ends; a relay has to listen on its public port.
 
     Challenges name the token service by the public port, so a relay there sees those calls too.
     """

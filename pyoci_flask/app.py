@@ -12,12 +12,12 @@ from pyoci_flask import telemetry
 from pyoci_flask.common.cross_site import LocalHosts
 from pyoci_flask.common.overrides import check_overrides
 from pyoci_flask.errors import ConfigurationError
+from pyoci_flask.index.artifact import KnownConfigs
 from pyoci_flask.index.cache import CachedReader
 from pyoci_flask.index.callers import Guesses
 from pyoci_flask.index.core_metadata import CoreMetadataReader
 from pyoci_flask.index.fetch import FetchPool
 from pyoci_flask.index.lock import VersionLocks
-from pyoci_flask.index.publish import KnownConfigs
 from pyoci_flask.index.reader import VersionReader
 from pyoci_flask.index.store import SQLiteStore
 from pyoci_flask.logs import configure_logging
@@ -29,7 +29,6 @@ from pyoci_flask.transport.auth import Authenticator
 from pyoci_flask.transport.network import Network
 from pyoci_flask.transport.observe import CallLog
 from pyoci_flask.transport.session import Transport
-from pyoci_flask.transport.wsgi import WSGIAdapter
 from pyoci_flask.web.access import AccessLog
 from pyoci_flask.web.address import AddressParser
 from pyoci_flask.web.api import blueprint as index
@@ -153,11 +152,12 @@ def _embedded(settings: Settings, transport: Transport) -> Any:  # noqa: ANN401 
         return None
     # Only who uses it pays for it.
     from pyoci_flask.registry import create_registry
+    from pyoci_flask.registry.in_process import InProcessAdapter
 
     registry = create_registry(
         settings.storage, settings.storage_users, prepare=False, public_url=settings.url
     )
-    transport.mount(EMBEDDED.origin, WSGIAdapter(registry))
+    transport.mount(EMBEDDED.origin, InProcessAdapter(registry))
     return registry
 
 

@@ -1,10 +1,10 @@
 #!/usr/bin/env python3
-"""Builds the Dockerfile and runs what came of it, without a container engine (Debian, as root).
+"""Build the Dockerfile and run the result, without a container engine (Debian, as root).
 
-buildah carries out every step. The base image is a stand-in: Debian with its own python3, made here
-by debootstrap and given the name that the Dockerfile asks for. So this shows that each step runs,
-and that the image serves as its user on a root that cannot be written; how it does on the real
-base image, it does not show.
+buildah runs every step. The base image is a stand-in: Debian with its own python3, made here by
+debootstrap and given the name that the Dockerfile asks for. So this shows that each step runs, and
+that the image works as its user on a read-only root. It does not show how the image works on the
+real base image.
 """
 
 import contextlib
@@ -55,7 +55,7 @@ exec chroot --userspec="$IMAGE_USER" "$ROOT" env --ignore-environment --chdir="$
 
 
 def main() -> None:
-    """Build, run and look; the first thing that is not as it should be ends the program."""
+    """Build, run and check; the first failure ends the program."""
     need("buildah", "debootstrap", "unshare", "chroot")
     _WORK.mkdir(parents=True, exist_ok=True)
     _base_image()
@@ -71,7 +71,7 @@ def main() -> None:
             _try_out(_Container(Path(root), Path(spool), config))
     finally:
         run([*_BUILDAH, "rmi", _IMAGE], quiet=True)
-    say("\nDone: every step ran, and the image serves, publishes and stops as it should")
+    say("\nDone: every step ran, and the image serves, publishes and stops correctly")
 
 
 class _Container:
@@ -88,7 +88,7 @@ class _Container:
         }
 
     def command(self, program: Sequence[str], settings: Mapping[str, str]) -> list[str]:
-        """Put together how to run a program with the image's environment and `settings`."""
+        """Return the command that runs a program with the image's environment and `settings`."""
         values = [*self.config["Env"], *(f"{name}={value}" for name, value in settings.items())]
         apart = ["unshare", "--mount", "--pid", "--fork", "--kill-child=SIGTERM"]
         return [*apart, "bash", "-euc", _INSIDE, "inside", *values, *program]
@@ -107,21 +107,21 @@ class _Container:
 
 def _try_out(container: _Container) -> None:
     port = free_port()
-    storage = "/tmp/storage"  # noqa: S108 -- the image's own, nobody else's
+    storage = "/tmp/storage"  # noqa: S108 -- a folder of the image, not shared
     settings = {"PORT": str(port), "PYOCI_STORAGE": storage, "LOG_LEVEL": "warning"}
     server = container.start(container.config["Cmd"], settings)
     try:
         wait_for(port, server)
-        step("Ask its HEALTHCHECK, and for a page")
+        step("Run its HEALTHCHECK, and get a page")
         kind, *health = container.config["Healthcheck"]["Test"]
         if kind != "CMD" or not container.succeeds(health, settings):
             sys.exit("The HEALTHCHECK fails on a healthy server")
         if container.succeeds(health, {**settings, "PORT": "1"}):
-            sys.exit("The HEALTHCHECK succeeds where there is no server")
+            sys.exit("The HEALTHCHECK succeeds without a server")
         if get(port, "/") != http.client.OK:
             sys.exit("The first page is missing")
         if container.succeeds(["touch", "/app/written"], {}):
-            sys.exit("The image's user can write its root")
+            sys.exit("The image's user can write to its root file system")
         step("Publish and install a package through it")
         demo = [sys.executable, str(_ROOT / "scripts" / "demo.py")]
         subprocess.run(demo, env={**os.environ, "PORT": str(port)}, check=True)  # noqa: S603 -- ours
@@ -147,7 +147,7 @@ def _base_image() -> None:
     image = f"docker.io/library/{name}"
     if image in output([*_BUILDAH, "images", "--format", "{{.Name}}:{{.Tag}}"]).splitlines():
         return
-    step(f"Make a stand-in for {name} of Debian's packages")
+    step(f"Make a stand-in for {name} from Debian's packages")
     site, codename = mirror()
     with tempfile.TemporaryDirectory(dir=_WORK) as folder:
         bootstrap(codename, site, ["python3", "python3-venv", "ca-certificates"], Path(folder))
@@ -162,7 +162,7 @@ def _base_image() -> None:
 
 
 def _build() -> None:
-    """Carry out the Dockerfile; pip inside asks the index that pip asks here."""
+    """Run the steps of the Dockerfile; pip inside uses the same index as pip here."""
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder, "pip.conf")
         options = pip_options()

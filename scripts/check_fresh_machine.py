@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
-"""Runs the make targets on a fresh Debian system, where nothing was installed (Debian, as root).
+"""Run the make targets on a fresh Debian system, where nothing was installed (Debian, as root).
 
-For each SUITE, debootstrap makes a minimal system in a temporary folder, with Python, make and
-what `python3 -m venv` needs, and without a compiler. An ordinary user there has a clone of this
+For each SUITE, debootstrap makes a minimal system in a temporary folder, with Python, make and what
+`python3 -m venv` needs, but without a compiler. An ordinary user there has a clone of this
 checkout's last commit, and runs `make run`, `make demo` and `make unit`. With --test, root then
 runs `make test`, which installs Debian's packages. Debian's mirror and pip's index are those that
 this machine uses.
@@ -41,7 +41,7 @@ _USER = "newcomer"
 _CHECKOUT = f"/home/{_USER}/pyoci-flask"
 _STOP_SECONDS = 120.0
 
-# The mounts and processes end with the namespaces, also when this program is killed.
+# The mounts and processes end with the namespaces, even if this program is killed.
 _APART = ("unshare", "--mount", "--pid", "--fork", "--kill-child")
 _INSIDE = """\
 root=$1 user=$2 folder=$3
@@ -53,10 +53,10 @@ exec chroot --userspec="$user" "$root" env --ignore-environment --chdir="$folder
 
 
 def main() -> None:
-    """Check each suite; the first thing that is not as it should be ends the program."""
+    """Check each suite; the first failure ends the program."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("suites", nargs="+", metavar="SUITE", help="such as bookworm or trixie")
-    parser.add_argument("--mirror", metavar="URL", help="of Debian's packages, in place of apt's")
+    parser.add_argument("--mirror", metavar="URL", help="Debian mirror, in place of apt's")
     parser.add_argument(
         "--newest-pip", action="store_true", help="upgrade Debian's pip in the environment first"
     )
@@ -75,7 +75,7 @@ def main() -> None:
                 step(f"{suite}: make test, as root")
                 machine.run("chown", "-R", "root:root", _CHECKOUT, user="root")
                 machine.run("make", "test", user="root")
-        say(f"\nDone: {suite} runs all of them")
+        say(f"\nDone: all targets work on {suite}")
 
 
 class _Machine:
@@ -114,7 +114,7 @@ class _Machine:
         self.run(".venv/bin/python", "-m", "pip", "--version")
         step("make run")
         with self._serving() as port:
-            step("make demo, through that server and through one of its own")
+            step("make demo, with that server and with its own")
             self.run("make", "demo", f"PORT={port}")
         self.run("make", "demo", f"PORT={free_port()}")
         step("make unit")

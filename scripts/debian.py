@@ -28,23 +28,23 @@ def mirror() -> tuple[str, str]:
 def bootstrap(suite: str, site: str, packages: Sequence[str], root: Path) -> None:
     """Make a minimal Debian system with `packages` in `root`; needs the user root.
 
-    An older debootstrap does not know the newest suites, which are made as `sid` is.
+    An older debootstrap does not know the newest suites; they are made like `sid`.
     """
     script = [] if (_SCRIPTS / suite).exists() else [str(_SCRIPTS / "sid")]
     command = ["debootstrap", "--variant=minbase", f"--include={','.join(packages)}"]
-    # In a mount namespace of its own: what it mounts ends with it, also where it fails.
+    # Its own mount namespace removes all its mounts when it ends, even if it fails.
     run(["unshare", "--mount", *command, suite, str(root), site, *script], quiet=True)
 
 
 def pip_options() -> dict[str, str]:
-    """Return what this machine has told pip about its index; later lines win, as with pip."""
+    """Return pip's options about its index on this machine; later lines win, as with pip."""
     listed = output([sys.executable, "-m", "pip", "config", "list"])
     found = re.findall(r"^\S*?\.([a-z-]+)='(.*)'$", listed, re.MULTILINE)
     return {name: value for name, value in found if name in _PIP_OPTIONS}
 
 
 def write_pip_config(file: Path) -> None:
-    """Write these options as pip's configuration, for root only: an address may hold a password."""
+    """Write these options as pip's configuration, for root only: it may contain a password."""
     lines = "".join(f"{name} = {value}\n" for name, value in pip_options().items())
     file.touch(mode=0o600)
     file.write_text(f"[global]\n{lines}")
@@ -77,7 +77,7 @@ def free_port() -> int:
 
 
 def need(*programs: str) -> None:
-    """End the program where one of Debian's `programs`, or the user root, is missing."""
+    """End the program if one of Debian's `programs`, or the user root, is missing."""
     missing = [program for program in programs if shutil.which(program) is None]
     if missing or os.geteuid() != 0:
         packages = f"apt-get install {' '.join(missing)}" if missing else "be root"
@@ -106,6 +106,6 @@ def step(text: str) -> None:
 
 
 def say(text: str) -> None:
-    """Print a line at once."""
+    """Print a line and flush it."""
     sys.stdout.write(f"{text}\n")
     sys.stdout.flush()

@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
-"""Builds a small package, publishes it with twine, installs it with pip and imports it.
+"""Build a small package, publish it with twine, install it with pip and import it.
 
-It uses the server on http://localhost:$PORT if there is one, else one of its own with temporary
-storage on a free port.
+This uses the server on http://localhost:$PORT if there is one. Otherwise it starts its own with
+temporary storage on a free port.
 """
 
 import contextlib
@@ -44,7 +44,7 @@ def greeting() -> str:
 
 
 def main() -> None:
-    """Run the steps; a failed one ends the program with what it printed."""
+    """Run the steps; the first that fails ends the program with its output."""
     with tempfile.TemporaryDirectory(prefix="pyoci-demo-") as folder, _server(Path(folder)) as url:
         index = f"{url}/simple/"
         version = f"1.0.{time.time_ns() // 1_000_000}"
@@ -54,24 +54,24 @@ def main() -> None:
         _run([sys.executable, "-m", "build", "--outdir", str(package / "dist"), str(package)])
 
         _step(f"Publish it to {index}")
-        # Nobody is asked for a password here, and twine asks for one unless it is given.
-        nobody = {"TWINE_USERNAME": "", "TWINE_PASSWORD": ""}
+        # The server needs no password, but twine would ask for one without these.
+        no_credentials = {"TWINE_USERNAME": "", "TWINE_PASSWORD": ""}
         files = sorted(str(path) for path in (package / "dist").iterdir())
         upload = [sys.executable, "-m", "twine", "upload", "--disable-progress-bar"]
-        _run([*upload, "--repository-url", index, *files], nobody)
+        _run([*upload, "--repository-url", index, *files], no_credentials)
 
         _step("Install it into a new environment")
         environment = Path(folder, "environment")
         venv.create(environment, with_pip=True)
         python = str(environment / "bin" / "python")
         install = [python, "-m", "pip", "install", "--no-cache-dir", "--index-url", index]
-        # No index of this machine's own settings, only the one that was named.
+        # Ignore this machine's own pip settings: use only the index that is named here.
         alone = {"PIP_CONFIG_FILE": os.devnull, "PIP_DISABLE_PIP_VERSION_CHECK": "1"}
         _run([*install, f"{_NAME}=={version}"], alone, without="PIP_")
 
         _step("Import it")
         _run([python, "-c", "import pyoci_demo; print(pyoci_demo.greeting())"])
-        _say(f"\nDone: {_NAME} {version} went through {index}")
+        _say(f"\nDone: {_NAME} {version} was published to and installed from {index}")
 
 
 def _write_package(folder: Path, version: str) -> None:

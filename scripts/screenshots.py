@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
-"""Takes the pictures of docs/images: a server with a few packages, as Chromium shows it.
+"""Take the pictures for docs/images: a server with a few packages, shown in Chromium.
 
-Each page is taken in light, in dark, and on a phone.
+Each page is taken in light mode, in dark mode, and on a phone.
 """
 
 import sys
@@ -70,7 +70,7 @@ print(forecast("Ghent").temperature)
 
 
 def main() -> None:
-    """Write all pictures anew."""
+    """Write all pictures."""
     _IMAGES.mkdir(exist_ok=True)
     with tempfile.TemporaryDirectory(prefix="pyoci-screenshots-") as folder:
         tmp = Path(folder)
@@ -98,7 +98,7 @@ def _take_all(root: str) -> None:
     with chromium() as browser:
         for kind, size, colours in _LOOKS:
             with window(browser, size=size, colours=colours) as opened:
-                # Else the picture of an error, which shows it, is another one each time.
+                # The error page shows the request id: a fixed one keeps its picture the same.
                 opened.page.set_extra_http_headers({"X-Request-Id": _REQUEST_ID})
                 for name, path in _PAGES.items():
                     opened.page.goto(f"{root}{path}")

@@ -1,4 +1,4 @@
-"""What the application under gunicorn has logged of its requests."""
+"""What the application under gunicorn has logged about its requests."""
 
 import re
 from urllib.parse import unquote
@@ -9,10 +9,10 @@ from tests.servers import RunningServer, wait_until
 def answers(
     server: RunningServer, method: str, url: str, expected: int = 0
 ) -> list[dict[str, str]]:
-    """The fields of the access log's lines about a URL, oldest first.
+    """Return the fields of the access log's lines about a URL, oldest first.
 
-    A line is written when the answer has been sent, so that a client may be done before it is
-    there: wait for as many lines as are expected.
+    A line is written after the response was sent, so a client may be done before the line exists:
+    wait until there are as many lines as expected.
     """
     path = re.escape(unquote(url.removeprefix(server.url)))  # as it is logged
     pattern = re.compile(rf"(?m)^.* logger=pyoci\.access .*\bmethod={method} path={path} .*$")

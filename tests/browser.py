@@ -1,4 +1,4 @@
-"""Chromium without a window, and what it is seen to do while it shows pages."""
+"""Chromium without a window, and a record of what it does while it shows pages."""
 
 import contextlib
 import shutil
@@ -26,7 +26,7 @@ PHONE = (390, 844)
 Colours = Literal["light", "dark"]
 
 _OPTIONS = (
-    # The first is for a root without namespaces, the others keep it from calling its maker.
+    # The first is for a root without namespaces; the others stop Chromium from calling its vendor.
     "--no-sandbox",
     "--disable-gpu",
     "--disable-quic",
@@ -43,21 +43,21 @@ addEventListener("securitypolicyviolation", (event) =>
 
 @dataclass(slots=True)
 class Seen:
-    """What a page did beside being shown; filled while it is open."""
+    """What a page did apart from being shown; filled while it is open."""
 
     dialogs: list[str] = field(default_factory=list)
     requests: list[str] = field(default_factory=list)
     errors: list[str] = field(default_factory=list)
-    """Of the console, of scripts, and each violation of the Content-Security-Policy."""
+    """Messages of the console and of scripts, and each violation of the Content-Security-Policy."""
 
     def requests_elsewhere(self, root: str) -> list[str]:
-        """The addresses asked for that are not of the server at `root`."""
+        """The addresses that were requested and do not belong to the server at `root`."""
         return [url for url in self.requests if not url.startswith(f"{root}/")]
 
 
 @dataclass(frozen=True, slots=True)
 class Window:
-    """A window with cookies, clipboard and credentials of its own."""
+    """A window with its own cookies, clipboard and credentials."""
 
     page: Page
     seen: Seen
@@ -84,7 +84,7 @@ def window(
     colours: Colours = "light",
     auth: tuple[str, str] | None = None,
 ) -> Iterator[Window]:
-    """Open a window. With `auth` it answers for a person whom the server asks who they are."""
+    """Open a window. `auth` is the answer to a server that asks for credentials."""
     width, height = size
     credentials: HttpCredentials | None = None
     if auth is not None:
@@ -122,7 +122,7 @@ def _watch(page: Page, seen: Seen) -> None:
     def asked(request: Request) -> None:
         seen.requests.append(request.url)
 
-    # Of all windows that the page may open, too.
+    # Record all windows that the page may open, too.
     page.context.on("request", asked)
     page.on("dialog", dismiss)
     page.on("console", read)
@@ -130,7 +130,7 @@ def _watch(page: Page, seen: Seen) -> None:
 
 
 def serious_findings(page: Page) -> list[str]:
-    """What axe finds on a page that keeps somebody from using it, with the elements at fault."""
+    """Return the accessibility problems that axe finds on a page, with the elements concerned."""
     response: dict[str, Any] = Axe().run(page).response
     return [
         f"{each['id']}: {node['target']}"
@@ -141,6 +141,6 @@ def serious_findings(page: Page) -> list[str]:
 
 
 def overflow(page: Page) -> int:
-    """How many pixels a page is wider than its window."""
+    """Return how many pixels a page is wider than its window."""
     found: int = page.evaluate("document.documentElement.scrollWidth - innerWidth")
     return found

@@ -1,8 +1,8 @@
-"""Programs that need an environment of their own: their dependencies conflict with each other's.
+"""Programs that need an environment of their own, because their dependencies conflict.
 
 Each is installed once, into a folder of the checkout that git ignores, from
-`requirements-{tool}.txt`. That holds hashes and no addresses; `make requirements` compiles it from
-the `.in` file next to it.
+`requirements-{tool}.txt`. That file contains hashes and no addresses; `make requirements` compiles
+it from the `.in` file next to it.
 """
 
 import fcntl
@@ -22,7 +22,7 @@ _SECONDS = 120
 
 
 def client_tool(name: str, program: str | None = None) -> Path:
-    """The program (`name`, if not given), installed if the version that is wanted is not there."""
+    """Return the path of the program (`name`, if not given); install it first if needed."""
     requirements = Path(__file__).with_name(f"requirements-{name}.txt")
     wanted = hashlib.sha256(requirements.read_bytes() + sys.version.encode()).hexdigest()
     folder = _TOOLS / name
@@ -41,7 +41,7 @@ def client_tool(name: str, program: str | None = None) -> Path:
 def run_tool(
     tool: Path, cwd: Path, *arguments: str | Path, environ: dict[str, str] | None = None
 ) -> str:
-    """Run a program to its end, with `cwd` as its home too; what it wrote. It must succeed."""
+    """Run a program to its end, with `cwd` as its home too; return its output. It must succeed."""
     done = subprocess.run(
         [str(tool), *map(str, arguments)],
         env=environment(cwd, {**_ALONE, **PATIENT, **(environ or {})}),
@@ -58,9 +58,9 @@ def run_tool(
 
 
 _ALONE = {
-    # Neither a desktop's key ring nor a look for newer versions of the program itself.
+    # No key ring of the desktop, and no search for newer versions of the program itself.
     "PYTHON_KEYRING_BACKEND": "keyring.backends.fail.Keyring",
-    "PYTHONWARNINGS": "ignore",  # the programs' own
+    "PYTHONWARNINGS": "ignore",  # the variables of the programs
     "PDM_CHECK_UPDATE": "false",
     "NO_COLOR": "1",
 }

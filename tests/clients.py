@@ -1,4 +1,4 @@
-"""The package clients as their users run them: processes with nothing set but what is passed."""
+"""The package clients as users run them: processes with no settings except those passed here."""
 
 import importlib.metadata
 import os
@@ -17,7 +17,7 @@ PATIENT = {
     "POETRY_REQUESTS_TIMEOUT": str(int(PATIENCE)),
     "PDM_REQUEST_TIMEOUT": str(int(PATIENCE)),
 }
-"""The clients' own time-outs, for a machine on which the server is slow."""
+"""Time-outs for the clients, for a machine on which the server is slow."""
 
 
 def run(
@@ -26,7 +26,7 @@ def run(
     environ: Mapping[str, str] | None = None,
     succeeds: bool = True,
 ) -> str:
-    """Run a client to its end; what it wrote. It must succeed, or must not."""
+    """Run a client to its end and return its output. It must succeed, or must fail."""
     done = subprocess.run(
         [sys.executable, "-m", *map(str, command)],
         env=environment(
@@ -52,7 +52,7 @@ def twine_upload(
     auth: tuple[str, str] = ("", ""),
     succeeds: bool = True,
 ) -> str:
-    """Publish files; options of twine may stand among them."""
+    """Publish files; the list may contain options of twine."""
     username, password = auth
     options = ["--disable-progress-bar", "--username", username, "--password", password]
     upload = [*options, "--repository-url", url, *arguments]
@@ -60,13 +60,13 @@ def twine_upload(
 
 
 def uv_publish(home: Path, url: str, *arguments: str | Path, succeeds: bool = True) -> str:
-    """Publish files; options of uv may stand among them."""
+    """Publish files; the list may contain options of uv."""
     options = ["--no-progress", "--publish-url", url]
     return run(home, "uv", "publish", *options, *arguments, succeeds=succeeds)
 
 
 def pip_install(home: Path, index: str, target: Path, *arguments: str | Path) -> dict[str, str]:
-    """Install requirements; the versions that are then there, by the name in their metadata."""
+    """Install requirements; return the installed versions by the name in their metadata."""
     options: list[str | Path] = [
         "--no-cache-dir",
         "--disable-pip-version-check",
@@ -78,19 +78,19 @@ def pip_install(home: Path, index: str, target: Path, *arguments: str | Path) ->
 
 
 def uv_install(home: Path, index: str, target: Path, *arguments: str | Path) -> dict[str, str]:
-    """Install requirements with uv; the versions that are then there."""
+    """Install requirements with uv; return the installed versions."""
     options: list[str | Path] = ["--no-cache", "--python", sys.executable, "--target", target]
     run(home, "uv", "pip", "install", *options, "--default-index", index, *arguments)
     return installed(target)
 
 
 def installed(target: Path) -> dict[str, str]:
-    """The versions of the packages in a folder, by the name in their metadata."""
+    """Return the versions of the packages in a folder, by the name in their metadata."""
     found = importlib.metadata.distributions(path=[str(target)])
     return {each.metadata["Name"]: each.version for each in found}
 
 
 def with_credentials(url: str, username: str, password: str) -> str:
-    """The URL with user and password in it."""
+    """Return the URL with user and password in it."""
     scheme, _, rest = url.partition("://")
     return f"{scheme}://{quote(username, safe='')}:{quote(password, safe='')}@{rest}"

@@ -1,4 +1,4 @@
-"""The command line in this process, with nothing of the developer's environment."""
+"""The command line in this process, without the developer's environment."""
 
 import os
 from collections.abc import Mapping
@@ -21,11 +21,11 @@ class Done:
 
     @property
     def lines(self) -> list[str]:
-        """Its lines without what is at their ends."""
+        """Return its lines without the white space at their ends."""
         return [line.strip() for line in self.output.splitlines()]
 
     def marks(self) -> dict[str, str]:
-        """The steps of a check, and `ok`, `note` or `FAIL` for each."""
+        """Return the steps of a check, and `ok`, `note` or `FAIL` for each."""
         steps = (line.split(maxsplit=2) for line in self.output.splitlines() if line[0] != " ")
         return {step[1]: step[0] for step in steps if step[0] in {"ok", "note", "FAIL"}}
 
@@ -33,17 +33,17 @@ class Done:
 def command(
     *arguments: str, stdin: str | None = None, environ: Mapping[str, str] | None = None
 ) -> Done:
-    """Run a command to its end; it must not fail in a way that nobody foresaw."""
+    """Run a command to its end; it must not fail with an unexpected exception."""
     env: dict[str, str | None] = {
         name: None for name in os.environ if name.upper().startswith(_KEPT_OUT)
     }
     env |= {"NETRC": os.devnull, **(environ or {})}
-    # The last line of a server in this process may come while the command's output is collected.
+    # A server in this process may write its last line while the command's output is collected.
     configure_logging({"": "WARNING", "pyoci": "ERROR"})
     try:
         result = CliRunner().invoke(main, arguments, input=stdin, env=env)
     finally:
-        # The next test finds the levels of the loggers as an application sets them.
+        # Reset the loggers, so that the next test finds their levels as an application sets them.
         configure_logging({"": "INFO"})
     if result.exception is not None and not isinstance(result.exception, SystemExit):
         raise result.exception
@@ -53,7 +53,7 @@ def command(
 def check(
     url: str, *options: str, auth: tuple[str, str] | None = None, namespace: str = "team"
 ) -> Done:
-    """Check a registry; the password goes the way that it should go."""
+    """Check a registry; pass the password on standard input."""
     given = () if auth is None else ("--username", auth[0], "--password-stdin")
     stdin = None if auth is None else f"{auth[1]}\n"
     return command("check", f"{url}/{namespace}", *given, *options, stdin=stdin)

@@ -1,4 +1,4 @@
-"""Fixtures for every kind of test; nothing is started before a test asks for it."""
+"""Fixtures for every kind of test; nothing starts before a test asks for it."""
 
 import ast
 import contextlib
@@ -29,19 +29,19 @@ from tests.registries import (
     zuul_registry,
 )
 
-# Registries and locks wait for the disk at each write, which takes much of a run's time.
+# Registries and locks wait for the disk at each write, which takes much of the time of a run.
 _MEMORY, _ROOM = Path("/dev/shm"), 8 << 30
 if _MEMORY.is_dir() and shutil.disk_usage(_MEMORY).free > _ROOM:
     os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", str(_MEMORY))
 
-# A shell without job control starts what runs in its background deaf to Ctrl-C, and whatever that
-# starts: the programs that tests interrupt would go on.
+# A shell without job control lets its background programs, and whatever they start, ignore Ctrl-C.
+# Without this, the programs that tests interrupt would go on.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 if sys.version_info < (3, 11, 8):
-    # Before 3.11.8, ast.parse fails where the garbage collector lets another thread call it
-    # meanwhile (gh-106905). Pytest calls it for each failure, and `traceback` for each frame.
+    # Before 3.11.8, ast.parse fails if the garbage collector lets another thread call it meanwhile
+    # (gh-106905). Pytest calls it for each failure, and `traceback` calls it for each frame.
     _parse, _parsing = ast.parse, threading.RLock()
 
     def _parse_alone(*args: Any, **options: Any) -> Any:  # noqa: ANN401 - as the original
@@ -66,9 +66,9 @@ class AppServer(Protocol):
         *,
         transport_timeouts: tuple[float, float] = (PATIENCE, PATIENCE),
     ) -> str:
-        """Serve an application with these settings until the fixture ends; its URL, no slash.
+        """Serve an application until the fixture ends; return its URL, without a slash.
 
-        `transport_timeouts`: seconds to wait for a registry's connection and for its answer.
+        `transport_timeouts`: seconds to wait for a registry's connection and for its response.
         """
 
 
@@ -93,14 +93,14 @@ def _app_servers() -> Iterator[AppServer]:
 
 @pytest.fixture
 def app_server() -> Iterator[AppServer]:
-    """A factory of servers of the application, each on a port of its own."""
+    """Return a factory of servers of the application, each on its own port."""
     with _app_servers() as serve:
         yield serve
 
 
 @pytest.fixture(scope="session")
 def shared_app(embedded_in_process: RunningRegistry) -> Iterator[str]:
-    """The URL of an application with the default settings and an embedded registry."""
+    """Return the URL of an application with the default settings and an embedded registry."""
     with _app_servers() as serve:
         yield serve({"PYOCI_STORAGE": str(embedded_in_process.storage)})
 
@@ -122,14 +122,14 @@ def docker_htpasswd(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Runnin
 
 @pytest.fixture(scope="session")
 def zuul(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningRegistry]:
-    """zuul-registry: Bearer tokens, for reading too; deletes nothing."""
+    """zuul-registry: Bearer tokens, even for reading; deletes nothing."""
     with zuul_registry(tmp_path_factory.mktemp("zuul")) as registry:
         yield registry
 
 
 @pytest.fixture(scope="session")
 def embedded_socket(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningRegistry]:
-    """The embedded registry as a server of its own, which challenges with Basic."""
+    """The embedded registry as a separate server that challenges with Basic."""
     folder = tmp_path_factory.mktemp("socket")
     with embedded_registry(folder, users=("bob", "pass+word/%40")) as registry:
         yield registry
@@ -149,7 +149,7 @@ def embedded_in_process(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ru
 def pytest_runtest_makereport(
     item: pytest.Function, call: pytest.CallInfo[None]
 ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
-    """Show what the registry of a failed test logged."""
+    """Print the log of a registry when a test fails."""
     del call
     report = yield
     if report.failed:
@@ -161,9 +161,9 @@ def pytest_runtest_makereport(
 
 @pytest.fixture
 def no_collection() -> Iterator[None]:
-    """Keep the collector away from a test that goes to the recursion limit.
+    """Keep the garbage collector away from a test that goes to the recursion limit.
 
-    A finaliser that runs down there fails for want of depth, and pytest takes that for an error.
+    A finaliser that runs at that depth fails because of it, and pytest reports that as an error.
     """
     gc.collect()
     gc.disable()

@@ -1,4 +1,4 @@
-"""Wheels whose core metadata is written by hand: descriptions, extras, links, labels and all."""
+"""Wheels whose core metadata is written by hand: descriptions, extras, links, labels and so on."""
 
 import hashlib
 import zipfile
@@ -37,5 +37,5 @@ def make_described_wheel(
 
 
 def sha256(file: Path) -> str:
-    """The digest of a file, hex."""
+    """Return the digest of a file, in hex."""
     return hashlib.sha256(file.read_bytes()).hexdigest()

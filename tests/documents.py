@@ -20,16 +20,16 @@ class Block:
     language: str
     text: str
     not_run: str | None
-    """The reason that the comment above gives for not running it."""
+    """The reason for not running it, from the comment above it."""
 
 
 def documents() -> list[Path]:
-    """Every document that people read: those beside the code and those in `docs`."""
+    """Return every document that people read: those in the root and those in `docs`."""
     return sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
 
 
 def blocks(path: Path) -> Iterator[Block]:
-    """The blocks of a document, in their order."""
+    """Return the blocks of a document, in their order."""
     section, before, lines = "", "", iter(path.read_text().splitlines())
     for line in lines:
         if line.startswith("## "):
@@ -46,18 +46,18 @@ def blocks(path: Path) -> Iterator[Block]:
 
 
 def prose(path: Path) -> str:
-    """A document without its blocks and spans of code."""
+    """Return a document without its blocks and spans of code."""
     text = re.sub(r"^ *```.*?^ *```$", "", path.read_text(), flags=re.MULTILINE | re.DOTALL)
     return re.sub(r"`[^`\n]+`", "code", text)
 
 
 def links(path: Path) -> list[str]:
-    """The targets of its links and images, as they are written."""
+    """Return the targets of its links and images, as they are written."""
     return re.findall(r"\]\(([^()\s]+)\)", prose(path))
 
 
 def anchors(path: Path) -> set[str]:
-    """What may stand behind a `#` in a link to it, as GitHub and GitLab make it of headings."""
+    """Return what may follow a `#` in a link to it, as GitHub and GitLab derive it."""
     text = re.sub(r"^ *```.*?^ *```$", "", path.read_text(), flags=re.MULTILINE | re.DOTALL)
     headings = re.findall(r"^#+ (.+)$", text, re.MULTILINE)
     shown = (re.sub(r"\[([^\]]*)\]\([^)]*\)", r"\1", heading) for heading in headings)

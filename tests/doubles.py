@@ -1,4 +1,4 @@
-"""Servers that stand in for a registry which misbehaves, on sockets of the loopback interface."""
+"""Servers that stand in for a misbehaving registry, on sockets of the loopback interface."""
 
 import contextlib
 import json
@@ -22,11 +22,11 @@ LOOPBACK = "127.0.0.1"
 
 class _QuietHandler(WSGIRequestHandler):
     def log(self, *_: object) -> None:
-        """Say nothing: the applications under test write their own access log."""
+        """Write nothing: the applications under test write their own access log."""
 
 
 def _closed_in_any_case(app: "WSGIApplication") -> "WSGIApplication":
-    """Werkzeug's server does not close an answer where its client resets the connection."""
+    """Werkzeug's server does not close a response if its client resets the connection."""
 
     def serve(environ: "WSGIEnvironment", start: "StartResponse") -> Iterator[bytes]:
         body = app(environ, start)
@@ -60,7 +60,7 @@ def wsgi_server(app: "WSGIApplication") -> Iterator[str]:
 
 @contextlib.contextmanager
 def closed_port() -> Iterator[str]:
-    """Yields the URL of a port that nobody listens on and that nobody else can take meanwhile."""
+    """Yield the URL of a port that no program listens on or can take meanwhile."""
     with socket.socket() as held:
         held.bind((LOOPBACK, 0))
         yield f"http://{LOOPBACK}:{held.getsockname()[1]}"
@@ -68,14 +68,14 @@ def closed_port() -> Iterator[str]:
 
 @contextlib.contextmanager
 def silent_server() -> Iterator[str]:
-    """Yields the URL of a server that accepts connections and never answers."""
+    """Yield the URL of a server that accepts connections and never answers."""
     with socket.create_server((LOOPBACK, 0), backlog=64) as listener:
         yield f"http://{LOOPBACK}:{listener.getsockname()[1]}"
 
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """One request as it arrived."""
+    """One request as it was received."""
 
     method: str
     path: str
@@ -84,7 +84,7 @@ class Call:
 
 @dataclass(slots=True)
 class Recorder:
-    """Passes every request on to `app` and remembers it; safe to read while the server runs."""
+    """Passes every request on to `app` and records it; safe to read while the server runs."""
 
     app: "WSGIApplication"
     calls: list[Call] = field(default_factory=list)
@@ -97,7 +97,7 @@ class Recorder:
 
     @property
     def writes(self) -> list[Call]:
-        """The calls that would have changed something."""
+        """Return the calls that would have changed something."""
         return [call for call in self.calls if call.method not in {"GET", "HEAD"}]
 
 
@@ -105,8 +105,8 @@ class Recorder:
 class TokenGate:
     """Lets requests for `app` through only with `Authorization: Bearer {token}`.
 
-    Everybody else is sent to `/token`, which answers as registries do to an anonymous caller
-    without rights: 401.
+    All others are sent to `/token`, which answers 401, as registries do to an anonymous caller
+    without rights.
     """
 
     app: "WSGIApplication"
@@ -138,7 +138,7 @@ class Tampering:
         body = honest.get_data()
         honest.close()
         headers: list[tuple[str, Any]] = list(honest.headers)
-        # Without it a keep-alive connection would leave the reader of a short body waiting.
+        # Without this, a keep-alive connection would leave the reader of a short body waiting.
         headers.append(("Connection", "close"))
         start(honest.status, headers)
         return [self.tampered(body)]
@@ -146,7 +146,7 @@ class Tampering:
 
 @dataclass(frozen=True, slots=True)
 class WriteOnce:
-    """Neither deletes nor lets a tag be put again, as registries with immutable tags do."""
+    """Refuses to delete, or to put a tag again, as registries with immutable tags do."""
 
     app: "WSGIApplication"
 
@@ -173,10 +173,10 @@ def _error(status: int, code: str) -> Response:
 
 
 def answering(response: Response) -> Recorder:
-    """A registry that gives one and the same answer to everything."""
+    """A registry that gives the same response to everything."""
     return Recorder(response)
 
 
 def tripwire() -> Recorder:
-    """A registry for tests in which no registry may be asked: see `calls`."""
+    """A registry for tests in which no registry may be called: see `calls`."""
     return answering(Response("", 404))

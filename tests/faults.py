@@ -1,6 +1,6 @@
 """A registry on a socket that breaks a chosen call in a chosen way.
 
-It stands before any WSGI registry and speaks HTTP itself, so that it can break off at any byte.
+It works in front of any WSGI registry and implements HTTP itself, so that it can stop at any byte.
 """
 
 import contextlib
@@ -29,7 +29,7 @@ _GARBAGE = b'{"tags": ["1.0", \xff'
 
 
 class Fault(StrEnum):
-    """What happens to a call; those that say "amid" come after the registry has done its work."""
+    """What happens to a call; those that say "amid" happen after the registry has done its work."""
 
     REFUSED = "refused"
     RESET_BEFORE = "reset before the answer"
@@ -45,7 +45,7 @@ class Fault(StrEnum):
 
 
 RETRY_AFTER = "7"
-"""Seconds, as the 429 says them: longer than a server should wait by itself."""
+"""Seconds, as the 429 says: longer than a server should wait by itself."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +67,7 @@ class FaultyServer:
     url: str
     calls: list[Call] = field(default_factory=list)
     open: int = 0
-    """Connections that the other side keeps open."""
+    """Return the connections that the other side keeps open."""
     _fault: Fault | None = None
     _at: int = 0
     _broken: Call | None = None
@@ -80,7 +80,7 @@ class FaultyServer:
     def break_call(self, number: int, fault: Fault) -> None:
         """Break call `number` (from 1 on), and the same call again for as long as it is repeated.
 
-        Counting starts anew.
+        Counting starts again.
         """
         with self._lock:
             self.calls.clear()
@@ -89,13 +89,13 @@ class FaultyServer:
             self._refuse()
 
     def hang_up(self) -> None:
-        """End all connections, those of calls that hang as well."""
+        """End all connections, including those of calls that hang."""
         for connection in list(self._connections.values()):
             with contextlib.suppress(OSError):
                 connection.shutdown(socket.SHUT_RDWR)
 
     def mend(self) -> None:
-        """Break nothing any more; counting starts anew."""
+        """Break nothing any more, and start counting again."""
         with self._lock:
             self.calls.clear()
             self._fault = None
@@ -103,7 +103,7 @@ class FaultyServer:
             self._listen()
 
     def take(self, call: Call) -> Fault | None:
-        """Count a call that has arrived; what is to happen to it."""
+        """Count a call that has arrived; return what has to happen to it."""
         with self._lock:
             self.calls.append(call)
             number, fault = len(self.calls), self._fault
@@ -170,7 +170,7 @@ class FaultyServer:
 
 @contextlib.contextmanager
 def faulty_server(app: "WSGIApplication") -> Iterator[FaultyServer]:
-    """Serve a registry on a port that stays this server's own even while it refuses."""
+    """Serve a registry on a port that this server keeps even while it refuses connections."""
     with _bound(free_port()) as held:
         server = FaultyServer(app, f"http://{LOOPBACK}:{held.getsockname()[1]}")
         server._listen()
@@ -192,7 +192,7 @@ class _Handler(BaseHTTPRequestHandler):
     disable_nagle_algorithm = True
 
     def log_message(self, *_: object) -> None:
-        """Say nothing."""
+        """Write nothing."""
 
     def _answer(self) -> None:
         server: FaultyServer = self.server  # type: ignore[assignment]
@@ -202,7 +202,7 @@ class _Handler(BaseHTTPRequestHandler):
             case Fault.RESET_BEFORE:
                 self._reset()
             case Fault.HANG:
-                # Until the other side gives up; a leaked connection ends in the time-out.
+                # Wait until the other side gives up; a leaked connection ends in the time-out.
                 self.connection.recv(1)
                 self.close_connection = True
             case Fault.FAILS:
@@ -237,7 +237,7 @@ class _Handler(BaseHTTPRequestHandler):
             case None:
                 self._send(honest)
             case Fault.REFUSED:
-                # Kept alive, it would serve the call that is to be refused.
+                # If it were kept alive, it would serve the call that is to be refused.
                 self._send(honest, close=True)
             case Fault.RESET_AMID_HEADERS:
                 self.wfile.write(f"HTTP/1.1 {honest.status}\r\nContent-Ty".encode())
@@ -271,7 +271,7 @@ class _Handler(BaseHTTPRequestHandler):
                 self.send_header(name, value)
         self.send_header("Content-Length", str(len(body) if length is None else length))
         if close:
-            self.send_header("Connection", "close")  # sets close_connection, too
+            self.send_header("Connection", "close")  # also sets close_connection
         self.end_headers()
         self.wfile.write(body)
 
@@ -281,5 +281,5 @@ class _Handler(BaseHTTPRequestHandler):
 
 
 def _another(body: bytes) -> bytes:
-    """Other bytes, as many of them."""
+    """Return as many different bytes."""
     return body[:-1] + bytes([body[-1] ^ 1]) if body else body

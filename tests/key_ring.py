@@ -1,4 +1,4 @@
-"""A key ring for clients that are run: the desktop's is not here."""
+"""A key ring for the clients that tests run, in place of the desktop's."""
 
 from pathlib import Path
 
@@ -27,7 +27,7 @@ class FileKeyring(KeyringBackend):
 
 
 def key_ring(folder: Path) -> dict[str, str]:
-    """Write a backend of keyring that keeps passwords in a file of $HOME; what makes it used."""
+    """Write a keyring backend that keeps passwords in a file of $HOME; return how to use it."""
     (folder / "file_key_ring.py").write_text(_MODULE)
     return {
         "PYTHONPATH": str(folder),

@@ -1,4 +1,4 @@
-"""A collector double: takes OTLP over http/protobuf, decodes it and remembers it."""
+"""A collector double: accepts OTLP over http/protobuf, decodes it and records it."""
 
 import gzip
 import http.server
@@ -53,9 +53,9 @@ def _plain(value: AnyValue) -> object:
 
 
 class OTLPCollector:
-    """Use it as a context manager; `url` is what OTLP_ENDPOINT is set to.
+    """Use it as a context manager; OTLP_ENDPOINT is set to `url`.
 
-    `status` is what it answers (an answer that is not 200 stores nothing).
+    `status` is the status that it answers with (it records nothing if that is not 200).
     """
 
     def __init__(self, status: int = 200) -> None:
@@ -121,7 +121,7 @@ class OTLPCollector:
         ]
 
     def only_span(self, kind: "Span.SpanKind.ValueType") -> Span:
-        """The one span of that kind; an error if there are more or none."""
+        """Return the one span of that kind; raise an error if there are more or none."""
         (span,) = (span for span in self.spans if span.kind == kind)
         return span
 
@@ -137,7 +137,7 @@ class OTLPCollector:
 
     @property
     def metrics(self) -> dict[str, Metric]:
-        """Each metric as it was exported last."""
+        """Return each metric as it was last exported."""
         return {
             metric.name: metric
             for export in self._of("/v1/metrics")
@@ -147,7 +147,7 @@ class OTLPCollector:
         }
 
     def sums(self, name: str) -> dict[frozenset[tuple[str, object]], int]:
-        """The values of a counter by their attributes."""
+        """Return the values of a counter by their attributes."""
         return {
             frozenset(attributes(point.attributes).items()): _number(point)
             for point in self.metrics[name].sum.data_points
@@ -155,7 +155,7 @@ class OTLPCollector:
 
     @property
     def resources(self) -> list[dict[str, object]]:
-        """The resource of each export, of all signals."""
+        """Return the resource of each export, of all signals."""
         return [
             attributes(part.resource.attributes)
             for export in self.exports
@@ -164,7 +164,7 @@ class OTLPCollector:
         ]
 
     def text(self) -> str:
-        """Everything that was received, to look for what must not be in it."""
+        """Return everything that was received, to search it for secrets."""
         return "\n".join(f"{export.headers}\n{export.message}" for export in self.exports)
 
     def _of(self, path: str) -> list[Export]:

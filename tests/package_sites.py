@@ -1,4 +1,4 @@
-"""Package indexes that are not ours: pypiserver, and a server that answers as it is told."""
+"""Other package indexes: pypiserver, and a server with configurable responses."""
 
 import contextlib
 import json
@@ -27,7 +27,7 @@ Answer = Callable[[Request], Response]
 
 @dataclass(slots=True)
 class Site:
-    """A server that answers each path as it is told, and remembers what it was asked."""
+    """A server that gives a set response for each path, and records the requests."""
 
     pages: dict[str, Answer | bytes | str] = field(default_factory=dict)
     calls: list[Request] = field(default_factory=list)
@@ -48,14 +48,14 @@ class Site:
         return Response(page) if isinstance(page, bytes) else page(request)
 
     def show(self, project: str, *files: dict[str, object], **more: object) -> None:
-        """Put up a project's page in JSON."""
+        """Set the response for a project's page in JSON."""
         page = {"meta": {"api-version": "1.1"}, "name": project, "files": list(files), **more}
         self.pages[f"/simple/{project}/"] = lambda _: Response(
             json.dumps(page), content_type=SIMPLE_JSON
         )
 
     def asked(self, path: str) -> list[Request]:
-        """The requests for a path."""
+        """Return the requests for a path."""
         return [call for call in self.calls if call.path == path]
 
 
@@ -69,7 +69,7 @@ def odd_site() -> Iterator[Site]:
 
 @contextlib.contextmanager
 def pypiserver(folder: Path, *options: str) -> Iterator[str]:
-    """pypiserver over a folder of packages, without passwords; yields its URL without a slash."""
+    """Run pypiserver on a folder of packages, without passwords; yield its URL without a slash."""
     port = free_port()
     program = [sys.executable, "-m", "pypiserver", "run", "--disable-fallback"]
     where = ["--interface", LOOPBACK, "--port", str(port), "--server", "wsgiref"]

@@ -1,7 +1,7 @@
 """Small valid wheels and sdists, made without a build backend, the same bytes every time.
 
-A package holds one module (`module_name`) with its version as `__version__`. The sdist carries its
-own build backend, so that pip can install it without any index of build requirements.
+A package contains one module (`module_name`) with its version as `__version__`. The sdist contains
+its own build backend, so that pip can install it without an index of build requirements.
 """
 
 import base64
@@ -39,7 +39,7 @@ backend-path = ["."]
 
 
 def module_name(name: str) -> str:
-    """The module that the package `name` installs."""
+    """Return the module that the package `name` installs."""
     return re.sub(r"[-_.]+", "_", name).lower()
 
 
@@ -55,9 +55,9 @@ def make_wheel(
     summary: str | None = None,
     size: int = 0,
 ) -> Path:
-    """Write a wheel; `size` adds a member of that many zero bytes, stored uncompressed.
+    """Write a wheel; `size` adds a member of this many zero bytes, stored uncompressed.
 
-    The filename keeps the dots and the case of `name`, as many published wheels do.
+    The filename keeps the dots and the case of `name`, as in many published wheels.
     """
     stem = f"{_escaped(name)}-{version}"
     info = f"{stem}.dist-info"
@@ -94,7 +94,7 @@ def make_sdist(
     summary: str | None = None,
     size: int = 0,
 ) -> Path:
-    """Write an sdist that installs with pip; `size` adds a member of that many zero bytes."""
+    """Write an sdist that installs with pip; `size` adds a member of this many zero bytes."""
     stem = f"{_escaped(name)}-{version}"
     requires = tuple(requires)
     path = folder / f"{stem}.tar.gz"
@@ -149,7 +149,7 @@ def _metadata(
 
 
 def _add(archive: zipfile.ZipFile, member: str, size: int, chunks: Iterator[bytes]) -> str:
-    """Write one member; its line of RECORD."""
+    """Write one member; return its line of RECORD."""
     entry = zipfile.ZipInfo(member)  # its default date, 1980-01-01, keeps the bytes the same
     entry.external_attr = 0o644 << 16
     entry.file_size = size

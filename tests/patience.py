@@ -1,4 +1,4 @@
-"""How long a test waits for what must happen, however slow the machine is."""
+"""How long a test waits for an expected event, however slow the machine is."""
 
 PATIENCE = 300.0
-"""Seconds. A test that runs into it hangs; nothing that works takes so long."""
+"""Seconds. A test that reaches this hangs; nothing that works takes as long."""

@@ -1,7 +1,7 @@
-"""Ports for the servers of tests, none of them given out twice.
+"""Ports for the servers of tests, none of them used twice.
 
-What an application remembers of a registry it keeps by the registry's address: a test's server on
-the port of an earlier one would be met with what that one was like.
+An application remembers facts about a registry by the registry's address. If a test's server got
+the port of an earlier one, the application would apply what it remembers of that one.
 """
 
 import itertools
@@ -14,7 +14,7 @@ import threading
 LOOPBACK = "127.0.0.1"
 
 _FIRST, _EACH = 10_000, 3_500
-"""Below the ports that systems give to outgoing connections; so many for each test process."""
+"""Below the ports that systems use for outgoing connections; this many for each test process."""
 
 _worker = int(re.sub(r"\D", "", os.environ.get("PYTEST_XDIST_WORKER", "")) or 0) % 6
 _start = random.randrange(_EACH)
@@ -25,7 +25,7 @@ _lock = threading.Lock()
 
 
 def free_port() -> int:
-    """A port of the loopback interface that nobody listens on."""
+    """Return a port of the loopback interface that no program listens on."""
     while True:
         with _lock:
             port = next(_ports)

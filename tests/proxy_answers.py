@@ -1,4 +1,4 @@
-"""Bodies of a 404 that proxies, load balancers and frameworks send, and no registry does."""
+"""Bodies of a 404 that proxies, load balancers and frameworks send, and registries do not."""
 
 PROXY_BODIES: dict[str, bytes] = {
     "empty": b"",
@@ -24,4 +24,4 @@ PROXY_BODIES: dict[str, bytes] = {
     "huge": b'{"errors":[{"code":"NAME_UNKNOWN"}]}' + b" " * 70_000,
     "not gzip": b"\x1f\x8b\x08\x00broken",
 }
-"""By what is odd about them."""
+"""By what is unusual about them."""

@@ -1,4 +1,4 @@
-"""The public index that this machine installs from, and what it takes to reach it."""
+"""The public index that this machine installs from, and the settings needed to reach it."""
 
 import os
 import subprocess
@@ -23,7 +23,7 @@ _PASSED_ON = frozenset(
         "UV_INSECURE_HOST",
     }
 )
-# It is far away, and what is between is not what these tests are about.
+# It is far away, and the network between is not what these tests are about.
 _PATIENT = {
     "PIP_DEFAULT_TIMEOUT": "60",
     "PIP_RETRIES": "8",
@@ -34,7 +34,7 @@ _PATIENT = {
 
 
 def public_index() -> str:
-    """Its URL, without a slash at its end: what is configured here, else pip's own default."""
+    """Return its URL, without a slash at its end: the one configured here, or pip's default."""
     for variable in _VARIABLES:
         if os.environ.get(variable):
             return os.environ[variable].rstrip("/")
@@ -48,7 +48,7 @@ def public_index() -> str:
 
 
 def reaching_it() -> dict[str, str]:
-    """The settings of this machine's network; what runs on loopback stays off the proxy."""
+    """Return this machine's network settings, with loopback servers excluded from proxies."""
     passed_on = {name: value for name, value in os.environ.items() if name.upper() in _PASSED_ON}
     excepted = (
         f"{LOOPBACK},localhost,{os.environ.get('NO_PROXY') or os.environ.get('no_proxy', '')}"
@@ -57,5 +57,5 @@ def reaching_it() -> dict[str, str]:
 
 
 def host(url: str) -> str:
-    """The host of a URL."""
+    """Return the host of a URL."""
     return urlsplit(url).hostname or ""

@@ -1,7 +1,7 @@
-"""Real OCI registries on free ports of the loopback interface, each with storage of its own.
+"""Real OCI registries on free ports of the loopback interface, each with its own storage.
 
-Each context manager waits until the registry answers, stops it at the end and prints what it
-logged if the block, or its start, failed.
+Each context manager waits until the registry answers, stops it at the end, and prints its log if
+the block or the start failed.
 """
 
 import contextlib
@@ -26,7 +26,7 @@ from tests.patience import PATIENCE
 from tests.ports import free_port
 
 IN_PROCESS = "embedded-in-process"
-"""Kind of the embedded registry that the application itself holds."""
+"""Kind of the embedded registry inside the application."""
 
 _STARTS = 3
 _LOG_TAIL = 6000
@@ -36,9 +36,9 @@ _LOG_TAIL = 6000
 class RunningRegistry:
     """A registry that answers at `url` (scheme, host and port).
 
-    `username` and `password` may read, write and, where `can_delete`, delete; None where the
-    registry asks for no credentials. `log` is the file that its process writes to, `storage` the
-    folder of the embedded registry.
+    `username` and `password` may read, write and, with `can_delete`, delete; None if the registry
+    asks for no credentials. `log` is the file that its process writes to, `storage` the folder of
+    the embedded registry.
     """
 
     url: str
@@ -52,12 +52,12 @@ class RunningRegistry:
 
     @property
     def address(self) -> str:
-        """The registry as the first path segment of an index URL."""
+        """Return the registry as the first path segment of an index URL."""
         return "embedded" if self.kind == IN_PROCESS else quote(self.url, safe="")
 
     @property
     def auth(self) -> tuple[str, str] | None:
-        """The credentials as `requests` takes them."""
+        """Return the credentials in the form for `requests`."""
         if self.username is None or self.password is None:
             return None
         return self.username, self.password
@@ -71,10 +71,10 @@ def docker_registry(
     delete: bool = True,
     remembers: bool = False,
 ) -> Iterator[RunningRegistry]:
-    """Debian's docker-registry (distribution 2.8).
+    """Run Debian's docker-registry (distribution 2.8).
 
-    `htpasswd`: the one user and the password that may use it; it then challenges with Basic.
-    `remembers`: it keeps what it knows of blobs in memory, as its shipped configuration has it.
+    `htpasswd`: its only user and the password; it then challenges with Basic. `remembers`: it
+    caches facts about blobs in memory, as in its shipped configuration.
     """
     program = _program("docker-registry", "the Debian package docker-registry")
     root = tmp / "docker-registry"
@@ -110,9 +110,9 @@ def docker_registry(
 
 @contextlib.contextmanager
 def zuul_registry(tmp: Path, *, anonymous_read: bool = False) -> Iterator[RunningRegistry]:
-    """zuul-registry: Bearer tokens, unknown names list as empty, no Range, no delete.
+    """Run zuul-registry: Bearer tokens, unknown names list as empty, no Range, no delete.
 
-    `anonymous_read`: tokens to pull are given to everybody.
+    `anonymous_read`: everyone gets tokens to pull.
     """
     program = client_tool("zuul-registry")
     root = tmp / "zuul-registry"
@@ -120,7 +120,7 @@ def zuul_registry(tmp: Path, *, anonymous_read: bool = False) -> Iterator[Runnin
     username, password = "writer", "write-password"
     users = [{"name": username, "pass": password, "access": "write"}]
     if not anonymous_read:
-        # It asks readers for credentials only where some user is there to read alone.
+        # It asks readers for credentials only if there is a user who may only read.
         users.append({"name": "reader", "pass": "read-password", "access": "read"})
 
     def command(port: int) -> list[str]:
@@ -146,7 +146,7 @@ def zuul_registry(tmp: Path, *, anonymous_read: bool = False) -> Iterator[Runnin
 def embedded_registry(
     tmp: Path, *, users: tuple[str, str] | None = None
 ) -> Iterator[RunningRegistry]:
-    """The embedded registry served on a socket; `users`: the one user and the password."""
+    """Serve the embedded registry on a socket; `users`: its only user and the password."""
     root = tmp / "embedded-registry"
     storage = root / "storage"
     storage.mkdir(parents=True)
@@ -172,7 +172,7 @@ def write_htpasswd(file: Path, users: list[tuple[str, str]]) -> None:
 
 
 def log_tail(registry: RunningRegistry) -> str:
-    """The last of what the registry's process logged; empty where it has none."""
+    """Return the end of the log of the registry's process; empty if it has none."""
     return "" if registry.log is None else registry.log.read_text(errors="replace")[-_LOG_TAIL:]
 
 
@@ -185,7 +185,7 @@ def _program(name: str, origin: str) -> str:
 
 @contextlib.contextmanager
 def _process(command: Callable[[int], list[str]], log: Path) -> Iterator[str]:
-    """Run a registry; yields its `host:port`."""
+    """Run a registry; yield its `host:port`."""
     with log.open("wb") as output:
         process, netloc = _started(command, output, log)
         try:
@@ -200,7 +200,7 @@ def _process(command: Callable[[int], list[str]], log: Path) -> Iterator[str]:
 def _started(
     command: Callable[[int], list[str]], output: IO[bytes], log: Path
 ) -> tuple[subprocess.Popen[bytes], str]:
-    # A port found free may be gone by the time the process binds it: hence more than one start.
+    # A free port may be taken by the time the process binds it, so start more than once.
     for _ in range(_STARTS):
         port = free_port()
         process = subprocess.Popen(
@@ -217,7 +217,7 @@ def _started(
 
 
 def _answers(process: subprocess.Popen[bytes], port: int) -> bool:
-    """Wait until the registry answers; False if it ended or took too long."""
+    """Wait until the registry answers; return False if it ended or took too long."""
     deadline = time.monotonic() + PATIENCE
     while time.monotonic() < deadline and process.poll() is None:
         with contextlib.closing(

@@ -1,4 +1,4 @@
-"""A relay of TCP connections that counts what passes and can break one off."""
+"""A relay of TCP connections that counts bytes and can break a connection."""
 
 import contextlib
 import socket
@@ -18,15 +18,15 @@ class Relay:
 
     url: str
     cut_after: int | None
-    """Bytes towards the client after which the first connection that has so many is closed."""
+    """Bytes sent to the client after which the first connection that reaches them is closed."""
     served: int = 0
-    """Bytes that the server behind it has sent, headers included."""
+    """Bytes that the server behind the relay has sent, including headers."""
     cuts: int = 0
     """Connections that were closed because of `cut_after`: at most one."""
     lock: threading.Lock = field(default_factory=threading.Lock)
 
     def room(self, passed: int, arrived: int) -> int:
-        """How many of the bytes that arrived may pass where so many have passed before."""
+        """Return how many of the bytes that arrived may pass after this many have passed."""
         with self.lock:
             self.served += arrived
             if self.cut_after is None or self.cuts or passed + arrived <= self.cut_after:

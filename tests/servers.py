@@ -1,4 +1,4 @@
-"""The application under gunicorn and nginx before it, as processes on free loopback ports."""
+"""The application under gunicorn and nginx in front of it, as processes on free loopback ports."""
 
 import contextlib
 import http.client
@@ -30,23 +30,23 @@ class RunningServer:
     process: subprocess.Popen[bytes]
     log: Path
     certificate: Path | None = None
-    """Of an https server: its own, which nobody has signed."""
+    """The certificate of an https server, which is self-signed."""
 
     @property
     def workers(self) -> list[int]:
-        """The process ids of its workers."""
+        """Return the process ids of its workers."""
         master = self.process.pid
         return [
             int(pid) for pid in Path(f"/proc/{master}/task/{master}/children").read_text().split()
         ]
 
     def logged(self) -> str:
-        """What it has written so far."""
+        """Return what it has written so far."""
         return self.log.read_text(errors="replace")
 
 
 def environment(home: Path, extra: Mapping[str, str] | None = None) -> dict[str, str]:
-    """What a new user on a new machine has: nothing of the developer's proxies and indexes."""
+    """Return the environment of a new user on a new machine, without the developer's settings."""
     return {
         "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
         "HOME": str(home),
@@ -57,7 +57,7 @@ def environment(home: Path, extra: Mapping[str, str] | None = None) -> dict[str,
 
 
 def gunicorn_command(*options: str) -> list[str]:
-    """What the Procfile runs."""
+    """Return the command of the Procfile."""
     return [sys.executable, "-m", "gunicorn", "wsgi:app", *options]
 
 
@@ -72,9 +72,9 @@ def gunicorn(
 ) -> Iterator[RunningServer]:
     """Run the application on a free port until the block ends, then stop it gracefully.
 
-    `environ` adds to the settings, `options` to gunicorn's command line. Its log must hold no
-    match of the regular expression `faults`. `ready` tells when it has started, in place of an
-    answer at its port. `open_files`: its soft and hard limit.
+    `environ` adds to the settings, `options` to gunicorn's command line. Its log must not match the
+    regular expression `faults`. `ready` says when it has started, in place of a response at its
+    port. `open_files`: its soft and hard limit.
     """
     port = free_port()
     log = tmp / f"gunicorn-{port}.log"
@@ -92,10 +92,10 @@ def gunicorn(
 
 @contextlib.contextmanager
 def nginx(tmp: Path, backend: RunningServer, *, location: str = "/") -> Iterator[RunningServer]:
-    """Debian's nginx with deploy/nginx.conf before `backend`.
+    """Run Debian's nginx with deploy/nginx.conf in front of `backend`.
 
-    Of that file only the ports, the names of the certificate's files and, if another is wanted,
-    the path of its location are replaced.
+    Only the ports, the names of the certificate's files and, if another is wanted, the path of the
+    location are replaced in that file.
     """
     port = free_port()
     certificate, key = self_signed(tmp)
@@ -117,7 +117,7 @@ def nginx(tmp: Path, backend: RunningServer, *, location: str = "/") -> Iterator
 
 @contextlib.contextmanager
 def nginx_site(tmp: Path, port: int, site: str) -> Iterator[RunningServer]:
-    """Debian's nginx with the server blocks `site`, which listen on `port`."""
+    """Run Debian's nginx with the server blocks `site`, which listen on `port`."""
     program = shutil.which("nginx", path=f"{os.environ['PATH']}{os.pathsep}/usr/sbin")
     if program is None:
         raise FileNotFoundError("nginx is needed by the tests: install the Debian package nginx")
@@ -128,7 +128,7 @@ def nginx_site(tmp: Path, port: int, site: str) -> Iterator[RunningServer]:
         for kind in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
     )
     config = folder / "nginx.conf"
-    # As root it would otherwise become a user who cannot read the tests' folders.
+    # As root, it would otherwise become a user who cannot read the tests' folders.
     user = pwd.getpwuid(os.getuid()).pw_name
     config.write_text(
         f"user {user};\npid {folder}/pid;\nworker_rlimit_nofile 8192;\n"
@@ -143,7 +143,7 @@ def nginx_site(tmp: Path, port: int, site: str) -> Iterator[RunningServer]:
 
 
 def self_signed(folder: Path) -> tuple[Path, Path]:
-    """A certificate for 127.0.0.1 and its key."""
+    """Make a certificate for 127.0.0.1 and its key."""
     certificate, key = folder / "certificate.pem", folder / "key.pem"
     subject = ["-subj", "/CN=test", "-addext", f"subjectAltName=IP:{LOOPBACK}"]
     kind = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "2"]
@@ -155,11 +155,11 @@ def self_signed(folder: Path) -> tuple[Path, Path]:
 
 
 def wait_until(condition: Callable[[], bool], seconds: float = PATIENCE) -> None:
-    """Ask until it is so; an error if that takes too long."""
+    """Ask until the condition is true; raise an error if that takes too long."""
     deadline = time.monotonic() + seconds
     while not condition():
         if time.monotonic() > deadline:
-            raise TimeoutError(f"not so within {seconds} seconds: {condition}")
+            raise TimeoutError(f"still false after {seconds} seconds: {condition}")
         time.sleep(0.02)
 
 

@@ -1,4 +1,4 @@
-"""Which variables of the environment the application reads."""
+"""The environment variables that the application reads."""
 
 from collections.abc import Iterator, Mapping
 
@@ -6,14 +6,14 @@ from pyoci_flask.settings import Settings
 
 
 def setting_names() -> set[str]:
-    """The names that `Settings` asks the environment for."""
+    """Return the names of the variables that `Settings` reads."""
     environ = _Recorder()
     Settings.from_env(environ)
     return environ.asked
 
 
 class _Recorder(Mapping[str, str]):
-    """An environment without variables that remembers which ones it was asked for."""
+    """An environment without variables that records the names it was asked for."""
 
     def __init__(self) -> None:
         self.asked: set[str] = set()

@@ -1,4 +1,4 @@
-"""Crowds of clients that read, or send, a little now and then."""
+"""Crowds of clients that read or send a little at a time."""
 
 import contextlib
 import resource
@@ -17,7 +17,7 @@ _PAUSE = 0.5
 
 @dataclass(frozen=True, slots=True)
 class Slow:
-    """How a slow client behaves: what it sends at first, and what it does twice a second."""
+    """How a slow client behaves: what it sends first, and what it does twice a second."""
 
     first: bytes
     sends: bytes = b""
@@ -31,7 +31,7 @@ def reader(path: str) -> Slow:
 
 
 def half_sent(path: str) -> Slow:
-    """Sends half of a request's headers, and no more."""
+    """Sends half of a request's headers, and nothing more."""
     return Slow(f"GET {path} HTTP/1.1\r\nHost: loc".encode())
 
 
@@ -49,10 +49,10 @@ def uploader(path: str, size: int = 40_000_000) -> Slow:
 def crowd(
     behaviour: Slow, port: int, *, certificate: Path | None = None, size: int = 300
 ) -> Iterator[None]:
-    """Let `size` clients connect to a server and behave so until the block ends.
+    """Let `size` clients connect to a server and behave like this until the block ends.
 
-    `certificate` is the server's own, where it speaks TLS. A client whose connection the server
-    ends does not come again.
+    `certificate` is the server's own, if it uses TLS. A client does not reconnect after the server
+    closes its connection.
     """
     _allow_open_files(4 * size)
     over = threading.Event()
@@ -73,7 +73,7 @@ def crowd(
 
 def _connected(port: int, context: ssl.SSLContext | None) -> socket.socket:
     client = socket.socket()
-    # Small, or the kernel would read ahead for it.
+    # Small, because otherwise the kernel would read ahead.
     client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
     client.settimeout(30)
     client.connect((LOOPBACK, port))

@@ -1,4 +1,4 @@
-"""A small application with telemetry, served over a socket, and the registry that it calls."""
+"""A small application with telemetry, served on a socket, and the registry that it calls."""
 
 import contextlib
 import http.client
@@ -18,6 +18,7 @@ from pyoci_flask.settings import Settings
 from pyoci_flask.telemetry import start
 from pyoci_flask.transport.network import Network
 from pyoci_flask.transport.observe import CallLog
+from pyoci_flask.transport.request import Request
 from pyoci_flask.transport.session import Transport
 from pyoci_flask.web.access import AccessLog, RequestObserver, RequestRecord
 from pyoci_flask.web.gate import NoPlaceError
@@ -36,7 +37,7 @@ CHUNK = b"x" * 65536
 
 
 def telemetry_settings(collector_url: str) -> Settings:
-    """Every setting that telemetry knows."""
+    """Every setting that telemetry has."""
     return Settings(
         otlp_endpoint=collector_url,
         otlp_auth=AUTHORIZATION,
@@ -67,9 +68,9 @@ class Served:
 
 
 class _UnderWay:
-    """Counts the requests that have not ended: a client has its answer before the server is done.
+    """Counts unfinished requests: a client has its response before the server is done.
 
-    It stands behind the observer of the telemetry, which is therefore told first.
+    It wraps the observer of the telemetry, which therefore runs first.
     """
 
     def __init__(self) -> None:
@@ -91,7 +92,7 @@ class _UnderWay:
 
 @contextlib.contextmanager
 def serve(settings: Settings) -> Iterator[Served]:
-    """Serve the application until the block ends; its telemetry has then been sent."""
+    """Serve the application until the block ends; then its telemetry has been sent."""
     root = logging.getLogger()
     level = root.level
     root.setLevel(logging.INFO)
@@ -119,7 +120,7 @@ def _application(registry: str) -> flask.Flask:
     def call(path: str) -> int:
         transport: Transport = app.extensions["transport"]
         url = f"{registry.replace('://', '://user:hunter2@')}{path}?sig=hunter2"
-        with transport.send("GET", url, registry=registry, headers={}) as reply:
+        with transport.send(Request("GET", url, registry)) as reply:
             reply.read(100)
             return reply.status
 

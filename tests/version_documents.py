@@ -1,4 +1,4 @@
-"""A registry of image indexes that only the size of its answers makes special."""
+"""A registry of image indexes whose only peculiarity is the size of its responses."""
 
 import hashlib
 import json
@@ -38,7 +38,7 @@ class Documents:
 
 
 def file_entry(number: int, text: str = "") -> str:
-    """An index entry of a wheel, with a long text if one is given."""
+    """Return an index entry of a wheel, with a long text if one is given."""
     members = {
         "mediaType": "application/vnd.oci.image.manifest.v1+json",
         "digest": f"sha256:{hashlib.sha256(str(number).encode()).hexdigest()}",
@@ -50,12 +50,12 @@ def file_entry(number: int, text: str = "") -> str:
 
 
 def other_entry(number: int) -> str:
-    """An index entry that is no file of a package."""
+    """Return an index entry that is not a file of a package."""
     return json.dumps({"mediaType": "a/b", "digest": f"sha256:{number:064x}", "size": 1})
 
 
 def image_index(entries: Iterable[str], more: str = "", kind: str = "pyoci.package.v1") -> bytes:
-    """An image index of entries as JSON; `more` are members of it."""
+    """Return an image index of entries as JSON, with further members `more`."""
     return (
         f'{{"schemaVersion":2,"mediaType":"{_INDEX}","artifactType":"application/{kind}",'
         f'"manifests":[{",".join(entries)}]{more}}}'

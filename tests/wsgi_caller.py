@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 class Observer:
-    """Keeps the records; `await_one` waits for the next, which follows the answer's last byte."""
+    """Keeps the records; `await_one` waits for the next, written after the response's last byte."""
 
     def __init__(self) -> None:
         self.records: list[RequestRecord] = []
@@ -39,7 +39,7 @@ class Observer:
 
 
 class WSGIAnswer:
-    """What a WSGI server knows of an answer under way."""
+    """What a WSGI server knows about an unfinished response."""
 
     def __init__(self) -> None:
         self.statuses: list[str] = []

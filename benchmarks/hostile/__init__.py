@@ -1,4 +1,4 @@
-"""What hostile input costs a server: `python -m benchmarks.hostile` measures it."""
+"""Measure what hostile input costs a server: `python -m benchmarks.hostile`."""
 
 import importlib
 import pkgutil

@@ -60,7 +60,7 @@ def main() -> None:
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.hostile", description=__doc__)
     parser.add_argument("--before", metavar="COMMIT", help="measure this commit as well")
-    parser.add_argument("--only", metavar="TEXT", default="", help="attacks that hold this text")
+    parser.add_argument("--only", metavar="TEXT", default="", help="attacks that contain this text")
     return parser.parse_args()
 
 
@@ -110,7 +110,7 @@ def _server(
 ) -> Iterator["subprocess.Popen[bytes]"]:
     command = [sys.executable, "-m", "gunicorn", "--chdir", str(tree), "--pythonpath", str(tree)]
     command += ["--config", str(tree / "gunicorn.conf.py"), "wsgi:app"]
-    # Whatever tree this program runs in, the server is that of its own.
+    # Whichever tree this program runs from, the server runs from its own.
     extra = {**environ, "PYTHONPATH": str(tree), "PYTHONSAFEPATH": "1"}
     log = folder / "log"
     # gunicorn puts the folder that it starts in before all others in the import path.
@@ -119,7 +119,7 @@ def _server(
 
 
 class _Health:
-    """Asks `/health` over and over, each time on a new connection."""
+    """Asks `/health` repeatedly, each time on a new connection."""
 
     def __init__(self, port: int) -> None:
         self.slowest = 0.0
@@ -142,7 +142,7 @@ class _Health:
 
 
 def _health(port: int) -> float | None:
-    """Return the seconds until `/health` answered 200; None = it did not."""
+    """Return the seconds until `/health` answered 200; None if it did not."""
     begun = time.monotonic()
     probe = http.client.HTTPConnection(LOOPBACK, port, timeout=_HEALTH_PATIENCE)
     with contextlib.closing(probe):
@@ -159,7 +159,7 @@ def _children(pid: int) -> list[int]:
 
 
 def _processor_time(pids: list[int]) -> float:
-    """Seconds that these processes have spent, with children that they waited for."""
+    """Return the seconds that these processes have used, with children that they waited for."""
     total = 0
     for pid in pids:
         fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
@@ -168,7 +168,7 @@ def _processor_time(pids: list[int]) -> float:
 
 
 def _memory(pids: list[int], field: str) -> float:
-    """Bytes of these processes; `field` is one of /proc/PID/status."""
+    """Return the bytes of these processes; `field` is one of /proc/PID/status."""
     total = 0
     for pid in pids:
         for line in Path(f"/proc/{pid}/status").read_text().splitlines():

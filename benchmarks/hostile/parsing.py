@@ -79,7 +79,7 @@ def _members(target: Target) -> str:
 
 
 def _deny(environ: "WSGIEnvironment", start: "StartResponse") -> Iterable[bytes]:
-    """Answer as a registry whose packages everybody may read, and nobody may write."""
+    """Answer as a registry whose packages everyone may read but may not write."""
     request = Request(environ)
     request.get_data()
     if request.method in {"GET", "HEAD"}:

@@ -1,4 +1,4 @@
-"""Requests that a rule refuses: they cost nothing, but what they led to was a fault."""
+"""Requests that a rule refuses: they cost little, but without the rule they did harm."""
 
 import http.client
 import http.server
@@ -23,7 +23,7 @@ class _AsksForBasic(http.server.BaseHTTPRequestHandler):
         self.end_headers()
 
     def log_message(self, *_: object) -> None:
-        """Say nothing."""
+        """Write no log line."""
 
 
 @contextmanager

@@ -69,7 +69,7 @@ def _uploads(target: Target) -> str:
 
 
 def _refused(target: Target) -> str:
-    """Each sends on after its upload was refused, which the server reads for a while."""
+    """Each client goes on sending after its upload was refused; the server reads for a while."""
     _publish(target)
     head = b"POST /simple/ HTTP/1.1\r\nHost: localhost\r\nContent-Length: 999999999\r\n\r\n"
     return _stay(target, Slow(head, sends=bytes(1024)))

@@ -1,4 +1,4 @@
-"""Long numbers, passwords and bodies: what a stranger may send without credentials."""
+"""Long numbers, passwords and bodies: what anyone can send without credentials."""
 
 import base64
 import http.client
@@ -49,9 +49,9 @@ ATTACKS = [
     Attack("8", "a version of 5,000 digits in the form of an upload", _long_version),
     Attack(
         "13",
-        f"{_GUESSES} wrong passwords at once for a user with a bcrypt hash of cost {_COST}",
+        f"{_GUESSES} concurrent wrong passwords for a user with a bcrypt hash of cost {_COST}",
         _guesses,
         {**_STORAGE, "PYOCI_STORAGE_USERS": "{folder}/users"},
-        {"users": f"alice:$2b${_COST}${'.' * 53}\n"},  # a hash that no password has
+        {"users": f"alice:$2b${_COST}${'.' * 53}\n"},  # a hash that matches no password
     ),
 ]

@@ -1,4 +1,4 @@
-"""Many documents, each within its bound, whose sum is what costs."""
+"""Many documents, each within its limit, whose total is expensive."""
 
 import hashlib
 import http.client
@@ -23,7 +23,7 @@ _PATIENCE = 120.0
 
 
 def entry(number: int, version: str, **members: object) -> dict[str, object]:
-    """An entry of an image index, as short as a file's can be."""
+    """Return an entry of an image index, as short as the entry of a file can be."""
     return {
         "mediaType": "application/vnd.oci.image.manifest.v1+json",
         "digest": f"sha256:{hashlib.sha256(f'{version} {number}'.encode()).hexdigest()}",
@@ -51,23 +51,23 @@ def _filled(make: Callable[[int], str], size: int) -> str:
 
 
 def of_files(size: int, version: str = "1.0") -> bytes:
-    """An index of as many files as fit."""
+    """Return an index of as many files as fit."""
     return index(_filled(lambda number: json.dumps(entry(number, version)), size - 200))
 
 
 def of_others(size: int) -> bytes:
-    """An index of entries that are no files."""
+    """Return an index of entries that are not files."""
     descriptor = f'{{"mediaType":"a/b","digest":"sha256:{"0" * 64}","size":1}}'
     return index(_filled(lambda _: descriptor, size - 200))
 
 
 def of_junk(size: int) -> bytes:
-    """An index with a member that holds as many empty objects as fit."""
+    """Return an index with a member that holds as many empty objects as fit."""
     return index(more=f',"junk":[{_filled(lambda _: "{}", size - 220)}]')
 
 
 def of_long_text(size: int) -> bytes:
-    """An index of 4,000 files with long texts: few values, many bytes."""
+    """Return an index of 4,000 files with long texts: few values, many bytes."""
     notes = {"com.pyoci.requires_python": ">=3" + "0" * (size // 4000 - 300)}
     return index(
         ",".join(json.dumps(entry(number, "1.0", annotations=notes)) for number in range(3900))
@@ -76,7 +76,7 @@ def of_long_text(size: int) -> bytes:
 
 @dataclass(frozen=True, slots=True)
 class Registry:
-    """A registry that has every project, with so many versions of one document."""
+    """A registry that has every project, with a number of versions that are the same document."""
 
     document: bytes
     versions: int
@@ -93,7 +93,7 @@ class Registry:
 
 
 def fetch(port: int, path: str, patience: float = _PATIENCE) -> str:
-    """Return the status of a page, or what became of it."""
+    """Return the status of a page, or the error."""
     connection = http.client.HTTPConnection(LOOPBACK, port, timeout=patience)
     try:
         connection.request("GET", path)
@@ -109,7 +109,7 @@ def fetch(port: int, path: str, patience: float = _PATIENCE) -> str:
 def _pages(
     registry: "WSGIApplication", count: int, path: str = "", patience: float = _PATIENCE
 ) -> Callable[[Target], str]:
-    """Ask for the pages of `count` projects at once."""
+    """Ask for the pages of `count` projects concurrently."""
 
     def send(target: Target) -> str:
         found: list[str] = []

@@ -1,21 +1,77 @@
-"""Threads where the system may give no more (`ulimit -u`, a limit of a container's processes)."""
+"""Threads on systems that may refuse new ones (`ulimit -u`, a limit on a container's processes)."""
 
+import threading
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from contextvars import copy_context
+from typing import TypeVar
 
 from pyoci_flask.common.overrides import overrides, relies_on
+
+_T = TypeVar("_T")
 
 
 @overrides("_adjust_thread_count")
 class FrugalExecutor(ThreadPoolExecutor):
-    """A pool that makes do with the threads that it has."""
+    """A pool that continues with the threads it has if it cannot start another."""
 
     def _adjust_thread_count(self) -> None:
         try:
             super()._adjust_thread_count()
         except RuntimeError:
-            # What was submitted waits in the queue for one of the others.
+            # The call that was submitted stays in the queue for an existing thread.
             if not self._threads:
                 raise
 
 
 relies_on(FrugalExecutor(1), "_threads", user="FrugalExecutor")
+
+
+@contextmanager
+def in_background(
+    function: Callable[[], _T], *, parallel: bool = True
+) -> Iterator[Callable[[], _T]]:
+    """Call `function` in a thread while the block runs, in a copy of the block's context.
+
+    The value is a function that waits for the call, and returns or raises what it did. The end of
+    the block waits as well, so that nothing goes on after the answer. If the block never asked for
+    the result, an error of the call is dropped. If `parallel` is false, or the system refuses a
+    thread, `function` is called before the block.
+    """
+    if not parallel:
+        done = function()
+        yield lambda: done
+        return
+    results: list[_T] = []
+    errors: list[BaseException] = []
+
+    def run() -> None:
+        try:
+            results.append(context.run(function))
+        except BaseException as error:  # noqa: BLE001 - raised again where the result is wanted
+            errors.append(error)
+
+    def end() -> None:
+        if thread.ident is not None:
+            thread.join()
+
+    def result() -> _T:
+        end()
+        if errors:
+            raise errors[0]
+        return results[0]
+
+    context = copy_context()
+    thread = threading.Thread(target=run, name="background", daemon=True)
+    try:
+        thread.start()
+    except RuntimeError:
+        run()  # the system refuses another thread
+    try:
+        yield result
+    finally:
+        end()
+        # The error's traceback refers to this frame. Such a cycle would keep connections open
+        # until the garbage collector runs.
+        errors.clear()

@@ -23,13 +23,8 @@ from pyoci_flask.errors import (
 )
 from pyoci_flask.index.fetch import FetchPool
 from pyoci_flask.index.names import version_of
-from pyoci_flask.index.project_repository import (
-    BEYOND,
-    ProjectRepository,
-    Skipped,
-    VersionFiles,
-    load_files,
-)
+from pyoci_flask.index.project_repository import ProjectRepository, load_files
+from pyoci_flask.index.version_index import BEYOND, Skipped, VersionFiles
 from pyoci_flask.oci.reference import Tag
 
 LISTING_LIMIT = 16 * 1024 * 1024

@@ -1,30 +1,159 @@
-"""Errors and bounds that reading a wheel and reading an sdist share."""
+"""Reading wheels and sdists without trusting them: their core metadata, and whether they are valid.
 
-from pyoci_flask.errors import PyOCIError
+A piece of a member is in memory at a time, and the bytes that are unpacked are bounded by the size
+of the file.
+"""
 
-METADATA_LIMIT = 8 * 1024 * 1024
-"""Bytes of a METADATA or PKG-INFO file."""
+import lzma
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import IO
 
-MOST_MEMBERS = 100_000
-"""Members of an archive. The largest wheels on PyPI have some 29,000."""
+from pyoci_flask.common.redaction import shown
+from pyoci_flask.errors import InvalidRequestError
+from pyoci_flask.index.archive_bounds import (
+    METADATA_LIMIT,
+    BrokenArchiveError,
+    DamagedError,
+    NoMetadataError,
+    unpacked_limit,
+)
+from pyoci_flask.index.names import Filename, ProjectName
+from pyoci_flask.index.sdist_archive import read_sdist_metadata
+from pyoci_flask.index.wheel_archive import (
+    DEFLATED,
+    STORED,
+    Member,
+    read_members,
+    read_wheel_metadata,
+    seek_content,
+)
 
-_LEAST_UNPACKED = 1024 * 1024 * 1024
-_LARGEST_RATIO = 50
-"""Unpacked to packed bytes; PyPI's bound for wheels."""
+__all__ = [
+    "METADATA_LIMIT",
+    "BrokenArchiveError",
+    "DamagedError",
+    "NoMetadataError",
+    "check_archive",
+    "read_metadata",
+]
+
+_PIECE = 256 * 1024
+_INFO = b".dist-info"
 
 
-def unpacked_limit(size: int) -> int:
-    """Return how many bytes an archive of `size` bytes may unpack to."""
-    return max(_LEAST_UNPACKED, _LARGEST_RATIO * size)
+def read_metadata(file: IO[bytes], filename: Filename, *, any_method: bool = False) -> bytes:
+    """Read METADATA of a wheel or PKG-INFO of an sdist, within bounds of memory and work.
+
+    An sdist is read to its end; of a wheel, only METADATA is read. For `any_method` see
+    `read_wheel_metadata`.
+
+    Raises:
+        BrokenArchiveError: says what is wrong.
+        NoMetadataError: the archive has no core metadata.
+    """
+    with _explained(filename):
+        file.seek(0)
+        if filename.is_wheel:
+            return read_wheel_metadata(file, any_method=any_method)
+        return read_sdist_metadata(file)
 
 
-class BrokenArchiveError(PyOCIError):
-    """The file is not the archive that its name says."""
+def check_archive(file: IO[bytes], filename: Filename, project: ProjectName) -> None:
+    """Read the rest of a wheel, which `read_metadata` leaves unread.
+
+    Raises:
+        BrokenArchiveError: says what is wrong.
+    """
+    if filename.is_wheel:
+        with _explained(filename):
+            _check_wheel(file, filename, project)
 
 
-class NoMetadataError(BrokenArchiveError):
-    """The archive is sound, but without its core metadata."""
+@contextmanager
+def _explained(filename: Filename) -> Iterator[None]:
+    try:
+        yield
+    except (DamagedError, zlib.error, lzma.LZMAError, OSError) as error:
+        kind = "wheel (a zip archive)" if filename.is_wheel else "sdist (a gzipped tar archive)"
+        raise BrokenArchiveError(f"{filename.text} is no sound {kind}: {error}") from error
 
 
-class DamagedError(Exception):
-    """The bytes are not those of an archive; the text says what is wrong with them."""
+def _check_wheel(file: IO[bytes], filename: Filename, project: ProjectName) -> None:
+    """Read every member, and compare the `.dist-info` folder with the filename (PEP 427).
+
+    Raises:
+        DamagedError: a member is damaged.
+        BrokenArchiveError: it is over a bound, or not the wheel that its filename says.
+    """
+    size = file.seek(0, 2)
+    limit = unpacked_limit(size)
+    infos: set[bytes] = set()
+    has_wheel = False
+    packed = unpacked = 0
+    for member in read_members(file):
+        top, _, below = member.name.partition(b"/")
+        if top.endswith(_INFO):
+            infos.add(top)
+            has_wheel = has_wheel or below == b"WHEEL"
+            if len(infos) > 1:
+                raise BrokenArchiveError("the wheel holds more than one .dist-info folder")
+        packed += member.packed
+        unpacked += member.size
+        if packed > size:
+            raise DamagedError("its members overlap or are cut")
+        if unpacked > limit:
+            raise BrokenArchiveError(f"the wheel unpacks to over {limit} bytes")
+        _check_content(file, member)
+    for info in infos:
+        _check_info(info, filename, project)
+    if not has_wheel:
+        raise BrokenArchiveError(f"{filename.text} holds no .dist-info/WHEEL")
+
+
+def _check_info(info: bytes, filename: Filename, project: ProjectName) -> None:
+    """Compare name and version with the filename, in which they are escaped in the same way."""
+    folder = info.decode(errors="replace")
+    try:
+        named = Filename.parse(f"{folder.removesuffix('.dist-info')}-py3-none-any.whl", project)
+    except InvalidRequestError as error:
+        raise BrokenArchiveError(
+            f"{filename.text} holds the folder {shown(folder)}, which is not of {project}"
+        ) from error
+    if not named.is_same_version(filename.version):
+        raise BrokenArchiveError(
+            f"{filename.text} holds the folder {shown(folder)}, which is not of version "
+            f"{filename.version}"
+        )
+
+
+def _check_content(file: IO[bytes], member: Member) -> None:
+    seek_content(file, member)
+    if member.method not in {STORED, DEFLATED}:
+        return  # pip unpacks these as well, but nothing bounds the memory that this needs
+    size = crc = 0
+    for part in _parts(file, member):
+        size += len(part)
+        if size > member.size:
+            break
+        crc = zlib.crc32(part, crc)
+    if size != member.size or crc != member.crc:
+        raise DamagedError(f"{member.title} is not what its checksum says")
+
+
+def _parts(file: IO[bytes], member: Member) -> Iterator[bytes]:
+    """Unpack a member in pieces."""
+    stream = zlib.decompressobj(-zlib.MAX_WBITS) if member.method == DEFLATED else None
+    left = member.packed
+    while left and (packed := file.read(min(_PIECE, left))):
+        left -= len(packed)
+        if stream is None:
+            yield packed
+            continue
+        part = stream.decompress(packed, _PIECE)
+        while part or stream.unconsumed_tail:
+            yield part
+            part = stream.decompress(stream.unconsumed_tail, _PIECE)
+        if stream.eof:
+            return  # zipfile ignores what follows, too; the stream would keep it in memory

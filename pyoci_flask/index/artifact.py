@@ -1,11 +1,18 @@
-"""What is pushed for one file: its config blob, its image manifest and its index entry."""
+"""The parts of one file in a registry: its blob, its config and its manifest, and pushing them.
+
+They are addressed by digest. If nothing refers to them in the end, they do no harm.
+"""
 
 import json
-from collections.abc import Mapping
-from dataclasses import dataclass, field
-from datetime import datetime
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
 from typing import IO, Self
 
+from pyoci_flask.common.memory import Memory
+from pyoci_flask.common.threads import in_background
+from pyoci_flask.errors import RegistryError, UnsupportedError
 from pyoci_flask.index.names import Filename
 from pyoci_flask.index.project import (
     ARTIFACT_TYPE,
@@ -17,8 +24,11 @@ from pyoci_flask.index.project import (
     SHA256,
     SIZE,
     TITLE,
+    File,
     format_time,
 )
+from pyoci_flask.oci.client import RepositoryCaller
+from pyoci_flask.oci.manifests import ManifestRefusedError, MissingContentError, put_manifest
 from pyoci_flask.oci.model import (
     EMPTY_CONFIG,
     EMPTY_CONFIG_TYPE,
@@ -28,6 +38,12 @@ from pyoci_flask.oci.model import (
     Platform,
 )
 from pyoci_flask.oci.reference import Digest
+from pyoci_flask.oci.uploads import UploadSession, push_blob
+
+logger = logging.getLogger("pyoci.index")
+
+_REPAIRS = 2
+"""How often the parts are pushed again if the registry misses one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +55,7 @@ class Upload:
     size: int
     """Bytes."""
     content: IO[bytes]
-    """Can be rewound."""
+    """Seekable: it is read once for each try."""
     metadata: bytes | None = None
     """The core metadata file, if it was read."""
     requires_python: str | None = None
@@ -55,15 +71,15 @@ class Artifact:
 
     config: Descriptor
     content: bytes
-    """Of the config: the core metadata file, or the empty config where there is none."""
+    """Of the config: the core metadata file, or the empty config."""
     document: bytes
     """The image manifest."""
     entry: Descriptor
-    """Points to the manifest, in the version's image index."""
+    """The descriptor of the manifest, for the version's image index."""
 
     @classmethod
     def of(cls, upload: Upload, created: datetime) -> Self:
-        """Describe a file that is published at `created`."""
+        """Make the documents of a file that is published at `created`."""
         kind, content = CORE_METADATA_TYPE, upload.metadata
         if content is None:
             kind, content = EMPTY_CONFIG_TYPE, EMPTY_CONFIG
@@ -97,3 +113,153 @@ def _entry(upload: Upload, created: datetime, document: bytes) -> Descriptor:
         annotations,
         Platform(architecture=upload.filename.architecture, os="any"),
     )
+
+
+class KnownConfigs:
+    """Config blobs that were pushed recently: the wheels of a version often share theirs."""
+
+    def __init__(self) -> None:
+        self._known = Memory[tuple[str, Digest], bool](entries=256, max_bytes=256 * 1024, ttl=600.0)
+
+    def add(self, caller: RepositoryCaller, digest: Digest) -> None:
+        """Remember that the repository has the blob."""
+        self._known.put((caller.base, digest), True)
+
+    def pop(self, caller: RepositoryCaller, digest: Digest) -> bool:
+        """Return whether the repository is known to have the blob, and forget it."""
+        is_known = (caller.base, digest) in self._known
+        self._known.remove((caller.base, digest))
+        return is_known
+
+
+class ArtifactPush:
+    """Pushes the parts of one file."""
+
+    def __init__(
+        self,
+        caller: RepositoryCaller,
+        upload: Upload,
+        files: Sequence[File],
+        configs: KnownConfigs,
+        *,
+        parallel: bool,
+    ) -> None:
+        """`files` are those that the version has; with `parallel`, both blobs go side by side."""
+        self.artifact = Artifact.of(upload, datetime.now(UTC))
+        self._caller = caller
+        self._upload = upload
+        self._named = {file.core_metadata or Digest.of(EMPTY_CONFIG) for file in files}
+        self._configs = configs
+        self._parallel = parallel
+
+    def blobs(
+        self,
+        *,
+        looked: bool = False,
+        missing: bool = False,
+        session: UploadSession | None = None,
+    ) -> None:
+        """Push the file and its config; the arguments are those of `push_blob`."""
+        upload = self._upload
+        # If the file is new, its core metadata usually is new, too.
+        with in_background(
+            lambda: self._config(looked=looked, missing=missing), parallel=self._parallel
+        ) as config:
+            push_blob(
+                self._caller,
+                upload.digest,
+                upload.content,
+                upload.size,
+                looked=looked,
+                missing=missing,
+                session=session,
+            )
+            config()
+
+    def manifest(self) -> None:
+        """Push the manifest, and the blobs again if the registry misses one.
+
+        If the registry still refuses it, push one without the core metadata: Pulp accepts only
+        JSON as a config.
+        """
+        try:
+            again_if_missing(lambda _: self._manifest(), self._blobs_again)
+        except (ManifestRefusedError, MissingContentError) as error:
+            if not _is_about_the_manifest(error):
+                raise
+            if self._upload.metadata is not None and self._without_metadata():
+                logger.info("%s; stored without its core metadata", error)
+                return
+            if not isinstance(error, MissingContentError):
+                raise
+            # All parts were pushed again: gitlab.com refuses the manifest itself in this way.
+            raise UnsupportedError(
+                f"{error}: this registry does not seem to take packages, nothing was published"
+            ) from error
+
+    def everything(self, missing: MissingContentError) -> None:
+        """Push all parts again, because the registry misses one."""
+        self._blobs_again(missing)
+        self._manifest()
+
+    def _config(self, *, looked: bool = False, missing: bool = False) -> None:
+        config = self.artifact.config
+        # A registry that was restored from a backup lacks what was pushed later. Installers read
+        # core metadata, so the push is skipped only if a file of the version names it, too.
+        if not (self._configs.pop(self._caller, config.digest) and config.digest in self._named):
+            push_blob(
+                self._caller,
+                config.digest,
+                self.artifact.content,
+                config.size,
+                looked=looked,
+                missing=missing,
+            )
+        self._configs.add(self._caller, config.digest)
+
+    def _manifest(self) -> None:
+        put_manifest(
+            self._caller, self.artifact.entry.digest, self.artifact.document, MANIFEST_TYPE
+        )
+
+    def _blobs_again(self, missing: MissingContentError) -> None:
+        """Upload the blobs, even if the registry answers HEAD that it has them."""
+        self._configs.pop(self._caller, self.artifact.config.digest)
+        self.blobs(missing=not _is_about_the_manifest(missing))
+
+    def _without_metadata(self) -> bool:
+        """Push the manifest with the empty config; return whether the registry accepted it."""
+        refused = self.artifact
+        self.artifact = Artifact.of(replace(self._upload, metadata=None), datetime.now(UTC))
+        try:
+            self._config()
+            self._manifest()
+        except RegistryError as error:
+            logger.info("%s", error)
+            self.artifact = refused
+            return False
+        return True
+
+
+def _is_about_the_manifest(error: RegistryError) -> bool:
+    """Return whether the registry may refuse the manifest itself, rather than miss a part of it."""
+    return not isinstance(error, MissingContentError) or error.code == "MANIFEST_INVALID"
+
+
+def again_if_missing(
+    action: Callable[[int], None], repair: Callable[[MissingContentError], None]
+) -> None:
+    """Call `action` with the number of the try; repair and try again if the registry misses a part.
+
+    A registry that collects garbage may drop what no tag refers to yet, and distribution 2.8 does
+    not see a blob for a moment while another upload pushes the same one.
+    """
+    for number in range(_REPAIRS):
+        try:
+            action(number)
+        except MissingContentError as error:
+            logger.warning("%s; pushing the parts again", error)
+            repair(error)
+        else:
+            return
+    action(_REPAIRS)

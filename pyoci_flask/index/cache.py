@@ -22,13 +22,12 @@ from pyoci_flask.index.project import Project
 from pyoci_flask.index.project_repository import (
     Candidates,
     ProjectRepository,
-    Skipped,
-    VersionFiles,
     load_files,
-    tell_skipped,
+    log_skipped,
 )
 from pyoci_flask.index.reader import Enough, Found, VersionReader, any_part
 from pyoci_flask.index.store import Store
+from pyoci_flask.index.version_index import Skipped, VersionFiles
 from pyoci_flask.oci.reference import Tag
 
 _MOST_PARSED = 10 * 1024 * 1024
@@ -257,7 +256,7 @@ class CachedReader(VersionReader):
         skipped = {tag: one for tag, one in read.items() if isinstance(one, Skipped)}
         if any(one.answered if isinstance(one, Skipped) else one for one in read.values()):
             self._proofs.add(repository.caller)
-        tell_skipped(repository, skipped)
+        log_skipped(repository, skipped)
 
     def _known(self, repository: ProjectRepository) -> _Known:
         """Return what this worker has parsed of a repository, if nothing changed since."""

@@ -13,9 +13,13 @@ from typing import IO, cast
 
 from pyoci_flask.common.memory import Memory
 from pyoci_flask.errors import NotFoundError, PyOCIError, TransferBrokenError
-from pyoci_flask.index.archive import METADATA_LIMIT, BrokenArchiveError, DamagedError
+from pyoci_flask.index.archive import (
+    METADATA_LIMIT,
+    BrokenArchiveError,
+    DamagedError,
+    read_metadata,
+)
 from pyoci_flask.index.download import StoredFile, find_layer
-from pyoci_flask.index.metadata import read_metadata
 from pyoci_flask.index.names import Filename
 from pyoci_flask.index.project import File
 from pyoci_flask.index.project_repository import ProjectRepository
@@ -93,7 +97,7 @@ class CoreMetadataReader:
         if known is not None:
             return known
         try:
-            content = _from_wheel(caller, stored.digest, stored.size(), file.filename)
+            content = _from_wheel(caller, stored.digest, stored.read_size(), file.filename)
         except BrokenArchiveError as error:
             if isinstance(error.__cause__, _NoRangesError):
                 # The registry is at fault, not the wheel. It did answer ranges for another one.

@@ -1,39 +1,35 @@
 """Delete: a file, or a version with all its files.
 
-Registries differ in what they delete: tags, digests, both or nothing. Blobs are left to their
-garbage collection, as another version may share them and an upload under way may rely on them.
+Some registries delete tags, some digests, some both, some neither. Blobs are left to the
+registry's garbage collection: another version may share them, or an upload may rely on them.
 """
 
 import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from dataclasses import replace
 
 from pyoci_flask.errors import AlreadyExistsError, NotFoundError, PyOCIError, UnsupportedError
 from pyoci_flask.index.file_blobs import FileBlobs
 from pyoci_flask.index.lock import VersionLocks
 from pyoci_flask.index.names import Filename
-from pyoci_flask.index.project_repository import (
-    Candidates,
-    ProjectRepository,
-    VersionIndex,
-    hold_version,
-)
-from pyoci_flask.index.rewrite import Change, rewrite_found
-from pyoci_flask.oci.model import Descriptor, ImageIndex
-from pyoci_flask.oci.reference import Digest
-from pyoci_flask.oci.repository import (
+from pyoci_flask.index.project_repository import Candidates, ProjectRepository, hold_version
+from pyoci_flask.index.rewrite import rewrite_found
+from pyoci_flask.index.version_index import VersionIndex
+from pyoci_flask.oci.manifests import (
     Deletion,
     delete_manifest,
     get_manifest,
     refuse_denied_deletion,
 )
+from pyoci_flask.oci.model import Descriptor, ImageIndex
+from pyoci_flask.oci.reference import Digest
 
 logger = logging.getLogger("pyoci.index")
 
 _READS = 6
 _PAUSE = 0.2
-"""Seconds before the second read of what is deleted; each further pause is longer by as much."""
+"""Seconds before the second read of a deleted tag. Each further pause is longer by as much."""
 
 
 def delete_file(
@@ -43,10 +39,10 @@ def delete_file(
     settle: float = 0.0,
     blobs: FileBlobs | None = None,
 ) -> bool:
-    """Delete a file; its version goes with the last one.
+    """Delete a file. With the last file of a version, the version is deleted.
 
-    `blobs` notes which ones the file had.
-    Returns whether the registry deleted its manifest, too; if not, the bytes stay there.
+    The blobs of the file are noted in `blobs`.
+    Returns whether the registry deleted its manifest as well; if not, its bytes are still stored.
 
     Raises:
         NotFoundError: there is no such file.
@@ -60,14 +56,7 @@ def delete_file(
         ]
         if not chosen:
             raise NotFoundError(f"version {filename.version} has no file {filename.text}")
-        if blobs is not None:
-            for repository, _, entries in chosen:
-                blobs.note(repository, entries)
-        gone = [
-            _delete_entries(repository, found, entries, settle)
-            for repository, found, entries in chosen
-        ]
-        return all(gone)
+        return _delete(chosen, settle, blobs)
 
 
 def delete_version(
@@ -79,20 +68,16 @@ def delete_version(
 ) -> bool:
     """Delete a version with all its files.
 
-    `blobs` notes which ones the files had.
-    Returns whether the registry deleted it; if not, it was emptied and the bytes stay there.
+    The blobs of the files are noted in `blobs`.
+    Returns whether the registry deleted it; if not, it was emptied and its bytes are still stored.
 
     Raises:
         NotFoundError: there is no such version.
         UnsupportedError: the registry cannot; nothing was changed.
     """
     with hold_version(candidates, version, locks) as parts:
-        filled = [part for part in parts if part[1].index.manifests]
-        if blobs is not None:
-            for repository, found in filled:
-                blobs.note(repository, found.index.manifests)
-        gone = [_delete_version(repository, found, settle) for repository, found in filled or parts]
-        return all(gone)
+        chosen = [(repository, found, found.index.manifests) for repository, found in parts]
+        return _delete([part for part in chosen if part[2]] or chosen, settle, blobs)
 
 
 def _entries(found: VersionIndex, filename: Filename) -> list[Descriptor]:
@@ -102,6 +87,19 @@ def _entries(found: VersionIndex, filename: Filename) -> list[Descriptor]:
     ]
 
 
+def _delete(
+    chosen: Sequence[tuple[ProjectRepository, VersionIndex, Sequence[Descriptor]]],
+    settle: float,
+    blobs: FileBlobs | None,
+) -> bool:
+    """Delete these entries of each index; return whether all of their manifests are gone."""
+    if blobs is not None:
+        for repository, _, entries in chosen:
+            blobs.note(repository, entries)
+    gone = [_delete_entries(*part, settle) for part in chosen]
+    return all(gone)
+
+
 def _delete_entries(
     repository: ProjectRepository, found: VersionIndex, entries: Sequence[Descriptor], settle: float
 ) -> bool:
@@ -109,21 +107,14 @@ def _delete_entries(
     if all(one.digest in digests for one in found.index.manifests):
         return _delete_version(repository, found, settle)
     refuse_denied_deletion(repository.caller)
-
-    def remove(now: VersionIndex | None) -> ImageIndex | None:
-        if now is None or all(one.digest not in digests for one in now.index.manifests):
-            return None
-        kept = tuple(one for one in now.index.manifests if one.digest not in digests)
-        return replace(now.index, manifests=kept)
-
-    _rewrite(repository, found, remove, settle)
+    _rewrite_without(digests, repository, found, settle)
     return _cleared(repository, entries)
 
 
 def _delete_version(repository: ProjectRepository, found: VersionIndex, settle: float) -> bool:
-    """Tag first (Google wants it so), then the index, then the manifests it named.
+    """Delete the tag first (Google requires it), then the index, then the manifests in it.
 
-    The other order leaves a tag that points nowhere on registries that refuse it half-way.
+    In the opposite order, a registry that refuses half-way would be left with a dangling tag.
     """
     caller = repository.caller
     tag_gone = delete_manifest(caller, found.tag) is Deletion.DONE
@@ -136,44 +127,44 @@ def _delete_version(repository: ProjectRepository, found: VersionIndex, settle: 
 
 
 def _wait_until_gone(repository: ProjectRepository, found: VersionIndex) -> None:
-    """Wait while the registry still shows what it has deleted.
+    """Wait until the registry no longer shows the deleted tag.
 
-    Pulp deletes a moment later than it says: an upload in between would bring the files back.
+    Pulp deletes a moment after it has answered. An upload in between would restore the files.
     """
     for attempt in range(_READS):
         try:
             now = get_manifest(repository.caller, found.tag)
         except PyOCIError as error:
-            logger.info("%s; it is not known whether the deletion is seen", error)
+            logger.info("%s; cannot read whether the tag is gone", error)
             return
         if now is None or now.digest != found.digest:
             return
         time.sleep(_PAUSE * (attempt + 1))
-    logger.warning("%s:%s is still shown", repository.caller.repository, found.tag)
+    logger.warning("%s:%s was deleted but is still shown", repository.caller.repository, found.tag)
 
 
 def _cleared(
     repository: ProjectRepository, entries: Sequence[Descriptor], index: Digest | None = None
 ) -> bool:
-    """Delete the manifests of files that are listed no more; tell whether they are gone.
+    """Delete the manifests of files that are no longer listed; return whether they are gone.
 
-    An error is not the caller's: what was to be deleted is, and a second try would not find it.
-    `index` is the one that named them, if it may be there still; without its tag, nobody finds it.
+    Errors are only logged: the files are deleted from the index, and a second try would not find
+    them. `index` is the index that named them, if it may still exist (without its tag).
     """
     try:
         if index is not None:
             delete_manifest(repository.caller, index)
         gone = [_gone(repository, entry) for entry in entries]
     except PyOCIError as error:
-        logger.warning("what was deleted from the index stays in the registry: %s", error)
+        logger.warning("deleted files are still stored in the registry: %s", error)
         return False
     return all(gone)
 
 
 def _gone(repository: ProjectRepository, entry: Descriptor) -> bool:
-    """Delete a file's manifest; tell whether it is gone.
+    """Delete a file's manifest; return whether it is gone.
 
-    A 404 may mean that the registry knows no DELETE at all (zuul-registry).
+    A 404 may mean that the registry does not support DELETE at all (zuul-registry).
     """
     outcome = delete_manifest(repository.caller, entry.digest)
     if outcome is Deletion.MISSING:
@@ -185,20 +176,21 @@ def _empty(repository: ProjectRepository, found: VersionIndex, settle: float) ->
     """Write an index without entries, where neither tag nor digest can be deleted (ghcr)."""
     if not found.index.manifests:
         raise NotFoundError(f"{repository.project} has no files in version {found.version}")
-
-    def clear(now: VersionIndex | None) -> ImageIndex | None:
-        if now is None or not now.index.manifests:
-            return None
-        return replace(now.index, manifests=())
-
-    _rewrite(repository, found, clear, settle)
+    _rewrite_without(None, repository, found, settle)
 
 
-def _rewrite(
-    repository: ProjectRepository, found: VersionIndex, change: Change, settle: float
+def _rewrite_without(
+    digests: Set[Digest] | None, repository: ProjectRepository, found: VersionIndex, settle: float
 ) -> None:
+    """Remove these entries from an index, or all of them if `digests` is None."""
+
+    def remove(now: VersionIndex | None) -> ImageIndex | None:
+        entries = now.index.manifests if now else ()
+        kept = tuple(one for one in entries if digests is not None and one.digest not in digests)
+        return None if now is None or kept == entries else replace(now.index, manifests=kept)
+
     try:
-        rewrite_found(repository, found, change, settle)
+        rewrite_found(repository, found, remove, settle)
     except (AlreadyExistsError, UnsupportedError) as error:
         raise UnsupportedError(
             f"this registry can neither delete nor change the version {found.version}: {error}"

@@ -1,7 +1,7 @@
-"""What core metadata and manifests tell people about one version of a project.
+"""What the page of a version shows from its core metadata and its manifests.
 
-All of it was written by whoever published the package: it is cut to what a page can hold, and
-nothing in it is taken for more than text.
+All of it was written by the publisher of the package: it is cut to what fits on a page, and is
+only ever treated as text.
 """
 
 import logging
@@ -17,15 +17,14 @@ from packaging.requirements import InvalidRequirement, Requirement
 
 from pyoci_flask.common.url import is_web_url
 from pyoci_flask.errors import NotFoundError, PyOCIError
-from pyoci_flask.index.about import printable
 from pyoci_flask.index.core_metadata import CoreMetadataReader, stored_metadata
 from pyoci_flask.index.download import StoredFile, find_layer
 from pyoci_flask.index.fetch import FetchPool
-from pyoci_flask.index.fields import parse_fields, read_description
+from pyoci_flask.index.fields import one_line, parse_fields, printable, read_description
 from pyoci_flask.index.project import CREATED, File
 from pyoci_flask.index.project_repository import ProjectRepository
+from pyoci_flask.oci.manifests import Manifest, read_manifest
 from pyoci_flask.oci.model import ImageManifest
-from pyoci_flask.oci.repository import Manifest, read_manifest
 
 logger = logging.getLogger("pyoci.index")
 
@@ -35,11 +34,11 @@ _MOST = 1000
 """Entries of one field."""
 _MOST_KEYWORDS = 50
 _MOST_PARSED = 100_000
-"""Characters of requirements that are taken apart: `packaging` takes some microseconds for each."""
+"""Characters of requirements that are parsed: `packaging` needs some microseconds for each."""
 _DEEPEST = 20
-"""Parentheses of a requirement that is taken apart."""
+"""Parentheses of a requirement that is parsed."""
 _MOST_MANIFESTS = 8
-"""Manifests that are read for their labels: the files of a version rarely differ in them."""
+"""Manifests that are read for labels, which are usually the same for all files of a version."""
 _EMAIL = re.compile(r"[^\s@<>,;:?&%\"]+@[^\s@<>,;:?&%\"]+")
 _EXTRA = re.compile(r'extra == "([^"]*)"')
 _AND_EXTRA = re.compile(r'^extra == "[^"]*"(?: and |$)| and extra == "[^"]*"$')
@@ -49,7 +48,7 @@ _LICENCE = "License :: "
 
 @dataclass(frozen=True, slots=True)
 class Dependency:
-    """One Requires-Dist: the requirement, and in words of PEP 508 when it holds."""
+    """One Requires-Dist: the requirement, and its condition as a marker of PEP 508."""
 
     requirement: str
     condition: str = ""
@@ -61,12 +60,12 @@ class Person:
 
     name: str
     email: str = ""
-    """Empty where there is none, or nothing that could be one."""
+    """Empty if there is no valid one."""
 
 
 @dataclass(frozen=True, slots=True)
 class Details:
-    """The fields of a core metadata file that a page shows; whatever is missing is empty."""
+    """The fields of a core metadata file that a page shows; missing ones are empty."""
 
     summary: str = ""
     authors: tuple[Person, ...] = ()
@@ -79,9 +78,9 @@ class Details:
     dependencies: tuple[Dependency, ...] = ()
     """What is always needed."""
     extras: Mapping[str, tuple[Dependency, ...]] = field(default_factory=dict)
-    """Name of each extra to what it needs on top."""
+    """Name of each extra to what it needs in addition."""
     left_out: Mapping[str, int] = field(default_factory=dict)
-    """How many entries are too many to be here, by the name of their field above."""
+    """How many further entries each field above has that are not included, by its name."""
     description: str = ""
     description_type: str | None = None
 
@@ -89,10 +88,9 @@ class Details:
 def read_details(
     repository: ProjectRepository, files: Sequence[File], reader: CoreMetadataReader
 ) -> Details | None:
-    """Read the core metadata of a version: of a wheel, if there is one.
+    """Read the core metadata of a version, preferably of a wheel: one call if it is stored.
 
-    One call where it is stored; without it, the page is worth having all the same, so a registry
-    that fails at it makes None and a line in the log.
+    The page is useful without it, so errors of the registry are only logged and return None.
     """
     wheels_first = sorted(files, key=lambda one: not one.filename.is_wheel)
     ordered = sorted(wheels_first, key=lambda one: one.core_metadata is None)
@@ -119,10 +117,10 @@ def _metadata(repository: ProjectRepository, file: File, reader: CoreMetadataRea
 def read_labels(
     repository: ProjectRepository, files: Sequence[File], pool: FetchPool
 ) -> tuple[list[tuple[str, str]], int]:
-    """Read the labels of a version: the annotations of its manifests, the upload times left out.
+    """Read the labels of a version: the annotations of its manifests except the upload times.
 
-    One call for each file, side by side, eight at most; none is worth an error. Returns the first
-    thousand, and how many there are beyond.
+    At most eight files are read, in parallel, one call each; errors are only logged. Returns the
+    first thousand labels, and how many more there are.
     """
 
     def fetch(file: File) -> tuple[list[tuple[str, str]], int]:
@@ -141,7 +139,7 @@ def read_labels(
 
 
 def _labels(manifest: Manifest) -> tuple[list[tuple[str, str]], int]:
-    """Read the first thousand annotations of a manifest, and how many there are beyond."""
+    """Return the first thousand annotations of a manifest, and how many more there are."""
     annotations = ImageManifest.parse(manifest.document).annotations
     kept = [(key, text) for key, text in islice(annotations.items(), _MOST) if key != CREATED]
     labels = [(_squeezed(key), _squeezed(text)) for key, text in kept]
@@ -149,9 +147,9 @@ def _labels(manifest: Manifest) -> tuple[list[tuple[str, str]], int]:
 
 
 def all_links(details: Details, files: Sequence[File]) -> tuple[list[tuple[str, str]], int]:
-    """Give the labels and URLs of the metadata and of the files' entries, a thousand at most.
+    """Return the labels and URLs of the metadata and of the files' entries.
 
-    Returns how many there are beyond, too.
+    These are at most a thousand; the number is how many more there are.
     """
     urls = dict(details.urls)
     for file in files:
@@ -165,7 +163,7 @@ def all_links(details: Details, files: Sequence[File]) -> tuple[list[tuple[str, 
 
 
 def parse_details(metadata: bytes) -> Details:
-    """Read what a core metadata file tells; nothing in it is an error."""
+    """Read a core metadata file; fields that cannot be read are left out."""
     fields = parse_fields(metadata)
     dependencies, extras = _dependencies(fields)
     keywords = [word for word in fields.get("keywords", ()) if word and not word.isspace()]
@@ -193,13 +191,13 @@ def parse_details(metadata: bytes) -> Details:
 
 
 def _squeezed(text: str | None) -> str:
-    """Give a text on one line, cut to what a page can hold, without control characters."""
-    line = printable(" ".join((text or "")[: 4 * _LONGEST].split()))
+    """Return a text on one line, cut to what fits on a page, without control characters."""
+    line = one_line(text, _LONGEST)
     return line if len(line) <= _LONGEST else f"{line[:_LONGEST]}..."
 
 
 def _persons(names: str | None, addresses: str | None) -> tuple[Person, ...]:
-    """Both fields may hold names (core metadata, Author-email)."""
+    """Return the persons of two fields; both may hold names (core metadata, Author-email)."""
     try:
         pairs = getaddresses([_squeezed(addresses)])
     except RecursionError:  # comments in comments
@@ -209,16 +207,16 @@ def _persons(names: str | None, addresses: str | None) -> tuple[Person, ...]:
         for name, email in pairs
         if name or email
     ]
-    told = _squeezed(names)
-    if told and len(found) == 1 and found[0].name == found[0].email:
-        return (Person(told, found[0].email),)  # one name and one address: of the same person
-    if told and all(one.name != told for one in found):
-        found.insert(0, Person(told))
+    named = _squeezed(names)
+    if named and len(found) == 1 and found[0].name == found[0].email:
+        return (Person(named, found[0].email),)  # one name and one address: the same person
+    if named and all(one.name != named for one in found):
+        found.insert(0, Person(named))
     return tuple(found)
 
 
 def _licence(fields: RawMetadata) -> str:
-    """The expression, or the first line of the licence, or what the classifiers say."""
+    """Return the expression, the first line of the licence, or the licences of the classifiers."""
     text = fields.get("license_expression") or (fields.get("license") or "").strip()
     if text:
         return _squeezed(text.splitlines()[0])
@@ -236,7 +234,7 @@ def _urls(fields: RawMetadata) -> list[tuple[str, str]]:
 def _dependencies(
     fields: RawMetadata,
 ) -> tuple[tuple[Dependency, ...], Mapping[str, tuple[Dependency, ...]]]:
-    """Sort the requirements by the extra that asks for them; an extra may need nothing."""
+    """Group the requirements by the extra that needs them; an extra may need nothing."""
     always: list[Dependency] = []
     extras: dict[str, list[Dependency]] = {
         _squeezed(name): [] for name in fields.get("provides_extra", ())[:_MOST]
@@ -253,9 +251,9 @@ def _dependencies(
 
 
 def _dependency(text: str, *, plain: bool) -> tuple[Dependency, Sequence[str]]:
-    """Take a requirement apart: itself, its condition, and the extras that the condition names.
+    """Return a requirement with its condition, and the extras that the condition names.
 
-    Where it is `plain`, too long or no requirement, it is shown as it is.
+    If it is `plain`, too long or invalid, it is shown as it is.
     """
     shown = Dependency(_squeezed(text))
     if plain or len(text) > _LONGEST or not shown.requirement or text.count("(") > _DEEPEST:
@@ -270,7 +268,7 @@ def _dependency(text: str, *, plain: bool) -> tuple[Dependency, Sequence[str]]:
 
 
 def _condition(marker: Marker | None) -> tuple[str, Sequence[str]]:
-    """What is left of a marker beside the extra, and the extras."""
+    """Return what a marker requires besides an extra, and the names of the extras."""
     if marker is None:
         return "", ()
     text = str(marker)

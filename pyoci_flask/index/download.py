@@ -8,31 +8,27 @@ from dataclasses import dataclass, replace
 from pyoci_flask.errors import NotFoundError, RegistryError, TransferBrokenError
 from pyoci_flask.index.names import Filename
 from pyoci_flask.index.project import File
-from pyoci_flask.index.project_repository import (
-    Candidates,
-    ProjectRepository,
-    VersionFiles,
-    VersionIndex,
-)
+from pyoci_flask.index.project_repository import Candidates, ProjectRepository
 from pyoci_flask.index.reader import Found, VersionReader
+from pyoci_flask.index.version_index import VersionFiles, VersionIndex
 from pyoci_flask.oci.blobs import OpenBlob, blob_size, open_blob
+from pyoci_flask.oci.manifests import get_manifest
 from pyoci_flask.oci.model import ImageManifest, MalformedDocumentError
 from pyoci_flask.oci.reference import Digest
-from pyoci_flask.oci.repository import get_manifest
 
 
 @dataclass(frozen=True, slots=True)
 class StoredFile:
-    """A file found in a repository, and the digest that its blob is addressed by."""
+    """A file that was found in a repository, and the digest of its blob."""
 
     repository: ProjectRepository
     file: File
     digest: Digest
     recalled: bool = False
-    """Whether it comes from the listing cache, and may be gone."""
+    """Whether it comes from the listing cache, and so may no longer exist."""
 
-    def size(self) -> int:
-        """Bytes; asks the registry only where the entry does not tell."""
+    def read_size(self) -> int:
+        """Return the bytes of the file; ask the registry only if its entry does not say."""
         if self.file.size is not None:
             return self.file.size
         return blob_size(self.repository.caller, self.digest)
@@ -41,11 +37,11 @@ class StoredFile:
 def find_file(
     candidates: Candidates, filename: Filename, versions: VersionReader, *, fresh: bool = False
 ) -> StoredFile:
-    """Look a file up by its name.
+    """Find a file by its name.
 
-    What is remembered of its version is asked for anew where it lacks the file, or where `fresh`
-    says so. One call, and one more for files of which the index does not have the digest; a few
-    more where the version is spelled otherwise or the project has several repositories.
+    The registry is asked if what is cached of the version lacks the file, or if `fresh` is set:
+    one call, and one more if the index lacks the file's digest; a few more if the version is
+    spelled differently or the project has several repositories.
 
     Raises:
         NotFoundError: there is no such version, or no such file in it.
@@ -90,11 +86,11 @@ def _stored(
 
 
 def find_layer(repository: ProjectRepository, file: File) -> Digest:
-    """Look the digest of a file up in its manifest, where the index lacks it.
+    """Read the digest of a file from its manifest, for an index that lacks it.
 
     Raises:
         NotFoundError: the manifest is gone.
-        RegistryError: it is not of a package.
+        RegistryError: it is not the manifest of a package file.
     """
     manifest = get_manifest(repository.caller, file.entry.digest)
     if manifest is None:
@@ -109,7 +105,7 @@ def find_layer(repository: ProjectRepository, file: File) -> Digest:
 
 
 def open_file(stored: StoredFile) -> OpenBlob:
-    """Begin to read the whole file.
+    """Open the whole file for reading.
 
     Raises:
         NotFoundError: its bytes are gone.
@@ -119,7 +115,7 @@ def open_file(stored: StoredFile) -> OpenBlob:
 
 
 def checked(stored: StoredFile, blob: OpenBlob) -> OpenBlob:
-    """Hold the size that the registry tells against that of the index; see `open_file`."""
+    """Compare the size that the registry states with that of the index; see `open_file`."""
     expected = stored.file.size
     if blob.size is not None and expected is not None and blob.size != expected:
         blob.close()
@@ -130,13 +126,13 @@ def checked(stored: StoredFile, blob: OpenBlob) -> OpenBlob:
 
 
 def verified(blob: OpenBlob, digest: Digest, size: int) -> Iterator[bytes]:
-    """Stream the whole blob, hashing on the way.
+    """Yield the whole blob and check its digest.
 
-    One chunk is always held back, so that a client that counts never has the whole before it is
-    known to be right.
+    The last chunk is yielded only after the check: a client that counts bytes never has a complete
+    file that is wrong.
 
     Raises:
-        TransferBrokenError: it ended early, went on too long, or is not what its digest names.
+        TransferBrokenError: it is too short, too long, or does not have this digest.
     """
     sha256, received, held = hashlib.sha256(), 0, b""
     with blob:
@@ -150,9 +146,9 @@ def verified(blob: OpenBlob, digest: Digest, size: int) -> Iterator[bytes]:
                 break
     if received != size:
         raise TransferBrokenError(
-            f"{received} bytes of {digest} came from the registry, not {size}"
+            f"the registry sent {received} bytes of {digest}, which has {size}"
         )
     if sha256.hexdigest() != digest.hex:
-        raise TransferBrokenError(f"the registry sent other bytes than those of {digest}")
+        raise TransferBrokenError(f"the bytes that the registry sent do not match {digest}")
     if held:
         yield held

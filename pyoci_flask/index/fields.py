@@ -1,23 +1,42 @@
-"""The fields of a core metadata file (core metadata specifications, Metadata file).
+"""The fields of a core metadata file: reading them, checking them, and shortening them for pages.
 
-They are read here and not with `email`, which takes time that grows with the square of the number
-of different names and decodes what the specification does not encode. The result is what
-`packaging.metadata.parse_email` returns for a sound file.
+They are not read with `email`: it takes time that grows with the square of the number of different
+names, and decodes what the specification does not encode. The result is what
+`packaging.metadata.parse_email` returns for a sound file (core metadata specifications).
 """
 
 import io
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import cast
 
 from packaging.metadata import RawMetadata
+from packaging.requirements import InvalidRequirement, Requirement
+from packaging.specifiers import InvalidSpecifier, SpecifierSet
 
-from pyoci_flask.index.archive import BrokenArchiveError
+from pyoci_flask.common.url import is_web_url
+from pyoci_flask.errors import InvalidRequestError
+from pyoci_flask.index.archive_bounds import BrokenArchiveError
 
 MOST_FIELDS = 10_000
 """Fields of a file, known or not. The largest packages on PyPI have some 3,000."""
 FIELDS_LIMIT = 1024 * 1024
 """Bytes of all fields together. Description may be as long as the file."""
+METADATA_VERSIONS = frozenset(
+    {"1.0", "1.1", "1.2", "2.0", "2.1", "2.2", "2.3", "2.4", "2.5", "2.6"}
+)
+"""The versions of the specification, and 2.0: a draft that many published wheels state."""
+LONGEST_SPECIFIERS = 1000
+"""Characters of Requires-Python. Installers fail on numbers of more than 4,300 digits."""
+_LONGEST_REQUIREMENT = 10_000
+"""Characters of one Requires-Dist. `packaging` takes time that grows with their square."""
+_OLD_SPECIFIERS = re.compile(r"""(?:(?:===?|~=|!=|<=?|>=?)\s*[\w.*+!'"-]+[\s,]*)+""")
+"""What was written and published before PEP 440 was enforced, such as `>=3.6.*` and `!=3.0*`."""
+_LONGEST_SUMMARY = 512
+"""Characters, as on PyPI."""
+_LONGEST_URL = 2000
+_JOINERS = "\u200c\u200d"
+"""Part of words and emoji, although Python does not count them as printable."""
 
 _NAME = re.compile(rb"[!-9;-~]+")
 _STRINGS = {
@@ -47,10 +66,10 @@ _LISTS = {
 }
 _KNOWN = {**_STRINGS, **_LISTS}
 _EMPTY = b"UNKNOWN"
-"""What setuptools wrote for a field, or a description, that is empty."""
+"""What setuptools wrote for an empty field or description."""
 _HEADER = re.compile(rb"^Description:([^\n]*(?:\n[ \t][^\n]*)*)", re.IGNORECASE | re.MULTILINE)
 _MARGIN = re.compile(r"\n(?: {8}| {7}\||\t)")
-"""What tools put before each further line of a description that is a field."""
+"""What tools write before each further line of a description that is a field."""
 _NEVER_EMPTY = frozenset({"metadata_version", "name", "version"})
 
 
@@ -59,10 +78,10 @@ class TooManyFieldsError(BrokenArchiveError):
 
 
 def parse_fields(metadata: bytes) -> RawMetadata:
-    """Read the fields; of the description below them, nothing is read.
+    """Read the fields, without the description below them.
 
-    A field that may stand once and stands twice is left out, and so is one that is not UTF-8,
-    except the description.
+    A field that is not a list and occurs twice is left out. So is one that is not UTF-8, except
+    the description.
 
     Raises:
         TooManyFieldsError: they are over a bound.
@@ -90,10 +109,10 @@ def parse_fields(metadata: bytes) -> RawMetadata:
 
 
 def read_description(metadata: bytes, fields: RawMetadata) -> str:
-    """Read the description as the author wrote it; may be empty.
+    """Return the description as the author wrote it; it may be empty.
 
-    Up to core metadata 2.0 it is a field, each line of which stands behind a margin. distutils
-    wrote licences of several lines without one, so what follows them is no field to a parser.
+    Up to core metadata 2.0 it is a field in which each further line is indented. distutils wrote
+    licences of several lines without indenting them, so a parser finds no fields after them.
     """
     header = fields.get("description") or ""
     if not header and fields.get("metadata_version", "").startswith("1."):
@@ -106,13 +125,13 @@ def read_description(metadata: bytes, fields: RawMetadata) -> str:
 
 
 def description_below(metadata: bytes) -> str:
-    """Read the description where it stands below the fields (core metadata 2.1); may be empty."""
+    """Return the description below the fields (core metadata 2.1); it may be empty."""
     text = metadata[_end_of_fields(metadata)[1] :]
     return "" if text.strip() == _EMPTY else text.decode(errors="replace")
 
 
 def _end_of_fields(metadata: bytes) -> tuple[int, int]:
-    """Find the first empty line: where the fields before it end, and what follows it begins."""
+    """Find the first empty line; return where it begins and where the text after it begins."""
     unix, dos = metadata.find(b"\n\n"), metadata.find(b"\n\r\n")
     if unix >= 0 and (dos < 0 or unix < dos):
         return unix + 1, unix + 2
@@ -122,7 +141,7 @@ def _end_of_fields(metadata: bytes) -> tuple[int, int]:
 
 
 def _known_fields(block: bytes) -> Iterator[tuple[str, bytes]]:
-    """Cut the fields apart and yield those that the specification knows."""
+    """Yield the fields that the specification knows."""
     size = 0
     for count, (name, value) in enumerate(_cut(block), 1):
         known = _KNOWN.get(name.lower())
@@ -140,7 +159,7 @@ def _known_fields(block: bytes) -> Iterator[tuple[str, bytes]]:
 
 
 def _cut(block: bytes) -> Iterator[tuple[bytes, bytes]]:
-    """Yield name and value of each field; lines that begin with a space continue it (RFC 822)."""
+    """Yield name and value of each field; lines that begin with a space continue one (RFC 822)."""
     name, begin, end = b"", 0, 0
     for line in io.BytesIO(block):
         position, end = end, end + len(line)
@@ -150,7 +169,7 @@ def _cut(block: bytes) -> Iterator[tuple[bytes, bytes]]:
             yield name, _value(block[begin:position])
         name, colon, _ = line.partition(b":")
         if not colon or not _NAME.fullmatch(name):
-            return  # what is no field ends them
+            return  # a line that is not a field ends them
         begin = position + len(name) + 1
     if name:
         yield name, _value(block[begin:end])
@@ -161,7 +180,7 @@ def _value(text: bytes) -> bytes:
 
 
 def _old_text(value: bytes) -> str:
-    """Decode what may be older than the rule that core metadata is UTF-8."""
+    """Decode a text that may be older than the rule that core metadata is UTF-8."""
     try:
         return value.decode()
     except UnicodeDecodeError:
@@ -173,9 +192,98 @@ def _split(text: str) -> list[str]:
 
 
 def _labelled(texts: list[str]) -> dict[str, str]:
-    """Read `Label, URL`; of a label that is written twice, the first."""
+    """Read `Label, URL`; the first URL counts if a label occurs twice."""
     urls: dict[str, str] = {}
     for text in texts:
         label, _, url = text.partition(",")
         urls.setdefault(label.strip(), url.strip())
     return urls
+
+
+def check_metadata_version(text: str) -> None:
+    """Check Metadata-Version.
+
+    Raises:
+        InvalidRequestError: there is no such version of the core metadata specification.
+    """
+    if text.strip() not in METADATA_VERSIONS:
+        raise InvalidRequestError(
+            f"Metadata-Version is {text[:200]!r}; it must be one of "
+            f"{', '.join(sorted(METADATA_VERSIONS))}"
+        )
+
+
+def check_requirements(texts: Iterable[str]) -> None:
+    """Check Requires-Dist. Equal requirements, which most files have, are parsed once.
+
+    Raises:
+        InvalidRequestError: one of them is too long, or is not a dependency specifier.
+    """
+    for text in dict.fromkeys(texts):
+        if len(text) > _LONGEST_REQUIREMENT:
+            raise InvalidRequestError(
+                f"Requires-Dist {text[:200]!r}... has {len(text)} characters; at most "
+                f"{_LONGEST_REQUIREMENT} are allowed"
+            )
+        try:
+            Requirement(text.strip())
+        except (InvalidRequirement, RecursionError) as error:
+            raise InvalidRequestError(
+                f"Requires-Dist is {text[:200]!r}, which is not a dependency specifier (PEP 508)"
+            ) from error
+
+
+def check_requires_python(text: str) -> None:
+    """Check Requires-Python. Old specifiers that installers only warn of are allowed.
+
+    Raises:
+        InvalidRequestError: it is too long, or has something other than specifiers.
+    """
+    if len(text) > LONGEST_SPECIFIERS:
+        raise InvalidRequestError(
+            f"Requires-Python has {len(text)} characters; at most {LONGEST_SPECIFIERS} are allowed"
+        )
+    try:
+        SpecifierSet(text)
+    except InvalidSpecifier as error:
+        if not _OLD_SPECIFIERS.fullmatch(text.strip()):
+            raise InvalidRequestError(
+                f"Requires-Python is {text[:200]!r}, which is not a version specifier (PEP 440)"
+            ) from error
+
+
+def summary_of(text: str | None) -> str | None:
+    """Return a summary on one line, cut to 512 characters; None if nothing is left."""
+    return one_line(text, _LONGEST_SUMMARY)[:_LONGEST_SUMMARY].strip() or None
+
+
+def home_page_of(text: str | None) -> str | None:
+    """Return the URL if it is one of http(s) and not too long."""
+    url = (text or "")[: 2 * _LONGEST_URL].strip()
+    return url if len(url) <= _LONGEST_URL and url.isprintable() and is_web_url(url) else None
+
+
+def home_among(urls: Iterable[tuple[str, str]]) -> str | None:
+    """Return the URL with the label of a home page.
+
+    Well-known labels (core metadata, Well-known Project URLs) compare without punctuation.
+    """
+    for label, url in urls:
+        if "".join(char for char in label.lower() if char.isalnum()) == "homepage":
+            return url
+    return None
+
+
+def one_line(text: str | None, longest: int) -> str:
+    """Return the beginning of a text on one line without control characters.
+
+    It may be longer than `longest`, so that the caller sees whether to cut it.
+    """
+    return printable(" ".join((text or "")[: 4 * longest].split()))
+
+
+def printable(text: str) -> str:
+    """Return the text without control characters."""
+    if text.isprintable():
+        return text
+    return "".join(char for char in text if char.isprintable() or char in _JOINERS)

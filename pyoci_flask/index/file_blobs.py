@@ -1,25 +1,40 @@
-"""The blobs of files that are deleted."""
+"""The blobs of deleted files: deleting those that no tag of the repository references."""
 
 import logging
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Sequence, Set
 from dataclasses import dataclass
+from typing import Any
 
-from pyoci_flask.errors import PyOCIError, RegistryTimeoutError
-from pyoci_flask.index.project import blobs_of
+from pyoci_flask.common.redaction import shown
+from pyoci_flask.errors import OversizedError, PyOCIError, RegistryError, RegistryTimeoutError
+from pyoci_flask.index.project import ARTIFACT_TYPE, blobs_of
 from pyoci_flask.index.project_repository import ProjectRepository
-from pyoci_flask.index.references import referenced
 from pyoci_flask.oci.blobs import delete_blob, shows_blob
 from pyoci_flask.oci.client import RepositoryCaller
-from pyoci_flask.oci.model import EMPTY_CONFIG, Descriptor, ImageManifest
-from pyoci_flask.oci.reference import EMBEDDED, Digest
-from pyoci_flask.oci.repository import Deletion, get_manifest
+from pyoci_flask.oci.manifests import Deletion, Manifest, get_manifest, read_manifest
+from pyoci_flask.oci.model import (
+    EMPTY_CONFIG,
+    INDEX_TYPE,
+    MANIFEST_TYPE,
+    Descriptor,
+    ImageManifest,
+    MalformedDocumentError,
+    parse_object,
+)
+from pyoci_flask.oci.reference import EMBEDDED, Digest, Tag
+from pyoci_flask.oci.tags import list_tags
 
 logger = logging.getLogger("pyoci.index")
 
 _SECONDS = 60.0
-"""For reading what names blobs: uploads to the repository wait meanwhile."""
+"""For reading what references the blobs. Uploads to the repository wait for it."""
 _EMPTY = Digest.of(EMPTY_CONFIG)
+_INDEXES = frozenset({INDEX_TYPE, "application/vnd.docker.distribution.manifest.list.v2+json"})
+_MANIFESTS = frozenset({MANIFEST_TYPE, "application/vnd.docker.distribution.manifest.v2+json"})
+_MANIFEST_MEMBERS = frozenset({"config", "layers", "fsLayers", "blobs"})
+_MOST_READS = 10_000
+"""Tags, manifests and indexes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,19 +42,19 @@ class DeletedBlobs:
     """What became of the blobs of deleted files."""
 
     found: int | None
-    """How many they were; None = that could not be read, and none was deleted."""
+    """How many there were; None = that could not be read, and none was deleted."""
     deleted: int = 0
     kept: int = 0
-    """Those that something else names."""
+    """How many are referenced elsewhere."""
     fault: str | None = None
     """Why the others were not deleted."""
 
 
 class FileBlobs:
-    """Notes what files are stored in before they are deleted, and deletes it where asked to."""
+    """Notes the blobs of files before the files are deleted, and deletes the blobs on request."""
 
     def __init__(self, *, every: bool = False) -> None:
-        """With `every`, note all blobs, for `delete`; else just one, for `can_be_read`."""
+        """With `every`, note all blobs, for `delete`. Otherwise note one, for `ask_if_readable`."""
         self._every = every
         self._blobs: list[tuple[RepositoryCaller, Digest]] = []
         self._fault: str | None = None
@@ -52,7 +67,9 @@ class FileBlobs:
             for entry in entries if self._every else entries[:1]:
                 self._note(caller, entry)
         except PyOCIError as error:
-            logger.info("the blobs of %s are not known: %s", caller.repository, error)
+            logger.info(
+                "cannot read which blobs deleted files of %s have: %s", caller.repository, error
+            )
             self._fault = str(error)
 
     def _note(self, caller: RepositoryCaller, entry: Descriptor) -> None:
@@ -65,10 +82,10 @@ class FileBlobs:
             found = [digest, *([metadata] if metadata else [])]
         self._blobs += [(caller, blob) for blob in found if blob != _EMPTY]
 
-    def can_be_read(self) -> bool:
-        """Ask the registry whether the bytes of the first file can be read by their digest.
+    def ask_if_readable(self) -> bool:
+        """Ask the registry whether the bytes of the first file can still be read by their digest.
 
-        The embedded registry is not asked: it keeps all of them until its own command is run.
+        The embedded registry is not asked: it keeps all blobs until its own command deletes them.
         """
         if not self._blobs:
             return False
@@ -76,10 +93,10 @@ class FileBlobs:
         return caller.repository.registry != EMBEDDED and shows_blob(caller, digest)
 
     def delete(self) -> DeletedBlobs:
-        """Delete the blobs that nothing names any more, once the manifests are gone.
+        """Delete the noted blobs that are no longer referenced. The manifests must be gone.
 
-        Hold the repository's blobs alone. Where not all that may name them can be read, none is
-        deleted.
+        Hold the lock on the repository's blobs alone. If some manifest that may reference them
+        cannot be read, no blob is deleted.
         """
         if self._fault is not None:
             return DeletedBlobs(None, fault=self._fault)
@@ -98,15 +115,126 @@ class FileBlobs:
                         return DeletedBlobs(found, deleted, kept, fault)
                     deleted += 1
         except PyOCIError as error:
-            logger.warning("blobs of deleted files stay in the registry: %s", error)
+            logger.warning("blobs of deleted files are still stored in the registry: %s", error)
             return DeletedBlobs(found, deleted, kept, str(error))
         return DeletedBlobs(found, deleted, kept)
 
 
 def _read_blobs(caller: RepositoryCaller, entry: Descriptor) -> Iterator[Digest]:
-    """Read the digests of a file and its config in its manifest, the file first."""
+    """Read the digests of a file and of its config from its manifest, the file first."""
     manifest = get_manifest(caller, entry.digest)
     if manifest is not None:
         parsed = ImageManifest.parse(manifest.document)
         yield from (layer.digest for layer in parsed.layers)
         yield parsed.config.digest
+
+
+def referenced(caller: RepositoryCaller, blobs: Set[Digest], limit: float) -> set[Digest]:
+    """Return those of `blobs` that are referenced by a manifest that a tag leads to.
+
+    Stop with an error at `limit`, in seconds of `time.monotonic`.
+
+    Raises:
+        PyOCIError: not every manifest could be read.
+    """
+    return _References(caller, blobs, limit).named()
+
+
+class _References:
+    """Follows the tags of a repository through indexes and manifests."""
+
+    def __init__(self, caller: RepositoryCaller, blobs: Set[Digest], limit: float) -> None:
+        self._caller = caller
+        self._blobs = blobs
+        self._limit = limit
+        self._reads = 0
+        self._named: set[Digest] = set()
+        self._seen: set[Digest] = set()
+        """Manifests and indexes that were read, or are `_left`."""
+        self._left: list[Descriptor] = []
+        self._subjects: set[Digest] = set()
+        """They may be gone: referrers often outlive their subjects."""
+
+    def named(self) -> set[Digest]:
+        tags = list_tags(self._caller, whole=True) or []
+        self._count(len(tags))
+        for tag in tags:
+            self._read(Tag(tag))
+        while self._left:
+            entry = self._left.pop()
+            if not self._read(entry.digest) and entry.digest not in self._subjects:
+                raise RegistryError(
+                    f"{self._caller.repository} is missing the manifest {entry.digest}, which may "
+                    "reference these blobs"
+                )
+        return self._named
+
+    def _count(self, reads: int) -> None:
+        self._reads += reads
+        if self._reads > _MOST_READS:
+            raise OversizedError(
+                f"the tags of {self._caller.repository} lead to more than {_MOST_READS} manifests"
+            )
+
+    def _read(self, reference: Tag | Digest) -> bool:
+        if time.monotonic() > self._limit:
+            raise RegistryTimeoutError(
+                f"reading the manifests of all tags of {self._caller.repository} took too long"
+            )
+        try:
+            return read_manifest(self._caller, reference, self._note) is True
+        except MalformedDocumentError as error:
+            raise RegistryError(
+                f"{reference} in {self._caller.repository} holds {error}; it may reference these "
+                "blobs"
+            ) from error
+
+    def _note(self, manifest: Manifest) -> bool:
+        document = parse_object(manifest.document)
+        if "manifests" in document and not _MANIFEST_MEMBERS.isdisjoint(document):
+            raise MalformedDocumentError("a document that is both an index and a manifest")
+        if manifest.media_type in _INDEXES:
+            is_ours = document.get("artifactType") == ARTIFACT_TYPE
+            for entry in _descriptors(document, "manifests"):
+                self._lead_to(entry, is_ours=is_ours)
+        elif manifest.media_type in _MANIFESTS:
+            config = Descriptor.from_json(document.get("config"))
+            for entry in (config, *_descriptors(document, "layers")):
+                self._name(entry.digest)
+        else:
+            raise _unknown(manifest.media_type)
+        if document.get("subject") is not None:
+            subject = Descriptor.from_json(document["subject"])
+            self._subjects.add(subject.digest)
+            self._lead_to(subject, is_ours=False)
+        return True
+
+    def _lead_to(self, entry: Descriptor, *, is_ours: bool) -> None:
+        self._name(entry.digest)
+        digests = blobs_of(entry) if is_ours and entry.media_type == MANIFEST_TYPE else (None, None)
+        for digest in digests:
+            if digest is not None:
+                self._name(digest)
+        if None not in digests:
+            return
+        if entry.media_type not in _INDEXES | _MANIFESTS:
+            raise _unknown(entry.media_type)
+        if entry.digest not in self._seen:
+            self._count(1)
+            self._seen.add(entry.digest)
+            self._left.append(entry)
+
+    def _name(self, digest: Digest) -> None:
+        if digest in self._blobs:
+            self._named.add(digest)
+
+
+def _descriptors(document: dict[str, Any], member: str) -> Iterator[Descriptor]:
+    entries = document.get(member)
+    if not isinstance(entries, list):
+        raise MalformedDocumentError(f"a document without {member}")
+    return (Descriptor.from_json(entry) for entry in entries)
+
+
+def _unknown(media_type: str) -> MalformedDocumentError:
+    return MalformedDocumentError(f"a document of an unknown type ({shown(media_type)})")

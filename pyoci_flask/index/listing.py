@@ -1,4 +1,4 @@
-"""List: the versions of a project and the files of the newest ones."""
+"""List: the projects of a namespace, the versions of a project, the files of the newest ones."""
 
 import logging
 import re
@@ -10,39 +10,72 @@ from functools import lru_cache
 from heapq import nlargest
 from itertools import groupby
 
+from packaging.utils import NormalizedName, canonicalize_name
 from packaging.version import Version
 
-from pyoci_flask.errors import AuthenticationRequiredError, DeniedError, NotFoundError
-from pyoci_flask.index.names import version_of, version_or_none
-from pyoci_flask.index.project import Project
-from pyoci_flask.index.project_repository import (
-    Candidates,
-    ProjectRepository,
-    Skipped,
-    VersionFiles,
+from pyoci_flask.errors import (
+    AuthenticationRequiredError,
+    DeniedError,
+    InvalidRequestError,
+    NotFoundError,
 )
+from pyoci_flask.index.names import ProjectName, version_of, version_or_none
+from pyoci_flask.index.project import Project
+from pyoci_flask.index.project_repository import Candidates, ProjectRepository
+from pyoci_flask.index.version_index import Skipped, VersionFiles
+from pyoci_flask.oci.client import RepositoryCaller
+from pyoci_flask.oci.tags import list_repositories
 
 logger = logging.getLogger("pyoci.index")
 
+MOST_PROJECTS = 10_000
 _MOST_TAGS = 40_000
-"""Tags of a project. Each takes some 400 bytes while they are put in order."""
+"""Tags of a project. Each needs some 400 bytes while they are sorted."""
 _VERSION = re.compile(
     r"v?(?:(?P<epoch>[0-9]{1,9})_(?=[0-9]))?"
     r"(?P<release>[0-9]{1,18}(?:\.[0-9]{1,18}){0,3})(?P<rest>[^-]*)",
     re.IGNORECASE,
 )
-"""The beginning of a tag that may be a version, up to its local version."""
+"""The part of a tag that may be a version before its local version."""
 _Key = tuple[bool, Version, str]
-"""Whether a text is a version, which one, and the text."""
+"""Whether a text is a version, the version, and the text."""
 _PRE_RELEASE = re.compile(r"[abc]|dev|pre", re.IGNORECASE)
 
 
 class _Kind(Enum):
-    """What a tag looks like. The first kinds are kept first."""
+    """What a tag looks like. Of too many tags, the first kinds are kept."""
 
     FINAL = "final releases"
     PRE_RELEASE = "pre-releases"
     OTHER = "others"
+
+
+def list_projects(namespace: RepositoryCaller) -> Sequence[NormalizedName]:
+    """List the projects directly below a namespace, sorted, `MOST_PROJECTS` at most.
+
+    Repositories that hold something else are listed as well: finding out needs a call for each.
+
+    Raises:
+        NotFoundError: the registry cannot list its repositories.
+    """
+    repositories = list_repositories(namespace)
+    registry = namespace.repository.registry.netloc
+    if repositories is None:
+        raise NotFoundError(
+            f"{registry} offers no list of its repositories, so projects cannot be listed; open "
+            "a project by its name"
+        )
+    prefix = f"{namespace.repository.name}/"
+    below = (name.removeprefix(prefix) for name in repositories if name.startswith(prefix))
+    return sorted({canonicalize_name(name) for name in below if _is_project(name)})[:MOST_PROJECTS]
+
+
+def _is_project(segment: str) -> bool:
+    try:
+        ProjectName(segment)
+    except InvalidRequestError:
+        return False
+    return True
 
 
 def find_project(
@@ -51,8 +84,8 @@ def find_project(
     """Find the project's repository and its tags, in one call (and one per further page).
 
     The candidates after it, which may hold further versions, become its `others`. If
-    `empty_is_found` is false, a repository without tags does not show that the project exists: a
-    denial of another spelling of the name is then raised.
+    `empty_is_found` is false, a repository without tags does not prove that the project exists:
+    then an error is raised if the repository of another spelling is denied.
 
     Raises:
         NotFoundError: the registry has no such repository.
@@ -60,16 +93,16 @@ def find_project(
     empty = None
     for number, repository in enumerate(candidates):
         try:
-            tags = repository.tags()
+            tags = repository.read_tags()
         except (AuthenticationRequiredError, DeniedError):
             if empty is None or not empty_is_found:
                 raise
-            continue  # the project is there; that another spelling is denied says nothing
+            continue  # the project exists, and the other spelling need not
         if tags:
             others = candidates[number + 1 :]
             return replace(repository, others=others), first_tags(repository, tags)
         if tags is not None and empty is None:
-            # Some registries list names that they do not know, and emptied ones, as empty.
+            # Some registries answer with an empty list for unknown and for emptied repositories.
             empty = repository
     if empty is not None:
         return empty, []
@@ -81,7 +114,7 @@ def find_project(
 
 
 def first_tags(repository: ProjectRepository, tags: Sequence[str]) -> list[str]:
-    """Return the tags; of too many, the newest final releases first, then pre-releases."""
+    """Return the tags; if there are too many, the newest final releases, then pre-releases."""
     if len(tags) <= _MOST_TAGS:
         return list(tags)
     kinds = [_looks_like(tag) for tag in tags]
@@ -93,7 +126,7 @@ def first_tags(repository: ProjectRepository, tags: Sequence[str]) -> list[str]:
         kept += found if len(found) <= room else nlargest(room, found, key=_first_numbers)
         left.append(f"{max(0, len(found) - room)} {kind.value}")
     logger.warning(
-        "%s has %d tags, of which %d are listed; left out, judging by their text: %s",
+        "%s has %d tags, of which %d are listed; left out by their names: %s",
         repository.caller.repository,
         len(tags),
         len(kept),
@@ -118,8 +151,8 @@ def _first_numbers(tag: str) -> tuple[int, ...]:
 
 
 Read = Callable[[Sequence[str]], Mapping[str, VersionFiles | Skipped | None]]
-"""Reads the versions of these tags, in this order where not all fit; None for what is no version
-of a package."""
+"""Reads the versions of these tags, in this order if not all fit; None for a tag that is not a
+version of a package."""
 
 
 def list_files(
@@ -131,8 +164,8 @@ def list_files(
     wanted = first_to_list(ordered)
     listed = read(wanted[:limit] if limit else wanted)
     read_ones = [one for tag in ordered if isinstance(one := listed.get(tag), VersionFiles)]
-    # Left out: what turned out to be no version, and versions that were deleted on a registry
-    # that can only empty them. Of what was not fetched, what cannot be a version.
+    # Left out are tags that are not versions, and versions that were deleted on a registry that
+    # can only empty them. Of the tags that were not read, those whose text is not a version.
     shown = (
         (key, version_of(tag))
         for key, tag in keyed
@@ -153,7 +186,7 @@ def list_versions(repository: ProjectRepository, tags: Sequence[str]) -> Project
 
 
 def limits_of(parts: Sequence[Sequence[str]], limit: int) -> list[int]:
-    """Share a limit among the repositories of a project, of which these are the tags."""
+    """Divide a limit among the repositories of a project; `parts` are the tags of each."""
     if not limit:
         return [0 for _ in parts]
     wanted = Counter(first_to_list(newest_first([tag for tags in parts for tag in tags]))[:limit])
@@ -166,7 +199,7 @@ def limits_of(parts: Sequence[Sequence[str]], limit: int) -> list[int]:
 
 
 def merged(parts: Sequence[Project]) -> Project:
-    """Make one project of the parts of it that several repositories hold."""
+    """Merge the parts of a project that several repositories hold."""
     files = [file for part in parts for file in part.files]
     return Project(
         parts[0].name,
@@ -182,7 +215,7 @@ def merged(parts: Sequence[Project]) -> Project:
 
 
 def _one_spelling(versions: Iterable[tuple[_Key, str]]) -> tuple[str, ...]:
-    """Keep the first spelling of each version; equal ones stand side by side."""
+    """Keep the first spelling of each version; equal versions must be adjacent."""
     groups = groupby(versions, lambda one: one[0][:2] if one[0][0] else one[1])
     return tuple(next(same)[1] for _, same in groups)
 
@@ -196,7 +229,7 @@ def _is_too_large(found: VersionFiles | Skipped | None) -> bool:
 
 
 def newest_first(tags: Sequence[str]) -> list[str]:
-    """Order tags by the versions they stand for (PEP 440); what is no version comes last."""
+    """Sort tags by version (PEP 440), newest first; tags that are not versions come last."""
     return [tag for _, tag in _in_order(tags)]
 
 
@@ -205,11 +238,11 @@ def _in_order(tags: Sequence[str]) -> list[tuple[_Key, str]]:
 
 
 def first_to_list(ordered: Sequence[str]) -> list[str]:
-    """Order tags, which are newest first, by which are listed where not all are.
+    """Sort tags, given newest first, by which to list first if not all can be listed.
 
-    It is the newest first, but of any number of first ones half at least are final releases, if
-    there are so many: installers take no others unless they are told, so pre-releases must not
-    take their place. What is no version comes last.
+    That is the newest first, but at least half of any number of first ones are final releases, as
+    long as there are some. Installers use only these by default, so pre-releases must not take
+    their place. Tags that are not versions come last.
     """
     finals = deque(tag for tag in ordered if _is_final(tag))
     others = deque(tag for tag in ordered if not _is_final(tag))
@@ -226,7 +259,7 @@ def first_to_list(ordered: Sequence[str]) -> list[str]:
 
 
 def _is_final(tag: str) -> bool:
-    """Whether it is a version and no pre-release: post releases and local versions are final."""
+    """Return whether a tag is a final release; post releases and local versions are final."""
     is_version, version, _ = _key(tag)
     return is_version and not version.is_prerelease
 

@@ -1,8 +1,8 @@
-"""Names of projects, versions and files, and where they stand in a registry.
+"""Names of projects, versions and files, and how a registry spells them.
 
-The text of a version is kept as it was written: `packaging` normalises, and tags and links must
-name what was published. It is parsed only to check it, to order by it and to compare it: `1.0` and
-`1.0.0` are one version (PEP 440).
+The text of a version is kept as it was written: `packaging` normalises it, but tags and links must
+name what was published. It is parsed only to check, sort and compare it: `1.0` and `1.0.0` are one
+version (PEP 440).
 """
 
 import re
@@ -30,10 +30,10 @@ OTHER_SUFFIXES = (
     *(".zip", ".egg", ".exe", ".msi", ".rpm", ".deb", ".dmg"),
     *(".tgz", ".tar.bz2", ".tar.xz", ".tar.Z", ".tar"),
 )
-"""Of distribution files that other indexes store, or stored, and that are not stored here."""
+"""Suffixes of distribution files that other indexes have, and that are not supported here."""
 _LONGEST = 255
 _MOST_PARTS = 3
-"""Parts of a project's name of which all spellings are guessed."""
+"""Parts of a project's name up to which all its spellings are tried."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,9 +56,9 @@ class ProjectName:
 
     @property
     def repositories(self) -> tuple[str, ...]:
-        """Last segments of the repository, likeliest first.
+        """Last segments of the repository's name, the most likely one first.
 
-        The original kept the dots of an uploaded name, so a dotted spelling is looked for, too.
+        The original kept the dots of an uploaded name, so repositories with dots are tried, too.
         """
         usual = self.normalized.replace("-", "_")
         dotted = self.text.lower().replace("-", "_")
@@ -66,10 +66,10 @@ class ProjectName:
 
     @property
     def spellings(self) -> tuple[str, ...]:
-        """The same, and those in which the original may have stored another spelling of the name.
+        """The same, and those that the original may have made of other spellings of the name.
 
-        For a name of up to three parts they are all that it can have made of single signs; for a
-        longer one, those with the same sign throughout.
+        For a name of up to three parts these are all spellings with single signs; for a longer
+        one, those with the same sign throughout.
         """
         parts = self.normalized.split("-")
         found = {".".join(parts)}
@@ -126,12 +126,6 @@ def without_dash(text: str) -> str:
     return text
 
 
-def is_same_version(text: str, other: str) -> bool:
-    """Return whether both are spellings of one version (PEP 440)."""
-    version = version_or_none(text)
-    return version is not None and version == version_or_none(other)
-
-
 def version_key(version: str) -> str:
     """Return the text that all spellings of a version share: most write two numbers at least."""
     return _ONE_NUMBER.sub(r"\g<0>.0", canonicalize_version(parse_version(version)))
@@ -153,16 +147,16 @@ def tag_of(version: str) -> Tag:
 
 
 def version_of(tag: str) -> str:
-    """Read a tag back; of any tag that is not a version, some text that does not parse."""
+    """Return the version of a tag; for other tags, some text that is not a version."""
     epoch = _EPOCH_TAG.match(tag)
     version = f"{epoch[1]}!{tag[epoch.end() :]}" if epoch else tag
     return version.replace("-", "+")
 
 
 def tags_of(tags: Iterable[str], version: str) -> list[str]:
-    """Return those of the tags that hold the version, however they spell it."""
+    """Return the tags that hold the version, in any spelling."""
     wanted = parse_version(version)
-    # All spellings share their numbers, zeros aside: few tags need to be parsed.
+    # All spellings have the same numbers, apart from zeros, so few tags need to be parsed.
     numbers = _numbers(version)
     longest = max(numbers, key=len, default="")
     return [
@@ -181,11 +175,11 @@ def _numbers(text: str) -> list[str]:
 
 @dataclass(frozen=True, slots=True)
 class Filename:
-    """The name of a distribution file, taken apart.
+    """The name of a distribution file, and its parts.
 
-    `architecture` is what stands in `platform.architecture` of its entry: `.tar.gz`, or what
-    follows `{name}-{version}-` in a wheel's name. `version` is in its normalised form where the
-    name has it in a form that no tag can hold (`Pillow-3.1.0-rc1.tar.gz`).
+    `architecture` is the `platform.architecture` of its entry: `.tar.gz`, or what follows
+    `{name}-{version}-` in a wheel's name. `version` is normalised if the name has it in a form
+    that is not a possible tag (`Pillow-3.1.0-rc1.tar.gz`).
     """
 
     text: str
@@ -194,10 +188,10 @@ class Filename:
 
     @classmethod
     def parse(cls, text: str, project: ProjectName) -> Self:
-        """Split the name of a file of `project` (PEP 427, PEP 625).
+        """Parse the name of a file of `project` (PEP 427, PEP 625).
 
         Older sdists keep dashes in the project's name and in the version, so name and version are
-        split where the part before normalises to the project's name.
+        split at the dash before which the text normalises to the project's name.
 
         Raises:
             InvalidRequestError: it cannot be a file of this project.
@@ -231,24 +225,25 @@ class Filename:
 
     @classmethod
     def build(cls, segment: str, version: str, architecture: str) -> str:
-        """Give the name of a file that carries none of its own, as the original does."""
+        """Return the name of a file whose entry has none, as the original builds it."""
         joint = "" if architecture == SDIST else "-"
         return f"{segment}-{version}{joint}{architecture}"
 
     def is_same_version(self, text: str) -> bool:
-        """Compare with another spelling of a version (PEP 440)."""
-        return is_same_version(text, self.version)
+        """Return whether the file is of this version, in any spelling (PEP 440)."""
+        version = version_or_none(text)
+        return version is not None and version == version_or_none(self.version)
 
     @property
     def is_wheel(self) -> bool:
-        """Wheel or sdist: there is no third kind."""
+        """True for a wheel, false for an sdist."""
         return self.text.endswith(WHEEL)
 
 
 def _wheel_version(text: str) -> str:
-    """Read the version in a wheel's name, in which older tools wrote `_` for `-` and `+`.
+    """Return the version in a wheel's name, in which older tools wrote `_` for `-` and `+`.
 
-    PEP 427, Escaping and Unicode. What has to be read so is returned in its normalised form.
+    Such a version is returned in its normalised form (PEP 427, Escaping and Unicode).
 
     Raises:
         InvalidRequestError: it is no version.
@@ -263,7 +258,7 @@ def _wheel_version(text: str) -> str:
 
 
 def after_name(stem: str, project: ProjectName) -> str | None:
-    """Return what follows the project's name, however it is spelled, and a dash."""
+    """Return what follows the project's name, in any spelling, and a dash."""
     if len(stem) > _LONGEST:
         return None
     for match in re.finditer("-", stem):
@@ -273,5 +268,5 @@ def after_name(stem: str, project: ProjectName) -> str | None:
 
 
 def is_filename(segment: str) -> bool:
-    """Tell whether the last segment of an address names a file."""
+    """Return whether the last segment of an address names a file."""
     return segment.endswith((SDIST, WHEEL))

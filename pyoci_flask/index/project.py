@@ -1,16 +1,17 @@
-"""A project, its versions and files, and how an image index spells them (the storage format)."""
+"""A project, its versions and files, and the storage format: how an image index describes them."""
 
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
+from packaging.metadata import RawMetadata
 from packaging.utils import NormalizedName
 
 from pyoci_flask.common.redaction import shown
 from pyoci_flask.errors import InvalidRequestError
-from pyoci_flask.index.about import ABOUT, HOME_PAGE, SUMMARY, home_page_of, summary_of
-from pyoci_flask.index.names import SDIST, WHEEL, Filename, ProjectName, is_same_version
+from pyoci_flask.index.fields import LONGEST_SPECIFIERS, home_among, home_page_of, summary_of
+from pyoci_flask.index.names import SDIST, WHEEL, Filename, ProjectName
 from pyoci_flask.oci.model import MANIFEST_TYPE, Descriptor, ImageIndex, Platform
 from pyoci_flask.oci.reference import Digest
 
@@ -27,28 +28,32 @@ CORE_METADATA = "com.pyoci.core_metadata_sha256"
 YANKED = "com.pyoci.yanked"
 NAME = "com.pyoci.name"
 """Of an index: the project's name as it was uploaded, or as the original's repository spells it."""
+SUMMARY = "com.pyoci.summary"
+HOME_PAGE = "com.pyoci.home_page"
+ABOUT = frozenset({SUMMARY, HOME_PAGE})
+"""Of an index: copied from core metadata when a file is published, so that listings have them.
+
+Other programs may write anything there, so both are checked and cut again when they are read.
+"""
 _NOTES = frozenset(
     {CREATED, TITLE, SHA256, PROJECT_URLS, SIZE, REQUIRES_PYTHON, CORE_METADATA, YANKED}
 )
 
 _NOTES_OF_INDEX = ABOUT | {NAME}
 
-LONGEST_SPECIFIERS = 1000
-"""Characters of Requires-Python. Installers fail on numbers of more than 4,300 digits."""
-
 
 @dataclass(frozen=True, slots=True)
 class File:
-    """One distribution file, as far as its entry in the image index tells.
+    """One distribution file, as its entry in the image index describes it.
 
     Everything but the filename may be missing: the original and older versions wrote less.
     """
 
     filename: Filename
     entry: Descriptor
-    """Points to the image manifest whose only layer is the file."""
+    """The descriptor of the image manifest whose only layer is the file."""
     digest: Digest | None
-    """Of the file itself, and so of its blob."""
+    """Of the file itself, which is its blob."""
     size: int | None
     """Bytes."""
     uploaded: datetime | None
@@ -60,7 +65,7 @@ class File:
     """The reason, maybe empty; None = not yanked (PEP 592)."""
     project_urls: Mapping[str, str]
     segment: str = ""
-    """The last one of the name of the repository that holds it."""
+    """The last segment of the name of the repository that holds it."""
     dotted: bool = False
     """Whether its project's name is known to be spelled with dots."""
     summary: str | None = None
@@ -76,17 +81,17 @@ class File:
 
 @dataclass(frozen=True, slots=True, eq=False, weakref_slot=True)
 class Project:
-    """What a project page shows. Compared by identity: what is made of one is kept beside it."""
+    """What a project page shows. Compared by identity, since pages are kept for each object."""
 
     name: NormalizedName
     versions: tuple[str, ...]
     """All of them, newest first, also those whose files are not listed."""
     files: tuple[File, ...]
-    """Of the versions that are listed, newest version first."""
+    """The files of the versions that are listed, newest version first."""
     left_out: tuple[str, ...] = ()
-    """Versions whose files are missing, as they are too large to be listed or cannot be read."""
+    """Versions whose files are missing: they are too large to be listed, or cannot be read."""
     weight: int = 0
-    """Bytes that its files count, see `pyoci_flask.index.allowance`."""
+    """Bytes that its files count as, see `pyoci_flask.index.allowance`."""
 
 
 def files_of(
@@ -94,8 +99,8 @@ def files_of(
 ) -> tuple[list[File], list[str]]:
     """Read the files of a version's image index.
 
-    `segment` is the last one of the repository's name, of which filenames are rebuilt. Returns
-    the files and, for the log, what is wrong with each entry that is left out.
+    `segment` is the last segment of the repository's name, from which filenames are rebuilt.
+    Returns the files and, for the log, what is wrong with each entry that is left out.
     """
     files, faults = [], []
     dotted = _is_dotted(index, project)
@@ -118,8 +123,15 @@ def files_of(
     return sorted(files, key=lambda file: file.filename.text), faults
 
 
+def annotations_of(metadata: RawMetadata) -> dict[str, str]:
+    """Return the annotations of a version's index for this core metadata."""
+    home = metadata.get("home_page") or home_among(metadata.get("project_urls", {}).items())
+    found = {SUMMARY: summary_of(metadata.get("summary")), HOME_PAGE: home_page_of(home)}
+    return {key: text for key, text in found.items() if text}
+
+
 def relevant(index: ImageIndex) -> ImageIndex:
-    """Keep of an index what `files_of` reads."""
+    """Return an index with only what `files_of` reads."""
     entries = tuple(
         replace(
             entry,
@@ -135,7 +147,7 @@ def relevant(index: ImageIndex) -> ImageIndex:
 
 
 def blobs_of(entry: Descriptor) -> tuple[Digest | None, Digest | None]:
-    """Return the digests of a file and of its core metadata; None where its entry names none."""
+    """Return the digests of a file and of its core metadata; None for one that its entry lacks."""
     notes = entry.annotations
     return _digest(notes.get(SHA256)), _digest(notes.get(CORE_METADATA))
 
@@ -189,15 +201,14 @@ def _file(
 def _filename(
     title: str | None, architecture: str, version: str, project: ProjectName, segment: str
 ) -> Filename:
-    """Take the title if it names this very file; else rebuild the name, as the original does."""
+    """Return the title if it names this very file; else build the name as the original does."""
     if title is not None:
         try:
             filename = Filename.parse(title, project)
         except InvalidRequestError:
             pass
         else:
-            same = is_same_version(filename.version, version)
-            if same and filename.architecture == architecture:
+            if filename.is_same_version(version) and filename.architecture == architecture:
                 return filename
     if architecture != SDIST and not architecture.endswith(WHEEL):
         raise InvalidRequestError(f"unknown architecture {shown(architecture)}")
@@ -222,7 +233,7 @@ def _specifiers(text: str | None) -> str | None:
 
 
 def _urls(text: str) -> Mapping[str, str]:
-    """Read label -> URL; only http(s) ones, as they become links."""
+    """Read label to URL. Only http(s) URLs are kept, because they become links."""
     try:
         urls = json.loads(text)
     except (ValueError, RecursionError):

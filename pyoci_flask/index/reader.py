@@ -16,14 +16,12 @@ from pyoci_flask.index.project import Project
 from pyoci_flask.index.project_repository import (
     Candidates,
     ProjectRepository,
-    Skipped,
-    VersionFiles,
-    VersionIndex,
     find_versions,
+    log_skipped,
     read_version,
-    tell_skipped,
     with_tags,
 )
+from pyoci_flask.index.version_index import Skipped, VersionFiles, VersionIndex
 from pyoci_flask.oci.reference import Tag
 
 Found = tuple[ProjectRepository, VersionFiles | VersionIndex]
@@ -95,7 +93,7 @@ class VersionReader:
         def read(wanted: Sequence[str]) -> Mapping[str, VersionFiles | Skipped | None]:
             found = allowance.read(repository, wanted)
             skipped = {tag: one for tag, one in found.items() if isinstance(one, Skipped)}
-            tell_skipped(repository, skipped)
+            log_skipped(repository, skipped)
             return found
 
         return list_files(repository, tags, read, limit)

@@ -1,4 +1,4 @@
-"""The versions of a project as people look at them: which one is shown, and what each is."""
+"""The releases of a project, as its pages show them: one version with its files each."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -17,16 +17,15 @@ from pyoci_flask.index.project_repository import (
     ProjectRepository,
     ReadTag,
     Tagged,
-    VersionFiles,
-    VersionIndex,
     find_in,
     with_tags,
 )
+from pyoci_flask.index.version_index import VersionFiles, VersionIndex
 
 LISTED_VERSIONS = "_listed-versions"
-"""Member of a project's JSON where not all versions have their files listed, see `listed_of`.
+"""Member of a project's JSON if the files of some versions are not listed, see `listed_of`.
 
-Names with an underscore are the server's own (Simple API, JSON-based). `copy` reads this one.
+Names with an underscore are for extensions (Simple API, JSON-based). `copy` reads this one.
 """
 
 
@@ -36,13 +35,13 @@ class Release:
 
     version: str
     files: tuple[File, ...]
-    """Empty where the version is beyond those whose files are listed."""
+    """Empty if the files of this version are not listed."""
 
     @property
     def is_prerelease(self) -> bool:
-        """Whether installers pass it over unless they are told (PEP 440, development releases too).
+        """Whether installers ignore it by default (PEP 440; includes development releases).
 
-        What is no version at all counts as one.
+        True for what is not a version at all.
         """
         version = version_or_none(self.version)
         return version is None or version.is_prerelease
@@ -57,12 +56,12 @@ class Release:
 
     @property
     def uploaded(self) -> datetime | None:
-        """When its first file came."""
+        """The time of the first upload."""
         return min((file.uploaded for file in self.files if file.uploaded), default=None)
 
     @property
     def requires_python(self) -> str | None:
-        """Requires-Python, of the first file that has it."""
+        """Requires-Python of the first file that has it."""
         return next((file.requires_python for file in self.files if file.requires_python), None)
 
 
@@ -80,21 +79,21 @@ def _key(version: str) -> Version | str:
 
 
 def preferred(releases: Sequence[Release]) -> Release | None:
-    """Choose what to show first, as PyPI does: not yanked, no pre-release, newest."""
+    """Choose the release to show first, as PyPI does: not yanked, not a pre-release, the newest."""
     listed = [release for release in releases if release.files]
     return min(listed, key=lambda one: (one.yanked is not None, one.is_prerelease), default=None)
 
 
 @dataclass(frozen=True, slots=True)
 class Listed:
-    """How many versions of a kind have their files listed, of how many."""
+    """How many versions of a kind there are, and of how many the files are listed."""
 
     listed: int
     known: int
 
 
 def listed_of(releases: Sequence[Release]) -> tuple[Listed, Listed]:
-    """Count the final releases and the pre-releases of a project."""
+    """Count the final releases, and the pre-releases, of a project."""
     finals, others = (
         [release for release in releases if release.is_prerelease is kind] for kind in (False, True)
     )
@@ -112,17 +111,17 @@ def find_release(
     version: str,
     read: ReadTag[VersionFiles | VersionIndex],
 ) -> Release:
-    """Look a version up, however it is spelled; `read` its tags where its files are not listed.
+    """Find a version in any spelling. If its files are not listed, `read` its tags.
 
     Raises:
-        NotFoundError: there is no such version, or it cannot be one.
+        NotFoundError: there is no such version.
     """
     missing = NotFoundError(f"{repository.project} has no version {version[:140]}")
     try:
         wanted = parse_version(without_dash(version))
     except InvalidRequestError as error:
         raise missing from error
-    known = next((one for one in releases if _is(one.version, wanted)), None)
+    known = next((one for one in releases if version_or_none(one.version) == wanted), None)
     if known is not None and known.files:
         return known
     text = str(wanted) if known is None else known.version
@@ -137,7 +136,3 @@ def _files(
     tagged: Sequence[Tagged], version: str, read: ReadTag[VersionFiles | VersionIndex]
 ) -> list[File]:
     return [file for _, part in find_in(tagged, version, read) for file in part.files]
-
-
-def _is(text: str, version: Version) -> bool:
-    return version_or_none(text) == version

@@ -1,8 +1,8 @@
 """Change the image index of a version without losing what others write to it.
 
-No registry offers a compare-and-swap on a tag, so two writers that read, append and write can
-lose one entry. Writers of this host exclude each other by a lock; for the others, what was
-written is read back and written again if somebody else's index has taken its place.
+No registry offers a compare-and-swap on a tag, so two writers that read, append and write may lose
+an entry. On one host, writers exclude each other by a lock. For writers on other hosts, each reads
+the index back, and writes again if another index has replaced it.
 """
 
 import logging
@@ -20,31 +20,27 @@ from pyoci_flask.errors import (
     RegistryTimeoutError,
     RegistryUnreachableError,
 )
-from pyoci_flask.index.project_repository import (
-    NotAPackageError,
-    ProjectRepository,
-    VersionIndex,
-    load_version,
-)
+from pyoci_flask.index.project_repository import ProjectRepository, load_version
+from pyoci_flask.index.version_index import NotAPackageError, VersionIndex
 from pyoci_flask.oci.client import RepositoryCaller
-from pyoci_flask.oci.model import INDEX_TYPE, MOST_ENTRIES, ImageIndex
-from pyoci_flask.oci.reference import Digest, Tag
-from pyoci_flask.oci.repository import (
+from pyoci_flask.oci.manifests import (
     MissingContentError,
     UncertainWriteError,
     get_manifest,
-    list_tags,
     put_manifest,
 )
+from pyoci_flask.oci.model import INDEX_TYPE, MOST_ENTRIES, ImageIndex
+from pyoci_flask.oci.reference import Digest, Tag
+from pyoci_flask.oci.tags import list_tags
 
 logger = logging.getLogger("pyoci.index")
 
 _ROUNDS = 8
 _STALE_READS = 5
 _STALE_PAUSE = 0.2
-"""Seconds before the first repeated read; each further pause is longer by as much."""
+"""Seconds before the first repeated read. Each further pause is longer by as much."""
 
-# After these, a tag may have been written or not.
+# After these errors, the tag may or may not have been written.
 _UNCERTAIN = (UncertainWriteError, RegistryUnreachableError, RegistryTimeoutError)
 
 Change = Callable[[VersionIndex | None], ImageIndex | None]
@@ -59,12 +55,11 @@ def rewrite_index(
     settle: float,
     read: Read | None = None,
 ) -> None:
-    """Apply `change` to the index of a tag until it is seen to have lasted. Hold its lock.
+    """Apply `change` to the index of a tag until it is seen to last. Hold the version's lock.
 
-    `change` gets the index as it is now (None = no tag) and returns what to write, or None where
-    nothing is left to change. Entries whose manifest is gone are dropped where the registry
-    refuses an index that names them. `read` gives the index for the first round, where it is
-    being read already.
+    `change` gets the current index (None = no tag) and returns what to write, or None if nothing
+    is left to change. If the registry refuses an index because manifests are missing, their
+    entries are dropped. `read` returns the index for the first round, if it is being read already.
     """
     lost: Exception | None = None
     for number in range(_ROUNDS):
@@ -91,8 +86,8 @@ def rewrite_index(
         except PyOCIError as error:
             if not acknowledged:
                 raise
-            # A failure would have clients try again, and that would then be a conflict.
-            logger.warning("%s; it was written, and is taken to have lasted", error)
+            # After an error, clients would try again and get a conflict.
+            logger.warning("%s; the index was written, and is assumed to have lasted", error)
             return
         logger.warning(
             "%s:%s does not hold what was written, writing again",
@@ -121,7 +116,7 @@ def _write(
     try:
         put_manifest(caller, tag, document, INDEX_TYPE)
     except MissingContentError as error:
-        # Only what was there before: what is new can be pushed again.
+        # Only old entries are dropped: the new manifest can be pushed again.
         old = {entry.digest for entry in before.index.manifests} if before else set()
         kept = tuple(
             entry
@@ -130,7 +125,7 @@ def _write(
         )
         if kept == index.manifests:
             raise
-        logger.warning("%s; leaving out the entries whose manifests are gone", error)
+        logger.warning("%s; dropping the entries whose manifests are gone", error)
         document = replace(index, manifests=kept).serialize()
         put_manifest(caller, tag, document, INDEX_TYPE)
     return Digest.of(document)
@@ -143,7 +138,7 @@ def _lasted(
     before: VersionIndex | None,
     settle: float,
 ) -> bool:
-    """Read back. A registry that still shows what was there before is only slow to see."""
+    """Read the tag back; wait for a registry that still shows the index before."""
     if settle:
         time.sleep(settle * random.uniform(1.0, 1.5))  # noqa: S311 - spreads writers out
     for attempt in range(_STALE_READS):
@@ -158,10 +153,10 @@ def _lasted(
 
 
 def read_for_change(repository: ProjectRepository, version: str, tag: Tag) -> VersionIndex | None:
-    """Read the index that is to be changed; None = there is none yet.
+    """Read the index that is to be changed; None = there is no such tag.
 
     Raises:
-        AlreadyExistsError: the tag holds something that is no package; it is left alone.
+        AlreadyExistsError: the tag does not hold a package, and is not changed.
     """
     try:
         return load_version(repository, version, tag)
@@ -171,7 +166,7 @@ def read_for_change(repository: ProjectRepository, version: str, tag: Tag) -> Ve
             "no package"
         ) from error
     except DeniedError as error:
-        # JFrog's virtual repositories answer 403 for a tag that is not there.
+        # JFrog's virtual repositories answer 403 for a tag that does not exist.
         if error.status != 403 or tag.text in (list_tags(repository.caller) or ()):
             raise
         return None

@@ -1,15 +1,15 @@
-"""PKG-INFO out of an sdist, with one pass over the tar archive.
+"""Reading PKG-INFO of an sdist in one pass over the tar archive.
 
-tarfile has no bounds: it reads extended headers whole, and takes some 50 microseconds for a member,
+tarfile has no bounds: it reads extended headers whole, and needs some 50 microseconds for a member,
 of which two million fit into 5 MB. Here a member costs a few microseconds, only its name and size
-are read, and everything is bounded. The layout is that of POSIX (pax) and GNU tar.
+are read, and everything is bounded. The formats are those of POSIX (pax) and GNU tar.
 """
 
 import zlib
 from dataclasses import dataclass
 from typing import IO
 
-from pyoci_flask.index.archive import (
+from pyoci_flask.index.archive_bounds import (
     METADATA_LIMIT,
     MOST_MEMBERS,
     BrokenArchiveError,
@@ -27,7 +27,7 @@ _BLOCK = 512
 
 _REGULAR = frozenset({b"0", b"\0", b"7"})
 _WITHOUT_CONTENT = frozenset({b"1", b"2", b"3", b"4", b"5", b"6"})
-"""Links, devices and folders: whatever size they state, the next header follows."""
+"""Links, devices and folders: the next header follows, even if they state a size."""
 _LONG_NAME, _LONG_LINK, _SPARSE = b"L", b"K", b"S"
 _PAX = frozenset({b"x", b"X"})
 _GLOBAL_PAX = b"g"
@@ -44,10 +44,10 @@ class _Member:
 
 
 def read_sdist_metadata(file: IO[bytes]) -> bytes:
-    """Read the first `*/PKG-INFO`, and what follows it up to the end of the archive.
+    """Return the first `*/PKG-INFO`; read the archive to its end.
 
     Raises:
-        DamagedError: this is no gzipped tar archive, or it ends too early.
+        DamagedError: this is not a gzipped tar archive, or it ends too early.
         BrokenArchiveError: it is over a bound.
         NoMetadataError: it has no PKG-INFO.
     """
@@ -83,7 +83,7 @@ class _Members:
         self._extended = 0
 
     def next(self) -> _Member | None:
-        """Read the next header; the content of the member before must have been read."""
+        """Read the next header. The content of the previous member must have been read."""
         name, size = None, None
         while (member := self._header()) is not None:
             if member.kind == _LONG_NAME:
@@ -102,7 +102,7 @@ class _Members:
         return None
 
     def _header(self) -> _Member | None:
-        """Read one header of 512 bytes; None = the archive ends here."""
+        """Read one header of 512 bytes, or return None at the end of the archive."""
         block = self._block()
         if not block and self._headers == 1:
             raise DamagedError("it is empty")
@@ -113,7 +113,7 @@ class _Members:
         # The checksum counts itself as spaces.
         expected = sum(block) - sum(block[148:156]) + 8 * ord(" ")
         if _number(block[148:156]) != expected:
-            raise DamagedError("it holds a header whose checksum is wrong")
+            raise DamagedError("it has a header with a wrong checksum")
         kind, name, prefix = block[156:157], _text(block[:100]), _text(block[345:500])
         if kind == _SPARSE:
             self._skip_sparse_map(block)
@@ -145,7 +145,7 @@ class _Members:
 
 
 class _Unpacked:
-    """The content of a gzip file, read in pieces and up to a limit."""
+    """The content of a gzip file, unpacked in pieces and up to a limit."""
 
     def __init__(self, file: IO[bytes]) -> None:
         self._file = file
@@ -158,7 +158,7 @@ class _Unpacked:
         file.seek(0)
 
     def read(self, size: int, *, all_of_it: bool = True) -> bytes:
-        """Read so many bytes, or what is left unless `all_of_it`."""
+        """Read so many bytes; if `all_of_it` is false, fewer at the end."""
         parts = []
         while size and (part := self._part(size)):
             parts.append(part)
@@ -168,7 +168,7 @@ class _Unpacked:
         return b"".join(parts)
 
     def skip(self, size: int) -> None:
-        """Pass over so many bytes."""
+        """Skip so many bytes."""
         if size > self._left + len(self._piece):
             raise BrokenArchiveError(f"the sdist unpacks to over {self._limit} bytes")
         while size:
@@ -178,12 +178,12 @@ class _Unpacked:
             size -= len(part)
 
     def finish(self) -> None:
-        """Read on to the checksum at the end of this gzip stream; what follows is ignored."""
+        """Read to the checksum at the end of this gzip stream; ignore what follows."""
         while not self._stream.eof:
             self._unpack_piece()
 
     def _part(self, size: int) -> bytes:
-        """Return the next bytes, at most `size` of them; none at the end."""
+        """Return the next bytes, at most `size`; no bytes at the end."""
         if self._position == len(self._piece):
             self._piece, self._position = self._unpack(), 0
         part = self._piece[self._position : self._position + size]
@@ -210,7 +210,7 @@ class _Unpacked:
         return piece
 
     def _begin_stream(self) -> bool:
-        """Begin the next gzip stream, if there is one; zeros between them are padding."""
+        """Begin the next gzip stream, if there is one; zeros between streams are padding."""
         packed = self._stream.unused_data.lstrip(b"\0")
         while not packed:
             packed = self._file.read(_PIECE)
@@ -234,22 +234,22 @@ def _text(field: bytes) -> bytes:
 
 
 def _number(field: bytes) -> int:
-    """Read octal digits, or where the first byte says so (GNU) a binary number."""
+    """Read octal digits, or a binary number if the first byte says so (GNU)."""
     if field[0] == 0x80:
         return int.from_bytes(field[1:])
     digits = _text(field).strip() or b"0"
     try:
         number = int(digits, 8)
     except ValueError as error:
-        raise DamagedError("it holds a header with a number that is none") from error
+        raise DamagedError("it has a header with an invalid number") from error
     if number < 0:
-        raise DamagedError("it holds a header with a negative number")
+        raise DamagedError("it has a header with a negative number")
     return number
 
 
 def _decimal(text: bytes) -> int:
     if not text.isdigit() or len(text) > 18:
-        raise DamagedError("it holds a pax header with a size that is none")
+        raise DamagedError("it has a pax header with an invalid size")
     return int(text)
 
 
@@ -261,7 +261,7 @@ def _pax_records(content: bytes) -> dict[bytes, bytes]:
         space = content.find(b" ", position, position + 20)
         length = _decimal(content[position : max(space, position)])
         if length <= space - position or position + length > len(content):
-            raise DamagedError("it holds a pax header that cannot be read")
+            raise DamagedError("it has a pax header that cannot be read")
         key, _, value = content[space + 1 : position + length - 1].partition(b"=")
         records[key] = value
         position += length

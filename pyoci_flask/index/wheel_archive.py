@@ -1,7 +1,7 @@
-"""The members of a wheel, and METADATA out of it, with one pass over the zip's directory.
+"""Reading the members and METADATA of a wheel in one pass over the zip's directory.
 
-zipfile makes an object for each member before anything can be asked of it. Here the directory is
-read in pieces, and of its entries only that of METADATA is kept: memory does not grow with them.
+zipfile makes an object for each member when it opens the file. Here the directory is read in
+pieces and only the entry of METADATA is kept, so memory does not grow with the members.
 Section numbers are those of PKWARE's APPNOTE.TXT.
 """
 
@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import IO, NamedTuple
 
 from pyoci_flask.common.redaction import shown
-from pyoci_flask.index.archive import (
+from pyoci_flask.index.archive_bounds import (
     METADATA_LIMIT,
     MOST_MEMBERS,
     BrokenArchiveError,
@@ -24,7 +24,7 @@ from pyoci_flask.index.archive import (
 _DIRECTORY_LIMIT = 16 * 1024 * 1024
 """Bytes of the central directory."""
 _PIECE = 512 * 1024
-"""Bytes of the directory that are read at once; no entry is longer than half of it."""
+"""Bytes of the directory that are read in one step; no entry is longer than half of it."""
 _PACKED_LIMIT = 2 * METADATA_LIMIT
 _LONGEST_COMMENT = 0xFFFF
 
@@ -41,9 +41,9 @@ _LOCAL_SIGNATURE = b"PK\3\4"
 _EXTRA = struct.Struct("<2H")  # 4.5.1
 _ZIP64_EXTRA = 1
 _ELSEWHERE = 0xFFFFFFFF
-"""In place of a size or an offset that stands in the zip64 extra field (4.5.3)."""
+"""The value of a size or an offset that is in the zip64 extra field instead (4.5.3)."""
 _LARGEST_OFFSET = 2**62
-"""No file is that long, and from 2**63 on Python cannot seek."""
+"""No file is that long, and Python cannot seek beyond 2**63."""
 _ENCRYPTED = 1
 STORED, DEFLATED = 0, 8
 _LZMA = struct.Struct("<2xHBL")  # 5.8.8
@@ -67,18 +67,18 @@ class Member(NamedTuple):
 
     @property
     def title(self) -> str:
-        """Its name, for people."""
+        """Its name, for error texts."""
         return shown(self.name[:200].decode(errors="replace"))
 
 
 def read_wheel_metadata(file: IO[bytes], *, any_method: bool = False) -> bytes:
-    """Read `*.dist-info/METADATA`; where it is there twice the last one, as zipfile does.
+    """Read `*.dist-info/METADATA`. If there are two, read the last one, as zipfile does.
 
-    `any_method` takes METADATA that is packed with bzip2 or LZMA, too: pip installs such wheels,
-    other installers do not.
+    With `any_method`, METADATA may also be compressed with bzip2 or LZMA: pip installs such
+    wheels, other installers do not.
 
     Raises:
-        DamagedError: this is no zip archive, or METADATA in it is damaged.
+        DamagedError: this is not a zip archive, or METADATA in it is damaged.
         BrokenArchiveError: it is over a bound.
         NoMetadataError: there is no METADATA, or that of several packages.
     """
@@ -94,10 +94,10 @@ def read_wheel_metadata(file: IO[bytes], *, any_method: bool = False) -> bytes:
 
 
 def read_members(file: IO[bytes]) -> Iterator[Member]:
-    """Yield the entries of the directory; the file may be read elsewhere meanwhile.
+    """Yield the entries of the directory. Between two of them, the file may be moved and read.
 
     Raises:
-        DamagedError: this is no zip archive.
+        DamagedError: this is not a zip archive.
         BrokenArchiveError: it is over a bound.
     """
     start, size, shift = _find_directory(file)
@@ -118,7 +118,7 @@ def read_members(file: IO[bytes]) -> Iterator[Member]:
                 piece, position
             )
             if signature != _ENTRY_SIGNATURE:
-                raise DamagedError("its directory holds something else than entries")
+                raise DamagedError("its directory has something other than entries")
             name_at = position + _ENTRY.size
             position_after = name_at + sum(lengths)
             if position_after > len(piece):
@@ -139,7 +139,7 @@ def read_members(file: IO[bytes]) -> Iterator[Member]:
 
 
 def _find_directory(file: IO[bytes]) -> tuple[int, int, int]:
-    """Return where the central directory begins, its bytes, and the bytes before the archive."""
+    """Return the offset and size of the central directory, and the bytes before the archive."""
     end = file.seek(0, 2)
     for tail_size in (_END.size, _END.size + _LONGEST_COMMENT):
         start = file.seek(max(0, end - tail_size))
@@ -158,7 +158,7 @@ def _find_directory(file: IO[bytes]) -> tuple[int, int, int]:
         if locator.startswith(_LOCATOR_SIGNATURE) and end64.startswith(_END64_SIGNATURE):
             _, size, offset = _END64.unpack(end64)
             after = record
-    # What stands before the archive, such as a program that unpacks it, is in no offset.
+    # Offsets do not count what precedes the archive, such as a program that unpacks it.
     shift = after - size - offset
     if shift < 0:
         raise DamagedError("its directory begins before the file")
@@ -166,7 +166,7 @@ def _find_directory(file: IO[bytes]) -> tuple[int, int, int]:
 
 
 def _with_zip64(extra: bytes, *values: int) -> Iterator[int]:
-    """Replace the values that stand in the zip64 extra field, in the order that they have there."""
+    """Yield the values, or those of the zip64 extra field that replace them."""
     large = b""
     while len(extra) >= _EXTRA.size:
         kind, length = _EXTRA.unpack_from(extra)
@@ -183,10 +183,10 @@ def _with_zip64(extra: bytes, *values: int) -> Iterator[int]:
 
 
 def seek_content(file: IO[bytes], member: Member) -> None:
-    """Go to where the content of a member begins.
+    """Move the file to where the content of a member begins.
 
     Raises:
-        DamagedError: it is not where the directory says.
+        DamagedError: the member is not where the directory says.
         BrokenArchiveError: it is encrypted.
     """
     if member.flags & _ENCRYPTED:
@@ -196,19 +196,19 @@ def seek_content(file: IO[bytes], member: Member) -> None:
         file.seek(member.offset)
         header = file.read(_LOCAL.size)
     if len(header) < _LOCAL.size or not header.startswith(_LOCAL_SIGNATURE):
-        raise DamagedError(f"{member.title} is not where its directory says")
+        raise DamagedError(f"{member.title} is not where the directory says")
     _, name_length, extra_length = _LOCAL.unpack(header)
     if file.read(name_length + extra_length)[:name_length].partition(b"\0")[0] != member.name:
-        raise DamagedError(f"{member.title} has another name than in its directory")
+        raise DamagedError(f"{member.title} has a different name in the directory")
 
 
 def _content(file: IO[bytes], member: Member, *, any_method: bool) -> bytes:
     if member.method not in (_UNPACK if any_method else {STORED, DEFLATED}):
-        raise BrokenArchiveError("METADATA is packed in another way than wheels are")
+        raise BrokenArchiveError("METADATA is packed in another way than wheels may be")
     if member.size > METADATA_LIMIT or member.packed > _PACKED_LIMIT:
         raise BrokenArchiveError(f"METADATA is over {METADATA_LIMIT} bytes")
     seek_content(file, member)
-    # The size in the directory may lie; one byte more than allowed shows it.
+    # The size in the directory may be wrong. One byte more than allowed shows that.
     content = _UNPACK[member.method](file.read(member.packed), METADATA_LIMIT + 1)
     if len(content) > METADATA_LIMIT:
         raise BrokenArchiveError(f"METADATA is over {METADATA_LIMIT} bytes")
@@ -230,15 +230,15 @@ def _bunzip2(packed: bytes, most: int) -> bytes:
 
 
 def _unlzma(packed: bytes, most: int) -> bytes:
-    """Read the properties, and the stream behind them (5.8.8)."""
+    """Read the properties, then the stream (5.8.8)."""
     if len(packed) < _LZMA.size:
-        raise DamagedError("METADATA is cut")
+        raise DamagedError("METADATA is truncated")
     size, coding, dictionary = _LZMA.unpack_from(packed)
     if size != _LZMA_PROPERTIES:
-        raise DamagedError("METADATA has other properties than LZMA")
+        raise DamagedError("METADATA has properties that are not those of LZMA")
     rest, lc = divmod(coding, 9)
     pb, lp = divmod(rest, 5)
-    # No match reaches back further than the content is long, so memory is bounded by `most`.
+    # A match cannot reach back further than the content, so `most` bounds the memory.
     dictionary = max(_LEAST_DICTIONARY, min(dictionary, most))
     how = {"id": lzma.FILTER_LZMA1, "lc": lc, "lp": lp, "pb": pb, "dict_size": dictionary}
     stream = lzma.LZMADecompressor(lzma.FORMAT_RAW, filters=[how])
@@ -251,4 +251,4 @@ _UNPACK: Mapping[int, Callable[[bytes, int], bytes]] = {
     12: _bunzip2,
     14: _unlzma,
 }
-"""By method (4.4.5): unpacks at most so many bytes."""
+"""For each method (4.4.5), the function that unpacks at most so many bytes."""

@@ -1,4 +1,4 @@
-"""Yank (PEP 592): mark files so that installers pass them by unless they are asked for by name."""
+"""Yank (PEP 592): mark files so that installers ignore them unless a version is pinned."""
 
 from dataclasses import replace
 
@@ -6,8 +6,9 @@ from pyoci_flask.errors import NotFoundError
 from pyoci_flask.index.lock import VersionLocks
 from pyoci_flask.index.names import Filename
 from pyoci_flask.index.project import YANKED
-from pyoci_flask.index.project_repository import Candidates, VersionIndex, hold_version
+from pyoci_flask.index.project_repository import Candidates, hold_version
 from pyoci_flask.index.rewrite import rewrite_found
+from pyoci_flask.index.version_index import VersionIndex
 from pyoci_flask.oci.model import Descriptor, ImageIndex
 from pyoci_flask.oci.reference import Digest
 
@@ -20,9 +21,9 @@ def set_yanked(
     locks: VersionLocks,
     settle: float = 0.0,
 ) -> None:
-    """Yank a file, or all files of a version where `filename` is None.
+    """Yank a file, or all files of a version if `filename` is None.
 
-    `reason` may be empty; None takes the yank back.
+    `reason` may be empty; None removes the mark.
 
     Raises:
         NotFoundError: there is no such version or file.

@@ -1,6 +1,5 @@
 """What a registry's answer means: the one place where a status becomes an exception."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 
 from pyoci_flask.common.redaction import shortened
@@ -16,41 +15,30 @@ from pyoci_flask.errors import (
     UnsupportedError,
 )
 from pyoci_flask.oci.model import MalformedDocumentError, parse_object
+from pyoci_flask.oci.peculiarities import (
+    CHERRYPY_MARK,
+    CHERRYPY_PAGE,
+    IMMUTABLE_TAG,
+    IMMUTABLE_TAG_WORDS,
+    MISSING_CONTENT,
+    MISSING_PART,
+    MISSING_REPOSITORY,
+    STILL_TAGGED,
+    codes,
+)
 from pyoci_flask.transport.reply import Reply
-from pyoci_flask.transport.session import is_rate_limited
+from pyoci_flask.transport.session import is_rate_limited, retry_after
 
 ERROR_LIMIT = 64 * 1024
 """Bytes of an error body that are read."""
 
 _PAGE_QUOTED = 60
 _PAGE_SEARCHED = 4096
-_CHERRYPY = "CherryPy page"
-_CHERRYPY_MARK = b'">CherryPy '
 
-MISSING_REPOSITORY: Mapping[str, frozenset[str]] = {
-    "OCI distribution specification": frozenset({"NAME_UNKNOWN"}),
-    "Harbor": frozenset({"NOT_FOUND"}),
-}
-"""By registry, the codes of a 404 that say that a repository does not exist.
-
-`docs/registries.md` has the same table. A code that is not in it decides nothing: the public
-package of a private name may be installed wherever a repository is taken for missing.
-"""
-
-MISSING_CONTENT: Mapping[str, frozenset[str]] = {
-    "OCI distribution specification": frozenset(
-        {"MANIFEST_UNKNOWN", "BLOB_UNKNOWN", "MANIFEST_BLOB_UNKNOWN"}
-    ),
-    "Quay": frozenset({"TAG_EXPIRED"}),
-    "zuul-registry": frozenset({_CHERRYPY}),
-}
-"""By registry, the codes of a 404 that say that a manifest, tag or blob does not exist.
-
-zuul-registry sends the error page of its web framework, which no proxy does.
-"""
-
-_NO_REPOSITORY = frozenset[str]().union(*MISSING_REPOSITORY.values())
-_NO_CONTENT = _NO_REPOSITORY.union(*MISSING_CONTENT.values())
+_NO_REPOSITORY = codes(MISSING_REPOSITORY)
+_NO_CONTENT = _NO_REPOSITORY | codes(MISSING_CONTENT)
+_MISSING_PART = codes(MISSING_PART)
+_IMMUTABLE_TAG = codes(IMMUTABLE_TAG)
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,11 +48,11 @@ class ErrorBody:
     code: str = ""
     message: str = ""
     page: str = ""
-    """The title or first words of a body that is no error object; a proxy may have sent it."""
+    """The title or first words of a body that is no error object, perhaps from a proxy."""
 
     @classmethod
     def read(cls, reply: Reply) -> "ErrorBody":
-        """Read the body, as far as it is an error object, and close the reply."""
+        """Read the body and close the reply. A body that is no error object has no code."""
         with reply:
             try:
                 document = reply.read(ERROR_LIMIT)
@@ -74,8 +62,8 @@ class ErrorBody:
             errors = parse_object(document).get("errors")
         except MalformedDocumentError:
             words = _first_words(document)
-            if reply.status == 404 and _CHERRYPY_MARK in document:
-                return cls(_CHERRYPY, words)
+            if reply.status == 404 and CHERRYPY_MARK in document:
+                return cls(CHERRYPY_PAGE, words)
             return cls(page=words)
         if not isinstance(errors, list) or not errors or not isinstance(errors[0], dict):
             return cls()
@@ -83,16 +71,32 @@ class ErrorBody:
 
     @property
     def no_repository(self) -> bool:
-        """Whether a 404 with this body is the registry's word that there is no such repository."""
+        """Whether a 404 with this body says that the repository does not exist."""
         return self.code in _NO_REPOSITORY
 
     @property
     def no_content(self) -> bool:
-        """Whether a 404 with this body is the registry's word that a manifest or blob is missing.
+        """Whether a 404 with this body says that a manifest or blob does not exist.
 
-        It is missing as well where its whole repository is.
+        It does not exist either if its repository does not.
         """
         return self.code in _NO_CONTENT
+
+    @property
+    def missing_part(self) -> bool:
+        """Whether a manifest was refused because the registry lacks a part of it."""
+        return self.code in _MISSING_PART
+
+    @property
+    def immutable_tag(self) -> bool:
+        """Whether a manifest was refused because its tag exists and never changes."""
+        words = IMMUTABLE_TAG_WORDS.values()
+        return self.code in _IMMUTABLE_TAG or any(one in self.message for one in words)
+
+    @property
+    def still_tagged(self) -> bool:
+        """Whether a deletion was refused because a tag or an index names the manifest."""
+        return self.code.startswith(tuple(STILL_TAGGED.values()))
 
     def __str__(self) -> str:
         words = " ".join(part for part in (self.code, self.message) if part)
@@ -100,26 +104,19 @@ class ErrorBody:
 
 
 def refusal(
-    reply: Reply,
-    doing: str,
-    *,
-    authenticated: bool,
-    asks: bool = True,
-    error: ErrorBody | None = None,
+    reply: Reply, doing: str, detail: ErrorBody, *, authenticated: bool, asks: bool
 ) -> PyOCIError:
-    """Say what an answer that nobody expected means.
+    """Return the error that an unexpected answer means.
 
-    `doing` completes the sentence "while ...". `asks` tells whether the registry asks anybody for
-    credentials. `error` is the body, if it was read before; otherwise it is read here. Only its
-    code and message are quoted.
+    `doing` completes the sentence "while ...". `detail` is the body; only its code and message are
+    quoted. `asks` says whether the registry asks for credentials at all.
     """
-    host = reply.url.split("/", 3)[2]
-    detail = ErrorBody.read(reply) if error is None else error
+    host = reply.request.host
     text = f"{host} answered {reply.status}{detail} while {doing}"
     match reply.status:
         case 403 if not authenticated and not asks:
             return DeniedError(
-                f"{host} denied the request (403{detail}) while {doing}; it asks nobody for "
+                f"{host} denied the request (403{detail}) while {doing}; it does not ask for "
                 "credentials",
                 reply.status,
             )
@@ -130,7 +127,7 @@ def refusal(
         case 401 | 403:
             return DeniedError(
                 f"{host} denied the request ({reply.status}{detail}) while {doing}: check that "
-                "these credentials are right and may do this there",
+                "these credentials are right and allow this there",
                 reply.status,
             )
         case 404 if not detail.code:
@@ -149,8 +146,7 @@ def refusal(
                 "takes more"
             )
         case _ if is_rate_limited(reply):
-            retry_after = _header_text(reply.headers.get("Retry-After"))
-            return RateLimitedError(text, retry_after, reply.status)
+            return RateLimitedError(text, retry_after(reply), reply.status)
         case _:
             return RegistryError(text)
 
@@ -170,10 +166,3 @@ def _first_words(document: bytes) -> str:
     elif text.startswith("<"):
         return ""
     return _printable(text.partition("\n")[0])[:_PAGE_QUOTED].strip()
-
-
-def _header_text(value: str | None) -> str | None:
-    """Pass a header on only if it is one short line of printable ASCII."""
-    if value is None or len(value) > 64 or not (value.isascii() and value.isprintable()):
-        return None
-    return value

@@ -1,20 +1,23 @@
 """One repository's end of the distribution API: authenticated calls, redirects, locations."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Literal
+from dataclasses import dataclass, replace
 from urllib.parse import urljoin, urlsplit
 
+from pyoci_flask.common.url import usable_url
 from pyoci_flask.errors import PyOCIError, RegistryError
 from pyoci_flask.oci.answers import ErrorBody, refusal
-from pyoci_flask.oci.reference import DEFAULT_PORTS, Repository
-from pyoci_flask.transport.auth import Authenticator, Scope
+from pyoci_flask.oci.reference import Repository
+from pyoci_flask.transport.auth import Authenticator
 from pyoci_flask.transport.credentials import Credentials
 from pyoci_flask.transport.reply import Reply
-from pyoci_flask.transport.session import Body, Transport
+from pyoci_flask.transport.request import Access, Body, Request, Scope, origin_of
+from pyoci_flask.transport.session import Transport
 
 REDIRECTS = frozenset({301, 302, 303, 307, 308})
-_MOSTREDIRECTS = 5
+_MOST_REDIRECTS = 5
+_UPLOAD_PATIENCE = 300.0
+"""Seconds for the answer to an upload: registries hash and move the blob before they answer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,8 +29,8 @@ class RepositoryCaller:
     repository: Repository
     credentials: Credentials | None
     writing: bool = False
-    """Whether to read with the right to push, too: some registries (Quay, Docker Hub) deny the
-    reading of a repository that does not exist to all but those who may make it."""
+    """Whether to read with the right to push, too: some registries (Quay, Docker Hub) let only
+    those who may make a repository see that it does not exist."""
 
     @property
     def base(self) -> str:
@@ -38,80 +41,73 @@ class RepositoryCaller:
         self,
         method: str,
         path: str,
-        access: Literal["pull", "push", "delete", "catalog"],
+        access: Access,
         *,
         headers: Mapping[str, str] | None = None,
         body: Body = None,
         idempotent: bool = False,
         follow: bool = True,
     ) -> Reply:
-        """Call `path` below the repository. GET and HEAD follow redirects, nothing else does.
-
-        Unless `follow` is False: then a redirect is what is returned.
-        """
+        """Call `path` below the repository. A GET or HEAD follows redirects unless told not to."""
         reading = method in {"GET", "HEAD"}
         if self.writing and access == "pull":
             access = "push"
-        reply = self.authenticator.send(
+        request = Request(
             method,
             urljoin(self.base, path),
-            registry=self.repository.registry.origin,
+            self.repository.registry.origin,
+            headers or {},
+            body,
             credentials=self.credentials,
             scope=Scope(self.repository.name, access),
-            headers=headers or {},
-            body=body,
             idempotent=idempotent or reading,
         )
-        return self._follow(reply, method, headers or {}) if reading and follow else reply
+        reply = self.authenticator.send(request)
+        return self.followed(reply) if reading and follow else reply
 
-    def followed(self, reply: Reply, headers: Mapping[str, str]) -> Reply:
-        """Follow the redirects of a GET that was called with `follow=False` and these headers."""
-        return self._follow(reply, "GET", headers)
+    def followed(self, reply: Reply) -> Reply:
+        """Follow the redirects of a GET or HEAD to its last answer."""
+        for followed in range(_MOST_REDIRECTS + 1):
+            location = reply.headers.get("Location")
+            if reply.status not in REDIRECTS or location is None:
+                return reply
+            reply.close()
+            if followed == _MOST_REDIRECTS:
+                break
+            url = self.resolve(reply, location)
+            reply = self.transport.send(reply.request.moved(url))
+        raise RegistryError(f"{self.repository.registry.netloc} redirects in circles")
 
     def is_own(self, url: str) -> bool:
-        """Tell whether a URL is of the registry itself, where calls need an Authorization."""
-        return _origin(url) == _origin(self.base)
+        """Return whether a URL is of the registry itself, where calls need an Authorization."""
+        return origin_of(url) == origin_of(self.base)
 
     def put_at(self, location: str, answered: Reply, body: Body, length: int) -> Reply:
-        """PUT an upload to where the registry's answer to the POST said.
+        """PUT an upload to the Location that the registry's answer to the POST named.
 
-        The POST's authorization is used again, so that no 401 comes amid the body; if it does
-        (the token expired on the way), the body is sent once more. Another origin gets none.
+        The POST's authorization is used again, so that no 401 comes while the body is sent. If
+        one comes (the token expired meanwhile), the body is sent once more. Another origin gets
+        no authorization.
         """
-        headers = {"Content-Type": "application/octet-stream"}
-        sent = _authorization(location, answered)
-        reply = self.transport.send(
-            "PUT",
-            location,
-            registry=self.repository.registry.origin,
-            headers=headers | sent,
+        moved = answered.request.moved(location)
+        request = replace(
+            moved,
+            method="PUT",
+            headers={**moved.headers, "Content-Type": "application/octet-stream"},
             body=body,
             length=length,
+            idempotent=False,
             patience=_UPLOAD_PATIENCE,
         )
-        if reply.status != 401 or not sent:
+        reply = self.transport.send(request)
+        if reply.status != 401 or request.authorization is None:
             return reply
-        return self.authenticator.send(
-            "PUT",
-            location,
-            registry=self.repository.registry.origin,
-            credentials=self.credentials,
-            scope=Scope(self.repository.name, "push"),
-            headers=headers,
-            body=body,
-            length=length,
-            patience=_UPLOAD_PATIENCE,
-            refused=reply,
-        )
+        return self.authenticator.send(request, refused=reply)
 
     def cancel_at(self, location: str, answered: Reply) -> bool:
         """DELETE an upload at the Location of the POST; return whether the registry did it."""
-        with self.transport.send(
-            "DELETE",
-            location,
-            registry=self.repository.registry.origin,
-            headers=_authorization(location, answered),
-        ) as reply:
+        moved = answered.request.moved(location)
+        with self.transport.send(replace(moved, method="DELETE", idempotent=False)) as reply:
             return reply.status < 300
 
     def resolve(self, reply: Reply, location: str) -> str:
@@ -121,29 +117,24 @@ class RepositoryCaller:
             RegistryError: it is no http(s) URL, holds credentials or leads from https to http.
         """
         here = urlsplit(reply.url)
-        try:
-            url = urljoin(reply.url, location)
-            there = urlsplit(url)
-            usable = there.scheme in {"http", "https"} and bool(there.hostname)
-            usable = usable and there.port != 0
-        except ValueError:
-            usable = False
-        if not usable or there.username is not None or not (url.isascii() and url.isprintable()):
+        # Some servers do not encode the spaces of a path.
+        there = usable_url(location.replace(" ", "%20"), reply.url)
+        if there is None or there.username is not None:
             raise RegistryError(f"{here.netloc} sent a Location that is no address")
         if here.scheme == "https" and there.scheme == "http":
             if there.hostname != here.hostname:
                 raise RegistryError(f"{here.netloc} sent a Location that leaves https")
-            # Behind a TLS proxy, registries that do not know of it answer with http.
+            # Registries behind a TLS proxy that they do not know of answer with http.
             there = there._replace(scheme="https", netloc=here.netloc)
         return there._replace(fragment="").geturl()
 
     def refused(
         self, reply: Reply, doing: str, error: ErrorBody | None = None, *, probing: bool = False
     ) -> PyOCIError:
-        """Say what an unexpected answer means, for `raise`.
+        """Return the error that an unexpected answer means, for `raise`.
 
-        Where it may take no call more, as it is `probing`, a registry counts as one that asks for
-        credentials.
+        A 403 without credentials may need one more call, to find out whether the registry asks
+        for credentials. If `probing`, no call is made and the registry counts as one that does.
         """
         doing = f"{doing} in {self.repository}"
         error = error or ErrorBody.read(reply)
@@ -152,43 +143,6 @@ class RepositoryCaller:
             authenticated
             or probing
             or reply.status != 403
-            or self.authenticator.asks(self.repository.registry.origin)
+            or self.authenticator.probe(self.repository.registry.origin)
         )
-        return refusal(reply, doing, authenticated=authenticated, asks=asks, error=error)
-
-    def _follow(self, reply: Reply, method: str, headers: Mapping[str, str]) -> Reply:
-        for followed in range(_MOSTREDIRECTS + 1):
-            location = reply.headers.get("Location")
-            if reply.status not in REDIRECTS or location is None:
-                return reply
-            reply.close()
-            if followed == _MOSTREDIRECTS:
-                break
-            url = self.resolve(reply, location)
-            sent = {**headers, **_authorization(url, reply)}
-            # Storage services answer 400 to a signed URL that comes with an Authorization.
-            reply = self.transport.send(
-                method,
-                url,
-                registry=self.repository.registry.origin,
-                headers=sent,
-                idempotent=True,
-            )
-        raise RegistryError(f"{self.repository.registry.netloc} redirects in circles")
-
-
-_UPLOAD_PATIENCE = 300.0
-"""Seconds for the answer to an upload: registries hash and move the blob before they answer."""
-
-
-def _authorization(url: str, answered: Reply) -> dict[str, str]:
-    """Return the header that an answer's request had; none for a URL of another origin."""
-    if answered.authorization and _origin(url) == _origin(answered.url):
-        return {"Authorization": answered.authorization}
-    return {}
-
-
-def _origin(url: str) -> tuple[str, str | None, int | None]:
-    """Tell origins apart (RFC 6454, section 5): a registry may or may not write its own port."""
-    parts = urlsplit(url)
-    return parts.scheme, parts.hostname, parts.port or DEFAULT_PORTS.get(parts.scheme)
+        return refusal(reply, doing, error, authenticated=authenticated, asks=asks)

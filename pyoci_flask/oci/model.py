@@ -1,7 +1,7 @@
-"""The documents of the OCI image specification that the index is stored in.
+"""The documents of the OCI image specification in which the index is stored.
 
-Parsing is strict about types and tolerant about what is missing; members that this program does
-not know are kept, so that rewriting an index loses nothing that another program wrote.
+Parsing is strict about types and tolerates missing members. Unknown members are preserved, so
+that rewriting an index loses nothing that another program wrote.
 """
 
 import json
@@ -9,32 +9,33 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Self
 
+from pyoci_flask.common.grammar import IMAGE_INDEX, IMAGE_MANIFEST
 from pyoci_flask.errors import InvalidRequestError, OversizedError, RegistryError
 from pyoci_flask.oci.reference import Digest
 
-INDEX_TYPE = "application/vnd.oci.image.index.v1+json"
-MANIFEST_TYPE = "application/vnd.oci.image.manifest.v1+json"
+INDEX_TYPE = IMAGE_INDEX
+MANIFEST_TYPE = IMAGE_MANIFEST
 EMPTY_CONFIG_TYPE = "application/vnd.oci.empty.v1+json"
 EMPTY_CONFIG = b"{}"
 
 DOCUMENT_LIMIT = 4 * 1024 * 1024
-"""Bytes of a manifest or index; what distribution-spec asks registries to take at least."""
+"""Bytes of a manifest or index. The distribution-spec asks registries to accept at least this."""
 
 MOST_VALUES = 250_000
-"""JSON values of a document. Each costs up to a hundred bytes once it is parsed; the largest index
-of real packages that fits into `DOCUMENT_LIMIT` has some 150,000."""
+"""JSON values of a document. Each needs up to a hundred bytes once it is parsed; the largest index
+of real packages that fits into `DOCUMENT_LIMIT` has about 150,000."""
 MOST_ENTRIES = 10_000
-"""Entries of an index. No version on PyPI has a twentieth of that."""
+"""Entries of an index. No version on PyPI has even a twentieth of this."""
 _KEPT_DEPTH = 32
 
 
 class MalformedDocumentError(RegistryError):
-    """The document is not JSON of the shape that the image specification gives."""
+    """The document is not JSON of the shape that the image specification describes."""
 
 
 @dataclass(frozen=True, slots=True)
 class Platform:
-    """`platform` of a descriptor; holds what tells the files of one version apart."""
+    """`platform` of a descriptor; it distinguishes the files of one version."""
 
     architecture: str
     os: str
@@ -51,7 +52,7 @@ class Descriptor:
     annotations: Mapping[str, str] = field(default_factory=dict)
     platform: Platform | None = None
     others: Mapping[str, Any] = field(default_factory=dict)
-    """Members not read here; `urls` and `data` are never followed or trusted."""
+    """Members that are not read here; `urls` and `data` are never followed or trusted."""
 
     @classmethod
     def from_json(cls, value: object) -> Self:
@@ -75,7 +76,7 @@ class Descriptor:
         )
 
     def to_json(self) -> dict[str, Any]:
-        """Give the members in the order in which the specification lists them."""
+        """Return the members in the order of the specification."""
         members: dict[str, Any] = {
             "mediaType": self.media_type,
             "digest": str(self.digest),
@@ -124,13 +125,8 @@ class ImageIndex:
 
     def serialize(self) -> bytes:
         """Write the JSON; the digest is over exactly these bytes."""
-        members: dict[str, Any] = {"schemaVersion": 2, "mediaType": INDEX_TYPE}
-        if self.artifact_type is not None:
-            members["artifactType"] = self.artifact_type
-        members["manifests"] = [entry.to_json() for entry in self.manifests]
-        if self.annotations:
-            members["annotations"] = dict(self.annotations)
-        return _dump({**members, **self.others})
+        entries = [entry.to_json() for entry in self.manifests]
+        return _dump(self, INDEX_TYPE, {"manifests": entries}, self.others)
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,18 +158,12 @@ class ImageManifest:
 
     def serialize(self) -> bytes:
         """Write the JSON; the digest is over exactly these bytes."""
-        members: dict[str, Any] = {"schemaVersion": 2, "mediaType": MANIFEST_TYPE}
-        if self.artifact_type is not None:
-            members["artifactType"] = self.artifact_type
-        members["config"] = self.config.to_json()
-        members["layers"] = [layer.to_json() for layer in self.layers]
-        if self.annotations:
-            members["annotations"] = dict(self.annotations)
-        return _dump(members)
+        layers = [layer.to_json() for layer in self.layers]
+        return _dump(self, MANIFEST_TYPE, {"config": self.config.to_json(), "layers": layers}, {})
 
 
 def has_too_many_values(document: bytes) -> bool:
-    """Return whether a document may hold more JSON values than are parsed (`MOST_VALUES`)."""
+    """Return whether a document may hold more JSON values than this parses (`MOST_VALUES`)."""
     return sum(document.count(mark) for mark in (b",", b"[", b"{")) > MOST_VALUES
 
 
@@ -189,36 +179,47 @@ def parse_object(document: bytes) -> dict[str, Any]:
     try:
         value = json.loads(document)
     except (ValueError, RecursionError) as error:
-        raise MalformedDocumentError("no JSON") from error
+        raise MalformedDocumentError("not JSON") from error
     return dict(_object(value, "document"))
 
 
 def _document(document: bytes, media_type: str) -> dict[str, Any]:
     members = parse_object(document)
     if members.pop("schemaVersion", None) != 2:
-        raise MalformedDocumentError("a document of another schemaVersion than 2")
+        raise MalformedDocumentError("a document whose schemaVersion is not 2")
     stated = members.pop("mediaType", media_type)
     if stated != media_type:
-        raise MalformedDocumentError("a document whose mediaType is not that of its kind")
+        raise MalformedDocumentError("a document with an unexpected mediaType")
     return members
 
 
-def _dump(members: Mapping[str, Any]) -> bytes:
-    # In ASCII: a member that is only kept may hold what UTF-8 cannot.
-    return json.dumps(members, separators=(",", ":")).encode("ascii")
+def _dump(
+    document: ImageIndex | ImageManifest,
+    media_type: str,
+    content: Mapping[str, Any],
+    others: Mapping[str, Any],
+) -> bytes:
+    members: dict[str, Any] = {"schemaVersion": 2, "mediaType": media_type}
+    if document.artifact_type is not None:
+        members["artifactType"] = document.artifact_type
+    members |= content
+    if document.annotations:
+        members["annotations"] = dict(document.annotations)
+    # In ASCII: a preserved member may hold text that UTF-8 cannot express.
+    return json.dumps({**members, **others}, separators=(",", ":")).encode("ascii")
 
 
 def _object(value: object, what: str) -> Mapping[str, Any]:
     if not isinstance(value, dict):
-        raise MalformedDocumentError(f"a {what} that is no JSON object")
+        raise MalformedDocumentError(f"a {what} that is not a JSON object")
     return value
 
 
 def _kept(members: dict[str, Any]) -> dict[str, Any]:
-    """Give members that are not read here, unless they are nested deeply.
+    """Return members that are not read here, unless they are nested too deeply.
 
-    How deep JSON may be depends on what else is on a thread's stack: what one could read, another
-    could not write or read again.
+    How deep JSON may be depends on what else is on a thread's stack: one thread could read what
+    another could not write.
     """
     level: list[Any] = list(members.values())
     if not level:
@@ -233,11 +234,11 @@ def _kept(members: dict[str, Any]) -> dict[str, Any]:
 
 def _string(value: object, what: str) -> str:
     if not isinstance(value, str):
-        raise MalformedDocumentError(f"{what} is no string")
+        raise MalformedDocumentError(f"{what} is not a string")
     try:
         value.encode()
     except UnicodeEncodeError as error:
-        raise MalformedDocumentError(f"{what} is no Unicode text") from error
+        raise MalformedDocumentError(f"{what} is not Unicode text") from error
     return value
 
 

@@ -1,7 +1,7 @@
 """References of the OCI distribution specification: digests, tags, registries and repositories.
 
-Each type can only be made from text that was checked, so that no later code builds a URL from
-something that a client, a registry or a package made up.
+Each type can only be made from checked text, so that no later code builds a URL from something
+that a client, a registry or a package invented.
 """
 
 import hashlib
@@ -10,25 +10,25 @@ import re
 from dataclasses import dataclass
 from typing import Self
 
+from pyoci_flask.common.grammar import (
+    MAX_REPOSITORY_NAME,
+    is_digest,
+    is_repository_name,
+    is_tag,
+)
 from pyoci_flask.common.redaction import shown
 from pyoci_flask.errors import InvalidRequestError
+from pyoci_flask.oci.peculiarities import API_HOSTS
 
-_DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
-TAG = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,127}")
-_COMPONENT = r"[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*"
-_REPOSITORY = re.compile(rf"{_COMPONENT}(?:/{_COMPONENT})*")
 _LABEL = r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?"
 # A container's name may have an underscore, a name of DNS may not.
 _HOST = re.compile(rf"{_LABEL}(?:\.{_LABEL})*|[a-z0-9](?:[a-z0-9_-]{{0,61}}[a-z0-9])?")
 _NUMBER = re.compile(r"[0-9]+|0x[0-9a-f]*")
-"""An IPv4 address to the system's resolver, and no name of a host."""
+"""Text that the system's resolver reads as an IPv4 address, not as a name."""
 _URL = re.compile(r"(?P<scheme>https?):/{1,2}(?P<authority>.*)", re.IGNORECASE)
 _AUTHORITY = re.compile(r"(?P<host>\[[0-9A-Fa-f:.]+\]|[^:\[\]]+)(?::(?P<port>[0-9]{1,5}))?")
 
 DEFAULT_PORTS = {"http": 80, "https": 443}
-
-MAX_REPOSITORY_NAME = 255
-"""Characters; what distribution and most registries accept for host and name together."""
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -38,17 +38,17 @@ class Digest:
     text: str
 
     def __post_init__(self) -> None:
-        if not _DIGEST.fullmatch(self.text):
+        if not (self.text.startswith("sha256:") and is_digest(self.text)):
             raise InvalidRequestError(f"{shown(self.text)} is not a sha256 digest")
 
     @classmethod
     def of(cls, content: bytes) -> Self:
-        """Digest `content`."""
+        """Return the digest of `content`."""
         return cls(f"sha256:{hashlib.sha256(content).hexdigest()}")
 
     @classmethod
     def from_hex(cls, text: str) -> Self:
-        """Read the bare hex form that package indexes use."""
+        """Read the bare hexadecimal form that package indexes use."""
         return cls(f"sha256:{text}")
 
     @property
@@ -67,7 +67,7 @@ class Tag:
     text: str
 
     def __post_init__(self) -> None:
-        if not TAG.fullmatch(self.text):
+        if not is_tag(self.text):
             raise InvalidRequestError(f"{shown(self.text)} cannot be the tag of a version")
 
     def __str__(self) -> str:
@@ -78,8 +78,8 @@ class Tag:
 class Registry:
     """A registry's address: scheme, host in lower case (IPv6 in brackets) and port.
 
-    The scheme's own port is no port here: what is remembered of a registry, its locks and its
-    tokens go by this address, and one registry must not have two.
+    The scheme's default port is stored as None: memories, locks and tokens are keyed by this
+    address, and one registry must not have two.
     """
 
     scheme: str
@@ -92,34 +92,32 @@ class Registry:
 
     @property
     def netloc(self) -> str:
-        """`host[:port]`, as it is shown to people and matched by the allow-list."""
+        """`host[:port]`, as people see it and as the allow-list matches it."""
         return self.host if self.port is None else f"{self.host}:{self.port}"
 
     @property
     def address(self) -> str:
-        """What people write to name it, and `parse` reads back."""
+        """What people write to name it; `parse` reads it."""
         bare = self.scheme == "https" and (self.port is not None or not self.has_one_label)
         return self.netloc if bare or self == EMBEDDED else f"{self.scheme}://{self.netloc}"
 
     @property
     def has_one_label(self) -> bool:
-        """Whether the host, alone, could be the first segment of any path."""
+        """Whether the host, without a port, could be the first segment of any path."""
         return "." not in self.host and not self.host.startswith("[")
 
     @property
     def origin(self) -> str:
-        """Scheme and host to send requests to; Docker Hub's short name stands for its API host."""
-        if self.netloc == "docker.io":
-            return f"{self.scheme}://registry-1.docker.io"
-        return f"{self.scheme}://{self.netloc}"
+        """Scheme and host to send requests to."""
+        return f"{self.scheme}://{API_HOSTS.get(self.netloc, self.netloc)}"
 
     @classmethod
     def parse(cls, text: str, *, any_host: bool = False) -> Self | None:
         """Read `host[:port]`, a URL without a path, or `embedded`; None if it is none of these.
 
         A host without a `.`, such as `localhost` or a container's name, needs a port or scheme, as
-        the first segment of any path may stand here. `any_host` takes it alone (for an operator's
-        own setting).
+        `text` may be the first segment of any path. With `any_host`, it needs neither (for an
+        operator's own setting).
         """
         if text == EMBEDDED.host:
             return cls(EMBEDDED.scheme, EMBEDDED.host)
@@ -147,7 +145,7 @@ class Registry:
 
 
 EMBEDDED = Registry("http", "embedded")
-"""The registry of this very process; its adapter is mounted on this origin."""
+"""The registry of this process; its adapter is mounted at this origin."""
 
 
 def _is_ipv6(text: str) -> bool:
@@ -168,12 +166,12 @@ class Repository:
     def __post_init__(self) -> None:
         if len(self.name) > MAX_REPOSITORY_NAME:
             raise InvalidRequestError(
-                f"namespace and project are over {MAX_REPOSITORY_NAME} characters together"
+                f"namespace and project together are longer than {MAX_REPOSITORY_NAME} characters"
             )
-        if not _REPOSITORY.fullmatch(self.name):
+        if not is_repository_name(self.name):
             raise InvalidRequestError(
-                f"{shown(self.name)} cannot be the name of a repository: segments of lower-case "
-                "letters and digits, joined by single dots, dashes or underscores"
+                f"{shown(self.name)} cannot be the name of a repository: it needs segments of "
+                "lower-case letters and digits, joined by single dots, dashes or underscores"
             )
 
     def __str__(self) -> str:
@@ -181,8 +179,8 @@ class Repository:
 
     @property
     def location(self) -> str:
-        """What locks and memories go by: one for a repository, however its registry is written.
+        """The key of locks and memories: the same however the registry is written.
 
-        With the scheme, as what came over http is not what came over https.
+        It contains the scheme, as an answer over http must not be used over https.
         """
         return f"{self.registry.origin}/{self.name}"

@@ -1,28 +1,27 @@
-"""Which registries are one, when threads are shared out among registries."""
+"""Which addresses count as one registry when threads are divided among registries."""
 
 import ipaddress
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Self
 
+from pyoci_flask.oci.peculiarities import SAME_REGISTRY
 from pyoci_flask.oci.reference import DEFAULT_PORTS, Registry
 from pyoci_flask.transport.egress import literal
-
-_DOCKER_HUB = frozenset({"docker.io", "index.docker.io", "registry-1.docker.io"})
 
 
 @dataclass(frozen=True, slots=True)
 class Share:
     """A registry as an operator understands the word.
 
-    It is what a setting names: a host and a port, or a host whatever its ports. Where none does, it
-    is a host.
+    It is what a setting names: a host and a port, or a host with any port. If no setting names it,
+    it is a host.
     """
 
     host: str
-    """With a port if that was named."""
+    """With a port if the setting names one."""
     is_named: bool = True
-    """Whether a setting names it; those that none names have one share together."""
+    """Whether a setting names it; all registries that no setting names share one pool."""
 
     @property
     def pool(self) -> str:
@@ -39,7 +38,7 @@ class Shares:
 
     @classmethod
     def of(cls, exact: Iterable[Registry], hosts: Iterable[Registry]) -> Self:
-        """Take the registries that the settings name one by one, with and without their ports."""
+        """Take the registries that the settings name, those with a port and those with any port."""
         return cls(frozenset([*map(_with_port, exact), *map(host_of, hosts)]))
 
     def __call__(self, registry: Registry) -> Share:
@@ -55,14 +54,13 @@ def _with_port(registry: Registry) -> str:
 
 
 def host_of(registry: Registry) -> str:
-    """Return one spelling of a registry's host, without its port.
+    """Return the one spelling of a registry's host, without its port.
 
     `127.1` and `0x7f000001` are `127.0.0.1`, all loopback addresses are `localhost`, an IPv4
-    address inside of an IPv6 one is that address.
+    address inside an IPv6 one is that IPv4 address.
     """
     host = registry.host.rstrip(".").lower()
-    if host in _DOCKER_HUB:
-        return "docker.io"
+    host = SAME_REGISTRY.get(host, host)
     address = literal(host)
     if address is None:
         return host

@@ -1,12 +1,12 @@
-"""An OCI registry on a folder, for one machine.
+"""An OCI registry for one machine, which keeps everything in a folder.
 
-Distribution specification 1.1 over HTTP, one OCI image layout per repository on disk.
+It speaks the distribution specification 1.1 and stores each repository as an OCI image layout.
 """
 
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pyoci_flask.registry.app import Registry
+from pyoci_flask.registry.wsgi import EmbeddedRegistry
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import WSGIApplication
@@ -19,16 +19,16 @@ def create_registry(
     prepare: bool = True,
     public_url: str | None = None,
 ) -> "WSGIApplication":
-    """Return the registry of the folder `storage`.
+    """Return the registry that stores its repositories in the folder `storage`.
 
-    It answers at `/v2/`. `users` is an htpasswd file of who may use it; without one, everybody
-    may do everything. While that file cannot be used, requests are answered with 503.
+    It answers at `/v2/`. `users` is an htpasswd file of its users. Without one, everybody may do
+    everything. While the file is not valid, every request is answered with 503.
 
-    With `prepare`, the folder is made if it is missing. Raises `UsersFileError` (a `ValueError`) if
-    the users file cannot be used, and `OSError` if the folder cannot be made. Without it, what is
-    wrong with either shows in the answers only.
+    If `prepare` is true, the folder is made if it is missing; raises `UsersFileError` (a
+    `ValueError`) if the users file is not valid, and `OSError` if the folder cannot be made. If it
+    is false, only the answers show that something is wrong with the file or the folder.
 
-    `public_url` is an address of this server besides those that requests name: pages of its origin
-    may send changes.
+    `public_url` is another address of this server, besides the one that a request names. Pages of
+    its origin may send changes.
     """
-    return Registry(storage, users, prepare=prepare, public_url=public_url)
+    return EmbeddedRegistry(storage, users, prepare=prepare, public_url=public_url)

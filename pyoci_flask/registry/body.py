@@ -1,4 +1,4 @@
-"""The body of a request, read as it arrives."""
+"""The body of a request, which is read while it arrives."""
 
 from collections.abc import Iterator
 
@@ -13,8 +13,8 @@ CHUNK_SIZE = 256 * 1024
 def chunks(request: Request) -> Iterator[bytes]:
     """Yield the body in pieces of at most `CHUNK_SIZE` bytes.
 
-    Raises `RegistryError` (SIZE_INVALID) after the last piece if the body is shorter than its
-    Content-Length, or if the client broke off.
+    Raises `DistributionError` (SIZE_INVALID) after the last piece if the body does not have the
+    length of its Content-Length, or if the client disconnects.
     """
     received = 0
     while chunk := _read(request):
@@ -22,7 +22,7 @@ def chunks(request: Request) -> Iterator[bytes]:
         yield chunk
     length = request.content_length
     if length is not None and received != length:
-        raise size_invalid(f"Content-Length is {length}, but {received} bytes came")
+        raise size_invalid(f"Content-Length is {length}, but the body has {received} bytes")
 
 
 def _read(request: Request) -> bytes:
@@ -31,5 +31,5 @@ def _read(request: Request) -> bytes:
     except (OSError, ClientDisconnected) as error:
         raise size_invalid("the body ended early") from error
     except Exception as error:
-        # Each server has exceptions of its own for chunks that it cannot read.
+        # Every WSGI server has its own exceptions for malformed chunks.
         raise size_invalid("the body cannot be read") from error

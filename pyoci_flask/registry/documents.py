@@ -1,25 +1,26 @@
 """Manifests and indexes as documents: what they refer to.
 
-Image specification, sections Image Manifest, Image Index and Content Descriptors; Docker's
-equivalents (schema 2) are alike in all that matters here.
+Image specification, sections Image Manifest, Image Index and Content Descriptors. Docker's
+equivalents (schema 2) have the same members as far as this module reads them.
 """
 
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from pyoci_flask.registry.errors import RegistryError, manifest_invalid
+from pyoci_flask.common.grammar import (
+    DOCKER_MANIFEST,
+    DOCKER_MANIFEST_LIST,
+    IMAGE_INDEX,
+    IMAGE_MANIFEST,
+)
+from pyoci_flask.registry.errors import DistributionError, manifest_invalid
 from pyoci_flask.registry.names import Digest
-
-IMAGE_MANIFEST = "application/vnd.oci.image.manifest.v1+json"
-IMAGE_INDEX = "application/vnd.oci.image.index.v1+json"
-DOCKER_MANIFEST = "application/vnd.docker.distribution.manifest.v2+json"
-DOCKER_MANIFEST_LIST = "application/vnd.docker.distribution.manifest.list.v2+json"
 
 INDEX_TYPES = frozenset({IMAGE_INDEX, DOCKER_MANIFEST_LIST})
 MANIFEST_TYPES = frozenset({IMAGE_MANIFEST, DOCKER_MANIFEST}) | INDEX_TYPES
 
-# Layers that no registry has to hold: they are fetched from elsewhere.
+# Layers that a registry need not hold, because clients fetch them from elsewhere.
 _FOREIGN_PREFIXES = (
     "application/vnd.oci.image.layer.nondistributable.",
     "application/vnd.docker.image.rootfs.foreign.",
@@ -36,12 +37,12 @@ class Descriptor:
 
     @property
     def is_manifest(self) -> bool:
-        """Whether the content is a manifest or an index, not a plain blob."""
+        """Whether the content is a manifest or an index rather than a plain blob."""
         return self.media_type in MANIFEST_TYPES
 
     @property
     def is_foreign(self) -> bool:
-        """Whether the content may be missing, because it comes from elsewhere."""
+        """Whether the content may be missing, because clients fetch it from elsewhere."""
         return self.media_type.startswith(_FOREIGN_PREFIXES)
 
 
@@ -57,21 +58,21 @@ class Manifest:
 
 
 def parse_manifest(body: bytes, media_type: str | None) -> Manifest:
-    """Read a document that was sent as `media_type`.
+    """Parse a document that was sent as `media_type`.
 
-    Raises `RegistryError` (MANIFEST_INVALID) if it is not what it claims to be.
+    Raises `DistributionError` (MANIFEST_INVALID) if it is not a document of that type.
     """
     document = parse_object(body)
     declared = document.get("mediaType") or media_type
     if media_type is not None and declared != media_type:
         raise manifest_invalid(f"Content-Type is {media_type}, mediaType is {declared}")
     if not isinstance(declared, str) or declared not in MANIFEST_TYPES:
-        raise manifest_invalid(f"media type {declared} is not a manifest's")
+        raise manifest_invalid(f"{declared} is not the media type of a manifest")
     if document.get("schemaVersion") != 2:
         raise manifest_invalid("schemaVersion is not 2")
     config: Descriptor | None = None
     if declared in INDEX_TYPES:
-        # A document that is both would mean another image to the next reader.
+        # Two readers could take a document that is both for two different images.
         _forbid(document, "an index", "config", "layers")
         references = _descriptors(document, "manifests")
     else:
@@ -89,7 +90,7 @@ def parse_manifest(body: bytes, media_type: str | None) -> Manifest:
 
 
 def parse_object(body: bytes) -> dict[str, object]:
-    """Return the JSON object in `body`; raises `RegistryError` (MANIFEST_INVALID)."""
+    """Return the JSON object in `body`; raises `DistributionError` (MANIFEST_INVALID)."""
     try:
         document = json.loads(body)
     except (ValueError, RecursionError) as error:
@@ -100,10 +101,10 @@ def parse_object(body: bytes) -> dict[str, object]:
 
 
 def parse_descriptor(value: object) -> Descriptor | None:
-    """Return the descriptor that a stored document holds, or None if it is none of ours."""
+    """Return the descriptor that a stored document holds, or None if it holds none."""
     try:
         return _descriptor(value, "descriptor")
-    except RegistryError:
+    except DistributionError:
         return None
 
 
@@ -133,14 +134,14 @@ def _descriptor(value: object, where: str) -> Descriptor:
         raise manifest_invalid(f"{where} needs a size in bytes")
     try:
         return Descriptor(media_type, Digest.parse(digest), size)
-    except RegistryError as error:
+    except DistributionError as error:
         raise manifest_invalid(f"{where}: {error.message}") from error
 
 
 def _text(document: Mapping[str, object], field: str) -> str | None:
     value = document.get(field)
     if value is not None and not isinstance(value, str):
-        raise manifest_invalid(f"{field} is not a text")
+        raise manifest_invalid(f"{field} is not a string")
     return value or None
 
 
@@ -151,5 +152,5 @@ def _annotations(document: Mapping[str, object]) -> dict[str, str]:
     if not isinstance(annotations, dict) or not all(
         isinstance(value, str) for value in annotations.values()
     ):
-        raise manifest_invalid("annotations are not an object of texts")
+        raise manifest_invalid("annotations are not an object of strings")
     return annotations

@@ -1,4 +1,4 @@
-"""What goes wrong, in the words of the distribution specification (section Error Codes)."""
+"""The errors of the distribution specification, section Error Codes."""
 
 import json
 from collections.abc import Mapping
@@ -8,8 +8,8 @@ from werkzeug.wrappers import Response
 from pyoci_flask.common.redaction import field
 
 
-class RegistryError(Exception):
-    """An answer that is an error: HTTP status, code of the specification, text for people."""
+class DistributionError(Exception):
+    """An error response: an HTTP status, a code of the specification and a text for people."""
 
     def __init__(
         self,
@@ -27,7 +27,7 @@ class RegistryError(Exception):
         self.headers = dict(headers or {})
 
     def response(self) -> Response:
-        """Return the error as the specification wants it to be written."""
+        """Return the response in the form that the specification defines."""
         error: dict[str, object] = {"code": self.code, "message": self.message}
         if self.detail is not None:
             error["detail"] = self.detail
@@ -39,41 +39,41 @@ class RegistryError(Exception):
         )
 
 
-def name_invalid(name: str) -> RegistryError:
-    """Return the answer to a name that the specification does not allow."""
-    return RegistryError(400, "NAME_INVALID", "invalid repository name", {"name": field(name)})
+def name_invalid(name: str) -> DistributionError:
+    """Return the error for a name that the specification does not allow."""
+    return DistributionError(400, "NAME_INVALID", "invalid repository name", {"name": field(name)})
 
 
-def name_unknown(name: str) -> RegistryError:
-    """Return the answer to a repository that nothing was pushed to."""
-    return RegistryError(404, "NAME_UNKNOWN", "no such repository", {"name": name})
+def name_unknown(name: str) -> DistributionError:
+    """Return the error for a repository that nothing was pushed to."""
+    return DistributionError(404, "NAME_UNKNOWN", "no such repository", {"name": name})
 
 
-def digest_invalid(message: str) -> RegistryError:
-    """Return the answer to a digest that is malformed or not the content's."""
-    return RegistryError(400, "DIGEST_INVALID", message)
+def digest_invalid(message: str) -> DistributionError:
+    """Return the error for a digest that is malformed or is not the digest of the content."""
+    return DistributionError(400, "DIGEST_INVALID", message)
 
 
-def size_invalid(message: str) -> RegistryError:
-    """Return the answer to a body of another length than it should have."""
-    return RegistryError(400, "SIZE_INVALID", message)
+def size_invalid(message: str) -> DistributionError:
+    """Return the error for a body of the wrong length."""
+    return DistributionError(400, "SIZE_INVALID", message)
 
 
-def manifest_invalid(message: str, status: int = 400) -> RegistryError:
-    """Return the answer to a document that is not a manifest."""
-    return RegistryError(status, "MANIFEST_INVALID", message)
+def manifest_invalid(message: str, status: int = 400) -> DistributionError:
+    """Return the error for a document that is not a manifest."""
+    return DistributionError(status, "MANIFEST_INVALID", message)
 
 
-def manifest_unknown(reference: str) -> RegistryError:
-    """Return the answer to a tag or digest that names no manifest."""
-    return RegistryError(
+def manifest_unknown(reference: str) -> DistributionError:
+    """Return the error for a tag or digest of a manifest that does not exist."""
+    return DistributionError(
         404, "MANIFEST_UNKNOWN", "no such manifest", {"reference": field(reference)}
     )
 
 
-def manifest_blob_unknown(digest: str) -> RegistryError:
-    """Return the answer to a manifest whose parts are not there."""
-    return RegistryError(
+def manifest_blob_unknown(digest: str) -> DistributionError:
+    """Return the error for a manifest whose blobs are missing."""
+    return DistributionError(
         400,
         "MANIFEST_BLOB_UNKNOWN",
         "the manifest refers to a blob or manifest that this repository does not have",
@@ -81,26 +81,26 @@ def manifest_blob_unknown(digest: str) -> RegistryError:
     )
 
 
-def blob_unknown(digest: str) -> RegistryError:
-    """Return the answer to a digest that names no blob."""
-    return RegistryError(404, "BLOB_UNKNOWN", "no such blob", {"digest": digest})
+def blob_unknown(digest: str) -> DistributionError:
+    """Return the error for the digest of a blob that does not exist."""
+    return DistributionError(404, "BLOB_UNKNOWN", "no such blob", {"digest": digest})
 
 
-def blob_upload_unknown() -> RegistryError:
-    """Return the answer to an upload that was never begun, or is over."""
-    return RegistryError(404, "BLOB_UPLOAD_UNKNOWN", "no such upload")
+def blob_upload_unknown() -> DistributionError:
+    """Return the error for an upload that was never begun or has ended."""
+    return DistributionError(404, "BLOB_UPLOAD_UNKNOWN", "no such upload")
 
 
-def unsupported(message: str, status: int = 405) -> RegistryError:
-    """Return the answer to what this registry does not do."""
-    return RegistryError(status, "UNSUPPORTED", message)
+def unsupported(message: str, status: int = 405) -> DistributionError:
+    """Return the error for something that this registry does not do."""
+    return DistributionError(status, "UNSUPPORTED", message)
 
 
-def denied(message: str) -> RegistryError:
-    """Return the answer to a request that is not allowed."""
-    return RegistryError(403, "DENIED", message)
+def denied(message: str) -> DistributionError:
+    """Return the error for a request that is not allowed."""
+    return DistributionError(403, "DENIED", message)
 
 
-def unforeseen(message: str, status: int = 500) -> RegistryError:
-    """Return a fault of the server's own, for which the specification has no code."""
-    return RegistryError(status, "UNKNOWN", message)
+def unforeseen(message: str, status: int = 500) -> DistributionError:
+    """Return an internal error, for which the specification has no code."""
+    return DistributionError(status, "UNKNOWN", message)

@@ -1,4 +1,4 @@
-"""Files that survive a kill: written whole or not at all, locked across processes."""
+"""Files that survive a kill: they are written whole or not at all, and locked across processes."""
 
 import errno
 import fcntl
@@ -20,14 +20,14 @@ FILE_MODE = 0o600
 FOLDER_MODE = 0o700
 
 # Two changes within one tick of the file system's clock can leave the same signature. A file that
-# changed this recently is therefore read again, and its content compared.
+# changed less than this long ago is therefore read again and compared by its content.
 SETTLED_NS = 100_000_000
 
 
 def write_file(path: Path, content: bytes, scratch: Path) -> None:
-    """Put `content` at `path`: readers see the old file or the new one, after a crash too.
+    """Write `content` to `path`. Readers see the old file or the new one, even after a crash.
 
-    `scratch` is a folder on the same file system, for the file while it is written.
+    `scratch` is a folder on the same file system, which holds the file while it is written.
     """
     temporary = scratch / f"tmp-{uuid.uuid4()}"
     try:
@@ -45,7 +45,7 @@ def write_file(path: Path, content: bytes, scratch: Path) -> None:
 
 
 def sync_folder(folder: Path) -> None:
-    """Make what was renamed, linked or removed in `folder` outlive a loss of power."""
+    """Make sure that a loss of power does not undo what was renamed or removed in `folder`."""
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         os.fsync(descriptor)
@@ -54,7 +54,7 @@ def sync_folder(folder: Path) -> None:
 
 
 def remove_file(path: Path) -> None:
-    """Remove the file at `path`, if there is one, to stay removed after a loss of power."""
+    """Remove the file at `path`, if there is one. A loss of power does not bring it back."""
     try:
         path.unlink()
     except FileNotFoundError:
@@ -63,7 +63,7 @@ def remove_file(path: Path) -> None:
 
 
 def make_folder(folder: Path) -> None:
-    """Make `folder` and the missing ones above it, to stay after a loss of power."""
+    """Make `folder` and its missing parents. A loss of power does not undo it."""
     if folder.is_dir():
         return
     make_folder(folder.parent)
@@ -73,9 +73,9 @@ def make_folder(folder: Path) -> None:
 
 
 def open_file(path: Path) -> FileIO:
-    """Open a regular file to read.
+    """Open a regular file for reading.
 
-    Raises `FileNotFoundError` if there is none, or if something else (a symbolic link) is there.
+    Raises `FileNotFoundError` if there is none or if `path` is something else (a symbolic link).
     """
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
@@ -94,13 +94,13 @@ def _no_file(path: Path) -> FileNotFoundError:
 
 
 def read_file(path: Path) -> bytes:
-    """Return the content of a regular file; raises as `open_file` does."""
+    """Return the content of a regular file; raise the errors of `open_file`."""
     with open_file(path) as file:
         return file.read()
 
 
 def regular_file(path: Path) -> os.stat_result | None:
-    """Return what the file system knows of the regular file at `path`; None if there is none."""
+    """Return the status of the regular file at `path`, or None if there is none."""
     try:
         result = path.lstat()
     except (FileNotFoundError, NotADirectoryError):
@@ -110,9 +110,9 @@ def regular_file(path: Path) -> os.stat_result | None:
 
 @contextmanager
 def locked(path: Path) -> Iterator[None]:
-    """Hold the lock file at `path` against other threads and processes; waits for it.
+    """Wait for the lock file at `path`, and hold it against other threads and processes.
 
-    The kernel drops the lock of a process that dies.
+    The kernel releases the lock of a process that dies.
     """
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, FILE_MODE)
     try:
@@ -123,9 +123,9 @@ def locked(path: Path) -> Iterator[None]:
 
 
 class FileCache(Generic[T]):
-    """What a file says, parsed once and again whenever the file has changed.
+    """The parsed content of a file, which is parsed again when the file has changed.
 
-    `parse_again` parses a changed file with the help of what the file said before.
+    `parse_again` parses a changed file and also gets the value of its previous content.
     """
 
     def __init__(
@@ -140,7 +140,7 @@ class FileCache(Generic[T]):
         self._known: _Known[T] | None = None
 
     def get(self) -> T:
-        """Return the parsed content; raises `OSError`, or what the parser raises."""
+        """Return the parsed content; raise `OSError` or the errors of the parser."""
         known = self._known
         if known is not None and known.signature == _signature(self._path.stat()):
             return known.value
@@ -148,11 +148,9 @@ class FileCache(Generic[T]):
             found = os.fstat(file.fileno())
             settled = time.time_ns() - found.st_mtime_ns > SETTLED_NS
             content = file.read()
-        if known is None:
-            value = self._parse(content)
-        elif known.content == content:
+        if known is not None and known.content == content:
             value = known.value
-        elif self._parse_again is not None:
+        elif known is not None and self._parse_again is not None:
             value = self._parse_again(content, known.value)
         else:
             value = self._parse(content)
@@ -163,13 +161,13 @@ class FileCache(Generic[T]):
         return value
 
     def put(self, content: bytes, value: T) -> None:
-        """Take `value` for what `content` says, which was just written to the file."""
+        """Remember `value` as the parsed `content`, which was just written to the file."""
         self._known = _Known(value, content=content)
 
 
 @dataclass(frozen=True, slots=True)
 class _Known(Generic[T]):
-    """What a file said: the one with that signature, or any that has that content."""
+    """A parsed value, valid for the file with this signature or for any with this content."""
 
     value: T
     signature: tuple[int, int, int] | None = None

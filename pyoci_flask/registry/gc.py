@@ -1,7 +1,7 @@
-"""Garbage collection: removes what no tag leads to any more.
+"""Garbage collection: removes content that cannot be reached from any tag.
 
-An index leads to its manifests, a manifest to its config and layers, anything to the manifests
-that name it as their subject, and those to their subject.
+From an index its manifests are reached, from a manifest its config, layers and subject, and from
+any content the manifests that name it as their subject.
 """
 
 from collections.abc import Iterable, Iterator
@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pyoci_flask.registry.documents import Descriptor
-from pyoci_flask.registry.errors import RegistryError, name_unknown
+from pyoci_flask.registry.errors import DistributionError, name_unknown
 from pyoci_flask.registry.files import sync_folder
-from pyoci_flask.registry.layout import Repository
+from pyoci_flask.registry.layout import ImageLayout
 from pyoci_flask.registry.names import Digest, RepositoryName
 from pyoci_flask.registry.storage import Storage
 from pyoci_flask.registry.uploads import stale_files
@@ -19,36 +19,36 @@ from pyoci_flask.registry.uploads import stale_files
 
 @dataclass(frozen=True, slots=True)
 class Freed:
-    """What was removed: a number of files, and the bytes that the file system got back."""
+    """The number of files that were removed, and the bytes that this freed on the disk."""
 
     files: int
     size: int
 
 
 def collect_repository(storage: Storage, name: RepositoryName, *, dry_run: bool) -> Freed:
-    """Remove what no tag of a repository leads to; with `dry_run` only tell what would go.
+    """Remove what no tag of a repository leads to; if `dry_run` is true, only measure it.
 
-    Raises `RegistryError` and removes nothing if a document cannot be read: what it leads to is
-    not known then.
+    Raises `DistributionError` and removes nothing if a document cannot be read, because what it
+    refers to is not known.
     """
-    repository = storage.repository(name)
-    with repository.changing(name_unknown(name)):
-        kept = {digest.hex for digest in _reachable(repository)}
+    layout = storage.layout(name)
+    with layout.changing(name_unknown(name)):
+        kept = {digest.hex for digest in _reachable(layout)}
         garbage = [
             path
-            for folder in repository.blob_folders
+            for folder in layout.blob_folders
             for path in _content(folder)
             if path.name not in kept
         ]
         freed = _measure(garbage)
         if not dry_run:
-            _forget(repository, kept)
+            _forget(layout, kept)
             _remove(garbage)
     return freed
 
 
 def collect_uploads(storage: Storage, *, dry_run: bool) -> Freed:
-    """Remove the uploads that nobody has gone on with for a day."""
+    """Remove the uploads that were not continued for a day."""
     garbage = list(stale_files(storage.uploads))
     freed = _measure(garbage)
     if not dry_run:
@@ -56,44 +56,44 @@ def collect_uploads(storage: Storage, *, dry_run: bool) -> Freed:
     return freed
 
 
-def _reachable(repository: Repository) -> set[Digest]:
-    index = repository.index()
+def _reachable(layout: ImageLayout) -> set[Digest]:
+    index = layout.read_index()
     if index.foreign:
-        raise RegistryError(
+        raise DistributionError(
             500, "MANIFEST_INVALID", f"index.json lists {index.foreign} unknown kinds of manifest"
         )
     seen: set[tuple[Digest, bool]] = set()
     queue = list(index.manifests.values())
     while queue:
         descriptor = queue.pop()
-        # The same bytes may be a layer here and a manifest there.
+        # The same bytes may be used as a layer and as a manifest.
         visit = (descriptor.digest, descriptor.is_manifest)
         if visit not in seen:
             seen.add(visit)
-            queue.extend(repository.referring(descriptor.digest))
-            queue.extend(_leads_to(repository, descriptor))
+            queue.extend(layout.referring(descriptor.digest))
+            queue.extend(_leads_to(layout, descriptor))
     return {digest for digest, _ in seen}
 
 
-def _leads_to(repository: Repository, descriptor: Descriptor) -> Iterator[Descriptor]:
+def _leads_to(layout: ImageLayout, descriptor: Descriptor) -> Iterator[Descriptor]:
     if not descriptor.is_manifest:
         return
     try:
-        manifest = repository.manifest(descriptor)
+        manifest = layout.read_manifest(descriptor)
     except FileNotFoundError:
         return
     yield from manifest.references
-    subject = None if manifest.subject is None else repository.resolve(manifest.subject)
+    subject = None if manifest.subject is None else layout.resolve(manifest.subject)
     if subject is not None:
         yield subject
 
 
-def _forget(repository: Repository, kept: set[str]) -> None:
-    """Remove the markers of manifests that go; before the blobs, as a delete does."""
-    for path in _content(repository.markers):
+def _forget(layout: ImageLayout, kept: set[str]) -> None:
+    """Remove the markers of the manifests that are not kept, before their blobs."""
+    for path in _content(layout.markers):
         if path.name not in kept:
             path.unlink()
-    for folder in _content(repository.referrers):
+    for folder in _content(layout.referrers):
         for path in folder.iterdir():
             if path.name not in kept:
                 path.unlink()
@@ -102,13 +102,13 @@ def _forget(repository: Repository, kept: set[str]) -> None:
 
 
 def _content(folder: Path) -> list[Path]:
-    # A layout that another program made has blobs only, and an empty one not even these.
+    # A layout that another program made has only blobs, or not even those if it is empty.
     return list(folder.iterdir()) if folder.is_dir() else []
 
 
 def _measure(garbage: Iterable[Path]) -> Freed:
     found = [path.lstat() for path in garbage]
-    # A blob that was mounted elsewhere is linked there, and its bytes stay.
+    # A blob that was mounted in another repository is linked there: its bytes are not freed.
     return Freed(len(found), sum(entry.st_size for entry in found if entry.st_nlink == 1))
 
 

@@ -1,13 +1,14 @@
-"""One repository on disk: an OCI image layout, and what a registry must remember beside it.
+"""One repository on disk: an OCI image layout, and what a registry stores in addition.
 
 - `oci-layout`, `index.json`, `blobs/<algorithm>/<hex>`: the image layout (image specification).
-- `.manifests/<hex>`: this blob was put as a manifest; holds the media type it was put with. A
-  layout that another program wrote has none: `index.json` tells there, until an entry of it goes.
-- `.referrers/<hex of the subject>/<hex>`: this manifest names that one as its subject.
+- `.manifests/<hex>`: marks a blob as a manifest and holds its media type. A layout that another
+  program wrote has no markers. There `index.json` is read instead, and a marker is written before
+  an entry is removed from it.
+- `.referrers/<hex of the subject>/<hex>`: the second manifest names the first as its subject.
 - `.lock`: held while any of them changes.
 
-A manifest is written blob first, tag last, and deleted the other way round, so that whatever a
-killed process leaves behind can be read.
+A manifest is written blob first and tag last, and deleted in the opposite order, so that what a
+killed process leaves behind is still valid.
 """
 
 import json
@@ -16,7 +17,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from pyoci_flask.registry import index
+from pyoci_flask.common.grammar import HEX_DIGITS
+from pyoci_flask.registry import layout_index
 from pyoci_flask.registry.documents import (
     INDEX_TYPES,
     Descriptor,
@@ -24,7 +26,7 @@ from pyoci_flask.registry.documents import (
     parse_manifest,
 )
 from pyoci_flask.registry.errors import (
-    RegistryError,
+    DistributionError,
     blob_unknown,
     manifest_blob_unknown,
     manifest_unknown,
@@ -40,8 +42,8 @@ from pyoci_flask.registry.files import (
     remove_file,
     write_file,
 )
-from pyoci_flask.registry.index import Entry, LayoutIndex
-from pyoci_flask.registry.names import ALGORITHMS, Digest, RepositoryName, Tag
+from pyoci_flask.registry.layout_index import Entry, LayoutIndex
+from pyoci_flask.registry.names import Digest, RepositoryName, Tag
 
 LAYOUT_FILE = "oci-layout"
 INDEX_FILE = "index.json"
@@ -49,8 +51,8 @@ LAYOUT = {"imageLayoutVersion": "1.0.0"}
 
 
 @dataclass(frozen=True, slots=True)
-class Repository:
-    """A repository, there or not yet. `scratch` is a folder for files that are being written."""
+class ImageLayout:
+    """A repository, which need not exist. `scratch` is the folder of half-written files."""
 
     name: RepositoryName
     folder: Path
@@ -60,49 +62,49 @@ class Repository:
     @property
     def blob_folders(self) -> tuple[Path, ...]:
         """The folders of all content, manifests included: one for each algorithm."""
-        return tuple(self.folder / "blobs" / algorithm for algorithm in ALGORITHMS)
+        return tuple(self.folder / "blobs" / algorithm for algorithm in HEX_DIGITS)
 
     @property
     def markers(self) -> Path:
-        """The folder that tells which blobs are manifests."""
+        """The folder of the files that mark blobs as manifests."""
         return self.folder / ".manifests"
 
     @property
     def referrers(self) -> Path:
-        """The folder that tells which manifests have a subject."""
+        """The folder of the files that name the manifests of each subject."""
         return self.folder / ".referrers"
 
     def blob(self, digest: Digest) -> Path:
-        """Return where the content with that digest is kept, if it is there."""
+        """Return the path of the content with that digest, which need not exist."""
         return self.folder / "blobs" / digest.algorithm / digest.hex
 
     def exists(self) -> bool:
-        """Whether something was ever pushed here."""
+        """Return whether something was ever pushed here."""
         return regular_file(self.folder / INDEX_FILE) is not None
 
     def has_lost_index(self) -> bool:
-        """Whether there is content, but not the index that was there before all content.
+        """Return whether there is content but no index, although the index is written first.
 
-        `oci-layout` alone is no sign of it: a process that was killed while it made the layout
-        leaves that.
+        `oci-layout` does not count as content: a process that was killed while it made the layout
+        may have left it.
         """
         if self.exists():
             return False
         filled = any(_has_content(folder) for folder in self.blob_folders)
-        # Asked again, as the first blob may have been pushed in between.
+        # Look again, because the first blob may have been pushed in the meantime.
         return filled and not self.exists()
 
-    def index(self) -> LayoutIndex:
-        """Return the tags; none if there is no repository."""
+    def read_index(self) -> LayoutIndex:
+        """Read `index.json`; it is empty if there is no repository."""
         try:
             return self.cached_index.get()
         except (FileNotFoundError, NotADirectoryError):
-            return index.EMPTY_INDEX
+            return layout_index.EMPTY_INDEX
 
     def create(self) -> None:
-        """Make the layout, unless it is there, before any content is put into it.
+        """Make the layout if it does not exist. Call this before content is put into it.
 
-        The index comes last: with it, it exists.
+        The index is written last, because a layout with an index exists.
         """
         for folder in (*self.blob_folders, self.markers, self.referrers):
             make_folder(folder)
@@ -111,11 +113,11 @@ class Repository:
         with locked(self.folder / ".lock"):
             if not self.exists():
                 self._write(LAYOUT_FILE, json.dumps(LAYOUT).encode())
-                self._write(INDEX_FILE, index.EMPTY_INDEX.serialize())
+                self._write(INDEX_FILE, layout_index.EMPTY_INDEX.serialize())
 
     @contextmanager
-    def changing(self, missing: RegistryError) -> Iterator[None]:
-        """Hold the repository against other writers; raises `missing` if there is none."""
+    def changing(self, missing: DistributionError) -> Iterator[None]:
+        """Hold the lock of the repository; raise `missing` if it does not exist."""
         if not self.exists():
             raise missing
         with locked(self.folder / ".lock"):
@@ -124,7 +126,7 @@ class Repository:
     def resolve(self, reference: Tag | Digest) -> Descriptor | None:
         """Return the manifest that a tag or digest names.
 
-        The content of one that a digest names is there; what a tag names may be gone.
+        The content of a manifest that a digest names exists; that of a tag may be missing.
         """
         if isinstance(reference, Digest):
             media_type = self.manifest_type(reference)
@@ -132,15 +134,15 @@ class Repository:
             if media_type is None or found is None:
                 return None
             return Descriptor(media_type, reference, found.st_size)
-        return self.index().tags.get(reference)
+        return self.read_index().tags.get(reference)
 
     def manifest_type(self, digest: Digest) -> str | None:
-        """Return the media type of a manifest; None if no manifest with that digest was put."""
+        """Return the media type of a manifest, or None if the digest is not that of a manifest."""
         try:
             return read_file(self.markers / digest.hex).decode()
         except FileNotFoundError:
             pass
-        known = self.index()
+        known = self.read_index()
         if digest in known.manifests:
             return known.manifests[digest].media_type
         if regular_file(self.blob(digest)) is None:
@@ -148,7 +150,7 @@ class Repository:
         return self._child_type(digest, known)
 
     def _child_type(self, digest: Digest, known: LayoutIndex) -> str | None:
-        # A layout that another program wrote has no markers; its indexes tell.
+        # A layout that another program wrote has no markers, but its indexes name the type.
         seen: set[Digest] = set()
         queue = [entry for entry in known.manifests.values() if entry.media_type in INDEX_TYPES]
         while queue:
@@ -163,20 +165,20 @@ class Repository:
 
     def _references(self, parent: Descriptor) -> tuple[Descriptor, ...]:
         try:
-            return self.manifest(parent).references
-        except (FileNotFoundError, RegistryError):
+            return self.read_manifest(parent).references
+        except (FileNotFoundError, DistributionError):
             return ()
 
-    def manifest(self, descriptor: Descriptor) -> Manifest:
-        """Read a stored manifest; raises `FileNotFoundError` or `RegistryError`."""
+    def read_manifest(self, descriptor: Descriptor) -> Manifest:
+        """Read a stored manifest; raise `FileNotFoundError` or `DistributionError`."""
         return parse_manifest(read_file(self.blob(descriptor.digest)), descriptor.media_type)
 
     def put_manifest(
         self, manifest: Manifest, content: bytes, digest: Digest, tags: Sequence[Tag]
     ) -> None:
-        """Store a manifest, by the digest of its content, and let `tags` name it.
+        """Store a manifest under the digest of its content, and let `tags` name it.
 
-        Raises `RegistryError` (MANIFEST_BLOB_UNKNOWN) if something that it refers to is missing.
+        Raises `DistributionError` (MANIFEST_BLOB_UNKNOWN) if content that it refers to is missing.
         """
         descriptor = Descriptor(manifest.media_type, digest, len(content))
         if not self.exists():
@@ -190,7 +192,7 @@ class Repository:
                 self._write(f".referrers/{manifest.subject.hex}/{descriptor.digest.hex}", b"")
             self._write(f".manifests/{descriptor.digest.hex}", manifest.media_type.encode())
             if tags:
-                named = {tag: index.tag_entry(tag, descriptor) for tag in tags}
+                named = {tag: layout_index.tag_entry(tag, descriptor) for tag in tags}
                 self._change_index(lambda entry: entry.ref_name in named, list(named.values()))
 
     def _check_references(self, manifest: Manifest) -> None:
@@ -206,7 +208,7 @@ class Repository:
         return regular_file(self.blob(reference.digest)) is not None
 
     def delete_tag(self, tag: Tag) -> None:
-        """Remove a tag, not what it names; raises `RegistryError` (MANIFEST_UNKNOWN)."""
+        """Remove a tag but not its manifest; raise `DistributionError` (MANIFEST_UNKNOWN)."""
         missing = manifest_unknown(tag)
         with self.changing(missing):
             if tag not in self.cached_index.get().tags:
@@ -214,14 +216,14 @@ class Repository:
             self._change_index(lambda entry: entry.ref_name == tag)
 
     def delete_manifest(self, digest: Digest) -> None:
-        """Remove a manifest and its tags; raises `RegistryError` (MANIFEST_UNKNOWN)."""
+        """Remove a manifest and its tags; raise `DistributionError` (MANIFEST_UNKNOWN)."""
         missing = manifest_unknown(str(digest))
         with self.changing(missing):
             media_type = self.manifest_type(digest)
             if media_type is None:
                 raise missing
             subject = self._subject(digest, media_type)
-            self._mark([Descriptor(media_type, digest, 0)])  # for the sake of its children
+            self._mark([Descriptor(media_type, digest, 0)])  # so that its children stay known
             self._change_index(lambda entry: entry.digest == str(digest))
             if subject is not None:
                 (self.referrers / subject.hex / digest.hex).unlink(missing_ok=True)
@@ -231,13 +233,13 @@ class Repository:
     def _subject(self, digest: Digest, media_type: str) -> Digest | None:
         try:
             return parse_manifest(read_file(self.blob(digest)), media_type).subject
-        except (FileNotFoundError, RegistryError):
+        except (FileNotFoundError, DistributionError):
             return None
 
     def delete_blob(self, digest: Digest) -> None:
-        """Remove a blob that is no manifest.
+        """Remove a blob that is not a manifest.
 
-        Raises `RegistryError` (BLOB_UNKNOWN, or UNSUPPORTED for a manifest).
+        Raises `DistributionError` (BLOB_UNKNOWN, or UNSUPPORTED for a manifest).
         """
         missing = blob_unknown(str(digest))
         with self.changing(missing):
@@ -248,7 +250,7 @@ class Repository:
             remove_file(self.blob(digest))
 
     def referring(self, subject: Digest) -> Iterator[Descriptor]:
-        """Yield the manifests that name `subject` as theirs, in the order of their digests."""
+        """Yield the manifests with this subject, in the order of their digests."""
         folder = self.referrers / subject.hex
         if not folder.is_dir():
             return
@@ -271,7 +273,7 @@ class Repository:
         self.cached_index.put(content, changed)
 
     def _mark(self, manifests: Iterable[Descriptor]) -> None:
-        """Let these manifests, and those that they lead to, be known without `index.json`."""
+        """Mark these manifests, and those that they refer to, before they leave `index.json`."""
         make_folder(self.markers)
         seen: set[Digest] = set()
         queue = list(manifests)

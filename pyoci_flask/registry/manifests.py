@@ -1,56 +1,61 @@
-"""Manifests over HTTP.
+"""Manifests over HTTP, and the lists of tags and repositories.
 
 Distribution specification, sections Pulling manifests, Pushing Manifests, Deleting tags, Deleting
-Manifests and Listing Referrers.
+Manifests, Listing Tags and Listing Referrers.
 """
 
 import json
+from collections.abc import Sequence
+from urllib.parse import quote, urlencode
 
 from werkzeug.http import parse_options_header
 from werkzeug.wrappers import Request, Response
 
+from pyoci_flask.common.grammar import IMAGE_INDEX
 from pyoci_flask.registry.body import chunks
-from pyoci_flask.registry.documents import IMAGE_INDEX, Descriptor, parse_manifest
+from pyoci_flask.registry.documents import Descriptor, parse_manifest
 from pyoci_flask.registry.errors import (
-    RegistryError,
+    DistributionError,
     digest_invalid,
     manifest_invalid,
     manifest_unknown,
+    name_unknown,
+    unsupported,
 )
 from pyoci_flask.registry.files import read_file, regular_file
-from pyoci_flask.registry.layout import Repository
+from pyoci_flask.registry.layout import ImageLayout
 from pyoci_flask.registry.names import Digest, Tag, parse_reference, parse_tag
+from pyoci_flask.registry.storage import Storage
 
-# The specification asks for support of manifests up to this size, in bytes.
 MANIFEST_SIZE = 4 * 1024 * 1024
+"""Bytes. The specification asks registries to accept manifests of at least this size."""
 _MOST_VALUES = 250_000
 """JSON values of a manifest: each takes up to a hundred bytes while it is parsed."""
 
 
-def get_manifest(request: Request, repository: Repository, reference: str) -> Response:
-    """`GET`, `HEAD /v2/<name>/manifests/<reference>`. It is served whatever the client accepts."""
-    descriptor = _resolve(repository, reference)
+def get_manifest(request: Request, layout: ImageLayout, reference: str) -> Response:
+    """`GET`, `HEAD /v2/<name>/manifests/<reference>`. The Accept header is ignored."""
+    descriptor = layout.resolve(_parse(reference))
+    found = None if descriptor is None else regular_file(layout.blob(descriptor.digest))
+    if descriptor is None or found is None:
+        raise manifest_unknown(reference)
     headers = {
         "Docker-Content-Digest": str(descriptor.digest),
         "ETag": f'"{descriptor.digest}"',
         "Content-Type": descriptor.media_type,
     }
-    path = repository.blob(descriptor.digest)
-    found = regular_file(path)
-    if found is None:
-        raise manifest_unknown(reference)
     if request.if_none_match.contains_weak(str(descriptor.digest)):
         return Response(status=304, headers=headers)
     if request.method == "HEAD":
         return Response(headers={**headers, "Content-Length": str(found.st_size)})
     try:
-        return Response(read_file(path), headers=headers)
+        return Response(read_file(layout.blob(descriptor.digest)), headers=headers)
     except FileNotFoundError:
         raise manifest_unknown(reference) from None
 
 
-def put_manifest(request: Request, repository: Repository, reference: str) -> Response:
-    """`PUT /v2/<name>/manifests/<reference>`; a digest may come with any number of `tag=`."""
+def put_manifest(request: Request, layout: ImageLayout, reference: str) -> Response:
+    """`PUT /v2/<name>/manifests/<reference>`; with a digest, any number of `tag=` may follow."""
     target = Digest.parse(reference) if ":" in reference else _parse_tag(reference)
     body = _body(request)
     if isinstance(target, Digest):
@@ -61,9 +66,9 @@ def put_manifest(request: Request, repository: Repository, reference: str) -> Re
         digest, tags = Digest.of(body), [target]
     media_type = parse_options_header(request.headers.get("Content-Type"))[0]
     manifest = parse_manifest(body, media_type or None)
-    repository.put_manifest(manifest, body, digest, tags)
+    layout.put_manifest(manifest, body, digest, tags)
     response = Response(status=201)
-    response.headers["Location"] = f"{request.root_path}/v2/{repository.name}/manifests/{digest}"
+    response.headers["Location"] = f"{request.root_path}/v2/{layout.name}/manifests/{digest}"
     response.headers["Docker-Content-Digest"] = str(digest)
     if manifest.subject is not None:
         response.headers["OCI-Subject"] = str(manifest.subject)
@@ -72,21 +77,20 @@ def put_manifest(request: Request, repository: Repository, reference: str) -> Re
     return response
 
 
-def delete_manifest(_request: Request, repository: Repository, reference: str) -> Response:
-    """`DELETE /v2/<name>/manifests/<reference>`: a tag alone, or a manifest with its tags."""
+def delete_manifest(_request: Request, layout: ImageLayout, reference: str) -> Response:
+    """`DELETE /v2/<name>/manifests/<reference>`: only a tag, or a manifest with its tags."""
     target = _parse(reference)
     if isinstance(target, Digest):
-        repository.delete_manifest(target)
+        layout.delete_manifest(target)
     else:
-        repository.delete_tag(target)
+        layout.delete_tag(target)
     return Response(status=202)
 
 
-def get_referrers(request: Request, repository: Repository, digest: str) -> Response:
-    """`GET /v2/<name>/referrers/<digest>`, for an unknown repository too: an empty index."""
-    subject = Digest.parse(digest)
+def get_referrers(request: Request, layout: ImageLayout, digest: str) -> Response:
+    """`GET /v2/<name>/referrers/<digest>`. An unknown repository gets an empty index, too."""
     wanted = request.args.get("artifactType")
-    found = [_referrer(repository, descriptor) for descriptor in repository.referring(subject)]
+    found = [_referrer(layout, one) for one in layout.referring(Digest.parse(digest))]
     manifests = [
         entry
         for entry in found
@@ -99,10 +103,10 @@ def get_referrers(request: Request, repository: Repository, digest: str) -> Resp
     return response
 
 
-def _referrer(repository: Repository, descriptor: Descriptor) -> dict[str, object] | None:
+def _referrer(layout: ImageLayout, descriptor: Descriptor) -> dict[str, object] | None:
     try:
-        manifest = repository.manifest(descriptor)
-    except (FileNotFoundError, RegistryError):
+        manifest = layout.read_manifest(descriptor)
+    except (FileNotFoundError, DistributionError):
         return None
     entry: dict[str, object] = {
         "mediaType": descriptor.media_type,
@@ -114,6 +118,36 @@ def _referrer(repository: Repository, descriptor: Descriptor) -> dict[str, objec
     if manifest.annotations:
         entry["annotations"] = dict(manifest.annotations)
     return entry
+
+
+def list_tags(request: Request, layout: ImageLayout) -> Response:
+    """`GET /v2/<name>/tags/list`."""
+    if not layout.exists():
+        raise name_unknown(layout.name)
+    return _page(request, {"name": layout.name}, "tags", sorted(layout.read_index().tags))
+
+
+def list_repositories(request: Request, storage: Storage) -> Response:
+    """`GET /v2/_catalog`: the repositories, in the form that Docker's registry uses."""
+    return _page(request, {}, "repositories", sorted(storage.repositories()))
+
+
+def _page(
+    request: Request, document: dict[str, object], field: str, names: Sequence[str]
+) -> Response:
+    """Return the names after `last`, at most `n` of them, with a link to the next page."""
+    last = request.args.get("last", "")
+    rest = [name for name in names if name > last]
+    text = request.args.get("n")
+    if text is not None and not (text.isascii() and text.isdigit()):
+        raise unsupported("n is not a number of names", status=400)
+    page = rest if text is None else rest[: int(text[:9])]
+    response = Response(json.dumps({**document, field: page}), mimetype="application/json")
+    if page and len(page) < len(rest):
+        query = urlencode({"n": text, "last": page[-1]})
+        address = quote(request.root_path + request.path)
+        response.headers["Link"] = f'<{address}?{query}>; rel="next"'
+    return response
 
 
 def _parse_tag(text: str) -> Tag:
@@ -128,13 +162,6 @@ def _parse(reference: str) -> Tag | Digest:
     if target is None:
         raise manifest_unknown(reference)
     return target
-
-
-def _resolve(repository: Repository, reference: str) -> Descriptor:
-    descriptor = repository.resolve(_parse(reference))
-    if descriptor is None:
-        raise manifest_unknown(reference)
-    return descriptor
 
 
 def _body(request: Request) -> bytes:

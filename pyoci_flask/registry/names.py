@@ -1,28 +1,20 @@
-"""Names that come out of a URL, checked before anything is made of them.
+"""Names from a URL, which are checked before anything is done with them.
 
 Distribution specification, sections Pulling manifests and Definitions.
 """
 
 import hashlib
-import re
 from dataclasses import dataclass
 from typing import NewType
 
+from pyoci_flask.common.grammar import HEX_DIGITS, is_digest, is_repository_name, is_tag
 from pyoci_flask.registry.errors import digest_invalid, name_invalid
 
 RepositoryName = NewType("RepositoryName", str)
 Tag = NewType("Tag", str)
 
-NAME_LENGTH = 255
-_COMPONENT = r"[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*"
-_NAME = re.compile(rf"{_COMPONENT}(?:/{_COMPONENT})*")
-_TAG = re.compile(r"[a-zA-Z0-9_][a-zA-Z0-9._-]{0,127}")
-_HEX = re.compile(r"[a-f0-9]*")
-
-ALGORITHMS = {"sha256": 64, "sha512": 128}
-"""The algorithms of digests, each with its number of hexadecimal digits."""
 CANONICAL = "sha256"
-_BY_LENGTH = {length: algorithm for algorithm, length in ALGORITHMS.items()}
+_BY_LENGTH = {length: algorithm for algorithm, length in HEX_DIGITS.items()}
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -36,7 +28,7 @@ class Digest:
 
     @property
     def algorithm(self) -> str:
-        """The name of the algorithm; the number of digits tells."""
+        """The name of the algorithm, which follows from the number of digits."""
         return _BY_LENGTH[len(self.hex)]
 
     @classmethod
@@ -46,30 +38,30 @@ class Digest:
 
     @classmethod
     def parse(cls, text: str) -> "Digest":
-        """Return the digest that `text` writes; raises `RegistryError` (DIGEST_INVALID)."""
-        algorithm, _, hexadecimal = text.partition(":")
-        if ALGORITHMS.get(algorithm) != len(hexadecimal) or not _HEX.fullmatch(hexadecimal):
+        """Return the digest that `text` is; raise `DistributionError` (DIGEST_INVALID) if none."""
+        if not is_digest(text):
             raise digest_invalid(
                 "a digest is sha256: and 64, or sha512: and 128 lower-case hexadecimal digits"
             )
-        return cls(hexadecimal)
+        return cls(text.partition(":")[2])
 
 
 def parse_name(text: str) -> RepositoryName:
-    """Return `text` as a repository's name; raises `RegistryError` (NAME_INVALID)."""
-    if len(text) > NAME_LENGTH or not _NAME.fullmatch(text):
+    """Return `text` as the name of a repository; raise `DistributionError` (NAME_INVALID)."""
+    if not is_repository_name(text):
         raise name_invalid(text)
     return RepositoryName(text)
 
 
 def parse_tag(text: str) -> Tag | None:
-    """Return `text` as a tag, or None if it cannot be one."""
-    return Tag(text) if _TAG.fullmatch(text) else None
+    """Return `text` as a tag, or None if it is not a valid one."""
+    return Tag(text) if is_tag(text) else None
 
 
 def parse_reference(text: str) -> Tag | Digest | None:
-    """Return the tag or digest that names a manifest, or None if `text` can be neither.
+    """Return the tag or digest that `text` is, or None if it is neither.
 
-    Raises `RegistryError` (DIGEST_INVALID) for what only can be meant as a digest.
+    Text with a colon can only be a digest: raise `DistributionError` (DIGEST_INVALID) if it is
+    malformed.
     """
     return Digest.parse(text) if ":" in text else parse_tag(text)

@@ -1,4 +1,4 @@
-"""Upload sessions: files on disk, so that any worker process can go on with an upload.
+"""Upload sessions: files on disk, so that any worker process can continue an upload.
 
 Distribution specification, section Pushing blobs.
 """
@@ -14,9 +14,9 @@ from contextlib import contextmanager, suppress
 from io import FileIO
 from pathlib import Path
 
-from pyoci_flask.registry.errors import RegistryError, blob_upload_unknown, digest_invalid
+from pyoci_flask.registry.errors import DistributionError, blob_upload_unknown, digest_invalid
 from pyoci_flask.registry.files import FILE_MODE, regular_file, sync_folder
-from pyoci_flask.registry.layout import Repository
+from pyoci_flask.registry.layout import ImageLayout
 from pyoci_flask.registry.names import Digest, RepositoryName
 
 STALE_SECONDS = 24 * 60 * 60
@@ -28,20 +28,20 @@ _ID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 class Upload:
     """One upload, held by this thread. `size` is the number of bytes that have arrived.
 
-    `algorithm` is that of the digest which the upload will be finished with by this request.
+    `algorithm` is the algorithm of the digest, if this request finishes the upload.
     """
 
     def __init__(self, path: Path, file: FileIO, algorithm: str | None) -> None:
         self._path = path
         self._file = file
         self.size = os.fstat(file.fileno()).st_size
-        # An upload that began at another request is hashed at its end, from disk.
+        # An upload that began with another request is hashed when it is finished, from disk.
         self._hash = hashlib.new(algorithm) if algorithm and not self.size else None
 
     def append(self, chunk: bytes) -> None:
         """Append a piece of the content.
 
-        If there is no room for it, the upload is discarded and the `OSError` raised.
+        If it cannot be written, discard the upload and raise the `OSError`.
         """
         if self._hash is not None:
             self._hash.update(chunk)
@@ -54,24 +54,24 @@ class Upload:
             raise
         self.size += len(chunk)
 
-    def finish(self, digest: Digest, repository: Repository) -> None:
-        """Make the upload a blob of `repository`.
+    def finish(self, digest: Digest, layout: ImageLayout) -> None:
+        """Make the upload a blob of `layout`.
 
-        Raises `RegistryError` (DIGEST_INVALID) and discards the upload if it has another digest.
+        If its digest is another one, discard it and raise `DistributionError` (DIGEST_INVALID).
         """
         if self._digest(digest.algorithm) != digest:
             self.discard()
             raise digest_invalid(f"the content is not {digest}")
         try:
             os.fsync(self._file.fileno())
-            repository.create()
-            self._path.rename(repository.blob(digest))
+            layout.create()
+            self._path.rename(layout.blob(digest))
         except FileNotFoundError:
             raise blob_upload_unknown() from None
         except OSError:
             self.discard()
             raise
-        sync_folder(repository.blob(digest).parent)
+        sync_folder(layout.blob(digest).parent)
 
     def _digest(self, algorithm: str) -> Digest:
         if self._hash is None:
@@ -80,12 +80,12 @@ class Upload:
         return Digest(self._hash.hexdigest())
 
     def discard(self) -> None:
-        """Forget the upload."""
+        """Remove the upload."""
         self._path.unlink(missing_ok=True)
 
 
 class Uploads:
-    """The uploads in progress, each bound to the repository that it was begun for."""
+    """The uploads in progress, each of which belongs to the repository that it was begun for."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
@@ -105,7 +105,7 @@ class Uploads:
     def size(self, name: RepositoryName, upload: str) -> int:
         """Return the number of bytes that have arrived.
 
-        Raises `RegistryError` (BLOB_UPLOAD_UNKNOWN).
+        Raises `DistributionError` (BLOB_UPLOAD_UNKNOWN).
         """
         found = regular_file(self._path(name, upload))
         if found is None:
@@ -116,9 +116,9 @@ class Uploads:
     def hold(
         self, name: RepositoryName, upload: str, algorithm: str | None = None
     ) -> Iterator[Upload]:
-        """Hold an upload to go on with it, or to finish it with a digest of `algorithm`.
+        """Hold an upload to continue it, or to finish it with a digest of `algorithm`.
 
-        Raises `RegistryError` (BLOB_UPLOAD_UNKNOWN, or BLOB_UPLOAD_INVALID with status 409 if
+        Raises `DistributionError` (BLOB_UPLOAD_UNKNOWN, or BLOB_UPLOAD_INVALID with status 409 if
         another request holds it).
         """
         path = self._path(name, upload)
@@ -130,17 +130,17 @@ class Uploads:
             try:
                 fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
-                raise RegistryError(
+                raise DistributionError(
                     409, "BLOB_UPLOAD_INVALID", "another request is writing to this upload"
                 ) from None
-            # Before the lock was had, another request may have made a blob of this very file.
+            # Another request may have made this file a blob before this one got the lock.
             found = regular_file(path)
             if found is None or found.st_ino != os.fstat(descriptor).st_ino:
                 raise blob_upload_unknown()
             yield Upload(path, file, algorithm)
 
     def discard(self, name: RepositoryName, upload: str) -> None:
-        """Forget an upload; raises `RegistryError` (BLOB_UPLOAD_UNKNOWN)."""
+        """Remove an upload; raise `DistributionError` (BLOB_UPLOAD_UNKNOWN) if there is none."""
         try:
             self._path(name, upload).unlink()
         except FileNotFoundError:
@@ -154,7 +154,7 @@ class Uploads:
 
 
 def stale_files(folder: Path) -> Iterator[Path]:
-    """Yield the uploads and half-written files that nobody has touched for a day."""
+    """Yield the uploads and half-written files that were not touched for a day."""
     oldest = time.time() - STALE_SECONDS
     for path in folder.iterdir():
         with suppress(FileNotFoundError):

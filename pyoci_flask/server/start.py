@@ -10,7 +10,7 @@ from pyoci_flask.index.lock import VersionLocks
 from pyoci_flask.logs import configure_logging
 from pyoci_flask.server.binding import open_to_everyone
 from pyoci_flask.settings import Settings
-from pyoci_flask.telemetry.otlp import endpoints
+from pyoci_flask.settings.otlp import endpoints
 from pyoci_flask.transport.network import check_ca_bundle
 
 logger = logging.getLogger("pyoci")
@@ -57,7 +57,7 @@ def check_start(settings: Settings) -> None:
         )
     if settings.storage is not None and settings.storage_users is not None:
         # Only who uses it pays for it.
-        from pyoci_flask.registry.auth import Access
+        from pyoci_flask.registry.users import Access
 
         try:
             Access(settings.storage_users).check_file()

@@ -1,10 +1,10 @@
-"""Traces, metrics and logs to a collector, and metrics for Prometheus, where they are wanted."""
+"""Traces, metrics and logs for a collector, and metrics for Prometheus, if they are turned on."""
 
 import os
 from typing import TYPE_CHECKING
 
 from pyoci_flask.errors import ConfigurationError
-from pyoci_flask.telemetry.otlp import endpoints
+from pyoci_flask.settings.otlp import endpoints
 
 if TYPE_CHECKING:
     from flask import Flask
@@ -15,18 +15,18 @@ if TYPE_CHECKING:
 
 
 def start(settings: "Settings", app: "Flask") -> "Telemetry | None":
-    """Begin to export if there is a collector; call it once in each worker process.
+    """Start the export to the collector, if there is one. Call this once in each worker process.
 
     The caller passes the result's `request_observer` to the access log and its `call_observer` to
-    the transport. Without a collector nothing of OpenTelemetry is even imported.
+    the transport. Without a collector, OpenTelemetry is not imported at all.
 
     Raises:
-        ConfigurationError: an `OTEL_*` variable cannot be used.
+        ConfigurationError: an `OTEL_*` variable is not valid.
     """
     found = endpoints(settings, os.environ)
     if not found:
         return None
-    # Here, so that a server without a collector pays neither the memory nor the time.
+    # Imported here, because it costs memory and time that a server without a collector can save.
     from pyoci_flask.telemetry.pipeline import Telemetry
 
     try:
@@ -36,7 +36,7 @@ def start(settings: "Settings", app: "Flask") -> "Telemetry | None":
 
 
 def metrics(settings: "Settings", app: "Flask") -> "Prometheus | None":
-    """Serve `/metrics` if it is turned on; the result has the observers that `start` has."""
+    """Serve `/metrics` if it is turned on. The result has the same observers as that of `start`."""
     if not settings.metrics:
         return None
     from pyoci_flask.telemetry.prometheus import Prometheus

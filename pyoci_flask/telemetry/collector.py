@@ -1,4 +1,4 @@
-"""The way to the collector: OTLP over http/protobuf, and what happens when nobody is there."""
+"""The connection to the collector: OTLP over http/protobuf, also while it does not answer."""
 
 import logging
 import os
@@ -13,17 +13,18 @@ from opentelemetry.exporter.otlp.proto.http._log_exporter import OTLPLogExporter
 from opentelemetry.exporter.otlp.proto.http.metric_exporter import OTLPMetricExporter
 from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
 
+from pyoci_flask.common.memory import Memory
 from pyoci_flask.common.overrides import overrides
-from pyoci_flask.telemetry.otlp import LOGS, METRICS, TRACES
+from pyoci_flask.settings.otlp import LOGS, METRICS, TRACES
 from pyoci_flask.transport.network import Network
 
 logger = logging.getLogger("pyoci.telemetry")
 
 exporting: ContextVar[bool] = ContextVar("pyoci_exporting", default=False)
-"""Whether this thread is sending telemetry: what is logged meanwhile must not be exported."""
+"""Whether this thread is sending telemetry. What it logs meanwhile must not be exported."""
 
 WARNING_INTERVAL = 300.0
-"""Seconds between two warnings from the same part of the SDK."""
+"""Seconds between two warnings from the same logger of the SDK."""
 
 
 class CollectorClosedError(RuntimeError):
@@ -34,9 +35,9 @@ class CollectorClosedError(RuntimeError):
 class CollectorSession(requests.Session):
     """Sends the exports of one signal to its collector.
 
-    Proxies and trusted authorities are those of the calls to registries, unless `OTEL_*` variables
-    name a certificate. A `.netrc` is not read. The Authorization of the settings is added last, so
-    that no exporter ever holds it.
+    It uses the proxies and trusted authorities of the calls to registries, unless `OTEL_*`
+    variables name a certificate. It does not read a `.netrc`. The Authorization of the settings is
+    added last, so that no exporter ever has it.
     """
 
     def __init__(self, network: Network, authorization: str | None) -> None:
@@ -47,7 +48,7 @@ class CollectorSession(requests.Session):
         self._deadline: float | None = None
 
     def hurry(self, seconds: float) -> None:
-        """Give all further exports so much time, and none a second try."""
+        """Limit the time of all further exports together, and do not retry them."""
         self._deadline = time.monotonic() + seconds
 
     def send(
@@ -83,9 +84,9 @@ class CollectorSession(requests.Session):
 
 
 class Exporters:
-    """The exporter of each signal that goes somewhere, with a session of its own.
+    """The exporters of the signals that have an endpoint, each with its own session.
 
-    They read the `OTEL_EXPORTER_OTLP_*` variables for all that is not given to them.
+    They read everything else from the `OTEL_EXPORTER_OTLP_*` variables.
     """
 
     def __init__(
@@ -108,23 +109,25 @@ class Exporters:
         self.metrics = OTLPMetricExporter(**options(METRICS)) if METRICS in endpoints else None
 
     def hurry(self, seconds: float) -> None:
-        """Give all exports together so much time, and none a second try."""
+        """Limit the time of all further exports together, and do not retry them."""
         for session in self._sessions:
             session.hurry(seconds)
 
 
 class SDKLog(logging.Handler):
-    """Takes the SDK's own log records and passes on one per origin in `WARNING_INTERVAL`.
+    """Receives the SDK's own log records and passes on one per logger in `WARNING_INTERVAL`.
 
-    A collector that is down makes every exporter complain several times in each period.
+    While a collector is down, every exporter logs several records in each period.
     """
 
     def __init__(self) -> None:
         super().__init__()
-        self._last: dict[str, float] = {}
+        self._passed_on: Memory[str, bool] = Memory(
+            entries=100, max_bytes=64 * 1024, ttl=WARNING_INTERVAL
+        )
 
     def install(self) -> None:
-        """Stand between the SDK's loggers and everybody else's handlers."""
+        """Put this handler between the SDK's loggers and all other handlers."""
         source = logging.getLogger("opentelemetry")
         source.addHandler(self)
         source.propagate = False
@@ -136,15 +139,13 @@ class SDKLog(logging.Handler):
         source.propagate = not any(isinstance(one, SDKLog) for one in source.handlers)
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Pass the record on to `pyoci.telemetry`, unless its origin has just spoken."""
-        now = time.monotonic()
-        last = self._last.get(record.name)
-        if last is not None and now - last < WARNING_INTERVAL:
+        """Pass a record on to `pyoci.telemetry`, unless one of its logger was just passed on."""
+        if record.name in self._passed_on:
             return
-        self._last[record.name] = now
+        self._passed_on.put(record.name, True)
         logger.log(
             record.levelno,
-            "%s (more of this kind is not shown for %d s)",
+            "%s (further messages of this kind are not shown for %d s)",
             record.getMessage(),
             WARNING_INTERVAL,
             exc_info=record.exc_info,

@@ -1,7 +1,7 @@
-"""OpenTelemetry's instrumentation of Flask, and what it lacks: a body's transfer and redaction.
+"""OpenTelemetry's instrumentation of Flask, extended by redaction and by spans of transfers.
 
-Its span begins with the request and ends before the body's first byte. The transfer of a body that
-is made while it is sent is a child of it.
+The span of the instrumentation begins with the request and ends before the first byte of the body.
+A body that is made while it is sent gets a child span for its transfer.
 """
 
 import os
@@ -16,9 +16,9 @@ from opentelemetry.instrumentation.flask import FlaskInstrumentor
 from opentelemetry.metrics import MeterProvider
 from opentelemetry.trace import INVALID_SPAN, Span, Tracer, TracerProvider, set_span_in_context
 
+from pyoci_flask.telemetry.exports import POSTPONED
 from pyoci_flask.telemetry.labels import known_method
-from pyoci_flask.telemetry.safe_spans import POSTPONED
-from pyoci_flask.telemetry.server import EXCHANGE, Exchange, span_name
+from pyoci_flask.telemetry.spans import EXCHANGE, Exchange, span_name
 from pyoci_flask.web.access import ENVIRON_REQUEST_ID, safe_host, safe_path, safe_user_agent
 from pyoci_flask.web.gate import NoPlaceError
 from pyoci_flask.web.operations import OPERATION, name_operation
@@ -30,28 +30,28 @@ _PORT = re.compile(r":([0-9]{1,5})\Z")
 
 
 class _Request(flask.Request):
-    """The instrumentation reads the URL of each request, whatever host that names."""
+    """A request with a readable URL, which the instrumentation needs, even if Host is not valid."""
 
     @cached_property
     def url(self) -> str:
         try:
             return super().url
-        except ValueError:  # such as `Host: xn--a`, which is no name
+        except ValueError:  # such as `Host: xn--a`, which is not a valid name
             return ""
 
 
 def instrument(
     app: flask.Flask, tracers: TracerProvider, meters: MeterProvider, tracer: Tracer
 ) -> None:
-    """Make spans and `http.server.request.duration` of the requests of `app`.
+    """Record spans and `http.server.request.duration` of the requests of `app`.
 
-    Call it before blueprints are registered: what they do before a request is then in its span.
+    Call it before blueprints are registered, so that the span includes their `before_request`.
     """
     app.request_class = _Request
     app.before_request(name_operation)
-    # The instrumentation reads it once. Without it, it follows the conventions of 2023.
+    # The instrumentation reads this once. Without it, it uses the conventions of 2023.
     os.environ["OTEL_SEMCONV_STABILITY_OPT_IN"] = "http"
-    FlaskInstrumentor.instrument_app(  # type: ignore[no-untyped-call]
+    FlaskInstrumentor.instrument_app(  # type: ignore[no-untyped-call] # it has no annotations
         app,
         request_hook=_begin,
         tracer_provider=tracers,
@@ -61,7 +61,7 @@ def instrument(
     app.before_request(_describe)
     app.after_request(_describe_answer)
     app.teardown_request(_describe_failure)
-    app.wsgi_app = _Transfers(app.wsgi_app, tracer)  # type: ignore[method-assign]
+    app.wsgi_app = _Transfers(app.wsgi_app, tracer)  # type: ignore[method-assign] # as Flask documents it
 
 
 def _begin(span: Span, environ: "WSGIEnvironment") -> None:
@@ -69,12 +69,12 @@ def _begin(span: Span, environ: "WSGIEnvironment") -> None:
     if exchange is not None:
         exchange.span = span
     if flask.request.url_rule is None:
-        # Not with the path, as the instrumentation has it: there are too many of them.
+        # The instrumentation uses the path, but there are too many different paths.
         span.update_name(span_name(known_method(flask.request.method)))
 
 
 def _describe() -> None:
-    """Replace what the instrumentation has just taken from the request as it came."""
+    """Replace the attributes that the instrumentation has just copied from the request."""
     environ = flask.request.environ
     span = _span(environ)
     span.set_attribute("url.path", safe_path(environ))
@@ -137,7 +137,7 @@ class _Transfers:
         try:
             return self._app(environ, start_response)
         finally:
-            # For the body, and for what is logged at the request's end.
+            # This context is for the body and for what is logged at the end of the request.
             current = set_span_in_context(exchange.span, exchange.outside)
             if exchange.streams and exchange.span is not INVALID_SPAN:
                 exchange.transfer = self._tracer.start_span("send body", current)
@@ -146,5 +146,5 @@ class _Transfers:
 
 
 def _is_port(text: str) -> bool:
-    """Behind a Unix socket, gunicorn takes it from the request's Host."""
+    """Return whether a text is a port. Behind a Unix socket, gunicorn takes it from the Host."""
     return text.isascii() and text.isdecimal() and len(text) <= 5

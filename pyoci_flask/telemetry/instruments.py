@@ -1,4 +1,4 @@
-"""The metrics that go to a collector."""
+"""The metrics for a collector."""
 
 import time
 from collections.abc import Iterable
@@ -19,12 +19,12 @@ Attributes = dict[str, str | int]
 
 
 class Instruments:
-    """The instruments of one worker process, beside those of the instrumentation of Flask."""
+    """The instruments of one worker process, in addition to those of the Flask instrumentation."""
 
     def __init__(self, meter: Meter) -> None:
         self._started = time.monotonic()
         self._hosts = Hosts()
-        # Kind and unit of these two are those that the original gives them.
+        # These two have the kind and unit that the original program uses.
         meter.create_observable_counter(
             "pyoci_uptime", [self._uptime], unit="seconds", description="Age of the worker process"
         )
@@ -67,13 +67,13 @@ class Instruments:
         self._bytes.add(record.bytes_out, {"direction": "down"})
 
     def outside_of_flask(self, seconds: float, attributes: Attributes) -> None:
-        """Note the duration of a request of which the instrumentation of Flask was not told."""
+        """Record the duration of a request that the Flask instrumentation did not see."""
         self._server_duration.record(seconds, attributes)
 
     def call(
         self, *, host: str, status: int | None, seconds: float, attributes: Attributes
     ) -> None:
-        """Count one exchange with a registry; `host` is with the port."""
+        """Count one exchange with a registry; `host` includes the port."""
         label = self._hosts.label(host, answered=status is not None)
         self._calls.add(1, {"host": label, "status": status_label(status)})
         attributes = dict(attributes)

@@ -1,7 +1,10 @@
-"""What keeps the number of the series of metrics small."""
+"""The names and labels of spans and metrics: few, whatever clients and registries send."""
 
+import re
 import threading
+from dataclasses import dataclass
 from http import HTTPStatus
+from urllib.parse import urlsplit
 
 KNOWN_METHODS = frozenset(
     {"GET", "HEAD", "POST", "PUT", "DELETE", "PATCH", "OPTIONS", "CONNECT", "TRACE"}
@@ -10,27 +13,27 @@ _STATUSES = frozenset(HTTPStatus)
 HOSTS_LIMIT = 100
 """Distinct registry hosts in the metrics of one worker."""
 UNANSWERED_HOSTS_LIMIT = 10
-"""How many of them may be hosts that had never answered when they were first called."""
+"""How many of them may be hosts that did not answer their first call."""
 OTHER_HOST = "_other"
 
-# Seconds. Downloads of large files end in the last ones.
+# Seconds. The last ones are for downloads of large files.
 BOUNDARIES = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300)
 
 
 def known_method(method: str) -> str:
-    """Give a method of RFC 9110 or 5789 back and `_OTHER` for any other text."""
+    """Return a method of RFC 9110 or 5789 unchanged, and `_OTHER` for any other text."""
     return method if method in KNOWN_METHODS else "_OTHER"
 
 
 def is_known_status(status: int) -> bool:
-    """Tell whether HTTP defines a status: a registry may send any of nine hundred."""
+    """Return whether HTTP defines a status: a registry may send any of nine hundred."""
     return status in _STATUSES
 
 
 def status_label(status: int | None) -> str:
-    """Return the status of an answer, or `error` where there was none.
+    """Return the status of an answer as a label, or `error` if there was no answer.
 
-    Of those that HTTP does not define, the class (`5xx`).
+    A status that HTTP does not define counts as its class (`5xx`).
     """
     if status is None:
         return "error"
@@ -38,10 +41,11 @@ def status_label(status: int | None) -> str:
 
 
 class Hosts:
-    """Admits hosts as metric attributes, first come, first served.
+    """Limits the hosts in the metrics of one process, first come, first served.
 
-    On a server without an allow-list of registries anybody can make it call any name. Names
-    behind which nobody answers are cheap to make up, so they get a small share of the places.
+    If a server has no allow-list of registries, anybody can make it call any host. Names of hosts
+    that do not answer are easy to invent, so only a few of the places are for them. This is not a
+    `Memory`: a series that has begun lasts as long as the process, so no host may be replaced.
     """
 
     def __init__(self) -> None:
@@ -50,7 +54,7 @@ class Hosts:
         self._unanswered = 0
 
     def label(self, host: str, *, answered: bool) -> str:
-        """Return the host, or `OTHER_HOST` where there are too many."""
+        """Return the host, or `OTHER_HOST` if there are too many."""
         with self._lock:
             if host in self._known:
                 return host
@@ -62,3 +66,72 @@ class Hosts:
                 self._unanswered += 1
             self._known.add(host)
             return host
+
+
+_NAME = "/v2/{name}/"
+
+
+@dataclass(frozen=True, slots=True)
+class RegistryOperation:
+    """The purpose of a request to a registry, such as `read manifest`, and its URL template."""
+
+    name: str
+    template: str
+
+
+_TOKEN_QUERY = re.compile(r"(?:^|&)(?:service|scope)=")
+_READ = {"GET": "read", "HEAD": "look up", "PUT": "write", "DELETE": "delete"}
+_UPLOAD = {"GET": "ask about upload", "PATCH": "upload blob", "PUT": "finish upload"}
+_ADDRESSES = (
+    (re.compile(r"/v2/"), "/v2/", {"GET": "check registry", "HEAD": "check registry"}),
+    (re.compile(r"/v2/_catalog"), "/v2/_catalog", {"GET": "list repositories"}),
+    (re.compile(r"/v2/.+/tags/list"), f"{_NAME}tags/list", {"GET": "list tags"}),
+    (
+        re.compile(r"/v2/.+/manifests/[^/]+"),
+        f"{_NAME}manifests/{{reference}}",
+        {method: f"{verb} manifest" for method, verb in _READ.items()},
+    ),
+    (
+        re.compile(r"/v2/.+/blobs/uploads/?"),
+        f"{_NAME}blobs/uploads/",
+        {"POST": "start upload"},
+    ),
+    (
+        re.compile(r"/v2/.+/blobs/uploads/[^/]+"),
+        f"{_NAME}blobs/uploads/{{session}}",
+        {**_UPLOAD, "DELETE": "cancel upload"},
+    ),
+    (
+        re.compile(r"/v2/.+/blobs/[^/]+"),
+        f"{_NAME}blobs/{{digest}}",
+        {method: f"{verb} blob" for method, verb in _READ.items()},
+    ),
+    (
+        re.compile(r"/v2/.+/referrers/[^/]+"),
+        f"{_NAME}referrers/{{digest}}",
+        {"GET": "list referrers"},
+    ),
+)
+
+
+def registry_operation(method: str, path: str) -> RegistryOperation | None:
+    """Return the purpose of a request to a registry, or None for another kind of address."""
+    for pattern, template, names in _ADDRESSES:
+        if method in names and pattern.fullmatch(path):
+            return RegistryOperation(names[method], template)
+    return None
+
+
+def call_purpose(method: str, url: str) -> tuple[str, str | None]:
+    """Return the purpose of a call, and its URL template if it has one.
+
+    Calls also go to the registry's token service and storage, whose addresses can be anything.
+    """
+    parts = urlsplit(url)
+    operation = registry_operation(method, parts.path)
+    if operation is not None:
+        return operation.name, operation.template
+    if _TOKEN_QUERY.search(parts.query) or parts.path.endswith("/token"):
+        return "get token", None
+    stored = method in {"GET", "HEAD"} and not parts.path.startswith("/v2/")
+    return ("read from storage" if stored else "other"), None

@@ -1,4 +1,4 @@
-"""The providers of the three signals: made at the start, flushed at the end."""
+"""The providers of the three signals, which are made at the start and flushed at the end."""
 
 import atexit
 import logging
@@ -20,19 +20,17 @@ from opentelemetry.sdk.version import __version__ as sdk_version
 
 from pyoci_flask import __version__
 from pyoci_flask.settings import Settings
-from pyoci_flask.telemetry.client import ClientSpans
 from pyoci_flask.telemetry.collector import Exporters, SDKLog
+from pyoci_flask.telemetry.exports import LogExport, SafeSpans
 from pyoci_flask.telemetry.flask_spans import instrument
 from pyoci_flask.telemetry.instruments import Instruments
-from pyoci_flask.telemetry.log_export import LogExport
-from pyoci_flask.telemetry.safe_spans import SafeSpans
-from pyoci_flask.telemetry.server import ServerSpans
+from pyoci_flask.telemetry.spans import ClientSpans, ServerSpans
 from pyoci_flask.transport.network import Network
 
 _INTERVAL = 30_000
 """Milliseconds between exports."""
 SHUTDOWN_TIMEOUT = 5.0
-"""Seconds that a worker's exit waits for a collector at most."""
+"""Seconds that the exit of a worker may wait for a collector."""
 
 _QUEUE = 4096
 
@@ -40,10 +38,10 @@ _T = TypeVar("_T")
 
 
 class Telemetry:
-    """Exports of one worker process; made by `pyoci_flask.telemetry.start`.
+    """The exports of one worker process, which `pyoci_flask.telemetry.start` makes.
 
-    `request_observer` is for the access log, `call_observer` for the transport. What has been
-    queued is sent by `shutdown`, which also runs when the process exits.
+    `request_observer` is for the access log, `call_observer` for the transport. `shutdown` sends
+    what is queued. It also runs when the process exits.
     """
 
     def __init__(self, settings: Settings, endpoints: Mapping[str, str], app: flask.Flask) -> None:
@@ -91,9 +89,9 @@ class Telemetry:
         logging.getLogger().addHandler(self._log_export)
         self._shutdown_lock = threading.Lock()
         self._ending = threading.Event()
-        # Started now: an interpreter that exits starts no threads any more.
+        # Started now, because an interpreter that exits can no longer start threads.
         self._closer = threading.Thread(
-            target=self._close_when_told, name="pyoci-telemetry", daemon=True
+            target=self._close_at_shutdown, name="pyoci-telemetry", daemon=True
         )
         self._closer.start()
         atexit.register(self.shutdown)
@@ -107,11 +105,11 @@ class Telemetry:
             logging.getLogger().removeHandler(self._log_export)
             self._exporters.hurry(SHUTDOWN_TIMEOUT)
             self._ending.set()
-        # The SDK's own time-outs do not hold while a connection is being made.
+        # The SDK's own time-outs do not limit the time for a connection.
         self._closer.join(SHUTDOWN_TIMEOUT)
         self._sdk_log.uninstall()
 
-    def _close_when_told(self) -> None:
+    def _close_at_shutdown(self) -> None:
         self._ending.wait()
         self._tracers.shutdown()
         self._meters.shutdown()
@@ -119,13 +117,13 @@ class Telemetry:
 
 
 def _unless_set(variable: str, value: _T) -> _T | None:
-    """Return `value`, or None for the SDK to read the variable."""
+    """Return `value`, or None if the variable is set, so that the SDK reads it."""
     return None if os.environ.get(variable) else value
 
 
 def _resource(settings: Settings) -> Resource:
     own = {
-        # Of each process its own: two that share one would overwrite each other's metrics.
+        # Different for each process: with one id, they would overwrite each other's metrics.
         "service.instance.id": str(uuid.uuid4()),
         "telemetry.sdk.language": "python",
         "telemetry.sdk.name": "opentelemetry",

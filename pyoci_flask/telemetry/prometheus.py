@@ -1,8 +1,9 @@
-"""The metrics as text for Prometheus, for those who have no collector."""
+"""The metrics as text for Prometheus."""
 
 import os
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
@@ -14,8 +15,14 @@ from prometheus_client.exposition import generate_latest
 from prometheus_client.multiprocess import MultiProcessCollector
 from prometheus_client.registry import Collector
 
-from pyoci_flask.telemetry.labels import BOUNDARIES, Hosts, known_method, status_label
-from pyoci_flask.telemetry.registry_calls import call_purpose, registry_operation
+from pyoci_flask.telemetry.labels import (
+    BOUNDARIES,
+    Hosts,
+    call_purpose,
+    known_method,
+    registry_operation,
+    status_label,
+)
 from pyoci_flask.transport.observe import CallRecord, redacted
 from pyoci_flask.web.access import RequestRecord
 from pyoci_flask.web.operations import OPERATION, name_operation
@@ -24,27 +31,28 @@ if TYPE_CHECKING:
     from _typeshed.wsgi import WSGIEnvironment
 
 STARTED = "PYOCI_FLASK_METRICS_STARTED"
-"""In the environment of gunicorn's workers: when its master started, on the monotonic clock."""
+"""Environment variable of gunicorn's workers: when the master started (monotonic clock)."""
 
 _ROOM = 16 << 20
-"""Bytes that have to be free for a new series."""
+"""Bytes that must be free on the disk for a new series."""
 
 
 class Series:
-    """Which series of numbers there may be.
+    """Decides whether a new series may begin.
 
-    They are in a file that is mapped into memory: to write to a part of it for which the disk has
-    no room ends the process. Clients can fill that disk with uploads.
+    Series are stored in a file that is mapped into memory. If the disk is full, writing to a new
+    part of it kills the process, and clients can fill that disk with uploads. The known series are
+    not a `Memory`: they last as long as the process, and `labels` keeps their number small.
     """
 
     def __init__(self, folder: str | None, room: int = _ROOM) -> None:
-        """Keep so many bytes free on the disk of `folder`; None = the numbers are in memory."""
+        """Keep `room` bytes free on the disk of `folder`; None = the numbers are in memory."""
         self._folder = folder
         self._room = room
         self._known: set[tuple[str, ...]] = set()
 
     def admits(self, *labels: str) -> bool:
-        """Return whether there is a series with these labels, or room for it."""
+        """Return whether a series with these labels exists or has room to begin."""
         if self._folder is None or labels in self._known:
             return True
         disk = os.statvfs(self._folder)
@@ -55,10 +63,10 @@ class Series:
 
 
 class Prometheus:
-    """Counts what this process does; `/metrics` tells of all the workers of one gunicorn.
+    """Counts requests and calls, and serves `/metrics` for all workers of one gunicorn.
 
-    Those share the folder of `PROMETHEUS_MULTIPROC_DIR`. Where it is not set, a process tells of
-    itself alone.
+    The workers share the folder of `PROMETHEUS_MULTIPROC_DIR`. If it is not set, the metrics are
+    those of this process.
     """
 
     def __init__(self, app: Flask) -> None:
@@ -71,7 +79,7 @@ class Prometheus:
         app.add_url_rule("/metrics", "metrics", self.answer)
 
     def answer(self) -> Response:
-        """Answer with all that was counted since the server started."""
+        """Return everything that was counted since the server started."""
         registry = self._own
         if self._folder is not None:
             registry = CollectorRegistry()
@@ -93,7 +101,7 @@ class _AllWorkers(Collector):
 
     def collect(self) -> Iterator[Metric]:
         written = [str(file) for file in self._folder.glob("*.db") if file.stat().st_size]
-        yield from MultiProcessCollector.merge(written)  # type: ignore[no-untyped-call]
+        yield from MultiProcessCollector.merge(written)  # type: ignore[no-untyped-call] # it has no annotations
 
 
 class _Uptime(Collector):
@@ -168,7 +176,7 @@ class _Calls:
         parts = urlsplit(redacted(url))
         method = known_method(method)
         purpose, _ = call_purpose(method, url)
-        return _Call(self, method, parts.netloc, purpose)
+        return _Call(self, method, parts.netloc, purpose, time.monotonic())
 
     def ended(self, call: "_Call", status: int | None, seconds: float) -> None:
         host = self._hosts.label(call.host, answered=status is not None)
@@ -179,16 +187,16 @@ class _Calls:
         self._duration.labels(call.method, host, label, call.operation).observe(seconds)
 
 
+@dataclass(frozen=True, slots=True)
 class _Call:
-    def __init__(self, calls: _Calls, method: str, host: str, operation: str) -> None:
-        self._calls = calls
-        self._started = time.monotonic()
-        self.method = method
-        self.host = host
-        self.operation = operation
+    calls: _Calls
+    method: str
+    host: str
+    operation: str
+    started: float
 
     def finished(
         self, *, status: int | None, error: BaseException | None, sent: int, received: int
     ) -> None:
         del error, sent, received
-        self._calls.ended(self, status, time.monotonic() - self._started)
+        self.calls.ended(self, status, time.monotonic() - self.started)

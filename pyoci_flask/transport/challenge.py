@@ -33,8 +33,8 @@ class Challenge:
 def parse_challenges(header: str) -> tuple[Challenge, ...]:
     """Split the header into its challenges; several headers come joined by commas.
 
-    Schemes in any case, values quoted or not, a bare `Basic`, and a header that ends in garbage
-    are all seen in the wild: what was understood up to there is returned.
+    Registries send schemes in any case, values with and without quotes, a bare `Basic`, and headers
+    that end in garbage. The challenges before the garbage are returned.
     """
     found: list[Challenge] = []
     position = _after(_SPACE, header, 0)
@@ -59,7 +59,7 @@ def parse_challenges(header: str) -> tuple[Challenge, ...]:
 
 
 def _ends_scheme(header: str, position: int) -> bool:
-    """Tell a token68 (`Negotiate YII=`) from the next challenge's scheme (`Basic, Bearer ...`)."""
+    """Return whether a token68 may follow (`Negotiate YII=`), not a scheme (`Basic, Bearer`)."""
     return position > 0 and header[position - 1] in " \t"
 
 

@@ -1,4 +1,4 @@
-"""The caller's credentials: forwarded for the length of one request, never kept."""
+"""The caller's credentials: forwarded during one request, never kept."""
 
 import base64
 import hashlib
@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 _KEY = secrets.token_bytes(32)
-"""Of this process only: a fingerprint means nothing anywhere else and cannot be looked up."""
+"""The key of this process: a fingerprint means nothing elsewhere and cannot be looked up."""
 
 
 class Credentials(Protocol):
@@ -34,7 +34,7 @@ class BasicCredentials:
 
 @dataclass(frozen=True, slots=True)
 class BearerCredentials:
-    """A token that the registry itself understands (RFC 6750); passed on as it is."""
+    """A token that the registry itself understands (RFC 6750), passed on unchanged."""
 
     token: str = field(repr=False)
 
@@ -45,7 +45,7 @@ class BearerCredentials:
 
 
 def fingerprint(credentials: Credentials | None) -> str:
-    """Name the credentials in a cache key without holding them: a keyed hash, per process."""
+    """Return a name for credentials in a key, without holding them: a keyed hash."""
     if credentials is None:
         return "anonymous"
     return hashlib.blake2b(credentials.header.encode(), key=_KEY, digest_size=16).hexdigest()

@@ -1,4 +1,4 @@
-"""Deadlines over blocking reads: a socket's own time-out starts anew with every byte."""
+"""Deadlines for blocking reads: a socket's own time-out restarts with every byte."""
 
 import heapq
 import itertools
@@ -11,20 +11,20 @@ from dataclasses import dataclass, field
 
 @dataclass(slots=True)
 class Limit:
-    """One deadline under watch."""
+    """One deadline that is being watched."""
 
     abort: Callable[[], object] = field(repr=False)
     expired: bool = False
-    """Whether it passed, and `abort` was called."""
+    """Whether the time passed and `abort` was called."""
     over: bool = False
 
 
 def _nothing() -> None:
-    """Stand in for the abort of what has ended."""
+    """Replace the `abort` of a limit that is over."""
 
 
 class Deadlines:
-    """One thread that aborts what is not finished in time; it starts with the first use."""
+    """One thread that aborts what is not finished in time. It starts at the first use."""
 
     def __init__(self) -> None:
         self._condition = threading.Condition()
@@ -50,7 +50,7 @@ class Deadlines:
         finally:
             with self._condition:
                 limit.over = True
-                # The entry stays until its time: it must not keep a whole answer until then.
+                # The entry stays in the heap until its time; it must not keep an answer alive.
                 limit.abort = _nothing
 
     def _watch(self) -> None:
@@ -67,10 +67,10 @@ class Deadlines:
                     continue
                 limit = heapq.heappop(self._heap)[2]
                 limit.expired = True
-                # Under the lock, so that it never hits a connection that serves the next call.
-                with suppress(Exception):  # the only thread of its kind outlives all of them
+                # Under the lock, so that it never aborts a connection that serves another call.
+                with suppress(Exception):  # an error must not end the only thread that watches
                     limit.abort()
 
 
 DEADLINES = Deadlines()
-"""Of this process: threads do not survive a fork, and no call is made before it."""
+"""Those of this process. Threads do not survive a fork, and no call is made before the fork."""

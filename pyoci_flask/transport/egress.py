@@ -1,18 +1,16 @@
 """The egress guard: which addresses this server may connect to.
 
 The path of a request names the host to call, so the address that is really connected to is
-checked, after name resolution, on every connection. Checking the text of the host would miss
+checked, after name resolution, on every connection. A check of the host's text would miss
 `127.1`, `0xa9fea9fe` and every DNS name that resolves to such an address.
 """
 
 import ipaddress
 import socket
-import threading
-from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from pyoci_flask.common.memory import remember
+from pyoci_flask.common.memory import Memory
 from pyoci_flask.errors import EgressError
 
 IPAddress = ipaddress.IPv4Address | ipaddress.IPv6Address
@@ -32,15 +30,17 @@ _METADATA_NETWORK = ipaddress.IPv6Network("fd00:ec2::/32")
 """AWS over IPv6: instance metadata, Pod identity, name server, time."""
 _NAT64 = (
     ipaddress.IPv6Network("64:ff9b::/96"),  # RFC 6052
-    ipaddress.IPv6Network("64:ff9b:1::/48"),  # RFC 8215, of which /96 are in use as well
+    ipaddress.IPv6Network("64:ff9b:1::/48"),  # RFC 8215; its /96 parts are used in the same way
 )
 _SITE_LOCAL = ipaddress.IPv6Network("fec0::/10")
-"""Private by RFC 3513; RFC 3879 took it back, and Python counts it as global."""
-_REMEMBERED = 4096
+"""Private by RFC 3513. RFC 3879 deprecated it, and Python counts it as global."""
+_HOSTS = 4096
+_HOSTS_BYTES = 2 * 1024 * 1024
+"""Bounds of the memory of public hosts. A name of DNS has at most 253 characters."""
 
 
 def check_address(host: str, address: IPAddress) -> None:
-    """Refuse the addresses that no registry has: link-local, cloud metadata, multicast, none.
+    """Refuse addresses that no registry has: link-local, cloud metadata, multicast, unspecified.
 
     Raises:
         EgressError: `host` resolved to such an address.
@@ -60,13 +60,13 @@ def check_address(host: str, address: IPAddress) -> None:
 
 
 def is_private(address: IPAddress) -> bool:
-    """Tell whether an address is anything but one of the public internet's."""
+    """Return whether an address is not one of the public internet."""
     reached = _spellings(address)[-1]
     return not reached.is_global or reached in _SITE_LOCAL
 
 
 def _spellings(address: IPAddress) -> list[IPAddress]:
-    """The address and the IPv4 addresses that it may carry inside, what is reached last."""
+    """Return the address and the IPv4 addresses inside it; the last one is what is reached."""
     found: list[IPAddress] = [address]
     if isinstance(address, ipaddress.IPv6Address):
         inner = [address.ipv4_mapped, address.sixtofour]
@@ -80,21 +80,18 @@ def _spellings(address: IPAddress) -> list[IPAddress]:
 
 
 class Sightings:
-    """Which hosts were seen at public addresses; bounded, shared by all pools."""
+    """The hosts that were seen at public addresses; all pools share them."""
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._public: OrderedDict[str, None] = OrderedDict()
+        self._public: Memory[str, bool] = Memory(entries=_HOSTS, max_bytes=_HOSTS_BYTES)
 
     def note_public(self, host: str) -> None:
         """Remember that a host was connected to at a public address."""
-        with self._lock:
-            remember(self._public, host, None, _REMEMBERED)
+        self._public.put(host, True)
 
     def is_public(self, host: str) -> bool:
         """Return whether the host was seen at a public address."""
-        with self._lock:
-            return host in self._public
+        return host in self._public
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,20 +102,20 @@ class EgressPolicy:
     private: bool
     """Whether loopback and private addresses are allowed."""
     why: str
-    """For the refusal: why they are not."""
+    """The reason that an error gives if they are not."""
 
     def choose(self, host: str, found: Sequence[IPAddress]) -> Sequence[IPAddress]:
-        """Give the addresses of `host` that may be connected to, in their order.
+        """Return the addresses of `host` that may be connected to, in their order.
 
         Raises:
-            EgressError: one of them is never called, or only private ones are there and may not
-                be called from here.
+            EgressError: one of them is never called, or all are private and this pool may not
+                call private ones.
         """
         for address in found:
             check_address(host, address)
         public = [address for address in found if not is_private(address)]
         if public:
-            # A name that leads to both, at once or in turn, leads in disguise.
+            # A name that has both public and private addresses is treated as DNS rebinding.
             self.sightings.note_public(host)
             return public
         if not self.private:
@@ -131,7 +128,7 @@ class EgressPolicy:
 
 
 def literal(host: str) -> IPAddress | None:
-    """Read a host that is no name but an address, in any of the spellings that connect takes."""
+    """Return the address that a host is, in any spelling that `connect` takes; None for a name."""
     bare = host.strip("[]").rstrip(".").lower()
     if bare == "localhost" or bare.endswith(".localhost"):
         return ipaddress.IPv4Address("127.0.0.1")
@@ -143,10 +140,10 @@ def literal(host: str) -> IPAddress | None:
 
 
 def resolve(host: str, port: int) -> list[tuple[IPAddress, tuple[object, ...]]]:
-    """Resolve once; the socket addresses are what is connected to, so no second answer counts.
+    """Resolve a name once. Connect to these socket addresses, so that no second answer counts.
 
     Raises:
-        OSError: the name is not known, or is none.
+        OSError: the name is unknown or invalid.
     """
     try:
         found = socket.getaddrinfo(

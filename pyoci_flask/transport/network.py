@@ -14,7 +14,7 @@ from pyoci_flask.errors import ConfigurationError
 
 @dataclass(frozen=True, slots=True)
 class Network:
-    """Read once at the start and passed on explicitly.
+    """What the environment says about the network, read once at the start and then passed on.
 
     requests would read the environment by itself with `trust_env`, but then also a `.netrc`,
     which overwrites the Authorization of the user that is being served.
@@ -28,7 +28,7 @@ class Network:
 
     @classmethod
     def from_env(cls, environ: Mapping[str, str]) -> Self:
-        """Read `HTTP_PROXY` and its kin (either case) and the usual names of a CA bundle."""
+        """Read `HTTP_PROXY` and similar names (in either case), and those of a CA bundle."""
         lower = {name.lower(): value for name, value in environ.items() if value}
         proxies = {
             scheme: lower[f"{scheme}_proxy"]
@@ -41,17 +41,17 @@ class Network:
         return cls(proxies, lower.get("no_proxy", ""), ca_bundle)
 
     def proxies_for(self, url: str) -> dict[str, str]:
-        """Give the proxies to use for `url`; none where `NO_PROXY` names its host."""
+        """Return the proxies to use for `url`; none if `NO_PROXY` names its host."""
         if not self.proxies or _bypassed(url, self.no_proxy):
             return {}
         return dict(self.proxies)
 
 
 def check_ca_bundle(environ: Mapping[str, str]) -> None:
-    """See that the CA bundle which the environment names is there.
+    """Check that the CA bundle which the environment names can be read.
 
     Raises:
-        ConfigurationError: it is not.
+        ConfigurationError: it cannot.
     """
     name, path = _ca_bundle(environ)
     if path is not None and not os.access(path, os.R_OK):
@@ -59,7 +59,7 @@ def check_ca_bundle(environ: Mapping[str, str]) -> None:
 
 
 def _ca_bundle(environ: Mapping[str, str]) -> tuple[str, str | None]:
-    """Give the variable and its value."""
+    """Return the name of the variable that is set, and its value."""
     for name in ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "SSL_CERT_FILE"):
         if environ.get(name):
             return name, environ[name]

@@ -1,12 +1,14 @@
-"""What the transport tells about each registry call: the observers' interface and the log line."""
+"""What observers learn about each call to a registry: their interface, and the log line."""
 
 import logging
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 from urllib.parse import urlsplit, urlunsplit
 
 from pyoci_flask.common.redaction import REDACTED, redact
+from pyoci_flask.transport.request import Request
 
 logger = logging.getLogger("pyoci.registry")
 
@@ -28,10 +30,33 @@ class CallRecord(Protocol):
 
 
 class CallObserver(Protocol):
-    """Is told of every HTTP exchange with a registry, its token service or its storage."""
+    """Learns about every HTTP exchange with a registry, its token service or its storage."""
 
     def call_started(self, method: str, url: str) -> CallRecord:
         """Open a record, on the thread that makes the call. `url` may hold secrets."""
+
+
+class Call:
+    """Collects what the observers learn about one exchange, and calls them at its end."""
+
+    def __init__(self, request: Request, observers: Sequence[CallObserver]) -> None:
+        self.request = request
+        self.error: BaseException | None = None
+        self.sent = 0
+        self.received = 0
+        self.ended = False
+        self._records: list[CallRecord] = [
+            one.call_started(request.method, request.url) for one in observers
+        ]
+
+    def end(self, status: int | None) -> None:
+        """Call the observers, once, with the status of the answer if there was one."""
+        self.ended = True
+        for record in self._records:
+            record.finished(status=status, error=self.error, sent=self.sent, received=self.received)
+        # Its traceback refers to this object. Such a circle would keep connections until the
+        # garbage collector runs.
+        self.error = None
 
 
 class CallLog:
@@ -71,14 +96,14 @@ class _LoggedCall:
 
 
 def redacted(url: str) -> str:
-    """Drop the userinfo, query and fragment of a URL: each of them may hold a credential.
+    """Return a URL without userinfo, query and fragment: each of them may hold a credential.
 
-    Of the rest, at most 2000 characters are kept.
+    At most 2000 characters are kept.
     """
     try:
         parts = urlsplit(url)
     except ValueError:
-        # Not to be taken apart, so nothing of it is known to be safe.
+        # It cannot be parsed, so no part of it is known to be safe.
         return REDACTED
     path = parts.path[:_PATH_LIMIT]
     safe = urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], path, "", ""))
@@ -86,7 +111,7 @@ def redacted(url: str) -> str:
 
 
 def _token(text: str) -> str:
-    """Keep a value of the line to one word, whatever a registry put into a redirect."""
+    """Return a value as one word of the log line, whatever a registry put into a redirect."""
     if text.isprintable() and " " not in text:
         return text
     return "".join(

@@ -1,26 +1,26 @@
-"""How often a registry is called that asks to slow down: one pace for all threads of a worker."""
+"""How often to call a registry that asks to slow down: one pace for all threads of a worker."""
 
 import math
 import threading
 import time
-from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from pyoci_flask.common.memory import remember
+from pyoci_flask.common.memory import Memory
 from pyoci_flask.errors import RateLimitedError
 
-_REMEMBERED = 1024
-"""Hosts with a pace."""
+_HOSTS = 1024
+_BYTES = 512 * 1024
+"""Bounds of the memory of paces."""
 _FIRST = 0.05
 _MOST = 1.0
 """Seconds between two calls: after the first refusal, and at most."""
 _EASED = 0.97
-"""What is left of them after a call that was not refused."""
+"""The factor for this interval after a call that was not refused."""
 _LEAST = 0.005
-"""Below this there is no pace."""
+"""An interval below this is no longer kept."""
 _PATIENCE = 10.0
-"""Seconds that a call waits for its turn. What takes longer is left to the client."""
+"""Seconds that a call waits for its turn. After that, the client is asked to try again."""
 _FORGOTTEN = 60.0
 """Seconds without a refusal after which a pace is forgotten."""
 
@@ -40,13 +40,14 @@ class Paces:
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
         self._lock = threading.Lock()
-        self._known: OrderedDict[str, _Pace] = OrderedDict()
+        """A pace is read and changed only under this lock."""
+        self._known: Memory[str, _Pace] = Memory(entries=_HOSTS, max_bytes=_BYTES, ttl=_FORGOTTEN)
 
     def wait(self, host: str) -> float:
-        """Wait until a call may begin; return when it did.
+        """Wait until a call may begin; return the time at which it did.
 
         Raises:
-            RateLimitedError: too many others wait already.
+            RateLimitedError: too many calls wait already.
         """
         limit = self._clock() + _PATIENCE
         while True:
@@ -57,8 +58,6 @@ class Paces:
                     return now
                 if now >= pace.turn:
                     pace.turn = now + pace.interval
-                    if now > pace.slowed + _FORGOTTEN:
-                        del self._known[host]
                     return now
                 pause = pace.turn - now
             if now > limit:
@@ -69,7 +68,7 @@ class Paces:
             time.sleep(pause)
 
     def slow(self, host: str, began: float, pause: float) -> None:
-        """Note that a call that began at `began` was refused; the next has to wait for `pause`."""
+        """Note that a call begun at `began` was refused; the next one waits `pause` seconds."""
         with self._lock:
             now = self._clock()
             pace = self._known.get(host) or _Pace()
@@ -78,7 +77,7 @@ class Paces:
                 pace.interval = min(max(2 * pace.interval, _FIRST), _MOST)
                 pace.slowed = now
             pace.turn = max(pace.turn, now + pause, now + pace.interval)
-            remember(self._known, host, pace, _REMEMBERED)
+            self._known.put(host, pace)
 
     def ease(self, host: str) -> None:
         """Note that a call was not refused."""
@@ -87,4 +86,4 @@ class Paces:
             if pace is not None:
                 pace.interval *= _EASED
                 if pace.interval < _LEAST:
-                    del self._known[host]
+                    self._known.remove(host)

@@ -1,4 +1,4 @@
-"""Pooled connections that pass the egress guard and keep their deadlines."""
+"""Pooled connections that check each address and keep their deadlines."""
 
 import socket
 import time
@@ -20,14 +20,14 @@ from pyoci_flask.transport.egress import EgressPolicy, literal, resolve
 
 _MOST_ADDRESSES = 4
 _BLOCK = 128 * 1024
-"""Bytes of a file that are read and sent at once."""
+"""Bytes of a file that are read and sent together."""
 _BLOCK_PATIENCE = 60.0
-"""Seconds for a registry to take them: some stop in between to move what they have to storage."""
+"""Seconds for a registry to take a block: some pause to move what they have to storage."""
 
 
 @overrides("_new_conn", "send", "getresponse")
 class _GuardedConnection(HTTPConnection):
-    """Connects to the very address that was checked; answers within its time-out, headers whole."""
+    """Connects to exactly the address that was checked; limits the time for all the headers."""
 
     policy: EgressPolicy
 
@@ -39,7 +39,7 @@ class _GuardedConnection(HTTPConnection):
             raise NameResolutionError(self.host, self, reason) from error
         allowed = self.policy.choose(self.host, [address for address, _ in found])
         last: OSError | None = None
-        # The time-out is for the connection, however many addresses the name has.
+        # The time-out is for the whole connection, however many addresses the name has.
         timed = isinstance(self.timeout, int | float)
         limit = time.monotonic() + cast("float", self.timeout) if timed else None
         reachable = [one for one in found if one[0] in allowed]
@@ -60,14 +60,14 @@ class _GuardedConnection(HTTPConnection):
             raise ConnectTimeoutError(self, f"{self.host} did not answer") from last
         raise NewConnectionError(self, f"no connection: {last}") from last
 
-    def send(self, data: Any) -> None:  # noqa: ANN401 - http.client's own
-        """Send a part of the request; once connected, the time-out of connecting is over."""
+    def send(self, data: Any) -> None:  # noqa: ANN401 - as in http.client
+        """Send a part of the request. The time-out for connecting does not apply any more."""
         if self.sock is not None:
             self.sock.settimeout(_BLOCK_PATIENCE)
         super().send(data)
 
-    def getresponse(self) -> HTTPResponse:  # type: ignore[override]  # urllib3's own, too
-        """Read the status and headers, all of them within the read time-out."""
+    def getresponse(self) -> HTTPResponse:  # type: ignore[override]  # urllib3 overrides http.client with another type
+        """Read the status and all headers within the read time-out."""
         sock, timeout = self.sock, self.timeout
         if sock is None or not isinstance(timeout, int | float):
             return super().getresponse()
@@ -86,7 +86,7 @@ class _GuardedConnection(HTTPConnection):
 
 
 class _GuardedTLSConnection(_GuardedConnection, HTTPSConnection):
-    """The same over TLS. A socket's time-out is for the whole of its handshake."""
+    """The same over TLS. The time-out of a socket applies to the whole handshake."""
 
 
 def _pool_classes(policy: EgressPolicy) -> dict[str, Any]:
@@ -100,12 +100,12 @@ def _pool_classes(policy: EgressPolicy) -> dict[str, Any]:
 
 @overrides("send", "init_poolmanager")
 class GuardedAdapter(HTTPAdapter):
-    """A pooled adapter of requests whose every direct connection passes the guard.
+    """A pooled adapter of requests that checks the address of every direct connection.
 
     A connection through a configured proxy goes to the proxy's own address, which is the
-    operator's choice and not checked; of what the proxy is to connect to, an address is checked,
-    and a name cannot be. Each policy needs an adapter of its own: a connection that
-    one call was allowed to open must not be there for another that was not.
+    operator's choice and is not checked. If the host behind the proxy is an address, that is
+    checked; a name cannot be. Each policy needs its own adapter: a call must not use a connection
+    that only another policy allowed.
     """
 
     def __init__(self, policy: EgressPolicy, pool_size: int) -> None:
@@ -116,15 +116,15 @@ class GuardedAdapter(HTTPAdapter):
         self,
         request: requests.PreparedRequest,
         stream: bool = False,
-        timeout: Any = None,  # noqa: ANN401
+        timeout: Any = None,  # noqa: ANN401 - as in requests
         verify: bool | str = True,
-        cert: Any = None,  # noqa: ANN401
+        cert: Any = None,  # noqa: ANN401 - as in requests
         proxies: Mapping[str, str] | None = None,
     ) -> requests.Response:
         """Send one request.
 
         Raises:
-            EgressError: its address, or the one that its name leads to, may not be called.
+            EgressError: its address, or the one that its name resolves to, may not be called.
         """
         if proxies and select_proxy(request.url or "", proxies):
             host = urlsplit(request.url or "").hostname or ""
@@ -133,8 +133,8 @@ class GuardedAdapter(HTTPAdapter):
                 self._policy.choose(host, [address])
         return super().send(request, stream, timeout, verify, cert, proxies)
 
-    def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:  # noqa: ANN401 - requests' own
-        """Build the pools out of guarded connections."""
+    def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:  # noqa: ANN401 - as in requests
+        """Build the pools from connections that check addresses."""
         super().init_poolmanager(*args, **kwargs, blocksize=_BLOCK)
         manager: PoolManager = self.poolmanager
         manager.pool_classes_by_scheme = _pool_classes(self._policy)

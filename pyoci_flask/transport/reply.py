@@ -1,32 +1,31 @@
-"""An answer that is read from the wire as it is wanted, and what the observers are told of it."""
+"""An answer whose body is read from the connection when it is needed."""
 
 import io
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from typing import Self, cast
-from urllib.parse import urlsplit
 
 import requests
 import urllib3
 
 from pyoci_flask.errors import OversizedError, RegistryTimeoutError, TransferBrokenError
 from pyoci_flask.transport.deadline import DEADLINES
-from pyoci_flask.transport.observe import CallObserver, CallRecord
+from pyoci_flask.transport.observe import Call
 
 CHUNK = 128 * 1024
 """Bytes per read of a streamed body."""
 
 _SMALL = 64 * 1024
-"""Bytes of a body that need no room of their own."""
+"""A body of at most these bytes does not count as large."""
 
 _DRAIN_PATIENCE = 1.0
-"""Seconds for the rest of a body that nobody wants; a new connection costs less than more."""
+"""Seconds to read the rest of an unwanted body; a new connection costs less than more."""
 
 
 class Reply:
-    """An answer whose body is still on the wire. Use it as a context manager, or close it."""
+    """An answer whose body has not been read. Use it as a context manager, or close it."""
 
-    def __init__(self, response: requests.Response, call: "Call", patience: float) -> None:
-        """Take an answer; `patience` is the seconds for the whole of a body that is `read`."""
+    def __init__(self, response: requests.Response, call: Call, patience: float) -> None:
+        """Take an answer. `patience` is the seconds that `read` may take for the whole body."""
         self._response = response
         self._patience = patience
         self._raw = cast("urllib3.HTTPResponse", response.raw)
@@ -34,9 +33,16 @@ class Reply:
         self._decoding = False
         self.status: int = response.status_code
         self.headers: Mapping[str, str] = response.headers
-        self.url = call.url
-        self.authorization = call.authorization
-        """The Authorization header that the call was sent with."""
+        self.request = call.request
+        """The request as it was sent, with its Authorization."""
+        self.url = call.request.url
+        self.authorization = call.request.authorization
+
+    @property
+    def length(self) -> int | None:
+        """The Content-Length, if the header is there and valid."""
+        text = self.headers.get("Content-Length", "")
+        return int(text) if text.isascii() and text.isdigit() and len(text) < 19 else None
 
     def __enter__(self) -> Self:
         return self
@@ -48,7 +54,7 @@ class Reply:
         """Read and decode the whole body; call `large` once if it is more than 64 KiB.
 
         Raises:
-            OversizedError: it is over `limit` bytes, after decoding.
+            OversizedError: it is larger than `limit` bytes, after decoding.
         """
         body, size = io.BytesIO(), 0
         with DEADLINES.limit(self._patience, self._raw.shutdown) as deadline:
@@ -58,26 +64,28 @@ class Reply:
                     if size > limit:
                         self.close()
                         raise OversizedError(
-                            f"{self._call.host} sent more than {limit} bytes; a response of this "
+                            f"{self.request.host} sent more than {limit} bytes; a response of this "
                             "kind must be smaller"
                         )
                     if large is not None and size > _SMALL:
                         large()
                         large = None
                     body.write(part)
-                # Where nothing tells its length, a body that was cut off seems to be whole.
+                # A body without a stated length looks whole when it is cut off.
                 if deadline.expired:
-                    raise RegistryTimeoutError(f"{self._call.host} took too long for its answer")
+                    raise RegistryTimeoutError(
+                        f"{self.request.host} took too long to send its answer"
+                    )
             except TransferBrokenError as error:
                 if deadline.expired:
                     raise RegistryTimeoutError(
-                        f"{self._call.host} took too long for its answer"
+                        f"{self.request.host} took too long to send its answer"
                     ) from error
                 raise
         return body.getvalue()
 
     def chunks(self) -> Iterator[bytes]:
-        """Stream the body as it came, without decoding a Content-Encoding."""
+        """Stream the body as it was sent, without decoding a Content-Encoding."""
         return self._parts(decode=False)
 
     def _parts(self, *, decode: bool) -> Iterator[bytes]:
@@ -89,15 +97,15 @@ class Reply:
         except (urllib3.exceptions.HTTPError, OSError) as error:
             self._call.error = error
             if isinstance(error, urllib3.exceptions.TimeoutError | TimeoutError):
-                raise RegistryTimeoutError(f"{self._call.host} stopped sending") from error
+                raise RegistryTimeoutError(f"{self.request.host} stopped sending") from error
             raise TransferBrokenError(
-                f"{self._call.host} broke off in the middle of its answer"
+                f"{self.request.host} broke off in the middle of its answer"
             ) from error
         finally:
             self.close()
 
     def close(self) -> None:
-        """Give the connection back (or close it, if the body was not read to its end)."""
+        """Return the connection to its pool, or close it if the body was not read to its end."""
         if not self._call.ended:
             if not self._decoding:
                 _drain(self._raw)
@@ -106,38 +114,13 @@ class Reply:
 
 
 def _drain(raw: urllib3.HTTPResponse) -> None:
-    """Read what little is left of a body, so that the connection can serve the next call."""
+    """Read the rest of a body if it is short, so that the connection can serve another call."""
     left = raw.length_remaining
     if left is not None and left <= CHUNK:
         try:
             with DEADLINES.limit(_DRAIN_PATIENCE, raw.shutdown):
-                # One more than is left: only the end seen gives the connection back, also of an
-                # answer without a body.
+                # Read one byte more than is left: only at the end of the body is the connection
+                # returned, also if the answer has no body.
                 raw.read(left + 1, decode_content=False)
         except (urllib3.exceptions.HTTPError, OSError):
             raw.close()
-
-
-class Call:
-    """What the observers are told about one exchange."""
-
-    def __init__(
-        self, method: str, url: str, headers: Mapping[str, str], observers: Sequence[CallObserver]
-    ) -> None:
-        self.url = url
-        self.host = urlsplit(url).netloc
-        self.authorization = headers.get("Authorization")
-        self.error: BaseException | None = None
-        self.sent = 0
-        self.received = 0
-        self.ended = False
-        self._records: list[CallRecord] = [one.call_started(method, url) for one in observers]
-
-    def end(self, status: int | None) -> None:
-        """Tell the observers, once, with the status of the answer if there was one."""
-        self.ended = True
-        for record in self._records:
-            record.finished(status=status, error=self.error, sent=self.sent, received=self.received)
-        # Its traceback leads back here: such a circle would keep connections until the garbage
-        # collector comes.
-        self.error = None

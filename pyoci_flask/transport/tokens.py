@@ -1,14 +1,14 @@
 """Token services: one request for one Bearer token (docker token authentication).
 
-What a registry or its token service says is checked here before credentials are sent to it.
+What a registry says about its token service is checked here before credentials are sent there.
 """
 
 import json
 import re
-from collections.abc import Callable
 from dataclasses import dataclass, field
-from urllib.parse import parse_qsl, urlencode, urljoin, urlsplit, urlunsplit
+from urllib.parse import parse_qsl, urlencode
 
+from pyoci_flask.common.url import usable_url
 from pyoci_flask.errors import (
     AuthenticationRequiredError,
     DeniedError,
@@ -16,25 +16,25 @@ from pyoci_flask.errors import (
     RegistryError,
 )
 from pyoci_flask.transport.challenge import Challenge
-from pyoci_flask.transport.credentials import Credentials
-from pyoci_flask.transport.session import Transport, is_rate_limited
+from pyoci_flask.transport.request import Request
+from pyoci_flask.transport.session import Transport, is_rate_limited, retry_after
 
 _TOKEN = re.compile(r"[\x21-\x7e]+")
 _ANSWER_LIMIT = 128 * 1024
 _TOKEN_LIMIT = 16 * 1024
-"""Characters of a token: no server takes a header that is longer."""
+"""Characters of a token: no server accepts a longer header."""
 _SHORTEST_LIFE = 60.0
 _MARGIN = 5.0
 
 
 @dataclass(frozen=True, slots=True)
 class Grant:
-    """A Bearer token as a header, and until when (on the caller's clock, seconds) it is good."""
+    """A Bearer token as a header, and for how many seconds it is used."""
 
     header: str = field(repr=False)
-    expires: float
+    lifetime: float
     scope: str | None
-    """As it was asked for: the registry's challenge may name less than what a call needs."""
+    """The scope that was asked for: the registry's challenge may name less than a call needs."""
 
     @property
     def size(self) -> int:
@@ -43,27 +43,28 @@ class Grant:
 
 
 def fetch_token(
-    transport: Transport,
-    clock: Callable[[], float],
-    registry: str,
-    challenge: Challenge,
-    scope: str | None,
-    credentials: Credentials | None,
+    transport: Transport, request: Request, challenge: Challenge, scope: str | None
 ) -> Grant:
     """Ask the token service that `challenge` names for a token for `scope`.
+
+    `request` is the call that needs the token, with its registry and credentials.
 
     Raises:
         AuthenticationRequiredError: it wants credentials and there are none.
         DeniedError: it refuses the credentials.
         RateLimitedError: it asks to slow down.
-        RegistryError: it answers anything else, or is no address to send credentials to.
+        RegistryError: it answers anything else, or has no address to send credentials to.
     """
-    url = _token_url(registry, challenge, scope)
-    headers = {} if credentials is None else {"Authorization": credentials.header}
-    with transport.send(
-        "GET", url, registry=registry, headers=headers, idempotent=True, private=False
-    ) as reply:
-        host = urlsplit(url).netloc
+    asking = Request(
+        "GET",
+        _token_url(request.registry, challenge, scope),
+        request.registry,
+        idempotent=True,
+        may_be_private=False,
+    )
+    credentials, host = request.credentials, asking.host
+    authorization = None if credentials is None else credentials.header
+    with transport.send(asking.authorized(authorization)) as reply:
         if reply.status in {400, 401, 403}:
             if credentials is None:
                 raise AuthenticationRequiredError(f"{host} asks for a user name and password")
@@ -75,26 +76,24 @@ def fetch_token(
                 status,
             )
         if is_rate_limited(reply):
-            raise RateLimitedError(
-                f"{host} asks to slow down", reply.headers.get("Retry-After"), reply.status
-            )
+            raise RateLimitedError(f"{host} asks to slow down", retry_after(reply), reply.status)
         if reply.status != 200:
             raise RegistryError(f"the token service {host} answered {reply.status}")
-        token, life = _parsed(reply.read(_ANSWER_LIMIT), host)
-    return Grant(f"Bearer {token}", clock() + life, scope)
+        token, lifetime = _parsed(reply.read(_ANSWER_LIMIT), host)
+    return Grant(f"Bearer {token}", lifetime, scope)
 
 
 def _parsed(document: bytes, host: str) -> tuple[str, float]:
-    """The token, and for how many seconds it is used."""
+    """Return the token, and for how many seconds it is used."""
     try:
         answer = json.loads(document)
     except (ValueError, RecursionError):
         answer = None
     if not isinstance(answer, dict):
-        raise RegistryError(f"the token service {host} answered no JSON object")
+        raise RegistryError(f"the token service {host} did not answer with a JSON object")
     token = answer.get("token") or answer.get("access_token")
     if not isinstance(token, str) or not _TOKEN.fullmatch(token):
-        raise RegistryError(f"the token service {host} answered without a usable token")
+        raise RegistryError(f"the token service {host} did not answer with a usable token")
     if len(token) > _TOKEN_LIMIT:
         raise RegistryError(
             f"the token service {host} answered with a token of {len(token)} characters; a token "
@@ -107,21 +106,16 @@ def _parsed(document: bytes, host: str) -> tuple[str, float]:
 
 
 def _token_url(registry: str, challenge: Challenge, scope: str | None) -> str:
-    """Build the token request: the realm's own query, the service, one scope an entry."""
-    try:
-        realm = urljoin(f"{registry}/v2/", challenge["realm"] or "")
-        parts = urlsplit(realm)
-        usable = bool(_TOKEN.fullmatch(realm) and parts.hostname) and parts.port != 0
-    except ValueError:
-        usable = False
-    if not usable or parts.scheme not in {"http", "https"} or parts.username is not None:
-        raise RegistryError(f"{registry} names a token service that is no address")
-    if parts.scheme == "http" and registry.startswith("https:"):
+    """Build the token request: the realm's own query, the service, and each scope by itself."""
+    realm = usable_url(challenge["realm"] or "", f"{registry}/v2/")
+    if realm is None or realm.username is not None:
+        raise RegistryError(f"{registry} names a token service whose address is not usable")
+    if realm.scheme == "http" and registry.startswith("https:"):
         raise RegistryError(
             f"{registry} names a token service without TLS; no credentials are sent there"
         )
-    query = parse_qsl(parts.query, keep_blank_values=True)
+    query = parse_qsl(realm.query, keep_blank_values=True)
     if challenge["service"]:
         query.append(("service", challenge["service"] or ""))
     query += [("scope", entry) for entry in (scope or "").split()]
-    return urlunsplit((parts.scheme, parts.netloc, parts.path, urlencode(query), ""))
+    return realm._replace(query=urlencode(query), fragment="").geturl()

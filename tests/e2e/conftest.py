@@ -1,4 +1,4 @@
-"""What the tests with real clients share: servers of the application and indexes in registries."""
+"""Fixtures of the tests with real clients: servers of the application and indexes in registries."""
 
 import uuid
 from collections.abc import Iterator
@@ -12,7 +12,7 @@ from tests.servers import RunningServer, gunicorn
 
 @pytest.fixture(scope="session")
 def app(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningServer]:
-    """The application without any setting but a larger upload limit."""
+    """The application with only one setting: a larger upload limit."""
     tmp = tmp_path_factory.mktemp("app")
     with gunicorn(tmp, {"PYOCI_MAX_BODY": str(1 << 30)}) as running:
         yield running
@@ -38,7 +38,7 @@ def closed_index(app: RunningServer, docker_htpasswd: RunningRegistry, namespace
 
 @pytest.fixture
 def auth(docker_htpasswd: RunningRegistry) -> tuple[str, str]:
-    """User and password of that registry."""
+    """User and password for that registry."""
     assert docker_htpasswd.auth is not None
     return docker_htpasswd.auth
 

@@ -1,4 +1,4 @@
-"""The pages for people in Chromium, over gunicorn and the embedded registry."""
+"""The pages for people in Chromium, with gunicorn and the embedded registry."""
 
 import os
 import subprocess
@@ -54,7 +54,7 @@ def publish_hello(index: IndexClient, folder: Path, version: str) -> None:
 
 
 def copied(page: Page, snippet: str) -> str:
-    """What the clipboard holds after a click on the button beside a snippet."""
+    """Return the content of the clipboard after a click on the button of a snippet."""
     page.evaluate("navigator.clipboard.writeText('')")
     button = page.locator(f'button[data-copy="{snippet}"]')
     button.click()
@@ -64,7 +64,7 @@ def copied(page: Page, snippet: str) -> str:
 
 
 def run_copied(command: str, home: Path) -> dict[str, str]:
-    """Run a pip command as a shell does; the versions that it installed."""
+    """Run a pip command as a shell does; return the versions that it installed."""
     target = home / "target"
     settings = {
         "PIP_CONFIG_FILE": os.devnull,
@@ -147,7 +147,7 @@ def test_typing_fills_in_the_configuration_and_searches(
 def test_search_that_was_sent_goes_on_over_all_projects(
     browser: Browser, server: RunningServer, team: IndexClient, tmp_path: Path
 ) -> None:
-    """Its page holds the hits only, so the rest is asked for."""
+    """A result page has only the matches, so a new search has to ask the server."""
     for name in ("gamma", "delta"):
         team.published(make_wheel(tmp_path, name, "1.0"), name, "1.0")
     with window(browser) as opened:
@@ -187,7 +187,8 @@ def test_typing_marks_the_field_that_is_wrong_and_an_answer_of_another_kind_chan
         expect(page.locator("#index-url")).to_be_visible()
         assert opened.seen.errors == []
 
-        namespace.fill("x" * 20_000)  # more than gunicorn takes: its answer is none of our pages
+        # More than gunicorn accepts: it answers by itself.
+        namespace.fill("x" * 20_000)
         expect(page.locator("#said")).to_have_text("The server did not answer: use the button")
         expect(page.locator("#index-url")).to_have_text(f"{server.url}/{EMBEDDED}/")
         assert [one for one in opened.seen.errors if "414" not in one] == []

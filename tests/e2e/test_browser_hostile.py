@@ -1,4 +1,4 @@
-"""What a browser must not do for packages and pages that mean harm, over gunicorn."""
+"""What a browser must not do for malicious packages and pages, with gunicorn."""
 
 import base64
 from collections.abc import Iterator
@@ -20,7 +20,7 @@ from tests.servers import RunningServer, gunicorn
 MARKDOWN = ("Description-Content-Type", "text/markdown")
 EMBEDDED = "embedded/team"
 
-# What stays of it is its words. ELSEWHERE is a server that must not be asked for anything.
+# Only its words may remain. ELSEWHERE is a server that must not be called.
 HOSTILE = """\
 # Harmless title
 
@@ -74,7 +74,7 @@ def team(server: RunningServer, http: requests.Session) -> IndexClient:
 
 @pytest.fixture
 def elsewhere() -> Iterator[tuple[str, Recorder]]:
-    """A server that a page must not call, and what it was asked."""
+    """A server that a page must not call, and the requests to it."""
     record = tripwire()
     with wsgi_server(record) as url:
         yield url, record
@@ -112,7 +112,7 @@ def test_hostile_description_is_inert(
     assert record.calls == []
 
 
-def test_harm_that_is_not_held_back_is_seen(
+def test_the_test_notices_hostile_content_that_is_not_blocked(
     browser: Browser, elsewhere: tuple[str, Recorder]
 ) -> None:
     url, record = elsewhere
@@ -135,7 +135,7 @@ def test_harm_that_is_not_held_back_is_seen(
             assert opened.seen.dialogs == []
 
 
-# The fields and the file of an upload, and a form that sends them: a page may fill in both.
+# The fields and the file of an upload, and a form that sends them: a page can fill in both.
 SEND = """({fields, filename, content, action}) => {
   const form = document.createElement("form");
   Object.assign(form, {method: "post", enctype: "multipart/form-data", action});
@@ -186,7 +186,7 @@ def test_upload_that_another_sites_form_sends_with_the_browsers_credentials_is_r
         window(browser, auth=docker_htpasswd.auth) as opened,
     ):
         page = opened.page
-        # At the address of the upload: there the browser then sends them without being asked.
+        # At the address of the upload, where the browser then sends them without being asked.
         signed_in = page.goto(f"{index.base}/")
         assert signed_in is not None
         assert signed_in.status == 200
@@ -203,7 +203,7 @@ def test_upload_that_another_sites_form_sends_with_the_browsers_credentials_is_r
         )
         assert index.get("/forged/").status_code == 404
 
-        # The same form is good, and so are the credentials: from a page of the server itself.
+        # The same form and credentials work from a page of the server itself.
         page.goto(f"{server.url}/ui/{base}/")
         assert page.evaluate(BY_FETCH, upload) == 200
         assert index.get("/forged/").status_code == 200

@@ -1,4 +1,4 @@
-"""pip with a cache of its own: what it asks for again, what it resumes, what has changed."""
+"""pip with its own cache: what it asks for again, what it resumes, what has changed."""
 
 import hashlib
 import random
@@ -14,15 +14,15 @@ from tests.packages import make_wheel
 from tests.relay import relay
 from tests.servers import LOOPBACK, RunningServer
 
-# pip caches what comes over plain http only from hosts that it was told to trust.
+# pip caches responses over plain http only from trusted hosts.
 _OPTIONS = ["--disable-pip-version-check", "--trusted-host", LOOPBACK]
 _CUT = 2_500_000
 _BUFFERED = 500_000
-"""More than what is on its way through sockets when a connection is cut."""
+"""More than what is in transit through sockets when a connection is cut."""
 
 
 def _pip_install(home: Path, index: str, target: Path, *arguments: str | Path) -> dict[str, str]:
-    """Install with the cache in `home`; what is there then."""
+    """Install with the cache in `home`; return the installed versions."""
     cache, to = ["--cache-dir", str(home / "cache")], ["--target", str(target)]
     run(home, "pip", "install", *_OPTIONS, *cache, *to, "--index-url", index, *arguments)
     return installed(target)
@@ -47,7 +47,7 @@ def test_an_unchanged_page_and_file_are_not_sent_twice(
     assert _statuses(app, page, 2) == ["200", "304"]
     assert _statuses(app, f"{page}{wheel.name}", 2) == ["200", "304"]
 
-    # A new version changes the page, and shows at once.
+    # A new version changes the page, and shows immediately.
     twine_upload(tmp_path, open_index, make_wheel(tmp_path, "some-pkg", "1.1"))
     assert _pip_install(tmp_path, open_index, tmp_path / "newer", "some-pkg") == {"some-pkg": "1.1"}
     assert _statuses(app, page, 3) == ["200", "304", "200"]
@@ -59,7 +59,7 @@ def test_a_download_that_is_cut_is_resumed_where_it_ended(
 ) -> None:
     wheel = make_wheel(tmp_path, "some-pkg", "1.0")
     with zipfile.ZipFile(wheel, "a") as archive:
-        # No two parts alike: a part that is missing or came twice shows.
+        # All parts differ, so a missing or repeated part is noticed.
         archive.writestr("some_pkg/noise.bin", random.Random(7).randbytes(6_000_000))
     twine_upload(tmp_path, open_index, wheel)
 
@@ -72,13 +72,13 @@ def test_a_download_that_is_cut_is_resumed_where_it_ended(
 
     got = tmp_path / "got" / wheel.name
     assert hashlib.sha256(got.read_bytes()).digest() == hashlib.sha256(wheel.read_bytes()).digest()
-    # What had arrived is not sent again.
+    # What had already arrived is not sent again.
     whole, rest = answers(app, "GET", f"{open_index}some-pkg/{wheel.name}", 2)
     assert [whole["status"], rest["status"]] == ["200", "206"]
     assert 0 <= int(rest["bytes_out"]) - (wheel.stat().st_size - _CUT) < _BUFFERED
 
 
-def test_a_file_that_was_deleted_and_published_anew_replaces_the_one_in_pip_s_cache(
+def test_a_file_that_was_deleted_and_published_again_replaces_the_one_in_pips_cache(
     open_index: str, http: requests.Session, tmp_path: Path
 ) -> None:
     first = make_wheel(tmp_path, "some-pkg", "1.0", summary="The first")

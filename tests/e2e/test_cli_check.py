@@ -1,4 +1,4 @@
-"""`pyoci-flask check` against registries that are there and that are not."""
+"""`pyoci-flask check` with registries that exist and registries that do not."""
 
 import ssl
 import threading
@@ -95,7 +95,7 @@ def test_distribution_refuses_a_wrong_password_and_it_is_not_shown(
     assert "guessed-wrongly" not in done.output
 
 
-def test_distribution_refuses_whoever_has_no_password(docker_htpasswd: RunningRegistry) -> None:
+def test_distribution_refuses_users_without_a_password(docker_htpasswd: RunningRegistry) -> None:
     done = check(docker_htpasswd.url)
     assert done.status == 1
     reason = "lets nobody in without credentials: UNAUTHORIZED authentication required"
@@ -105,7 +105,7 @@ def test_distribution_refuses_whoever_has_no_password(docker_htpasswd: RunningRe
     ]
 
 
-def test_a_dead_port_is_said_to_be_one() -> None:
+def test_a_port_without_a_server_is_reported() -> None:
     with closed_port() as url:
         done = check(url, auth=("alice", "unneeded"))
     port = url.rpartition(":")[2]
@@ -118,7 +118,7 @@ def test_a_dead_port_is_said_to_be_one() -> None:
     ]
 
 
-def test_a_name_that_nobody_knows_is_said_to_be_one() -> None:
+def test_a_host_name_that_does_not_resolve_is_reported() -> None:
     done = command("check", "registry.invalid/team")
     assert done.status == 1
     assert "FAIL name       registry.invalid is not known: " in done.output
@@ -210,7 +210,7 @@ def _tls_server(folder: Path) -> Iterator[tuple[str, Path]]:
         server.server_close()
 
 
-def test_a_certificate_of_nobody_is_refused_until_it_is_trusted(tmp_path: Path) -> None:
+def test_a_self_signed_certificate_is_refused_until_it_is_trusted(tmp_path: Path) -> None:
     with _tls_server(tmp_path) as (url, certificate):
         refused = check(url)
         trusted = command("check", f"{url}/team", environ={"REQUESTS_CA_BUNDLE": str(certificate)})
@@ -221,7 +221,9 @@ def test_a_certificate_of_nobody_is_refused_until_it_is_trusted(tmp_path: Path) 
     assert trusted.marks()["TLS"] == "ok"
 
 
-def test_a_port_without_tls_is_told_from_one_with(docker_open: RunningRegistry) -> None:
+def test_a_port_without_tls_is_distinguished_from_one_with_tls(
+    docker_open: RunningRegistry,
+) -> None:
     done = command("check", f"{docker_open.netloc}/team")
     assert done.status == 1
     assert "does not answer in TLS" in done.output

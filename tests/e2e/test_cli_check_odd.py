@@ -1,4 +1,4 @@
-"""`pyoci-flask check` against registries with their oddities, and against none."""
+"""`pyoci-flask check` with peculiar registries, and without a registry."""
 
 import json
 from collections.abc import Iterable
@@ -43,7 +43,7 @@ def test_every_registry_that_takes_packages_passes_the_whole_check(
 
 
 @pytest.mark.parametrize("profile", ["ghcr", "ecr_private", "zot"])
-def test_who_may_only_read_is_told_what_is_missing(profile: str, tmp_path: Path) -> None:
+def test_check_says_which_rights_a_read_only_user_lacks(profile: str, tmp_path: Path) -> None:
     with quirky_registry(tmp_path / "registry", PROFILES[profile]) as registry:
         done = check(registry.url, "--write", auth=READER)
     assert done.status == 1
@@ -53,7 +53,9 @@ def test_who_may_only_read_is_told_what_is_missing(profile: str, tmp_path: Path)
     assert "note format     not tried, as nothing can be pushed" in done.output
 
 
-def test_a_registry_that_denies_what_is_not_there_is_asked_about_what_is(tmp_path: Path) -> None:
+def test_a_registry_that_denies_missing_projects_is_asked_about_an_existing_one(
+    tmp_path: Path,
+) -> None:
     with quirky_registry(tmp_path / "registry", PROFILES["quay"]) as registry:
         check(registry.url, "--write", auth=OWNER)
         missing = check(registry.url, "--project", "other", auth=READER)
@@ -80,7 +82,7 @@ def test_a_repository_that_must_be_made_first_is_asked_for(tmp_path: Path) -> No
     assert "FAIL pull       there is no team/bar" in nowhere.output
 
 
-def test_a_registry_with_immutable_tags_cannot_yank_and_what_stays_is_named(
+def test_a_registry_with_immutable_tags_cannot_yank_and_the_remains_are_named(
     tmp_path: Path,
 ) -> None:
     with wsgi_server(WriteOnce(create_registry(tmp_path, None))) as url:
@@ -103,7 +105,7 @@ def _error(code: str) -> str:
         (Response("", 405), "FAIL"),
         (Response(_error("UNSUPPORTED"), 404), "FAIL"),
         (Response(_error("UNSUPPORTED"), 501), "FAIL"),
-        # This one answers as for a repository that is not there, as it was before.
+        # This one answers as if the repository did not exist, which was true before.
         (Response(_error("NAME_UNKNOWN"), 404), "ok"),
     ],
 )
@@ -133,7 +135,7 @@ def test_registry_without_a_list_of_tags_does_not_pass(
         (Response("", 302, {"Location": "/login"}), "/v2/ answers 302"),
     ],
 )
-def test_what_is_no_registry_is_said_to_be_none(response: Response, reason: str) -> None:
+def test_a_server_that_is_not_a_registry_is_reported(response: Response, reason: str) -> None:
     with wsgi_server(answering(response)) as url:
         done = check(url)
     assert done.status == 1

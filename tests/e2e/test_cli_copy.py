@@ -33,12 +33,12 @@ def source(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 
 def _listed(index: str, project: str, http: requests.Session) -> dict[str, dict[str, object]]:
-    """A project's files by name, as JSON tells of them; none where it is missing."""
+    """Return a project's files by name, as JSON lists them; none if it does not exist."""
     page = http.get(f"{index}{project}/", headers={"Accept": SIMPLE_JSON})
     return {file["filename"]: file for file in page.json()["files"]} if page.ok else {}
 
 
-def test_what_would_be_copied_is_told_and_not_done(
+def test_a_dry_run_lists_the_files_and_copies_none(
     app: RunningServer,
     docker_open: RunningRegistry,
     namespace: str,
@@ -57,7 +57,7 @@ def test_what_would_be_copied_is_told_and_not_done(
 def pyoci(
     app: RunningServer, docker_open: RunningRegistry, namespace: str, http: requests.Session
 ) -> IndexClient:
-    """An index of PyOCI that takes all that comes."""
+    """An index of PyOCI that accepts everything."""
     return IndexClient(f"{app.url}/{docker_open.address}/{namespace}", None, http)
 
 
@@ -228,7 +228,7 @@ def test_a_list_of_projects_is_needed_where_none_are_named(
     assert same.output == "Error: the two indexes are the same\n"
 
 
-def test_wrong_credentials_end_it_at_once_and_are_not_shown(
+def test_wrong_credentials_stop_the_copy_and_are_not_shown(
     app: RunningServer, docker_htpasswd: RunningRegistry, namespace: str, source: str
 ) -> None:
     target = f"{app.url}/{docker_htpasswd.address}/{namespace}/"

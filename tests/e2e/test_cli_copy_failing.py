@@ -34,7 +34,7 @@ def other() -> Iterator[Site]:
 def target(
     app: RunningServer, docker_open: RunningRegistry, namespace: str, http: requests.Session
 ) -> IndexClient:
-    """An index of PyOCI that takes all that comes."""
+    """An index of PyOCI that accepts everything."""
     return IndexClient(f"{app.url}/{docker_open.address}/{namespace}", None, http)
 
 
@@ -81,7 +81,7 @@ def test_what_fails_for_a_moment_is_tried_again(site: Site, other: Site, tmp_pat
 def test_an_upload_whose_answer_was_lost_counts_as_done(
     site: Site, other: Site, tmp_path: Path
 ) -> None:
-    """The target took it, failed over the answer, and then says that it has it."""
+    """The target accepted it, failed before the response, and then says that it already exists."""
     content = make_wheel(tmp_path, "foo", "1.0").read_bytes()
     name = "foo-1.0-py3-none-any.whl"
     link = {"filename": name, "url": f"/f/{name}", "hashes": {}}
@@ -98,7 +98,7 @@ def test_an_upload_whose_answer_was_lost_counts_as_done(
     assert done.lines[-1] == "copied 0 files (0 bytes), 1 there already"
 
 
-def test_a_target_that_says_it_has_a_file_which_nobody_finds_is_not_believed(
+def test_a_target_that_claims_to_have_a_file_but_does_not_list_it_is_not_believed(
     site: Site, other: Site, tmp_path: Path
 ) -> None:
     name = "foo-1.0-py3-none-any.whl"
@@ -121,7 +121,7 @@ def test_a_target_that_says_it_has_a_file_which_nobody_finds_is_not_believed(
         (Response("", 301, {"Location": "/legacy/"}), "give the address itself, /legacy/"),
     ],
 )
-def test_the_reason_of_a_refused_upload_is_told(
+def test_the_reason_of_a_refused_upload_is_shown(
     site: Site, other: Site, tmp_path: Path, answer: Response, reason: str
 ) -> None:
     name = "foo-1.0.tar.gz"
@@ -143,7 +143,7 @@ def test_an_index_that_is_not_there_ends_the_copy_before_it_begins(other: Site) 
     ]
 
 
-def test_a_target_that_tells_no_hashes_is_compared_by_its_bytes(
+def test_a_target_without_hashes_is_compared_by_its_bytes(
     site: Site, other: Site, tmp_path: Path
 ) -> None:
     names = [f"foo-{version}-py3-none-any.whl" for version in ("1.0", "1.1", "1.2")]
@@ -161,11 +161,11 @@ def test_a_target_that_tells_no_hashes_is_compared_by_its_bytes(
     assert fault.startswith(f"failed: {names[1]}: ")
     assert fault.endswith("with other bytes; it is left as it is")
     assert done.lines[-1] == "copied 0 files (0 bytes), 2 there already, 1 failed"
-    # The hash that the target's page told was enough for the third.
+    # For the third, the hash on the target's page was enough.
     assert not other.asked(f"/f/{names[2]}")
 
 
-def test_a_yank_that_is_refused_is_told_of_and_the_file_is_there(
+def test_a_refused_yank_is_reported_and_the_file_is_copied(
     site: Site, other: Site, tmp_path: Path
 ) -> None:
     name = "foo-1.0.tar.gz"
@@ -201,7 +201,7 @@ def test_one_project_that_is_denied_does_not_keep_the_others_back(site: Site, ot
 def test_a_project_whose_page_stays_broken_does_not_keep_the_others_back(
     site: Site, other: Site, monkeypatch: pytest.MonkeyPatch, broken: str
 ) -> None:
-    """Whether it is the first one that is looked at, or not."""
+    """Whether it is the first project that is looked at, or another."""
     monkeypatch.setattr("pyoci_flask.cli.copy.transfer._PAUSES", (0.0, 0.0, 0.0))
     site.pages[f"/simple/{broken}/"] = lambda _: Response("no", 502, content_type="text/plain")
     site.show("foo", {"filename": "foo-1.0.tar.gz", "url": "x", "hashes": {}})

@@ -1,4 +1,4 @@
-"""`pyoci-flask copy` from servers that lie and lead astray."""
+"""`pyoci-flask copy` from servers that lie and redirect elsewhere."""
 
 import hashlib
 import json
@@ -34,7 +34,7 @@ def other() -> Iterator[Site]:
 def target(
     app: RunningServer, docker_open: RunningRegistry, namespace: str, http: requests.Session
 ) -> IndexClient:
-    """An index of PyOCI that takes all that comes."""
+    """An index of PyOCI that accepts everything."""
     return IndexClient(f"{app.url}/{docker_open.address}/{namespace}", None, http)
 
 
@@ -132,7 +132,7 @@ def test_credentials_in_the_upload_url_are_sent_with_the_uploads(
     assert read == {str(alice if reading else bob)}
 
 
-def test_what_is_no_distribution_is_not_sent_on(
+def test_a_file_that_is_not_a_distribution_is_not_uploaded(
     site: Site, target: IndexClient, tmp_path: Path
 ) -> None:
     truncated = make_wheel(tmp_path, "foo", "1.0").read_bytes()[:-30]
@@ -146,7 +146,7 @@ def test_what_is_no_distribution_is_not_sent_on(
     assert target.get("/foo/").status_code == 404
 
 
-def test_a_size_that_is_not_kept_ends_the_download(
+def test_a_download_with_a_wrong_size_is_stopped(
     site: Site, target: IndexClient, tmp_path: Path
 ) -> None:
     content = make_wheel(tmp_path, "foo", "1.0", size=5_000_000).read_bytes()
@@ -180,7 +180,7 @@ def test_a_size_that_is_not_kept_ends_the_download(
         (Response("", 418), "answered 418"),
     ],
 )
-def test_a_page_that_is_none_is_told_of(
+def test_a_response_that_is_not_a_project_page_is_reported(
     site: Site, other: Site, page: Response, reason: str
 ) -> None:
     site.pages["/simple/foo/"] = lambda _: page

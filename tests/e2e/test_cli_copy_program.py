@@ -50,7 +50,7 @@ def source(hundred: dict[str, str]) -> Iterator[str]:
 
 
 def _listed(index: str, project: str, http: requests.Session) -> dict[str, dict[str, object]]:
-    """A project's files by name, as JSON tells of them; none where it is missing."""
+    """Return a project's files by name, as JSON lists them; none if it does not exist."""
     page = http.get(f"{index}{project}/", headers={"Accept": SIMPLE_JSON})
     return {file["filename"]: file for file in page.json()["files"]} if page.ok else {}
 
@@ -153,7 +153,7 @@ def test_memory_does_not_grow_with_a_file(tmp_path: Path) -> None:
     folder = tmp_path / "large"
     folder.mkdir()
     make_wheel(folder, "large", "1.0", size=size)
-    # Not getrusage: its peak is that of the test's own process if that is the larger one.
+    # Not getrusage: its peak is that of the test's own process if that one is larger.
     measured = (
         "import pathlib\n"
         "from pyoci_flask.cli.main import main\n"
@@ -198,7 +198,7 @@ def test_on_a_terminal_a_bar_shows_how_far_it_is(
         )
         os.close(writing)
         written = b""
-        # The end of a terminal is an error of its reader.
+        # The end of a terminal raises an error in its reader.
         with contextlib.suppress(OSError):
             while data := terminal.read(65536):
                 written += data

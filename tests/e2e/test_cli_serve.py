@@ -1,4 +1,4 @@
-"""`pyoci-flask serve` from a wheel in an environment of its own, and what stops its start."""
+"""`pyoci-flask serve` from a wheel in its own environment, and errors that prevent its start."""
 
 import os
 import re
@@ -22,7 +22,7 @@ from tests.servers import LOOPBACK, ROOT, environment, wait_until
 
 @pytest.fixture(scope="module")
 def script(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The program as `pip install` puts it there; dependencies are those of this environment."""
+    """The program as `pip install` installs it; dependencies are those of this environment."""
     tmp = tmp_path_factory.mktemp("wheel")
     uv = [sys.executable, "-m", "uv", "--quiet"]
     env = {**os.environ, **reaching_it(), "UV_DEFAULT_INDEX": public_index()}
@@ -80,7 +80,7 @@ def test_a_wheel_and_one_command_serve_an_index(script: Path, tmp_path: Path) ->
         assert (page.status_code, page.headers["Content-Type"]) == (200, "text/html; charset=utf-8")
         listed = requests.get(f"{url}/simple/", headers={"Accept": "text/html"}, timeout=PATIENCE)
         assert "<title>" in listed.text
-        # The shipped settings: the worker is ours, and storage without users is not for everybody.
+        # The shipped settings apply: the worker is ours, and storage without users is not public.
         assert (
             "Using worker: pyoci_flask.server.worker.ClientTimeoutThreadWorker" in log.read_text()
         )
@@ -97,7 +97,7 @@ def test_it_serves_an_index_elsewhere_on_the_address_that_is_asked_for(
 ) -> None:
     socket = tmp_path / "socket"
     options = ["--bind", f"unix:{socket}", "--bind", f"{LOOPBACK}:0", "--index", "ghcr.io/acme"]
-    # The option wins over the variable.
+    # The option overrides the variable.
     environ = {"WEB_CONCURRENCY": "", "PYOCI_BIND": f"unix:{tmp_path}/unused"}
     with _serving(script, tmp_path, *options, environ=environ) as (process, log):
         wait_until(lambda: process.poll() is not None or "Booting worker" in log.read_text())
@@ -109,7 +109,7 @@ def test_it_serves_an_index_elsewhere_on_the_address_that_is_asked_for(
 def test_a_server_hands_over_to_a_new_one_without_closing_its_port(
     script: Path, tmp_path: Path
 ) -> None:
-    """gunicorn's way to upgrade: USR2 starts a new master, TERM stops the old one."""
+    """gunicorn's way to upgrade: USR2 starts a new master, and TERM stops the old one."""
     port = free_port()
     url = f"http://{LOOPBACK}:{port}"
     options = ["--port", str(port), "--storage", str(tmp_path / "packages")]

@@ -28,7 +28,7 @@ from tests.servers import RunningServer, environment, gunicorn
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningServer]:
-    """The application with its embedded registry and no other setting."""
+    """The application with its embedded registry and no other settings."""
     tmp = tmp_path_factory.mktemp("clients")
     with gunicorn(tmp, {"PYOCI_STORAGE": str(tmp / "storage")}) as running:
         yield running
@@ -46,7 +46,7 @@ def _auth(registry: RunningRegistry) -> tuple[str, str]:
 
 
 def _import(target: Path, name: str) -> str:
-    """The version that the installed module says it has."""
+    """Return the version that the installed module reports."""
     code = f"import {module_name(name)} as it; print(it.__version__)"
     done = subprocess.run(
         [sys.executable, "-c", code],
@@ -105,7 +105,7 @@ def test_without_credentials_clients_are_asked_for_them(index: str, tmp_path: Pa
     assert "401" in said
 
 
-def test_a_wrong_password_is_told_to_twine(
+def test_twine_shows_that_the_password_is_wrong(
     index: str, docker_htpasswd: RunningRegistry, tmp_path: Path
 ) -> None:
     username, _ = _auth(docker_htpasswd)
@@ -119,7 +119,7 @@ def test_publishing_a_file_again_is_refused_with_the_reason(
 ) -> None:
     url = f"{server.url}/simple/"
     wheel = make_wheel(tmp_path, "published-twice", "1.0")
-    # uv publishes with credentials only, whoever asks for none.
+    # uv publishes only with credentials, even if the registry needs none.
     login = ["--username", "anyone", "--password", "anything"]
     uv_publish(tmp_path, url, *login, wheel)
     said = uv_publish(tmp_path, url, *login, wheel, succeeds=False)
@@ -144,7 +144,7 @@ def test_requirements_are_installed_from_the_same_index(
 
 
 def _twine_at_a_terminal(home: Path, *arguments: str) -> str:
-    """Run twine at a terminal and press Enter at each of its two prompts; what it wrote."""
+    """Run twine at a terminal and press Enter at each of its two prompts; return its output."""
     ours, theirs = pty.openpty()
     process = subprocess.Popen(
         [sys.executable, "-m", "twine", *arguments],
@@ -190,7 +190,7 @@ def test_the_two_commands_of_the_readme_need_no_setting(
     }
 
 
-# They are asked for with ===, since ==1.0 would also be satisfied by 1.0+cpu.1.
+# They are requested with ===, because ==1.0 would also match 1.0+cpu.1.
 _NAMED = [
     ("plain-pkg", "1.0", None),
     ("plain-pkg", "2!1.0", None),
@@ -222,7 +222,7 @@ def published(server: RunningServer, tmp_path_factory: pytest.TempPathFactory) -
 def test_pip_installs_under_the_normalised_name(
     published: str, tmp_path: Path, name: str, version: str, build: str | None, kind: str
 ) -> None:
-    del build  # in the wheel's filename only
+    del build  # only in the wheel's filename
     normalised = name.lower().replace("_", "-").replace(".", "-")
     found = pip_install(
         tmp_path, published, tmp_path / "installed", kind, ":all:", f"{normalised}==={version}"

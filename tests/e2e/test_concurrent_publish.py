@@ -1,4 +1,4 @@
-"""Many processes publish different files of one version at once: none is lost."""
+"""Many processes publish different files of one version concurrently, and no file is lost."""
 
 import hashlib
 import multiprocessing
@@ -18,13 +18,13 @@ _PROCESSES = 8
 _FILES = 25
 """Of each process."""
 _FILES_WITHOUT_LOCK = 3
-"""Fewer: each takes more than `_SETTLE`."""
+"""Fewer, because each takes more than `_SETTLE`."""
 _SETTLE = "2"
-"""Seconds within which a writer on a slow machine, too, ends what it has begun."""
+"""Seconds within which a writer finishes what it has begun, even on a slow machine."""
 
 
 def _publish(base: str, files: list[Path]) -> None:
-    """Publish one file after the other; 5xx is sent again, as clients of the upload API do."""
+    """Publish one file after another; 5xx is sent again, as clients of the upload API do."""
     deadline = time.monotonic() + PATIENCE
     with requests.Session() as session:
         session.trust_env = False
@@ -33,7 +33,7 @@ def _publish(base: str, files: list[Path]) -> None:
             response = index.publish(file, "crowd", "1.0")
             accepted = {200}
             while response.status_code >= 500 and time.monotonic() < deadline:
-                accepted = {200, 409}  # it is there already if only the answer came too late
+                accepted = {200, 409}  # it already exists if only the response came too late
                 time.sleep(float(response.headers.get("Retry-After", "1")))
                 response = index.publish(file, "crowd", "1.0")
             assert response.status_code in accepted, response.text
@@ -100,5 +100,5 @@ def test_8_processes_lose_no_file_over_two_servers_that_share_no_lock(
         bases = [f"{server.url}/{docker_open.address}/{namespace}" for server in (one, other)]
         _publish_side_by_side(bases, shares)
         _assert_all_there(IndexClient(bases[0], None, http), shares)
-        # Otherwise the servers never met, and nothing was tried.
+        # Otherwise the servers never conflicted, and nothing was tested.
         assert "does not hold what was written" in one.logged() + other.logged()

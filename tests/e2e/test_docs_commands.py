@@ -1,6 +1,6 @@
-"""The commands that README and docs/getting-started.md tell people to type, typed.
+"""The commands that README and docs/getting-started.md tell people to type are run.
 
-Each section is one shell session with the real clients, before the embedded registry with users; a
+Each section is one shell session with the real clients, with the embedded registry and a user; a
 block after `<!-- not run: why -->` is left out. Only the addresses are replaced.
 """
 
@@ -26,7 +26,7 @@ from tests.servers import ROOT, RunningServer, environment, gunicorn
 
 pytestmark = pytest.mark.acceptance
 
-_AUTH = ("octocat", "plain-t0ken")  # uv sends what stands in an address as it stands there
+_AUTH = ("octocat", "plain-t0ken")  # uv sends this part of an address as it is written
 _BUILDING = "A package to try"
 _INSTALLING = re.compile(r"^(pip install|uv pip install|uv add|poetry add|pdm add)", re.MULTILINE)
 _INSTALLED = """\
@@ -34,11 +34,11 @@ compgen -G "$VIRTUAL_ENV/lib/*/site-packages/hello_world-1.0.dist-info" ||
     compgen -G ".venv/lib/*/site-packages/hello_world-1.0.dist-info"
 uv --quiet pip uninstall hello-world
 """
-"""What comes after a block that installs, so that the next one has to install again."""
+"""Runs after a block that installs, so that the next block has to install again."""
 
 
 def _sections() -> dict[str, list[Block]]:
-    """The blocks that are run, by the section that they stand in."""
+    """The blocks that are run, by the section that contains them."""
     readme = [each for each in blocks(ROOT / "README.md") if each.section == "Publish and install"]
     guide = blocks(ROOT / "docs" / "getting-started.md")
     shell = [each for each in [*readme, *guide] if each.language == "shell" and not each.not_run]
@@ -52,7 +52,7 @@ SECTIONS = _sections()
 
 @pytest.fixture(scope="module")
 def closed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningServer]:
-    """A server with users. Sections publish a file more than once: the same bytes may pass."""
+    """A server with users. Sections publish a file more than once: identical files are accepted."""
     tmp = tmp_path_factory.mktemp("closed")
     write_htpasswd(tmp / "users", [_AUTH])
     storage = {"PYOCI_STORAGE": str(tmp / "storage"), "PYOCI_STORAGE_USERS": str(tmp / "users")}
@@ -70,14 +70,14 @@ def open_to_all(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningSer
 
 @pytest.fixture(scope="module")
 def package(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder that the section about building a package makes."""
+    """The folder that the section about building a package creates."""
     home = tmp_path_factory.mktemp("build")
     _run(home, home, SECTIONS[_BUILDING])
     return home / "hello-world"
 
 
 def _run(home: Path, folder: Path, session: list[Block], *addresses: tuple[str, str]) -> None:
-    """Type the blocks into one shell, as somebody with this home in that folder."""
+    """Type the blocks into one shell, as a user with this home in that folder."""
     script = "".join(
         block.text + (_INSTALLED if _INSTALLING.search(block.text) else "") for block in session
     )
@@ -99,12 +99,12 @@ def _run(home: Path, folder: Path, session: list[Block], *addresses: tuple[str, 
 
 
 def _user(home: Path) -> dict[str, str]:
-    """The environment of somebody with all clients, an own virtual environment and a key ring."""
+    """The environment of a user with all clients, a virtual environment and a key ring."""
     python = home / "environment"
     venv.create(python, with_pip=False)
     ring = home / "key_ring"
     ring.mkdir()
-    config = home / ".config" / "pip" / "pip.conf"  # builds want their backends
+    config = home / ".config" / "pip" / "pip.conf"  # builds need their backends
     config.parent.mkdir(parents=True)
     config.write_text(f"[global]\nindex-url = {public_index()}\n")
     settings = {
@@ -114,7 +114,7 @@ def _user(home: Path) -> dict[str, str]:
         "VIRTUAL_ENV": str(python),
         "PIP_PYTHON": str(python / "bin" / "python"),
         **key_ring(ring),
-        "PYTHONWARNINGS": "ignore",  # the clients' own
+        "PYTHONWARNINGS": "ignore",  # the variables of the clients
         "PDM_CHECK_UPDATE": "false",
         "NO_COLOR": "1",
     }

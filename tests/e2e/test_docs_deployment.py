@@ -1,4 +1,4 @@
-"""What deploy/pyoci-flask.service relies on, spoken by the real program."""
+"""What deploy/pyoci-flask.service relies on, tested with the real program."""
 
 import contextlib
 import re
@@ -19,7 +19,7 @@ UNIT = (ROOT / "deploy" / "pyoci-flask.service").read_text()
 
 @contextlib.contextmanager
 def _service(tmp_path: Path, more: Mapping[str, str]) -> Iterator[subprocess.Popen[bytes]]:
-    """Start what the unit starts, with its environment; `more` stands for its settings file."""
+    """Start what the unit starts, with its environment; `more` are lines of its settings file."""
     [started] = re.findall(r"(?m)^ExecStart=\S+/pyoci-flask (.+)$", UNIT)
     (tmp_path / "pyoci-flask").mkdir()
     shipped = dict(re.findall(r"(?m)^Environment=(\w+)=(.*)$", UNIT.replace("%C", str(tmp_path))))
@@ -51,7 +51,7 @@ def test_the_command_of_the_service_tells_systemd_that_it_serves_and_stops_when_
         systemd.settimeout(PATIENCE)
         settings = {"NOTIFY_SOCKET": str(ours), "PORT": str(free_port())}
         with _service(tmp_path, settings) as program:
-            # NotifyAccess=main, the default of Type=notify: it has to be this very process.
+            # NotifyAccess=main, the default of Type=notify: this very process has to send it.
             said, ancillary, _, _ = systemd.recvmsg(1000, 100)
             [(_, _, credentials)] = ancillary
             assert said.splitlines()[0] == b"READY=1"
@@ -60,7 +60,7 @@ def test_the_command_of_the_service_tells_systemd_that_it_serves_and_stops_when_
             assert program.wait(PATIENCE) == 0
 
 
-def test_the_service_answers_the_nginx_of_its_machine_and_nobody_else(tmp_path: Path) -> None:
+def test_the_service_answers_only_the_nginx_of_its_machine(tmp_path: Path) -> None:
     port = free_port()
     [backend] = re.findall(r"server ([0-9.]+):8080;", (ROOT / "deploy" / "nginx.conf").read_text())
     with _service(tmp_path, {"PORT": str(port)}):
@@ -75,7 +75,7 @@ def test_the_service_listens_on_a_socket_that_other_users_of_the_machine_may_ope
     path = tmp_path / "socket"
     with _service(tmp_path, {"PYOCI_BIND": f"unix:{path}"}):
         wait_until(path.is_socket)
-        # nginx is another user; the folder decides who else may come near.
+        # nginx is another user; the folder decides who else has access.
         assert path.stat().st_mode & 0o777 == 0o777
 
 

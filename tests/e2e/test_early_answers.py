@@ -27,7 +27,7 @@ REFUSED = {
 
 @pytest.fixture(scope="module")
 def app(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningServer]:
-    """A server for one registry, of which the folder for uploads is gone."""
+    """A server for one registry, whose folder for uploads is missing."""
     tmp = tmp_path_factory.mktemp("app")
     spool = tmp / "spool"
     spool.mkdir()
@@ -107,7 +107,7 @@ def storing(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningServer]
         ("/ghcr.io/acme/", SIZE, 403),
     ],
 )
-def test_who_asks_before_the_body_is_refused_before_it(
+def test_a_client_that_expects_100_continue_is_refused_before_it_sends_the_body(
     storing: RunningServer, tmp_path: Path, path: str, size: int, status: int
 ) -> None:
     request = (
@@ -127,7 +127,9 @@ def test_who_asks_before_the_body_is_refused_before_it(
     assert b"\r\nConnection: close\r\n" in received
 
 
-def test_curl_is_told_to_send_its_file(storing: RunningServer, tmp_path: Path) -> None:
+def test_curl_gets_100_continue_before_it_sends_its_file(
+    storing: RunningServer, tmp_path: Path
+) -> None:
     wheel = make_wheel(tmp_path, "foo", "1.0", size=SIZE)
     command = ["curl", "--silent", "--show-error", "--verbose", "--user", "a:b"]
     command += ["--header", "Expect: 100-continue", "--expect100-timeout", str(PATIENCE)]

@@ -1,4 +1,4 @@
-"""Each client that publishes, and each that installs, with the credentials of a registry."""
+"""Each client that publishes, and each client that installs, with the credentials of a registry."""
 
 import functools
 import hashlib
@@ -76,7 +76,7 @@ def _hatch(project: Path, index: str, auth: Auth) -> None:
 
 
 def _flit(project: Path, index: str, auth: Auth) -> None:
-    """It builds what it publishes, with the flit_core that it brings."""
+    """Flit builds what it publishes, with its own flit_core."""
     for path in _dist(project):
         path.unlink()
     environ = {"FLIT_INDEX_URL": index, "FLIT_USERNAME": auth[0], "FLIT_PASSWORD": auth[1]}
@@ -122,12 +122,12 @@ def test_uv_publish_with_check_url_uploads_nothing_the_second_time(
     checks = len(answers(app, "GET", f"{closed_index}some-pkg/"))
     said = uv_publish(project, closed_index, *login, *check, *_dist(project))
     assert "already exists" in said
-    # Its check has been logged by now, so an upload after it would have been too.
+    # Its check is in the log by now, so a later upload would be, too.
     assert len(answers(app, "GET", f"{closed_index}some-pkg/", checks + 1)) > checks
     assert len(answers(app, "POST", closed_index)) == 2
 
 
-def test_hatch_passes_over_what_is_there_and_uploads_nothing(
+def test_hatch_skips_existing_files_and_uploads_nothing(
     app: RunningServer, closed_index: str, auth: Auth, project: Path
 ) -> None:
     twine_upload(project, closed_index, *_dist(project), auth=auth)
@@ -156,7 +156,7 @@ def _poetry_user(project: Path, index: str, auth: Auth) -> Callable[..., str]:
 
 def _pdm_user(project: Path, index: str, auth: Auth) -> Callable[..., str]:
     (project / "pyproject.toml").write_text(
-        # This name takes the place of the public index.
+        # This name replaces the public index.
         f'{_USER}[[tool.pdm.source]]\nname = "pypi"\nurl = "{index}"\n'
         f'username = "{auth[0]}"\npassword = "{auth[1]}"\n'
     )
@@ -200,7 +200,7 @@ def test_a_project_manager_locks_and_installs(
 
 
 def _versions(venv: Path) -> list[str]:
-    """What the environment's own interpreter finds of the two packages."""
+    """Return what the environment's own interpreter finds of the two packages."""
     code = "import lower_part, upper_part; print(lower_part.__version__, upper_part.__version__)"
     command = [str(venv / "bin" / "python"), "-c", code]
     return subprocess.run(command, check=True, capture_output=True, text=True).stdout.split()
@@ -225,7 +225,7 @@ def test_hashes_that_are_required_are_those_of_the_files(
         install(tmp_path, open_index, tmp_path / "other", *options, wrong)
 
 
-def test_without_credentials_no_client_finds_out_what_there_is(
+def test_without_credentials_no_client_learns_which_packages_exist(
     closed_index: str, auth: Auth, tmp_path: Path
 ) -> None:
     twine_upload(tmp_path, closed_index, make_wheel(tmp_path, "some-pkg", "1.0"), auth=auth)

@@ -1,4 +1,4 @@
-"""Workers that are killed in the middle of uploads leave nothing that is listed and broken."""
+"""Workers that are killed in the middle of uploads leave no broken file in a listing."""
 
 import hashlib
 import os
@@ -23,9 +23,9 @@ _TRIES = 100
 
 
 class _Publisher(threading.Thread):
-    """Publishes files of versions that it shares with the others until it is told to stop.
+    """Publishes files of versions that it shares with the others until it is stopped.
 
-    Like twine it sends a file again when the answer is 5xx or does not come.
+    Like twine, it sends a file again when the response is 5xx or missing.
     """
 
     def __init__(self, base: str, folder: Path, number: int, stop: threading.Event) -> None:
@@ -35,7 +35,7 @@ class _Publisher(threading.Thread):
         self._number = number
         self._stop_asked = stop
         self.done: dict[str, str] = {}
-        """Filename to sha256 of what was accepted."""
+        """Filename to sha256 of the accepted files."""
         self.repeated = 0
         self.faults: list[str] = []
 
@@ -43,7 +43,7 @@ class _Publisher(threading.Thread):
         count = 0
         while not self._stop_asked.is_set():
             count += 1
-            # Three of each publisher's files to a version, so that versions grow under way.
+            # Three of each publisher's files per version, so that versions grow during the test.
             version, build = f"1.{count // 3}", f"{self._number}{count % 3}"
             wheel = make_wheel(self._folder, "killed", version, build=build, size=_SIZE + count)
             if not self._accepted(wheel, version):
@@ -62,7 +62,7 @@ class _Publisher(threading.Thread):
                 except (requests.ConnectionError, requests.exceptions.ChunkedEncodingError):
                     self.repeated += 1
                     continue
-            # A file that is there already is the one whose answer was lost.
+            # The response for this file was lost, so it already exists.
             if response.status_code == 200 or (attempt and response.status_code == 409):
                 return True
             answer = f"{response.status_code} {response.text}"
@@ -73,7 +73,7 @@ class _Publisher(threading.Thread):
 
 
 def _kill(server: RunningServer, publishers: list[_Publisher], chance: random.Random) -> None:
-    """Kill one worker once both are there and more was accepted."""
+    """Kill one worker once both run and more files were accepted."""
     accepted = sum(len(publisher.done) for publisher in publishers)
     wait_until(
         lambda: (
@@ -108,7 +108,7 @@ def test_everything_listed_is_whole_after_20_workers_were_killed_amid_uploads(
             for publisher in publishers:
                 publisher.join()
         assert [publisher.faults for publisher in publishers] == [[]] * _PUBLISHERS
-        # Otherwise no upload was hit.
+        # Otherwise no upload was interrupted.
         assert sum(publisher.repeated for publisher in publishers) >= _KILLS // 2
 
         accepted = {name: digest for one in publishers for name, digest in one.done.items()}

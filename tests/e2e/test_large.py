@@ -23,13 +23,13 @@ _STREAMS = 32
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Iterator[Path]:
-    """A folder that is not kept after the test, as pytest keeps its own."""
+    """A folder that is removed after the test; pytest keeps its own."""
     yield tmp_path
     shutil.rmtree(tmp_path)
 
 
 def _peak_kib(server: RunningServer) -> int:
-    """The most memory that the one worker has ever had resident."""
+    """Return the most resident memory that the one worker has ever had."""
     [worker] = server.workers
     status = Path(f"/proc/{worker}/status").read_text()
     [line] = [line for line in status.splitlines() if line.startswith("VmHWM:")]
@@ -67,7 +67,7 @@ def test_a_large_wheel_goes_up_and_comes_down_in_constant_memory(
         assert _peak_kib(server) - before < _MOST_GROWTH_KIB
 
 
-def test_32_downloads_of_100_mb_at_once_take_little_memory(
+def test_32_parallel_downloads_of_100_mb_take_little_memory(
     folder: Path, docker_open: RunningRegistry
 ) -> None:
     settings = {"PYOCI_MAX_BODY": str(_SIZE), "PYOCI_SPOOL": str(folder)}
@@ -83,6 +83,6 @@ def test_32_downloads_of_100_mb_at_once_take_little_memory(
 
 
 def _drained(url: str) -> int:
-    """The bytes of an answer, which are not kept."""
+    """The bytes of a response, which are not kept."""
     with requests.Session() as session, session.get(url, stream=True) as answer:
         return sum(len(chunk) for chunk in answer.iter_content(1 << 20))

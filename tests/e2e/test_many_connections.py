@@ -1,4 +1,4 @@
-"""More clients than the server may have files open."""
+"""More clients than the server can have open files."""
 
 import contextlib
 import http.client

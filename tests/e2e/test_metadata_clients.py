@@ -1,4 +1,4 @@
-"""What clients do with what they are told of a file: its metadata, Python, time and yank."""
+"""How clients use what a page says about a file: its metadata, Python, time and yank."""
 
 import io
 import re
@@ -37,7 +37,7 @@ def repository(
 
 @pytest.fixture
 def short_lived(tmp_path: Path) -> Iterator[RunningRegistry]:
-    """A docker-registry whose storage is not kept after the test, as pytest keeps its folders."""
+    """A docker-registry whose storage is removed after the test; pytest keeps its folders."""
     with docker_registry(tmp_path) as registry:
         yield registry
     shutil.rmtree(tmp_path)
@@ -69,7 +69,7 @@ def test_a_large_wheel_that_cannot_be_installed_is_not_downloaded(
 
 
 def _repacked(wheel: Path, method: int, *, twice: bool = False) -> bytes:
-    """The wheel with METADATA packed in another way, or there twice."""
+    """Return the wheel with METADATA compressed in another way, or contained twice."""
     packed = io.BytesIO()
     with (
         zipfile.ZipFile(wheel) as read,
@@ -125,7 +125,7 @@ def test_the_newest_version_that_this_python_may_run_is_chosen(
     twine_upload(tmp_path, open_index, *files)
     assert uv_install(tmp_path, open_index, tmp_path / "uv", "some-pkg") == {"some-pkg": "2.0"}
 
-    # uv takes no notice of an upper bound.
+    # uv ignores an upper bound.
     twine_upload(
         tmp_path, open_index, make_wheel(tmp_path, "some-pkg", "4.0", requires_python="<3.11")
     )
@@ -133,7 +133,7 @@ def test_the_newest_version_that_this_python_may_run_is_chosen(
 
 
 @pytest.mark.parametrize("client", [["pip"], ["uv", "pip"]], ids=["pip", "uv"])
-def test_a_yanked_version_is_passed_by_unless_it_is_asked_for(
+def test_a_yanked_version_is_skipped_unless_it_is_pinned(
     open_index: str, http: requests.Session, tmp_path: Path, client: list[str]
 ) -> None:
     files = [make_wheel(tmp_path, "some-pkg", version) for version in ("1.0", "2.0")]
@@ -167,7 +167,7 @@ def test_a_yanked_version_is_passed_by_unless_it_is_asked_for(
     ],
 )
 @pytest.mark.parametrize("stored", ["here", "by the original"])
-def test_the_file_that_was_there_at_a_time_is_chosen(
+def test_the_newest_file_before_a_given_time_is_chosen(
     open_index: str,
     repository: Callable[[str], OCIClient],
     tmp_path: Path,
@@ -190,14 +190,14 @@ def test_the_file_that_was_there_at_a_time_is_chosen(
 
 
 def _date(oci: OCIClient, tag: str, created: str) -> None:
-    """Have the files of a version uploaded at another time."""
+    """Change the upload time of the files of a version."""
     index = oci.document(tag)
     for entry in index["manifests"]:
         entry["annotations"][CREATED] = created
     oci.push(index, tag)
 
 
-def test_html_and_json_tell_a_client_the_same(
+def test_html_and_json_contain_the_same_data(
     open_index: str,
     repository: Callable[[str], OCIClient],
     http: requests.Session,
@@ -235,7 +235,7 @@ def _told(index: str, accept: str) -> list[DistributionPackage]:
 
 
 def _facts(package: DistributionPackage) -> tuple[object, ...]:
-    """All that both forms of a page can tell of a file."""
+    """Return everything that both forms of a page can say about a file."""
     return (
         package.filename,
         package.url.partition("#")[0],

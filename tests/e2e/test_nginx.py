@@ -1,4 +1,4 @@
-"""Debian's nginx with deploy/nginx.conf before the application."""
+"""Debian's nginx with deploy/nginx.conf in front of the application."""
 
 import json
 import socket
@@ -31,14 +31,14 @@ def proxy(
     backend: RunningServer,
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Iterator[RunningServer]:
-    """nginx, with its location as shipped and with the one for a sub-path."""
+    """nginx, with its location as shipped and with one for a sub-path."""
     with nginx(tmp_path_factory.mktemp("proxy"), backend, location=request.param) as running:
         yield running
 
 
 @pytest.fixture
 def http(proxy: RunningServer) -> Iterator[requests.Session]:
-    """A session that knows the proxy's certificate."""
+    """A session that trusts the proxy's certificate."""
     with requests.Session() as session:
         session.trust_env = False
         session.verify = str(proxy.certificate)
@@ -47,7 +47,7 @@ def http(proxy: RunningServer) -> Iterator[requests.Session]:
 
 @pytest.fixture
 def index(proxy: RunningServer, docker_open: RunningRegistry) -> str:
-    """An index below a registry that is written as a URL."""
+    """An index of a registry that is written as a URL."""
     registry = docker_open.url.replace(":", "%3A").replace("/", "%2F")
     return f"{proxy.url}{_SUB_PATH}/{registry}/ns-{uuid.uuid4().hex[:12]}/team/"
 
@@ -55,7 +55,7 @@ def index(proxy: RunningServer, docker_open: RunningRegistry) -> str:
 def test_twine_publishes_and_pip_and_uv_install(
     proxy: RunningServer, index: str, tmp_path: Path
 ) -> None:
-    # Larger than nginx takes unless told otherwise.
+    # Larger than nginx accepts by default.
     wheel = make_wheel(tmp_path, "behind.nginx", "1!2.0+local.1", size=5_000_000)
     twine_upload(tmp_path, index, "--cert", str(proxy.certificate), wheel)
     expected = {"behind.nginx": "1!2.0+local.1"}
@@ -87,7 +87,7 @@ def test_a_token_of_nearly_32_kib_passes(http: requests.Session, index: str) -> 
 
 
 def _head(proxy: RunningServer, path: str, headers: str) -> bytes:
-    """Send the headers of a request and none of its body; returns the answer."""
+    """Send the headers of a request and none of its body; return the response."""
     context = ssl.create_default_context(cafile=proxy.certificate)
     with (
         socket.create_connection(("127.0.0.1", proxy.port), timeout=60) as plain,
@@ -108,7 +108,7 @@ def test_a_large_body_is_refused_before_it_is_received_where_no_file_is_sent(
     requests += ["GET /v2/", "DELETE /v2/a/manifests/x"]
     for request in requests:
         answer = _head(proxy, request, f"{body}\r\n")
-        # With a location for the sub-path only, nothing is at these addresses.
+        # With a location for the sub-path only, nothing is served at these addresses.
         assert answer[9:12] in {b"413", b"404", b"405"}, request
 
 

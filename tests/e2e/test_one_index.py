@@ -1,4 +1,4 @@
-"""One index URL for private packages and public ones, and no way to slip in a public one."""
+"""One index URL for private and public packages, and no way to slip in a public package."""
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -23,13 +23,13 @@ from tests.servers import RunningServer, gunicorn
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIEnvironment
 
-_NOBODY = ("mallory", "wrong")
+_UNKNOWN = ("mallory", "wrong")
 _ACCEPTED = ["application/vnd.pypi.simple.v1+json", "text/html"]
 
 
 @dataclass(frozen=True, slots=True)
 class PublicIndex:
-    """A public index at `url`, and what it has been asked for."""
+    """A public index at `url`, and the requests to it."""
 
     url: str
     recorder: Recorder
@@ -42,7 +42,7 @@ class PublicIndex:
 
 @pytest.fixture(scope="module")
 def public(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PublicIndex]:
-    """It has newer versions of everything that is private elsewhere."""
+    """A public index with newer versions of everything that is private elsewhere."""
     tmp = tmp_path_factory.mktemp("public")
     app = create_app(Settings.from_env({"PYOCI_STORAGE": str(tmp / "storage")}))
     recorder = Recorder(app)
@@ -80,7 +80,7 @@ def _install(
     environ: dict[str, str] | None = None,
     succeeds: bool = True,
 ) -> dict[str, str]:
-    """Install from this index alone, without a second try unless `environ` says so."""
+    """Install from this index alone, without retries unless `environ` says so."""
     target = home / client
     settings = {"PIP_RETRIES": "0", "UV_HTTP_RETRIES": "0", **(environ or {})}
     where = ["--no-cache-dir", "--index-url", index, "--target", str(target)]
@@ -138,37 +138,37 @@ def test_the_public_index_is_asked_for_what_is_missing_alone_and_gets_no_credent
 
 @dataclass(frozen=True, slots=True)
 class _Case:
-    """A project that must not be looked for elsewhere, and the answer for it."""
+    """A project that must not be looked for elsewhere, and the expected response."""
 
     index: str
     project: str
     status: int
     files: int | None = None
-    """How many the page names, where it is one."""
+    """The number of files on the page, if it is a page."""
 
 
 @pytest.fixture
 def excluded(index: str, auth: tuple[str, str]) -> _Case:
-    """A name that the settings call private, and that the registry does not have."""
+    """Return a name that the settings call private, and that the registry does not have."""
     return _Case(with_credentials(index, *auth), "Acme.Billing", 404)
 
 
 @pytest.fixture
 def without_credentials(index: str, auth: tuple[str, str], tmp_path: Path) -> _Case:
-    """A private project, asked for by somebody without credentials."""
+    """Return a private project, requested without credentials."""
     twine_upload(tmp_path, index, make_wheel(tmp_path, "some-pkg", "1.0"), auth=auth)
     return _Case(index, "some-pkg", 401)
 
 
 @pytest.fixture
 def missing_without_credentials(index: str) -> _Case:
-    """A project that is not there, asked for by somebody without credentials."""
+    """Return a project that does not exist, requested without credentials."""
     return _Case(index, "some-pkg", 401)
 
 
 @pytest.fixture
 def missing_for_the_anonymous(server: RunningServer) -> Iterator[_Case]:
-    """The same at a registry with tokens for everybody, which see only what is public there."""
+    """Return the same at a registry with tokens for everyone, which show only public projects."""
     with wsgi_server(_anonymous_tokens) as url:
         yield _Case(f"{server.url}/{quote(url, safe='')}/team/", "some-pkg", 401)
 
@@ -186,29 +186,31 @@ def _anonymous_tokens(environ: "WSGIEnvironment", start: "StartResponse") -> Ite
 
 @pytest.fixture
 def denied_with_401(index: str) -> _Case:
-    """A registry that takes the user for nobody it knows."""
-    return _Case(with_credentials(index, *_NOBODY), "some-pkg", 401)
+    """A registry that does not know the user."""
+    return _Case(with_credentials(index, *_UNKNOWN), "some-pkg", 401)
 
 
 @pytest.fixture
 def denied_with_403(server: RunningServer) -> Iterator[_Case]:
-    """A registry that does not let the user in."""
+    """A registry that denies the user access."""
     with wsgi_server(answering(Response("no", 403))) as url:
         yield _Case(
-            with_credentials(f"{server.url}/{quote(url, safe='')}/team/", *_NOBODY), "some-pkg", 403
+            with_credentials(f"{server.url}/{quote(url, safe='')}/team/", *_UNKNOWN),
+            "some-pkg",
+            403,
         )
 
 
 @pytest.fixture
 def down(server: RunningServer) -> Iterator[_Case]:
-    """A registry that is not there."""
+    """A registry that does not exist."""
     with closed_port() as url:
         yield _Case(f"{server.url}/{quote(url, safe='')}/team/", "some-pkg", 502)
 
 
 @pytest.fixture
 def failing(server: RunningServer) -> Iterator[_Case]:
-    """A registry whose answers make no sense."""
+    """A registry whose responses make no sense."""
     with wsgi_server(answering(Response("<html>", 200))) as url:
         yield _Case(f"{server.url}/{quote(url, safe='')}/team/", "some-pkg", 502)
 
@@ -235,7 +237,7 @@ def emptied(index: str, auth: tuple[str, str], http: requests.Session, tmp_path:
         "emptied",
     ],
 )
-def test_the_public_project_of_the_name_is_never_taken_for(
+def test_the_public_project_of_the_same_name_is_never_installed_instead(
     request: pytest.FixtureRequest,
     public: PublicIndex,
     http: requests.Session,

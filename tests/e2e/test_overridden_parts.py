@@ -1,4 +1,4 @@
-"""The start of a server beside a version of a package that lacks what the program overrides."""
+"""The start of a server with a version of a package that lacks what the program overrides."""
 
 import subprocess
 import sys

@@ -1,4 +1,4 @@
-"""How the server treats clients that stall, and how it stops."""
+"""How the server handles clients that stall, and how it stops."""
 
 import contextlib
 import hashlib
@@ -37,7 +37,7 @@ _BIG = 64_000_000
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningServer]:
-    """One worker with few threads and little patience."""
+    """One worker with few threads and short time-outs."""
     tmp = tmp_path_factory.mktemp("serving")
     settings = {
         "PYOCI_STORAGE": str(tmp / "storage"),
@@ -51,7 +51,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningServer]:
 
 @pytest.fixture(scope="module")
 def big_wheel(server: RunningServer, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A published wheel that is larger than what the kernel buffers on a connection."""
+    """A published wheel that is larger than what the kernel buffers for a connection."""
     wheel = make_wheel(tmp_path_factory.mktemp("big"), "big", "1.0", size=_BIG)
     published = _publish(server, wheel)
     assert published.status_code == 200, published.text
@@ -68,7 +68,7 @@ def _publish(server: RunningServer, wheel: Path) -> requests.Response:
 
 def _connect(server: RunningServer, sent: bytes) -> socket.socket:
     connection = socket.socket()
-    # Small, so that an unread answer soon stops the server from sending.
+    # Small, so that an unread response soon stops the server from sending.
     connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 65536)
     connection.settimeout(PATIENCE)
     connection.connect((LOOPBACK, server.port))
@@ -93,7 +93,7 @@ def _healthy(server: RunningServer) -> bool:
 
 @contextlib.contextmanager
 def _stalling_clients(server: RunningServer, sent: bytes) -> Iterator[list[socket.socket]]:
-    """As many clients as the server has threads, each silent after `sent`."""
+    """As many clients as the server has threads, each silent after it has sent `sent`."""
     with contextlib.ExitStack() as opened:
         yield [opened.enter_context(_connect(server, sent)) for _ in range(_THREADS)]
 
@@ -120,7 +120,7 @@ def test_clients_that_trickle_an_upload_give_up_their_threads(server: RunningSer
                 assert answered.recv(65536).startswith(b"HTTP/1.1 408 ")
                 waiting.remove(answered)
             for client in waiting:
-                with contextlib.suppress(OSError):  # just now reset
+                with contextlib.suppress(OSError):  # was just reset
                     client.send(b"x")
         assert not waiting
         assert _healthy(server)
@@ -168,7 +168,7 @@ def test_clients_that_do_not_read_their_answer_give_up_their_threads(
 
 
 def _was_reset(client: socket.socket) -> bool:
-    """Ask the kernel, without reading what has arrived: reading would let the transfer go on."""
+    """Ask the kernel, because reading what has arrived would let the transfer go on."""
     poller = select.poll()
     poller.register(client, 0)
     return any(events & select.POLLERR for _, events in poller.poll(0))
@@ -177,7 +177,7 @@ def _was_reset(client: socket.socket) -> bool:
 def test_a_client_that_reads_slowly_but_steadily_gets_all(
     server: RunningServer, big_wheel: Path
 ) -> None:
-    # Longer than the time-out in all, never idle for so long.
+    # Longer than the time-out in total, but never idle for that long.
     download = f"GET /simple/big/{big_wheel.name} HTTP/1.0\r\nHost: localhost\r\n\r\n".encode()
     with _connect(server, download) as client, client.makefile("rb") as answer:
         while answer.readline().strip():
@@ -247,7 +247,7 @@ def test_a_download_under_way_is_finished_before_the_server_stops(tmp_path: Path
             digest = hashlib.sha256(answer.read(1_000_000))
             server.process.terminate()
             wait_until(lambda: "Handling signal: term" in server.logged())
-            # A proxy in front is to try another server, and not to wait for this one.
+            # A proxy in front should try another server, and not wait for this one.
             wait_until(lambda: not _accepts(server))
             while chunk := answer.read(1 << 20):
                 digest.update(chunk)
@@ -256,7 +256,7 @@ def test_a_download_under_way_is_finished_before_the_server_stops(tmp_path: Path
 
 
 @pytest.mark.parametrize("one", [signal.SIGHUP, signal.SIGUSR2])
-def test_a_signal_that_is_the_masters_ends_no_worker(
+def test_a_signal_for_the_master_does_not_stop_a_worker(
     server: RunningServer, one: signal.Signals
 ) -> None:
     before = server.workers

@@ -1,4 +1,4 @@
-"""Crowds of slow clients beside honest ones, before one worker with the default settings."""
+"""Crowds of slow clients together with normal ones, on one worker with the default settings."""
 
 import contextlib
 import hashlib
@@ -20,10 +20,10 @@ pytestmark = pytest.mark.acceptance
 
 _SIZE = 50_000_000
 _WATCHED = 2.0
-"""Seconds for which `/health` is asked."""
+"""Seconds for which `/health` is called."""
 _WINDOWS = 4
 _HONEST = 20.0
-"""Seconds that a page and a file may take beside a crowd."""
+"""Seconds that a page and a file may take during a crowd."""
 
 
 @pytest.fixture(scope="module")
@@ -39,21 +39,21 @@ def direct(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningServer]:
 def proxied(
     direct: RunningServer, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[RunningServer]:
-    """The shipped nginx before it."""
+    """The shipped nginx in front of it."""
     with nginx(tmp_path_factory.mktemp("nginx"), direct) as running:
         yield running
 
 
 @pytest.fixture(params=["direct", "proxied"])
 def server(request: pytest.FixtureRequest) -> RunningServer:
-    """Either of the two."""
+    """Each of the two in turn."""
     found: RunningServer = request.getfixturevalue(request.param)
     return found
 
 
 @pytest.fixture(scope="module")
 def wheel(direct: RunningServer, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A published wheel that is larger than what the kernel buffers on a connection."""
+    """A published wheel that is larger than what the kernel buffers for a connection."""
     found = make_wheel(tmp_path_factory.mktemp("big"), "big", "1.0", size=_SIZE)
     form = {":action": "file_upload", "protocol_version": "1", "name": "big", "version": "1.0"}
     with requests.Session() as session, found.open("rb") as content:
@@ -64,7 +64,7 @@ def wheel(direct: RunningServer, tmp_path_factory: pytest.TempPathFactory) -> Pa
 
 
 def _health_is_quick(server: RunningServer) -> bool:
-    """Whether each answer comes within a second; a loaded machine may be late now and then."""
+    """Return whether each response takes less than a second; some may be late on a busy machine."""
     return any(_slowest_health(server) < 1.0 for _ in range(_WINDOWS))
 
 
@@ -87,7 +87,7 @@ def _slowest_health(server: RunningServer) -> float:
 
 
 def _honest_seconds(server: RunningServer, wheel: Path) -> float:
-    """The seconds that an installer takes for a page and a file."""
+    """Return the seconds that an installer takes for a page and a file."""
     begun = time.monotonic()
     with requests.Session() as session:
         session.trust_env = False

@@ -1,4 +1,4 @@
-"""What the server listens on, and what stops its start."""
+"""Which addresses the server listens on, and errors that prevent its start."""
 
 import contextlib
 import http.client
@@ -20,7 +20,7 @@ from tests.servers import LOOPBACK, ROOT, environment, gunicorn, gunicorn_comman
 
 
 def _failed_start(tmp: Path, environ: dict[str, str], *options: str) -> str:
-    """What gunicorn wrote before it ended by itself, unsuccessfully and without a traceback."""
+    """Return what gunicorn wrote before it exited with an error but without a traceback."""
     done = subprocess.run(
         gunicorn_command(*options),
         cwd=ROOT,
@@ -64,8 +64,8 @@ def test_a_setting_that_only_the_application_can_judge_stops_the_start_too(
 def test_a_users_file_that_turns_bad_or_vanishes_closes_the_registry_and_ends_no_server(
     tmp_path: Path, http: requests.Session, ended: signal.Signals, bad: str | None
 ) -> None:
-    """A worker that is killed, or reloaded, is followed by one that begins with the bad file."""
-    http.headers["Connection"] = "close"  # none is kept to a worker that ends
+    """A worker that is killed or reloaded is followed by one that starts with the bad file."""
+    http.headers["Connection"] = "close"  # no connection is kept alive to a worker that ends
     users = tmp_path / "users"
     users.write_text("")
     storage = {"PYOCI_STORAGE": str(tmp_path / "storage"), "PYOCI_STORAGE_USERS": str(users)}
@@ -87,7 +87,7 @@ def test_a_users_file_that_turns_bad_or_vanishes_closes_the_registry_and_ends_no
 def test_folders_and_a_ca_bundle_that_vanish_end_no_server(
     tmp_path: Path, http: requests.Session, ended: signal.Signals
 ) -> None:
-    http.headers["Connection"] = "close"  # none is kept to a worker that ends
+    http.headers["Connection"] = "close"  # no connection is kept alive to a worker that ends
     spool, bundle, storage = tmp_path / "spool", tmp_path / "bundle.pem", tmp_path / "storage"
     spool.mkdir()
     bundle.touch()
@@ -129,10 +129,10 @@ def test_the_heartbeat_finds_another_place(tmp_path: Path, http: requests.Sessio
         assert f"no heartbeat file in {missing} (" in server.logged()
 
 
-def test_a_worker_that_begins_in_an_empty_mount_point_takes_it_for_no_storage(
+def test_a_worker_that_starts_with_an_empty_mount_point_treats_the_storage_as_missing(
     tmp_path: Path, http: requests.Session
 ) -> None:
-    http.headers["Connection"] = "close"  # none is kept to a worker that ends
+    http.headers["Connection"] = "close"  # no connection is kept alive to a worker that ends
     storage = tmp_path / "storage"
     with gunicorn(tmp_path, {"PYOCI_STORAGE": str(storage)}) as server:
         [before] = server.workers
@@ -148,7 +148,7 @@ def test_a_worker_that_begins_in_an_empty_mount_point_takes_it_for_no_storage(
         }
 
 
-def test_what_is_warned_of_is_said_once_whatever_the_number_of_workers(tmp_path: Path) -> None:
+def test_a_warning_is_logged_once_for_all_workers(tmp_path: Path) -> None:
     settings = {
         "WEB_CONCURRENCY": "3",
         "PYOCI_PATH": "/acme",
@@ -175,7 +175,7 @@ def test_the_log_level_is_gunicorns_too(tmp_path: Path) -> None:
     assert server.logged() == ""
 
 
-def test_what_a_killed_server_left_behind_goes_at_the_next_start(tmp_path: Path) -> None:
+def test_leftovers_of_a_killed_server_are_removed_at_the_next_start(tmp_path: Path) -> None:
     spool = tmp_path / "spool"
     spool.mkdir()
 
@@ -200,7 +200,7 @@ def test_what_a_killed_server_left_behind_goes_at_the_next_start(tmp_path: Path)
 
 
 def test_a_storage_that_cannot_be_written_is_one_line(tmp_path: Path) -> None:
-    """A folder in which not even root can make anything."""
+    """A folder in which not even root can create anything."""
     settings = {"PYOCI_STORAGE": "/proc/self", "PORT": str(free_port()), "WEB_CONCURRENCY": "1"}
     said = _failed_start(tmp_path, settings)
     assert said.count("Error: PYOCI_STORAGE must be a folder that can be written (") == 1

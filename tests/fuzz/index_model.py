@@ -1,4 +1,4 @@
-"""What an index must show: every version as it is, and as a cache may still have it."""
+"""What an index must show: every version as it is, and as a cache may still show it."""
 
 import functools
 import io
@@ -21,7 +21,7 @@ PROJECTS: Mapping[str, tuple[str, ...]] = {
     "my-pkg": ("my-pkg", "My.Pkg", "my_pkg", "MY--pkg"),
     "foo": ("foo", "Foo"),
 }
-"""Each project and how its name may be spelled."""
+"""Each project and the spellings of its name."""
 VERSIONS = (
     *("1.0", "1.0.0", "1.0+x", "1.0.post1", "1.9", "1.10"),
     *("2.0rc1", "2.0", "3.0.dev1", "1!0.5", "1!0.5+x.1"),
@@ -35,7 +35,7 @@ class Stored:
     name: str
     version: str
     kind: str
-    """Its platform and tags with the suffix: what a version has once."""
+    """Its platform and tags with the suffix: a version has each only once."""
     content: bytes = field(repr=False)
     python: str | None
     original: bool = False
@@ -44,7 +44,7 @@ class Stored:
 
     @property
     def metadata(self) -> bytes:
-        """The METADATA of a wheel."""
+        """Return the METADATA of a wheel."""
         with zipfile.ZipFile(io.BytesIO(self.content)) as archive:
             (member,) = (one for one in archive.namelist() if one.endswith("/METADATA"))
             return archive.read(member)
@@ -53,19 +53,19 @@ class Stored:
 Files = Mapping[str, Stored]
 """A version's files by their kind."""
 State = Files | None
-"""None = the tag is not there."""
+"""None if the tag does not exist."""
 FOREIGN: Files = {"": Stored("", "", "", b"", None)}
 """The tag holds a container image."""
 
 
 def files_of(state: State) -> Files:
-    """The files that a state shows."""
+    """Return the files that a state shows."""
     return {} if state is None or state is FOREIGN else state
 
 
 @functools.cache
 def package(spelling: str, version: str, kind: str, variant: int) -> Stored:
-    """A file of a project; another variant has other bytes."""
+    """Return a file of a project; another variant has different bytes."""
     python, summary = (">=3.8" if variant else None), f"variant {variant}"
     with tempfile.TemporaryDirectory() as folder:
         where = Path(folder)
@@ -86,7 +86,7 @@ def package(spelling: str, version: str, kind: str, variant: int) -> Stored:
 
 
 def original(project: str, version: str, kind: str, variant: int) -> Stored:
-    """The same file as the Rust program publishes it, under the name that is rebuilt of it."""
+    """Return the same file as the Rust program publishes it, under its rebuilt name."""
     segment = project.replace("-", "_")
     name = f"{segment}-{version}{'' if kind == SDIST else '-'}{kind}"
     made = package(segment, version, kind, variant)
@@ -99,17 +99,17 @@ Key = tuple[str, str]
 
 @dataclass(slots=True)
 class Model:
-    """Every version that ever was, its present state and those before it."""
+    """Every version that ever existed, its present state and the earlier ones."""
 
     hosts: tuple[str, ...]
-    """Those with a cache of their own."""
+    """Those with their own cache."""
     states: dict[Key, State] = field(default_factory=dict)
     _before: dict[tuple[str | None, Key], list[tuple[State, float]]] = field(default_factory=dict)
 
     def change(self, key: Key, state: State, now: float, host: str | None) -> None:
-        """A version was changed through a host, which knows of it; the others may not, for a time.
+        """Record a change of a version through a host, which knows it; others may not, for a time.
 
-        None = past all hosts.
+        None means that the change was made past all hosts.
         """
         for one in self.hosts:
             if one == host:
@@ -119,12 +119,12 @@ class Model:
         self.states[key] = state
 
     def may_be(self, key: Key, now: float, host: str | None) -> list[State]:
-        """What a host may take a version for; the present state first."""
+        """Return the states in which a host may show a version; the present state first."""
         before = self._before.get((host, key), ())
         return [self.states.get(key), *(state for state, at in before if now - at < TTL)]
 
     def versions(self, project: str) -> list[str]:
-        """The versions of which there is a tag, newest first."""
+        """Return the versions that have a tag, newest first."""
         found = [
             version
             for (name, version), state in self.states.items()
@@ -133,7 +133,7 @@ class Model:
         return sorted(found, key=lambda one: (Version(one), tag_of(one)), reverse=True)
 
     def knows(self, project: str) -> bool:
-        """Whether there was ever anything of it."""
+        """Return whether it ever had any version."""
         return any(name == project for name, _ in self.states)
 
 
@@ -145,12 +145,12 @@ def _is_version(text: str) -> bool:
 
 
 def tag_of(version: str) -> str:
-    """The tag of a version."""
+    """Return the tag of a version."""
     return version.replace("+", "-").replace("!", "_")
 
 
 def first_listed(versions: list[str], limit: int | None) -> set[str]:
-    """Those whose files a page lists: the newest, half of them final where there are so many."""
+    """Return the versions whose files a page lists: the newest, half of them final if possible."""
     if limit is None:
         return set(versions)
     finals = [one for one in versions if not Version(one).is_prerelease]
@@ -161,11 +161,11 @@ def first_listed(versions: list[str], limit: int | None) -> set[str]:
 
 
 Row = tuple[str, str | None, int | None, str | None, str | None, str | None]
-"""A file on a page: name, sha256, size, reason of the yank, Requires-Python, METADATA's sha256."""
+"""Return a file on a page: name, sha256, size, yank reason, Requires-Python, METADATA's sha256."""
 
 
 def row(file: Stored, *, sized: bool) -> Row:
-    """A file as JSON (`sized`) or HTML shows it."""
+    """Return a file as JSON (`sized`) or HTML shows it."""
     size = len(file.content) if sized and not file.original else None
     stored = not file.original and file.kind != SDIST
     metadata = sha256(file.metadata) if stored else None
@@ -182,7 +182,7 @@ def check_rows(
     *,
     sized: bool,
 ) -> list[str]:
-    """A page must list each version as the host may take it for, in order; gives the versions."""
+    """Assert that a page lists each version as the host may show it, in order; return them."""
     rest, shown = list(rows), []
     versions = model.versions(project)
     listed = first_listed(versions, limit)
@@ -193,7 +193,7 @@ def check_rows(
             if state is not None
             for files in (files_of(state),)
         ]
-        # The longest first: the page of an emptied version is the beginning of every page.
+        # The longest first, because the page of an emptied version is a prefix of every page.
         for files in sorted(allowed, key=len, reverse=True):
             if rest[: len(files)] == files:
                 rest = rest[len(files) :]

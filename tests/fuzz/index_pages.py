@@ -1,4 +1,4 @@
-"""The pages of a project in their three forms, held against the model and against their ETags."""
+"""The pages of a project in their three forms, compared with the model and with their ETags."""
 
 from dataclasses import dataclass, field
 from typing import Any
@@ -17,13 +17,13 @@ _JSON, _HTML = "application/vnd.pypi.simple.v1+json", "text/html"
 
 @dataclass(slots=True)
 class Pages:
-    """Looks at the pages of a story, and remembers what it saw of each."""
+    """Reads the pages of a story, and remembers what it saw of each."""
 
     story: Story
     _seen: dict[tuple[str, str, str], tuple[str, bytes]] = field(default_factory=dict)
 
     def check(self, project: str) -> None:
-        """Every worker must show what is there, or what its host may still know."""
+        """Assert that every worker shows the present state, or one that its host may still know."""
         for worker in HOSTS:
             answers = [
                 self._get(worker, f"/{project}/", _JSON),

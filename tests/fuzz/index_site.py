@@ -1,4 +1,4 @@
-"""Workers over one registry: two that share a cache, one of another host, and one without."""
+"""Workers with one registry: two that share a cache, one on another host, and one without cache."""
 
 import contextlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -29,15 +29,15 @@ if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
 
 HOSTS: Mapping[str, str | None] = {"one": "near", "other": "near", "far": "far", "fresh": None}
-"""The workers, and the host whose cache each shares; None = it has no cache."""
+"""The workers, and the host whose cache each one uses; None if it has no cache."""
 LIMITS = {"far": 2}
-"""Of how many versions a worker lists the files, where not of all."""
+"""The number of versions whose files a worker lists, if not all."""
 KEEPING = frozenset({"ghcr", "ecr_private"})
 """Profiles that delete nothing: a version can only be emptied."""
 
 
 def quirks_of(profile: str) -> Quirks:
-    """The ways of a registry, open to all: who may do what is not the question here."""
+    """The behaviour of a registry, open to all: access rights are not tested here."""
     if profile == "immutable":
         return Quirks(manifests=Manifests(immutable=400))
     quirks = PROFILES.get(profile, Quirks())
@@ -65,13 +65,13 @@ class Hook:
 
 @dataclass(slots=True)
 class Site:
-    """The workers' URLs by their names, and the clock of all."""
+    """The workers' URLs by their names, and the clock that all share."""
 
     profile: str
     registry: QuirkyRegistry
     hook: Hook
     direct: RunningRegistry
-    """The registry past its quirks."""
+    """The registry without its quirks."""
     storage: Path
     session: requests.Session
     workers: dict[str, str] = field(default_factory=dict)
@@ -89,7 +89,7 @@ def running_site(folder: Path, profile: str) -> Iterator[Site]:
         session = running.enter_context(requests.Session())
         session.trust_env = False
         site = Site(profile, registry, hook, direct, storage, session)
-        # A registry that is late shows what is new at the second read, however soon that comes.
+        # A registry with delay shows new content at the second read, however soon that comes.
         patch = running.enter_context(pytest.MonkeyPatch.context())
         patch.setattr(rewrite, "_STALE_PAUSE", 0.0)
         for name in HOSTS:
@@ -104,7 +104,7 @@ def _worker(folder: Path, name: str, site: Site) -> Iterator[str]:
         "PYOCI_CACHE_TTL": str(TTL if host else 0),
         "PYOCI_MAX_VERSIONS": str(LIMITS.get(name, 0)),
         "PYOCI_SKIP_IDENTICAL": "false" if host else "true",
-        # One call after the other, so that what comes amid them always comes at the same place.
+        # One call after the other, so that interruptions always happen at the same place.
         "PYOCI_FETCH_THREADS": "4" if name == "far" else "1",
     }
     app = create_app(Settings.from_env(environ))

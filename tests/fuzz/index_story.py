@@ -1,4 +1,4 @@
-"""What can be done to an index, through a worker or behind the back of all, and what must come."""
+"""The operations on an index, through a worker or past all of them, and their expected results."""
 
 import uuid
 from dataclasses import dataclass, field, replace
@@ -29,7 +29,7 @@ from tests.integration.oci_client import EMPTY, MANIFEST, OCIClient, push_origin
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """An operation, the worker that is asked, and of what; each takes of it what it needs."""
+    """An operation, the worker that is asked, and its parameters; each uses some of them."""
 
     operation: str
     worker: str
@@ -46,7 +46,7 @@ class Step:
     number: int
     """Of seconds, files or calls."""
     amid: "Step | None" = None
-    """What happens meanwhile."""
+    """What happens during the operation."""
 
     @property
     def key(self) -> Key:
@@ -56,7 +56,7 @@ class Step:
 
 @dataclass(slots=True)
 class Story:
-    """A namespace of the site to which things are done, and the model of it."""
+    """A namespace of the site on which the operations run, and the model of it."""
 
     site: Site
     model: Model = field(default_factory=lambda: Model(("near", "far")))
@@ -65,11 +65,11 @@ class Story:
     """The last ETag of each file."""
 
     def perform(self, step: Step) -> None:
-        """Do it, and hold what comes against the model."""
+        """Run the operation, and compare the result with the model."""
         getattr(self, step.operation)(step)
 
     def index(self, worker: str) -> IndexClient:
-        """The namespace as a worker shows it."""
+        """Return the namespace as a worker shows it."""
         base = f"{self.site.workers[worker]}/{address(self.site.registry.url)}/{self.namespace}"
         return IndexClient(base, None, self.site.session)
 
@@ -131,7 +131,7 @@ class Story:
             self._changed(step, marked)
 
     def download(self, step: Step) -> None:
-        """The file or its core metadata: as it is, or as the host may still know it."""
+        """Download the file or its core metadata: as it is, or as the host may still know it."""
         states = self.model.may_be(step.key, self.site.now, HOSTS[step.worker])
         may_come = [files[step.kind] for files in map(files_of, states) if step.kind in files]
         if step.whole and step.kind == SDIST:
@@ -158,7 +158,7 @@ class Story:
             assert part.content == answer.content[5:21]
 
     def look_while(self, step: Step) -> None:
-        """Something else happens between two of the calls that a look takes."""
+        """Let something else happen between two of the calls of a read."""
         inner, failures = step.amid, []
         assert inner
 
@@ -170,7 +170,7 @@ class Story:
 
         path = f"/{step.spelling}/" if step.whole else self._path(step)
         if step.variant:
-            self.site.now += TTL  # so that there is something to ask the registry for
+            self.site.now += TTL  # so that there is a reason to call the registry
         self.site.hook.calls, self.site.hook.action = step.number, act
         answer = self.index(step.worker).get(path)
         self.site.hook.action = None
@@ -182,13 +182,13 @@ class Story:
         self.site.now += step.number
 
     def collect(self, step: Step) -> None:
-        """Collect the registry's garbage."""
+        """Run the registry's garbage collection."""
         if self.model.knows(step.project):
             name = RepositoryName(f"{self.namespace}/{_segment(step.project)}")
             collect_repository(Storage(self.site.storage), name, dry_run=False)
 
     def push_original(self, step: Step) -> None:
-        """The Rust program publishes, and puts what it publishes in the place of the version."""
+        """Let the Rust program publish a file, which replaces the version."""
         kinds = KINDS[step.number % 4 :]
         files = {kind: original(*step.key, kind, step.variant) for kind in kinds}
         contents = {kind: file.content for kind, file in files.items()}
@@ -196,7 +196,7 @@ class Story:
         self._changed(step, files, behind_the_back=True)
 
     def push_image(self, step: Step) -> None:
-        """A container image takes the place of a version, or comes under a name of its own."""
+        """Let a container image replace a version, or be pushed under another name."""
         version = [step.version, "latest", "v9", "1+2", f"sha256+{'0' * 64}.sig"][step.number % 5]
         named = replace(step, version=version)
         self._push_image(named)
@@ -209,7 +209,7 @@ class Story:
             self._changed(step, None, behind_the_back=True)
 
     def cut_index(self, step: Step) -> None:
-        """Another program rewrites a version with its first files only."""
+        """Let another program rewrite a version with only its first files."""
         state, oci, tag = self.model.states.get(step.key), self._oci(step), tag_of(step.version)
         if state is None or state is FOREIGN:
             return
@@ -228,7 +228,7 @@ class Story:
         self.model.change(step.key, state, self.site.now, knows)
 
     def _path(self, step: Step) -> str:
-        """The address of a version, or of a file by the name that it has or would have."""
+        """Return the address of a version, or of a file by the name that it has or would have."""
         states = self.model.may_be(step.key, self.site.now, HOSTS[step.worker])
         there: list[Stored] = [
             files[step.kind] for files in map(files_of, states) if step.kind in files

@@ -1,4 +1,4 @@
-"""Random text that is nearly right, and how many examples of it a test sees."""
+"""Random text that is almost valid, and how many examples of it a test gets."""
 
 import os
 
@@ -11,11 +11,11 @@ fuzzed = settings(
     database=None,
     suppress_health_check=[HealthCheck.too_slow],
 )
-"""A busy machine says nothing about the code: no deadline."""
+"""No deadline: the time on a busy machine says nothing about the code."""
 
 
 def near(*samples: str, alphabet: str) -> st.SearchStrategy[str]:
-    """Text of the alphabet, any text, and the samples with a piece put in place of another."""
+    """Return text of the alphabet, any text, and the samples with one piece replaced by another."""
 
     @st.composite
     def mangled(draw: st.DrawFn) -> str:
@@ -35,4 +35,4 @@ documents: st.SearchStrategy[object] = st.recursive(
     ),
     max_leaves=8,
 )
-"""Whatever JSON can hold, and the NaN that Python's reader takes for it."""
+"""Anything that JSON can represent, and the NaN that Python's parser accepts."""

@@ -1,4 +1,4 @@
-"""Bodies: the documents of registries, the upload form, and which part of a file is wanted."""
+"""Bodies: the documents of registries, the upload form, and the requested part of a file."""
 
 import io
 import json
@@ -39,7 +39,7 @@ _MANIFEST = {"schemaVersion": 2, "config": _ENTRY, "layers": [_ENTRY]}
 
 @st.composite
 def _spoiled(draw: st.DrawFn, sample: object) -> object:
-    """The sample with one of its members, however deep, put in place by anything."""
+    """Return the sample with one of its members, at any depth, replaced by anything."""
     if isinstance(sample, dict) and sample and draw(st.integers(0, 4)):
         name = draw(st.sampled_from(sorted(sample)))
         return sample | {name: draw(_spoiled(sample[name]))}

@@ -1,10 +1,10 @@
-"""Headers that registries and clients make up: challenges, Link, Range."""
+"""Headers that registries and clients invent: challenges, Link, Range."""
 
 from hypothesis import example, given
 from hypothesis import strategies as st
 
 from pyoci_flask.errors import InvalidRequestError
-from pyoci_flask.oci.repository import next_page
+from pyoci_flask.oci.tags import next_page
 from pyoci_flask.transport.challenge import parse_challenges
 from pyoci_flask.web.credentials import read_credentials
 from tests.fuzz.strategies import fuzzed, near
@@ -38,7 +38,7 @@ def test_a_quoted_challenge_is_read_as_it_was_written(parameters: dict[str, str]
     }
     header = "Bearer " + ",".join(f'{name}="{value}"' for name, value in quoted.items())
     if any("\n" in value for value in parameters.values()):
-        return  # no header holds a line's end
+        return  # no header contains a line break
     [challenge] = parse_challenges(header)
     assert (challenge.scheme, dict(challenge.parameters)) == ("bearer", parameters)
 

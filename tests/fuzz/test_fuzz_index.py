@@ -1,4 +1,4 @@
-"""Operations in any order, through workers and hosts that cache: each must see what is there."""
+"""Operations in any order, through workers and hosts that cache: each must see the right state."""
 
 import os
 from collections.abc import Iterator
@@ -22,7 +22,7 @@ _STEPS = min(50, 15 + _EXAMPLES // 10)
 _REASONS: tuple[bool | str, ...] = (True, False, "why", "<b>\"&'")
 _PROFILES = os.environ.get("PROFILES", "plain ghcr immutable").split()
 
-# How often each comes, and how often it is about a file that is there.
+# How often each operation comes, and how often it is about an existing file.
 _CHANGES = {
     "publish": (30, 0.3),
     "delete": (12, 0.7),
@@ -42,7 +42,7 @@ _OPERATIONS = {
 
 stories = settings(
     max_examples=max(1, _EXAMPLES // 100),
-    derandomize="EXAMPLES" not in os.environ,  # `make fuzz` tells others each time
+    derandomize="EXAMPLES" not in os.environ,  # `make fuzz` uses others each time
     phases=[Phase.generate],  # a shorter story is another one
     deadline=None,
     database=None,
@@ -86,7 +86,7 @@ def _step(random: Random, story: Story, versions: list[str]) -> Step:
         return replace(
             inner,
             operation="look_while",
-            worker=random.choice(["one", "fresh"]),  # they make one call after the other
+            worker=random.choice(["one", "fresh"]),  # they make one call after another
             whole=random.random() < 0.7,
             amid=inner,
         )

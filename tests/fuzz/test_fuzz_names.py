@@ -1,4 +1,4 @@
-"""Names out of addresses, forms and registries: files, tags, projects, registries, paths."""
+"""Names from addresses, forms and registries: files, tags, projects, registries, paths."""
 
 from hypothesis import assume, given
 from hypothesis import strategies as st

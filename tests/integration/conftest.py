@@ -1,4 +1,4 @@
-"""The registries that the same tests run against, and a client of the index over each."""
+"""The registries that the same tests run against, and a client of the index for each."""
 
 import uuid
 from collections.abc import Callable, Iterator
@@ -11,7 +11,7 @@ from tests.integration.oci_client import OCIClient
 from tests.registries import RunningRegistry
 
 OFTEN = ("docker_htpasswd", "zuul", "embedded_in_process")
-"""One for each way to authenticate, and each program."""
+"""One for each way to authenticate, and one for each program."""
 SELDOM = ("docker_open", "embedded_socket")
 
 
@@ -42,7 +42,7 @@ def http() -> Iterator[requests.Session]:
 def index(
     shared_app: str, registry: RunningRegistry, namespace: str, http: requests.Session
 ) -> IndexClient:
-    """The index over `registry` and `namespace`, with the registry's credentials."""
+    """The index for `registry` and `namespace`, with the registry's credentials."""
     return IndexClient(f"{shared_app}/{registry.address}/{namespace}", registry.auth, http)
 
 

@@ -1,4 +1,4 @@
-"""A fallback index and what it means to lead there, or to stay."""
+"""A fallback index, and how to check that a request leads there or stays."""
 
 import requests
 

@@ -1,4 +1,4 @@
-"""A plain client of a package index, over `requests`: upload as twine sends it, pages, files."""
+"""A simple client of a package index, using `requests`: uploads like twine, pages, files."""
 
 import base64
 import hashlib
@@ -42,7 +42,7 @@ class _Anchors(HTMLParser):
 
 
 def links(page: str) -> list[Link]:
-    """Every anchor of an HTML page, in order."""
+    """Return every anchor of an HTML page, in order."""
     parser = _Anchors()
     parser.feed(page)
     parser.close()
@@ -52,7 +52,7 @@ def links(page: str) -> list[Link]:
 def upload_form(
     name: str, version: str, filename: str, content: bytes, *more: tuple[str, str]
 ) -> Fields:
-    """The fields that twine 7 sends before the file; one named in `more` takes its place there."""
+    """Return the fields that twine 7 sends before the file; `more` replaces them by name."""
     wheel = filename.endswith(".whl")
     fields = [
         (":action", "file_upload"),
@@ -81,7 +81,7 @@ class IndexClient:
     session: requests.Session = field(repr=False)
 
     def request(self, method: str, path: str = "", **options: object) -> requests.Response:
-        """Ask for `path`, appended to the base as it stands; redirects are not followed."""
+        """Ask for `path`, appended to the base as it is; redirects are not followed."""
         asked: dict[str, object] = {"auth": self.auth, "allow_redirects": False} | options
         return self.session.request(method, f"{self.base}{path}", **asked)  # type: ignore[arg-type]
 
@@ -98,7 +98,7 @@ class IndexClient:
         filename: str | None = None,
         slash: bool = True,
     ) -> requests.Response:
-        """Upload a file as twine does; `more` adds form fields or takes the place of one."""
+        """Upload a file as twine does; `more` adds or replaces form fields."""
         content = file.read_bytes()
         filename = filename or file.name
         return self.request(
@@ -115,27 +115,27 @@ class IndexClient:
         return file
 
     def page(self, project: str) -> list[Link]:
-        """The links of a project's HTML page, which must be there."""
+        """Return the links of a project's HTML page, which must exist."""
         response = self.get(f"/{project}/", headers={"Accept": "text/html"})
         assert response.status_code == 200, response.text
         assert response.headers["Content-Type"].startswith("text/html")
         return links(response.text)
 
     def filenames(self, project: str) -> list[str]:
-        """The files that a project's page lists, in its order."""
+        """Return the files that a project's page lists, in its order."""
         return [link.text for link in self.page(project)]
 
     def follow(self, project: str, link: Link) -> requests.Response:
-        """Download what a link of the project's page names, as a client would resolve it."""
+        """Download what a link of the project's page refers to, as a client would resolve it."""
         url = urljoin(f"{self.base}/{project}/", link.href)
         return self.session.get(url, auth=self.auth, allow_redirects=False)
 
 
 def address(url: str) -> str:
-    """A registry's URL as the first path segment of an index URL."""
+    """Return a registry's URL as the first path segment of an index URL."""
     return quote(url, safe="")
 
 
 def basic(username: str, password: str) -> str:
-    """The Authorization header of these credentials."""
+    """Return the Authorization header of these credentials."""
     return "Basic " + base64.b64encode(f"{username}:{password}".encode()).decode()

@@ -1,4 +1,4 @@
-"""An index over a registry that counts what is read of blobs, and wheels to read."""
+"""An index for a registry that counts the reads of blobs, and wheels to read."""
 
 import os
 import zipfile
@@ -27,14 +27,14 @@ FEW_BYTES = 300_000
 
 
 def files_of(index: IndexClient) -> dict[str, dict[str, Any]]:
-    """The files of my-pkg in its JSON page, by their names."""
+    """Return the files of my-pkg in its JSON page, by their names."""
     response = index.get("/my-pkg/", headers={"Accept": JSON})
     assert response.status_code == 200, response.text
     return {file["filename"]: file for file in response.json()["files"]}
 
 
 def metadata_of(wheel: Path) -> bytes:
-    """METADATA of a wheel on disk."""
+    """Return the METADATA of a wheel on disk."""
     with zipfile.ZipFile(wheel) as archive:
         (name,) = (n for n in archive.namelist() if n.endswith(".dist-info/METADATA"))
         return archive.read(name)
@@ -42,7 +42,7 @@ def metadata_of(wheel: Path) -> bytes:
 
 @dataclass(frozen=True, slots=True)
 class Lab:
-    """An application of its own over a registry that counts what is read of blobs."""
+    """Serve a new application for a registry that counts the reads of blobs."""
 
     index: IndexClient
     meter: BlobMeter
@@ -59,7 +59,7 @@ class Lab:
 
 
 def wheel_bytes(folder: Path, before: int, after: int, metadata: bytes = METADATA) -> bytes:
-    """A wheel whose METADATA stands after `before` and before `after` incompressible bytes."""
+    """Make a wheel whose METADATA is between `before` and `after` incompressible bytes."""
     path = folder / WHEEL
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr("my_pkg/before.bin", os.urandom(before))

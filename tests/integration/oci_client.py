@@ -1,4 +1,4 @@
-"""A plain client of a registry: what tests store in it, and find in it, past the application."""
+"""A simple client of a registry, with which tests store and read content past the application."""
 
 import hashlib
 import json
@@ -24,7 +24,7 @@ Document = dict[str, Any]
 
 
 def sha256(content: bytes) -> str:
-    """The bare hex digest."""
+    """Return the bare hex digest."""
     return hashlib.sha256(content).hexdigest()
 
 
@@ -49,7 +49,7 @@ class OCIClient:
     def request(
         self, method: str, path: str, *, data: bytes | None = None, **headers: str
     ) -> requests.Response:
-        """Ask for `path` below `/v2/{repository}/`, or for a whole URL."""
+        """Ask for `path` below `/v2/{repository}/`, or for a complete URL."""
         url = urljoin(f"{self.registry.url}/v2/{self.repository}/", path)
         sent = {name.replace("_", "-"): value for name, value in headers.items()}
         auth = self.registry.auth
@@ -72,7 +72,7 @@ class OCIClient:
         return f"Bearer {answer.json()['token']}"
 
     def tags(self) -> list[str]:
-        """Every tag; empty where the registry does not know the repository."""
+        """Return every tag; empty if the registry does not know the repository."""
         response = self.request("GET", "tags/list")
         if response.status_code == 404:
             return []
@@ -81,12 +81,12 @@ class OCIClient:
         return [tag for tag in response.json()["tags"] or [] if ":" not in tag]
 
     def manifest(self, reference: str) -> requests.Response:
-        """The answer for a tag or digest."""
+        """Return the response for a tag or digest."""
         accept = f"{INDEX}, {MANIFEST}, {DOCKER_MANIFEST}"
         return self.request("GET", f"manifests/{reference}", Accept=accept)
 
     def document(self, reference: str) -> Document:
-        """The document at a tag or digest, which must be there."""
+        """Return the document at a tag or digest, which must exist."""
         response = self.manifest(reference)
         response.raise_for_status()
         document: Document = response.json()
@@ -94,17 +94,17 @@ class OCIClient:
         return document
 
     def blob(self, digest: str) -> bytes:
-        """The bytes of a blob, which must be there."""
+        """Return the bytes of a blob, which must exist."""
         response = self.request("GET", f"blobs/{digest}")
         response.raise_for_status()
         return response.content
 
     def has_blob(self, content: bytes) -> bool:
-        """Whether the registry holds these bytes in the repository."""
+        """Return whether the registry has these bytes in the repository."""
         return self.request("HEAD", f"blobs/sha256:{sha256(content)}").status_code == 200
 
     def push_blob(self, media_type: str, content: bytes, **more: object) -> Descriptor:
-        """Push bytes (POST, then PUT); their descriptor."""
+        """Push bytes (POST, then PUT); return their descriptor."""
         described = descriptor(media_type, content, **more)
         begun = self.request("POST", "blobs/uploads/", Content_Length="0")
         begun.raise_for_status()
@@ -119,7 +119,7 @@ class OCIClient:
         return described
 
     def push(self, document: Document, reference: str | None = None, **more: object) -> Descriptor:
-        """Put a manifest or an index under a tag, or by its digest; its descriptor."""
+        """Put a manifest or an index under a tag, or by its digest; return its descriptor."""
         content = json.dumps(document).encode()
         described = descriptor(document["mediaType"], content, **more)
         self.request(
@@ -132,7 +132,7 @@ class OCIClient:
 
 
 def image_index(manifests: list[Descriptor], **more: object) -> Document:
-    """The index of a version as the Rust original writes it."""
+    """Return the index of a version as the Rust original writes it."""
     index: Document = {
         "schemaVersion": 2,
         "mediaType": INDEX,
@@ -150,9 +150,9 @@ def push_original(
     *,
     digest_annotation: bool = True,
 ) -> dict[str, Descriptor]:
-    """Publish files as the Rust original does; `files` holds architecture to bytes.
+    """Publish files as the Rust original does; `files` maps architecture to bytes.
 
-    Gives the index entry of each. Its older releases wrote no digest annotation.
+    Returns the index entry of each. Older releases of the original wrote no digest annotation.
     """
     entries = {}
     for architecture, content in files.items():

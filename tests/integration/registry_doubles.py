@@ -1,4 +1,4 @@
-"""What stands between the application and a registry in tests: counters, gates and refusals."""
+"""Layers between the application and a registry: counters, gates and refusals."""
 
 import json
 from collections.abc import Callable, Iterable, Iterator
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
 
 ALICE, BOB = ("alice", "alice-password"), ("bob", "bob-password")
-"""Two users that `Members` knows: one of them may do everything, the other nothing."""
+"""Two users that `Members` knows: one may do everything, the other nothing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,12 +28,12 @@ class Fetch:
     range: str | None
     status: int
     size: int
-    """Bytes of the body."""
+    """Number of bytes of the body."""
 
 
 @dataclass(slots=True)
 class BlobMeter:
-    """Passes everything on and remembers what was asked of blobs."""
+    """Passes everything on and records the requests for blobs."""
 
     app: "WSGIApplication"
     fetches: list[Fetch] = field(default_factory=list)
@@ -50,13 +50,13 @@ class BlobMeter:
 
     @property
     def size(self) -> int:
-        """Bytes of all blobs and parts that were sent."""
+        """Return the bytes of all blobs and parts that were sent."""
         return sum(fetch.size for fetch in self.fetches)
 
 
 @dataclass(frozen=True, slots=True)
 class WithoutRanges:
-    """Answers every request, or those of some paths, as if it had asked for no range."""
+    """Answers every request, or those for some paths, as if it had no Range header."""
 
     app: "WSGIApplication"
     of: str = ""
@@ -69,7 +69,7 @@ class WithoutRanges:
 
 @dataclass(frozen=True, slots=True)
 class Refusing:
-    """Answers `status` to what `refuses` picks; the rest is passed on."""
+    """Answers `status` to the requests that `refuses` selects, and passes the rest on."""
 
     app: "WSGIApplication"
     refuses: Callable[[Request], bool]
@@ -83,7 +83,7 @@ class Refusing:
 
 @dataclass(frozen=True, slots=True)
 class DenyingWhatIsMissing:
-    """Asks for Basic, and answers 403 to who lists a repository that is not there (404)."""
+    """Asks for Basic, and answers 403 to a list of a repository that does not exist (404)."""
 
     app: "WSGIApplication"
 
@@ -100,7 +100,7 @@ class DenyingWhatIsMissing:
 
 @dataclass(frozen=True, slots=True)
 class Members:
-    """Asks for Basic: ALICE may do everything, BOB is told 403, nobody else is known."""
+    """Asks for Basic: ALICE may do everything, BOB gets 403, other users are unknown."""
 
     app: "WSGIApplication"
 
@@ -116,7 +116,7 @@ class Members:
 
 @dataclass(frozen=True, slots=True)
 class WritersOnly:
-    """Everybody may read; whoever writes is asked for Basic and has to be ALICE."""
+    """Everyone may read; writing needs Basic credentials of ALICE."""
 
     app: "WSGIApplication"
 
@@ -128,7 +128,7 @@ class WritersOnly:
 
 @dataclass(frozen=True, slots=True)
 class TokensForAll:
-    """Bearer tokens for everybody; without ALICE's, the names in `private` are missing."""
+    """Bearer tokens for everyone; without ALICE's, the names in `private` are missing."""
 
     app: "WSGIApplication"
     private: frozenset[str]
@@ -194,14 +194,14 @@ class Pulp:
 
 
 def error(status: int) -> Response:
-    """An error object of the distribution specification."""
+    """Return an error object of the distribution specification."""
     code = "NAME_UNKNOWN" if status == 404 else "DENIED"
     body = json.dumps({"errors": [{"code": code, "message": "not here", "detail": None}]})
     return Response(body, status, content_type="application/json")
 
 
 def challenge(text: str) -> Response:
-    """401 with this challenge."""
+    """Return a 401 with this challenge."""
     return Response("", 401, {"WWW-Authenticate": text})
 
 

@@ -1,8 +1,8 @@
-"""A small internet in namespaces of its own, in which a registry tries to lead the server astray.
+"""A small internet in its own namespaces, in which a registry tries to lead the server astray.
 
-Run as a program, inside of `unshare --user --map-root-user --net --mount`, with a file to be
-/etc/hosts: every address below then is one of the loopback interface and has one server, which
-notes who connects. What the application answered in each case is printed as JSON.
+Run it as a program inside `unshare --user --map-root-user --net --mount`, with a file to use as
+/etc/hosts. Then every address below belongs to the loopback interface and has one server, which
+records the connections. The application's response in each case is printed as JSON.
 """
 
 import json
@@ -58,7 +58,7 @@ METADATA = {
     "one-label": "metadata",
     "one-of-two": "mixed.test",
 }
-"""Never called, whoever leads there."""
+"""Never called, whatever refers to it."""
 PRIVATE = {
     "loopback": "127.0.0.1",
     "loopback-2": "127.0.0.2",
@@ -75,7 +75,7 @@ PRIVATE = {
     "private-one-label": "registry",
     "disguised": "disguised.test",
 }
-"""Called at a user's word unless that is denied; a public host never leads there."""
+"""Called if a user names it, unless that is denied; a public host never leads there."""
 VECTORS = ("realm", "redirect", "location", "link", "blob")
 _HOSTS = f"""\
 127.0.0.1 localhost
@@ -93,14 +93,14 @@ _MORE = ("100.100.100.200", "168.63.129.16", "fd00:ec2::254", "2002:a00:5::1", "
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What one request to the application led to."""
+    """The effects of one request to the application."""
 
     status: int
     text: str
     connections: list[str] = field(default_factory=list)
-    """The addresses that were connected to."""
+    """The addresses that it connected to."""
     seen: dict[str, list[str]] = field(default_factory=dict)
-    """Address to the Authorization headers that came there, empty where there was none."""
+    """Address to the Authorization headers that arrived there; an empty one if there was none."""
 
 
 class _Internet(ThreadingHTTPServer):
@@ -130,7 +130,7 @@ class _Host(BaseHTTPRequestHandler):
             self.server.connections.append(self.address)
 
     def log_message(self, *_: object) -> None:
-        """Say nothing."""
+        """Write nothing."""
 
     def _answer(self) -> None:
         self.rfile.read(int(self.headers.get("Content-Length", "0")))
@@ -147,7 +147,7 @@ class _Host(BaseHTTPRequestHandler):
             self._say(200, {"tags": []})
 
     def _registry(self, vector: str, target: str, rest: str, sent: str) -> None:
-        target = target.replace("_", "-")  # as repositories are named
+        target = target.replace("_", "-")  # like the names of repositories
         away = f"http://{ {**METADATA, **PRIVATE}.get(target, f'{target}.test') }"
         if vector == "realm" and sent != f"Bearer {TOKEN}":
             self._say(401, {}, ("WWW-Authenticate", f'Bearer realm="{away}/token",service="x"'))
@@ -205,7 +205,7 @@ def _application(environ: dict[str, str]) -> Iterator[str]:
 
 
 def main(hosts: Path) -> dict[str, Outcome]:
-    """Go through all cases."""
+    """Run all cases."""
     _set_up(hosts)
     internet = _Internet()
     threading.Thread(target=internet.serve_forever, daemon=True).start()
@@ -258,7 +258,7 @@ def _set_up(hosts: Path) -> None:
 
 
 def read(document: str) -> dict[str, Outcome]:
-    """Read what the program printed."""
+    """Parse the output of the program."""
     return {name: Outcome(**members) for name, members in json.loads(document).items()}
 
 

@@ -1,4 +1,4 @@
-"""Every way to write where an index is."""
+"""Every way to write the address of an index."""
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -289,7 +289,7 @@ def test_options_of_what_is_not_there_are_not_found(
     assert http.options(f"{shared_app}{path}").status_code == 404
 
 
-def test_what_is_deleted_in_place_of_a_file_is_told_what_there_is(
+def test_deleting_something_other_than_a_file_is_refused_with_the_reason(
     shared_app: str, http: requests.Session
 ) -> None:
     response = http.delete(f"{shared_app}/simple/")

@@ -1,4 +1,4 @@
-"""No shared cache may keep an answer that depends on who asks."""
+"""No shared cache may store a response that depends on the caller."""
 
 from pathlib import Path
 
@@ -63,7 +63,7 @@ def test_no_answer_of_the_index_is_kept_by_a_shared_cache(
                 method, f"{server}/{path}", headers=headers, allow_redirects=False
             )
             if answer.headers.get("Cache-Control") == "max-age=604800, public":
-                assert answer.status_code == 404  # nothing is served there, whoever asks
+                assert answer.status_code == 404  # nothing is served there, for any caller
                 continue
             _assert_private(answer)
 

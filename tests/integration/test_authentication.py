@@ -1,4 +1,4 @@
-"""Credentials on their way to the registry, and what comes back when they do not do."""
+"""Credentials on their way to the registry, and the result if they are wrong."""
 
 import base64
 from collections.abc import Iterator
@@ -34,7 +34,7 @@ def owner(
     http: requests.Session,
     tmp_path: Path,
 ) -> IndexClient:
-    """A client whose credentials are good; one file is published."""
+    """A client with correct credentials; one file is published."""
     client = IndexClient(f"{shared_app}/{guarded.address}/{namespace}", guarded.auth, http)
     client.published(make_wheel(tmp_path, "my_pkg", "1.0"), "my-pkg", "1.0")
     return client
@@ -118,7 +118,7 @@ def test_an_unknown_project_is_missing_or_empty_as_the_registry_tells(
     response = index.get("/unknown-project/")
 
     if registry.kind == "zuul-registry":
-        # zuul-registry lists names that it does not know as known and empty.
+        # zuul-registry lists unknown names as existing and empty.
         assert response.status_code == 200
         assert index.filenames("unknown-project") == []
     else:
@@ -141,7 +141,7 @@ def test_an_unknown_file_is_missing(index: IndexClient, tmp_path: Path) -> None:
 
 @pytest.fixture
 def gate(tmp_path: Path) -> Recorder:
-    """A registry that takes one Bearer token, and remembers what it was asked."""
+    """A registry that accepts one Bearer token, and records the requests."""
     return Recorder(TokenGate(create_registry(tmp_path / "gate"), TOKEN))
 
 
@@ -181,7 +181,7 @@ def test_the_bearer_username_makes_its_password_the_token(
     assert "/token" not in {call.path for call in gate.calls}
 
 
-def test_other_user_names_stay_basic_beside_a_bearer_username(
+def test_other_user_names_still_use_basic_with_a_bearer_username(
     app_server: AppServer, gate: Recorder, gate_url: str, http: requests.Session
 ) -> None:
     base = f"{app_server({'PYOCI_BEARER_USERNAME': '__token__'})}/{address(gate_url)}/team"

@@ -1,4 +1,4 @@
-"""Connections that break, stall or trickle, on either side of the application."""
+"""Connections that break, stall or are very slow, on either side of the application."""
 
 import contextlib
 import socket
@@ -34,7 +34,7 @@ _TRICKLE = 0.02
 
 @contextlib.contextmanager
 def _trickling_server(begin: bytes) -> Iterator[str]:
-    """Yields the URL of a server that sends `begin` at once and then a byte now and then."""
+    """Yield the URL of a server that sends `begin` immediately and then a byte now and then."""
     over = threading.Event()
 
     def serve(connection: socket.socket) -> None:
@@ -78,7 +78,7 @@ def test_a_registry_that_trickles_is_given_up_within_the_deadline(
 ) -> None:
     with _trickling_server(begin) as url:
         app = app_server(transport_timeouts=_SHORT)
-        # The whole would take half an hour.
+        # The whole response would take half an hour.
         response = http.get(f"{app}/{address(url)}/team/foo/", timeout=PATIENCE)
     assert response.status_code == (502 if b"404" in begin else 504)
 
@@ -94,7 +94,7 @@ def test_a_blob_that_is_cut_in_the_middle_is_resumed(
         index = IndexClient(f"{app}/{address(cut.url)}/team", None, http)
         assert index.get(f"/foo/{wheel.name}").content == wheel.read_bytes()
     assert cut.cuts == 1
-    # The rest was sent, not the whole again.
+    # Only the rest was sent again.
     assert cut.served < 1.4 * _BIG
 
 
@@ -184,4 +184,4 @@ def test_the_page_of_a_registry_that_hangs_does_not_hold_up_another_one(
         assert not hanging.done()
         slow.mend()
         slow.hang_up()
-        assert hanging.result().status_code == 200  # it was asked again
+        assert hanging.result().status_code == 200  # it was called again

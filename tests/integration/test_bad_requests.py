@@ -102,7 +102,7 @@ def test_two_dots_anywhere_in_an_upload_are_refused(
 def test_two_dots_anywhere_in_a_path_are_refused(
     watched: IndexClient, registry_calls: Recorder, method: str, path: str
 ) -> None:
-    # http.client sends the path as it stands; requests would resolve the dots.
+    # http.client sends the path unchanged; requests would resolve the dots.
     base = urlsplit(watched.base.removesuffix("/team"))
     assert base.hostname
     connection = http.client.HTTPConnection(base.hostname, base.port, timeout=PATIENCE)
@@ -130,7 +130,7 @@ def test_a_digest_that_does_not_match_is_refused_and_nothing_pushed(
     watched: IndexClient, registry_calls: Recorder, tmp_path: Path, field: str, value: str
 ) -> None:
     wheel = make_wheel(tmp_path, "foo", "1.0")
-    # Older clients send no sha256; the strongest digest of those sent is the one that counts.
+    # Older clients send no sha256; the strongest of the digests that were sent counts.
     digests = ("sha256_digest", "blake2_256_digest", "md5_digest")
     others = [(name, "") for name in digests if name != field]
 
@@ -145,7 +145,7 @@ def test_a_digest_that_does_not_match_is_refused_and_nothing_pushed(
 def test_a_large_file_with_a_wrong_slower_digest_is_never_named(
     watched: IndexClient, registry_calls: Recorder, tmp_path: Path, field: str
 ) -> None:
-    # Its sha256 is right, so that it may be on its way when the other one is known.
+    # Its sha256 is right, so that it may already be in transfer when the other digest is known.
     wheel = make_wheel(tmp_path, "foo", "1.0", size=3_000_000)
 
     response = watched.publish(wheel, "foo", "1.0", (field, "0" * 64))
@@ -224,7 +224,7 @@ def test_a_wheel_that_is_no_archive_is_refused_and_nothing_pushed(
 
     assert response.status_code == 400
     assert "no zip archive" in response.text
-    # The right to write is known before the file is opened; the upload that shows it is cancelled.
+    # The right to write is checked before the file is opened, with an upload that is cancelled.
     methods = [call.method for call in registry_calls.calls]
     assert methods.count("POST") == methods.count("DELETE") == 1
     assert "PUT" not in methods

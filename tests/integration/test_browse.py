@@ -1,4 +1,4 @@
-"""The pages on which people look around: an index, its projects, their versions."""
+"""The pages for people: an index, its projects, their versions."""
 
 import json
 import re
@@ -144,7 +144,7 @@ def test_long_list_has_pages(app_server: AppServer, http: requests.Session) -> N
 def test_empty_index_says_how_to_publish_and_opens_what_is_not_listed(
     storage_app: IndexClient,
 ) -> None:
-    """A registry may list to each caller what is theirs, and show more."""
+    """A registry may list to each caller only their own repositories, and show more."""
     page = shown(storage_app.get("/ui/simple/"))
 
     assert "The registry lists no projects here to you" in page
@@ -193,7 +193,7 @@ def test_version_is_found_however_it_is_spelled_and_beyond_those_listed(
     assert http.get(f"{root}/ui/simple/hello/3.0/").status_code == 404
 
 
-def test_long_lists_are_folded_and_what_is_not_shown_is_told(
+def test_long_lists_are_folded_and_the_hidden_rest_is_counted(
     storage_app: IndexClient, simple: IndexClient, tmp_path: Path
 ) -> None:
     fields = [

@@ -1,4 +1,4 @@
-"""Errors as people see them in a browser, and as clients go on seeing them."""
+"""Errors as people see them in a browser, while clients still get them as text."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -17,14 +17,14 @@ from tests.ports import free_port
 
 SIMPLE = "application/vnd.pypi.simple.v1"
 CLIENTS = (f"{SIMPLE}+json, {SIMPLE}+html; q=0.1, text/html; q=0.01", "*/*")
-"""What pip and hatch send."""
+"""The header of pip and hatch."""
 
 Both = Callable[..., tuple[requests.Response, str]]
 
 
 @pytest.fixture
 def both(http: requests.Session) -> Both:
-    """The page that a browser gets, with its text; what clients get is held against it."""
+    """Return a browser's page and its text, after comparing it with the text that clients get."""
 
     def ask(url: str, auth: tuple[str, str] | None = None) -> tuple[requests.Response, str]:
         page = http.get(url, auth=auth, headers=BROWSER)

@@ -1,4 +1,4 @@
-"""The pages over registries that deny, fail or hold what is strange or hostile."""
+"""The pages for registries that deny, fail or contain strange or hostile content."""
 
 import io
 import re
@@ -68,7 +68,7 @@ def test_words_of_a_package_stay_words(
 def test_requirements_that_are_none_stay_words(
     storage_app: IndexClient, http: requests.Session, tmp_path: Path
 ) -> None:
-    """No upload brings them, but a registry may hold them."""
+    """No upload creates them, but a registry may contain them."""
     fields = [("Requires-Dist", HOSTILE), ("Requires-Dist", f"a; extra == '{HOSTILE}'")]
     wheel = make_described_wheel(tmp_path, "evil", "1.0", *fields)
     with wsgi_server(create_registry(tmp_path / "storage")) as url:
@@ -128,7 +128,7 @@ def test_package_that_the_original_stored_is_shown_with_its_metadata(
 def test_no_address_asks_for_a_password_that_a_browser_would_send_to_other_registries(
     shared_app: str, docker_htpasswd: RunningRegistry, http: requests.Session, path: str
 ) -> None:
-    """Browsers send it to all that is below the folder of the path, as they see the path."""
+    """Browsers send it to everything below the folder of the path, as they see the path."""
     for registry in (docker_htpasswd.netloc, docker_htpasswd.address):
         target = f"{shared_app}/{path.format(registry, 'browse')}"
         answer = http.get(target, headers=BROWSER, allow_redirects=False)

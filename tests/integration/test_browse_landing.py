@@ -1,4 +1,4 @@
-"""The landing page: a form that gives the configuration of an index, without any script."""
+"""The landing page: a form that generates the configuration of an index, without scripts."""
 
 import re
 from html import unescape
@@ -18,12 +18,12 @@ KEYS = ["pip", "uv", "poetry", "pdm", "twine", "hatch", "github", "gitlab", "ren
 
 
 def snippets(page: str) -> str:
-    """All that it offers to copy."""
+    """Return everything that it offers to copy."""
     return "\n".join(snippets_of(page).values())
 
 
 def alert(page: str) -> str | None:
-    """What the form says is wrong with it."""
+    """Return what the form says is wrong with it."""
     found = re.search(r'<p class="alert" id="form-error">(.*?)</p>', page, re.DOTALL)
     return None if found is None else unescape(found[1])
 
@@ -128,7 +128,7 @@ def test_chosen_tool_stays_chosen(page_of: PageOf, tool: str, chosen: str) -> No
         ("x" * 3000, "y" * 3000, "is no registry"),
     ],
 )
-def test_what_is_wrong_stands_in_the_form(
+def test_errors_are_shown_in_the_form(
     page_of: PageOf, registry: str, namespace: str, words: str
 ) -> None:
     page = page_of(registry=registry, namespace=namespace)
@@ -177,7 +177,9 @@ def test_password_in_the_form_is_not_shown_again(
     assert "hunter2" not in capsys.readouterr().err
 
 
-def test_own_index_is_configured_at_once(app_server: AppServer, http: requests.Session) -> None:
+def test_own_index_is_configured_without_asking(
+    app_server: AppServer, http: requests.Session
+) -> None:
     page_of = PageOf(app_server({"PYOCI_INDEX": "ghcr.io/acme"}), http)
 
     page = page_of()
@@ -200,7 +202,7 @@ def test_open_embedded_registry_asks_for_no_credentials(
     assert "REGISTRY" not in snippets(page)
 
 
-def test_fallback_index_is_told_of(app_server: AppServer, http: requests.Session) -> None:
+def test_fallback_index_is_mentioned(app_server: AppServer, http: requests.Session) -> None:
     fallback = {"PYOCI_FALLBACK_INDEX": "https://public.example/simple"}
 
     page = PageOf(app_server({"PYOCI_INDEX": "ghcr.io/acme", **fallback}), http)()
@@ -219,9 +221,7 @@ def test_setting_decides_the_address_that_is_shown(
     assert 'href="/py/style.css?v=' in page
 
 
-def test_everything_stands_below_the_sub_path(
-    app_server: AppServer, http: requests.Session
-) -> None:
+def test_everything_is_below_the_sub_path(app_server: AppServer, http: requests.Session) -> None:
     root = app_server({"PYOCI_PATH": "/acme", "PYOCI_INDEX": "ghcr.io/x"})
     page = PageOf(f"{root}/acme", http)()
 
@@ -231,7 +231,7 @@ def test_everything_stands_below_the_sub_path(
     assert all(path.startswith("/acme/") for path in local)
     for path in (path for path in local if "?v=" in path):
         assert http.get(f"{root}{path}").status_code == 200
-    # Outside of it there is nothing, but the page that says so still finds its style.
+    # Nothing is served outside of it, but the page that says so still finds its style.
     outside = http.get(f"{root}/other", headers=BROWSER)
     assert outside.status_code == 404
     assert 'href="/acme/style.css?v=' in outside.text

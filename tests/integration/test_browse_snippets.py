@@ -1,4 +1,4 @@
-"""The configuration that the landing page gives works as it stands, once pasted."""
+"""The configuration on the landing page works unchanged when pasted."""
 
 import os
 import re
@@ -23,7 +23,7 @@ from tests.servers import environment
 
 @dataclass(frozen=True, slots=True)
 class Desk:
-    """Somebody's machine: a folder with a wheel in `dist/`, and what the landing page told them."""
+    """A user's machine: a folder with a wheel in `dist/`, and the snippets of the landing page."""
 
     home: Path
     snippets: dict[str, str]
@@ -35,7 +35,7 @@ class Desk:
         return self.snippets[key].replace("PACKAGE", package)
 
     def shell(self, script: str, *, quoted: bool = False, **environ: str) -> str:
-        """Run what was pasted; `quoted`: the token stands percent-encoded in its variable."""
+        """Run a pasted snippet; `quoted`: the variable contains the token percent-encoded."""
         token = quote(self.token, safe="") if quoted else self.token
         known = {"REGISTRY_USER": self.user, "REGISTRY_TOKEN": token, "UV_NO_CACHE": "1"}
         known |= {"PIP_NO_CACHE_DIR": "1", "PIP_DISABLE_PIP_VERSION_CHECK": "1"}
@@ -115,10 +115,10 @@ def test_files_of_pip_and_twine_are_read(desk: Desk) -> None:
 def test_key_ring_serves_twine_pip_and_uv(
     desk: Desk, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
-    """Each asks for the password under a name of its own."""
+    """Each asks for the password under a different name."""
     folder = tmp_path_factory.mktemp("ring")
     ring = key_ring(folder)
-    # pip runs the program of any environment but its own.
+    # pip runs the program of any environment except its own.
     (folder / "keyring").symlink_to(Path(sys.executable).with_name("keyring"))
     ring["PATH"] = os.pathsep.join([environment(desk.home)["PATH"], str(folder)])
     keep, publish, pip, uv = desk.snippet("keyring-2").splitlines()

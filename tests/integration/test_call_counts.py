@@ -1,4 +1,4 @@
-"""How often the registry is asked, counted on the way to a real one, or by one with tokens."""
+"""How often the registry is called, counted in front of a real one, or by one with tokens."""
 
 import http.client
 import threading
@@ -31,13 +31,13 @@ if TYPE_CHECKING:
 WHEEL = "my_pkg-1.0-py3-none-any.whl"
 JSON = {"Accept": "application/vnd.pypi.simple.v1+json"}
 _LATENCY = 0.4
-"""Seconds, far more than a call takes here: calls that go side by side are seen to overlap."""
+"""Seconds, far more than a call takes here, so that parallel calls visibly overlap."""
 _NOT_PASSED = frozenset({"connection", "transfer-encoding", "server", "date"})
 
 
 @dataclass(frozen=True, slots=True)
 class Passed:
-    """One call that went by, with the seconds of its begin and its end."""
+    """One call, with the seconds of its begin and its end."""
 
     method: str
     path: str
@@ -71,7 +71,7 @@ class CountingProxy:
             return Response("broken", self.broken[tag])
         query = request.query_string.decode("ascii")
         target = f"{quote(request.path, safe='/:')}{'?' if query else ''}{query}"
-        # The Host of the proxy is passed on, so that Locations lead to it, too.
+        # The Host of the proxy is passed on, so that Locations lead to the proxy, too.
         headers = {name: value for name, value in request.headers.items() if value}
         with closing(http.client.HTTPConnection(self.netloc, timeout=PATIENCE)) as connection:
             connection.request(request.method, target, request.get_data(), headers)
@@ -80,14 +80,14 @@ class CountingProxy:
             return Response(reply.read(), reply.status, kept)
 
     def taken(self) -> list[Passed]:
-        """The calls since the last time."""
+        """Return the calls since the last time."""
         with self.lock:
             calls, self.calls[:] = self.calls[:], []
         return calls
 
 
 def longest_sequence(calls: list[Passed]) -> int:
-    """The length of the longest chain of calls of which each began after the one before it."""
+    """Return the most calls of which each began only after the previous one had ended."""
     lengths: dict[Passed, int] = {}
     for call in sorted(calls, key=lambda one: one.ended):
         before = (length for one, length in lengths.items() if one.ended <= call.begun)
@@ -113,7 +113,7 @@ IndexOf = Callable[..., IndexClient]
 def index_of(
     app_server: AppServer, proxy_url: str, namespace: str, http: requests.Session
 ) -> IndexOf:
-    """Makes clients of new applications, whose caches are empty, over one namespace."""
+    """Make clients of new applications, whose caches are empty, with one namespace."""
 
     def make(**environ: str) -> IndexClient:
         return IndexClient(f"{app_server(environ)}/{address(proxy_url)}/{namespace}", None, http)
@@ -133,7 +133,7 @@ def versions(docker_open: RunningRegistry, namespace: str, http: requests.Sessio
 
 @pytest.fixture
 def cold(index_of: IndexOf, proxy: CountingProxy, tmp_path: Path) -> IndexClient:
-    """An application that knows nothing, over a wheel that another one has published."""
+    """A new application, for a wheel that another one has published."""
     wheel = make_wheel(tmp_path, "my_pkg", "1.0", summary="Says hello")
     index_of().published(wheel, "my-pkg", "1.0")
     proxy.taken()
@@ -241,7 +241,7 @@ def test_legacy_json_fails_where_no_version_can_be_read(
     try:
         proxy.taken()
         assert index.get("/my-pkg/json").status_code in answered
-        # Each version once; of a 500, the transport tries again.
+        # Each version once; the transport tries again after a 500.
         asked = [call for call in proxy.taken() if "/manifests/" in call.path]
         assert len(asked) == len(versions) * (3 if status == 500 else 1)
     finally:
@@ -350,7 +350,7 @@ def test_publishing_a_wheel_takes_twelve_calls_of_which_at_most_seven_wait_for_a
     index.published(make_wheel(tmp_path, "my_pkg", "1.0"), "my-pkg", "1.0")
 
     calls = proxy.taken()
-    # Two of them, beside others, look for other spellings of the version and of the project.
+    # Two of them, apart from others, look for other spellings of the version and of the project.
     assert len(calls) == 12, calls
     assert longest_sequence(calls) <= 7, calls
 

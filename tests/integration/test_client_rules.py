@@ -1,4 +1,4 @@
-"""The rules of the registry client, one to sixteen: who it says it is, and how it reads.
+"""The rules of the registry client, one to sixteen: how it authenticates and reads.
 
 Each test is named after its rule. `test_client_rules_writing.py` has the others.
 """
@@ -14,8 +14,9 @@ import requests
 from pyoci_flask.errors import RegistryError, TransferBrokenError
 from pyoci_flask.oci.blobs import open_blob
 from pyoci_flask.oci.client import RepositoryCaller
+from pyoci_flask.oci.manifests import get_manifest
 from pyoci_flask.oci.reference import Digest, Registry, Repository
-from pyoci_flask.oci.repository import get_manifest, list_tags
+from pyoci_flask.oci.tags import list_tags
 from pyoci_flask.transport.auth import Authenticator
 from pyoci_flask.transport.credentials import BasicCredentials
 from pyoci_flask.transport.network import Network
@@ -36,7 +37,7 @@ DIGEST = Digest.of(CONTENT)
 
 @pytest.fixture
 def site(app_server: AppServer, http: requests.Session, tmp_path: Path) -> Iterator[MakeSite]:
-    """Makes the application and a registry of given quirks."""
+    """Make the application and a registry with given quirks."""
     with ExitStack() as running:
 
         def make(quirks: Quirks) -> Site:
@@ -48,7 +49,7 @@ def site(app_server: AppServer, http: requests.Session, tmp_path: Path) -> Itera
 
 @pytest.fixture
 def transport() -> Iterator[Transport]:
-    """The client's transport without an application."""
+    """Make the client's transport without an application."""
     made = Transport(network=Network(), pool_size=4)
     yield made
     made.close()
@@ -338,7 +339,7 @@ def test_rule_15_a_blob_comes_as_it_is_stored(transport: Transport) -> None:
         assert server.received[0].headers["Accept-Encoding"] == "identity"
 
 
-def test_rule_15_a_short_read_is_gone_on_with(transport: Transport) -> None:
+def test_rule_15_a_short_read_is_continued(transport: Transport) -> None:
     rest = Answer(206, CONTENT[4000:], {"Content-Range": f"bytes 4000-9999/{len(CONTENT)}"})
     with http_double(_blob(Answer(body=CONTENT, sent=4000), rest)) as server:
         with open_blob(_reader(transport, server.url), DIGEST) as blob:

@@ -15,11 +15,11 @@ import requests
 from werkzeug.wrappers import Request
 
 from pyoci_flask.errors import InvalidRequestError, RegistryError
-from pyoci_flask.oci.blobs import push_blob
 from pyoci_flask.oci.client import RepositoryCaller
+from pyoci_flask.oci.manifests import put_manifest
 from pyoci_flask.oci.model import MANIFEST_TYPE
 from pyoci_flask.oci.reference import Digest, Registry, Repository, Tag
-from pyoci_flask.oci.repository import put_manifest
+from pyoci_flask.oci.uploads import push_blob
 from pyoci_flask.transport.auth import Authenticator
 from pyoci_flask.transport.credentials import BearerCredentials
 from pyoci_flask.transport.network import Network
@@ -42,7 +42,7 @@ DIGEST = Digest.of(CONTENT)
 
 @pytest.fixture
 def site(app_server: AppServer, http: requests.Session, tmp_path: Path) -> Iterator[MakeSite]:
-    """Makes the application and a registry of given quirks."""
+    """Make the application and a registry with given quirks."""
     with ExitStack() as running:
 
         def make(quirks: Quirks) -> Site:
@@ -116,13 +116,13 @@ def test_rule_19_the_put_carries_the_posts_authorization(site: MakeSite) -> None
 
     begun = Counter(call.headers.get("Authorization") for call in there.calls("POST"))
     puts = Counter(call.headers["Authorization"] for call in there.calls("PUT", "/blobs/uploads/"))
-    # Of two files at once each may have met the challenge first, and began anew: in any order.
+    # With two parallel files, each may get the challenge first and begin again: in any order.
     assert puts
     assert not puts - begun
 
 
 def test_rule_19_a_401_amid_an_upload_rewinds_it(site: MakeSite, app_server: AppServer) -> None:
-    # One call at a time: each POST takes all tokens away, those of calls beside it as well.
+    # One call at a time: each POST revokes all tokens, including those of parallel calls.
     app = app_server({"PYOCI_FETCH_THREADS": "1"})
     there = replace(site(Quirks(BEARER, blobs=Blobs(tokens_expire=2))), app=app)
     there.round_trip()
@@ -157,7 +157,7 @@ def test_rule_21_what_was_lost_is_pushed_again(site: MakeSite, code: str) -> Non
 
 
 @pytest.mark.parametrize("code", ["MANIFEST_BLOB_UNKNOWN", "MANIFEST_INVALID"])
-def test_rule_21_entries_whose_manifest_is_gone_are_dropped_at_last(
+def test_rule_21_entries_whose_manifest_stays_missing_are_dropped(
     site: MakeSite, code: str
 ) -> None:
     there = site(Quirks(manifests=Manifests(missing_child=code)))
@@ -292,7 +292,7 @@ def test_rule_25_a_long_wait_is_left_to_the_client(site: MakeSite) -> None:
         assert len(there.calls()) == 1
 
 
-def test_rule_25_an_upload_that_failed_once_is_begun_anew(site: MakeSite) -> None:
+def test_rule_25_an_upload_that_failed_once_is_started_again(site: MakeSite) -> None:
     there = site(Quirks(blobs=Blobs(failing=1)))
     there.round_trip()
 
@@ -318,7 +318,7 @@ def test_rule_26_no_url_is_built_of_what_is_no_name(site: MakeSite, path: str) -
     there = site(Quirks())
     target = f"/{address(there.registry.url)}/{path}"
     netloc = urlsplit(there.app).netloc
-    # requests would tidy the path up before it sends it.
+    # requests would normalise the path before it sends it.
     with closing(http.client.HTTPConnection(netloc, timeout=PATIENCE)) as connection:
         connection.request("GET", target)
         assert connection.getresponse().status in {400, 404}

@@ -1,4 +1,4 @@
-"""Strong ETags of pages and 304 for who has them (RFC 9110, section 13)."""
+"""Strong ETags of pages, and 304 for clients that have them (RFC 9110, section 13)."""
 
 from pathlib import Path
 
@@ -52,7 +52,7 @@ def test_the_etag_of_a_page_changes_exactly_when_its_content_does(
 
 
 @pytest.mark.parametrize("page", PAGES, ids=IDS)
-def test_who_has_the_page_is_told_so(project: IndexClient, page: tuple[str, str]) -> None:
+def test_a_client_that_has_the_page_gets_304(project: IndexClient, page: tuple[str, str]) -> None:
     whole = _ask(project, page)
     etag = whole.headers["ETag"]
 
@@ -110,13 +110,13 @@ def test_who_is_denied_gets_the_denial_whatever_etag_they_know(
             assert index.get(path, auth=None, headers=headers).status_code == 401
 
 
-def test_a_file_that_was_deleted_and_published_anew_is_not_taken_for_the_old_one(
+def test_a_file_that_was_deleted_and_published_again_is_not_taken_for_the_old_one(
     project: IndexClient, tmp_path: Path
 ) -> None:
     old = project.get(f"/my-pkg/{WHEEL}")
     assert project.request("DELETE", f"/my-pkg/{WHEEL}").ok
     (tmp_path / "new").mkdir()
-    new = make_wheel(tmp_path / "new", "my_pkg", "1.0", summary="built anew")
+    new = make_wheel(tmp_path / "new", "my_pkg", "1.0", summary="built again")
     project.published(new, "my-pkg", "1.0")
 
     response = project.get(f"/my-pkg/{WHEEL}", headers={"If-None-Match": old.headers["ETag"]})

@@ -1,4 +1,4 @@
-"""Core metadata beside a wheel (PEP 658, 714): stored, or read out of the wheel by ranges."""
+"""Core metadata next to a wheel (PEP 658, 714): stored, or read from the wheel by ranges."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -140,7 +140,7 @@ def test_a_registry_that_sends_the_whole_is_not_read_for_metadata(
 def test_a_registry_that_turns_out_to_send_the_whole_is_not_announced_for_again(
     app_server: AppServer, http: requests.Session, tmp_path: Path
 ) -> None:
-    """Installers give up where announced metadata cannot be had."""
+    """Installers fail if announced metadata is not available."""
     app = create_registry(tmp_path / "registry")
     whole, part = wheel_bytes(tmp_path, MEBIBYTE, 20), wheel_bytes(tmp_path, MEBIBYTE, 10)
     with serving(WithoutRanges(app, f"/blobs/sha256:{sha256(whole)}")) as registry:

@@ -1,4 +1,4 @@
-"""Core metadata read out of the wheel in the registry: how much, how often, and what not."""
+"""Core metadata read from the wheel in the registry: how much, how often, and what is not read."""
 
 import functools
 import io
@@ -105,7 +105,7 @@ def test_a_wheel_that_was_replaced_under_its_name_has_its_own_metadata(
     assert new.headers["ETag"] != old.headers["ETag"]
 
 
-def test_one_probe_tells_whether_a_registry_answers_ranges(lab: Lab, tmp_path: Path) -> None:
+def test_one_probe_shows_whether_a_registry_answers_ranges(lab: Lab, tmp_path: Path) -> None:
     for version in ("1.0", "1.1", "1.2"):
         lab.push(wheel_bytes(tmp_path, 5000, 5000), version)
 
@@ -196,7 +196,7 @@ INFO = MEMBER.removesuffix("/METADATA")
 def _archive(*members: tuple[str, bytes], method: int = zipfile.ZIP_DEFLATED) -> bytes:
     packed = io.BytesIO()
     with zipfile.ZipFile(packed, "w", method) as archive, warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of names that are there twice
+        warnings.simplefilter("ignore")  # with names that occur twice
         for name, content in members:
             archive.writestr(name, content)
     return packed.getvalue()
@@ -228,7 +228,7 @@ READABLE: dict[str, Callable[[], bytes]] = {
 def test_metadata_of_every_wheel_that_pip_installs_is_answered(
     lab: Lab, make: Callable[[], bytes]
 ) -> None:
-    """pip gives up where announced metadata cannot be had."""
+    """pip fails if announced metadata is not available."""
     content = make()
     lab.push(content)
     with zipfile.ZipFile(io.BytesIO(content)) as archive:
@@ -252,7 +252,7 @@ def test_metadata_of_a_wheel_of_52_000_members_is_answered(lab: Lab) -> None:
 
 
 def _lzma_of(properties: bytes) -> bytes:
-    """METADATA packed with LZMA, with other properties of the stream."""
+    """Return METADATA compressed with LZMA, with other properties of the stream."""
     changed = bytearray(_packed(zipfile.ZIP_LZMA))
     at = changed.find(MEMBER.encode()) + len(MEMBER)
     changed[at + 2 : at + 9] = properties
@@ -282,7 +282,7 @@ UNREADABLE: dict[str, Callable[[], bytes]] = {
 
 
 @pytest.mark.parametrize("make", UNREADABLE.values(), ids=UNREADABLE)
-def test_metadata_that_nobody_can_unpack_is_missing(lab: Lab, make: Callable[[], bytes]) -> None:
+def test_metadata_that_cannot_be_unpacked_is_missing(lab: Lab, make: Callable[[], bytes]) -> None:
     lab.push(make())
 
     response = lab.metadata()
@@ -326,7 +326,7 @@ def test_an_archive_that_cannot_be_read_has_no_metadata(lab: Lab, content: bytes
 def test_a_wheel_that_could_not_be_read_is_not_announced_from_then_on(
     lab: Lab,
 ) -> None:
-    """pip and uv give up where announced metadata cannot be had."""
+    """pip and uv fail if announced metadata is not available."""
     lab.push(HOSTILE["no archive"])
     assert lab.metadata().status_code == 404
 

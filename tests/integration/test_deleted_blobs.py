@@ -1,4 +1,4 @@
-"""What a deletion says of the blobs of the deleted files, and does with them."""
+"""What a deletion says about the blobs of the deleted files, and does with them."""
 
 import os
 import threading
@@ -48,7 +48,7 @@ def test_a_deletion_says_that_the_bytes_can_be_read_by_digest_where_they_can(
     text = index.request("DELETE", f"/my-pkg/{path}").text
 
     assert repository("my_pkg").has_blob(wheel.read_bytes())
-    # The embedded registry of this server keeps blobs until its command is run, as its page says.
+    # The embedded registry keeps blobs until its gc command is run, as its documentation says.
     assert text.endswith(f"{READABLE}\n") is (registry.can_delete and registry.kind != IN_PROCESS)
     assert text.startswith("deleted my")
 
@@ -138,7 +138,7 @@ def test_the_same_bytes_in_another_version_and_the_empty_config_are_kept(
     for version, content in (("1.0", b"same"), ("2.0", b"same"), ("3.0", b"other")):
         push_original(oci, version, {".tar.gz": content}, digest_annotation=digest_annotation)
         (entry,) = oci.document(version)["manifests"]
-        # Each has its own time of creation in truth.
+        # In reality, each has its own time of creation.
         manifest = oci.document(entry["digest"]) | {"annotations": {CREATED: version}}
         oci.push(image_index([entry | oci.push(manifest)]), version)
 
@@ -200,7 +200,7 @@ def test_no_blob_is_deleted_where_the_manifests_stay(
     index: IndexClient, registry: RunningRegistry, repository: OCIOf, tmp_path: Path
 ) -> None:
     if registry.can_delete:
-        pytest.skip("they do not stay there")
+        pytest.skip("this registry deletes manifests")
     wheel = index.published(make_wheel(tmp_path, "my_pkg", "1.0"), "my-pkg", "1.0")
 
     text = index.request("DELETE", "/my-pkg/1.0?blobs=delete").text
@@ -260,13 +260,13 @@ def test_an_upload_holds_the_blobs_from_its_first_look_until_its_tag_is_written(
         try:
             assert registry.asked.wait(PATIENCE)
             with pytest.raises(BusyError), locks.hold_blobs(location, shared=False):
-                pytest.fail("it was held")
+                pytest.fail("the upload did not hold the blobs")
         finally:
             registry.go_on.set()
         assert future.result(PATIENCE).ok
         with locks.hold_blobs(location, shared=False):
             pass
-        # Who may not delete waits for no upload, and keeps none waiting.
+        # A caller who may not delete waits for no upload, and no upload waits for the caller.
         with locks.hold_blobs(location, shared=True):
             denied = index.request("DELETE", "/my-pkg/1.0?blobs=delete")
     assert denied.status_code in {401, 403}
@@ -274,7 +274,7 @@ def test_an_upload_holds_the_blobs_from_its_first_look_until_its_tag_is_written(
 
 @dataclass(frozen=True, slots=True)
 class Refusing:
-    """A registry that answers some calls with the status and code of an error."""
+    """A registry that answers some calls with an error status and code."""
 
     app: "WSGIApplication"
     method: str

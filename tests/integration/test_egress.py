@@ -1,4 +1,4 @@
-"""Where the application may connect to, and who may make it change something."""
+"""Where the application may connect to, and which pages may make it change something."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -77,7 +77,7 @@ def test_an_entry_for_another_origin_of_the_host_does_not_allow_it(
 
 
 def _everything(app: str, base: str, http: requests.Session) -> list[requests.Response]:
-    """Every kind of request, for the project `foo` of an index."""
+    """Return every kind of request, for the project `foo` of an index."""
     index = IndexClient(f"{app}/{base}", ("alice", "secret"), http)
     upload = {":action": "file_upload", "name": "foo", "version": "1.0"}
     return [
@@ -144,7 +144,7 @@ def test_a_pinned_index_allows_its_own_origin_and_namespace_alone(
 def test_addresses_that_no_registry_has_are_refused_without_connecting(
     app_server: AppServer, http: requests.Session, registry: str
 ) -> None:
-    # A connection to such an address would hang until this time-out and end as a 504.
+    # A connection to such an address would hang until this time-out and end in a 504.
     response = http.get(f"{app_server()}/{registry}/team/foo/", auth=("alice", "secret"))
 
     assert response.status_code == 403, response.text

@@ -34,7 +34,7 @@ WHEEL = "hello-1.0-py3-none-any.whl"
 def over(
     app_server: AppServer, namespace: str, http: requests.Session
 ) -> Callable[[RunningRegistry], IndexClient]:
-    """The index with a fallback, over a registry and with its credentials."""
+    """The index with a fallback, for a registry and with its credentials."""
     root = app_server(SETTINGS)
 
     def client(registry: RunningRegistry) -> IndexClient:
@@ -47,7 +47,7 @@ def over(
 def index(
     request: pytest.FixtureRequest, over: Callable[[RunningRegistry], IndexClient]
 ) -> IndexClient:
-    """Over each registry that answers 404 for what it does not have."""
+    """With each registry that answers 404 for projects that do not exist."""
     return over(request.getfixturevalue(request.param))
 
 
@@ -84,7 +84,7 @@ def test_an_emptied_project_in_a_dotted_repository_stays_an_empty_page(
     http: requests.Session,
     tmp_path: Path,
 ) -> None:
-    """The second answer is of what the first one found."""
+    """The second response is about what the first one found."""
     with serving(create_registry(tmp_path / "registry")) as registry:
         oci = OCIClient(registry, f"{namespace}/zope.dotted", http)
         push_original(oci, "1.0", {"py3-none-any.whl": b"bytes"})
@@ -173,7 +173,7 @@ def test_an_anonymous_token_is_not_enough_to_know_that_a_project_is_missing(
         index.published(make_wheel(tmp_path, "private", "1.0"), "private", "1.0")
         index.published(make_wheel(tmp_path, "hello", "1.0"), "hello", "1.0")
 
-        for _ in range(2):  # the second time with the token that is at hand
+        for _ in range(2):  # the second time with the cached token
             for name in ("private", "packaging"):
                 response = index.get(f"/{name}/", auth=None)
                 assert_stays(response, 401)

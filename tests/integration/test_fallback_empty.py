@@ -1,4 +1,4 @@
-"""Registries that answer 200 without tags for what does not exist: what leads to the fallback."""
+"""Registries that answer 200 without tags for missing repositories: what falls back."""
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -39,7 +39,7 @@ WHEEL = "hello-1.0-py3-none-any.whl"
 
 @dataclass(frozen=True, slots=True)
 class EmptyWhereMissing:
-    """Lists the tags of repositories that do not exist as `tags`, as distribution 3 does on S3."""
+    """Lists `tags` for repositories that do not exist, as distribution 3 does on S3."""
 
     app: "WSGIApplication"
     tags: str = "[]"
@@ -60,7 +60,7 @@ Over = Callable[[RunningRegistry], IndexClient]
 
 @pytest.fixture
 def over(app_server: AppServer, namespace: str, http: requests.Session) -> Over:
-    """The index with a fallback for projects without versions, over a registry."""
+    """The index with a fallback for projects without versions, for a registry."""
     root = app_server(EMPTY)
 
     def client(registry: RunningRegistry) -> IndexClient:
@@ -108,7 +108,7 @@ def test_only_get_of_a_page_leads_anywhere(over: Over, tmp_path: Path) -> None:
 def test_a_project_whose_versions_were_all_deleted_leads_to_the_fallback(
     over: Over, tmp_path: Path
 ) -> None:
-    """It looks like one that never was: the documentation names this risk."""
+    """It looks like one that never existed: the documentation names this risk."""
     with serving(create_registry(tmp_path / "registry")) as registry:
         index = over(registry)
         index.published(make_wheel(tmp_path, "hello", "1.0"), "hello", "1.0")
@@ -151,7 +151,7 @@ def test_an_anonymous_token_is_not_enough_to_know_that_a_project_is_missing(
 
 
 def test_a_denied_second_spelling_stays_denied(over: Over, tmp_path: Path) -> None:
-    """The project may be there under the spelling that is denied."""
+    """The project may exist under the spelling that is denied."""
     app = DenyingWhatIsMissing(create_registry(tmp_path / "registry"))
     with serving(app, ALICE) as registry:
         index = over(registry)

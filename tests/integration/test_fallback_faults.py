@@ -1,4 +1,4 @@
-"""Registries that deny, fail or cannot be reached: what leads to the fallback then."""
+"""Registries that deny access, fail or cannot be reached: what falls back then."""
 
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
@@ -32,7 +32,7 @@ from tests.registries import RunningRegistry
 def over(
     app_server: AppServer, namespace: str, http: requests.Session
 ) -> Callable[[RunningRegistry], IndexClient]:
-    """The index with a fallback, over a registry and with its credentials."""
+    """The index with a fallback, for a registry and with its credentials."""
     root = app_server(SETTINGS)
 
     def client(registry: RunningRegistry) -> IndexClient:
@@ -73,7 +73,7 @@ def test_a_registry_that_denies_what_is_missing_leads_nowhere_by_default(
 def denying(
     app_server: AppServer, namespace: str, http: requests.Session, tmp_path: Path
 ) -> Iterator[IndexClient]:
-    """Over a registry that denies what is missing, which is told to the application."""
+    """For a registry that denies what is missing, with the setting for this."""
     with serving(DenyingWhatIsMissing(create_registry(tmp_path / "registry")), ALICE) as registry:
         root = app_server(DENIED)
         yield IndexClient(f"{root}/{registry.address}/{namespace}", registry.auth, http)
@@ -105,7 +105,7 @@ def test_only_get_of_a_page_leads_anywhere_where_denials_do(denying: IndexClient
 def denying_parts(
     app_server: AppServer, namespace: str, http: requests.Session, tmp_path: Path
 ) -> Callable[[str], AbstractContextManager[IndexClient]]:
-    """Publishes `hello`; then the registry denies every path that holds the given text."""
+    """Publish `hello`; then the registry denies every path that contains the given text."""
     root = app_server(DENIED)
 
     @contextmanager
@@ -126,7 +126,7 @@ def denying_parts(
 def test_a_project_that_is_there_is_not_looked_for_elsewhere_when_its_versions_are_denied(
     denying_parts: Callable[[str], AbstractContextManager[IndexClient]], part: str
 ) -> None:
-    """Scanners of some registries deny single manifests; the project exists all the same."""
+    """Scanners of some registries deny single manifests, although the project exists."""
     with denying_parts(part) as index:
         assert_stays(index.get("/hello/"), 403)
 

@@ -1,4 +1,4 @@
-"""What a start says about the settings of the fallback."""
+"""What the start of a server says about the settings of the fallback."""
 
 import subprocess
 import sys

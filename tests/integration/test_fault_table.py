@@ -1,6 +1,6 @@
-"""Every registry call of every operation, broken in every way: the status, and what is left.
+"""Every registry call of every operation, broken in every way: the status, and the result.
 
-The calls are those of a good run; the table is made by a loop over them.
+The calls are those of a successful run; a loop over them makes the table.
 """
 
 import contextlib
@@ -31,12 +31,12 @@ from tests.servers import wait_until
 pytestmark = pytest.mark.acceptance
 
 _LEAST_TIMEOUT = 1.5
-"""Seconds for an answer of a registry that hangs: short enough for a hundred hanging calls."""
+"""Seconds to wait for a registry that hangs: short enough for a hundred hanging calls."""
 _SLOWEST = 4.0
-"""How many times the slowest whole operation that time is: no sound call takes so long."""
+"""Multiple of that time that the slowest whole operation takes; no working call takes as long."""
 _SIDE_BY_SIDE = 12
 _CUT = 0
-"""In place of a status: the transfer was broken off before its end."""
+"""In place of a status: the transfer was aborted before its end."""
 _DONE = frozenset({200})
 _REFUSED = frozenset({502})
 
@@ -59,7 +59,7 @@ OPERATIONS: dict[str, tuple[Operation, frozenset[str]]] = {
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What came of one broken call."""
+    """The result of one broken call."""
 
     number: int
     call: Call
@@ -69,7 +69,7 @@ class Outcome:
     broken: tuple[str, ...]
     """Listed files that cannot be downloaded as they were published."""
     again: int
-    """Status of the same operation once the registry is sound again."""
+    """Status of the same operation once the registry works again."""
     listed_again: frozenset[str]
     seconds: float
     """How long it took then."""
@@ -80,10 +80,10 @@ Table = dict[tuple[str, Fault], list[Outcome]]
 
 @dataclass(frozen=True, slots=True)
 class _Bench:
-    """Runs operations, each against a copy of one and the same registry."""
+    """Runs operations, each on a copy of the same registry."""
 
     app: str
-    """An application that is patient with registries."""
+    """An application with long time-outs for registries."""
     files: Path
     storage: Path
     copies: Path
@@ -101,7 +101,7 @@ class _Bench:
             yield server, IndexClient(f"{self.app}/{address(server.url)}/team", None, session)
 
     def calls(self, operation: str) -> list[Call]:
-        """The calls of a good run."""
+        """Return the calls of a successful run."""
         with self.registry(f"good-{operation}") as (server, index):
             server.mend()
             run, complete = OPERATIONS[operation]
@@ -147,17 +147,17 @@ class _Bench:
 
 
 def _sockets() -> int:
-    """Sockets that this process has open."""
+    """Return the sockets that this process has open."""
     count = 0
     for descriptor in Path("/proc/self/fd").iterdir():
-        with contextlib.suppress(OSError):  # closed since the folder was read
+        with contextlib.suppress(OSError):  # closed since the folder was listed
             count += str(descriptor.readlink()).startswith("socket:")
     return count
 
 
 @contextlib.contextmanager
 def _unlogged() -> Iterator[None]:
-    """Pytest keeps every log record, and with the errors in it the connections they came from."""
+    """Pytest keeps every log record, and with its errors the connections that they came from."""
     logging.disable()
     try:
         yield
@@ -182,7 +182,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> _Made:
     for version, build in (("1.0", None), ("1.0", "1"), ("0.9", None)):
         make_wheel(files, "foo", version, build=build)
     make_sdist(files, "foo", "1.0")
-    # One fetch at a time, so that the order of the calls is the same in every run.
+    # One fetch at a time, so that the calls have the same order in every run.
     settings = Settings.from_env(
         {"PYOCI_FETCH_THREADS": "1", "PYOCI_CACHE_TTL": "0", "PYOCI_SPOOL": str(tmp)}
     )
@@ -196,7 +196,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> _Made:
             for operation in OPERATIONS
             for number, call in enumerate(bench.calls(operation), 1)
             for fault in Fault
-            # An upload's answer is waited for for minutes: registries move the blob first.
+            # The response to an upload may take minutes, because registries move the blob first.
             if not (fault is Fault.HANG and _kind(call) == "PUT upload")
         ]
         hanging = [cell for cell in cells if cell[3] is Fault.HANG]
@@ -208,7 +208,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> _Made:
                 outcomes += pool.map(lambda cell: bench.outcome(*cell, hasty), hanging)
         for cell, outcome in zip(others + hanging, outcomes, strict=True):
             table.setdefault((cell[0], cell[3]), []).append(outcome)
-    # An error's traceback may hold a connection in a circle, which is the collector's to break.
+    # A traceback may keep a connection in a reference cycle, which only the collector breaks.
     gc.collect()
     with contextlib.suppress(TimeoutError):
         wait_until(lambda: _sockets() <= sockets and _threads() <= threads)
@@ -217,7 +217,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> _Made:
 
 @contextlib.contextmanager
 def _application(settings: Settings, timeout: float) -> Iterator[str]:
-    """Serve an application that waits `timeout` seconds for a registry's answer."""
+    """Serve an application that waits `timeout` seconds for a registry's response."""
     app = create_app(settings, transport_timeouts=(PATIENCE, timeout))
     services = app.extensions[EXTENSION]
     try:
@@ -238,12 +238,12 @@ def _fill(bench: _Bench) -> None:
 
 
 def _threads() -> int:
-    """Threads that end with the application; the one that watches deadlines serves all of them."""
+    """Return the threads that end with the application; one thread watches deadlines for all."""
     return sum(thread.name != "deadlines" for thread in threading.enumerate())
 
 
 def _kind(call: Call) -> str:
-    """The endpoint of the distribution specification that was called."""
+    """Return the endpoint of the distribution specification that was called."""
     if "/blobs/uploads/" in call.path:
         return f"{call.method} upload"
     if "/blobs/" in call.path:
@@ -254,33 +254,33 @@ def _kind(call: Call) -> str:
 
 
 _UNSURE = frozenset({Fault.RESET_BEFORE, Fault.RESET_AMID_HEADERS, Fault.FAILS, Fault.HANG})
-"""After these nobody knows whether a tag was written: it is read, and written again if not."""
-_BEGUN_ANEW = {
+"""After these, it is unknown whether a tag was written: read it, and write it again if not."""
+_STARTED_AGAIN = {
     "POST upload": frozenset({Fault.RESET_BEFORE, Fault.RESET_AMID_HEADERS}),
     "PUT upload": frozenset({Fault.RESET_BEFORE, Fault.RESET_AMID_HEADERS, Fault.FAILS}),
 }
-"""An upload that was broken off is begun anew, once."""
+"""An upload that was interrupted is started again, once."""
 _READ = frozenset({"GET tags", "GET tag", "GET manifest"})
 
 
 def _documented(operation: str, kind: str, fault: Fault, *, written: bool) -> frozenset[int]:
-    """The statuses that the documentation gives, by what the call is for.
+    """Return the statuses that the documentation gives, by the purpose of the call.
 
-    `written` says that the registry has acknowledged what was to be done before this call.
+    `written` says that the registry has acknowledged the change before this call.
     """
     if written:
         return _DONE  # what cannot be read back or cleared away is logged
-    # A registry that lists no tags takes packages all the same, and a file's deletion begins with
-    # a call that asks whether it is denied, and no more.
+    # A registry that lists no tags still accepts packages. The deletion of a file begins with a
+    # call that only asks whether it is denied.
     asking = {("publish", "GET tags"), ("delete file", "DELETE manifest")}
     if (operation, kind) in asking and fault is not Fault.REFUSED:
         return _DONE
     if kind == "PUT tag" and fault in _UNSURE:
         return _DONE
-    if fault in _BEGUN_ANEW.get(kind, ()):
+    if fault in _STARTED_AGAIN.get(kind, ()):
         return _DONE
     if kind == "PUT manifest" and fault is Fault.FAILS:
-        return _DONE  # stored without core metadata, as the registry may not take that
+        return _DONE  # stored without core metadata, because the registry may not accept that
     match fault:
         case Fault.REFUSED | Fault.RESET_BEFORE | Fault.RESET_AMID_HEADERS | Fault.FAILS:
             return _REFUSED
@@ -295,7 +295,7 @@ def _documented(operation: str, kind: str, fault: Fault, *, written: bool) -> fr
         case Fault.WRONG_DIGEST if kind in {"PUT upload", "PUT manifest", "PUT tag"}:
             return _REFUSED
         case Fault.WRONG_DIGEST:
-            # What a tag holds has no digest to be held against but the registry's own word.
+            # The digest of a tag's content is known only from the registry itself.
             return {"GET blob": frozenset({_CUT}), "GET manifest": _REFUSED}.get(kind, _DONE)
         case _ if kind == "GET blob":
             return frozenset({_CUT})

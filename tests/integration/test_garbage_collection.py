@@ -1,4 +1,4 @@
-"""Distribution whose garbage collection ran, and which remembers what that has removed."""
+"""Distribution after a garbage collection, while it still remembers the removed blobs."""
 
 import subprocess
 from collections.abc import Iterator
@@ -23,7 +23,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def remembering(folder: Path) -> Iterator[RunningRegistry]:
-    """docker-registry as Debian ships its configuration."""
+    """docker-registry with the configuration that Debian ships."""
     with docker_registry(folder, remembers=True) as registry:
         yield registry
 
@@ -43,7 +43,7 @@ def test_a_file_is_published_again_after_the_garbage_collection_of_a_running_reg
     collected = ["docker-registry", "garbage-collect", str(config)]
     subprocess.run(collected, check=True, capture_output=True)
     oci = OCIClient(remembering, f"{namespace}/foo", http)
-    assert oci.has_blob(wheel.read_bytes())  # so it says
+    assert oci.has_blob(wheel.read_bytes())  # it says so
 
     index.published(wheel, "foo", "1.0")
 

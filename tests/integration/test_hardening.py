@@ -1,4 +1,4 @@
-"""What registries, packages and strangers' pages put into requests and answers does no harm."""
+"""Input from registries, packages and other sites' pages does no harm."""
 
 import http.client
 import json
@@ -47,7 +47,7 @@ ALLOWED = {
     "X-Content-Type-Options",
     "X-Request-Id",
 }
-"""Every header that an answer may have."""
+"""Every header that a response may have."""
 MARK = "evil-upstream"
 SCRIPT = '"><script>alert(1)</script>'
 BROKEN_LINE = "\r\nSet-Cookie: evil=1\r\n\r\n<script>alert(1)</script>\x1b[2J\u2028\u202e"
@@ -55,7 +55,7 @@ BROKEN_LINE = "\r\nSet-Cookie: evil=1\r\n\r\n<script>alert(1)</script>\x1b[2J\u2
 
 @dataclass(frozen=True, slots=True)
 class Chatty:
-    """Adds to every answer of a registry what must not reach the client."""
+    """Adds to every response of a registry what must not reach the client."""
 
     app: "WSGIApplication"
 
@@ -189,7 +189,7 @@ def test_no_header_of_a_refusal_reaches_the_client(
         answer = http.get(f"{app_server()}/{address(url)}/team/foo/", auth=("alice", "secret"))
     assert answer.status_code >= 400
     _assert_guarded(answer)
-    assert "Retry-After" not in answer.headers  # what came is neither seconds nor a date
+    assert "Retry-After" not in answer.headers  # the value was neither seconds nor a date
 
 
 @pytest.mark.parametrize("path", ["/", "/health", "/robots.txt", "/nothing", "/.env", "/simple/"])
@@ -461,7 +461,7 @@ def test_reading_from_another_sites_page_is_answered_without_leave_to_read_it(
         assert not [name for name in answer.headers if name.lower().startswith("access-control")]
 
 
-def test_warning_at_the_start_tells_that_any_host_can_be_called(
+def test_warning_at_startup_says_that_any_host_can_be_called(
     app_server: AppServer, capsys: pytest.CaptureFixture[str]
 ) -> None:
     for environ, warned in (

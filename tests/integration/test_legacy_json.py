@@ -20,7 +20,7 @@ from tests.registries import RunningRegistry
 def simple(
     shared_app: str, docker_open: RunningRegistry, namespace: str, http: requests.Session
 ) -> IndexClient:
-    """The index over one registry: the document does not depend on which."""
+    """The index for one registry: the document does not depend on which."""
     return IndexClient(f"{shared_app}/{docker_open.address}/{namespace}", None, http)
 
 
@@ -43,7 +43,7 @@ def _nulls(value: object) -> bool:
     return value is None or (isinstance(value, list) and any(_nulls(inner) for inner in value))
 
 
-def test_info_tells_of_the_newest_version(index: IndexClient, tmp_path: Path) -> None:
+def test_info_describes_the_newest_version(index: IndexClient, tmp_path: Path) -> None:
     old = make_wheel(tmp_path, "My.Pkg", "1.9", summary="old")
     new = make_wheel(tmp_path, "My.Pkg", "1.10", summary="A summary", requires_python=">=3.9")
     urls = [
@@ -156,7 +156,9 @@ def test_what_is_not_known_is_left_out_rather_than_null(index: IndexClient, tmp_
     assert document["info"] == {"name": "my-pkg", "version": "1.0"}
 
 
-def test_the_originals_package_tells_what_it_has(simple: IndexClient, oci: OCIClient) -> None:
+def test_the_originals_package_is_described_by_what_it_has(
+    simple: IndexClient, oci: OCIClient
+) -> None:
     push_original(oci, "1.0", {"py3-none-any.whl": b"bytes"})
 
     document = _document(simple)
@@ -207,7 +209,7 @@ def test_every_version_is_named_and_the_listed_ones_have_their_files(
     assert all(len(files) == 1 for files in _document(simple)["releases"].values())
 
 
-def test_yanks_are_told_with_their_reason(index: IndexClient, tmp_path: Path) -> None:
+def test_yanks_are_listed_with_their_reason(index: IndexClient, tmp_path: Path) -> None:
     index.published(make_wheel(tmp_path, "my_pkg", "1.0"), "my-pkg", "1.0")
     index.published(make_wheel(tmp_path, "my_pkg", "2.0"), "my-pkg", "2.0")
     index.request("PATCH", "/my-pkg/1.0", json={"yanked": "bad"})
@@ -226,7 +228,7 @@ def test_a_document_is_there_although_the_stored_metadata_is_gone(
     namespace: str,
     tmp_path: Path,
 ) -> None:
-    """The index of the version has the summary: nothing else is asked for."""
+    """The index of the version has the summary: nothing else is read."""
     root = app_server()
     index = IndexClient(f"{root}/{embedded_socket.address}/{namespace}", embedded_socket.auth, http)
     index.published(make_wheel(tmp_path, "my_pkg", "1.0", summary="Kept"), "my-pkg", "1.0")
@@ -250,7 +252,7 @@ def test_the_summary_and_the_home_page_stand_in_the_index_of_the_version(
     simple.published(wheel, "my-pkg", "1.0")
     assert about.items() <= oci.document("1.0")["annotations"].items()
 
-    # A file that has none leaves them alone.
+    # A file without these fields leaves them unchanged.
     simple.published(make_sdist(tmp_path, "my_pkg", "1.0"), "my-pkg", "1.0")
     assert about.items() <= oci.document("1.0")["annotations"].items()
 
@@ -265,7 +267,7 @@ def test_the_summary_is_that_of_the_file_that_came_last(
     simple.published(make_wheel(tmp_path, "my_pkg", "1.0", summary="new"), "my-pkg", "1.0")
     assert _document(simple)["info"]["summary"] == "new"
 
-    # As registries leave it that can only empty a version.
+    # As registries that can only empty a version leave it.
     oci.push(oci.document("1.0") | {"manifests": []}, "1.0")
     simple.published(make_wheel(tmp_path, "my_pkg", "1.0"), "my-pkg", "1.0")
     assert "com.pyoci.summary" not in oci.document("1.0")["annotations"]
@@ -295,7 +297,7 @@ def test_an_unknown_project_is_missing(simple: IndexClient) -> None:
 
 
 @pytest.mark.parametrize("prefix", ["", "/below"])
-def test_json_stands_beside_the_index_as_on_pypi(
+def test_json_is_served_next_to_the_index_as_on_pypi(
     app_server: AppServer, tmp_path: Path, http: requests.Session, prefix: str
 ) -> None:
     settings = {"PYOCI_STORAGE": str(tmp_path / "storage"), "PYOCI_MAX_VERSIONS": "1"}

@@ -1,4 +1,4 @@
-"""What the listing cache shows, to whom, and for how long; and what its failures cost: time only.
+"""What the listing cache shows, to whom, and how long; its failures only cost time.
 
 Two applications with one cache folder stand for two workers of a host.
 """
@@ -41,7 +41,7 @@ JSON = {"Accept": "application/vnd.pypi.simple.v1+json"}
 
 @dataclass(slots=True)
 class Clock:
-    """The clock that all workers share, moved by hand."""
+    """The clock that all workers share, set by the test."""
 
     now: float = field(default_factory=time.time)
 
@@ -51,7 +51,7 @@ class Clock:
 
 @contextlib.contextmanager
 def worker(folder: Path, clock: Callable[[], float], ttl: int = TTL) -> Iterator[str]:
-    """Serve an application with a shared cache folder; yields its URL."""
+    """Serve an application with a shared cache folder; yield its URL."""
     app = create_app(Settings.from_env({"PYOCI_CACHE_TTL": str(ttl)}), cache_folder=folder)
     services = app.extensions[EXTENSION]
     if ttl:
@@ -68,7 +68,7 @@ def worker(folder: Path, clock: Callable[[], float], ttl: int = TTL) -> Iterator
 
 @dataclass(frozen=True, slots=True)
 class Site:
-    """Two workers over one registry, the cache that they share, and the way around them."""
+    """Two workers with one registry, the cache that they share, and the way around them."""
 
     one: IndexClient
     other: IndexClient
@@ -83,19 +83,19 @@ class Site:
         return self.folder / "listings" / "records.sqlite"
 
     def calls(self, ask: Callable[[], object]) -> int:
-        """How many calls to the registry it takes."""
+        """Return how many calls to the registry it takes."""
         before = len(self.registry.calls)
         ask()
         return len(self.registry.calls) - before
 
     def warm(self, *filenames: str) -> None:
-        """Let both workers show, and so remember, the project."""
+        """Let both workers show the project, and so cache it."""
         for index in (self.one, self.other):
             assert index.filenames("my-pkg") == list(filenames)
 
 
 class Rights:
-    """Asks for Basic. All who are `known` list tags; only who is among `readers` gets more."""
+    """Asks for Basic. All `known` users can list tags; only the `readers` can do more."""
 
     def __init__(self, app: "WSGIApplication") -> None:
         self.app = app
@@ -142,7 +142,7 @@ def wheel(site: Site, tmp_path: Path) -> Path:
 
 
 @pytest.mark.usefixtures("wheel")
-def test_what_one_worker_changes_shows_at_once_through_the_other(
+def test_a_change_through_one_worker_shows_immediately_through_the_other(
     site: Site, tmp_path: Path
 ) -> None:
     site.warm(WHEEL)
@@ -168,14 +168,14 @@ def test_what_one_worker_has_read_the_other_reads_no_more(site: Site, tmp_path: 
     for version in ("2.0", "3.0", "4.0"):
         site.uncached.published(make_wheel(tmp_path, "my_pkg", version), "my-pkg", version)
 
-    # Each is asked for Basic once: the tags take two calls.
+    # Each has to send Basic credentials once, so the tags take two calls.
     assert site.calls(lambda: site.one.page("my-pkg")) == 2 + 4
     assert site.calls(lambda: site.other.page("my-pkg")) == 2 + 1  # one manifest for its proof
     assert site.calls(lambda: site.other.page("my-pkg")) == 1
 
 
 @pytest.mark.usefixtures("wheel")
-def test_behind_our_back_a_version_shows_at_once_and_a_file_within_the_time_to_live(
+def test_a_foreign_new_version_shows_immediately_and_a_new_file_within_the_time_to_live(
     site: Site, tmp_path: Path
 ) -> None:
     site.warm(WHEEL)
@@ -208,7 +208,7 @@ def test_a_file_that_the_remembered_index_does_not_name_is_asked_for_before_404(
     site.uncached.published(sdist, "my-pkg", "1.0")
 
     assert site.one.get(f"/my-pkg/{SDIST}").content == sdist.read_bytes()
-    site.warm(WHEEL, SDIST)  # what was learned is remembered
+    site.warm(WHEEL, SDIST)  # the result is cached
     assert site.one.get("/my-pkg/my_pkg-1.0-cp311-none-any.whl").status_code == 404
 
 
@@ -232,7 +232,7 @@ def test_a_file_that_was_replaced_behind_our_back_is_downloaded_as_it_is_now(
 
 
 def test_a_file_without_a_digest_in_the_index_is_downloaded_as_it_is_now(site: Site) -> None:
-    """Its digest is asked for in its manifest, which is gone."""
+    """Its digest would be in its manifest, which is gone."""
     push_original(site.oci, "1.0", {".tar.gz": b"old"}, digest_annotation=False)
     assert site.one.get(f"/my-pkg/{SDIST}").content == b"old"
     old = site.oci.document("1.0")["manifests"][0]["digest"]
@@ -267,7 +267,7 @@ def test_a_tag_that_is_no_package_is_remembered_as_such(site: Site, wheel: Path)
 
 
 class Ghost:
-    """Lists a tag that is not there any more, as some registries do after a deletion."""
+    """Lists a tag that no longer exists, as some registries do after a deletion."""
 
     def __init__(self, app: "WSGIApplication") -> None:
         self.app = app
@@ -301,7 +301,7 @@ def test_who_may_not_pull_is_answered_as_without_the_cache(
     etag = site.one.get(f"/my-pkg/{WHEEL}").headers["ETag"]
 
     for path in ("/my-pkg/", "/my-pkg/json", f"/my-pkg/{WHEEL}", f"/my-pkg/{WHEEL}.metadata"):
-        for user in (BOB, ("nobody", "known"), None):
+        for user in (BOB, ("some", "stranger"), None):
             for headers in (JSON, JSON | {"If-None-Match": etag}):
                 expected = site.uncached.request(method, path, auth=user, headers=headers)
                 assert expected.status_code in ({200, status} if user == BOB else {401})
@@ -314,9 +314,7 @@ def test_who_may_not_pull_is_answered_as_without_the_cache(
 
 
 @pytest.mark.usefixtures("wheel")
-def test_who_is_told_that_nothing_is_there_does_not_make_others_read_anew(
-    site: Site, rights: Rights
-) -> None:
+def test_a_user_who_gets_404_does_not_make_others_read_again(site: Site, rights: Rights) -> None:
     rights.status = 404
     rights.readers.remove(BOB)
     site.warm(WHEEL)
@@ -327,7 +325,9 @@ def test_who_is_told_that_nothing_is_there_does_not_make_others_read_anew(
 
 
 @pytest.mark.usefixtures("wheel")
-def test_whose_right_is_taken_away_gets_neither_pages_nor_files(site: Site, rights: Rights) -> None:
+def test_a_user_whose_right_is_revoked_gets_neither_pages_nor_files(
+    site: Site, rights: Rights
+) -> None:
     site.warm(WHEEL)
 
     rights.known = set()
@@ -384,7 +384,7 @@ def test_real_workers_share_what_they_read_and_see_each_others_changes(
     settings = {"WEB_CONCURRENCY": "2", "PYOCI_THREADS": "4", "PYOCI_SPOOL": str(tmp_path)}
     with gunicorn(tmp_path, settings) as server, requests.Session() as session:
         session.trust_env = False
-        # Each request on a connection of its own may meet either worker.
+        # Each request on its own connection may reach either worker.
         session.headers["Connection"] = "close"
         base = f"{server.url}/{docker_htpasswd.address}/{namespace}"
         index = IndexClient(base, docker_htpasswd.auth, session)

@@ -1,4 +1,4 @@
-"""What clients and registries send at length costs little and makes no long line of the log."""
+"""Long texts from clients and registries cost little and never make a long line in the log."""
 
 import json
 import socket
@@ -25,7 +25,7 @@ LONG = "=a:" * 16_000 + " @hunter2"
 
 
 def _registry(member: str) -> "WSGIApplication":
-    """A registry of a few versions that are no packages, with a long text in one place."""
+    """A registry with a few versions that are not packages, with a long text in one place."""
 
     def serve(environ: "WSGIEnvironment", start: "StartResponse") -> Iterable[bytes]:
         document = {"schemaVersion": 2, "mediaType": INDEX, "manifests": []}

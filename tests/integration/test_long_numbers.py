@@ -1,4 +1,4 @@
-"""Numbers of thousands of digits, which Python does not convert, are bad requests or garbage."""
+"""Numbers of thousands of digits, which Python does not convert, are bad requests or ignored."""
 
 import json
 from pathlib import Path
@@ -12,7 +12,7 @@ from tests.integration.test_names_of_this_machine import ask
 from tests.packages import make_wheel
 
 DIGITS = "9" * 5000
-# What str.isdigit() takes and int() does not, and what int() takes and no number here has.
+# What str.isdigit() accepts but int() does not, and what int() accepts but is not valid here.
 ODD = ["\u00b2", "\u0661", "1_0", "+1", "-1", "0x1", "1e3", " 1"]
 
 

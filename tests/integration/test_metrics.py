@@ -23,7 +23,7 @@ ON = {"PYOCI_METRICS": "on"}
 
 
 def _ask(server: RunningServer, path: str) -> requests.Response:
-    """Each on a connection of its own, so that any worker may answer."""
+    """Each on its own connection, so that any worker may answer."""
     with requests.Session() as session:
         session.trust_env = False
         return session.get(f"{server.url}{path}", timeout=PATIENCE)
@@ -109,7 +109,7 @@ def test_counters_outlive_the_workers(tmp_path: Path) -> None:
     assert later[uptime] > first[uptime]
 
 
-def test_metrics_stay_at_the_root_beside_a_sub_path(tmp_path: Path) -> None:
+def test_metrics_stay_at_the_root_with_a_sub_path(tmp_path: Path) -> None:
     with gunicorn(tmp_path, {**ON, "PYOCI_PATH": "/acme", "PYOCI_CACHE_TTL": "0"}) as server:
         assert _sum(_samples(server), "pyoci_uptime_seconds_total") > 0
         folders = list(tmp_path.glob("pyoci-flask-cache-*"))
@@ -143,7 +143,7 @@ def test_a_file_that_a_worker_has_only_opened_is_passed_over(tmp_path: Path) -> 
         _samples(server)
 
 
-def test_one_process_without_a_folder_tells_of_itself() -> None:
+def test_one_process_without_a_folder_reports_its_own_metrics() -> None:
     script = (
         "import sys\n"
         "from pyoci_flask.app import create_app\n"

@@ -1,4 +1,4 @@
-"""Packages that the Rust original published: its annotations alone, the empty config."""
+"""Packages that the Rust original published: with its annotations only, and the empty config."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -42,7 +42,7 @@ def test_its_files_are_listed_and_downloaded(
     if digest_annotation:
         assert hashes == {WHEEL: sha256(wheel), SDIST: sha256(sdist)}
     else:
-        # Announced wrongly, a digest would stop the client; left out, it only checks nothing.
+        # A wrong digest would stop the client; without one, it only checks nothing.
         assert set(hashes.values()) == {""}
 
 

@@ -86,7 +86,7 @@ def test_only_what_stands_directly_below_the_namespace_is_listed(
 
     assert _names(storage_index, "/embedded/team/") == ["mine"]
     assert _names(storage_index, "/embedded/team/deep/+simple/") == ["deeper"]
-    assert _names(storage_index, "/embedded/nobody/") == []
+    assert _names(storage_index, "/embedded/empty/") == []
 
 
 def test_the_pinned_index_lists_its_namespace_under_its_short_address(

@@ -1,4 +1,4 @@
-"""A proxy in front of the registry answers 404: that is 502, and never a missing project."""
+"""If a proxy in front of the registry answers 404, that is 502, and never a missing project."""
 
 import gzip
 import json
@@ -43,7 +43,7 @@ NAME_UNKNOWN = b'{"errors":[{"code":"NAME_UNKNOWN"}]}'
 
 @dataclass(slots=True)
 class Proxy:
-    """Passes on what `hides` does not pick; to the rest it answers 404 by itself."""
+    """Passes requests on, except those that `hides` selects, to which it answers 404 itself."""
 
     app: "WSGIApplication"
     hides: Callable[[Request], bool] = lambda _: False
@@ -58,7 +58,7 @@ class Proxy:
 
 @dataclass(frozen=True, slots=True)
 class Lab:
-    """An index over a registry behind a proxy, with the project `internal-tool` in it."""
+    """An index for a registry behind a proxy, with the project `internal-tool` in it."""
 
     index: IndexClient
     proxy: Proxy
@@ -66,7 +66,7 @@ class Lab:
     ui: str
 
     def requests(self) -> Iterator[tuple[str, requests.Response]]:
-        """Everything that a client can ask about the project or its files, and do to them."""
+        """Return all that a client can ask about the project or its files, and do to them."""
         sdist = make_sdist(self.folder, "internal-tool", "1.0")
         wheel = make_wheel(self.folder, "internal-tool", "2.0")
         index, project = self.index, "/internal-tool"
@@ -91,14 +91,14 @@ MakeLab = Callable[..., Lab]
 
 @pytest.fixture
 def lab(app_server: AppServer, http: requests.Session, tmp_path: Path) -> Iterator[MakeLab]:
-    """Makes an index over a registry behind a proxy; with ALICE's password if that is wanted."""
+    """Make an index for a registry behind a proxy; with ALICE's password if requested."""
     with ExitStack() as servers:
 
         def make(settings: Mapping[str, str], auth: tuple[str, str] | None = None) -> Lab:
             registry = create_registry(tmp_path / "registry")
             proxy = Proxy(registry if auth is None else Members(registry))
             url = servers.enter_context(wsgi_server(proxy))
-            # Nothing is remembered, so each request has to ask.
+            # Nothing is cached, so each request has to call the registry.
             root = app_server({"PYOCI_CACHE_TTL": "0", **settings})
             base = f"{address(url)}/team"
             index = IndexClient(f"{root}/{base}", auth, http)
@@ -147,7 +147,7 @@ def test_whatever_a_proxy_answers_with_404_is_a_502(
     ids=["version header", "json", "gzip"],
 )
 def test_headers_do_not_make_an_answer_a_registrys(lab: MakeLab, headers: dict[str, str]) -> None:
-    """The configuration that distribution shows for nginx adds the header to nginx's own pages."""
+    """The configuration that distribution recommends adds the header to nginx's own pages."""
     made = lab(EVERYTHING)
     made.proxy.hides, made.proxy.headers = lambda _: True, headers
 
@@ -194,7 +194,7 @@ def test_a_200_that_is_no_list_of_a_registry_is_a_502(lab: MakeLab, body: bytes)
 
 
 def test_a_hidden_second_spelling_of_a_name_is_a_502(lab: MakeLab) -> None:
-    """The original kept dots: a dotted name has two repositories to look in."""
+    """The original kept dots, so a dotted name has two repositories to look in."""
     made = lab(EVERYTHING)
     made.proxy.hides = lambda asked: "/secret.lib/" in asked.path
 
@@ -202,7 +202,7 @@ def test_a_hidden_second_spelling_of_a_name_is_a_502(lab: MakeLab) -> None:
 
 
 def test_hidden_manifests_are_not_taken_for_missing_versions(lab: MakeLab, tmp_path: Path) -> None:
-    """An upload to a version whose index is hidden would otherwise replace that index."""
+    """Otherwise an upload to a version with a hidden index would replace that index."""
     made = lab(EVERYTHING)
     made.proxy.hides = lambda asked: "/manifests/" in asked.path and asked.method == "GET"
 
@@ -311,7 +311,7 @@ def test_copy_fails_where_a_proxy_hides_a_registry(lab: MakeLab, hidden: str) ->
 
 
 def test_the_catalog_of_a_proxy_is_none(lab: MakeLab) -> None:
-    """A list of projects is never redirected, and installers do not ask for it."""
+    """A list of projects is never redirected, and installers do not request it."""
     made = lab(EVERYTHING)
     made.proxy.hides = lambda _: True
 

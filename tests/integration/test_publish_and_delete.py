@@ -1,4 +1,4 @@
-"""Publish, list, download and delete, as plain HTTP requests, through every kind of registry."""
+"""Publish, list, download and delete with plain HTTP requests, with every kind of registry."""
 
 import hashlib
 from collections.abc import Callable
@@ -159,7 +159,7 @@ def test_other_bytes_under_the_name_of_a_published_file_are_refused(
     assert index.get(f"/my-pkg/{WHEEL}").content == wheel.read_bytes()
 
 
-def test_files_of_one_version_that_are_uploaded_at_once_are_all_kept(
+def test_files_of_one_version_that_are_uploaded_in_parallel_are_all_kept(
     index: IndexClient, tmp_path: Path
 ) -> None:
     wheels = [
@@ -216,7 +216,7 @@ def test_a_deleted_file_can_be_published_again(
     index.published(wheel, "My_Pkg", "1.0")
     index.published(sdist, "My_Pkg", "1.0")
     (tmp_path / "new").mkdir()
-    new = make_wheel(tmp_path / "new", "my_pkg", "1.0", summary="built anew")
+    new = make_wheel(tmp_path / "new", "my_pkg", "1.0", summary="built again")
 
     assert index.request("DELETE", f"/my-pkg/{WHEEL}").ok
     index.published(new, "My_Pkg", "1.0")

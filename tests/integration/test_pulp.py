@@ -1,4 +1,4 @@
-"""A registry that reads configs as JSON, and deletes later than it says, as Pulp does."""
+"""A registry that reads configs as JSON, and deletes later than it reports, like Pulp."""
 
 import zipfile
 from collections.abc import Iterator

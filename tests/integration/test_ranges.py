@@ -23,7 +23,7 @@ OTHER_ETAG = f'"sha256:{"0" * 64}"'
 
 @pytest.fixture
 def content(index: IndexClient, tmp_path: Path) -> bytes:
-    """The bytes of the one file, which is published."""
+    """The bytes of the one published file."""
     wheel = make_wheel(tmp_path, "my_pkg", "1.0", size=700_000)
     return index.published(wheel, "my-pkg", "1.0").read_bytes()
 
@@ -48,7 +48,7 @@ def _assert_whole(response: requests.Response, content: bytes) -> None:
     assert response.content == content
 
 
-def test_a_file_tells_its_digest_its_length_and_that_it_comes_in_parts(
+def test_headers_of_a_file_have_its_digest_its_length_and_accept_ranges(
     index: IndexClient, content: bytes
 ) -> None:
     for method in ("GET", "HEAD"):
@@ -153,7 +153,9 @@ def test_if_range_without_a_range_changes_nothing(index: IndexClient, content: b
     _assert_whole(index.get(PATH, headers={"If-Range": OTHER_ETAG}), content)
 
 
-def test_who_has_the_file_is_told_so_before_any_range(index: IndexClient, content: bytes) -> None:
+def test_a_client_that_has_the_file_gets_304_before_any_range(
+    index: IndexClient, content: bytes
+) -> None:
     for known in (_etag(content), f"W/{_etag(content)}", f"{OTHER_ETAG}, {_etag(content)}", "*"):
         for more in ({}, {"Range": "bytes=0-1"}):
             response = index.get(PATH, headers={"If-None-Match": known} | more)
@@ -205,12 +207,12 @@ def test_upload_time_decides_where_the_client_sends_no_etag(
     _assert_whole(index.get(PATH, headers={"If-Modified-Since": before}), content)
     _assert_whole(index.get(PATH, headers={"If-Unmodified-Since": uploaded}), content)
     assert index.get(PATH, headers={"If-Unmodified-Since": before}).status_code == 412
-    # Where there is an ETag, it decides.
+    # An ETag takes precedence.
     other = {"If-None-Match": '"other"', "If-Modified-Since": uploaded}
     _assert_whole(index.get(PATH, headers=other), content)
     same = {"If-Match": etag, "If-Unmodified-Since": before}
     _assert_whole(index.get(PATH, headers=same), content)
-    # Two files may have been uploaded within one second, so a date is no If-Range.
+    # Two files may have been uploaded within one second, so a date is not valid for If-Range.
     part = {"Range": "bytes=0-1", "If-Range": uploaded}
     _assert_whole(index.get(PATH, headers=part), content)
 

@@ -78,7 +78,7 @@ def test_a_registry_that_does_not_redirect_sends_the_file_through(site: MakeSite
     assert (part.status_code, part.content) == (206, wheel.read_bytes()[10:20])
 
 
-def test_without_the_right_to_read_nobody_is_sent_anywhere(site: MakeSite) -> None:
+def test_without_the_right_to_read_there_is_no_redirect(site: MakeSite) -> None:
     there = site(Quirks(BEARER, blobs=Blobs(redirect=307)))
     there.wheel()
 
@@ -119,7 +119,7 @@ def test_an_address_of_the_registry_itself_is_followed_here(site: MakeSite) -> N
 
     answer = there.index(OWNER).get(f"/foo/{WHEEL}")
 
-    # It redirects to itself for ever, which is the registry's fault and nobody else's.
+    # It redirects to itself for ever, which is the registry's fault only.
     assert answer.status_code == 502
     assert wheel.exists()
 

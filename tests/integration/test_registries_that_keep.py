@@ -1,4 +1,4 @@
-"""Registries that delete nothing, or that let no tag be written again."""
+"""Registries that delete nothing, or do not let a tag be written again."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -73,7 +73,7 @@ def test_a_deleted_version_leaves_an_index_without_entries(
 
 def test_a_deleted_file_can_be_published_again(keeping: IndexClient, tmp_path: Path) -> None:
     (tmp_path / "new").mkdir()
-    new = make_wheel(tmp_path / "new", "foo", "1.0", summary="built anew")
+    new = make_wheel(tmp_path / "new", "foo", "1.0", summary="built again")
 
     assert keeping.request("DELETE", "/foo/1.0").ok
     keeping.published(new, "foo", "1.0")
@@ -86,7 +86,7 @@ def test_a_deleted_file_can_be_published_again(keeping: IndexClient, tmp_path: P
 def write_once(
     app_server: AppServer, http: requests.Session, tmp_path: Path
 ) -> Iterator[IndexClient]:
-    """One version of one file where no tag can be written again."""
+    """A version of one file in a registry where tags cannot be written again."""
     with wsgi_server(WriteOnce(create_registry(tmp_path / "registry"))) as url:
         index = IndexClient(f"{app_server()}/{address(url)}/team", None, http)
         index.published(make_sdist(tmp_path, "foo", "1.0"), "foo", "1.0")
@@ -104,7 +104,7 @@ def test_a_second_file_of_a_version_is_refused_where_tags_are_immutable(
 
 
 @pytest.mark.parametrize("what", [SDIST, "1.0"])
-def test_a_deletion_that_no_way_leads_to_is_a_405_and_nothing_changes(
+def test_an_impossible_deletion_is_a_405_and_changes_nothing(
     write_once: IndexClient, tmp_path: Path, what: str
 ) -> None:
     response = write_once.request("DELETE", f"/foo/{what}")

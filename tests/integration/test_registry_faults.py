@@ -1,4 +1,4 @@
-"""Registries that are down, hang, fail, or send other bytes than they promised."""
+"""Registries that are down, hang, fail, or send other bytes than they should."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -30,15 +30,15 @@ OPERATIONS = {
 
 @pytest.fixture(params=OPERATIONS)
 def operation(request: pytest.FixtureRequest) -> tuple[str, str]:
-    """Method and path of everything that asks a registry, but for uploads."""
+    """Method and path of everything that calls a registry, except uploads."""
     return OPERATIONS[request.param]
 
 
-def test_a_registry_that_is_down_is_a_502_that_names_it_at_once(
+def test_a_registry_that_is_down_is_an_immediate_502_that_names_it(
     app_server: AppServer, http: requests.Session, operation: tuple[str, str]
 ) -> None:
     with closed_port() as url:
-        # An application that waited for the connection would hang in this test.
+        # An application that waits for the connection would hang in this test.
         index = IndexClient(f"{app_server()}/{address(url)}/team", None, http)
         response = index.request(*operation)
 
@@ -191,6 +191,6 @@ def test_a_blob_that_is_not_what_was_published_never_arrives_as_a_whole(
                 ):
                     _ = response.content
             else:
-                # It was found out before the first byte went to the client.
+                # The error was noticed before the first byte went to the client.
                 assert response.status_code >= 500
                 assert content[:1000] not in response.content

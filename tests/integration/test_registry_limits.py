@@ -1,4 +1,4 @@
-"""Registries with limits, most often those of a real nginx in front of them."""
+"""Registries with limits, usually those of a real nginx in front of them."""
 
 import threading
 from collections.abc import Iterable, Iterator
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 @pytest.fixture
 def small_uploads(docker_open: RunningRegistry, tmp_path: Path) -> Iterator[str]:
-    """nginx that takes a megabyte, as it does unless it is told otherwise."""
+    """nginx that accepts a megabyte, which is its default."""
     port = free_port()
     site = (
         f"server {{ listen {LOOPBACK}:{port};"
@@ -38,7 +38,7 @@ def small_uploads(docker_open: RunningRegistry, tmp_path: Path) -> Iterator[str]
 
 @pytest.fixture
 def twenty_a_second(docker_open: RunningRegistry, tmp_path: Path) -> Iterator[str]:
-    """nginx that refuses a request that comes less than 50 ms after the one before."""
+    """nginx that refuses a request less than 50 ms after the previous one."""
     port = free_port()
     site = (
         "limit_req_zone $binary_remote_addr zone=one:1m rate=20r/s;\n"
@@ -81,7 +81,7 @@ def test_a_file_is_published_where_twenty_requests_a_second_are_taken(
 
 @dataclass(slots=True)
 class Quota:
-    """Lets so many manifests be read, and then asks to come back later."""
+    """Allows this many reads of manifests, and then asks the client to come back later."""
 
     app: "WSGIApplication"
     status: int

@@ -1,7 +1,7 @@
-"""Every operation on every registry: those that can be run here, and the others as they are known.
+"""Every operation on every registry: those that can run here, and stand-ins for the others.
 
-A registry's whole story is played once, through the application on its socket; each cell of the
-matrix is then a test of its own.
+A registry's whole story runs once, through the application on its socket. Each cell of the matrix
+is then a separate test.
 """
 
 from collections.abc import Iterator, Mapping
@@ -26,7 +26,7 @@ DOCUMENT = Path(__file__).parents[2] / "docs" / "registries.md"
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """What an operation was answered, and whether what it was to bring about is so."""
+    """The response to an operation, and whether it had the intended effect."""
 
     status: int
     text: str
@@ -37,7 +37,7 @@ Story = Mapping[str, Seen]
 
 
 def play(index: IndexClient, other: IndexClient, folder: Path) -> Story:
-    """Do everything once; `other` has credentials that the registry refuses to let publish."""
+    """Do everything once; `other` has credentials with which the registry denies publishing."""
     seen: dict[str, Seen] = {}
 
     def note(operation: str, response: requests.Response, *, achieved: bool = True) -> None:
@@ -45,7 +45,7 @@ def play(index: IndexClient, other: IndexClient, folder: Path) -> Story:
 
     (folder / "again").mkdir()
     wheel, sdist = make_wheel(folder, "my_pkg", "1.0"), make_sdist(folder, "my_pkg", "1.0")
-    again = make_wheel(folder / "again", "my_pkg", "1.0", summary="built anew")
+    again = make_wheel(folder / "again", "my_pkg", "1.0", summary="built again")
     note("publish", index.publish(wheel, "my-pkg", "1.0"))
     note("second file", index.publish(sdist, "my-pkg", "1.0"))
     note("re-publish", index.publish(again, "my-pkg", "1.0"))
@@ -79,7 +79,7 @@ def play(index: IndexClient, other: IndexClient, folder: Path) -> Story:
 
 
 def _files(index: IndexClient) -> dict[str, bool | str]:
-    """The files of the project and whether they are yanked; none where there is no page."""
+    """Return the project's files and whether they are yanked; none if there is no page."""
     page = index.get("/my-pkg/", headers={"Accept": JSON})
     files = page.json()["files"] if page.ok else []
     return {file["filename"]: file["yanked"] for file in files}
@@ -87,7 +87,7 @@ def _files(index: IndexClient) -> dict[str, bool | str]:
 
 @pytest.fixture(scope="module")
 def session() -> Iterator[requests.Session]:
-    """A session that neither proxies nor .netrc of the machine reach."""
+    """A session without the proxies and .netrc of the machine."""
     with requests.Session() as session:
         session.trust_env = False
         yield session
@@ -100,7 +100,7 @@ def simulated(
     session: requests.Session,
     tmp_path_factory: pytest.TempPathFactory,
 ) -> tuple[str, Story]:
-    """The story of a registry as public facts tell it."""
+    """The story of a registry according to public facts."""
     profile: str = request.param
     folder = tmp_path_factory.mktemp(profile)
     quirks = PROFILES[profile]

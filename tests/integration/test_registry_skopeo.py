@@ -107,7 +107,7 @@ def publish(http: requests.Session, repository: str) -> None:
 
 
 def everything(http: requests.Session, repository: str) -> dict[str, bytes]:
-    """All that the tag leads to, by digest; each checked against it."""
+    """Return all that the tag leads to, by digest; each is checked against its digest."""
     found: dict[str, bytes] = {}
 
     def fetch(kind: str, reference: str) -> bytes:

@@ -1,4 +1,4 @@
-"""No secret that passes through the server stands in anything that it writes or answers."""
+"""No secret that passes through the server appears in anything that it writes or answers."""
 
 import base64
 import gzip
@@ -45,14 +45,14 @@ SECRETS = (*PLAIN, *PAIRS, "hunter2")
 
 @dataclass(slots=True)
 class Storage:
-    """A registry with a token service that redirects blobs to a signed URL of its own.
+    """A registry with a token service that redirects blobs to its own signed URL.
 
-    Names that begin with `bad` make it fail in the way that the rest of the name tells.
+    Names that begin with `bad` make it fail in the way that the rest of the name says.
     """
 
     app: "WSGIApplication"
     seen: set[str] = field(default_factory=set)
-    """The secrets that did reach it, so that the test is known to have used them."""
+    """The secrets that did reach it, which shows that the test used them."""
 
     def __call__(self, environ: "WSGIEnvironment", start: "StartResponse") -> Iterable[bytes]:
         request = Request(environ)
@@ -101,7 +101,7 @@ class Storage:
 
 
 def _operations(base: str, wheel: Path, sdist: Path, auth: object) -> list[requests.Response]:
-    """Everything that a client may ask, good and bad."""
+    """Return every request that a client may make, good and bad."""
     with requests.Session() as http:
         http.trust_env = False
         if isinstance(auth, str):
@@ -128,7 +128,7 @@ def _operations(base: str, wheel: Path, sdist: Path, auth: object) -> list[reque
             index.request("DELETE", "/foo/"),
             index.request("PUT", "/foo/"),
         ]
-        # Who is turned away before it comes to that needs not try.
+        # Requests that are refused earlier need not be tried.
         faults = ("status", "message", "location", "redirect", "storage", "json")
         for fault in faults if auth == (USER, PASSWORD) else ():
             answers += [
@@ -141,7 +141,7 @@ def _operations(base: str, wheel: Path, sdist: Path, auth: object) -> list[reque
 
 
 def _odd_requests(app: str, registry: str, dead: str) -> list[requests.Response]:
-    """Requests that hold secrets where none belong."""
+    """Return requests that contain secrets in the wrong places."""
     userinfo = registry.replace("://", f"://{USER}:{USERINFO}@")
     with requests.Session() as http:
         http.trust_env = False
@@ -174,7 +174,7 @@ def test_no_secret_is_logged_traced_or_answered(tmp_path: Path, level: str) -> N
             {
                 "OTLP_ENDPOINT": collector.url,
                 "OTLP_AUTH": f"Bearer {COLLECTOR}",
-                # The instrumentation of Flask is told to record all that it can.
+                # The instrumentation of Flask is configured to record as much as it can.
                 "OTEL_INSTRUMENTATION_HTTP_CAPTURE_HEADERS_SERVER_REQUEST": ".*",
                 "OTEL_INSTRUMENTATION_HTTP_CAPTURE_HEADERS_SERVER_RESPONSE": ".*",
                 "PYOCI_BEARER_USERNAME": "use-token",
@@ -224,7 +224,7 @@ def test_what_cannot_be_read_as_a_request_is_not_quoted_in_the_log(tmp_path: Pat
     with gunicorn(tmp_path) as server:
         first = server.workers
         _send_unreadable(server)
-        server.process.send_signal(signal.SIGHUP)  # gunicorn sets up its log anew
+        server.process.send_signal(signal.SIGHUP)  # gunicorn sets up its log again
         wait_until(lambda: len(server.workers) == 1 and server.workers != first)
         _send_unreadable(server)
     said = server.logged()
@@ -263,7 +263,7 @@ def _text(answer: requests.Response) -> str:
 
 
 def _without_headers(collector: OTLPCollector) -> str:
-    """What was exported; the collector's own Authorization is where its key belongs."""
+    """Return what was exported; only the collector's own Authorization may contain its key."""
     assert {export.headers["authorization"] for export in collector.exports} == {
         f"Bearer {COLLECTOR}"
     }

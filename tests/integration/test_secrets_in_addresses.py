@@ -1,4 +1,4 @@
-"""Credentials that somebody wrote into an address reach no log, no telemetry and no answer."""
+"""Credentials that a user wrote into an address reach no log, no telemetry and no response."""
 
 import http.client
 import itertools
@@ -45,7 +45,7 @@ WRITTEN = (
     "robot$acme+ci:hunter2@ghcr.io",
     "alice:hunter2%2F%40@ghcr.io",
 )
-"""Userinfo before a host, as people write it who have seen it work elsewhere."""
+"""Return userinfo in front of a host, as people write it who have seen it work elsewhere."""
 
 PLACES = (
     "/{}",
@@ -81,7 +81,7 @@ PLACES = (
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """Everything that a client sees of an answer."""
+    """Return everything that a client sees of a response."""
 
     target: str
     status: int
@@ -89,7 +89,7 @@ class Answer:
 
 
 def _spellings(written: str) -> list[str]:
-    """`written` as it is, where a request line can hold it, and percent-encoded."""
+    """Return `written` as it is, if a request line can contain it, and percent-encoded."""
     once = quote(written, safe="")
     twice = quote(once, safe="")
     parts = quote(written, safe=":/@")
@@ -143,7 +143,7 @@ def test_no_spelling_of_userinfo_is_logged_traced_or_answered(tmp_path: Path, ow
 
     assert exported.count("url.path") >= len(TARGETS)
     leaking = [answer.target for answer in answers if SECRET in answer.text]
-    # To a server, the part of a password behind a bare ? is a query.
+    # To a server, the part of a password after a bare ? is a query.
     assert [target for target in leaking if "?a=b@" not in target] == []
     assert [line for line in server.logged().splitlines() if SECRET in line] == []
     assert [line for line in exported.splitlines() if SECRET in line] == []

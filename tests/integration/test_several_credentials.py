@@ -1,4 +1,4 @@
-"""Users of differing rights on one worker at the same time: nobody gets what another may have."""
+"""Users with different rights on one worker at the same time: each gets only what they may read."""
 
 import base64
 import json
@@ -32,7 +32,7 @@ ROUNDS = 6
 
 @dataclass(slots=True)
 class TokenRegistry:
-    """Bearer tokens that are each for one user; WRITER and READER read, DENIED has no rights."""
+    """Bearer tokens, each for one user; WRITER and READER can read, DENIED has no rights."""
 
     app: "WSGIApplication"
     issued: list[str] = field(default_factory=list)
@@ -88,7 +88,7 @@ def base(
     tmp_path: Path,
     token_registry: str,
 ) -> str:
-    """An index over either registry."""
+    """An index for either registry."""
     environ = {"PYOCI_STORAGE": str(tmp_path / "storage"), "PYOCI_STORAGE_USERS": str(users)}
     app = app_server(environ)
     registry = "embedded" if request.param == "embedded" else token_registry
@@ -102,7 +102,7 @@ def _client(base: str, auth: tuple[str, str] | None) -> IndexClient:
 
 
 def _in_threads(tasks: "list[Iterator[str]]") -> list[str]:
-    """Run generators side by side, all let go at once; what each complained of."""
+    """Run generators in parallel, all started together; return what each reported."""
     ready = threading.Barrier(len(tasks))
 
     def run(task: "Iterator[str]") -> list[str]:
@@ -116,7 +116,7 @@ def _in_threads(tasks: "list[Iterator[str]]") -> list[str]:
 def _reads(
     base: str, auth: tuple[str, str] | None, statuses: set[int], secret: str
 ) -> Iterator[str]:
-    """Ask for everything; yields what should not have been answered so."""
+    """Ask for everything; yield what should not have been answered like this."""
     client = _client(base, auth)
     with client.session:
         for _ in range(ROUNDS):
@@ -204,7 +204,8 @@ def test_answer_that_a_user_may_keep_is_not_one_for_another(base: str, tmp_path:
             whole = writer.get(path)
             assert "private" in whole.headers["Cache-Control"], path
             assert "Authorization" in whole.headers["Vary"], path
-            # The tag of an answer proves nothing: who is denied is not told that it still holds.
+            # The ETag of a response proves nothing: a denied user does not learn that it is still
+            # valid.
             for auth in (DENIED, None):
                 known = IndexClient(base, auth, http).get(
                     path, headers={"If-None-Match": whole.headers["ETag"]}

@@ -28,7 +28,7 @@ PLAIN = "text/html"
 def simple(
     shared_app: str, embedded_socket: RunningRegistry, namespace: str, http: requests.Session
 ) -> IndexClient:
-    """The index over one registry: the forms of the page do not depend on which."""
+    """The index for one registry: the forms of the page do not depend on which."""
     return IndexClient(
         f"{shared_app}/{embedded_socket.address}/{namespace}", embedded_socket.auth, http
     )
@@ -50,7 +50,7 @@ def project(simple: IndexClient, tmp_path: Path) -> IndexClient:
 
 
 def document(index: IndexClient, project: str = "my-pkg") -> dict[str, Any]:
-    """The JSON page, which must be there."""
+    """Return the JSON page, which must exist."""
     response = index.get(f"/{project}/", headers={"Accept": JSON})
     assert response.status_code == 200, response.text
     page: dict[str, Any] = response.json()
@@ -103,7 +103,7 @@ def test_the_json_has_every_member_of_version_1_4(project: IndexClient, tmp_path
 def test_pips_that_crash_on_the_older_name_of_metadata_get_the_newer_one_only(
     project: IndexClient, agent: str, alias: bool
 ) -> None:
-    """pip's issue 12042; asked twice, so that no page of the other kind comes out of the cache."""
+    """pip's issue 12042; requested twice, so that no page of the other kind is cached."""
     for asked in (agent, "another/1.0", agent):
         response = project.get("/my-pkg/", headers={"Accept": JSON, "User-Agent": asked})
         for file in response.json()["files"][:2]:
@@ -140,7 +140,7 @@ def test_the_page_of_the_originals_package_claims_1_0_as_sizes_are_unknown(
     (file,) = page["files"]
     assert "size" not in file
     assert file["hashes"] == {"sha256": sha256(content)}
-    # uv's --exclude-newer reads it whatever version is claimed.
+    # uv's --exclude-newer reads it, whatever version the page claims.
     assert file["upload-time"] == "2024-05-06T07:08:09.123456Z"
     text = simple.get("/my-pkg/", headers={"Accept": PLAIN}).text
     assert '<meta name="pypi:repository-version" content="1.0">' in text
@@ -170,7 +170,7 @@ def test_a_file_without_a_known_digest_has_no_hashes(
 
 
 def _attributes(file: dict[str, Any]) -> dict[str, str | None]:
-    """What PEP 503, 592 and 714 make of a file of the JSON."""
+    """Return what PEP 503, 592 and 714 make of a file in the JSON."""
     sha = file["hashes"].get("sha256")
     expected: dict[str, str | None] = {"href": file["url"] + (f"#sha256={sha}" if sha else "")}
     if "requires-python" in file:

@@ -1,4 +1,4 @@
-"""Whatever stands in the registry's annotations, the page is sound."""
+"""Whatever the registry's annotations contain, the page is valid."""
 
 import html
 from pathlib import Path
@@ -29,7 +29,7 @@ HOSTILE = """>=3.8"><script>alert('1')</script> & <b a="x"""
 def simple(
     shared_app: str, embedded_socket: RunningRegistry, namespace: str, http: requests.Session
 ) -> IndexClient:
-    """The index over one registry: the forms of the page do not depend on which."""
+    """The index for one registry: the forms of the page do not depend on which."""
     return IndexClient(
         f"{shared_app}/{embedded_socket.address}/{namespace}", embedded_socket.auth, http
     )
@@ -51,7 +51,7 @@ def project(simple: IndexClient, tmp_path: Path) -> IndexClient:
 
 
 def document(index: IndexClient, project: str = "my-pkg") -> dict[str, Any]:
-    """The JSON page, which must be there."""
+    """Return the JSON page, which must exist."""
     response = index.get(f"/{project}/", headers={"Accept": JSON})
     assert response.status_code == 200, response.text
     page: dict[str, Any] = response.json()

@@ -1,4 +1,4 @@
-"""Which form of the project page comes: content negotiation (PEP 691)."""
+"""Which form of the project page is returned: content negotiation (PEP 691)."""
 
 from pathlib import Path
 
@@ -25,7 +25,7 @@ BROWSER = "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8"
 def simple(
     shared_app: str, embedded_socket: RunningRegistry, namespace: str, http: requests.Session
 ) -> IndexClient:
-    """The index over one registry: the forms of the page do not depend on which."""
+    """The index for one registry: the forms of the page do not depend on which."""
     return IndexClient(
         f"{shared_app}/{embedded_socket.address}/{namespace}", embedded_socket.auth, http
     )
@@ -83,7 +83,7 @@ def test_the_form_that_is_asked_for_comes_with_its_exact_content_type(
         "*/*;q=0",
     ],
 )
-def test_a_client_that_takes_none_of_the_forms_is_told_which_there_are(
+def test_a_client_that_accepts_none_of_the_forms_gets_a_list_of_them(
     project: IndexClient, accept: str
 ) -> None:
     response = project.get("/my-pkg/", headers={"Accept": accept})

@@ -21,12 +21,12 @@ def files(tmp_path: Path) -> dict[str, bytes]:
 
 
 def yanked_of(link: Link) -> str | None:
-    """The reason for which a file is yanked, which may be empty; None where it is not."""
+    """Return the reason why a file is yanked, which may be empty; None if it is not yanked."""
     return link.attributes.get("data-yanked")
 
 
 def versions(index: IndexClient, name: str) -> list[str]:
-    """The versions of the project's legacy JSON."""
+    """Return the versions of the project's legacy JSON."""
     return list(index.get(f"/{name}/json").json()["releases"])
 
 

@@ -1,4 +1,4 @@
-"""Wherever a registry or a user points, what is called and who sees the credentials."""
+"""Wherever a registry or a user points: which hosts are called, and which see the credentials."""
 
 import subprocess
 import sys
@@ -31,18 +31,18 @@ from tests.servers import ROOT
 FOLLOWED = tuple(vector for vector in VECTORS if vector != "link")
 BOTH = {*METADATA, *PRIVATE}
 NO_HOST = {"decimal", "hex", "zero-short", "loopback-decimal", "loopback-hex"}
-"""Spellings that are no host of a registry in the first place."""
+"""Spellings that are not a registry's host in the first place."""
 
 
 @pytest.fixture(scope="module")
 def world(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Outcome]:
-    """What happened in a network of its own, with public and private addresses and names."""
+    """The results in an isolated network with public and private addresses and names."""
     namespace = ["unshare", "--user", "--map-root-user", "--net", "--mount"]
     try:
-        # Containers often forbid it.
+        # Containers often forbid this.
         subprocess.run([*namespace, "ip", "link"], check=True, capture_output=True)
     except (OSError, subprocess.CalledProcessError):
-        pytest.skip("this system lets no process have a network of its own")
+        pytest.skip("this system does not allow network namespaces")
     hosts = tmp_path_factory.mktemp("world") / "hosts"
     done = subprocess.run(
         [*namespace, sys.executable, "-m", "tests.integration.ssrf_world", str(hosts)],

@@ -1,4 +1,4 @@
-"""What a publish leaves in the registry, read past the application."""
+"""What publishing leaves in the registry, read past the application."""
 
 import json
 import re

@@ -33,7 +33,7 @@ def test_only_the_server_can_read_what_it_stores(
     assert http.post(f"{url}/v2/python/bar/blobs/uploads/").status_code == 202
     assert http.get(f"{url}/simple/foo/").status_code == 200
     _assert_closed(storage)
-    for folder in spool.iterdir():  # what is below cannot be reached
+    for folder in spool.iterdir():  # everything below cannot be reached
         assert not stat.S_IMODE(folder.stat().st_mode) & 0o077, folder
 
 

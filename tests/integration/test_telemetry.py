@@ -1,4 +1,4 @@
-"""What a collector receives: all signals, the resource, metrics and logs, and no secret."""
+"""What a collector receives: all signals, the resource, metrics and logs, but no secret."""
 
 import logging
 from collections.abc import Iterator

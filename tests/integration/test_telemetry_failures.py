@@ -1,4 +1,4 @@
-"""A collector that refuses, hangs or is not there harms nothing."""
+"""A collector that refuses, hangs or does not exist does no harm."""
 
 import logging
 import time
@@ -62,12 +62,12 @@ def test_absent_collector_neither_fails_requests_nor_holds_up_the_end(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     with (
-        closed_port() as nobody,
-        serve(Settings(otlp_endpoint=nobody, otlp_auth=AUTHORIZATION)) as served,
+        closed_port() as endpoint,
+        serve(Settings(otlp_endpoint=endpoint, otlp_auth=AUTHORIZATION)) as served,
     ):
         assert served.ask("/fan/2")[0] == 200
         served.telemetry.shutdown()
-    # One for each signal; that a span which ends this late is dropped may be told as well.
+    # One for each signal; dropping a span that ends this late may also be reported.
     failures = [line for line in _warnings(caplog) if line.startswith("Failed to export")]
     assert 0 < len(failures) <= 3
     assert "collector-hunter2" not in caplog.text

@@ -1,4 +1,4 @@
-"""Spans as a collector receives them: one of each request, one of each registry call."""
+"""Spans as a collector receives them: one for each request, one for each registry call."""
 
 import contextlib
 import http.client
@@ -177,7 +177,7 @@ def test_status_of_the_server_makes_the_span_an_error(
     )
     assert attributes(failed.attributes)["error.type"] == "503"
     assert failed.status.code == Status.STATUS_CODE_ERROR
-    # A client's mistake is no error of the server; without a route the name stays short.
+    # A client's mistake is not a server error; without a route the name stays short.
     assert missing.status.code == Status.STATUS_CODE_UNSET
     assert missing.name == "GET"
 

@@ -2,6 +2,7 @@
 
 import http.client
 import socket
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -28,7 +29,7 @@ FILE = "foo-1.0-py3-none-any.whl"
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """What the collector has once a server, which did every operation, has stopped."""
+    """What the collector has after a server that did every operation has stopped."""
 
     collector: OTLPCollector
     size: int
@@ -36,7 +37,7 @@ class Seen:
     log: str
 
     def server(self, name: str, **wanted: object) -> Span:
-        """The one SERVER span of that name."""
+        """Return the one SERVER span with that name."""
         (found,) = (
             span
             for span in self.collector.spans
@@ -50,7 +51,7 @@ class Seen:
         return [one for one in self.collector.spans if one.parent_span_id == parent.span_id]
 
     def calls(self, parent: Span) -> list[tuple[str, object]]:
-        """Name of each call to the registry below a span, and what it was for."""
+        """Return the name of each call to the registry below a span, and its purpose."""
         calls = [one for one in self.children(parent) if one.kind == Span.SPAN_KIND_CLIENT]
         calls.sort(key=lambda span: span.start_time_unix_nano)
         return [
@@ -81,6 +82,7 @@ def seen(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Seen]:
             content = index.get(f"/foo/{FILE}", headers={"traceparent": TRACEPARENT}).content
             assert content == wheel.read_bytes()
             assert index.get(f"/foo/{FILE}.metadata").status_code == 200
+            _await_export(collector, "pyoci_requests")
             assert index.get("/foo/json").status_code == 200
             assert index.get("/").status_code == 200
             assert index.request("OPTIONS", "/foo/").status_code == 200
@@ -104,6 +106,13 @@ def seen(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Seen]:
             ):
                 _odd(server.port, target, "127.0.0.1")
         yield Seen(collector, len(content), server.logged())
+
+
+def _await_export(collector: OTLPCollector, metric: str) -> None:
+    deadline = time.monotonic() + PATIENCE
+    while not _all(collector, metric):
+        assert time.monotonic() < deadline, metric
+        time.sleep(0.01)
 
 
 def _odd(port: int, target: str, host: str) -> None:
@@ -167,7 +176,7 @@ def test_trace_of_an_upload(seen: Seen) -> None:
         ("GET /v2/{name}/tags/list", "list tags"),
     ],
 )
-def test_operations_are_told_apart(seen: Seen, name: str, operation: str) -> None:
+def test_operations_have_different_names(seen: Seen, name: str, operation: str) -> None:
     found = attributes(seen.server(name).attributes)
     assert found["pyoci.operation"] == operation
     assert found["http.route"] == name.partition(" ")[2]
@@ -248,7 +257,7 @@ def test_durations_have_a_route_for_each_operation(seen: Seen) -> None:
 
 
 def _all(collector: OTLPCollector, name: str) -> list[Metric]:
-    """The metric as each scope exported it."""
+    """Return the metric as each scope exported it."""
     return [
         metric
         for export in collector.exports

@@ -1,4 +1,4 @@
-"""Wheels and sdists that are broken, incomplete or made to do harm are refused."""
+"""Wheels and sdists that are broken, incomplete or malicious are refused."""
 
 import bz2
 import gzip
@@ -114,7 +114,7 @@ def _renamed(info: str) -> dict[str, bytes]:
 
 
 def _changed_crc(member: str) -> bytes:
-    """The archive with another checksum of a member in its directory."""
+    """Return the archive with another checksum of a member in its directory."""
     changed = bytearray(_zip(WHOLE))
     at = changed.rfind(member.encode()) - 46
     changed[at + 16] ^= 1
@@ -122,14 +122,14 @@ def _changed_crc(member: str) -> bytes:
 
 
 def _cut_member() -> bytes:
-    """The archive with bytes of its first member changed."""
+    """Return the archive with bytes of its first member changed."""
     changed = bytearray(_zip(WHOLE, zipfile.ZIP_STORED))
     changed[100:2000] = bytes(1900)
     return bytes(changed)
 
 
 def _overlapping() -> bytes:
-    """A zip whose members are one, named again and again: a bomb that states its true sizes."""
+    """Return a zip whose members are all the same one: a bomb that states its true sizes."""
     archive = _zip({"x" * 8: bytes(20 << 20)} | WHOLE)
     start = archive.find(b"PK\1\2")
     length = 46 + 8
@@ -205,7 +205,7 @@ def test_a_wheel_is_refused_wherever_it_is_cut(lab: Lab) -> None:
 
 
 def _gzip_of_zeros(mebibytes: int) -> bytes:
-    """A tar of one member of zeros that unpacks to about so many MiB, made of gzip members."""
+    """Return a tar with one member of zeros, unpacking to about this many MiB, in gzip members."""
     entry = tarfile.TarInfo("my_pkg-1.0/zeros")
     entry.size = mebibytes << 20
     zeros = gzip.compress(bytes(16 << 20), 9)

@@ -1,4 +1,4 @@
-"""What an upload may look like, and how it is held against the archive that comes with it."""
+"""What an upload may look like, and how it is compared with the archive in it."""
 
 import hashlib
 import io
@@ -77,7 +77,7 @@ def test_empty_fields_count_as_absent(lab: Lab, wheel: bytes) -> None:
 
     assert lab.upload(WHEEL, wheel, *more).status_code == 200
     files = lab.index.get("/my-pkg/", headers={"Accept": JSON}).json()["files"]
-    # What the form does not tell, the archive does.
+    # What the form does not say, the archive does.
     assert files[0]["requires-python"] == ">=3.8"
 
 
@@ -93,7 +93,7 @@ def test_an_empty_field_that_is_needed_is_missing(
     assert field in lab.refused(lab.send(sent))
 
 
-def test_the_filename_tells_the_version_where_the_form_does_not(lab: Lab, wheel: bytes) -> None:
+def test_the_filename_gives_the_version_if_the_form_does_not(lab: Lab, wheel: bytes) -> None:
     sent = [part for part in parts(WHEEL, wheel) if part[0] != "version"]
 
     assert lab.send(sent).status_code == 200
@@ -136,7 +136,7 @@ def test_no_other_action_is_served(lab: Lab, wheel: bytes, action: str, status: 
     assert action in text
 
 
-def test_a_protocol_version_that_nobody_speaks_is_refused(lab: Lab, wheel: bytes) -> None:
+def test_an_unknown_protocol_version_is_refused(lab: Lab, wheel: bytes) -> None:
     assert "protocol_version" in lab.refused(lab.upload(WHEEL, wheel, ("protocol_version", "2")))
 
 
@@ -173,7 +173,7 @@ MISMATCHES = [
 
 @pytest.mark.parametrize("kind", ["wheel", "sdist"])
 @pytest.mark.parametrize(("name", "version", "filename", "inside", "told"), MISMATCHES)
-def test_names_and_versions_that_do_not_agree_are_refused_and_told(
+def test_names_and_versions_that_do_not_agree_are_refused_and_named(
     lab: Lab,
     tmp_path: Path,
     kind: str,
@@ -422,7 +422,7 @@ def test_upload_without_a_file_is_refused(lab: Lab) -> None:
 
 
 def test_wheel_named_by_an_older_tool_is_published_and_comes_back(lab: Lab, tmp_path: Path) -> None:
-    """PEP 427 wrote `+` as `_`, in the filename and in the name of the folder of its metadata."""
+    """PEP 427 wrote `+` as `_`, in the filename and in the name of the metadata's folder."""
     wheel = make_wheel(tmp_path, "my_pkg", "0.1.1+git84k")
     name = "my_pkg-0.1.1_git84k-py3-none-any.whl"
     form = [("name", "my-pkg"), ("version", "0.1.1+git84k"), (":action", "file_upload")]

@@ -1,4 +1,4 @@
-"""The same file uploaded again: a conflict, or accepted where that is set."""
+"""The same file uploaded again: a conflict, or accepted if the setting says so."""
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
@@ -35,7 +35,7 @@ def wheel(tmp_path: Path) -> bytes:
 
 @pytest.fixture
 def skipping(app_server: AppServer, http: requests.Session, tmp_path: Path) -> Iterator[Lab]:
-    """Where a byte-identical upload is no error."""
+    """With the setting that accepts a byte-identical upload."""
     with upload_lab(app_server, http, tmp_path, {"PYOCI_SKIP_IDENTICAL": "true"}) as running:
         yield running
 
@@ -71,7 +71,7 @@ def test_another_file_under_the_name_stays_a_conflict(
 
 @dataclass(slots=True)
 class Overtaking:
-    """Lets `overtake` run once before the first manifest is put, as a faster writer would."""
+    """Runs `overtake` once before the first manifest is put, like a faster writer."""
 
     app: "WSGIApplication"
     overtake: list[Any] = field(default_factory=list)
@@ -86,7 +86,7 @@ class Overtaking:
 def test_an_identical_upload_that_is_overtaken_by_another_is_accepted(
     app_server: AppServer, http: requests.Session, tmp_path: Path, wheel: bytes
 ) -> None:
-    """Clients send an upload again while the first one is still under way."""
+    """Clients send an upload again while the first one is still in progress."""
     registry = create_registry(tmp_path / "registry")
     slow = Overtaking(registry)
     root = app_server({"PYOCI_SKIP_IDENTICAL": "true"})

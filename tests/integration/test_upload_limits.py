@@ -1,4 +1,4 @@
-"""How much an upload may hold, and what happens when there is no room for it."""
+"""How large an upload may be, and what happens when there is no room for it."""
 
 import contextlib
 import os
@@ -44,7 +44,7 @@ def _connected(url: str) -> socket.socket:
 
 
 def _answer(connection: socket.socket) -> str:
-    """Everything up to the end of the headers."""
+    """Return everything up to the end of the headers."""
     received = b""
     while b"\r\n\r\n" not in received:
         part = connection.recv(65536)
@@ -106,7 +106,7 @@ def test_a_chunked_body_over_the_limit_is_refused(
             ).encode()
         )
         connection.sendall(b"%x\r\n%s\r\n" % (len(head), head))
-        # The server may answer and hang up before it has taken everything.
+        # The server may answer and close the connection before it has received everything.
         with contextlib.suppress(BrokenPipeError, ConnectionResetError):
             for _ in range(100):
                 connection.sendall(b"%x\r\n%s\r\n" % (len(block), block))
@@ -145,9 +145,9 @@ def test_fields_may_come_after_the_file(index: IndexClient, tmp_path: Path) -> N
 
 @contextlib.contextmanager
 def _folder_with_room(folder: Path, size: int) -> Iterator[Path]:
-    """A folder with room for `size` bytes: a file system of its own where one may be mounted.
+    """Provide a folder with room for `size` bytes: its own file system if one can be mounted.
 
-    Elsewhere (a container without the right to mount) the process itself may write no more.
+    Elsewhere (a container without the right to mount), the process itself cannot write more.
     """
     folder.mkdir()
     mount = ["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", str(folder)]

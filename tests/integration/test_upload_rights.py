@@ -1,4 +1,4 @@
-"""Before anything of an uploaded file is read, the registry says whether the caller may write."""
+"""The registry says whether the caller may write before the server reads an uploaded file."""
 
 import io
 import zipfile
@@ -29,7 +29,7 @@ BROKEN = b"this is no archive"
 
 @dataclass(frozen=True, slots=True)
 class _ReadOnly:
-    """Lets everybody read, and nobody write without the password."""
+    """Lets everyone read, but requires the password to write."""
 
     app: "WSGIApplication"
 
@@ -58,7 +58,7 @@ def _as(lab: Lab, auth: tuple[str, str] | None) -> Lab:
 
 @pytest.mark.parametrize(("auth", "status"), [(None, 401), (("alice", "wrong"), 403), (ALICE, 400)])
 @pytest.mark.parametrize("filename", [SDIST, WHEEL])
-def test_only_who_may_write_hears_what_is_wrong_with_the_archive(
+def test_only_users_who_may_write_learn_what_is_wrong_with_the_archive(
     lab: Lab, auth: tuple[str, str] | None, status: int, filename: str
 ) -> None:
     response = _as(lab, auth).upload(filename, BROKEN)
@@ -92,7 +92,7 @@ def _wheel(metadata: bytes, members: int) -> bytes:
 
 
 def test_a_package_as_large_as_the_largest_is_published(lab: Lab) -> None:
-    """29,000 members, 2,500 requirements and a description of 5 MB, as they are on PyPI."""
+    """29,000 members, 2,500 requirements and a description of 5 MB, like the largest on PyPI."""
     requirements = [
         line
         for number in range(1250)

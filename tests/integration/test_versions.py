@@ -1,4 +1,4 @@
-"""Which versions of a project are listed, in which order, and what may stand beside them."""
+"""Which versions of a project are listed, in which order, and which other tags may exist."""
 
 import json
 from collections.abc import Callable
@@ -176,7 +176,7 @@ def test_a_version_whose_child_is_gone_does_not_hide_the_good_ones(
     if registry.can_delete:
         oci.request("DELETE", f"manifests/{entry['digest']}").raise_for_status()
     else:
-        # zuul-registry takes an index whose child never was.
+        # zuul-registry accepts an index whose child never existed.
         oci.push(image_index([entry | {"digest": f"sha256:{'0' * 64}"}]), "2.0")
     assert oci.manifest("2.0").status_code == 200
 

@@ -1,4 +1,4 @@
-"""The application under a WSGI server that takes PEP 3333 at its word."""
+"""The application under a WSGI server that follows PEP 3333 strictly."""
 
 import threading
 from collections.abc import Iterator
@@ -20,12 +20,12 @@ from tests.ports import free_port
 
 class _QuietHandler(WSGIRequestHandler):
     def log_message(self, *_: object) -> None:
-        """Say nothing: the application writes its own access log."""
+        """Write nothing: the application writes its own access log."""
 
 
 @pytest.fixture
 def index(tmp_path: Path, http: requests.Session) -> Iterator[IndexClient]:
-    """The pinned index of the standard library's server, between whose lines a validator reads."""
+    """Serve the pinned index with the standard library's server, wrapped in a validator."""
     app = create_app(Settings.from_env({"PYOCI_STORAGE": str(tmp_path / "storage")}))
     with WSGIServer((LOOPBACK, free_port()), _QuietHandler) as server:
         server.set_app(validator(app))

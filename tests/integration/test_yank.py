@@ -36,7 +36,7 @@ def _patch(index: IndexClient, what: str, yanked: object, **options: object) -> 
 
 
 def _yanks(index: IndexClient) -> dict[str, bool | str]:
-    """Of each file, as the JSON page says; the HTML page has to say the same."""
+    """Return the yank of each file as the JSON page says; the HTML page has to say the same."""
     files = index.get("/my-pkg/", headers={"Accept": JSON}).json()["files"]
     found = {file["filename"]: file["yanked"] for file in files}
     in_html = {
@@ -236,7 +236,7 @@ def test_what_cannot_be_a_file_or_version_cannot_be_yanked(project: IndexClient,
     assert set(_yanks(project).values()) == {False}
 
 
-def test_a_whole_project_cannot_be_yanked_at_once(project: IndexClient) -> None:
+def test_a_whole_project_cannot_be_yanked(project: IndexClient) -> None:
     response = project.request("PATCH", "/my-pkg/", json={"yanked": True})
 
     assert response.status_code == 405
@@ -295,7 +295,7 @@ def test_a_page_of_another_site_cannot_yank(project: IndexClient) -> None:
     assert set(_yanks(project).values()) == {False}
 
 
-def test_yanks_and_uploads_at_once_lose_nothing(index: IndexClient, tmp_path: Path) -> None:
+def test_parallel_yanks_and_uploads_lose_nothing(index: IndexClient, tmp_path: Path) -> None:
     index.published(make_wheel(tmp_path, "my_pkg", "1.0"), "my-pkg", "1.0")
     tags = [f"cp3{minor}-cp3{minor}-linux_x86_64" for minor in range(8, 13)]
     wheels = [make_wheel(tmp_path, "my_pkg", "1.0", tag=tag) for tag in tags]

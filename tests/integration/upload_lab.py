@@ -1,4 +1,4 @@
-"""An index to upload to, and the parts of an upload one by one."""
+"""An index to upload to, and the single parts of an upload."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,7 +17,7 @@ Part = tuple[str, tuple[str | None, bytes | str]]
 
 @dataclass(frozen=True, slots=True)
 class Lab:
-    """An index over a registry that remembers what it was asked."""
+    """An index for a registry that records the requests."""
 
     index: IndexClient
     calls: Recorder
@@ -35,16 +35,16 @@ class Lab:
         return self.index.filenames("my-pkg")
 
     def refused(self, response: requests.Response, status: int = 400) -> str:
-        """Assert the refusal, and that nothing was pushed; its text."""
+        """Assert the refusal, and that nothing was pushed; return its text."""
         assert response.status_code == status, response.text
-        # An upload may be begun, to see whether the caller may write; then it is cancelled.
+        # An upload may be started to see whether the caller may write; then it is cancelled.
         writes = [call.method for call in self.calls.writes]
         assert writes in ([], ["POST", "DELETE"]), self.calls.writes
         return response.text
 
 
 def parts(filename: str, content: bytes, *more: tuple[str, str]) -> list[Part]:
-    """The parts of an upload as twine orders them: the file comes last."""
+    """Return the parts of an upload in twine's order: the file comes last."""
     fields = upload_form("my-pkg", "1.0", filename, content, *more)
     found: list[Part] = [(name, (None, text)) for name, text in fields]
     return [*found, ("content", (filename, content))]
@@ -54,7 +54,7 @@ def parts(filename: str, content: bytes, *more: tuple[str, str]) -> list[Part]:
 def upload_lab(
     app_server: AppServer, http: requests.Session, folder: Path, settings: dict[str, str]
 ) -> Iterator[Lab]:
-    """Serve a new registry, and an application with these settings before it."""
+    """Serve a new registry, and an application with these settings in front of it."""
     calls = Recorder(create_registry(folder / "upload-registry"))
     with wsgi_server(calls) as url:
         index = IndexClient(f"{app_server(settings)}/{address(url)}/team", None, http)

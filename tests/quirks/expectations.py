@@ -1,4 +1,4 @@
-"""What each operation gives on each registry: the tests assert it, the documentation prints it."""
+"""The result of each operation on each registry: tests assert it, the documentation prints it."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -22,7 +22,7 @@ OPERATIONS = (
 
 @dataclass(frozen=True, slots=True)
 class Cell:
-    """An answer of the application: its status, a part of its text, and how the table says it."""
+    """A response of the application: its status, a part of its text, and its entry in the table."""
 
     status: int
     says: str = ""
@@ -36,7 +36,7 @@ EMPTY = Cell(200, words="empty page")
 ASKED = Cell(401, words="401")
 FORBIDDEN = Cell(403, words="403")
 NOTHING = Cell(401, words="n/a")
-"""There is no package that it could be done with."""
+"""There is no package to do this with."""
 REFUSED = Cell(405, "does not seem to take packages", "no (405)")
 
 _USUAL: Mapping[str, Cell] = dict.fromkeys(OPERATIONS, OK) | {
@@ -110,7 +110,7 @@ NAMES: Mapping[str, str] = {
 
 
 def table(matrix: Mapping[str, Mapping[str, Cell]]) -> str:
-    """The matrix as a table of Markdown."""
+    """Return the matrix as a Markdown table."""
     rows = [_row(["registry", *OPERATIONS]), _row(["---"] * (len(OPERATIONS) + 1))]
     for profile, cells in matrix.items():
         rows.append(_row([NAMES[profile], *(cells[name].words for name in OPERATIONS)]))

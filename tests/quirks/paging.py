@@ -1,4 +1,4 @@
-"""Lists of tags, in the ways in which registries page them."""
+"""Lists of tags, paged in the ways that registries use."""
 
 import json
 from collections.abc import Sequence

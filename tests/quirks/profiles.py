@@ -1,6 +1,6 @@
-"""The registries of which public facts are known, as sets of switches.
+"""The registries about which there are public facts, as sets of switches.
 
-Pages of tags are three names long, where the real ones have a hundred or more.
+Pages of tags have three names here; real ones have a hundred or more.
 """
 
 from dataclasses import replace

@@ -1,4 +1,4 @@
-"""The embedded registry behind a layer that behaves as real registries do."""
+"""The embedded registry behind a layer that imitates real registries."""
 
 import contextlib
 import hashlib
@@ -30,7 +30,7 @@ _UNSUPPORTED = {400: "UNSUPPORTED", 404: "NOT_FOUND", 405: "UNSUPPORTED"}
 
 @dataclass(slots=True)
 class QuirkyRegistry:
-    """A registry at `url` with a token service and a storage on ports of their own."""
+    """A registry at `url` with a token service and a storage on their own ports."""
 
     inner: "WSGIApplication"
     quirks: Quirks
@@ -38,7 +38,7 @@ class QuirkyRegistry:
     url: str = ""
     store_url: str = ""
     made: set[str] = field(default_factory=set)
-    """Repositories that were made there by hand."""
+    """Repositories that were created there by hand."""
     calls: list[Request] = field(default_factory=list)
     stored: list[Request] = field(default_factory=list)
     """Every request to the storage."""
@@ -64,7 +64,7 @@ class QuirkyRegistry:
         return answer(environ, start)
 
     def storage(self, environ: "WSGIEnvironment", start: "StartResponse") -> Iterable[bytes]:
-        """Answer as the storage: whoever has the signed address may, if he shows nothing else."""
+        """Answer as the storage: a signed address is enough, but other credentials are refused."""
         request = Request(environ)
         self.stored.append(request)
         if "Authorization" in request.headers:
@@ -72,7 +72,7 @@ class QuirkyRegistry:
         return self._uploaded(request)(environ, start)
 
     def ask(self, method: str, path: str, body: bytes = b"", media_type: str = "") -> Response:
-        """Ask the registry itself, past all quirks."""
+        """Call the registry itself, without its quirks."""
         builder = EnvironBuilder(
             method=method, path=path, data=body, content_type=media_type or None
         )
@@ -109,7 +109,7 @@ class QuirkyRegistry:
         return self._get(request, rest)
 
     def _impossible(self, request: Request) -> Response | None:
-        """What breaks on one registry or the other, so that no client may do it on any."""
+        """Return what breaks on some registry, so that a client may not do it on any."""
         if self.quirks.cookie and "Cookie" in request.headers:
             return refusal(403, "DENIED", "CSRF token not found in request")
         if next(self._throttled) < self.quirks.throttled:
@@ -128,7 +128,7 @@ class QuirkyRegistry:
         return Response.from_app(self.inner, request.environ, buffered=True)
 
     def _known_tags(self, name: str) -> list[str]:
-        """Those that are there, in the order in which they came."""
+        """Return the existing ones, in the order in which they were pushed."""
         stored = json.loads(self.ask("GET", f"/v2/{name}/tags/list").get_data()).get("tags") or []
         seen = self._tags.get(name, [])
         return sorted(stored, key=lambda tag: seen.index(tag) if tag in seen else -1)

@@ -1,4 +1,4 @@
-"""A quirky registry with the application in front of it, and the story that must end well."""
+"""A quirky registry with the application in front of it, and the story that must succeed."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -49,7 +49,7 @@ class Site:
             assert response.content == file.read_bytes()
 
     def calls(self, method: str | None = None, part: str = "/v2/") -> list[Request]:
-        """What the registry was asked: with that method, and with that in the path."""
+        """Return the calls to the registry with this method, and with this text in the path."""
         return [
             call
             for call in self.registry.calls
@@ -57,7 +57,7 @@ class Site:
         ]
 
     def document(self, reference: str = "1.0") -> dict[str, object]:
-        """A manifest or index of the project, as the registry has it."""
+        """Return a manifest or index of the project, as the registry has it."""
         answer = self.registry.ask("GET", f"{REPOSITORY}/manifests/{reference}")
         assert answer.status_code == 200
         found: dict[str, object] = answer.get_json()

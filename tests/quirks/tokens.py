@@ -1,4 +1,4 @@
-"""Who may do what: Basic, or Bearer tokens of a token service, in the registry's own manner."""
+"""Access control: Basic, or Bearer tokens of a token service, in the registry's own manner."""
 
 import json
 import secrets
@@ -12,7 +12,7 @@ from tests.quirks.switches import Auth
 OWNER: Final = ("owner", "owner-password")
 READER: Final = ("reader", "reader-password")
 STRANGER: Final = ("stranger", "stranger-password")
-"""Known to the registry, and without any right."""
+"""A user who is known to the registry, but has no rights."""
 
 _ACTIONS = {"GET": "pull", "HEAD": "pull", "DELETE": "delete"}
 _RIGHTS = {OWNER: frozenset({"pull", "push", "delete"}), READER: frozenset({"pull"})}
@@ -20,14 +20,14 @@ _EVERYWHERE = "*"
 
 
 def refusal(status: int, code: str, message: str) -> Response:
-    """An error object of the distribution specification."""
+    """Return an error object of the distribution specification."""
     body = json.dumps({"errors": [{"code": code, "message": message, "detail": None}]})
     return Response(body, status, content_type="application/json")
 
 
 @dataclass(frozen=True, slots=True)
 class Grant:
-    """What a token opens: a repository (or all of them), and the actions in it."""
+    """The rights of a token: a repository (or all of them), and the actions in it."""
 
     repository: str
     actions: frozenset[str]
@@ -35,7 +35,7 @@ class Grant:
 
 @dataclass(slots=True)
 class Tokens:
-    """The door of a registry, and its token service at `url`."""
+    """The access control of a registry, and its token service at `url`."""
 
     auth: Auth
     url: str = ""
@@ -44,7 +44,7 @@ class Tokens:
     """Every request to the token service."""
 
     def refuse(self, request: Request, repository: str) -> Response | None:
-        """Refuse a call to the registry, or None where it may go on."""
+        """Refuse a call to the registry; return None if it may go on."""
         if self.auth.scheme == "none":
             return None
         action = _ACTIONS.get(request.method, "push")
@@ -60,7 +60,7 @@ class Tokens:
         return refusal(self.auth.denied, "DENIED", "requested access to the resource is denied")
 
     def may_push(self, request: Request, repository: str) -> bool:
-        """Whether the call comes with a token to push."""
+        """Return whether the call has a token to push."""
         token = request.headers.get("Authorization", "").removeprefix("Bearer ")
         return self._opens(self.grants.get(token, frozenset()), repository, "push")
 
@@ -105,7 +105,7 @@ class Tokens:
         if scope is not None:
             parameters["scope"] = scope
         quote = '"' if self.auth.quoted else ""
-        # A scope holds a comma where it names two actions: that one is always quoted.
+        # A scope contains a comma if it names two actions; that one is always quoted.
         words = ",".join(
             f'{name}="{value}"' if {",", " "} & set(value) else f"{name}={quote}{value}{quote}"
             for name, value in parameters.items()

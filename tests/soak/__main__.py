@@ -1,4 +1,4 @@
-"""Soak: `MINUTES=10 python -m tests.soak` prints a line a minute and a verdict; 1 = failed."""
+"""Soak test: `MINUTES=10 python -m tests.soak` prints a line a minute and a verdict; 1 = failed."""
 
 import os
 import sys
@@ -9,7 +9,7 @@ from tests.soak.run import soak
 
 
 def main() -> int:
-    """Read the environment, run, say how it went."""
+    """Read the environment, run, and print the result."""
     minutes = float(os.environ.get("MINUTES") or 10)
     seed = int(os.environ.get("SEED") or 0)
     with tempfile.TemporaryDirectory(prefix="pyoci-soak-") as folder:

@@ -1,4 +1,4 @@
-"""The mixed load of a soak: publishers, installers, and clients that go away half-way."""
+"""The mixed load of a soak test: publishers, installers, and clients that disconnect halfway."""
 
 import contextlib
 import hashlib
@@ -16,12 +16,12 @@ from tests.packages import make_wheel
 from tests.patience import PATIENCE
 
 _VERSIONS = 10
-"""Kept by each client: the oldest is deleted, so that a page costs the same at every minute."""
+"""Versions that each client keeps: the oldest is deleted, so that a page always costs the same."""
 _SIZES = (0, 0, 40_000, 1_500_000)
 
 
 class Pauses:
-    """Lets requests through, or holds them back until those under way have ended."""
+    """Lets requests through, or holds them back until the current ones have ended."""
 
     def __init__(self) -> None:
         self._changed = threading.Condition()
@@ -43,11 +43,11 @@ class Pauses:
 
     @contextlib.contextmanager
     def quiet(self) -> Iterator[None]:
-        """No request is under way while the block runs."""
+        """Run the block while no request is in progress."""
         with self._changed:
             self._held = True
             if not self._changed.wait_for(lambda: not self._busy, PATIENCE):
-                raise TimeoutError(f"{self._busy} requests do not end")
+                raise TimeoutError(f"{self._busy} requests did not end")
         try:
             yield
         finally:
@@ -58,14 +58,14 @@ class Pauses:
 
 @dataclass(slots=True)
 class Tally:
-    """What was answered so far; shared by all clients."""
+    """The responses so far; shared by all clients."""
 
     statuses: Counter[int] = field(default_factory=Counter)
     complaints: list[str] = field(default_factory=list)
     lock: threading.Lock = field(default_factory=threading.Lock)
 
     def take(self, response: requests.Response) -> requests.Response:
-        """Count an answer."""
+        """Count a response."""
         with self.lock:
             self.statuses[response.status_code] += 1
         return response
@@ -77,14 +77,14 @@ class Tally:
 
     @property
     def failures(self) -> int:
-        """Answers of 500 and above."""
+        """Return the responses of 500 and above."""
         with self.lock:
             return sum(count for status, count in self.statuses.items() if status >= 500)
 
 
 @dataclass(slots=True)
 class Client:
-    """Publishes to a project of its own and holds what it gets against what it published."""
+    """Publishes to its own project and compares what it gets with what it published."""
 
     index: IndexClient
     project: str
@@ -96,7 +96,7 @@ class Client:
     count: int = 0
 
     def step(self) -> None:
-        """Make one request, or a few that belong together."""
+        """Make one request, or a few related ones."""
         if len(self.published) < 2:
             self.publish()
             return
@@ -132,27 +132,27 @@ class Client:
                 del self.published[oldest]
 
     def list_html(self) -> None:
-        """The page that pip reads."""
+        """Read the page as pip does."""
         response = self.index.get(f"/{self.project}/", headers={"Accept": "text/html"})
         if self._expect(response, 200):
             self._complete(response.text)
 
     def list_json(self) -> None:
-        """The page that uv reads."""
+        """Read the page as uv does."""
         accept = "application/vnd.pypi.simple.v1+json"
         response = self.index.get(f"/{self.project}/", headers={"Accept": accept})
         if self._expect(response, 200):
             self._complete(response.text)
 
     def download(self) -> None:
-        """A whole file."""
+        """Download a whole file."""
         filename, digest, _ = self._one()
         response = self.index.get(f"/{self.project}/{filename}")
         if self._expect(response, 200) and hashlib.sha256(response.content).hexdigest() != digest:
             self.tally.complain(f"{filename} came with other bytes")
 
     def download_part(self) -> None:
-        """The end of a file."""
+        """Download the end of a file."""
         filename, _, size = self._one()
         wanted = {"Range": f"bytes={size // 2}-"}
         response = self.index.get(f"/{self.project}/{filename}", headers=wanted)
@@ -160,7 +160,7 @@ class Client:
             self.tally.complain(f"{filename}: {len(response.content)} bytes of a part")
 
     def metadata(self) -> None:
-        """What resolvers ask for."""
+        """Read the core metadata, as resolvers do."""
         filename, _, _ = self._one()
         self._expect(self.index.get(f"/{self.project}/{filename}.metadata"), 200)
 
@@ -171,11 +171,11 @@ class Client:
         self._expect(self.index.request("PATCH", f"/{self.project}/{version}", json=body), 200)
 
     def missing(self) -> None:
-        """A project that nobody has."""
+        """Ask for a project that does not exist."""
         self._expect(self.index.get(f"/{self.project}-missing/"), 404)
 
     def go_away(self) -> None:
-        """Hang up in the middle of a download."""
+        """Disconnect in the middle of a download."""
         filename, _, _ = max(self.published.values(), key=lambda one: one[2])
         with self.index.get(f"/{self.project}/{filename}", stream=True) as response:
             self._expect(response, 200)
@@ -201,7 +201,7 @@ class Client:
 
 @contextlib.contextmanager
 def mixed_load(base: str, folder: Path, clients: int, seed: int) -> Iterator[tuple[Pauses, Tally]]:
-    """Run so many clients of the index at `base` until the block ends."""
+    """Run this many clients of the index at `base` until the block ends."""
     pauses, tally, stop = Pauses(), Tally(), threading.Event()
 
     def run(number: int) -> None:

@@ -1,4 +1,4 @@
-"""What a soak looks at: memory, open files and threads of a server's processes, and the verdict."""
+"""What a soak test measures of a server's processes: memory, open files, threads; its verdict."""
 
 import re
 from collections.abc import Sequence
@@ -8,19 +8,19 @@ from pathlib import Path
 MOST_GROWTH = 1024 * 1024
 """Bytes of memory a minute, all processes of the server together."""
 MOST_MORE = 5
-"""Open files, and threads, of all processes together above what they had when they were warm.
+"""Open files, and threads, of all processes together above their number after the warm-up.
 
-Of one alone they come and go: a client that connects anew may be taken by another worker.
+In a single process these vary: a client that reconnects may reach another worker.
 """
 
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """What one process holds."""
+    """What one process uses."""
 
     pid: int
     memory: int
-    """Bytes that are resident and its own."""
+    """Bytes of resident memory that are not shared."""
     files: int
     threads: int
 
@@ -34,7 +34,7 @@ class Sample:
 
     @property
     def memory(self) -> int:
-        """Bytes of all processes."""
+        """Return the bytes of all processes."""
         return sum(process.memory for process in self.processes)
 
     def __str__(self) -> str:
@@ -53,7 +53,7 @@ def usage(pid: int) -> Usage:
 
 
 def growth(samples: Sequence[Sample]) -> float:
-    """Bytes of memory a minute: the slope of the least squares' line."""
+    """Return the bytes of memory a minute: the slope of a least-squares fit."""
     minutes = [sample.minute for sample in samples]
     memory = [sample.memory for sample in samples]
     middle, mean = sum(minutes) / len(minutes), sum(memory) / len(memory)
@@ -63,9 +63,9 @@ def growth(samples: Sequence[Sample]) -> float:
 
 
 def faults(samples: Sequence[Sample]) -> list[str]:
-    """Hold samples of a warm server against the limits; an empty list is a pass.
+    """Compare samples of a warm server with the limits; an empty list means success.
 
-    They must be two at least, in order.
+    There must be at least two, in order.
     """
     found = []
     slope = growth(samples)

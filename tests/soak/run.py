@@ -1,4 +1,4 @@
-"""One soak: two workers against docker-registry under a mixed load."""
+"""One soak test: two workers with docker-registry under a mixed load."""
 
 import time
 from collections.abc import Callable, Mapping
@@ -10,7 +10,8 @@ from tests.soak.load import Tally, mixed_load
 from tests.soak.measure import Sample, faults, growth, usage
 
 _WARM = 2.0
-"""Minutes after which nothing may grow any more; half of a run that is too short for that."""
+"""Minutes after which nothing may grow any more; half of the time if a run is too short for that.
+"""
 _CLIENTS = 8
 _SETTLE = 0.5
 """Seconds for the server to notice that the last clients have gone."""
@@ -25,7 +26,7 @@ def soak(
     every: float = 10.0,
     environ: Mapping[str, str] | None = None,
 ) -> list[str]:
-    """Run for so many minutes, look every so many seconds; give what is wrong.
+    """Run for some minutes and measure every so many seconds; return the problems.
 
     `write` gets a line a minute; `environ` adds to the server's settings.
     """

@@ -1,4 +1,4 @@
-"""The soak itself: that it runs, and that its verdict notices what it is there for."""
+"""The soak test itself: it runs, and its verdict notices what it is there for."""
 
 from pathlib import Path
 
@@ -11,7 +11,7 @@ _MIB = 1024 * 1024
 
 
 def _samples(*, memory: float = 0, files: float = 0, threads: float = 0) -> list[Sample]:
-    """Five minutes, with so many MiB, files or threads more each minute."""
+    """Five minutes, with this many more MiB, files or threads each minute."""
     return [
         Sample(
             minute,
@@ -51,6 +51,6 @@ def test_a_worker_that_was_replaced_is_a_fault() -> None:
 def test_a_few_seconds_of_mixed_load_are_all_answered_as_they_should(tmp_path: Path) -> None:
     lines: list[str] = []
     found = soak(tmp_path, 0.1, seed=1, write=lines.append, every=2.0)
-    # So soon after the start memory, files and threads still grow: that is no fault yet.
+    # So soon after the start, memory, files and threads still grow, which is not yet a problem.
     assert [fault for fault in found if "memory grows" not in fault and "warm" not in fault] == []
     assert " 0 failed" in lines[0]

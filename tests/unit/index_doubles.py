@@ -14,7 +14,7 @@ from pyoci_flask.index.names import Filename, ProjectName, tag_of
 from pyoci_flask.index.project import File
 from pyoci_flask.index.project_repository import ProjectRepository, read_version
 from pyoci_flask.oci.reference import EMBEDDED, Digest
-from pyoci_flask.transport.wsgi import WSGIAdapter
+from pyoci_flask.registry.in_process import InProcessAdapter
 from tests.unit.conftest import Callers
 
 if TYPE_CHECKING:
@@ -151,7 +151,7 @@ class Store:
 def make_store(callers: Callers, app: "WSGIApplication", segment: str = "hello") -> Store:
     """Mount the registry and point to a project in it."""
     registry = FaultyRegistry(app)
-    callers.transport.mount(EMBEDDED.origin, WSGIAdapter(registry))
+    callers.transport.mount(EMBEDDED.origin, InProcessAdapter(registry))
     caller = callers("embedded", f"python/{segment}")
     return Store(registry, ProjectRepository(PROJECT, caller))
 

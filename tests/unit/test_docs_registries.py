@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from pyoci_flask.oci.answers import MISSING_CONTENT, MISSING_REPOSITORY
+from pyoci_flask.oci.peculiarities import MISSING_CONTENT, MISSING_REPOSITORY
 
 DOCUMENT = Path(__file__).parents[2] / "docs" / "registries.md"
 

@@ -32,17 +32,16 @@ from pyoci_flask.cli.copy.errors import CopyError
 from pyoci_flask.cli.copy.pages import parse_list, parse_project
 from pyoci_flask.errors import PyOCIError
 from pyoci_flask.index import listing
-from pyoci_flask.index.conformance import check_requirements
+from pyoci_flask.index.archive import check_archive, read_metadata
 from pyoci_flask.index.details import parse_details
-from pyoci_flask.index.fields import description_below, parse_fields
-from pyoci_flask.index.metadata import check_archive, read_metadata
+from pyoci_flask.index.fields import check_requirements, description_below, parse_fields
 from pyoci_flask.index.names import Filename, ProjectName
 from pyoci_flask.index.project import files_of
 from pyoci_flask.oci.model import ImageIndex, ImageManifest
 from pyoci_flask.oci.reference import Digest, Registry, Repository, Tag
-from pyoci_flask.oci.repository import next_page
+from pyoci_flask.oci.tags import next_page
 from pyoci_flask.registry.documents import parse_manifest
-from pyoci_flask.registry.errors import RegistryError
+from pyoci_flask.registry.errors import DistributionError
 from pyoci_flask.registry.names import parse_name
 from pyoci_flask.settings import Settings
 from pyoci_flask.transport.challenge import parse_challenges
@@ -66,7 +65,7 @@ WHEEL = Filename.parse("hello-1.0-py3-none-any.whl", PROJECT)
 SDIST = Filename.parse("hello-1.0.tar.gz", PROJECT)
 ADDRESSES = AddressParser(Settings.from_env({}))
 DIGEST = "sha256:" + "0" * 64
-ERRORS = (PyOCIError, CopyError, RegistryError, HTTPException, InvalidVersion)
+ERRORS = (PyOCIError, CopyError, DistributionError, HTTPException, InvalidVersion)
 
 Parse = Callable[[Any], object]
 Make = Callable[[int], Any]
@@ -480,7 +479,7 @@ def _document(document: bytes) -> None:
         files_of(ImageIndex.parse(document), "1.0", PROJECT, "hello")
     with suppress(PyOCIError):
         ImageManifest.parse(document)
-    with suppress(RegistryError):
+    with suppress(DistributionError):
         parse_manifest(document, None)
 
 

@@ -1,4 +1,4 @@
-"""Core metadata out of archives that somebody made to do harm: bounded memory, bounded work."""
+"""Core metadata of malicious archives: reading it takes bounded memory and bounded work."""
 
 import bz2
 import gzip
@@ -15,7 +15,7 @@ from typing import IO
 
 import pytest
 
-from pyoci_flask.index.metadata import (
+from pyoci_flask.index.archive import (
     BrokenArchiveError,
     NoMetadataError,
     check_archive,
@@ -35,7 +35,7 @@ BLOCK = 512
 
 
 def _peak(read: Callable[[], object]) -> int:
-    """The most bytes of memory that `read`, which must refuse, held at once."""
+    """Return the peak memory in bytes of `read`, which must refuse the file."""
     tracemalloc.start()
     try:
         with pytest.raises(BrokenArchiveError):

@@ -1,9 +1,8 @@
 import pytest
 from packaging.metadata import RawMetadata
 
-from pyoci_flask.index.about import annotations_of
 from pyoci_flask.index.names import ProjectName
-from pyoci_flask.index.project import ARTIFACT_TYPE, NAME, File, files_of, relevant
+from pyoci_flask.index.project import ARTIFACT_TYPE, NAME, File, annotations_of, files_of, relevant
 from pyoci_flask.oci.model import MANIFEST_TYPE, Descriptor, ImageIndex, Platform
 from pyoci_flask.oci.reference import Digest
 

@@ -6,21 +6,25 @@ from collections.abc import Iterator
 from contextlib import closing, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from werkzeug.wrappers import Request, Response
 
 from pyoci_flask.common.memory import Memory
 from pyoci_flask.errors import NotFoundError, PyOCIError
+from pyoci_flask.index import entries
 from pyoci_flask.index.cache import CachedReader
 from pyoci_flask.index.callers import RecentCallers
 from pyoci_flask.index.fetch import FetchPool
 from pyoci_flask.index.lock import VersionLocks
+from pyoci_flask.index.names import ProjectName
 from pyoci_flask.index.project import Project
 from pyoci_flask.index.project_repository import ProjectRepository
 from pyoci_flask.index.publish import publish
 from pyoci_flask.index.store import SQLiteStore
-from pyoci_flask.oci.repository import list_tags
+from pyoci_flask.oci.model import ImageIndex
+from pyoci_flask.oci.tags import list_tags
 from pyoci_flask.registry import create_registry
 from pyoci_flask.transport.credentials import BasicCredentials
 from tests.patience import PATIENCE
@@ -217,6 +221,56 @@ def test_a_listing_that_began_before_a_change_is_not_remembered(lab: Lab) -> Non
     assert changed
 
 
+def test_what_one_process_asked_for_before_a_change_is_shown_by_no_other(
+    lab: Lab, tmp_path: Path
+) -> None:
+    with closing(SQLiteStore(tmp_path / "cache", tmp_path, lab.clock)) as store:
+        other = replace(lab, reader=CachedReader(lab.reader.pool, store, 60, lab.clock))
+        lab.listed()
+        other.listed()
+        lab.clock.now += 60
+        changed: list[bool] = []
+
+        def change_after_the_answer(registry: FaultyRegistry, request: Request) -> Response | None:
+            if not request.path.endswith("/manifests/1.0") or changed:
+                return None
+            changed.append(True)
+            answer = registry.ask("GET", request.path)
+            with other.reader.changing([lab.repository], "1.0"):
+                lab.publish(SDIST)
+            return answer
+
+        lab.store.registry.faults.append(change_after_the_answer)
+        assert _names(lab.listed()) == [WHEEL]
+
+        assert _names(other.listed()) == [WHEEL, SDIST]
+        assert _names(lab.listed()) == [WHEEL, SDIST]
+        assert lab.reader.recall([lab.repository], "1.0.0") is not None
+
+
+def test_after_a_change_only_the_changed_version_is_parsed_again(
+    lab: Lab, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lab.publish("hello-2.0.tar.gz")
+    lab.listed()
+    parsed: list[str] = []
+    real = entries.files_of
+
+    def counting(index: ImageIndex, version: str, project: ProjectName, segment: str) -> Any:  # noqa: ANN401 - as `files_of`
+        parsed.append(version)
+        return real(index, version, project, segment)
+
+    monkeypatch.setattr(entries, "files_of", counting)
+    with lab.reader.changing([lab.repository], "1.0"):
+        lab.publish(SDIST)
+
+    assert _names(lab.listed()) == ["hello-2.0.tar.gz", WHEEL, SDIST]
+    assert parsed == []
+    other = replace(lab, reader=CachedReader(lab.reader.pool, lab.records, 60, lab.clock))
+    assert _names(other.listed()) == ["hello-2.0.tar.gz", WHEEL, SDIST]
+    assert sorted(parsed) == ["1.0", "2.0"]
+
+
 def test_what_another_process_read_meanwhile_is_not_replaced_by_what_is_older(lab: Lab) -> None:
     lab.listed()
     lab.publish(SDIST)
@@ -282,7 +336,7 @@ def test_a_tag_that_names_nothing_is_asked_for_again_after_a_few_seconds(lab: La
 def test_a_version_that_is_too_large_is_not_recorded(
     lab: Lab, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("pyoci_flask.index.project_repository._RECORDED", 1000)
+    monkeypatch.setattr("pyoci_flask.index.version_index._RECORDED", 1000)
     lab.publish(SDIST)
     lab.publish("hello-2.0.tar.gz")
 

@@ -67,10 +67,10 @@ def test_deleted_file_leaves_the_others_of_its_version(store: Store, locks: Vers
 
 
 @pytest.mark.parametrize("fault", [None, NO_DELETE])
-def test_file_that_stands_in_its_index_twice_is_taken_off_it_whole(
+def test_both_entries_of_a_file_that_is_listed_twice_are_deleted(
     store: Store, locks: VersionLocks, fault: Fault | None
 ) -> None:
-    """Another program may have added it again, beside other files."""
+    """Another program may have added the file a second time, next to other files."""
     index = store.registry.document(store.manifest("1.0"))
     (other,) = store.registry.document(store.manifest("2.0"))["manifests"]
     index["manifests"].append(other)
@@ -85,7 +85,7 @@ def test_file_that_stands_in_its_index_twice_is_taken_off_it_whole(
     assert store.names("1.0") == [WHEEL]
 
 
-def test_deleted_file_can_be_published_anew(store: Store, locks: VersionLocks) -> None:
+def test_deleted_file_can_be_published_again(store: Store, locks: VersionLocks) -> None:
     remove(store, SDIST, locks)
     publish(store.repository, make_upload(SDIST, b"new"), locks)
     assert store.names("1.0") == [WHEEL, SDIST]
@@ -127,7 +127,7 @@ def test_version_that_is_not_there_is_not_found(store: Store, locks: VersionLock
 
 
 @pytest.mark.parametrize("fault", [NO_TAG_DELETE, NO_TAG_DELETE_OLD])
-def test_version_is_deleted_by_digest_alone_where_tags_cannot_be(
+def test_version_is_deleted_by_digest_if_tags_cannot_be_deleted(
     store: Store, locks: VersionLocks, fault: Fault
 ) -> None:
     files = children(store, "1.0")
@@ -137,7 +137,7 @@ def test_version_is_deleted_by_digest_alone_where_tags_cannot_be(
     assert not any(store.holds(reference) for reference in files)
 
 
-def test_version_is_deleted_by_tag_alone_where_digests_cannot_be(
+def test_version_is_deleted_by_tag_if_digests_cannot_be_deleted(
     store: Store, locks: VersionLocks
 ) -> None:
     store.registry.faults.append(NO_DIGEST_DELETE)
@@ -146,7 +146,7 @@ def test_version_is_deleted_by_tag_alone_where_digests_cannot_be(
 
 
 @pytest.mark.parametrize("status", [401, 403])
-def test_file_is_not_taken_off_the_index_where_deletion_is_denied(
+def test_file_stays_in_the_index_if_deletion_is_denied(
     store: Store, locks: VersionLocks, status: int
 ) -> None:
     store.registry.faults.append(refusing({"DELETE"}, "/manifests/", status, "DENIED"))
@@ -159,7 +159,7 @@ def test_file_is_not_taken_off_the_index_where_deletion_is_denied(
 
 
 @pytest.mark.parametrize("status", [429, 500])
-def test_what_left_the_index_is_deleted_although_the_registry_fails_over_the_rest(
+def test_deletion_succeeds_if_the_registry_fails_after_the_index_was_changed(
     store: Store, locks: VersionLocks, status: int
 ) -> None:
     """The same again would find nothing to delete."""
@@ -171,7 +171,7 @@ def test_what_left_the_index_is_deleted_although_the_registry_fails_over_the_res
 
 
 @pytest.mark.parametrize("status", [401, 403, 429, 500])
-def test_where_the_tag_stays_a_registry_that_fails_over_the_index_is_an_error(
+def test_deletion_fails_if_the_tag_stays_and_the_registry_fails_to_delete_the_index(
     store: Store, locks: VersionLocks, status: int
 ) -> None:
     store.registry.faults.append(NO_TAG_DELETE)
@@ -192,7 +192,7 @@ def test_version_is_emptied_where_nothing_can_be_deleted(store: Store, locks: Ve
         delete_version([store.repository], "1.0", locks)
 
 
-def test_file_is_taken_off_the_index_where_nothing_can_be_deleted(
+def test_file_is_removed_from_the_index_if_nothing_can_be_deleted(
     store: Store, locks: VersionLocks
 ) -> None:
     store.registry.faults.append(NO_DELETE)

@@ -23,7 +23,7 @@ from tests.unit.index_doubles import PROJECT, Store, make_store, make_upload
 SDIST = "hello-1.0.tar.gz"
 CONTENT = bytes(range(256)) * 4000
 NAME = Filename.parse(SDIST, PROJECT)
-ANEW = VersionReader(FetchPool(1))
+READER = VersionReader(FetchPool(1))
 
 
 @pytest.fixture
@@ -43,8 +43,8 @@ def strip_entry(store: Store) -> None:
 
 
 def test_file_is_read_in_two_calls(store: Store) -> None:
-    stored = find_file([store.repository], NAME, ANEW)
-    assert stored.size() == len(CONTENT)
+    stored = find_file([store.repository], NAME, READER)
+    assert stored.read_size() == len(CONTENT)
     content = b"".join(verified(open_file(stored), stored.digest, len(CONTENT)))
     assert content == CONTENT
     assert store.registry.calls == [
@@ -55,26 +55,26 @@ def test_file_is_read_in_two_calls(store: Store) -> None:
 
 def test_file_without_annotations_is_found_by_its_manifest(store: Store) -> None:
     strip_entry(store)
-    stored = find_file([store.repository], NAME, ANEW)
+    stored = find_file([store.repository], NAME, READER)
     assert stored.digest == Digest.of(CONTENT)
-    assert stored.size() == len(CONTENT)
+    assert stored.read_size() == len(CONTENT)
     assert b"".join(verified(open_file(stored), stored.digest, len(CONTENT))) == CONTENT
 
 
 @pytest.mark.parametrize("filename", ["hello-1.0-py3-none-any.whl", "hello-2.0.tar.gz"])
 def test_missing_file_and_version_are_not_found(store: Store, filename: str) -> None:
     with pytest.raises(NotFoundError):
-        find_file([store.repository], Filename.parse(filename, PROJECT), ANEW)
+        find_file([store.repository], Filename.parse(filename, PROJECT), READER)
 
 
 def test_sdist_is_found_under_another_spelling(store: Store) -> None:
-    stored = find_file([store.repository], Filename.parse("Hello-1.0.tar.gz", PROJECT), ANEW)
+    stored = find_file([store.repository], Filename.parse("Hello-1.0.tar.gz", PROJECT), READER)
     assert stored.file.filename.text == SDIST
 
 
 def test_file_whose_bytes_or_manifest_are_gone_is_not_found(store: Store) -> None:
     entry = store.registry.document(store.manifest("1.0"))["manifests"][0]
-    stored = find_file([store.repository], NAME, ANEW)
+    stored = find_file([store.repository], NAME, READER)
     blob = f"/v2/python/hello/blobs/{stored.digest}"
     assert store.registry.ask("DELETE", blob).status_code == 202
     with pytest.raises(NotFoundError):
@@ -82,16 +82,18 @@ def test_file_whose_bytes_or_manifest_are_gone_is_not_found(store: Store) -> Non
     strip_entry(store)
     assert store.registry.ask("DELETE", store.manifest(entry["digest"])).status_code == 202
     with pytest.raises(NotFoundError, match=r"manifest of .* is gone"):
-        find_file([store.repository], NAME, ANEW)
+        find_file([store.repository], NAME, READER)
 
 
-def test_size_that_the_index_does_not_have_is_refused_before_a_byte(store: Store) -> None:
+def test_a_blob_of_another_size_than_in_the_index_is_refused_before_a_byte_is_sent(
+    store: Store,
+) -> None:
     index = store.registry.document(store.manifest("1.0"))
     index["manifests"][0]["annotations"]["com.pyoci.size"] = "7"
     body = json.dumps(index).encode()
     assert store.registry.ask("PUT", store.manifest("1.0"), body, INDEX_TYPE).status_code == 201
     with pytest.raises(RegistryError, match=f"has {len(CONTENT)} bytes in the registry, not 7"):
-        open_file(find_file([store.repository], NAME, ANEW))
+        open_file(find_file([store.repository], NAME, READER))
 
 
 def take(chunks: Iterator[bytes], into: io.BytesIO) -> None:
@@ -109,7 +111,7 @@ def take(chunks: Iterator[bytes], into: io.BytesIO) -> None:
         Answer(body=CONTENT, sent=len(CONTENT) // 2),
     ],
 )
-def test_wrong_bytes_never_come_whole(caller_of: Callers, answer: Answer) -> None:
+def test_wrong_bytes_are_never_sent_completely(caller_of: Callers, answer: Answer) -> None:
     received = io.BytesIO()
     with http_double(lambda _: answer) as server:
         blob = open_blob(caller_of(server.url), Digest.of(CONTENT))
@@ -119,7 +121,7 @@ def test_wrong_bytes_never_come_whole(caller_of: Callers, answer: Answer) -> Non
 
 
 @pytest.mark.parametrize("content", [b"", b"x", CONTENT])
-def test_right_bytes_come_whole(caller_of: Callers, content: bytes) -> None:
+def test_right_bytes_are_sent_completely(caller_of: Callers, content: bytes) -> None:
     received = io.BytesIO()
     with http_double(lambda _: Answer(body=content)) as server:
         blob = open_blob(caller_of(server.url), Digest.of(content))

@@ -10,7 +10,7 @@ import pytest
 from werkzeug.wrappers import Request, Response
 
 from pyoci_flask.errors import BusyError
-from pyoci_flask.index import references
+from pyoci_flask.index import file_blobs
 from pyoci_flask.index.delete import delete_version
 from pyoci_flask.index.file_blobs import DeletedBlobs, FileBlobs
 from pyoci_flask.index.lock import VersionLocks
@@ -73,7 +73,9 @@ def showing(tag: str, document: object, media_type: str) -> Fault:
     return fault
 
 
-def test_entries_that_tell_both_digests_need_no_manifest(store: Store, locks: VersionLocks) -> None:
+def test_manifests_are_not_read_if_entries_have_both_digests(
+    store: Store, locks: VersionLocks
+) -> None:
     assert delete(store, locks) == DeletedBlobs(2, 2)
     assert not holds_blob(store, b"one")
     assert not holds_blob(store, METADATA)
@@ -85,7 +87,7 @@ def test_entries_that_tell_both_digests_need_no_manifest(store: Store, locks: Ve
     assert kinds == sorted(kinds)
 
 
-def test_entries_of_another_artifact_do_not_tell_what_their_manifests_name(
+def test_manifests_are_read_for_entries_of_other_artifacts(
     store: Store, locks: VersionLocks
 ) -> None:
     document = store.registry.document(store.manifest("2.0"))
@@ -151,7 +153,7 @@ def test_no_blob_is_deleted_where_tags_lead_to_too_much(
     store: Store, locks: VersionLocks, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     publish(store.repository, make_upload("hello-3.0.tar.gz", b"3"), locks)  # tells one digest
-    monkeypatch.setattr(references, "_MOST_READS", 2)
+    monkeypatch.setattr(file_blobs, "_MOST_READS", 2)
     done = delete(store, locks)
     assert done.deleted == 0
     assert "more than 2 manifests" in str(done.fault)
@@ -180,7 +182,7 @@ def test_a_registry_that_deletes_no_blobs_is_named_as_such(
     assert store.names("1.0") is None
 
 
-def test_a_failure_after_the_first_blob_is_told_with_the_number_of_those_deleted(
+def test_a_failure_after_the_first_blob_reports_how_many_were_deleted(
     store: Store, locks: VersionLocks
 ) -> None:
     last = max(Digest.of(b"one"), Digest.of(METADATA))
@@ -221,7 +223,7 @@ def test_an_upload_under_way_keeps_the_deletion_of_blobs_waiting(
     assert holds_blob(store, b"one")
 
 
-def test_uploads_go_side_by_side_and_wait_for_a_deletion_of_blobs(
+def test_uploads_run_in_parallel_and_wait_for_a_deletion_of_blobs(
     store: Store, locks: VersionLocks
 ) -> None:
     with (
@@ -248,7 +250,7 @@ def test_no_blob_is_deleted_where_an_index_names_a_manifest_that_is_missing(
     assert (done.deleted, "is missing the manifest" in str(done.fault)) == (0, True)
 
 
-def test_a_subject_may_be_missing_and_is_read_where_it_is_there(store: Store) -> None:
+def test_a_subject_is_read_and_may_be_missing(store: Store) -> None:
     (there,) = store.registry.document(store.manifest("1.0"))["manifests"]
     missing = {"mediaType": MANIFEST_TYPE, "digest": f"sha256:{0:064}", "size": 1}
     blobs = {Digest.of(b"one")}
@@ -256,7 +258,7 @@ def test_a_subject_may_be_missing_and_is_read_where_it_is_there(store: Store) ->
         document: dict[str, object] = {"schemaVersion": 2, "manifests": [], "subject": subject}
         store.registry.faults[:] = [showing("1.0", document, INDEX_TYPE)]
         limit = time.monotonic() + PATIENCE
-        assert references.referenced(store.repository.caller, blobs, limit) == named
+        assert file_blobs.referenced(store.repository.caller, blobs, limit) == named
 
 
 def test_no_blob_is_deleted_where_those_of_the_file_cannot_be_read(

@@ -35,7 +35,7 @@ def _random_tag(seeded: random.Random) -> str:
 
 
 @pytest.mark.parametrize("limit", [1, 2, 10, 100])
-def test_a_release_is_listed_beside_100_newer_development_releases(limit: int) -> None:
+def test_a_release_is_listed_with_100_newer_development_releases(limit: int) -> None:
     listed = _listed(["1.0", *DEVS], limit)
 
     assert len(listed) == limit
@@ -44,7 +44,7 @@ def test_a_release_is_listed_beside_100_newer_development_releases(limit: int) -
     assert list(SpecifierSet(">=1,<1.1").filter(listed)) == ["1.0"]
 
 
-def test_what_is_newest_is_listed_where_half_of_it_is_final() -> None:
+def test_the_newest_are_listed_if_half_of_them_are_final() -> None:
     finals = [f"1.{number}" for number in range(90)]
 
     assert set(_listed([*finals, *DEVS[:5], "2.0rc1"], 60)) == {"2.0rc1", *finals[-59:]}
@@ -59,13 +59,13 @@ def test_post_releases_local_versions_and_those_of_an_epoch_are_final(final: str
 
 
 @pytest.mark.parametrize("other", ["1.0.post1.dev2", "1.0a1", "1.0rc1.post1", "latest"])
-def test_pre_releases_of_any_kind_and_what_is_no_version_take_no_place_of_a_release(
+def test_pre_releases_and_tags_that_are_not_versions_do_not_displace_releases(
     other: str,
 ) -> None:
     assert _listed([other, "0.1"], 1) == ["0.1"]
 
 
-def test_what_is_no_version_is_listed_last() -> None:
+def test_tags_that_are_not_versions_are_listed_last() -> None:
     assert _listed(["latest", "a.sig", "1.0.dev1", "0.1"], 2) == ["0.1", "1.0.dev1"]
     assert set(_listed(["latest", "a.sig", "1.0.dev1", "0.1"], 4)[2:]) == {"latest", "a.sig"}
 

@@ -93,7 +93,7 @@ def test_empty_reason_means_yanked_and_empty_requires_python_none() -> None:
         "a/my_pkg-1.0.tar.gz",
     ],
 )
-def test_title_of_another_file_is_not_believed(title: str) -> None:
+def test_title_of_another_file_is_ignored(title: str) -> None:
     (file,), faults = _read(_entry(annotations={TITLE: title}))
     assert (file.filename.text, faults) == ("my_pkg-1.0.tar.gz", [])
 
@@ -144,7 +144,7 @@ def test_upper_case_digest_is_read() -> None:
         _entry("-a-b-c.whl"),
     ],
 )
-def test_entry_that_is_no_package_file_is_left_out_and_named(entry: Descriptor) -> None:
+def test_entry_that_is_not_a_package_file_is_left_out_and_reported(entry: Descriptor) -> None:
     files, faults = _read(entry, _entry())
     assert [file.filename.text for file in files] == ["my_pkg-1.0.tar.gz"]
     assert len(faults) == 1

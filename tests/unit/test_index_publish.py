@@ -15,9 +15,9 @@ from pyoci_flask.errors import (
     PyOCIError,
     RegistryError,
 )
-from pyoci_flask.index.artifact import Upload
+from pyoci_flask.index.artifact import KnownConfigs, Upload
 from pyoci_flask.index.lock import VersionLocks
-from pyoci_flask.index.publish import KnownConfigs, publish
+from pyoci_flask.index.publish import publish
 from pyoci_flask.oci.model import INDEX_TYPE, MANIFEST_TYPE
 from pyoci_flask.oci.reference import Digest
 from pyoci_flask.registry import create_registry
@@ -176,7 +176,7 @@ def test_existing_file_is_refused_before_anything_is_pushed(
         ),
     ],
 )
-def test_tag_of_something_else_is_left_alone(
+def test_tag_that_is_not_a_package_is_not_changed(
     store: Store, locks: VersionLocks, document: dict[str, object], media_type: str
 ) -> None:
     body = json.dumps(document).encode()
@@ -215,7 +215,7 @@ def test_index_that_another_writer_overwrote_is_repaired(store: Store, locks: Ve
     assert store.names("1.0") == [OTHER, SDIST]
 
 
-def test_writer_that_never_lets_go_ends_in_busy(store: Store, locks: VersionLocks) -> None:
+def test_writer_that_never_stops_is_reported_as_busy(store: Store, locks: VersionLocks) -> None:
     document = others_index(store, locks)
     store.registry.faults.append(overwriting("1.0", document, INDEX_TYPE, 100))
     with pytest.raises(BusyError, match="try again"):
@@ -270,9 +270,9 @@ def test_a_blob_that_the_registry_misses_is_uploaded_although_it_says_that_it_is
     assert store.names("1.0") == [SDIST]
 
 
-def test_registry_that_keeps_losing_parts_is_at_fault(store: Store, locks: VersionLocks) -> None:
+def test_registry_that_keeps_losing_parts_is_an_error(store: Store, locks: VersionLocks) -> None:
     store.registry.faults.append(refusing({"PUT"}, "/manifests/1.0", 400, "MANIFEST_BLOB_UNKNOWN"))
-    with pytest.raises(RegistryError, match="misses a part"):
+    with pytest.raises(RegistryError, match="is missing content"):
         publish(store.repository, make_upload(SDIST), locks)
     assert store.names("1.0") is None
     assert 2 <= store.registry.calls.count(("PUT", store.manifest("1.0"))) <= 3
@@ -354,20 +354,20 @@ def _wrong(_: Upload) -> Upload:
     ],
     ids=["archive", "look", "refused", "busy", "denied"],
 )
-@pytest.mark.parametrize("at_once", [False, True])
+@pytest.mark.parametrize("parallel", [False, True])
 def test_an_upload_that_is_given_up_is_cancelled(
     store: Store,
     locks: VersionLocks,
     tmp_path: Path,
     fault: Fault | None,
     kind: type[PyOCIError],
-    at_once: bool,
+    parallel: bool,
 ) -> None:
     store.registry.faults += [] if fault is None else [fault]
     complete = _wrong if fault is None else None
 
     with pytest.raises(kind):
-        publish(store.repository, make_upload(SDIST), locks, complete=complete, at_once=at_once)
+        publish(store.repository, make_upload(SDIST), locks, complete=complete, parallel=parallel)
 
     begun, left = _uploads(store, tmp_path)
     cancelled = [call for call in store.registry.calls if call[0] == "DELETE"]
@@ -409,7 +409,7 @@ def test_version_text_stays_as_it_was_written(store: Store, locks: VersionLocks)
 
 
 @pytest.mark.parametrize("metadata", [b"Metadata-Version: 2.1", None])
-def test_known_config_is_pushed_or_asked_for_where_the_version_does_not_name_it(
+def test_known_config_is_pushed_or_looked_for_if_the_version_does_not_name_it(
     store: Store, locks: VersionLocks, metadata: bytes | None
 ) -> None:
     """A registry that was restored from a backup has not what was pushed since."""

@@ -6,8 +6,9 @@ from collections.abc import Callable
 import pytest
 
 from pyoci_flask.errors import DeniedError, NotFoundError, PyOCIError, RegistryError
-from pyoci_flask.oci.blobs import blob_size, holds_blob, locate_blob, open_blob, push_blob
+from pyoci_flask.oci.blobs import blob_size, locate_blob, open_blob
 from pyoci_flask.oci.reference import Digest
+from pyoci_flask.oci.uploads import holds_blob, push_blob
 from pyoci_flask.transport.auth import Authenticator
 from pyoci_flask.transport.credentials import BearerCredentials
 from pyoci_flask.transport.network import Network
@@ -289,7 +290,7 @@ def test_404_of_a_proxy_is_no_missing_blob(caller_of: Callers, body: bytes) -> N
         for ask in (open_blob, blob_size):
             with pytest.raises(RegistryError, match="answered 404"):
                 ask(caller_of(server.url), DIGEST)
-        assert not holds_blob(caller_of(server.url), DIGEST)  # an upload of it hurts nobody
+        assert not holds_blob(caller_of(server.url), DIGEST)  # uploading it again does no harm
 
 
 @pytest.mark.parametrize("code", ["NAME_UNKNOWN", "NOT_FOUND"])
@@ -323,7 +324,7 @@ def test_size_of_a_blob_is_that_of_a_get_where_there_is_no_head(caller_of: Calle
 def test_registry_that_does_not_tell_the_size_is_at_fault(caller_of: Callers, length: str) -> None:
     with (
         http_double(lambda _: Answer(headers={"Content-Length": length})) as server,
-        pytest.raises(RegistryError, match="does not tell a blob's size"),
+        pytest.raises(RegistryError, match="does not say how large a blob is"),
     ):
         blob_size(caller_of(server.url), DIGEST)
 

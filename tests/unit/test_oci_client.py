@@ -284,7 +284,7 @@ def test_retry_after_of_a_rate_limit_is_passed_on_if_it_is_sane(
 
 
 def refusing_writes(received: Received) -> Answer:
-    """A registry that asks nobody for credentials, and lets nobody write."""
+    """A registry that never asks for credentials and refuses every write."""
     return Answer(200) if received.path == "/v2/" else Answer(403, ERRORS)
 
 

@@ -4,10 +4,10 @@ import hypothesis
 import pytest
 from hypothesis import strategies as st
 
+from pyoci_flask.common.grammar import MAX_REPOSITORY_NAME
 from pyoci_flask.errors import InvalidRequestError
 from pyoci_flask.oci.reference import (
     EMBEDDED,
-    MAX_REPOSITORY_NAME,
     Digest,
     Registry,
     Repository,

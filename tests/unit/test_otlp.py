@@ -7,7 +7,7 @@ from opentelemetry.util.re import parse_env_headers
 
 from pyoci_flask.errors import ConfigurationError
 from pyoci_flask.settings import Settings
-from pyoci_flask.telemetry.otlp import endpoints
+from pyoci_flask.settings.otlp import endpoints
 
 BASE = "OTEL_EXPORTER_OTLP_ENDPOINT"
 OURS = Settings(otlp_endpoint="https://ours:4318")

@@ -23,7 +23,7 @@ from pyoci_flask.common.redaction import (
 from pyoci_flask.logs import one_line, quoted
 from pyoci_flask.oci.answers import ErrorBody
 from pyoci_flask.server.log import keep_secrets_out
-from pyoci_flask.telemetry.log_export import LogExport
+from pyoci_flask.telemetry.exports import LogExport
 from pyoci_flask.transport.observe import redacted
 from pyoci_flask.web.access import AccessLog
 from pyoci_flask.web.errors import register_error_handlers

@@ -10,9 +10,8 @@ from tests.servers import ROOT
 _THREADS = """\
 import re, resource, sys, threading
 from pathlib import Path
-from pyoci_flask.index.beside import beside
 from pyoci_flask.index.fetch import FetchPool
-from pyoci_flask.common.threads import FrugalExecutor
+from pyoci_flask.common.threads import FrugalExecutor, in_background
 
 def used():
     return int(re.search(r"VmSize:\\s+(\\d+)", Path("/proc/self/status").read_text())[1]) * 1024
@@ -73,9 +72,9 @@ only(0.5)
 pool = FetchPool(2)
 for _ in range(3):
     print(sum(pool.map("registry", lambda number: number + 1, range(10))))
-with beside(lambda: "beside") as result:
+with in_background(lambda: "parallel") as result:
     print(result())
-with beside(lambda: 1 / 0) as result:
+with in_background(lambda: 1 / 0) as result:
     try:
         result()
     except ZeroDivisionError:
@@ -84,7 +83,7 @@ print(len(names("fetch")))
 resource.setrlimit(resource.RLIMIT_AS, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
 print(sum(pool.map("registry", lambda number: number + 1, range(10))), len(names("fetch")) > 0)
 """
-    assert _said(_THREADS + code) == ["55", "55", "55", "beside", "raised", "0", "55 True"]
+    assert _said(_THREADS + code) == ["55", "55", "55", "parallel", "raised", "0", "55 True"]
 
 
 def test_without_any_file_locks_are_busy(tmp_path: Path) -> None:

@@ -6,14 +6,16 @@ from typing import Any
 import pytest
 
 from pyoci_flask.errors import (
+    BusyError,
     RegistryError,
     RegistryUnreachableError,
 )
-from pyoci_flask.transport.auth import Authenticator, Scope
+from pyoci_flask.registry.in_process import InProcessAdapter
+from pyoci_flask.transport.auth import Authenticator
 from pyoci_flask.transport.credentials import BasicCredentials, BearerCredentials, Credentials
 from pyoci_flask.transport.network import Network
+from pyoci_flask.transport.request import Scope
 from pyoci_flask.transport.session import Transport
-from pyoci_flask.transport.wsgi import WSGIAdapter
 from tests.patience import PATIENCE
 from tests.unit.doubles import Answer, Received, http_double
 from tests.unit.token_double import ALICE, BOB, PULL, PUSH, TokenRegistry, ask, token
@@ -66,7 +68,7 @@ def test_what_an_anonymous_token_was_answered_is_known_whatever_else_fails_meanw
         assert ask(authenticator, server).status == 200
         assert authenticator.wants_token(server.url, PULL)
         assert not authenticator.wants_token(server.url, PUSH)
-        # The token is not taken any more, and no other is to be had.
+        # The token is not accepted any more, and the service gives no other.
         registry.accepts = lambda _: False
         registry.grant = lambda _: Answer(500)
         with pytest.raises(RegistryError):
@@ -230,6 +232,36 @@ def test_fifty_parallel_calls_ask_for_one_token() -> None:
     assert len(registry.asked) == 1
 
 
+def test_a_call_that_waited_long_for_the_token_of_another_does_not_ask_for_one(
+    transport: Transport,
+) -> None:
+    now, waits = [1000.0], threading.Event()
+    registry = TokenRegistry()
+
+    def clock() -> float:
+        moment = now[0]
+        if threading.current_thread().name.startswith("second"):
+            waits.set()
+        return moment
+
+    def slow(_: Received) -> Answer:
+        second = pool.submit(ask, authenticator, server, ALICE)
+        waiting.append(second)
+        assert waits.wait(PATIENCE)
+        now[0] += 41
+        return Answer(404)
+
+    authenticator, waiting = Authenticator(transport, clock), list[Any]()
+    registry.grant = slow
+    with http_double(registry) as server, ThreadPoolExecutor(1, "second") as pool:
+        with pytest.raises(RegistryError):
+            ask(authenticator, server, ALICE)
+        registry.grant = lambda _: token("t0ken")
+        with pytest.raises(BusyError, match="is slow to answer"):
+            waiting[0].result(PATIENCE)
+        assert ask(authenticator, server, ALICE).status == 200
+
+
 def test_realm_of_another_host_gets_the_credentials(authenticator: Authenticator) -> None:
     # Docker Hub and GitLab have one.
     service = TokenRegistry()
@@ -287,7 +319,7 @@ def test_embedded_registry_is_not_reached_through_a_foreign_registrys_realm(
         start_response("200 OK", [])
         return [b'{"token": "t0ken"}']
 
-    transport.mount("http://embedded", WSGIAdapter(embedded))
+    transport.mount("http://embedded", InProcessAdapter(embedded))
     with (
         http_double(TokenRegistry('Bearer realm="http://embedded/token"')) as server,
         pytest.raises(RegistryUnreachableError),

@@ -13,6 +13,7 @@ from pyoci_flask.transport.egress import (
     is_private,
     literal,
 )
+from pyoci_flask.transport.request import Request
 from pyoci_flask.transport.session import Transport
 from tests.patience import PATIENCE
 from tests.unit.doubles import Answer, http_double
@@ -102,32 +103,32 @@ def test_odd_spelling_in_a_url_is_refused_before_any_connection(
 ) -> None:
     url = f"http://{host}:1"
     with pytest.raises(EgressError):
-        transport.send("GET", f"{url}/latest/", registry=url, headers={}, idempotent=True)
+        transport.send(Request("GET", f"{url}/latest/", url, idempotent=True))
 
 
 def test_loopback_is_reached_in_an_odd_spelling(transport: Transport) -> None:
     with http_double(lambda _: Answer(body=b"yes")) as server:
         url = f"http://127.1:{server.netloc.rpartition(':')[2]}"
-        with transport.send("GET", f"{url}/", registry=url, headers={}) as reply:
+        with transport.send(Request("GET", f"{url}/", url)) as reply:
             assert reply.read(10) == b"yes"
 
 
 def test_host_header_keeps_the_name_that_was_asked_for(transport: Transport) -> None:
     with http_double(lambda _: Answer()) as server:
         url = f"http://localhost:{server.netloc.rpartition(':')[2]}"
-        transport.send("GET", f"{url}/", registry=url, headers={}).close()
+        transport.send(Request("GET", f"{url}/", url)).close()
         assert server.received[0].headers["Host"] == url.removeprefix("http://")
 
 
 @pytest.mark.parametrize("host", ["no-such-name.invalid", "a" * 64 + ".invalid"])
 def test_name_that_does_not_resolve_is_unreachable(transport: Transport, host: str) -> None:
     with pytest.raises(RegistryUnreachableError):
-        transport.send("GET", f"http://{host}/", registry=f"http://{host}", headers={})
+        transport.send(Request("GET", f"http://{host}/", f"http://{host}"))
 
 
 def test_name_that_no_resolver_takes_is_no_address(transport: Transport) -> None:
     with pytest.raises(RegistryError, match="not an address that can be called"):
-        transport.send("GET", "http://xn--ä.invalid/", registry="http://x", headers={})
+        transport.send(Request("GET", "http://xn--ä.invalid/", "http://x"))
 
 
 PUBLIC = [
@@ -253,12 +254,13 @@ _RESOLVE = """
 import sys
 from pyoci_flask.errors import PyOCIError, RegistryUnreachableError
 from pyoci_flask.transport.network import Network
+from pyoci_flask.transport.request import Request
 from pyoci_flask.transport.session import Transport
 
 url = sys.argv[1]
 transport = Transport(network=Network(), pool_size=1, connect_timeout=2, read_timeout=2)
 try:
-    with transport.send("GET", url, registry=url, headers={}) as reply:
+    with transport.send(Request("GET", url, url)) as reply:
         print(reply.read(100).decode())
 except RegistryUnreachableError:
     print("unreachable")

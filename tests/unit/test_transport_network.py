@@ -99,7 +99,7 @@ def test_ca_bundle_has_one_of_the_usual_names(
 def test_a_ca_bundle_that_is_not_there_is_named(name: str) -> None:
     with pytest.raises(ConfigurationError, match=f"^{name} must be a file .* '/nonexistent'$"):
         check_ca_bundle({name: "/nonexistent"})
-    # A worker that starts anew does not end the server over it.
+    # A worker that is started again must not end the server because of it.
     assert Network.from_env({name: "/nonexistent"}).ca_bundle == "/nonexistent"
 
 

@@ -14,6 +14,7 @@ from pyoci_flask.errors import (
     RegistryUnreachableError,
 )
 from pyoci_flask.transport.network import Network
+from pyoci_flask.transport.request import Request
 from pyoci_flask.transport.session import Transport
 from tests.patience import PATIENCE
 from tests.unit.conftest import Callers
@@ -61,7 +62,7 @@ def test_headers_that_trickle_in_end_with_the_read_time_out(quick: Transport) ->
     with raw_server(trickle) as url:
         begun = time.monotonic()
         with pytest.raises(RegistryTimeoutError, match="did not answer in time"):
-            quick.send("GET", f"{url}/x", registry=url, headers={})
+            quick.send(Request("GET", f"{url}/x", url))
         assert time.monotonic() - begun < PATIENCE
 
 
@@ -86,13 +87,13 @@ def test_head_that_is_no_answer_of_a_registry_is_its_fault(quick: Transport, hea
         raw_server(answer) as url,
         pytest.raises((RegistryUnreachableError, RegistryError, RegistryTimeoutError)),
     ):
-        quick.send("GET", f"{url}/x", registry=url, headers={})
+        quick.send(Request("GET", f"{url}/x", url))
 
 
 def test_connection_serves_the_next_call_after_a_deadline_was_kept(transport: Transport) -> None:
     with http_double(lambda _: Answer(body=b"yes")) as server:
         for _ in range(5):
-            with transport.send("GET", f"{server.url}/", registry=server.url, headers={}) as reply:
+            with transport.send(Request("GET", f"{server.url}/", server.url)) as reply:
                 assert reply.read(10) == b"yes"
         assert {one.connection for one in server.received} == {0}
 
@@ -103,7 +104,7 @@ def test_headers_over_tls_pass_the_guard_too(
     del certificate  # the one that the transport trusts
     with pytest.raises(EgressError):
         tls_caller_of.transport.send(
-            "GET", "https://169.254.169.254/", registry="https://169.254.169.254", headers={}
+            Request("GET", "https://169.254.169.254/", "https://169.254.169.254")
         )
 
 
@@ -115,7 +116,7 @@ def test_proxy_is_never_asked_for_an_infrastructure_address(host: str) -> None:
     with http_double(lambda _: Answer()) as proxy:
         made = Transport(network=Network({"http": proxy.url}), pool_size=1, listed=lambda *_: True)
         with pytest.raises(EgressError):
-            made.send("GET", f"http://{host}/", registry="http://good.example", headers={})
+            made.send(Request("GET", f"http://{host}/", "http://good.example"))
         made.close()
         assert proxy.received == []
 
@@ -130,7 +131,7 @@ def test_proxy_is_not_asked_for_a_private_address_where_those_are_denied(host: s
             private_networks=False,
         )
         with pytest.raises(EgressError, match="PYOCI_PRIVATE_NETWORKS"):
-            made.send("GET", f"http://{host}/", registry=f"http://{host}", headers={})
+            made.send(Request("GET", f"http://{host}/", f"http://{host}"))
         made.close()
         assert proxy.received == []
 
@@ -139,7 +140,7 @@ def test_proxy_without_a_list_of_registries_is_not_used() -> None:
     with http_double(lambda _: Answer()) as proxy:
         made = Transport(network=Network({"http": proxy.url}), pool_size=1)
         with pytest.raises(EgressError, match="PYOCI_REGISTRIES"):
-            made.send("GET", "http://ghcr.test/", registry="http://ghcr.test", headers={})
+            made.send(Request("GET", "http://ghcr.test/", "http://ghcr.test"))
         made.close()
         assert proxy.received == []
 
@@ -147,7 +148,7 @@ def test_proxy_without_a_list_of_registries_is_not_used() -> None:
 def test_registry_that_no_proxy_names_needs_no_list() -> None:
     with http_double(lambda _: Answer()) as proxy, http_double(lambda _: Answer(204)) as server:
         made = Transport(network=Network({"http": proxy.url}, LOOPBACK), pool_size=1)
-        with made.send("GET", f"{server.url}/", registry=server.url, headers={}) as reply:
+        with made.send(Request("GET", f"{server.url}/", server.url)) as reply:
             assert reply.status == 204
         made.close()
         assert proxy.received == []
@@ -158,6 +159,6 @@ def test_private_address_is_refused_and_not_connected_to_where_those_are_denied(
         made = Transport(network=Network(), pool_size=1, private_networks=False)
         for url in (server.url, server.url.replace(LOOPBACK, "localhost")):
             with pytest.raises(EgressError, match="PYOCI_PRIVATE_NETWORKS=deny"):
-                made.send("GET", f"{url}/", registry=url, headers={}, idempotent=True)
+                made.send(Request("GET", f"{url}/", url, idempotent=True))
         made.close()
         assert server.received == []

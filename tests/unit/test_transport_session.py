@@ -11,10 +11,11 @@ from pyoci_flask.errors import (
     RegistryUnreachableError,
     TransferBrokenError,
 )
+from pyoci_flask.registry.in_process import InProcessAdapter
 from pyoci_flask.transport.network import Network
 from pyoci_flask.transport.reply import Reply
+from pyoci_flask.transport.request import Request
 from pyoci_flask.transport.session import USER_AGENT, Transport
-from pyoci_flask.transport.wsgi import WSGIAdapter
 from tests.doubles import closed_port
 from tests.unit.doubles import Answer, http_double, in_turn
 
@@ -22,7 +23,7 @@ BUSY = Answer(503)
 
 
 def _get(transport: Transport, url: str, *, idempotent: bool = False, **headers: str) -> Reply:
-    return transport.send("GET", f"{url}/x", registry=url, headers=headers, idempotent=idempotent)
+    return transport.send(Request("GET", f"{url}/x", url, headers, idempotent=idempotent))
 
 
 def test_request_carries_its_headers_and_nothing_of_ours_but_two(transport: Transport) -> None:
@@ -105,7 +106,7 @@ def test_one_transport_serves_many_threads(transport: Transport) -> None:
 
         def ask(number: int) -> bytes:
             url = f"{server.url}/{number}"
-            with transport.send("GET", url, registry=server.url, headers={}) as reply:
+            with transport.send(Request("GET", url, server.url)) as reply:
                 return reply.read(100)
 
         with ThreadPoolExecutor(16) as pool:
@@ -162,13 +163,14 @@ def test_body_is_sent_with_its_length_and_anew_for_each_try(transport: Transport
     for body in (content, io.BytesIO(content)):
         with http_double(in_turn(BUSY, Answer(201))) as server:
             reply = transport.send(
-                "PUT",
-                f"{server.url}/x",
-                registry=server.url,
-                headers={},
-                body=body,
-                length=len(content),
-                idempotent=True,
+                Request(
+                    "PUT",
+                    f"{server.url}/x",
+                    server.url,
+                    body=body,
+                    length=len(content),
+                    idempotent=True,
+                )
             )
             assert reply.status == 201
             assert [one.body for one in server.received] == [content, content]
@@ -180,28 +182,26 @@ def test_body_is_sent_with_its_length_and_anew_for_each_try(transport: Transport
 @pytest.mark.parametrize("method", ["POST", "PUT", "DELETE"])
 def test_changing_call_without_a_body_says_so(transport: Transport, method: str) -> None:
     with http_double(lambda _: Answer()) as server:
-        transport.send(method, f"{server.url}/x", registry=server.url, headers={}).close()
+        transport.send(Request(method, f"{server.url}/x", server.url)).close()
         assert server.received[0].headers["Content-Length"] == "0"
 
 
 def _hello(_: object, start_response: "object") -> list[bytes]:
-    start_response("200 OK", [("Content-Type", "text/plain")])  # type: ignore[operator]
+    start_response("200 OK", [("Content-Type", "text/plain")])  # type: ignore[operator]  # WSGI's
     return [b"mounted"]
 
 
 def test_mounted_registry_is_reached_by_calls_on_its_behalf_only(transport: Transport) -> None:
-    transport.mount("http://embedded", WSGIAdapter(_hello))
-    with transport.send(
-        "GET", "http://embedded/v2/", registry="http://embedded", headers={}
-    ) as own:
+    transport.mount("http://embedded", InProcessAdapter(_hello))
+    with transport.send(Request("GET", "http://embedded/v2/", "http://embedded")) as own:
         assert own.read(10) == b"mounted"
     for foreign in ("https://ghcr.io", "http://embedded:80", "http://embedded.evil", ""):
         with pytest.raises(RegistryUnreachableError):
-            transport.send("GET", "http://embedded/v2/", registry=foreign, headers={})
+            transport.send(Request("GET", "http://embedded/v2/", foreign))
 
 
 class _Calls:
-    """An observer that keeps what it is told."""
+    """An observer that keeps the end of each call."""
 
     def __init__(self) -> None:
         self.ends: list[tuple[str, int | None, str, int, int]] = []
@@ -229,7 +229,7 @@ def test_observers_are_told_once_of_each_exchange() -> None:
         with _get(made, server.url) as reply:
             reply.read(10)
         assert calls.ends == [("GET", 200, "NoneType", 0, 5)]
-        made.send("PUT", server.url, registry=server.url, headers={}, body=b"123").close()
+        made.send(Request("PUT", server.url, server.url, body=b"123")).close()
         assert calls.ends[1:] == [("PUT", 503, "NoneType", 3, 0)]
         with pytest.raises(RegistryUnreachableError):
             _get(made, server.url)

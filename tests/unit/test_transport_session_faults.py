@@ -14,10 +14,11 @@ from pyoci_flask.errors import (
     RegistryTimeoutError,
     RegistryUnreachableError,
 )
+from pyoci_flask.registry.in_process import InProcessAdapter
 from pyoci_flask.transport.network import Network
 from pyoci_flask.transport.reply import Reply
+from pyoci_flask.transport.request import Request
 from pyoci_flask.transport.session import Transport
-from pyoci_flask.transport.wsgi import WSGIAdapter
 from tests.doubles import closed_port
 from tests.patience import PATIENCE
 from tests.servers import wait_until
@@ -30,7 +31,7 @@ BUSY = Answer(503)
 
 
 def _get(transport: Transport, url: str, *, idempotent: bool = False, **headers: str) -> Reply:
-    return transport.send("GET", f"{url}/x", registry=url, headers=headers, idempotent=idempotent)
+    return transport.send(Request("GET", f"{url}/x", url, headers, idempotent=idempotent))
 
 
 @pytest.fixture
@@ -91,7 +92,7 @@ def test_a_mounted_registry_is_asked_once(transport: Transport) -> None:
         start_response("503 Service Unavailable", [])
         return []
 
-    transport.mount("http://embedded", WSGIAdapter(busy))
+    transport.mount("http://embedded", InProcessAdapter(busy))
     assert _get(transport, "http://embedded", idempotent=True).status == 503
     assert len(asked) == 1
 
@@ -155,7 +156,7 @@ def test_patience_replaces_the_read_timeout(hasty: Transport) -> None:
         return Answer(body=b"late")
 
     with http_double(slow) as server:
-        reply = hasty.send("GET", server.url, registry=server.url, headers={}, patience=PATIENCE)
+        reply = hasty.send(Request("GET", server.url, server.url, patience=PATIENCE))
         with reply:
             assert reply.read(10) == b"late"
 
@@ -241,7 +242,7 @@ def test_server_that_pauses_while_it_takes_a_body_is_waited_for(hasty: Transport
         thread.start()
         url = f"http://127.0.0.1:{listener.getsockname()[1]}"
         with hasty.send(
-            "PUT", url, registry=url, headers={}, body=body, length=length, patience=PATIENCE
+            Request("PUT", url, url, body=body, length=length, patience=PATIENCE)
         ) as reply:
             assert reply.status == 201
         thread.join()

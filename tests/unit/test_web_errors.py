@@ -8,9 +8,9 @@ from flask.testing import FlaskClient
 from werkzeug.exceptions import MethodNotAllowed
 
 from pyoci_flask import errors
-from pyoci_flask.index.project_repository import NotAPackageError
+from pyoci_flask.index.version_index import NotAPackageError
+from pyoci_flask.oci.manifests import MissingContentError
 from pyoci_flask.oci.model import MalformedDocumentError
-from pyoci_flask.oci.repository import MissingContentError
 from pyoci_flask.web.errors import UnmatchedError, register_error_handlers, status_of
 
 EXPECTED: list[tuple[errors.PyOCIError, int]] = [

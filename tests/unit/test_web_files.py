@@ -6,10 +6,11 @@ import pytest
 from flask.testing import FlaskClient
 from werkzeug.http import parse_date
 
+from pyoci_flask.index.artifact import KnownConfigs
 from pyoci_flask.index.core_metadata import CoreMetadataReader
 from pyoci_flask.index.fetch import FetchPool
 from pyoci_flask.index.lock import VersionLocks
-from pyoci_flask.index.publish import KnownConfigs, publish
+from pyoci_flask.index.publish import publish
 from pyoci_flask.index.reader import VersionReader
 from pyoci_flask.oci.reference import EMBEDDED, Digest
 from pyoci_flask.registry import create_registry

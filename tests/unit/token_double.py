@@ -5,9 +5,10 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-from pyoci_flask.transport.auth import Authenticator, Scope
+from pyoci_flask.transport.auth import Authenticator
 from pyoci_flask.transport.credentials import BasicCredentials, Credentials
 from pyoci_flask.transport.reply import Reply
+from pyoci_flask.transport.request import Request, Scope
 from tests.unit.doubles import Answer, HTTPDouble, Received
 
 ALICE = BasicCredentials("alice", "wonder:land")
@@ -54,12 +55,7 @@ def ask(
     scope: Scope = PULL,
 ) -> Reply:
     reply = authenticator.send(
-        "GET",
-        f"{server.url}/v2/x",
-        registry=server.url,
-        credentials=credentials,
-        scope=scope,
-        headers={},
+        Request("GET", f"{server.url}/v2/x", server.url, credentials=credentials, scope=scope)
     )
     reply.close()
     return reply

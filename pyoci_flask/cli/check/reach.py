@@ -14,6 +14,7 @@ from pyoci_flask.transport.egress import resolve
 from pyoci_flask.transport.network import Network
 from pyoci_flask.transport.observe import redacted
 from pyoci_flask.transport.reply import Reply
+from pyoci_flask.transport.request import Request
 from pyoci_flask.transport.session import Transport
 
 _CONNECT_SECONDS = 5.0
@@ -81,9 +82,7 @@ def _connect(report: Report, registry: Registry) -> None:
 def _greeting(report: Report, transport: Transport, registry: Registry, url: str) -> Greeting:
     with report.step("API"):
         try:
-            reply = transport.send(
-                "GET", url, registry=registry.origin, headers={}, idempotent=True
-            )
+            reply = transport.send(Request("GET", url, registry.origin, idempotent=True))
         except PyOCIError as error:
             fault = tls_fault(error)
             if fault is None:

@@ -15,17 +15,18 @@ from pyoci_flask.errors import (
     PyOCIError,
     RegistryError,
 )
-from pyoci_flask.index.catalog import list_projects
+from pyoci_flask.index.listing import list_projects
 from pyoci_flask.oci.answers import ErrorBody
-from pyoci_flask.oci.blobs import begin_upload
 from pyoci_flask.oci.client import RepositoryCaller
+from pyoci_flask.oci.manifests import Deletion, delete_manifest
 from pyoci_flask.oci.reference import EMBEDDED, Digest, Registry
-from pyoci_flask.oci.repository import Deletion, delete_manifest, list_tags
-from pyoci_flask.transport.auth import Scope
+from pyoci_flask.oci.tags import list_tags
+from pyoci_flask.oci.uploads import begin_upload
 from pyoci_flask.transport.challenge import Challenge
 from pyoci_flask.transport.credentials import BasicCredentials, Credentials
 from pyoci_flask.transport.observe import redacted
 from pyoci_flask.transport.reply import Reply
+from pyoci_flask.transport.request import Request, Scope
 
 
 def sign_in(report: Report, greeting: Greeting, namespace: RepositoryCaller) -> None:
@@ -43,13 +44,14 @@ def sign_in(report: Report, greeting: Greeting, namespace: RepositoryCaller) -> 
     registry = namespace.repository.registry
     with report.step("sign-in"):
         reply = namespace.authenticator.send(
-            "GET",
-            f"{registry.origin}/v2/",
-            registry=registry.origin,
-            credentials=namespace.credentials,
-            scope=Scope(namespace.repository.name, "pull"),
-            headers={},
-            idempotent=True,
+            Request(
+                "GET",
+                f"{registry.origin}/v2/",
+                registry.origin,
+                credentials=namespace.credentials,
+                scope=Scope(namespace.repository.name, "pull"),
+                idempotent=True,
+            )
         )
         if reply.status != 200:
             raise _not_taken(reply, registry, who)

@@ -33,7 +33,6 @@ from pyoci_flask.transport.credentials import Credentials
 from pyoci_flask.transport.network import Network, check_ca_bundle
 from pyoci_flask.transport.observe import CallLog
 from pyoci_flask.transport.session import Transport
-from pyoci_flask.transport.wsgi import WSGIAdapter
 
 _CONNECTIONS = 4
 
@@ -112,9 +111,10 @@ def _mount_embedded(transport: Transport) -> None:
     check_paths(settings)
     # Only who uses it pays for it.
     from pyoci_flask.registry import create_registry
+    from pyoci_flask.registry.in_process import InProcessAdapter
 
     try:
         registry = create_registry(settings.storage, settings.storage_users)
     except ValueError as error:
         raise ConfigurationError(f"PYOCI_STORAGE_USERS: {error}") from error
-    transport.mount(EMBEDDED.origin, WSGIAdapter(registry))
+    transport.mount(EMBEDDED.origin, InProcessAdapter(registry))

@@ -17,7 +17,8 @@ from pyoci_flask.errors import (
 from pyoci_flask.transport.credentials import BasicCredentials
 from pyoci_flask.transport.observe import redacted
 from pyoci_flask.transport.reply import Reply
-from pyoci_flask.transport.session import Body, Transport
+from pyoci_flask.transport.request import Body, Request
+from pyoci_flask.transport.session import Transport
 
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 _MOST_REDIRECTS = 5
@@ -73,14 +74,16 @@ class Exchange:
         parts = urlsplit(place)
         try:
             return self.transport.send(
-                method,
-                url,
-                registry=f"{parts.scheme}://{parts.netloc}",
-                headers=sent,
-                body=body,
-                length=length,
-                idempotent=method in {"GET", "HEAD"},
-                patience=patience,
+                Request(
+                    method,
+                    url,
+                    f"{parts.scheme}://{parts.netloc}",
+                    sent,
+                    body,
+                    length,
+                    idempotent=method in {"GET", "HEAD"},
+                    patience=patience,
+                )
             )
         except CopyError:
             raise  # of who reads the body

@@ -12,8 +12,8 @@ from pyoci_flask.cli.copy.form import UploadBody, form_fields
 from pyoci_flask.cli.copy.index import Index
 from pyoci_flask.cli.copy.pages import ListedFile
 from pyoci_flask.cli.copy.plan import Item, other_bytes, same_bytes, target_page
+from pyoci_flask.index.archive import BrokenArchiveError, NoMetadataError, read_metadata
 from pyoci_flask.index.fields import TooManyFieldsError
-from pyoci_flask.index.metadata import BrokenArchiveError, NoMetadataError, read_metadata
 
 _PAUSES = (1.0, 4.0, 15.0)
 """Seconds before each further try of a file."""

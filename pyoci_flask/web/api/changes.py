@@ -13,7 +13,7 @@ from pyoci_flask.index.delete import delete_file, delete_version
 from pyoci_flask.index.file_blobs import DeletedBlobs, FileBlobs
 from pyoci_flask.index.project_repository import hold_blobs
 from pyoci_flask.index.yank import set_yanked
-from pyoci_flask.oci.repository import refuse_denied_deletion
+from pyoci_flask.oci.manifests import refuse_denied_deletion
 from pyoci_flask.web.address import ChangeAddress, FileAddress
 from pyoci_flask.web.body import RequestBody
 from pyoci_flask.web.services import services
@@ -54,7 +54,7 @@ def delete(address: ChangeAddress) -> Response:
             return _done(f"{text}{_STAYS}{'; no blob was deleted' if every else ''}")
         if every:
             return _done(f"{text}; {_told(blobs.delete())}")
-        return _done(f"{text}{_READABLE if blobs.can_be_read() else ''}")
+        return _done(f"{text}{_READABLE if blobs.ask_if_readable() else ''}")
 
 
 def _wants_blobs() -> bool:

@@ -7,8 +7,8 @@ from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Protocol
 
+from pyoci_flask.common.threads import in_background
 from pyoci_flask.errors import InvalidRequestError
-from pyoci_flask.index.beside import beside
 from pyoci_flask.web.api.form import UploadForm
 from pyoci_flask.web.body import CHUNK
 
@@ -60,7 +60,7 @@ def checked_meanwhile(form: UploadForm) -> Iterator[Callable[[], None]]:
         yield lambda: None
         return
     over = threading.Event()
-    with beside(lambda: _compare_others(form, over)) as done:
+    with in_background(lambda: _compare_others(form, over)) as done:
         try:
             yield done
         finally:

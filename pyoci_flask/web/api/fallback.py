@@ -11,7 +11,7 @@ from werkzeug.wrappers import Response
 
 from pyoci_flask.errors import AuthenticationRequiredError, DeniedError, NotFoundError
 from pyoci_flask.oci.client import RepositoryCaller
-from pyoci_flask.transport.auth import Scope
+from pyoci_flask.transport.request import Scope
 from pyoci_flask.web.address import ProjectAddress
 from pyoci_flask.web.services import services
 

@@ -55,7 +55,7 @@ def _send(stored: StoredFile, name: str) -> Response:
         response.headers.remove("Content-Type")
         return response
     if request.method == "HEAD":
-        response.content_length = stored.size()
+        response.content_length = stored.read_size()
         return response
     if _asks_for_a_part(etag):
         return _part(stored, response)
@@ -83,7 +83,7 @@ def _redirect(url: str) -> Response:
 
 def _stream(stored: StoredFile, blob: OpenBlob, response: Response) -> Response:
     try:
-        size = blob.size if blob.size is not None else stored.size()
+        size = blob.size if blob.size is not None else stored.read_size()
     except BaseException:
         blob.close()
         raise
@@ -122,7 +122,7 @@ def _part(stored: StoredFile, response: Response) -> Response:
         if isinstance(found, str):
             return _redirect(found)
         found.close()
-    size = stored.size()
+    size = stored.read_size()
     first, stop = _span(size)
     if first >= stop:
         response.status_code = 416

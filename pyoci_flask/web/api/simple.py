@@ -9,8 +9,7 @@ from werkzeug.wrappers import Response
 
 from pyoci_flask.common.redaction import redact
 from pyoci_flask.errors import DeniedError, NotFoundError
-from pyoci_flask.index.catalog import list_projects
-from pyoci_flask.index.listing import find_project
+from pyoci_flask.index.listing import find_project, list_projects
 from pyoci_flask.index.names import version_or_none
 from pyoci_flask.index.project import File, Project, format_time
 from pyoci_flask.index.releases import LISTED_VERSIONS, listed_of, releases_of

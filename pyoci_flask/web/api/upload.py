@@ -10,22 +10,21 @@ from packaging.utils import canonicalize_name
 from werkzeug.wrappers import Response
 
 from pyoci_flask.errors import InvalidRequestError
-from pyoci_flask.index.about import annotations_of
-from pyoci_flask.index.artifact import Upload
-from pyoci_flask.index.conformance import (
-    check_metadata_version,
-    check_requirements,
-    check_requires_python,
-)
-from pyoci_flask.index.fields import parse_fields
-from pyoci_flask.index.metadata import (
+from pyoci_flask.index.archive import (
     BrokenArchiveError,
     NoMetadataError,
     check_archive,
     read_metadata,
 )
+from pyoci_flask.index.artifact import Upload
+from pyoci_flask.index.fields import (
+    check_metadata_version,
+    check_requirements,
+    check_requires_python,
+    parse_fields,
+)
 from pyoci_flask.index.names import Filename, ProjectName, is_filename
-from pyoci_flask.index.project import CREATED
+from pyoci_flask.index.project import CREATED, annotations_of
 from pyoci_flask.index.project_repository import hold_blobs
 from pyoci_flask.index.publish import publish
 from pyoci_flask.web.address import Base
@@ -60,7 +59,7 @@ def upload(base: Base) -> Response:
                 configs=found.configs,
                 skip_identical=found.settings.skip_identical,
                 settle=found.settings.publish_settle,
-                at_once=found.settings.fetch_threads > 1,
+                parallel=found.settings.fetch_threads > 1,
                 others=candidates[1:],
             )
     text = f"published {wanted.filename.text}"

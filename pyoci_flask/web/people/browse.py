@@ -17,9 +17,8 @@ from pyoci_flask.errors import (
     InvalidRequestError,
     NotFoundError,
 )
-from pyoci_flask.index.catalog import list_projects
 from pyoci_flask.index.details import Details, all_links, read_details, read_labels
-from pyoci_flask.index.listing import find_project
+from pyoci_flask.index.listing import find_project, list_projects
 from pyoci_flask.index.names import ProjectName, is_filename, version_or_none
 from pyoci_flask.index.project_repository import ProjectRepository
 from pyoci_flask.index.releases import (

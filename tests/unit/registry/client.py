@@ -2,13 +2,13 @@
 
 import hashlib
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import requests
 
-from pyoci_flask.transport.wsgi import WSGIAdapter
+from pyoci_flask.registry.in_process import InProcessAdapter
 
 if TYPE_CHECKING:
     from _typeshed import SupportsRead
@@ -48,6 +48,22 @@ def index(*manifests: bytes, **fields: object) -> bytes:
     return json.dumps(document).encode()
 
 
+class Streamed:
+    """A file of unknown length, whose pieces are made as they are read."""
+
+    def __init__(self, pieces: Iterable[bytes]) -> None:
+        self._pieces = iter(pieces)
+        self._rest = b""
+
+    def __iter__(self) -> Iterator[bytes]:
+        return iter(lambda: self.read(65536), b"")
+
+    def read(self, size: int, /) -> bytes:
+        self._rest = self._rest or next(self._pieces, b"")
+        data, self._rest = self._rest[:size], self._rest[size:]
+        return data
+
+
 @dataclass(frozen=True, slots=True)
 class RegistryClient:
     """Talks to the registry at `origin`; `session` carries the credentials, if any."""
@@ -59,7 +75,7 @@ class RegistryClient:
         self,
         method: str,
         path: str,
-        data: "bytes | Iterable[bytes] | SupportsRead[bytes] | None" = None,
+        data: "bytes | SupportsRead[bytes] | None" = None,
         headers: Mapping[str, str] | None = None,
         *,
         stream: bool = False,
@@ -119,7 +135,7 @@ def in_process(app: "WSGIApplication") -> RegistryClient:
     """A client that calls the WSGI application without a socket between."""
     session = requests.Session()
     session.trust_env = False
-    session.mount(ORIGIN, WSGIAdapter(app))
+    session.mount(ORIGIN, InProcessAdapter(app))
     return RegistryClient(session)
 
 

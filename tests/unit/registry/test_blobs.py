@@ -5,6 +5,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pyoci_flask.registry import create_registry
+from pyoci_flask.registry.blobs import BlobBody
+from pyoci_flask.registry.files import open_file
 from tests.doubles import wsgi_server
 from tests.unit.registry.client import RegistryClient, digest_of, error, in_process, over_socket
 
@@ -169,3 +171,14 @@ def test_any_content_comes_back_whole_however_it_was_pushed(
 
     assert finished.status_code == 201
     assert client.get(f"/v2/a/blobs/{digest}").content == content
+
+
+def test_a_file_that_cannot_be_read_to_its_end_is_closed(tmp_path: Path) -> None:
+    path = tmp_path / "blob"
+    path.write_bytes(CONTENT)
+    file = open_file(path)
+
+    with pytest.raises(OSError, match="shorter"):
+        list(BlobBody(file, 0, len(CONTENT) + 1))
+
+    assert file.closed

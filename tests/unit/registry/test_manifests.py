@@ -8,6 +8,7 @@ from tests.unit.registry.client import (
     LAYER,
     MANIFEST,
     RegistryClient,
+    Streamed,
     descriptor,
     digest_of,
     error,
@@ -230,7 +231,7 @@ def test_a_manifest_of_four_mebibytes_is_stored_and_a_larger_one_refused(
 
     assert registry.put_manifest("acme/app", "1.0", largest).status_code == 201
     assert registry.get("/v2/acme/app/manifests/1.0").content == largest
-    for body in (largest + b" ", iter([largest, b" "])):
+    for body in (largest + b" ", Streamed([largest, b" "])):
         path = "/v2/acme/app/manifests/2.0"
         response = registry.request("PUT", path, body, {"Content-Type": MANIFEST})
         assert error(response) == (413, "MANIFEST_INVALID")

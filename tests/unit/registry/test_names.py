@@ -8,7 +8,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from pyoci_flask.registry import create_registry
-from pyoci_flask.registry.errors import RegistryError
+from pyoci_flask.registry.errors import DistributionError
 from pyoci_flask.registry.names import Digest, parse_name, parse_tag
 from pyoci_flask.registry.storage import Storage
 from tests.doubles import wsgi_server
@@ -123,7 +123,7 @@ def test_every_valid_name_has_a_folder_of_its_own_inside_the_storage(
 ) -> None:
     storage = Storage(tmp_path_factory.getbasetemp() / "names")
     storage.make()
-    repository = storage.repository(parse_name(name))
+    repository = storage.layout(parse_name(name))
 
     relative = repository.folder.relative_to(storage.folder)
     assert not set(LAYOUT_NAMES) & set(relative.parts)
@@ -132,7 +132,7 @@ def test_every_valid_name_has_a_folder_of_its_own_inside_the_storage(
 
 @pytest.mark.parametrize("text", ["a\n", "a/../b", "a/", "", "\u0660", "a\0"])
 def test_what_is_no_name_is_not_parsed(text: str) -> None:
-    with pytest.raises(RegistryError, match="invalid repository name"):
+    with pytest.raises(DistributionError, match="invalid repository name"):
         parse_name(text)
 
 
@@ -149,7 +149,7 @@ def test_what_is_no_name_is_not_parsed(text: str) -> None:
     ],
 )
 def test_what_is_no_digest_is_not_parsed(text: str) -> None:
-    with pytest.raises(RegistryError, match="a digest is sha256:"):
+    with pytest.raises(DistributionError, match="a digest is sha256:"):
         Digest.parse(text)
 
 

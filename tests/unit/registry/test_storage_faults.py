@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from pyoci_flask.registry.layout import Repository
+from pyoci_flask.registry.layout import ImageLayout
 from tests.unit.registry.client import (
     INDEX,
     RegistryClient,
@@ -80,12 +80,12 @@ def test_a_repository_whose_making_was_killed_is_missing_and_can_be_pushed_to(
 def test_a_mount_puts_no_content_where_no_index_is_yet(
     registry: RegistryClient, storage: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def fail(repository: Repository) -> None:
-        raise RuntimeError(f"{repository.name} is not made")
+    def fail(layout: ImageLayout) -> None:
+        raise RuntimeError(f"{layout.name} is not made")
 
     registry.push_blob("acme/app", CONTENT)
     with monkeypatch.context() as patched:
-        patched.setattr(Repository, "create", fail)
+        patched.setattr(ImageLayout, "create", fail)
         assert registry.request("POST", MOUNT).status_code == 500
 
     assert not list(storage.glob("acme/other/blobs/sha256/*"))

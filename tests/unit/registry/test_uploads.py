@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from pyoci_flask.registry import create_registry
-from tests.unit.registry.client import RegistryClient, digest_of, error, in_process
+from tests.unit.registry.client import RegistryClient, Streamed, digest_of, error, in_process
 
 CONTENT = b"0123456789" * 100
 DIGEST = digest_of(CONTENT)
@@ -16,18 +16,15 @@ BLOB = f"/v2/acme/app/blobs/{DIGEST}"
 UPLOADS = "/v2/acme/app/blobs/uploads/"
 
 
-class BrokenBody:
+class BrokenBody(Streamed):
     """A body that announces more bytes than it has."""
 
     def __init__(self, content: bytes, announced: int) -> None:
-        self._content = content
+        super().__init__([content])
         self._announced = announced
 
     def __len__(self) -> int:
         return self._announced
-
-    def __iter__(self) -> Iterator[bytes]:
-        yield self._content
 
 
 def uploads_in(storage: Path) -> list[Path]:
@@ -85,7 +82,7 @@ def test_an_upload_streamed_without_a_length_makes_a_blob(registry: RegistryClie
 
     location = registry.begin_upload("acme/app")
 
-    patched = registry.request("PATCH", location, chunks())
+    patched = registry.request("PATCH", location, Streamed(chunks()))
     finished = registry.request("PUT", f"{location}?digest={DIGEST}")
 
     assert (patched.status_code, patched.headers["Range"]) == (202, "0-999")
@@ -207,7 +204,7 @@ def test_two_requests_do_not_write_to_one_upload(registry: RegistryClient, stora
         answers.append(error(other.request("PATCH", location, b"x")))
         yield CONTENT[500:]
 
-    finished = registry.request("PUT", f"{location}?digest={DIGEST}", body())
+    finished = registry.request("PUT", f"{location}?digest={DIGEST}", Streamed(body()))
 
     assert answers == [(409, "BLOB_UPLOAD_INVALID")]
     assert finished.status_code == 201
@@ -222,7 +219,7 @@ def test_an_upload_cancelled_while_it_arrives_makes_no_blob(registry: RegistryCl
         assert registry.request("DELETE", location).status_code == 204
         yield CONTENT[500:]
 
-    response = registry.request("PUT", f"{location}?digest={DIGEST}", body())
+    response = registry.request("PUT", f"{location}?digest={DIGEST}", Streamed(body()))
 
     assert error(response) == (404, "BLOB_UPLOAD_UNKNOWN")
     assert registry.get(BLOB).status_code == 404

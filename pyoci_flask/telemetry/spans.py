@@ -1,8 +1,10 @@
-"""The server's side of each request: its spans and our own metrics."""
+"""The spans of requests and of registry calls, and the metrics that are counted with them."""
 
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 
 from opentelemetry.context import Context, attach, get_current
 from opentelemetry.instrumentation.wsgi import wsgi_getter
@@ -18,8 +20,13 @@ from opentelemetry.trace import (
 )
 
 from pyoci_flask.telemetry.instruments import Attributes, Instruments
-from pyoci_flask.telemetry.labels import known_method
-from pyoci_flask.telemetry.registry_calls import registry_operation
+from pyoci_flask.telemetry.labels import (
+    call_purpose,
+    known_method,
+    registry_operation,
+    status_label,
+)
+from pyoci_flask.transport.observe import CallRecord, redacted
 from pyoci_flask.web.access import RequestRecord
 from pyoci_flask.web.operations import OPERATION
 
@@ -29,28 +36,31 @@ if TYPE_CHECKING:
 EXCHANGE = "pyoci.exchange"
 """Key of the WSGI environ: the request's `Exchange`."""
 
+_PORTS = {"http": 80, "https": 443}
+
 
 @dataclass(slots=True)
 class Exchange:
     """The spans of one request."""
 
     outside: Context
-    """The context of the request before any span of its own."""
+    """The context of the request before its first span."""
     span: Span
     in_flask: bool = False
-    """Whether Flask got the request: the instrumentation then makes and ends `span`."""
+    """Whether Flask has the request. Then the instrumentation makes and ends `span`."""
     streams: bool = False
-    """Whether Flask's answer has a body that is made while it is sent."""
+    """Whether the body of Flask's answer is made while it is sent."""
     transfer: Span | None = None
 
 
 class ServerSpans:
-    """A `RequestObserver` that makes the SERVER span of each request that Flask does not get.
+    """A `RequestObserver` that makes the SERVER spans of requests that do not reach Flask.
 
-    Those are the requests of the embedded registry, and what is refused before Flask. Of the
-    others, it ends the span of the body's transfer. The access log knows when a body ends, however
-    it ends, and runs the request in a context of its own: a span made current here stays so until
-    the last byte, in pool threads that run in a copy of the context, too, and needs no detaching.
+    Those are the requests to the embedded registry and requests that are refused before Flask. For
+    other requests it ends the span of the body's transfer, since the access log knows when a body
+    ends. The access log also runs each request in its own context. A span that is made current here
+    therefore stays current until the last byte, also in pool threads that run in a copy of the
+    context, and need not be detached.
     """
 
     def __init__(self, tracer: Tracer, instruments: Instruments) -> None:
@@ -103,7 +113,7 @@ class ServerSpans:
 
 
 def _failure(record: RequestRecord) -> str | None:
-    """Give `error.type` of the semantic conventions for HTTP server spans."""
+    """Return `error.type` of the semantic conventions for HTTP server spans."""
     broken = _broken(record)
     if broken is None and record.status is not None and record.status >= 500:
         return str(record.status)
@@ -118,19 +128,85 @@ def _broken(record: RequestRecord) -> str | None:
 
 def _end(span: Span, failure: str | None) -> None:
     if failure is not None:
-        # Not the exception's text, which may quote anything; it is in the log, redacted.
+        # Without the text of the exception, which may quote anything. The log has it, redacted.
         span.set_attribute("error.type", failure)
         span.set_status(Status(StatusCode.ERROR))
     span.end()
 
 
 def span_name(method: str) -> str:
-    """Return how the name of an HTTP span begins."""
+    """Return the beginning of the name of an HTTP span."""
     return "HTTP" if method == "_OTHER" else method
 
 
 def _parent(environ: "WSGIEnvironment") -> Context:
     if get_current_span().get_span_context().is_valid:
-        # Called in-process, inside of another request.
+        # Called in-process, within another request.
         return get_current()
     return extract(environ, Context(), wsgi_getter)
+
+
+class ClientSpans:
+    """A `CallObserver` that makes a CLIENT span for each call and counts the call.
+
+    The parent is the span that is current when the call is made. The new span is not made current,
+    because another thread may read the body of the answer.
+    """
+
+    def __init__(self, tracer: Tracer, instruments: Instruments) -> None:
+        self._tracer = tracer
+        self._instruments = instruments
+
+    def call_started(self, method: str, url: str) -> CallRecord:
+        """Start the span of one call."""
+        method = known_method(method)
+        safe = redacted(url)
+        parts = urlsplit(safe)
+        attributes: Attributes = {
+            "http.request.method": method,
+            "server.address": parts.hostname or "",
+        }
+        port = parts.port or _PORTS.get(parts.scheme)
+        if port is not None:
+            attributes["server.port"] = port
+        name = span_name(method)
+        purpose, template = call_purpose(method, url)
+        attributes["pyoci.registry.operation"] = purpose
+        if template is not None:
+            name = f"{name} {template}"
+            attributes["url.template"] = template
+        span = self._tracer.start_span(
+            name, kind=SpanKind.CLIENT, attributes={**attributes, "url.full": safe}
+        )
+        return _Call(span, parts.netloc, attributes, self._instruments, time.monotonic())
+
+
+@dataclass(frozen=True, slots=True)
+class _Call:
+    span: Span
+    host: str
+    attributes: Attributes
+    """The attributes of the metric."""
+    instruments: Instruments
+    started: float
+
+    def finished(
+        self, *, status: int | None, error: BaseException | None, sent: int, received: int
+    ) -> None:
+        seconds = time.monotonic() - self.started
+        found: Attributes = {}
+        if status is not None:
+            found["http.response.status_code"] = status
+        # The semantic conventions count every 4xx as an error of the client.
+        if error is not None or (status is not None and status >= 400):
+            found["error.type"] = (
+                status_label(status) if error is None else type(error).__qualname__
+            )
+            self.span.set_status(Status(StatusCode.ERROR))
+        self.instruments.call(
+            host=self.host, status=status, seconds=seconds, attributes=self.attributes | found
+        )
+        self.span.set_attributes(found)
+        self.span.set_attribute("http.request.body.size", sent)
+        self.span.set_attribute("http.response.body.size", received)
+        self.span.end()

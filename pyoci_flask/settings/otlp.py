@@ -1,6 +1,6 @@
-"""Where telemetry goes: our own settings and, where those are not set, `OTEL_*` variables.
+"""The endpoints of telemetry: from our own settings, or else from the `OTEL_*` variables.
 
-Everything that is not judged here is read by OpenTelemetry's SDK itself.
+OpenTelemetry's SDK reads all variables that are not checked here.
 """
 
 import os
@@ -15,14 +15,14 @@ TRACES, METRICS, LOGS = "TRACES", "METRICS", "LOGS"
 _SIGNALS = (TRACES, METRICS, LOGS)
 _PROTOCOL = "http/protobuf"
 _HEADER = re.compile(r"[!#-'*+.0-9A-Z^-z|~-]+[ \t]*=[ !#-+\--:<-\[\]-~]*")
-"""What the SDK accepts. It logs anything else, with the secret in it."""
+"""The syntax that the SDK accepts. It logs anything else, including the secret in it."""
 
 
 def endpoints(settings: Settings, environ: Mapping[str, str]) -> dict[str, str]:
-    """Return the URL that each signal goes to; a signal that goes nowhere is left out.
+    """Return the URL of each signal that is exported.
 
     Raises:
-        ConfigurationError: a variable asks for what this program does not do.
+        ConfigurationError: a variable is not valid or asks for something that is not supported.
     """
     read = _Variables(environ)
     if read("OTEL_SDK_DISABLED").lower() == "true":

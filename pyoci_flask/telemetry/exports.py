@@ -1,34 +1,50 @@
-"""The last look at each span before it leaves the process."""
+"""Exports of spans and log records, which are redacted as on stderr."""
 
+import logging
+import traceback
 from collections.abc import Mapping, Sequence
 
+from opentelemetry._logs import LoggerProvider, SeverityNumber
+from opentelemetry.context import get_current
 from opentelemetry.sdk.trace import Event, ReadableSpan
 from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
 from opentelemetry.trace import SpanContext, Status, TraceState
 from opentelemetry.util.types import AttributeValue
 
 from pyoci_flask.common.redaction import REDACTED, redact, redacted_traceback
+from pyoci_flask.logs import request_id
+from pyoci_flask.telemetry.collector import exporting
+from pyoci_flask.telemetry.collector import logger as own_logger
 
 POSTPONED = "pyoci.postponed"
-"""Attribute of the span of a request that the server serves again later."""
+"""Attribute of the span of a request that the server will serve again."""
 
 _HEADER = "http.request.header."
 _ANSWER_HEADER = "http.response.header."
 _SECRET_HEADERS = ("authorization", "cookie", "token", "key", "secret", "password", "auth")
 _LEFT_OUT = frozenset({"url.query"})
 
+# Data model of logs, section "Mapping of SeverityNumber".
+_SEVERITIES = (
+    (logging.CRITICAL, SeverityNumber.FATAL, "FATAL"),
+    (logging.ERROR, SeverityNumber.ERROR, "ERROR"),
+    (logging.WARNING, SeverityNumber.WARN, "WARN"),
+    (logging.INFO, SeverityNumber.INFO, "INFO"),
+    (logging.DEBUG, SeverityNumber.DEBUG, "DEBUG"),
+)
+
 
 class SafeSpans(SpanExporter):
-    """Hands spans on to another exporter, with the same redaction as the logs.
+    """Passes spans on to another exporter, with the same redaction as the logs.
 
-    What instrumentations record is taken from requests and exceptions as they came.
+    Instrumentations copy requests and exceptions into spans without redaction.
     """
 
     def __init__(self, exporter: SpanExporter) -> None:
         self._exporter = exporter
 
     def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
-        """Export what is left of `spans`."""
+        """Export the spans of requests that were not postponed."""
         kept = [_safe(span) for span in spans if POSTPONED not in (span.attributes or {})]
         return self._exporter.export(kept) if kept else SpanExportResult.SUCCESS
 
@@ -93,3 +109,57 @@ def _value(name: str, value: AttributeValue) -> AttributeValue:
     if isinstance(value, Sequence):
         return [redact(one) for one in value if isinstance(one, str)] or value
     return value
+
+
+class LogExport(logging.Handler):
+    """Passes log records on to OpenTelemetry, with the ids of the trace and of the request.
+
+    The SDK's own handler is deprecated and has neither redaction nor the request's id. Records that
+    are logged because of an export are left out: they would cause the next export.
+    """
+
+    def __init__(self, provider: LoggerProvider) -> None:
+        super().__init__()
+        self._provider = provider
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Queue one record."""
+        if record.name == own_logger.name or exporting.get():
+            return
+        try:
+            body = record.getMessage()
+        except Exception:  # noqa: BLE001 - a bad log call must not fail the request
+            # The handler on stderr reports it.
+            return
+        number, text = _severity(record.levelno)
+        self._provider.get_logger(record.name).emit(
+            timestamp=int(record.created * 1e9),
+            observed_timestamp=int(record.created * 1e9),
+            context=get_current(),
+            severity_number=number,
+            severity_text=text,
+            body=redact(body),
+            attributes=_record_attributes(record),
+        )
+
+
+def _severity(level: int) -> tuple[SeverityNumber, str]:
+    for threshold, number, text in _SEVERITIES:
+        if level >= threshold:
+            return number, text
+    return SeverityNumber.TRACE, "TRACE"
+
+
+def _record_attributes(record: logging.LogRecord) -> dict[str, str]:
+    attributes: dict[str, str] = {}
+    current = request_id.get()
+    if current is not None:
+        attributes["pyoci.request_id"] = current
+    error = record.exc_info[1] if record.exc_info else None
+    if error is not None:
+        attributes["exception.type"] = type(error).__qualname__
+        attributes["exception.message"] = redact(str(error))
+        attributes["exception.stacktrace"] = redacted_traceback(
+            "".join(traceback.format_exception(error))
+        )
+    return attributes

@@ -1,7 +1,7 @@
-"""Who may use the registry: Basic authentication (RFC 7617) against an htpasswd file.
+"""The users of the registry: Basic authentication (RFC 7617) against an htpasswd file.
 
-A line is `name:hash`, `name:hash:write` or `name:hash:read`; the hash is bcrypt's, as
-`htpasswd -B` writes it. A writer may pull, push and delete, a reader may only pull.
+A line is `name:hash`, `name:hash:write` or `name:hash:read`, with a bcrypt hash as `htpasswd -B`
+writes it. A user with `write`, the default, may pull, push and delete, one with `read` only pull.
 """
 
 import enum
@@ -11,8 +11,6 @@ import logging
 import re
 import secrets
 import threading
-import time
-from collections import OrderedDict
 from collections.abc import Mapping
 from concurrent.futures import Future
 from dataclasses import dataclass
@@ -21,7 +19,8 @@ from pathlib import Path
 import bcrypt
 from werkzeug.wrappers import Request
 
-from pyoci_flask.registry.errors import RegistryError, denied, unforeseen
+from pyoci_flask.common.memory import Memory
+from pyoci_flask.registry.errors import DistributionError, denied, unforeseen
 from pyoci_flask.registry.files import FileCache
 
 logger = logging.getLogger(__name__)
@@ -29,11 +28,11 @@ logger = logging.getLogger(__name__)
 CHALLENGE = 'Basic realm="PyOCI registry"'
 REMEMBERED_SECONDS = 300.0
 REMEMBERED_CHECKS = 1024
-# bcrypt ignores, or refuses, what comes after.
 PASSWORD_BYTES = 72
+"""bcrypt ignores or refuses everything after this number of bytes."""
 
 HIGHEST_COST = 16
-"""Of a hash in the users file. Its check takes seconds, and twice as long at each next cost."""
+"""Cost of a hash in the users file. Its check takes seconds; each further cost doubles that."""
 _USUAL_COST = 10
 _CHECKS_AT_ONCE = 2
 _CHECKS_BEGUN = 8
@@ -43,11 +42,11 @@ _READING = frozenset({"GET", "HEAD"})
 
 
 class UsersFileError(ValueError):
-    """The users file cannot be used; says in which line, and why."""
+    """The users file is not valid. The text says in which line and why."""
 
 
 class Role(enum.Enum):
-    """What a user may do."""
+    """The rights of a user."""
 
     READ = "read"
     WRITE = "write"
@@ -62,12 +61,12 @@ class User:
 
     @property
     def cost(self) -> int:
-        """The cost of the hash: a check takes twice the time at each next one."""
+        """The cost of the hash: each further cost doubles the time of a check."""
         return int(self.password_hash[4:6])
 
 
 class Access:
-    """Lets a request through, or raises. Without a users file everybody may do everything."""
+    """Decides which requests are allowed. Without a users file everybody may do everything."""
 
     def __init__(self, users: Path | None) -> None:
         self._file = users
@@ -75,18 +74,18 @@ class Access:
         self._checks = _Checks()
 
     def check_file(self) -> None:
-        """Raise `UsersFileError` if the users file cannot be used."""
+        """Raise `UsersFileError` if the users file is not valid."""
         if self._users is not None:
             self._read(self._users)
 
     def check(self, request: Request) -> None:
-        """Raise `RegistryError` (UNAUTHORIZED, DENIED) unless the request is allowed."""
+        """Raise `DistributionError` (UNAUTHORIZED, DENIED) unless the request is allowed."""
         if self._users is None:
             return
         try:
             users = self._read(self._users)
         except UsersFileError as error:
-            # With an unusable file nobody gets in: a user may just have been removed from it.
+            # Nobody is let in while the file is not valid: it may just have lost a user.
             logger.error("%s", error)  # noqa: TRY400 - the text says it all
             raise unforeseen("the registry's users file cannot be used", status=503) from error
         user = self._authenticate(request, users)
@@ -109,8 +108,8 @@ class Access:
         if len(password) > PASSWORD_BYTES or b"\0" in password:
             raise _unauthorized()
         user = users.get(name)
-        # A refusal takes a check of the highest cost in the file, so that its time does not tell
-        # which names exist.
+        # A refusal always takes as long as a check of the highest cost in the file. Its time
+        # therefore does not reveal which names exist.
         highest = max((one.cost for one in users.values()), default=_USUAL_COST)
         known_hash = _unmatchable(highest) if user is None else user.password_hash
         if not self._checks.passes(name, password, known_hash, highest) or user is None:
@@ -119,36 +118,40 @@ class Access:
 
 
 class _Checks:
-    """Checks passwords, and remembers for a while those that were right: bcrypt is slow.
+    """Checks passwords, and remembers the right ones for a while, because bcrypt is slow.
 
-    What is remembered is a keyed hash of name, password and password hash, so that a changed
-    entry of the users file is checked anew.
+    A keyed hash of name, password and password hash is remembered, so a changed entry of the users
+    file is checked again.
     """
 
     def __init__(self) -> None:
         self._key = secrets.token_bytes(32)
-        self._until: OrderedDict[bytes, float] = OrderedDict()
+        self._right: Memory[bytes, bool] = Memory(
+            entries=REMEMBERED_CHECKS, max_bytes=512 * 1024, ttl=REMEMBERED_SECONDS
+        )
         self._lock = threading.Lock()
         self._begun: dict[bytes, Future[bool]] = {}
         self._places = threading.BoundedSemaphore(_CHECKS_AT_ONCE)
 
     def passes(self, name: str, password: bytes, known_hash: str, cost: int) -> bool:
-        """Return whether the password is right; one that is wrong takes a check of `cost`.
+        """Return whether the password is right; a wrong one takes as long as a hash of `cost`.
 
-        Raises `RegistryError` (503) if too many passwords wait to be checked.
+        Raises `DistributionError` (503) if too many passwords wait to be checked.
         """
         proof = self._proof(name.encode(), password, known_hash.encode())
         own: Future[bool] = Future()
         with self._lock:
-            if self._until.get(proof, 0.0) > time.monotonic():
+            if proof in self._right:
                 return True
-            # The first requests of a client arrive together; one check does for all of them.
-            check = self._begun.setdefault(proof, own)
-            if len(self._begun) > _CHECKS_BEGUN:
-                del self._begun[proof]
-                busy = unforeseen("too many passwords are being checked", status=503)
-                busy.headers["Retry-After"] = "1"
-                raise busy
+            # The first requests of a client arrive together and share one check.
+            check = self._begun.get(proof, own)
+            if check is own:
+                if len(self._begun) >= _CHECKS_BEGUN:
+                    busy = {"Retry-After": "1"}
+                    raise DistributionError(
+                        503, "UNKNOWN", "too many passwords are being checked", headers=busy
+                    )
+                self._begun[proof] = own
         if check is own:
             try:
                 with self._places:
@@ -157,17 +160,11 @@ class _Checks:
                 own.set_exception(error)
                 raise
             finally:
-                self._end(proof, own)
+                with self._lock:
+                    del self._begun[proof]
+                    if own.exception() is None and own.result():
+                        self._right.put(proof, True)
         return check.result()
-
-    def _end(self, proof: bytes, check: "Future[bool]") -> None:
-        with self._lock:
-            del self._begun[proof]
-            if check.exception() is None and check.result():
-                self._until[proof] = time.monotonic() + REMEMBERED_SECONDS
-                self._until.move_to_end(proof)
-                while len(self._until) > REMEMBERED_CHECKS:
-                    self._until.popitem(last=False)
 
     def _proof(self, *parts: bytes) -> bytes:
         digest = hmac.new(self._key, digestmod=hashlib.blake2b)
@@ -177,21 +174,21 @@ class _Checks:
 
 
 def _check(password: bytes, known_hash: str, cost: int) -> bool:
-    """Check a password; one that is wrong takes the time of a hash of `cost`."""
+    """Return whether a password is right; a wrong one takes as long as a hash of `cost`."""
     try:
         if bcrypt.checkpw(password, known_hash.encode()):
             return True
-    except ValueError:  # the salt has bits that no salt has: nothing was computed
+    except ValueError:  # the salt is not valid, so no hash was computed
         bcrypt.checkpw(password, _unmatchable(cost).encode())
         return False
-    # Each cost takes twice the time of the one below, so these add up to what is missing.
+    # Each cost takes twice the time of the one below it, so these add up to the missing time.
     for missing in range(int(known_hash[4:6]), cost):
         bcrypt.checkpw(password, _unmatchable(missing).encode())
     return False
 
 
 def parse_users(content: bytes) -> Mapping[str, User]:
-    """Read a users file; raises `UsersFileError` that names the line."""
+    """Parse a users file; raise `UsersFileError`, which names the line."""
     users: dict[str, User] = {}
     try:
         lines = content.decode().splitlines()
@@ -212,7 +209,7 @@ def parse_users(content: bytes) -> Mapping[str, User]:
                 "take too long (make one with htpasswd -B -C 12)"
             )
         if name in users:
-            raise UsersFileError(f"line {number}: the name stands in the file twice")
+            raise UsersFileError(f"line {number}: the name is in the file twice")
         try:
             users[name] = User(password_hash, Role(role or "write"))
         except ValueError:
@@ -224,7 +221,7 @@ def _unmatchable(cost: int) -> str:
     return f"$2b${cost:02}${'.' * 53}"
 
 
-def _unauthorized() -> RegistryError:
-    return RegistryError(
+def _unauthorized() -> DistributionError:
+    return DistributionError(
         401, "UNAUTHORIZED", "authentication required", headers={"WWW-Authenticate": CHALLENGE}
     )

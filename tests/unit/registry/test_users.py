@@ -8,7 +8,7 @@ import pytest
 from requests.auth import HTTPBasicAuth
 
 from pyoci_flask.registry import create_registry
-from pyoci_flask.registry.auth import UsersFileError
+from pyoci_flask.registry.users import UsersFileError
 from tests.unit.registry.client import RegistryClient, digest_of, error, in_process, index
 
 

@@ -1,7 +1,7 @@
 """The `index.json` of an image layout: which tag names which manifest.
 
-Image specification, section Image Layout. It is written with one entry a line: of a file that has
-changed, only the lines that were not there before have to be parsed.
+Image specification, section Image Layout. The file has one entry per line. If it has changed, only
+the lines that are new have to be parsed.
 """
 
 import json
@@ -11,13 +11,13 @@ from dataclasses import dataclass
 from functools import cached_property
 from types import MappingProxyType
 
+from pyoci_flask.common.grammar import IMAGE_INDEX
 from pyoci_flask.registry.documents import (
-    IMAGE_INDEX,
     Descriptor,
     parse_descriptor,
     parse_object,
 )
-from pyoci_flask.registry.errors import RegistryError
+from pyoci_flask.registry.errors import DistributionError
 from pyoci_flask.registry.names import Digest, Tag, parse_tag
 
 REF_NAME = "org.opencontainers.image.ref.name"
@@ -28,22 +28,22 @@ _TAIL = b"\n]}"
 
 
 class DamagedIndexError(ValueError):
-    """An `index.json` is not what it should be."""
+    """An `index.json` is not valid."""
 
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """An entry of `index.json`: its text, and what the text says."""
+    """An entry of `index.json`: its text, and the members of the text."""
 
     text: bytes
     ref_name: str
     digest: object
     manifest: Descriptor | None
-    """None if it is no manifest of a kind that the registry knows."""
+    """None if the entry is not a manifest of a known media type."""
 
 
 class LayoutIndex:
-    """What `index.json` says. `head` is all that stands before the entries."""
+    """A parsed `index.json`. `head` is its text before the entries."""
 
     def __init__(self, head: bytes, entries: Sequence[Entry]) -> None:
         self.head = head
@@ -51,7 +51,7 @@ class LayoutIndex:
 
     @cached_property
     def tags(self) -> Mapping[Tag, Descriptor]:
-        """The manifest that each tag names: the first, if another program wrote several."""
+        """The manifest of each tag: the first one, if another program wrote several."""
         tags: dict[Tag, Descriptor] = {}
         for entry in self.entries:
             tag = parse_tag(entry.ref_name)
@@ -61,7 +61,7 @@ class LayoutIndex:
 
     @cached_property
     def manifests(self) -> Mapping[Digest, Descriptor]:
-        """The manifests that are listed, tagged or (by another program) not."""
+        """The manifests in the index. Those that another program wrote may have no tag."""
         manifests: dict[Digest, Descriptor] = {}
         for entry in self.entries:
             if entry.manifest is not None:
@@ -70,11 +70,11 @@ class LayoutIndex:
 
     @cached_property
     def foreign(self) -> int:
-        """The number of entries that are not manifests of a kind that the registry knows."""
+        """The number of entries that are not manifests of a known media type."""
         return sum(entry.manifest is None for entry in self.entries)
 
     def changed(self, is_dropped: Callable[[Entry], bool], added: Iterable[Entry]) -> "LayoutIndex":
-        """Return the index without some entries, and with others at its end."""
+        """Return the index without the dropped entries and with others at its end."""
         kept = [entry for entry in self.entries if not is_dropped(entry)]
         return LayoutIndex(self.head, [*kept, *added])
 
@@ -89,7 +89,7 @@ EMPTY_INDEX = LayoutIndex(
 
 
 def tag_entry(tag: Tag, manifest: Descriptor) -> Entry:
-    """Return the entry that lets `tag` name a manifest."""
+    """Return the entry that gives a manifest the name `tag`."""
     return _entry(
         {
             "mediaType": manifest.media_type,
@@ -101,18 +101,18 @@ def tag_entry(tag: Tag, manifest: Descriptor) -> Entry:
 
 
 def parse_index(content: bytes, before: LayoutIndex = EMPTY_INDEX) -> LayoutIndex:
-    """Read an `index.json`, of which `before` is what it said before.
+    """Parse an `index.json`. The entries of `before`, its last content, are not parsed again.
 
-    Raises `DamagedIndexError` if it is none.
+    Raises `DamagedIndexError` if it is not valid.
     """
     if content.endswith(_TAIL):
-        with suppress(RegistryError):
+        with suppress(DistributionError):
             return _parse_lines(content, {entry.text: entry for entry in before.entries})
     return _parse_document(content)
 
 
 def _parse_lines(content: bytes, known: Mapping[bytes, Entry]) -> LayoutIndex:
-    """Read what `serialize` has written; raises `RegistryError` if it is something else."""
+    """Parse the output of `serialize`; raise `DistributionError` if it is something else."""
     before, mark, rest = content.partition(_HEAD_END)
     head, lines = before + mark, rest.removesuffix(_TAIL)
     parse_object(head + _TAIL)
@@ -124,7 +124,7 @@ def _parse_lines(content: bytes, known: Mapping[bytes, Entry]) -> LayoutIndex:
 def _parse_document(content: bytes) -> LayoutIndex:
     try:
         document = parse_object(content)
-    except RegistryError as error:
+    except DistributionError as error:
         raise DamagedIndexError(f"index.json is {error.message}") from error
     listed = document.pop("manifests", None)
     entries = [e for e in listed if isinstance(e, dict)] if isinstance(listed, list) else []

@@ -11,7 +11,7 @@ import hypothesis
 import pytest
 from hypothesis import strategies as st
 
-from pyoci_flask.index.metadata import (
+from pyoci_flask.index.archive import (
     METADATA_LIMIT,
     BrokenArchiveError,
     read_metadata,
@@ -133,7 +133,7 @@ def _peak(content: bytes, filename: Filename) -> int:
         tracemalloc.stop()
 
 
-def test_size_in_the_directory_that_lies_saves_no_bomb() -> None:
+def test_wrong_size_in_the_directory_does_not_hide_a_bomb() -> None:
     size = 60_000_000
     content = wheel((INFO, bytes(size)))
     lying = content.replace(struct.pack("<I", size), struct.pack("<I", 100))
@@ -195,7 +195,7 @@ def test_unknown_or_damaged_compression_is_broken(method: int) -> None:
     st.binary(max_size=20),
 )
 @hypothesis.settings(max_examples=150)
-def test_any_damage_gives_metadata_or_a_broken_archive(
+def test_damaged_archives_have_metadata_or_are_broken(
     content: bytes, changes: list[tuple[int, int]], end: int | None, tail: bytes
 ) -> None:
     damaged = bytearray(content)

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from pyoci_flask.registry import create_registry
 from pyoci_flask.registry.documents import Descriptor
-from pyoci_flask.registry.index import (
+from pyoci_flask.registry.layout_index import (
     EMPTY_INDEX,
     DamagedIndexError,
     LayoutIndex,

@@ -1,22 +1,22 @@
-"""Two calls at once, and nothing that goes on behind the block's end."""
+"""Calls in the background, and threads that never outlive the block."""
 
 import threading
 from contextvars import ContextVar
 
 import pytest
 
-from pyoci_flask.index.beside import beside
+from pyoci_flask.common.threads import in_background
 from tests.patience import PATIENCE
 
 
-def test_the_call_and_the_block_go_side_by_side() -> None:
+def test_the_call_runs_while_the_block_runs() -> None:
     in_call, in_block = threading.Event(), threading.Event()
 
     def call() -> bool:
         in_call.set()
         return in_block.wait(PATIENCE)
 
-    with beside(call) as result:
+    with in_background(call) as result:
         assert in_call.wait(PATIENCE)
         in_block.set()
         assert result() is True
@@ -27,20 +27,20 @@ def test_what_the_call_raises_is_raised_where_its_result_is_wanted() -> None:
     def call() -> None:
         raise KeyError("gone")
 
-    with beside(call) as result:
+    with in_background(call) as result:
         for _ in range(2):
             with pytest.raises(KeyError, match="gone"):
                 result()
 
 
-def test_what_the_call_raises_is_dropped_where_nobody_asks() -> None:
+def test_an_error_of_the_call_is_dropped_if_its_result_is_not_asked_for() -> None:
     called = threading.Event()
 
     def call() -> None:
         called.set()
         raise KeyError("gone")
 
-    with beside(call):
+    with in_background(call):
         pass
 
     assert called.is_set()
@@ -55,7 +55,7 @@ def test_the_call_sees_the_context_of_the_block_and_does_not_change_it() -> None
         variable.set("of the call")
         return seen
 
-    with beside(call) as result:
+    with in_background(call) as result:
         assert result() == "of the block"
     assert variable.get() == "of the block"
 
@@ -73,7 +73,7 @@ def test_the_end_of_the_block_waits_for_the_call_however_it_ends(
         ended.set()
 
     def block() -> None:
-        with beside(call):
+        with in_background(call):
             leaving.set()
             if error is not None:
                 raise error

@@ -13,18 +13,15 @@ from werkzeug.wrappers import Request, Response
 
 from pyoci_flask.common.cross_site import is_cross_site
 from pyoci_flask.registry import blobs, manifests
-from pyoci_flask.registry.auth import Access
 from pyoci_flask.registry.errors import (
-    RegistryError,
+    DistributionError,
     denied,
     unforeseen,
-    unsupported,
 )
-from pyoci_flask.registry.index import DamagedIndexError
-from pyoci_flask.registry.listing import list_repositories, list_tags
+from pyoci_flask.registry.layout_index import DamagedIndexError
 from pyoci_flask.registry.names import parse_name
-from pyoci_flask.registry.pushing import Pushing
 from pyoci_flask.registry.storage import Storage
+from pyoci_flask.registry.users import Access
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIEnvironment
@@ -35,8 +32,8 @@ _NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 _SAFE = frozenset({"GET", "HEAD"})
 
 
-class Registry:
-    """An OCI registry on a folder, answering below `/v2/`."""
+class EmbeddedRegistry:
+    """An OCI registry that keeps everything in a folder and answers below `/v2/`."""
 
     def __init__(
         self,
@@ -63,15 +60,15 @@ class Registry:
         response.headers["Docker-Distribution-Api-Version"] = "registry/2.0"
         response.headers["X-Content-Type-Options"] = "nosniff"
         # A shared cache must not give one user's content to another.
-        kept = "private, no-cache" if response.status_code < 400 else "no-store"
-        response.headers["Cache-Control"] = kept
+        caching = "private, no-cache" if response.status_code < 400 else "no-store"
+        response.headers["Cache-Control"] = caching
         response.headers["Vary"] = "Authorization"
         return response(environ, start_response)
 
     def _answer(self, request: Request) -> Response:
         try:
             return self._dispatch(request)
-        except RegistryError as error:
+        except DistributionError as error:
             return error.response()
         except HTTPException as error:
             return _translate(error).response()
@@ -89,31 +86,31 @@ class Registry:
         arguments = dict(values)
         if "name" in arguments:
             name = parse_name(arguments.pop("name"))
-            arguments["repository"] = self._storage.repository(name)
+            arguments["layout"] = self._storage.layout(name)
         response: Response = handler(request, **arguments)
         return response
 
 
 def _routes(storage: Storage) -> Map:
-    pushing = Pushing(storage)
+    uploads = blobs.UploadEndpoints(storage)
     upload = "/v2/<path:name>/blobs/uploads/<upload>"
     manifest = "/v2/<path:name>/manifests/<reference>"
     return Map(
         [
             _rule("/v2/", "GET", _version),
-            _rule("/v2/_catalog", "GET", partial(list_repositories, storage=storage)),
-            _rule("/v2/<path:name>/tags/list", "GET", list_tags),
+            _rule("/v2/_catalog", "GET", partial(manifests.list_repositories, storage=storage)),
+            _rule("/v2/<path:name>/tags/list", "GET", manifests.list_tags),
             _rule("/v2/<path:name>/referrers/<digest>", "GET", manifests.get_referrers),
             _rule(manifest, "GET", manifests.get_manifest),
             _rule(manifest, "PUT", manifests.put_manifest),
             _rule(manifest, "DELETE", manifests.delete_manifest),
             _rule("/v2/<path:name>/blobs/<digest>", "GET", blobs.get_blob),
             _rule("/v2/<path:name>/blobs/<digest>", "DELETE", blobs.delete_blob),
-            _rule("/v2/<path:name>/blobs/uploads/", "POST", pushing.begin),
-            _rule(upload, "GET", pushing.status),
-            _rule(upload, "PATCH", pushing.append),
-            _rule(upload, "PUT", pushing.finish),
-            _rule(upload, "DELETE", pushing.cancel),
+            _rule("/v2/<path:name>/blobs/uploads/", "POST", uploads.begin),
+            _rule(upload, "GET", uploads.status),
+            _rule(upload, "PATCH", uploads.append),
+            _rule(upload, "PUT", uploads.finish),
+            _rule(upload, "DELETE", uploads.cancel),
         ],
         merge_slashes=False,
         strict_slashes=False,
@@ -128,26 +125,27 @@ def _version(_request: Request) -> Response:
     return Response("{}", mimetype="application/json")
 
 
-def _storage_fault(request: Request, error: OSError | DamagedIndexError) -> RegistryError:
-    """Log in one line what failed; return what the client is told: why, but no path from here."""
+def _storage_fault(request: Request, error: OSError | DamagedIndexError) -> DistributionError:
+    """Log a fault in one line; return it for the client, without paths of this machine."""
     if isinstance(error, DamagedIndexError):
         logger.error("%s %s failed: %s", request.method, request.path, error)
         return unforeseen(f"this repository is damaged: its {error}")
     if error.errno in _NO_ROOM:
         logger.warning("no room in the storage: %s", error.strerror)
         return unforeseen("the registry has no room left", status=507)
-    # One without a reason is not the operating system's, and a traceback has to tell.
+    # An error without `strerror` does not come from the operating system: log its traceback.
     trace = None if error.strerror else error
     logger.error("%s %s failed: %s", request.method, request.path, error, exc_info=trace)
     return unforeseen(f"the registry's storage failed: {error.strerror or 'for no known reason'}")
 
 
-def _translate(error: HTTPException) -> RegistryError:
+def _translate(error: HTTPException) -> DistributionError:
     if isinstance(error, MethodNotAllowed):
-        unsupported_method = unsupported("this method is not supported here")
-        unsupported_method.headers["Allow"] = ", ".join(sorted(error.valid_methods or ()))
-        return unsupported_method
+        allowed = {"Allow": ", ".join(sorted(error.valid_methods or ()))}
+        return DistributionError(
+            405, "UNSUPPORTED", "this method is not supported here", headers=allowed
+        )
     if isinstance(error, NotFound):
-        return RegistryError(404, "NAME_UNKNOWN", "nothing is served at this address")
-    # The specification has no code for a request that is bad as HTTP.
-    return RegistryError(error.code or 400, "UNSUPPORTED", error.description or "bad request")
+        return DistributionError(404, "NAME_UNKNOWN", "nothing is served at this address")
+    # The specification has no code for a request that is not valid HTTP.
+    return DistributionError(error.code or 400, "UNSUPPORTED", error.description or "bad request")

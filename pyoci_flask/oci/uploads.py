@@ -1,0 +1,157 @@
+"""Uploads of blobs (distribution-spec, Pushing blobs)."""
+
+import logging
+from contextlib import nullcontext
+from typing import Self
+
+from pyoci_flask.errors import NotFoundError, PyOCIError, RegistryError, RegistryUnreachableError
+from pyoci_flask.oci.answers import ErrorBody
+from pyoci_flask.oci.blobs import has_bytes
+from pyoci_flask.oci.client import RepositoryCaller
+from pyoci_flask.oci.reference import Digest
+from pyoci_flask.transport.reply import Reply
+from pyoci_flask.transport.request import Body
+
+logger = logging.getLogger("pyoci.registry")
+
+_PASSING = frozenset({408, 500, 502, 503, 504})
+
+
+class UploadSession:
+    """An upload that the registry has begun: the proof that the caller may push.
+
+    Neither the scope of a token nor reading with it proves that (distribution-spec, Pushing blobs).
+    As a context manager, it cancels the upload unless a `put` has succeeded.
+    """
+
+    def __init__(self, caller: RepositoryCaller, reply: Reply, location: str) -> None:
+        self._caller = caller
+        self._reply = reply
+        self._location = location
+        self._is_open = True
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.cancel()
+
+    def put(self, digest: Digest, body: Body, length: int) -> None:
+        """Send the whole blob and end the session; arguments as in `push_blob`.
+
+        Raises:
+            RegistryError: the registry did not take it.
+        """
+        url = f"{self._location}{'&' if '?' in self._location else '?'}digest={digest}"
+        answer = self._caller.put_at(url, self._reply, body, length)
+        if answer.status not in {201, 204}:
+            error = self._caller.refused(answer, "uploading")
+            raise _PassingFailureError(error) if answer.status in _PASSING else error
+        answer.close()
+        self._is_open = False
+        stored = answer.headers.get("Docker-Content-Digest")
+        if stored is not None and stored != str(digest):
+            raise RegistryError(
+                f"{self._caller.repository.registry.netloc} stored other bytes than were sent"
+            )
+
+    def cancel(self) -> bool:
+        """Have the registry drop the upload unless it has ended; return whether it did."""
+        if not self._is_open:
+            return False
+        self._is_open = False
+        try:
+            return self._caller.cancel_at(self._location, self._reply)
+        except PyOCIError as error:
+            logger.info("an upload was not cancelled: %s", error)
+            return False
+
+
+def begin_upload(caller: RepositoryCaller) -> UploadSession:
+    """Ask the registry to begin an upload.
+
+    Raises:
+        AuthenticationRequiredError: the registry asks for credentials.
+        DeniedError: the caller may not push.
+        NotFoundError: the registry wants the repository to be made first (ECR).
+    """
+    reply = caller.call("POST", "blobs/uploads/", "push", idempotent=True)
+    location = reply.headers.get("Location")
+    if reply.status != 202 or location is None:
+        error = ErrorBody.read(reply)
+        if reply.status == 404 and error.no_repository:
+            raise NotFoundError(
+                f"{caller.repository} does not exist and the registry does not make it on the "
+                f"first upload{error}: make the repository there first"
+            )
+        raise caller.refused(reply, "starting an upload", error)
+    reply.close()
+    return UploadSession(caller, reply, caller.resolve(reply, location))
+
+
+def push_blob(
+    caller: RepositoryCaller,
+    digest: Digest,
+    body: Body,
+    length: int,
+    *,
+    looked: bool = False,
+    missing: bool = False,
+    session: UploadSession | None = None,
+) -> None:
+    """Upload a blob unless it exists: POST, then one PUT with the whole content.
+
+    Chunked uploads, PATCH and the single POST are each broken on some registry. `body` is bytes,
+    or a file of `length` bytes that can be rewound. If `looked`, the first try does not look
+    whether the blob exists; if `missing`, no try does, as the registry lacks it even if it says
+    otherwise. `session` is an upload that was begun for this blob, so that no POST is needed.
+
+    Raises:
+        NotFoundError: the registry wants the repository to be made first (ECR).
+        RegistryError: it did not take the upload.
+    """
+    try:
+        return _push_once(caller, digest, body, length, looked=looked or missing, session=session)
+    except (_PassingFailureError, RegistryUnreachableError) as error:
+        # How much arrived is not known, so start again and look for what is there.
+        logger.info("%s; uploading again", error)
+    try:
+        return _push_once(caller, digest, body, length, looked=missing)
+    except _PassingFailureError as error:
+        raise error.refusal from error
+
+
+class _PassingFailureError(PyOCIError):
+    """The registry failed in a way that may pass; `refusal` is the error if it does not."""
+
+    def __init__(self, refusal: PyOCIError) -> None:
+        super().__init__(str(refusal))
+        self.refusal = refusal
+
+
+def _push_once(
+    caller: RepositoryCaller,
+    digest: Digest,
+    body: Body,
+    length: int,
+    *,
+    looked: bool,
+    session: UploadSession | None = None,
+) -> None:
+    if not looked and holds_blob(caller, digest):
+        return
+    with nullcontext(session) if session is not None else begin_upload(caller) as begun:
+        begun.put(digest, body, length)
+
+
+def holds_blob(caller: RepositoryCaller, digest: Digest) -> bool:
+    """Return whether a blob is there already, before it is uploaded; False if that is unknown."""
+    reply = caller.call("HEAD", f"blobs/{digest}", "push")
+    if reply.status == 200:
+        reply.close()
+        return has_bytes(caller, digest)
+    if reply.status in {403, 404, 405}:
+        # 403 and 405 say nothing about the blob: upload it.
+        reply.close()
+        return False
+    raise caller.refused(reply, "looking for a blob")
