@@ -29,23 +29,22 @@ from pyoci_flask.transport.auth import Authenticator
 from pyoci_flask.transport.network import Network
 from pyoci_flask.transport.observe import CallLog
 from pyoci_flask.transport.session import Transport
-from pyoci_flask.web.access import AccessLog
-from pyoci_flask.web.address import AddressParser
+from pyoci_flask.web import TEMPLATES
+from pyoci_flask.web.access_log import AccessLog
 from pyoci_flask.web.api import blueprint as index
-from pyoci_flask.web.conditional import PRIVATE, PageCache
-from pyoci_flask.web.errors import register_error_handlers
+from pyoci_flask.web.conditional import PRIVATE, ProjectPages
+from pyoci_flask.web.error_answers import register_error_handlers
 from pyoci_flask.web.gate import RegistryGate
-from pyoci_flask.web.mount import Mount
+from pyoci_flask.web.links import DEFAULT_PROXIES, PublicOrigin
+from pyoci_flask.web.paths import AddressParser
 from pyoci_flask.web.people import browse
 from pyoci_flask.web.people import frame as people
 from pyoci_flask.web.people import landing as pages
 from pyoci_flask.web.people.error_page import error_page
-from pyoci_flask.web.people.origin import DEFAULT_PROXIES
+from pyoci_flask.web.routes import Mount
 from pyoci_flask.web.services import EXTENSION, Services
 
 logger = logging.getLogger("pyoci")
-
-_HERE = Path(__file__).parent
 
 
 def create_app(
@@ -75,7 +74,7 @@ def create_app(
     else:
         check_start(settings)
         prepare_folders(settings)
-    app = Flask("pyoci_flask", static_folder=None, template_folder=str(_templates()))
+    app = Flask("pyoci_flask", static_folder=None, template_folder=str(TEMPLATES))
     app.url_map.merge_slashes = False
     app.url_map.strict_slashes = False
     app.jinja_env.trim_blocks = app.jinja_env.lstrip_blocks = True
@@ -106,10 +105,11 @@ def create_app(
     app.extensions[EXTENSION] = Services(
         settings=settings,
         addresses=AddressParser(settings),
+        origin=PublicOrigin(settings, os.environ.get("FORWARDED_ALLOW_IPS", DEFAULT_PROXIES)),
         transport=transport,
         authenticator=Authenticator(transport),
         versions=_versions(settings, pool, store),
-        pages=PageCache(),
+        pages=ProjectPages(),
         locks=VersionLocks.in_spool(settings.spool),
         configs=KnownConfigs(),
         metadata=CoreMetadataReader(store=store),
@@ -117,9 +117,7 @@ def create_app(
         guesses=Guesses(settings.cache_ttl),
         shares=shares,
     )
-    app.extensions[people.EXTENSION] = people.People.create(
-        settings, os.environ.get("FORWARDED_ALLOW_IPS", DEFAULT_PROXIES), _templates()
-    )
+    app.extensions[people.EXTENSION] = people.People.create(TEMPLATES)
     mounted: Any = Mount(app.wsgi_app, settings.path, registry, metrics=settings.metrics)
     if open_to_everyone(settings):
         mounted = LocalHosts(mounted, settings.url)
@@ -159,12 +157,6 @@ def _embedded(settings: Settings, transport: Transport) -> Any:  # noqa: ANN401 
     )
     transport.mount(EMBEDDED.origin, InProcessAdapter(registry))
     return registry
-
-
-def _templates() -> Path:
-    """The wheel carries the templates inside the package; a checkout has them beside it."""
-    packaged = _HERE / "templates"
-    return packaged if packaged.is_dir() else _HERE.parent / "templates"
 
 
 def _guarded(response: Any) -> Any:  # noqa: ANN401 - Flask's own type

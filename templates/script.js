@@ -1,22 +1,22 @@
 "use strict";
 
-// The pages work without this: it copies, remembers the tool, searches and updates while one types.
+// The pages work without this script. It copies, remembers the tool, and searches while you type.
 
 const TOOL = "pyoci-tool";
-const PAUSE = 300; // milliseconds without a key, after which the server is asked
+const PAUSE = 300; // milliseconds after the last key before the server is asked
 
 function say(text) {
   document.getElementById("said").textContent = text;
 }
 
-// navigator.clipboard is there in secure contexts only, not at http://intranet/.
+// navigator.clipboard exists only in secure contexts, not at http://intranet/.
 async function copied(text) {
   if (navigator.clipboard) {
     try {
       await navigator.clipboard.writeText(text);
       return true;
     } catch {
-      // The permission was refused; the old way may work.
+      // The browser refused it; the old way may work.
     }
   }
   const box = document.createElement("textarea");
@@ -34,14 +34,14 @@ async function copy(button) {
   button.focus();
   button.textContent = done ? "Copied" : "Not copied";
   button.classList.toggle("done", done);
-  say(done ? "Copied" : "Your browser did not let this be copied");
+  say(done ? "Copied" : "Your browser did not allow copying");
   setTimeout(() => {
     button.textContent = "Copy";
     button.classList.remove("done");
   }, 2000);
 }
 
-// Storage may be switched off.
+// The browser may refuse storage.
 function remembered() {
   try {
     return localStorage.getItem(TOOL);
@@ -54,7 +54,7 @@ function remember(tool) {
   try {
     localStorage.setItem(TOOL, tool);
   } catch {
-    // Then the next page begins with the first tool.
+    // The next page then shows the first tool.
   }
 }
 
@@ -72,7 +72,7 @@ function chooseRememberedTool() {
   }
 }
 
-// A form is not sent while half of it is empty: somebody is still at it.
+// Do not send a form that is half empty: somebody is still filling it in.
 function complete(form) {
   const fields = [...form.querySelectorAll("input[type=text]")];
   const filled = fields.filter((field) => field.value.trim()).length;
@@ -89,7 +89,7 @@ function takeOver(field, other, names) {
   }
 }
 
-// Fetches the page that the form leads to, and puts its parts of these ids in the place of ours.
+// Fetches the page that the form leads to, and replaces the elements with these ids.
 function live(form) {
   let timer = 0;
   let asked = 0;
@@ -103,14 +103,14 @@ function live(form) {
       const response = await fetch(url, { headers: { Accept: "text/html" } });
       page = new DOMParser().parseFromString(await response.text(), "text/html");
     } catch {
-      // No answer at all.
+      // The server did not answer.
     }
     if (mine !== asked) {
       return;
     }
     const parts = form.dataset.live.split(" ").map((id) => page?.getElementById(id));
     if (!parts.every(Boolean)) {
-      // A page about an error has other parts. The button leads to it.
+      // An error page has no such elements. The button leads to it.
       say("The server did not answer: use the button");
       return;
     }
@@ -134,7 +134,7 @@ function live(form) {
   });
 }
 
-// All names are on the page: no need to ask for them again.
+// All names are on the page, so the server need not be asked.
 function filter(form) {
   const list = document.getElementById(form.dataset.filter);
   const count = list.querySelector("[data-count]");

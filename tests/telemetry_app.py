@@ -20,7 +20,7 @@ from pyoci_flask.transport.network import Network
 from pyoci_flask.transport.observe import CallLog
 from pyoci_flask.transport.request import Request
 from pyoci_flask.transport.session import Transport
-from pyoci_flask.web.access import AccessLog, RequestObserver, RequestRecord
+from pyoci_flask.web.access_log import AccessLog, RequestObserver, RequestRecord
 from pyoci_flask.web.gate import NoPlaceError
 from tests.doubles import wsgi_server
 from tests.patience import PATIENCE

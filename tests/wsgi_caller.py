@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from pyoci_flask.logs import request_id
-from pyoci_flask.web.access import RequestRecord
+from pyoci_flask.web.access_log import RequestRecord
 from tests.patience import PATIENCE
 
 if TYPE_CHECKING:

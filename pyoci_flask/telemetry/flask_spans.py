@@ -19,9 +19,10 @@ from opentelemetry.trace import INVALID_SPAN, Span, Tracer, TracerProvider, set_
 from pyoci_flask.telemetry.exports import POSTPONED
 from pyoci_flask.telemetry.labels import known_method
 from pyoci_flask.telemetry.spans import EXCHANGE, Exchange, span_name
-from pyoci_flask.web.access import ENVIRON_REQUEST_ID, safe_host, safe_path, safe_user_agent
+from pyoci_flask.web.access_log import ENVIRON_REQUEST_ID
 from pyoci_flask.web.gate import NoPlaceError
-from pyoci_flask.web.operations import OPERATION, name_operation
+from pyoci_flask.web.incoming import safe_host, safe_path, safe_user_agent
+from pyoci_flask.web.routes import OPERATION, name_operation
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment

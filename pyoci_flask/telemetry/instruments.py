@@ -13,7 +13,7 @@ from pyoci_flask.telemetry.labels import (
     known_method,
     status_label,
 )
-from pyoci_flask.web.access import RequestRecord
+from pyoci_flask.web.access_log import RequestRecord
 
 Attributes = dict[str, str | int]
 

@@ -24,8 +24,8 @@ from pyoci_flask.telemetry.labels import (
     status_label,
 )
 from pyoci_flask.transport.observe import CallRecord, redacted
-from pyoci_flask.web.access import RequestRecord
-from pyoci_flask.web.operations import OPERATION, name_operation
+from pyoci_flask.web.access_log import RequestRecord
+from pyoci_flask.web.routes import OPERATION, name_operation
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import WSGIEnvironment

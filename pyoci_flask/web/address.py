@@ -1,58 +1,33 @@
-"""The addresses of the index: what a request's path names.
+"""The addresses of an index: what a path means.
 
-Flask's own routing cannot tell them apart: the registry may be a URL whose slashes were decoded
-or merged on the way, the namespace has any number of segments, and a path that names no registry
-must be answered without any look-up.
+Traces and metrics name a request by `operation` and `route`.
 """
 
-import re
 from dataclasses import dataclass
-from functools import lru_cache
-from urllib.parse import quote, unquote
+from typing import ClassVar
+from urllib.parse import quote
 
-from pyoci_flask.common.redaction import holds_userinfo, shown
-from pyoci_flask.errors import EgressError, InvalidRequestError, NotFoundError
-from pyoci_flask.index.names import (
-    OTHER_SUFFIXES,
-    Filename,
-    ProjectName,
-    after_name,
-    is_filename,
-    without_dash,
-)
-from pyoci_flask.oci.reference import EMBEDDED, Registry, Repository
-from pyoci_flask.settings import Settings
+from pyoci_flask.index.names import Filename, ProjectName
+from pyoci_flask.oci.reference import Registry
 
-_PINNED = "simple"
-_SIMPLE = "+simple"
-_JSON = "pypi"
-"""Of the JSON API. Dependabot puts it where the index's own address ends in `simple`."""
-_METADATA = ".metadata"
-_NOT_STORED = (
-    *(".asc", ".sig", ".sigstore", ".provenance", ".publish.attestation"),
-    *OTHER_SUFFIXES,
-)
-"""Of files that other indexes have, and that are not stored here."""
-_SHORT = 1000
-"""Characters of a path whose meaning is remembered: clients ask for the same few."""
-_SCHEME = re.compile(r"(https?):/{1,2}([^/]+)(?:/(.*))?", re.IGNORECASE | re.DOTALL)
-_SCHEME_START = re.compile(r"https?:/", re.IGNORECASE)
+PINNED = "simple"
+"""The first segment of the addresses of the server's own index."""
 
 
 @dataclass(frozen=True, slots=True)
 class Base:
-    """`{base}` of the addresses: a registry and, in it, a namespace."""
+    """`{base}` of the addresses: a registry and a namespace in it."""
 
     registry: Registry
     namespace: str
     pinned: bool = False
-    """Addressed as `/simple`."""
+    """Whether its address is `/simple`."""
 
     @property
     def path(self) -> str:
-        """The percent-encoded path of the base, as people should write it."""
+        """The percent-encoded path of the base, in its preferred spelling."""
         if self.pinned:
-            return f"/{_PINNED}"
+            return f"/{PINNED}"
         name = self.registry.address
         if "/" in name:
             name = quote(name, safe="")
@@ -61,8 +36,10 @@ class Base:
 
 @dataclass(frozen=True, slots=True)
 class ListAddress:
-    """The projects of a base."""
+    """The list of the projects of a base."""
 
+    operation: ClassVar = "list_projects"
+    route: ClassVar = "/"
     base: Base
     slash: bool
 
@@ -71,34 +48,51 @@ class ListAddress:
 class ProjectAddress:
     """The page of a project."""
 
+    operation: ClassVar = "list"
+    route: ClassVar = "/{project}/"
     base: Base
     project: ProjectName
     slash: bool
-    """Whether the address ended in a slash, as relative links need it."""
+    """Whether the path ends in a slash, which relative links need."""
 
 
 @dataclass(frozen=True, slots=True)
 class JsonAddress:
-    """The legacy JSON of a project, or of one of its versions."""
+    """The legacy JSON document of a project, or of one of its versions."""
 
+    operation: ClassVar = "json"
     base: Base
     project: ProjectName
     version: str | None = None
+
+    @property
+    def route(self) -> str:
+        """The path below the base, for traces and metrics."""
+        return "/{project}/json" if self.version is None else "/{project}/{version}/json"
 
 
 @dataclass(frozen=True, slots=True)
 class FileAddress:
     """A file of a project."""
 
+    operation: ClassVar = "download"
+    route: ClassVar = "/{project}/{filename}"
     base: Base
     project: ProjectName
     filename: Filename
+
+    @property
+    def version(self) -> str:
+        """The version that the file belongs to."""
+        return self.filename.version
 
 
 @dataclass(frozen=True, slots=True)
 class MetadataAddress:
     """The core metadata of a file."""
 
+    operation: ClassVar = "metadata"
+    route: ClassVar = "/{project}/{filename}.metadata"
     base: Base
     project: ProjectName
     filename: Filename
@@ -108,6 +102,7 @@ class MetadataAddress:
 class VersionAddress:
     """A version of a project."""
 
+    route: ClassVar = "/{project}/{version}"
     base: Base
     project: ProjectName
     version: str
@@ -115,237 +110,3 @@ class VersionAddress:
 
 ReadAddress = ListAddress | ProjectAddress | JsonAddress | FileAddress | MetadataAddress
 ChangeAddress = FileAddress | VersionAddress
-
-
-@dataclass(frozen=True, slots=True)
-class _Path:
-    registry: Registry
-    segments: tuple[str, ...]
-    pinned: bool
-    slash: bool
-    json: bool = False
-    """Whether it is an address of the JSON API, as PyPI has it beside `/simple/`."""
-
-    def base(self, namespace: str) -> Base:
-        return Base(self.registry, namespace, self.pinned)
-
-
-class AddressParser:
-    """Reads paths, with the settings that decide what may be addressed."""
-
-    def __init__(self, settings: Settings) -> None:
-        self._settings = settings
-        self._read_once = lru_cache(maxsize=256)(self._read)
-
-    def read(self, path: str, raw_path: str | None = None) -> ReadAddress | None:
-        """Say what a GET or HEAD is for; None = nothing that this program knows.
-
-        `path` is the decoded path below the mount point, `raw_path` the path as it was sent,
-        where the server tells.
-        """
-        short = len(path) + len(raw_path or "") <= _SHORT
-        return (self._read_once if short else self._read)(path, raw_path)
-
-    def _read(self, path: str, raw_path: str | None) -> ReadAddress | None:
-        found = self._split(path, raw_path)
-        if found is None:
-            return None
-        if _SIMPLE in found.segments:
-            position = found.segments.index(_SIMPLE)
-            namespace, rest = found.segments[:position], found.segments[position + 1 :]
-        elif found.pinned:
-            namespace, rest = (), found.segments
-        else:
-            namespace, rest = _usual_split(found.segments, slash=found.slash)
-        if found.pinned and namespace:
-            return None
-        base = self._base(found, namespace)
-        if base is None:
-            return None
-        return _read_json(base, rest) if found.json else _read_below(base, rest, slash=found.slash)
-
-    def change(self, path: str, raw_path: str | None = None) -> ChangeAddress | None:
-        """Say what a DELETE or PATCH is for."""
-        found = self._split(path, raw_path)
-        if found is None or found.json or len(found.segments) < (2 if found.pinned else 3):
-            return None
-        *namespace, name, last = found.segments
-        if found.pinned and namespace:
-            return None
-        base = self._base(found, tuple(namespace))
-        if base is None:
-            return None
-        project = ProjectName(name)
-        if is_filename(last):
-            return FileAddress(base, project, Filename.parse(last, project))
-        if _is_metadata(last):
-            raise InvalidRequestError(
-                f"{shown(last)} is neither a file nor a version: it comes and goes with its wheel"
-            )
-        _refuse_dots(last)
-        return VersionAddress(base, project, without_dash(last))
-
-    def publish(self, path: str, raw_path: str | None = None) -> Base | None:
-        """Say where a POST publishes to."""
-        found = self._split(path, raw_path)
-        if found is None or found.json or (found.pinned and found.segments):
-            return None
-        return self._base(found, found.segments)
-
-    def _split(self, path: str, raw_path: str | None) -> _Path | None:
-        if holds_userinfo(path):
-            raise InvalidRequestError(
-                "no address of an index holds an '@': user name and password go into the "
-                "Authorization header, which clients make of those before this server's own host"
-            )
-        slash = path.endswith("/")
-        path = path.lstrip("/")
-        explicit = _SCHEME.fullmatch(path)
-        if explicit is not None:
-            head, tail = f"{explicit[1]}://{explicit[2]}", explicit[3] or ""
-        else:
-            head, _, tail = path.partition("/")
-        # Proxies merge slashes, so an empty segment means nothing anywhere.
-        segments = tuple(segment for segment in tail.split("/") if segment)
-        if head in {_PINNED, _JSON}:
-            pinned = self._settings.index
-            if pinned is None:
-                raise NotFoundError(
-                    f"this server has no index of its own at /{head}/: PYOCI_INDEX (a registry and "
-                    "a namespace) or PYOCI_STORAGE (a folder for the embedded registry) gives it "
-                    "one; without them, address /REGISTRY/NAMESPACE/"
-                )
-            _refuse_encoded_slashes(raw_path)
-            return _Path(pinned.registry, segments, pinned=True, slash=slash, json=head == _JSON)
-        registry = self._registry(head)
-        if registry is None:
-            if explicit is not None:
-                raise InvalidRequestError(
-                    f"{shown(head)} is not a registry: an http or https URL of host and port only"
-                )
-            return None
-        _refuse_encoded_slashes(raw_path)
-        return _Path(registry, segments, pinned=False, slash=slash)
-
-    def _registry(self, text: str) -> Registry | None:
-        registry = Registry.parse(text)
-        if registry is None and ":" not in text:
-            named = Registry.parse(text, any_host=True)
-            registry = named if named is not None and self._settings.names(named) else None
-        return registry
-
-    def _base(self, found: _Path, namespace: tuple[str, ...]) -> Base | None:
-        if found.pinned:
-            pinned = self._settings.index
-            return None if pinned is None else found.base(pinned.namespace)
-        if not namespace:
-            return None
-        for segment in namespace:
-            _refuse_dots(segment)
-        name = "/".join(namespace).lower()
-        Repository(found.registry, name)
-        self._check_allowed(found.registry, name)
-        return found.base(name)
-
-    def _check_allowed(self, registry: Registry, namespace: str) -> None:
-        settings = self._settings
-        if registry == EMBEDDED and settings.storage is None:
-            raise NotFoundError("there is no embedded registry here: PYOCI_STORAGE is not set")
-        if settings.allows(registry, namespace):
-            return
-        if settings.only_index:
-            raise EgressError(
-                f"this server does not call {registry.address}/{namespace}: it serves the index "
-                "of its setting PYOCI_INDEX only, as PYOCI_REGISTRIES is not set"
-            )
-        raise EgressError(
-            f"this server does not call {registry.address}: PYOCI_REGISTRIES does not allow it"
-        )
-
-
-def _usual_split(
-    segments: tuple[str, ...], *, slash: bool
-) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """Split namespace and project of `{registry}/{namespace}/{project}[/more]`."""
-    last = segments[-1] if segments else ""
-    more = last == "json" or is_filename(last.removesuffix(_METADATA))
-    more = more or (len(segments) > 2 and not slash and _is_other_file(segments[-2], last))
-    if len(segments) < 2:
-        return segments, ()
-    position = -2 if more and len(segments) > 2 else -1
-    return segments[:position], segments[position:]
-
-
-def _read_below(base: Base, rest: tuple[str, ...], *, slash: bool) -> ReadAddress | None:
-    match rest:
-        case ():
-            return ListAddress(base, slash)
-        case (name,):
-            return ProjectAddress(base, ProjectName(name), slash)
-        case (name, "json"):
-            return JsonAddress(base, ProjectName(name))
-        case (name, last):
-            project = ProjectName(name)
-            if _is_metadata(last):
-                filename = Filename.parse(last.removesuffix(_METADATA), project)
-                return MetadataAddress(base, project, filename)
-            if last.endswith(_NOT_STORED):
-                raise NotFoundError(
-                    f"there is no {shown(last)}: this index stores only wheels and .tar.gz sdists"
-                )
-            return FileAddress(base, project, Filename.parse(last, project))
-    for segment in rest:
-        _refuse_dots(segment)
-    return None
-
-
-def _read_json(base: Base, rest: tuple[str, ...]) -> JsonAddress | None:
-    match rest:
-        case (name, "json"):
-            return JsonAddress(base, ProjectName(name))
-        case (name, version, "json"):
-            return JsonAddress(base, ProjectName(name), version)
-    return None
-
-
-def _is_other_file(name: str, segment: str) -> bool:
-    """Return whether a segment names a file of the project that cannot be stored here."""
-    if not segment.endswith(_NOT_STORED):
-        return False
-    try:
-        return after_name(segment, ProjectName(name)) is not None
-    except InvalidRequestError:
-        return False
-
-
-def _is_metadata(segment: str) -> bool:
-    return segment.endswith(_METADATA) and is_filename(segment.removesuffix(_METADATA))
-
-
-def _refuse_dots(segment: str) -> None:
-    if ".." in segment:
-        raise InvalidRequestError(f"'..' cannot stand in a name: {shown(segment)}")
-
-
-def _refuse_encoded_slashes(raw_path: str | None) -> None:
-    """Refuse a slash that is percent-encoded, but for those of the registry's URL.
-
-    Browsers send a password, unasked, to every path below the folder of the one that asked for it.
-    In `/ghcr.io%2Facme%2F` that folder is `/`, below which every other registry is. In the
-    registry's URL, a path would look like a part of the namespace once it is decoded.
-    """
-    for segment in (raw_path or "").split("?")[0].split("/"):
-        decoded = unquote(segment)
-        if "/" not in decoded:
-            continue
-        if not _SCHEME_START.match(decoded):
-            raise InvalidRequestError(
-                "the slashes of an address are not percent-encoded, but for those of a registry's "
-                "URL (http%3A%2F%2Flocalhost%3A5000)"
-            )
-        authority, slash, rest = _SCHEME_START.sub("", decoded).lstrip("/").partition("/")
-        if slash and rest:
-            raise InvalidRequestError(
-                "the registry's URL goes no further than its host and port "
-                f"({shown(authority)}); what follows is the namespace, in segments of its own"
-            )

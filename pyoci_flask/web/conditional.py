@@ -1,8 +1,8 @@
-"""Answers with a strong ETag, and 304 to those who have them already (RFC 9110, section 13)."""
+"""Strong ETags, and the answers 304 and 412 to conditional requests (RFC 9110, section 13)."""
 
 import hashlib
 import threading
-from collections.abc import Callable, Hashable
+from collections.abc import Hashable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Self
@@ -12,15 +12,18 @@ from flask import request
 from werkzeug.datastructures import ETags
 from werkzeug.wrappers import Response
 
+from pyoci_flask.common.memory import Memory
 from pyoci_flask.errors import PreconditionFailedError
 from pyoci_flask.index.project import Project
 
 PRIVATE = "private, no-cache"
-"""To be asked for each time: a file may be deleted and published anew under its name."""
+"""Caches have to ask each time: a file may be deleted, and another published under its name."""
 
 _VARIANTS = 6
-"""Pages of one project that are kept: three media types, one of them in two forms, and a few
-more, as what is announced of a project grows."""
+"""Pages of one project: three media types, one of them in two forms, and a few more for when the
+announced core metadata grows."""
+_PAGE_BYTES = 32 * 1024 * 1024
+"""Bytes of the pages of one project."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,58 +36,60 @@ class Page:
 
     @classmethod
     def of(cls, text: str, media_type: str) -> Self:
-        """Encode a page. The same text under another type is another answer."""
+        """Encode a page. The same text as another media type has another ETag."""
         content = text.encode()
         tag = hashlib.sha256(f"{media_type}\n".encode() + content).hexdigest()[:32]
         return cls(content, media_type, tag)
 
     def answer(self, *, vary: str) -> Response:
-        """Answer with the page, with 304 or with 412."""
-        check_match(self.etag)
+        """Return the answer with the page, or 304.
+
+        Raises:
+            PreconditionFailedError: see `is_current`.
+        """
         charset = "" if self.media_type.endswith("json") else "; charset=utf-8"
         response = Response(self.content, content_type=f"{self.media_type}{charset}")
-        response.set_etag(self.etag)
         response.headers["Cache-Control"] = PRIVATE
         response.headers["Vary"] = vary
-        if "If-None-Match" in request.headers:
-            # Werkzeug would take `If-Match: *` for a tag that is not this one.
-            response.make_conditional({**request.environ, "HTTP_IF_MATCH": ""})
+        is_current(response, self.etag)
         return response
 
 
-def page(text: str, media_type: str, *, vary: str) -> Response:
-    """Answer a page of text, or 304."""
-    return Page.of(text, media_type).answer(vary=vary)
+class ProjectPages:
+    """The pages that were made of projects, for as long as each project is remembered."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._pages: WeakKeyDictionary[Project, Memory[Hashable, Page]] = WeakKeyDictionary()
+
+    def of(self, project: Project) -> Memory[Hashable, Page]:
+        """Return the pages of this very project, by the name of their variant."""
+        with self._lock:
+            known = self._pages.get(project)
+            if known is None:
+                known = self._pages[project] = Memory(
+                    entries=_VARIANTS, max_bytes=_PAGE_BYTES, size=lambda page: len(page.content)
+                )
+            return known
 
 
-def check_match(etag: str, modified: datetime | None = None) -> None:
-    """Refuse a request for another content than `etag` names (RFC 9110, 13.1.1 and 13.2.2).
+def is_current(response: Response, etag: str, modified: datetime | None = None) -> bool:
+    """Set ETag and Last-Modified, and return whether the client has this content already.
 
-    `modified` is what Last-Modified says. If-Unmodified-Since is ignored without it (13.1.4).
+    If it has, the answer becomes a 304 (13.1.2 and 13.1.3). Without `modified`, conditions about
+    times are ignored.
 
     Raises:
-        PreconditionFailedError: If-Match names other tags only, or weak ones; or the content is
-            newer than If-Unmodified-Since.
+        PreconditionFailedError: the client wants another content only (13.1.1 and 13.1.4).
     """
-    if "If-Match" not in request.headers:
-        since = request.if_unmodified_since
-        if modified is not None and since is not None and modified > since:
-            raise PreconditionFailedError(
-                "the file was published after the time in If-Unmodified-Since"
-            )
-        return
-    wanted: ETags = request.if_match
-    if not wanted.contains(etag):
-        raise PreconditionFailedError(f'the ETag is "{etag}" now, which If-Match does not name')
-
-
-def is_unmodified(etag: str, modified: datetime | None) -> bool:
-    """Return whether the client has this content already (RFC 9110, 13.1.2 and 13.1.3)."""
-    if "If-None-Match" in request.headers:
-        matches: ETags = request.if_none_match
-        return matches.contains_weak(etag)
-    since = request.if_modified_since
-    return modified is not None and since is not None and modified <= since
+    _check_preconditions(etag, modified)
+    response.set_etag(etag)
+    if modified is not None:
+        response.last_modified = modified
+    current = _is_unmodified(etag, modified)
+    if current:
+        response.status_code = 304
+    return current
 
 
 def last_modified(uploaded: datetime | None) -> datetime | None:
@@ -94,21 +99,22 @@ def last_modified(uploaded: datetime | None) -> datetime | None:
     return min(uploaded, datetime.now(UTC)).replace(microsecond=0)
 
 
-class PageCache:
-    """Pages that were made of a project, for as long as somebody remembers that project."""
+def _check_preconditions(etag: str, modified: datetime | None) -> None:
+    if "If-Match" in request.headers:
+        wanted: ETags = request.if_match
+        if not wanted.contains(etag):
+            raise PreconditionFailedError(f'the ETag is now "{etag}", which If-Match does not name')
+        return
+    since = request.if_unmodified_since
+    if modified is not None and since is not None and modified > since:
+        raise PreconditionFailedError(
+            "the file was published after the time in If-Unmodified-Since"
+        )
 
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._pages: WeakKeyDictionary[Project, dict[Hashable, Page]] = WeakKeyDictionary()
 
-    def get(self, project: Project, variant: Hashable, make: Callable[[], Page]) -> Page:
-        """Give the page of a project in a variant; `make` is called where there is none yet."""
-        with self._lock:
-            known = self._pages.setdefault(project, {}).get(variant)
-        if known is None:
-            known = make()
-            with self._lock:
-                pages = self._pages.setdefault(project, {})
-                if len(pages) < _VARIANTS:
-                    pages[variant] = known
-        return known
+def _is_unmodified(etag: str, modified: datetime | None) -> bool:
+    if "If-None-Match" in request.headers:
+        known: ETags = request.if_none_match
+        return known.contains_weak(etag)
+    since = request.if_modified_since
+    return modified is not None and since is not None and modified <= since

@@ -1,4 +1,4 @@
-"""How many of a worker's threads may wait for one registry, so that others have some left."""
+"""How many threads of a worker may wait for one registry, so that the others get some too."""
 
 import threading
 from collections import Counter
@@ -8,19 +8,19 @@ from pyoci_flask.errors import BusyError
 from pyoci_flask.oci.shares import Share
 
 MAY_POSTPONE = "pyoci.may_postpone"
-"""Key of the WSGI environ: whether the server takes a `NoPlaceError`. Not there: it does not."""
+"""Key of the WSGI environ: whether the server handles a `NoPlaceError`; it is missing elsewhere."""
 
 STREAMS = "pyoci.streams"
-"""Key of the WSGI environ: the `Share` of the registry that the answer's body comes from."""
+"""Key of the WSGI environ: the `Share` of the registry that the body of the answer comes from."""
 
 _PATIENCE = 0.5
-"""Seconds: a burst at a registry that answers soon finds places, at a slow one it does not."""
+"""Seconds to wait for a place: enough for a burst of requests to a registry that answers fast."""
 
 
 class NoPlaceError(BaseException):
-    """Serve this request again when `places()` is positive; nothing has been done for it.
+    """Nothing was done for this request; serve it again when `places()` is positive.
 
-    Not an `Exception`, as no error handler has to answer it.
+    This is not an `Exception`, so that no error handler answers it.
     """
 
     def __init__(self, share: Share, places: Callable[[], int]) -> None:
@@ -30,16 +30,16 @@ class NoPlaceError(BaseException):
 
 
 class RegistryGate:
-    """Counts the requests that wait for a registry, by the `Share` that it belongs to.
+    """Counts the requests that wait for each registry, by the `Share` of the registry.
 
     A request counts until its answer begins.
     """
 
     def __init__(self, threads: int, others: int | None = None) -> None:
-        """Share out `threads`; `others` of them to the registries that no setting names.
+        """Divide `threads`; at most `others` are for the registries that no setting names.
 
-        Requests for one registry may have seven eighths of the threads that do not wait for
-        others; two at least stay free. One stays free of all registries.
+        Requests waiting for one registry may use at most seven eighths of the free threads; at
+        least two stay free. One thread never waits for any registry.
         """
         self._threads = threads
         self._most_others = threads if others is None else max(1, others)
@@ -47,14 +47,14 @@ class RegistryGate:
         self._waiting: Counter[Share] = Counter()
 
     def enter(self, share: Share, *, may_postpone: bool | None = None) -> None:
-        """Count a request in; each needs its `leave`.
+        """Count a request in. Call `leave` when it ends.
 
-        `may_postpone` is what the server says in `MAY_POSTPONE`: where it says nothing, the
-        thread waits for a place for half a second.
+        `may_postpone` is the value of `MAY_POSTPONE`. Without one, this waits up to half a second
+        for a place.
 
         Raises:
-            BusyError: the registry has its share of threads waiting already.
-            NoPlaceError: the same, and the request may be served later.
+            BusyError: too many requests wait for this registry already.
+            NoPlaceError: the same, but the request can be served later.
         """
         with self._changed:
             patience = _PATIENCE if may_postpone is None else 0

@@ -1,11 +1,10 @@
-"""What the views work with: made once in `app.py`, found through the application."""
+"""The objects that the views use. They are made once in `app.py`."""
 
 from collections.abc import Sequence
-from contextlib import ExitStack
 from dataclasses import dataclass, field
 from typing import cast
 
-from flask import current_app, g, request
+from flask import current_app, request
 
 from pyoci_flask.errors import InvalidRequestError
 from pyoci_flask.index.allowance import Failures
@@ -24,10 +23,12 @@ from pyoci_flask.settings import Settings
 from pyoci_flask.transport.auth import Authenticator
 from pyoci_flask.transport.credentials import Credentials
 from pyoci_flask.transport.session import Transport
-from pyoci_flask.web.address import AddressParser, Base
-from pyoci_flask.web.conditional import PageCache
-from pyoci_flask.web.credentials import read_credentials
+from pyoci_flask.web.address import Base
+from pyoci_flask.web.conditional import ProjectPages
 from pyoci_flask.web.gate import MAY_POSTPONE, RegistryGate
+from pyoci_flask.web.incoming import read_credentials, visit
+from pyoci_flask.web.links import PublicOrigin
+from pyoci_flask.web.paths import AddressParser
 
 EXTENSION = "pyoci"
 
@@ -38,10 +39,11 @@ class Services:
 
     settings: Settings
     addresses: AddressParser
+    origin: PublicOrigin
     transport: Transport
     authenticator: Authenticator
     versions: VersionReader
-    pages: PageCache
+    pages: ProjectPages
     locks: VersionLocks
     configs: KnownConfigs
     metadata: CoreMetadataReader
@@ -49,14 +51,28 @@ class Services:
     shares: Shares = field(default_factory=Shares)
     guesses: Guesses = field(default_factory=Guesses)
 
-    def caller(self, base: Base) -> RepositoryCaller:
-        """Calls about the namespace itself, with the credentials of the request."""
+    def enter_namespace(self, base: Base) -> RepositoryCaller:
+        """Take a place at the gate, and return what calls the registry about the namespace itself.
+
+        It uses the credentials of the request.
+
+        Raises:
+            BusyError: too many requests wait for this registry.
+            InvalidRequestError: the Authorization header cannot be read.
+        """
         self._enter(base)
         repository = Repository(base.registry, base.namespace)
         return RepositoryCaller(self.transport, self.authenticator, repository, self._credentials())
 
-    def candidates(self, base: Base, project: ProjectName) -> Candidates:
-        """The project's repositories, with the credentials of the request that is served."""
+    def enter_project(self, base: Base, project: ProjectName) -> Candidates:
+        """Take a place at the gate, and return the repositories that may hold the project.
+
+        They use the credentials of the request.
+
+        Raises:
+            BusyError: too many requests wait for this registry.
+            InvalidRequestError: the Authorization header or the project's name cannot be used.
+        """
         self._enter(base)
         credentials = self._credentials()
         found: list[ProjectRepository] = []
@@ -72,22 +88,25 @@ class Services:
             found.append(ProjectRepository(project, caller, guesses))
         return found
 
-    def project(
+    def read_project(
         self,
         repository: ProjectRepository,
         tags: Sequence[str],
         failures: Failures | None = None,
     ) -> Project:
-        """List a project; if it is large, it counts as such until the answer begins.
+        """Read the files of a project; the memory of a large listing is held until the answer.
 
-        `failures` leave their versions out; one too many is raised.
+        `failures` collects the errors of single versions, which are left out; one error too many
+        is raised.
         """
-        self._forget_listing()
-        g.listing = held = ExitStack()
+        held = visit().listing
+        held.close()
         return self.versions.project(repository, tags, self.settings.max_versions, held, failures)
 
-    def announced(self, repository: ProjectRepository, files: Sequence[File]) -> frozenset[str]:
-        """Return the names of the wheels whose core metadata is announced, see `announced`."""
+    def find_announced(
+        self, repository: ProjectRepository, files: Sequence[File]
+    ) -> frozenset[str]:
+        """Return the names of the wheels whose core metadata the project page announces."""
         segments = {file.segment for file in files}
         announced: frozenset[str] = frozenset()
         for part in (repository, *repository.others):
@@ -98,24 +117,21 @@ class Services:
 
     def _enter(self, base: Base) -> None:
         """Count this request among those that wait for the registry, until its answer begins."""
-        g.registry = base.registry
-        if "share" not in g:
+        now = visit()
+        now.base = base
+        if now.share is None:
             share = self.shares(base.registry)
             self.gate.enter(share, may_postpone=request.environ.get(MAY_POSTPONE))
-            g.share = share
+            now.share = share
 
     def leave(self) -> Share | None:
-        """Count this request out, if it was in; return the share of its registry."""
-        self._forget_listing()
-        share: Share | None = g.pop("share", None)
+        """Give back what the request holds; return the share of its registry, if it had a place."""
+        now = visit()
+        now.listing.close()
+        share, now.share = now.share, None
         if share is not None:
             self.gate.leave(share)
         return share
-
-    def _forget_listing(self) -> None:
-        held = g.pop("listing", None)
-        if held is not None:
-            held.close()
 
     def _credentials(self) -> Credentials | None:
         header = request.headers.get("Authorization")
@@ -123,11 +139,5 @@ class Services:
 
 
 def services() -> Services:
-    """The services of the application that serves this request."""
+    """Return the services of the application that serves this request."""
     return cast("Services", current_app.extensions[EXTENSION])
-
-
-def raw_path() -> str | None:
-    """The path as the client sent it, where the WSGI server tells (gunicorn, Werkzeug)."""
-    value = request.environ.get("RAW_URI") or request.environ.get("REQUEST_URI")
-    return value if isinstance(value, str) else None

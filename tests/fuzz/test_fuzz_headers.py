@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 from pyoci_flask.errors import InvalidRequestError
 from pyoci_flask.oci.tags import next_page
 from pyoci_flask.transport.challenge import parse_challenges
-from pyoci_flask.web.credentials import read_credentials
+from pyoci_flask.web.incoming import read_credentials
 from tests.fuzz.strategies import fuzzed, near
 
 _TOKEN = st.text("abcXYZ019._~-", min_size=1, max_size=12)

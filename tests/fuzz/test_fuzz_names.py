@@ -7,7 +7,8 @@ from pyoci_flask.errors import InvalidRequestError, PyOCIError
 from pyoci_flask.index.names import Filename, ProjectName, tag_of, version_of
 from pyoci_flask.oci.reference import Digest, Registry, Repository, Tag
 from pyoci_flask.settings import Settings
-from pyoci_flask.web.address import AddressParser, Base
+from pyoci_flask.web.address import Base
+from pyoci_flask.web.paths import AddressParser
 from tests.fuzz.strategies import fuzzed, near
 
 _PROJECT = ProjectName("my-pkg")

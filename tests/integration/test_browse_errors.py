@@ -109,7 +109,7 @@ def test_registry_that_is_not_allowed(app_server: AppServer, both: Both) -> None
 
     assert page.status_code == 403
     assert "PYOCI_REGISTRIES" in text
-    assert "Whoever runs this server" in text
+    assert "The administrator of this server" in text
 
 
 def test_address_that_cannot_be_one(shared_app: str, both: Both) -> None:

@@ -64,6 +64,29 @@ def test_a_client_that_has_the_page_gets_304(project: IndexClient, page: tuple[s
     assert _ask(project, page, '"other"').status_code == 200
 
 
+@pytest.mark.parametrize("method", ["GET", "HEAD"])
+@pytest.mark.parametrize("page", PAGES, ids=IDS)
+def test_a_page_with_another_etag_than_if_match_names_is_refused(
+    project: IndexClient, page: tuple[str, str], method: str
+) -> None:
+    path, accept = page
+    etag = _ask(project, page).headers["ETag"]
+
+    def status(**headers: str) -> int:
+        sent = {"Accept": accept} | {name.replace("_", "-"): one for name, one in headers.items()}
+        return project.request(method, path, headers=sent).status_code
+
+    for wanted in (etag, f'"other", {etag}', "*"):
+        assert status(If_Match=wanted) == 200, wanted
+    for wanted in ('"other"', f"W/{etag}"):
+        assert status(If_Match=wanted) == 412, wanted
+    assert status(If_Match=etag, If_None_Match=etag) == 304
+    assert status(If_Match='"other"', If_None_Match=etag) == 412
+    # A page has no time, so conditions about times are ignored (RFC 9110, 13.1.3 and 13.1.4).
+    assert status(If_Unmodified_Since="Thu, 01 Jan 1970 00:00:00 GMT") == 200
+    assert status(If_Modified_Since="Thu, 01 Jan 2099 00:00:00 GMT") == 200
+
+
 def test_head_of_a_page_answers_as_get_does(project: IndexClient) -> None:
     whole = project.get("/my-pkg/", headers={"Accept": JSON})
     head = project.request("HEAD", "/my-pkg/", headers={"Accept": JSON})

@@ -14,7 +14,7 @@ from opentelemetry.util.http import parse_excluded_urls
 from werkzeug.test import EnvironBuilder
 
 from pyoci_flask.settings import Settings
-from pyoci_flask.web.access import AccessLog
+from pyoci_flask.web.access_log import AccessLog
 from pyoci_flask.web.gate import NoPlaceError
 from tests.doubles import wsgi_server
 from tests.otlp_collector import OTLPCollector, attributes

@@ -15,7 +15,7 @@ import flask
 import pytest
 
 from pyoci_flask.logs import request_id
-from pyoci_flask.web.access import AccessLog, RequestRecord
+from pyoci_flask.web.access_log import AccessLog, RequestRecord
 from tests.doubles import wsgi_server
 from tests.patience import PATIENCE
 from tests.wsgi_caller import Observer, access_lines
@@ -300,7 +300,7 @@ def test_each_way_of_reading_the_body_is_counted(
         start_response("200 OK", [])
         return [taken]
 
-    # A server whose input ends by itself, as gunicorn's does.
+    # A server whose input ends with the body, as that of gunicorn does.
     def ending(environ: "WSGIEnvironment", start_response: "StartResponse") -> Iterable[bytes]:
         environ["wsgi.input"] = flask.Request(environ).stream
         return AccessLog(app, [observer])(environ, start_response)

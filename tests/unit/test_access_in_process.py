@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from pyoci_flask.logs import request_id
-from pyoci_flask.web.access import AccessLog
+from pyoci_flask.web.access_log import AccessLog
 from tests.wsgi_caller import Observer, WSGIAnswer, access_lines, call, close
 
 if TYPE_CHECKING:

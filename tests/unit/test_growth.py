@@ -45,12 +45,12 @@ from pyoci_flask.registry.errors import DistributionError
 from pyoci_flask.registry.names import parse_name
 from pyoci_flask.settings import Settings
 from pyoci_flask.transport.challenge import parse_challenges
-from pyoci_flask.web.address import AddressParser
+from pyoci_flask.web.api.body import RequestBody
 from pyoci_flask.web.api.form import read_form
-from pyoci_flask.web.api.negotiation import negotiate
+from pyoci_flask.web.api.simple import negotiate
 from pyoci_flask.web.api.upload import read_upload
-from pyoci_flask.web.body import RequestBody
-from pyoci_flask.web.credentials import read_credentials
+from pyoci_flask.web.incoming import read_credentials
+from pyoci_flask.web.paths import AddressParser
 from tests.unit.index_doubles import PROJECT
 
 REPEATS = 2

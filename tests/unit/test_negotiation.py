@@ -4,7 +4,7 @@ import pytest
 from flask import Flask
 
 from pyoci_flask.errors import NotAcceptableError
-from pyoci_flask.web.api.negotiation import HTML, JSON, PLAIN_HTML, negotiate
+from pyoci_flask.web.api.simple import HTML, JSON, PLAIN_HTML, negotiate
 
 LATEST_JSON = "application/vnd.pypi.simple.latest+json"
 LATEST_HTML = "application/vnd.pypi.simple.latest+html"
@@ -43,12 +43,12 @@ def _negotiated(accept: str | None, path: str = "/") -> str:
         ("text/html;level=1;q=0.2, application/*;q=0.1", PLAIN_HTML),
         (f"{PLAIN_HTML};q=0.3, {JSON}; charset=utf-8; q=0.5", JSON),
         (f"{LATEST_JSON};v=1", JSON),
-        # Of one type in several forms, the one that is liked best counts.
+        # If a type is named several times, its highest quality counts.
         (f"text/html;q=0.1, text/html;level=1, {JSON};q=0.5", PLAIN_HTML),
         (f"{LATEST_JSON}, {LATEST_JSON};v=1;q=0.1, text/html;q=0.5", JSON),
     ],
 )
-def test_the_form_that_the_client_likes_best_is_chosen(accept: str | None, expected: str) -> None:
+def test_the_type_that_the_client_prefers_is_chosen(accept: str | None, expected: str) -> None:
     assert _negotiated(accept) == expected
 
 
@@ -60,7 +60,7 @@ def test_the_form_that_the_client_likes_best_is_chosen(accept: str | None, expec
         (f"{JSON};q=0, application/*", HTML),
     ],
 )
-def test_a_range_does_not_outdo_what_is_said_of_a_type_itself(accept: str, expected: str) -> None:
+def test_a_named_type_counts_more_than_a_range(accept: str, expected: str) -> None:
     """The most specific entry counts (RFC 9110, section 12.5.1)."""
     assert _negotiated(accept) == expected
 

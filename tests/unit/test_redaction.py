@@ -25,8 +25,8 @@ from pyoci_flask.oci.answers import ErrorBody
 from pyoci_flask.server.log import keep_secrets_out
 from pyoci_flask.telemetry.exports import LogExport
 from pyoci_flask.transport.observe import redacted
-from pyoci_flask.web.access import AccessLog
-from pyoci_flask.web.errors import register_error_handlers
+from pyoci_flask.web.access_log import AccessLog
+from pyoci_flask.web.error_answers import register_error_handlers
 
 
 @pytest.mark.parametrize(

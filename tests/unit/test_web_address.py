@@ -7,7 +7,6 @@ from pyoci_flask.oci.reference import Registry
 from pyoci_flask.settings import PinnedIndex, Settings
 from pyoci_flask.settings.origins import OriginPattern
 from pyoci_flask.web.address import (
-    AddressParser,
     Base,
     FileAddress,
     JsonAddress,
@@ -16,6 +15,7 @@ from pyoci_flask.web.address import (
     ProjectAddress,
     VersionAddress,
 )
+from pyoci_flask.web.paths import AddressParser
 
 GHCR = Registry("https", "ghcr.io")
 LOCAL = Registry("http", "localhost", 5000)

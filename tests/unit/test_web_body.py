@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from pyoci_flask.errors import ClientTimeoutError, InvalidRequestError, PayloadTooLargeError
-from pyoci_flask.web.body import CHUNK, RequestBody
+from pyoci_flask.web.api.body import CHUNK, RequestBody
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import WSGIEnvironment
@@ -47,7 +47,7 @@ def test_length_over_the_limit_is_refused_unread() -> None:
     assert stream.tell() == 0
 
 
-def test_chunked_body_over_the_limit_is_refused_when_it_gets_there() -> None:
+def test_chunked_body_is_refused_once_it_exceeds_the_limit() -> None:
     body = RequestBody(environ(b"x" * 11, HTTP_TRANSFER_ENCODING="chunked"), 10, "PYOCI_MAX_BODY")
     with pytest.raises(PayloadTooLargeError, match="PYOCI_MAX_BODY"):
         read(body)
@@ -89,7 +89,7 @@ class _Failing(io.RawIOBase):
         (OSError("gone"), InvalidRequestError),
     ],
 )
-def test_client_that_stops_or_goes_away_is_told_apart(
+def test_client_that_stops_and_client_that_disconnects_get_different_errors(
     error: OSError, kind: type[Exception]
 ) -> None:
     body = RequestBody(environ(_Failing(error), CONTENT_LENGTH="10"), 10)

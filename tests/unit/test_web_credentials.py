@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from pyoci_flask.errors import InvalidRequestError
 from pyoci_flask.transport.credentials import BasicCredentials, BearerCredentials, Credentials
-from pyoci_flask.web.credentials import read_credentials
+from pyoci_flask.web.incoming import read_credentials
 
 
 def basic(pair: str, encoding: str = "utf-8") -> str:
@@ -67,7 +67,7 @@ def test_no_user_name_means_a_token_unless_it_is_set() -> None:
         "Basic ä",
     ],
 )
-def test_header_that_is_not_well_formed_is_refused(header: str) -> None:
+def test_malformed_header_is_refused(header: str) -> None:
     with pytest.raises(InvalidRequestError):
         read_credentials(header, "token")
 

@@ -1,4 +1,4 @@
-"""What packages say of themselves is shown as they mean it, and does no harm."""
+"""Descriptions of packages are shown as their authors wrote them, and are harmless."""
 
 import os
 import re
@@ -14,7 +14,7 @@ from pyoci_flask.web.people.description_process import safe_html
 
 MARKDOWN = "text/markdown"
 RST = "text/x-rst"
-# Nested so deep that no processor sanitises it in a second.
+# Nested so deeply that no machine sanitises it within a second.
 PATHOLOGICAL = "<div>" * 50_000
 
 
@@ -221,7 +221,7 @@ def test_text_that_takes_too_long_is_plain_text() -> None:
 
 @pytest.fixture
 def program(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A program in the place of Python, which writes down that it ran and shows its environment."""
+    """A program in place of Python that records its runs and prints its environment."""
     path = tmp_path / "python"
     path.write_text(f"#!/bin/sh\necho ran >>{tmp_path}/runs\necho $2 $5\nenv\npwd\n")
     path.chmod(0o755)
@@ -289,7 +289,7 @@ def test_one_text_is_rendered_once_for_all_who_wait(program: Path) -> None:
     with ThreadPoolExecutor(8) as pool:
         shown = list(pool.map(lambda _: renderer.render("a", MARKDOWN), range(16)))
     assert all(one.html is not None for one in shown)
-    # As many as have a place begin before one of them is ready.
+    # As many as may run at the same time start before one of them has finished.
     assert len(program.with_name("runs").read_text().split()) <= description._AT_ONCE
 
 

@@ -6,8 +6,8 @@ import pytest
 
 from pyoci_flask.errors import InvalidRequestError
 from pyoci_flask.oci.reference import Digest
-from pyoci_flask.web.api.digests import check_digests, checked_meanwhile
 from pyoci_flask.web.api.form import SpooledFile, UploadForm
+from pyoci_flask.web.api.upload import check_digests, checked_meanwhile
 
 SMALL, LARGE = b"x" * 1000, b"y" * (3 * 1024 * 1024)
 
@@ -61,7 +61,7 @@ def test_digest_of_512_bits_that_distutils_sends_is_compared(content: bytes) -> 
 
 @pytest.mark.parametrize("field", ["sha256_digest", "blake2_256_digest", "md5_digest"])
 @pytest.mark.parametrize("text", ["0" * 40, "x" * 64, "deadbeef", "sha256=" + "0" * 64])
-def test_what_is_no_digest_is_named_as_such(field: str, text: str) -> None:
+def test_malformed_digest_is_refused_with_its_name(field: str, text: str) -> None:
     for upload in form(SMALL, **right(SMALL) | {field: text}):
         said = f"{field} is not a digest: it has to be"
         with pytest.raises(InvalidRequestError, match=said):
@@ -83,7 +83,7 @@ def test_position_in_the_file_is_left_alone() -> None:
             assert upload.file.content.tell() == 17
 
 
-def test_what_nobody_waits_for_is_dropped() -> None:
+def test_a_comparison_that_is_not_needed_any_more_stops() -> None:
     for upload in form(LARGE, **right(LARGE) | {"md5_digest": "0" * 32}):
         with pytest.raises(KeyError), checked_meanwhile(upload):
             raise KeyError

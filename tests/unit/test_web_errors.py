@@ -11,7 +11,7 @@ from pyoci_flask import errors
 from pyoci_flask.index.version_index import NotAPackageError
 from pyoci_flask.oci.manifests import MissingContentError
 from pyoci_flask.oci.model import MalformedDocumentError
-from pyoci_flask.web.errors import UnmatchedError, register_error_handlers, status_of
+from pyoci_flask.web.error_answers import UnmatchedError, register_error_handlers, status_of
 
 EXPECTED: list[tuple[errors.PyOCIError, int]] = [
     (errors.InvalidRequestError("x"), 400),
@@ -131,7 +131,7 @@ def test_secret_in_a_text_is_not_answered(accept: str, text: str) -> None:
 @pytest.mark.parametrize(
     "accept", ["application/problem+json", "text/html, application/problem+json"]
 )
-def test_problem_details_are_answered_to_who_accepts_them(accept: str) -> None:
+def test_clients_that_accept_problem_details_get_them(accept: str) -> None:
     answer = raising(errors.AlreadyExistsError("a already exists")).get(
         "/", headers={"Accept": accept}
     )
@@ -174,7 +174,7 @@ def test_unmatched_path_may_be_cached_downstream() -> None:
     assert missing.headers["Cache-Control"] == "no-store"
 
 
-def test_method_that_is_not_allowed_tells_those_that_are() -> None:
+def test_answer_to_a_wrong_method_names_the_right_ones() -> None:
     assert client_of(lambda: None).put("/").headers["Allow"]
     answer = raising(MethodNotAllowed(["GET"], "only so")).get("/")
     assert (answer.status, answer.headers["Allow"]) == ("405 only so", "GET")

@@ -15,11 +15,12 @@ from pyoci_flask.index.reader import VersionReader
 from pyoci_flask.oci.reference import EMBEDDED, Digest
 from pyoci_flask.registry import create_registry
 from pyoci_flask.settings import PinnedIndex, Settings
-from pyoci_flask.web.address import AddressParser
 from pyoci_flask.web.api import blueprint as index
-from pyoci_flask.web.conditional import PageCache
-from pyoci_flask.web.errors import register_error_handlers
+from pyoci_flask.web.conditional import ProjectPages
+from pyoci_flask.web.error_answers import register_error_handlers
 from pyoci_flask.web.gate import RegistryGate
+from pyoci_flask.web.links import PublicOrigin
+from pyoci_flask.web.paths import AddressParser
 from pyoci_flask.web.services import EXTENSION, Services
 from tests.unit.conftest import Callers
 from tests.unit.doubles import Answer, Received, http_double
@@ -42,10 +43,11 @@ def make_client(callers: Callers, tmp_path: Path, store: Store | None) -> FlaskC
     app.extensions[EXTENSION] = Services(
         settings=settings,
         addresses=AddressParser(settings),
+        origin=PublicOrigin(settings, ""),
         transport=callers.transport,
         authenticator=callers.authenticator,
         versions=VersionReader(FetchPool(2)),
-        pages=PageCache(),
+        pages=ProjectPages(),
         configs=KnownConfigs(),
         locks=VersionLocks(tmp_path / "locks"),
         metadata=CoreMetadataReader(),
@@ -134,7 +136,7 @@ def test_part_of_a_file(
         {"If-None-Match": '"other"'},
     ],
 )
-def test_whole_file_comes_where_no_part_can_be_told(
+def test_whole_file_is_sent_if_the_range_cannot_be_used(
     client: FlaskClient, headers: dict[str, str]
 ) -> None:
     answer = client.get(FILE, headers=headers)

@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 
 from pyoci_flask.errors import InvalidRequestError, PayloadTooLargeError
 from pyoci_flask.oci.reference import Digest
+from pyoci_flask.web.api.body import RequestBody
 from pyoci_flask.web.api.form import UploadForm, read_form
-from pyoci_flask.web.body import RequestBody
 
 TYPE = "multipart/form-data; boundary=B"
 CONTENT = b"\r\n--A no delimiter\r\n--\r\n-\r\n\x00\xff"
@@ -160,16 +160,16 @@ def test_another_content_type_is_refused(content_type: str) -> None:
         (encode(FILE, FILE), "more than one file"),
         (encode(FILE, field("content")), "more than one file"),
         (encode(FILE, ('name="version"', b"\xff")), "the field version is not UTF-8"),
-        (b"", "no sound multipart"),
-        (b"x", "no sound multipart"),
-        (encode(FILE, end=b""), "no sound multipart"),
-        (encode(FILE)[:-5], "no sound multipart"),
-        (encode(FILE)[:60], "no sound multipart"),
-        (encode(FILE).replace(b"\r\n", b"\n"), "no sound multipart"),
-        (b"--B\r\n\r\nx\r\n--B--", "no sound multipart"),
+        (b"", "not valid multipart"),
+        (b"x", "not valid multipart"),
+        (encode(FILE, end=b""), "not valid multipart"),
+        (encode(FILE)[:-5], "not valid multipart"),
+        (encode(FILE)[:60], "not valid multipart"),
+        (encode(FILE).replace(b"\r\n", b"\n"), "not valid multipart"),
+        (b"--B\r\n\r\nx\r\n--B--", "not valid multipart"),
         (b"--B\r\nContent-Disposition: form-data\r\n\r\nx\r\n--B--", "no file in the field"),
-        (b"--B\r\nnonsense\r\n\r\nx\r\n--B--", "no sound multipart"),
-        (b"--C\r\n" + encode(FILE)[5:].replace(b"--B", b"--C"), "no sound multipart"),
+        (b"--B\r\nnonsense\r\n\r\nx\r\n--B--", "not valid multipart"),
+        (b"--C\r\n" + encode(FILE)[5:].replace(b"--B", b"--C"), "not valid multipart"),
     ],
     ids=range(18),
 )
@@ -209,7 +209,7 @@ _FILL = """
 import io, resource, signal, sys
 from pathlib import Path
 from pyoci_flask.errors import SpoolFullError
-from pyoci_flask.web.body import RequestBody
+from pyoci_flask.web.api.body import RequestBody
 from pyoci_flask.web.api.form import read_form
 
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)

@@ -13,10 +13,12 @@ from pyoci_flask.app import create_app
 from pyoci_flask.errors import InvalidRequestError
 from pyoci_flask.oci.reference import Registry
 from pyoci_flask.settings import Settings
-from pyoci_flask.web.errors import register_error_handlers, wants_page
+from pyoci_flask.web.address import Base
+from pyoci_flask.web.error_answers import register_error_handlers, wants_page
+from pyoci_flask.web.incoming import visit
+from pyoci_flask.web.links import PublicOrigin
 from pyoci_flask.web.people.error_page import error_page
-from pyoci_flask.web.people.formats import as_date, as_size
-from pyoci_flask.web.people.origin import PublicOrigin
+from pyoci_flask.web.people.frame import as_date, as_size
 from pyoci_flask.web.services import EXTENSION
 
 CHROMIUM = (
@@ -46,7 +48,7 @@ GHCR = Registry("https", "ghcr.io")
         ("", False),
     ],
 )
-def test_browser_is_told_from_an_installer(accept: str, expected: bool) -> None:
+def test_browsers_and_installers_are_distinguished(accept: str, expected: bool) -> None:
     with flask.Flask(__name__).test_request_context(headers={"Accept": accept}):
         assert wants_page() is expected
 
@@ -62,7 +64,7 @@ def failing(error: Exception, registry: Registry = GHCR) -> FlaskClient:
 
     @app.get("/")
     def view() -> str:
-        flask.g.registry = registry
+        visit().base = Base(registry, "acme")
         raise error
 
     return app.test_client()
@@ -111,7 +113,7 @@ def test_each_origin_is_a_realm_of_its_own_to_a_browser(
 
 
 @pytest.mark.parametrize("accept", [PIP, "*/*"])
-def test_clients_that_are_no_browsers_see_one_realm(accept: str) -> None:
+def test_other_clients_see_one_realm(accept: str) -> None:
     client = failing(errors.AuthenticationRequiredError("who?"))
     answer = client.get("/", headers={"Accept": accept})
     assert answer.headers["WWW-Authenticate"] == 'Basic realm="PyOCI", charset="UTF-8"'
@@ -273,7 +275,7 @@ def test_sub_path_is_part_of_the_address() -> None:
 
 
 @pytest.mark.parametrize("host", ["a b", 'x"><b>', "", "user@host"])
-def test_host_that_is_none_is_refused(host: str) -> None:
+def test_invalid_host_is_refused(host: str) -> None:
     with pytest.raises(InvalidRequestError, match="Host"):
         origin(Settings(), "", "127.0.0.1", Host=host)
 

@@ -1,4 +1,4 @@
-"""What a project's page tells of a version: which one, its metadata, its dependencies."""
+"""What the page of a project says about a version: its metadata, its dependencies."""
 
 from collections.abc import Sequence
 from datetime import UTC, datetime
@@ -240,7 +240,7 @@ def test_authors_have_a_name_and_maybe_an_address(
         (["Classifier: Programming Language :: Python"], ""),
     ],
 )
-def test_licence_is_told_in_one_line(fields: list[str], licence: str) -> None:
+def test_licence_is_one_line(fields: list[str], licence: str) -> None:
     assert parse_details(metadata(*fields)).licence == licence
 
 
@@ -286,7 +286,7 @@ def test_dependencies_are_sorted_by_the_extra_that_needs_them(
     }
 
 
-def test_extra_that_needs_nothing_is_told_of() -> None:
+def test_extra_without_dependencies_is_listed() -> None:
     assert parse_details(metadata("Provides-Extra: none")).extras == {"none": ()}
 
 

@@ -2,8 +2,14 @@
 
 import pytest
 
-from pyoci_flask.web.people.pipelines import credentials_hint, pipelines
-from pyoci_flask.web.people.snippets import Snippet, Target, installers, tools
+from pyoci_flask.web.people.snippets import (
+    Snippet,
+    Target,
+    credentials_hint,
+    installers,
+    pipelines,
+    tools,
+)
 
 
 def every(target: Target) -> dict[str, tuple[Snippet, ...]]:
@@ -47,7 +53,7 @@ def test_words_for_a_shell_are_quoted() -> None:
         ("https://packages.example.com/simple/", False),
     ],
 )
-def test_whoever_installs_is_told_to_trust_a_host_without_tls(url: str, trusted: bool) -> None:
+def test_host_without_tls_is_marked_as_trusted(url: str, trusted: bool) -> None:
     target = Target(url, "ghcr.io", credentials=True)
     found = every(target)
     for key, number in (("pip", 0), ("pip", 1), ("pip", 2), ("keyring", 1), ("hatch", 1)):

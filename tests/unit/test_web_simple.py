@@ -2,8 +2,8 @@ import flask
 import pytest
 
 from pyoci_flask.errors import NotAcceptableError
-from pyoci_flask.web.api.negotiation import HTML, JSON, PLAIN_HTML, negotiate
-from pyoci_flask.web.api.simple import redirect_to_slash
+from pyoci_flask.web.api.simple import HTML, JSON, PLAIN_HTML, negotiate
+from pyoci_flask.web.links import redirect_to_slash
 
 V1 = "application/vnd.pypi.simple.v1"
 LATEST = "application/vnd.pypi.simple.latest"
@@ -57,7 +57,7 @@ def test_clients_get_the_type_that_they_prefer(accept: str | None, media_type: s
         "text/plain",
     ],
 )
-def test_client_that_takes_none_of_them_is_told_so(accept: str) -> None:
+def test_client_that_accepts_no_type_gets_an_error(accept: str) -> None:
     with pytest.raises(NotAcceptableError, match="text/html"):
         chosen(accept)
 
@@ -90,6 +90,7 @@ def test_unknown_format_of_the_query_is_refused(wanted: str) -> None:
         ("hello", "", "hello/"),
         ("zope.interface", "format=x", "zope.interface/?format=x"),
         ("a b", "", "a%20b/"),
+        ("x", "password=alice:hunter2hunter2@ghcr.io", "x/"),
     ],
 )
 def test_redirect_to_the_slash_is_relative(segment: str, query: str, location: str) -> None:

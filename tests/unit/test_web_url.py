@@ -66,5 +66,5 @@ def test_a_description_does_not_link_to_this_server(text: str) -> None:
     escaped = "".join(f"&#x{ord(char):x};" for char in text)
     source = f'x <a href="{escaped}">one</a> <img src="{escaped}" alt="two"> [three](<{text}>)'
     html = safe_html(source, "markdown", "GFM") or ""
-    # The renderer has encoded some, which makes others of them.
+    # The renderer encodes some of them, so that they become other URLs.
     assert all(is_web_url(unescape(href)) for href in re.findall('href="([^"]*)"', html)), html

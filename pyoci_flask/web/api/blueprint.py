@@ -22,9 +22,10 @@ from pyoci_flask.web.api.files import core_metadata, download
 from pyoci_flask.web.api.legacy import legacy_json
 from pyoci_flask.web.api.simple import list_page, project_page
 from pyoci_flask.web.api.upload import upload
-from pyoci_flask.web.errors import UnmatchedError
+from pyoci_flask.web.error_answers import UnmatchedError
 from pyoci_flask.web.gate import STREAMS
-from pyoci_flask.web.services import raw_path, services
+from pyoci_flask.web.incoming import sent_path
+from pyoci_flask.web.services import services
 
 blueprint = Blueprint("index", __name__)
 
@@ -33,7 +34,7 @@ _SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
 
 @blueprint.before_app_request
 def refuse_other_sites() -> None:
-    """Refuse what a browser sends from another site's page, with the user's credentials."""
+    """Refuse requests that a page of another site makes with the credentials of the user."""
     if request.method not in _SAFE and is_cross_site(request, services().settings.url):
         origin = shown(request.headers.get("Origin", ""))
         raise CrossSiteError(f"this request comes from another site's page (Origin: {origin})")
@@ -41,7 +42,7 @@ def refuse_other_sites() -> None:
 
 @blueprint.before_app_request
 def refuse_other_methods() -> None:
-    """Name the methods of this address: the router names those of every address of an index."""
+    """Answer 405 with the methods of this address; the router knows those of the whole index."""
     if not isinstance(request.routing_exception, MethodNotAllowed):
         return
     adapter = current_app.create_url_adapter(request)
@@ -55,10 +56,10 @@ def refuse_other_methods() -> None:
 
 @blueprint.after_app_request
 def begin_answer(response: Response) -> Response:
-    """Free the place at the registry; the server is told of a body that comes from there.
+    """Leave the gate of the registry, and tell the server if the body comes from a registry.
 
-    What is left of an upload is for the server to read or to cut off: PEP 3333 keeps applications
-    from saying anything of the connection.
+    The server reads the rest of an upload or closes the connection: PEP 3333 does not let
+    applications decide about connections.
     """
     share = services().leave()
     if response.is_streamed:
@@ -69,7 +70,7 @@ def begin_answer(response: Response) -> Response:
 @blueprint.get("/<path:path>", provide_automatic_options=False)
 def read(path: str) -> Response:
     """Answer GET and HEAD."""
-    address = services().addresses.read(f"/{path}", raw_path())
+    address = services().addresses.read(f"/{path}", sent_path(request.environ))
     match address:
         case ProjectAddress():
             return project_page(address)
@@ -88,7 +89,7 @@ def read(path: str) -> Response:
 @blueprint.post("/<path:path>", provide_automatic_options=False)
 def publish(path: str) -> Response:
     """Answer an upload."""
-    base = services().addresses.publish(f"/{path}", raw_path())
+    base = services().addresses.publish(f"/{path}", sent_path(request.environ))
     if base is None:
         raise UnmatchedError
     return upload(base)
@@ -108,7 +109,7 @@ def yank(path: str) -> Response:
 
 @blueprint.route("/<path:path>", methods=["OPTIONS"])
 def options(path: str) -> Response:
-    """Say which methods there are (RFC 9110, section 9.3.7); asks no registry."""
+    """Answer with the methods of an address (RFC 9110, section 9.3.7), without any call."""
     methods = _methods(path)
     if not methods:
         raise UnmatchedError
@@ -116,10 +117,10 @@ def options(path: str) -> Response:
 
 
 def _to_be_changed(path: str) -> ChangeAddress:
-    address = services().addresses.change(f"/{path}", raw_path())
+    address = services().addresses.change(f"/{path}", sent_path(request.environ))
     if address is not None:
         return address
-    if services().addresses.read(f"/{path}", raw_path()) is not None:
+    if services().addresses.read(f"/{path}", sent_path(request.environ)) is not None:
         raise MethodNotAllowed(
             _methods(path), "only a file or a version can be changed: .../PROJECT/FILENAME"
         )
@@ -127,7 +128,7 @@ def _to_be_changed(path: str) -> ChangeAddress:
 
 
 def _methods(path: str) -> list[str]:
-    """The methods that this address has, as far as it can be told without asking a registry."""
+    """Return the methods of an address, as far as they are known without a call."""
     addresses = services().addresses
     methods: list[str] = []
     for parse, names in (
@@ -136,6 +137,6 @@ def _methods(path: str) -> list[str]:
         (addresses.change, ("DELETE", "PATCH")),
     ):
         with suppress(InvalidRequestError):
-            if parse(f"/{path}", raw_path()) is not None:
+            if parse(f"/{path}", sent_path(request.environ)) is not None:
                 methods += names
     return [*methods, "OPTIONS"] if methods else []

@@ -1,4 +1,4 @@
-"""DELETE and PATCH of a file or version."""
+"""DELETE and PATCH of a file or a version."""
 
 import json
 import logging
@@ -15,7 +15,7 @@ from pyoci_flask.index.project_repository import hold_blobs
 from pyoci_flask.index.yank import set_yanked
 from pyoci_flask.oci.manifests import refuse_denied_deletion
 from pyoci_flask.web.address import ChangeAddress, FileAddress
-from pyoci_flask.web.body import RequestBody
+from pyoci_flask.web.api.body import RequestBody
 from pyoci_flask.web.services import services
 
 logger = logging.getLogger("pyoci.web")
@@ -30,13 +30,13 @@ _READABLE = "; its bytes can be read by digest until the registry collects garba
 
 
 def delete(address: ChangeAddress) -> Response:
-    """Delete a file or a version, and say whether its bytes went with it.
+    """Delete a file or a version, and say whether its bytes were deleted too.
 
-    With `?blobs=delete` the blobs that nothing else names are deleted as well.
+    `?blobs=delete` also deletes the blobs that nothing else refers to.
     """
     every = _wants_blobs()
     found = services()
-    candidates = found.candidates(address.base, address.project)
+    candidates = found.enter_project(address.base, address.project)
     settle = found.settings.publish_settle
     text = f"deleted {_name(address)}"
     with ExitStack() as held:
@@ -45,7 +45,7 @@ def delete(address: ChangeAddress) -> Response:
             refuse_denied_deletion(candidates[0].caller)
             held.enter_context(hold_blobs(candidates[0], found.locks, shared=False))
         blobs = FileBlobs(every=every)
-        with found.versions.changing(candidates, _version(address)):
+        with found.versions.changing(candidates, address.version):
             if isinstance(address, FileAddress):
                 gone = delete_file(candidates, address.filename, found.locks, settle, blobs)
             else:
@@ -53,7 +53,7 @@ def delete(address: ChangeAddress) -> Response:
         if not gone:
             return _done(f"{text}{_STAYS}{'; no blob was deleted' if every else ''}")
         if every:
-            return _done(f"{text}; {_told(blobs.delete())}")
+            return _done(f"{text}; {_outcome(blobs.delete())}")
         return _done(f"{text}{_READABLE if blobs.ask_if_readable() else ''}")
 
 
@@ -61,33 +61,32 @@ def _wants_blobs() -> bool:
     values = request.args.getlist("blobs")
     if values not in ([], ["delete"]):
         raise InvalidRequestError(
-            "blobs=delete deletes the blobs as well; leave it out to keep them"
+            "the only value is blobs=delete, to delete the blobs as well; leave it out to keep them"
         )
     return bool(values)
 
 
-def _told(done: DeletedBlobs) -> str:
+def _outcome(done: DeletedBlobs) -> str:
     if done.found is None:
         return f"no blob was deleted: {done.fault}{_READABLE}"
     text = f"{done.deleted} of {done.found} blobs deleted"
     if done.kept:
-        text += f", {done.kept} kept, as other tags or files name them"
+        text += f", {done.kept} kept, because other tags or files use them"
     return f"{text}: {done.fault}{_READABLE}" if done.fault else text
 
 
 def patch(address: ChangeAddress) -> Response:
-    """Yank a file or a version, or take that back (PEP 592).
+    """Yank a file or a version, or undo that (PEP 592).
 
     The body is `{"yanked": true}`, `{"yanked": "reason"}` or `{"yanked": false}`.
     """
     reason = _read_reason()
     found = services()
-    candidates = found.candidates(address.base, address.project)
+    candidates = found.enter_project(address.base, address.project)
     settle = found.settings.publish_settle
-    version = _version(address)
     filename = address.filename if isinstance(address, FileAddress) else None
-    with found.versions.changing(candidates, version):
-        set_yanked(candidates, version, filename, reason, found.locks, settle)
+    with found.versions.changing(candidates, address.version):
+        set_yanked(candidates, address.version, filename, reason, found.locks, settle)
     return _done(f"{'un-yanked' if reason is None else 'yanked'} {_name(address)}")
 
 
@@ -99,21 +98,19 @@ def _read_reason() -> str | None:
     try:
         value = json.loads(bytes(document))
     except (ValueError, RecursionError) as error:
-        raise InvalidRequestError("the body is no JSON") from error
+        raise InvalidRequestError("the request body is not JSON") from error
     yanked = value.get("yanked") if isinstance(value, dict) and set(value) == {"yanked"} else None
     if isinstance(yanked, str):
         if len(yanked) > _REASON_LIMIT or not yanked.isprintable():
             raise InvalidRequestError(
-                f"the reason is one line of at most {_REASON_LIMIT} printable characters"
+                f"the reason must be one line of at most {_REASON_LIMIT} printable characters"
             )
         return yanked
     if not isinstance(yanked, bool):
-        raise InvalidRequestError('the body is {"yanked": true}, {"yanked": "why"} or false')
+        raise InvalidRequestError(
+            'the request body must be {"yanked": true}, {"yanked": "REASON"} or {"yanked": false}'
+        )
     return "" if yanked else None
-
-
-def _version(address: ChangeAddress) -> str:
-    return address.filename.version if isinstance(address, FileAddress) else address.version
 
 
 def _name(address: ChangeAddress) -> str:
@@ -123,6 +120,6 @@ def _name(address: ChangeAddress) -> str:
 
 
 def _done(text: str) -> Response:
-    text = redact(text)  # what is quoted of a registry may hold a credential
+    text = redact(text)  # text quoted from a registry may contain a credential
     logger.info("%s", text)
     return Response(f"{text}\n", content_type="text/plain; charset=utf-8")

@@ -1,7 +1,7 @@
-"""One index URL: where a project that the registry does not have is looked for instead.
+"""One URL for all packages: redirects to the fallback index for projects of other people.
 
-`docs/dependency-confusion.md` tells why each of the conditions is there. Whoever can make this
-server answer with a redirect for a private name decides what is installed under that name.
+`docs/dependency-confusion.md` explains each of the conditions. Somebody who can make this server
+redirect the name of a private project decides what is installed under that name.
 """
 
 from fnmatch import fnmatchcase
@@ -33,7 +33,7 @@ def fallback(
 
 
 def empty_falls_back(address: ProjectAddress) -> bool:
-    """Return whether a project page without versions is to be a redirect to the fallback index."""
+    """Return whether to redirect a project page without versions to the fallback index."""
     return services().settings.fallback_empty and _falls_back(address)
 
 
@@ -51,8 +51,8 @@ def redirect_to_fallback(address: ProjectAddress, caller: RepositoryCaller) -> R
     """Redirect a project page to the fallback index.
 
     Raises:
-        AuthenticationRequiredError: the project may be a private one that only those with
-            credentials can see.
+        AuthenticationRequiredError: the project may be private, and visible only with
+            credentials.
     """
     found = services()
     name = address.project.normalized
@@ -60,7 +60,7 @@ def redirect_to_fallback(address: ProjectAddress, caller: RepositoryCaller) -> R
     if caller.credentials is None and found.authenticator.wants_token(origin, scope):
         raise AuthenticationRequiredError(
             f"{caller.repository.registry.netloc} asks for credentials: without them, {name} may "
-            "be a private project that cannot be seen, so it is not looked for elsewhere"
+            "be a private project that cannot be seen, so it is not looked up elsewhere"
         )
     response = Response(status=302)
     response.headers["Location"] = f"{found.settings.fallback_index}/{name}/"

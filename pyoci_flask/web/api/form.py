@@ -1,4 +1,4 @@
-"""The upload form: multipart/form-data with the file spooled to disk and hashed on the way."""
+"""The upload form: multipart/form-data, whose file is written to disk and hashed on the way."""
 
 import errno
 import hashlib
@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import IO
 from urllib.parse import parse_qsl
 
-from multipart import (  # type: ignore[import-untyped]  # annotated, but not marked so
+from multipart import (  # type: ignore[import-untyped]  # it has annotations, but no py.typed
     MultipartError,
     MultipartSegment,
     ParserLimitReached,
@@ -25,7 +25,7 @@ from pyoci_flask.errors import (
     SpoolFullError,
 )
 from pyoci_flask.oci.reference import Digest
-from pyoci_flask.web.body import RequestBody
+from pyoci_flask.web.api.body import RequestBody
 
 _FIELDS = frozenset(
     {
@@ -46,15 +46,15 @@ _FIELDS = frozenset(
         "md5_digest",
     }
 )
-"""What is read of the form. Everything else (the description, say) passes by."""
+"""The fields that are read. All others, such as the description, are skipped."""
 
 _DROPPED = {"attestations": "its attestations", "gpg_signature": "its signature"}
-"""Parts of an upload that people expect to be kept, and that are not."""
+"""Parts of an upload that people may expect to be stored, and that are not."""
 
 _TEXT_LIMIT = 1024 * 1024
-"""Bytes of all fields that are kept, together: each thread may be reading a form."""
+"""Bytes of all fields together that are read: each thread may be reading a form."""
 _VALUE_OVERHEAD = 100
-"""Bytes that a value counts beside its text, which may be empty."""
+"""Bytes that a value counts in addition to its text, which may be empty."""
 _PARTS = 100_000
 _URLENCODED = "application/x-www-form-urlencoded"
 _GONE = frozenset({"submit", "submit_pkg_info", "doc_upload", "verify", "user", "password_reset"})
@@ -74,41 +74,43 @@ class SpooledFile:
 
 @dataclass(frozen=True, slots=True)
 class UploadForm:
-    """The form of the legacy upload API, as far as it is used here."""
+    """The fields of the legacy upload API that are used here, and the file."""
 
     fields: Mapping[str, tuple[str, ...]]
     file: SpooledFile
     dropped: tuple[str, ...] = ()
-    """What came with the file and is not kept, in words."""
+    """What came with the file and is not stored, in words."""
 
     def one(self, name: str) -> str | None:
-        """The first value of a field; some clients send an empty one for none."""
+        """Return the first value of a field that is not empty: some clients send empty ones."""
         return next((value for value in self.fields.get(name, ()) if value.strip()), None)
 
     def all(self, name: str) -> tuple[str, ...]:
-        """All values of a field."""
+        """Return all values of a field."""
         return self.fields.get(name, ())
 
 
 @contextmanager
 def read_form(body: RequestBody, content_type: str, spool: Path) -> Iterator[UploadForm]:
-    """Parse the form; the spooled file is gone when the context ends.
+    """Parse the form. The file on disk is deleted when the context ends.
 
     Raises:
-        InvalidRequestError: it is no multipart form, or has no or several `content`.
-        PayloadTooLargeError: it is over a limit.
-        SpoolFullError: there is no room for the file in `spool`, or no folder.
+        InvalidRequestError: it is not a multipart form, or has no or several `content`.
+        PayloadTooLargeError: it exceeds a limit.
+        SpoolFullError: the folder `spool` is full or missing.
     """
     kind, options = parse_options_header(content_type)
     if kind.lower() == _URLENCODED:
         refuse_gone(_action_of(body))
     if kind.lower() != "multipart/form-data" or not options.get("boundary"):
-        raise InvalidRequestError("an upload is a POST of multipart/form-data (as twine sends it)")
+        raise InvalidRequestError(
+            "an upload must be a POST of multipart/form-data, as twine sends it"
+        )
     try:
         spooled = tempfile.TemporaryFile(dir=spool, prefix="pyoci-")  # noqa: SIM115 - entered below
     except OSError as error:
         raise SpoolFullError(
-            f"this server cannot take the upload (PYOCI_SPOOL: {error.strerror}); nothing was "
+            f"this server cannot store the upload (PYOCI_SPOOL: {error.strerror}); nothing was "
             "published"
         ) from error
     try:
@@ -117,13 +119,13 @@ def read_form(body: RequestBody, content_type: str, spool: Path) -> Iterator[Upl
     except OSError as error:
         if error.errno in _NO_ROOM:
             raise SpoolFullError(
-                "this server has no room to take the upload (PYOCI_SPOOL); nothing was published"
+                "this server has no space for the upload (PYOCI_SPOOL); nothing was published"
             ) from error
         raise
 
 
 def _action_of(body: RequestBody) -> str | None:
-    """Read the action out of a form without a file; such a form is small."""
+    """Return the action of a form without a file; such a form is small."""
     text = bytearray()
     while piece := body.read():
         text += piece
@@ -136,7 +138,7 @@ def _action_of(body: RequestBody) -> str | None:
 
 
 def refuse_gone(action: str | None) -> None:
-    """Refuse actions of the first package index that no index serves any more.
+    """Refuse actions of the original package index that no index serves any more.
 
     Raises:
         GoneError: the action is one of them.
@@ -155,16 +157,18 @@ def _parse(body: RequestBody, boundary: str, file: IO[bytes]) -> UploadForm:
                 piece = body.read()
                 form.take(parser.parse(piece))
             while body.read():
-                pass  # an epilogue; left unread, it would break the connection
+                pass  # an epilogue; if it were left unread, the connection could not be kept
     except ParserLimitReached as error:
         raise PayloadTooLargeError(f"the form is over a limit: {error}") from error
     except MultipartError as error:
-        raise InvalidRequestError(f"the form is no sound multipart/form-data: {error}") from error
+        raise InvalidRequestError(
+            f"the request body is not valid multipart/form-data: {error}"
+        ) from error
     return form.finished()
 
 
 class _FormReader:
-    """Takes the parser's events: a segment, its bytes, None at its end."""
+    """Reads the events of the parser: a segment, its bytes, and None at its end."""
 
     def __init__(self, file: IO[bytes]) -> None:
         self._file = file

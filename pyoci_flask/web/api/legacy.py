@@ -16,41 +16,41 @@ from pyoci_flask.index.releases import Release, find_release, preferred, release
 from pyoci_flask.index.version_index import VersionFiles, VersionIndex
 from pyoci_flask.oci.reference import Tag
 from pyoci_flask.web.address import JsonAddress
-from pyoci_flask.web.conditional import page
-from pyoci_flask.web.links import file_href, project_url
+from pyoci_flask.web.conditional import Page
+from pyoci_flask.web.links import file_href
 from pyoci_flask.web.services import services
 
 _MOST_FAILURES = 5
-"""Versions that stand in the document without their files where the registry fails at them."""
+"""Versions that are listed without files if the registry fails to return them."""
 
 
 def legacy_json(address: JsonAddress) -> Response:
-    """Answer the document."""
+    """Answer with the document."""
     found = services()
-    page_url = project_url(address.base, address.project)
-    candidates = found.candidates(address.base, address.project)
+    page_url = found.origin.project_url(address.base, address.project)
+    candidates = found.enter_project(address.base, address.project)
     repository, tags = find_project(candidates)
     if address.version is None:
         failures = Failures(_MOST_FAILURES)
-        project = found.project(repository, tags, failures)
+        project = found.read_project(repository, tags, failures)
         if failures.errors and not project.files:
-            raise failures.errors[0]  # what fails is not one version
+            raise failures.errors[0]  # not just single versions fail
     else:
-        # As a project with this version only; as on PyPI, other versions are not told of.
+        # A project with this version only: as on PyPI, the document omits the others.
         project = _one_version(repository, tags, address.version)
     shown = preferred(releases_of(project))
     document = _document(project, page_url, shown)
     if address.version is not None:
         del document["releases"]
-    return page(json.dumps(document), "application/json", vary="Authorization")
+    return Page.of(json.dumps(document), "application/json").answer(vary="Authorization")
 
 
 def _one_version(repository: ProjectRepository, tags: Sequence[str], version: str) -> Project:
-    """Read this version only, in one call unless it is remembered."""
+    """Read only this version, with one call unless it is remembered."""
     versions = services().versions
 
     def read(part: ProjectRepository, version: str, tag: Tag) -> VersionFiles | VersionIndex | None:
-        # Not another spelling of it, which has a tag of its own.
+        # Not another spelling of the version, which has its own tag.
         recalled = versions.recall([part], version, lambda found: found[1].version == version)
         return recalled[1] if recalled else versions.read_tag(part, version, tag)
 
@@ -60,11 +60,10 @@ def _one_version(repository: ProjectRepository, tags: Sequence[str], version: st
 
 
 def _document(project: Project, page_url: str, shown: Release | None) -> dict[str, Any]:
-    """Every version stands in `releases`, those beyond the listed ones without their files.
+    """Return the document. `releases` has all versions; those that are not listed have no files.
 
-    `info` and `urls` are about the version `shown`, the one that the page for people shows.
-
-    Members that are not known are left out rather than null, which readers stumble over.
+    `info` and `urls` are about the version `shown`, which the page for people shows as well.
+    Unknown members are left out, because some readers fail on null.
     """
     releases = {
         release.version: [_file(file, page_url) for file in release.files]

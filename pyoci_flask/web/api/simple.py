@@ -2,42 +2,57 @@
 
 import json
 import re
+from functools import lru_cache
 from typing import Any
 
 from flask import render_template, request
+from werkzeug.datastructures import MIMEAccept
+from werkzeug.http import parse_accept_header
 from werkzeug.wrappers import Response
 
-from pyoci_flask.common.redaction import redact
-from pyoci_flask.errors import DeniedError, NotFoundError
+from pyoci_flask.errors import DeniedError, NotAcceptableError, NotFoundError
 from pyoci_flask.index.listing import find_project, list_projects
 from pyoci_flask.index.names import version_or_none
 from pyoci_flask.index.project import File, Project, format_time
 from pyoci_flask.index.releases import LISTED_VERSIONS, listed_of, releases_of
 from pyoci_flask.web.address import ListAddress, ProjectAddress
 from pyoci_flask.web.api.fallback import empty_falls_back, fallback, redirect_to_fallback
-from pyoci_flask.web.api.negotiation import JSON, negotiate
-from pyoci_flask.web.conditional import Page, page
-from pyoci_flask.web.links import file_href, quote_segment
+from pyoci_flask.web.conditional import Page
+from pyoci_flask.web.links import file_href, redirect_to_slash
 from pyoci_flask.web.services import services
+
+JSON = "application/vnd.pypi.simple.v1+json"
+HTML = "application/vnd.pypi.simple.v1+html"
+PLAIN_HTML = "text/html"
+
+_NAMES = {
+    PLAIN_HTML: (PLAIN_HTML,),
+    JSON: (JSON, "application/vnd.pypi.simple.latest+json"),
+    HTML: (HTML, "application/vnd.pypi.simple.latest+html"),
+}
+"""The media types on offer, the preferred one first, each with all of its names."""
+
+_LONGEST_ACCEPT = 2000
+"""Characters that are read. Browsers send at most about 150."""
 
 _VARY = "Accept, Authorization"
 _VERSION = "1.4"
 _VERSION_WITHOUT_SIZES = "1.0"
-"""From 1.1 on, the size of every file is mandatory."""
+"""Since 1.1, the size of every file is mandatory."""
 
-# These pips expect text under the key `dist-info-metadata` and crash on the object that PEP 691
-# puts there, at every wheel (pip's issue 12042). PEP 714 renamed the key because of them; they do
-# not know the new one, and without the old one they read the metadata out of the wheel.
+# These versions of pip expect text in `dist-info-metadata`, and crash on the object that PEP 691
+# puts there, for every wheel (pip's issue 12042). PEP 714 renamed the key because of them. They do
+# not know the new key, and without the old one they read the metadata from the wheel.
 _PIP_WITHOUT_ALIAS = re.compile(r"pip/(22\.3|23\.[01])(?![0-9])")
 
 
 def project_page(address: ProjectAddress) -> Response:
-    """Show a project's files, or lead to where it may be found."""
+    """Show the files of a project, or redirect to the fallback index."""
     if not address.slash:
         return redirect_to_slash(address.project.text)
     media_type = negotiate()
     found = services()
-    candidates = found.candidates(address.base, address.project)
+    candidates = found.enter_project(address.base, address.project)
     caller = candidates[0].caller
     leaves = empty_falls_back(address)
     try:
@@ -46,13 +61,13 @@ def project_page(address: ProjectAddress) -> Response:
         return fallback(address, caller, error)
     if leaves and not tags:
         return redirect_to_fallback(address, caller)
-    project = found.project(repository, tags)
-    announced = found.announced(repository, project.files)
+    project = found.read_project(repository, tags)
+    announced = found.find_announced(repository, project.files)
     alias = not _PIP_WITHOUT_ALIAS.match(request.headers.get("User-Agent", ""))
-    # What is the same for everybody, such as the HTML, is one page.
+    # `alias` changes only the JSON, so all clients share one page of HTML.
     variant = (media_type, announced, alias or media_type != JSON)
-    shown = found.pages.get(
-        project, variant, lambda: _render(project, announced, media_type, alias=alias)
+    shown = found.pages.of(project).get_or_make(
+        variant, lambda: _render(project, announced, media_type, alias=alias)
     )
     return shown.answer(vary=_VARY)
 
@@ -70,32 +85,19 @@ def _render(project: Project, announced: frozenset[str], media_type: str, *, ali
 
 
 def list_page(address: ListAddress) -> Response:
-    """Show the projects of a namespace, where the registry has a catalog."""
+    """Show the projects of a namespace, if the registry has a catalog."""
     if not address.slash:
         return redirect_to_slash(request.path.rstrip("/").rpartition("/")[2])
     media_type = negotiate()
-    names = list_projects(services().caller(address.base))
+    names = list_projects(services().enter_namespace(address.base))
     if media_type == JSON:
         document = {
             "meta": {"api-version": _VERSION},
             "projects": [{"name": name} for name in names],
         }
-        return page(json.dumps(document), JSON, vary=_VARY)
+        return Page.of(json.dumps(document), JSON).answer(vary=_VARY)
     html = render_template("simple/list.html", api_version=_VERSION, names=names)
-    return page(html, media_type, vary=_VARY)
-
-
-def redirect_to_slash(segment: str) -> Response:
-    """Redirect to the address with its slash; relative, so that no proxy's scheme is lost."""
-    query = request.query_string.decode("latin-1")
-    query = f"?{query}" if query else ""
-    response = Response(status=301)
-    response.headers["Location"] = (
-        quote_segment(segment) + "/" + (query if redact(query) == query else "")
-    )
-    response.headers["Cache-Control"] = "no-store"
-    response.autocorrect_location_header = False
-    return response
+    return Page.of(html, media_type).answer(vary=_VARY)
 
 
 def _api_version(project: Project) -> str:
@@ -143,9 +145,48 @@ def _file_json(file: File, announced: frozenset[str], *, alias: bool) -> dict[st
 
 
 def _core_metadata(file: File, announced: frozenset[str]) -> str | None:
-    """The attribute's value (PEP 714): the digest, `true`, or None where it may not be had."""
+    """Return the value of the attribute (PEP 714): the digest, `true`, or None without metadata."""
     if not file.filename.is_wheel:
         return None
     if file.core_metadata is not None:
         return f"sha256={file.core_metadata.hex}"
     return "true" if file.filename.text in announced else None
+
+
+def negotiate() -> str:
+    """Choose the media type by `?format=` or by Accept (PEP 691, Version + Format Selection).
+
+    Raises:
+        NotAcceptableError: the client accepts none of them.
+    """
+    # A literal + in a query arrives as a space.
+    name = request.args.get("format", "").strip().replace(" ", "+").lower()
+    if name:
+        for kind, names in _NAMES.items():
+            if name in names:
+                return kind
+        raise NotAcceptableError(f"?format= must be one of {', '.join(_NAMES)}")
+    preferred = _preferred(request.headers.get("Accept", "")[:_LONGEST_ACCEPT])
+    if preferred is None:
+        raise NotAcceptableError(f"the pages of this index are available as {', '.join(_NAMES)}")
+    return preferred
+
+
+@lru_cache(maxsize=64)
+def _preferred(header: str) -> str | None:
+    """Return the best type that an Accept header allows; clients send the same few headers."""
+    if not header.strip():
+        return PLAIN_HTML
+    # None of the types has parameters, so `text/html; charset=utf-8` is text/html.
+    accept = MIMEAccept(
+        (value.partition(";")[0].strip(), quality)
+        for value, quality in parse_accept_header(header, MIMEAccept)
+    )
+    named = {name.lower(): quality for name, quality in reversed(accept)}
+    qualities = {
+        # An alias counts if it is named; ranges such as text/* are compared with the type itself.
+        kind: max([accept.quality(kind), *(named.get(alias, 0) for alias in aliases)])
+        for kind, (_, *aliases) in _NAMES.items()
+    }
+    best = max(qualities, key=lambda kind: qualities[kind])
+    return best if qualities[best] > 0 else None

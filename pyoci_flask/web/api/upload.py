@@ -1,21 +1,26 @@
-"""POST `{base}/`: the legacy upload API, as twine and its kin use it."""
+"""POST `{base}/`: the legacy upload API that twine uses, and the checks of an upload.
 
+What is inside a file is checked by `pyoci_flask.index.metadata`.
+"""
+
+import hashlib
 import logging
+import os
 import re
-from collections.abc import Mapping
+import threading
+from collections.abc import Callable, Collection, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import replace
+from typing import Protocol
 
 from flask import request
 from packaging.utils import canonicalize_name
 from werkzeug.wrappers import Response
 
+from pyoci_flask.common.threads import in_background
 from pyoci_flask.errors import InvalidRequestError
-from pyoci_flask.index.archive import (
-    BrokenArchiveError,
-    NoMetadataError,
-    check_archive,
-    read_metadata,
-)
+from pyoci_flask.index.archive import check_archive, read_metadata
+from pyoci_flask.index.archive_bounds import BrokenArchiveError, NoMetadataError
 from pyoci_flask.index.artifact import Upload
 from pyoci_flask.index.fields import (
     check_metadata_version,
@@ -28,14 +33,33 @@ from pyoci_flask.index.project import CREATED, annotations_of
 from pyoci_flask.index.project_repository import hold_blobs
 from pyoci_flask.index.publish import publish
 from pyoci_flask.web.address import Base
-from pyoci_flask.web.api.digests import check_digests, checked_meanwhile
+from pyoci_flask.web.api.body import CHUNK, RequestBody
 from pyoci_flask.web.api.form import UploadForm, read_form, refuse_gone
-from pyoci_flask.web.body import RequestBody
 from pyoci_flask.web.services import services
 
 logger = logging.getLogger("pyoci.web")
 
 _LABEL = re.compile(r"PyOCI :: Label :: (?P<key>.+?) :: (?P<value>.+)", re.DOTALL)
+
+_LARGE = 1024 * 1024
+"""Bytes of a file above which the slower digests are computed in a thread."""
+
+
+class _Hash(Protocol):
+    def update(self, data: bytes, /) -> None: ...
+    def hexdigest(self) -> str: ...
+
+
+_OTHERS: Mapping[str, Mapping[int, Callable[[], _Hash]]] = {
+    "blake2_256_digest": {
+        64: lambda: hashlib.blake2b(digest_size=32),
+        # Not 256 bits, but distutils sends it (Python 3.9 to 3.11).
+        128: lambda: hashlib.blake2b(digest_size=64),
+    },
+    "md5_digest": {32: lambda: hashlib.md5(usedforsecurity=False)},
+}
+"""How the slower digests are computed, by their number of characters."""
+_HEX = frozenset("0123456789abcdef")
 
 
 def upload(base: Base) -> Response:
@@ -44,7 +68,7 @@ def upload(base: Base) -> Response:
     body = RequestBody(request.environ, found.settings.max_body, "PYOCI_MAX_BODY")
     with read_form(body, request.headers.get("Content-Type", ""), found.settings.spool) as form:
         project, wanted = read_upload(form)
-        candidates = found.candidates(base, project)
+        candidates = found.enter_project(base, project)
         with (
             checked_meanwhile(form) as confirm,
             hold_blobs(candidates[0], found.locks, shared=True),
@@ -64,7 +88,7 @@ def upload(base: Base) -> Response:
             )
     text = f"published {wanted.filename.text}"
     if not added:
-        text = f"{wanted.filename.text} is here already, byte for byte"
+        text = f"{wanted.filename.text} is already published with the same bytes"
     if form.dropped:
         text += f"; {' and '.join(form.dropped)} were not stored: this index does not keep them"
     logger.info("%s (%d bytes)", text, wanted.size)
@@ -72,20 +96,20 @@ def upload(base: Base) -> Response:
 
 
 def read_upload(form: UploadForm) -> tuple[ProjectName, Upload]:
-    """Check the form against itself, without opening the file in it.
+    """Check that the fields fit each other and the name of the file, without opening the file.
 
     Raises:
-        InvalidRequestError: says which field is wrong and why.
-        GoneError: the form is of a part of the API that no index serves any more.
+        InvalidRequestError: a field is wrong; the text says which and why.
+        GoneError: the form uses a part of the API that no index serves any more.
     """
     action = form.one(":action")
     refuse_gone(action)
     if action != "file_upload":
-        raise InvalidRequestError(f":action is {action!r}, not 'file_upload'")
+        raise InvalidRequestError(f":action must be 'file_upload', not {action!r}")
     if form.one("protocol_version") not in {None, "1"}:
-        raise InvalidRequestError("the field protocol_version is not 1, the only one there is")
+        raise InvalidRequestError("the field protocol_version must be 1")
     name, version = form.one("name"), form.one("version")
-    # The filename first: it is what people see, and the rest is checked against it.
+    # The filename first: people see it, and the other fields are compared with it.
     if not is_filename(form.file.filename):
         raise InvalidRequestError(
             f"{form.file.filename[:300]!r} is not the name of a wheel (.whl) or an sdist (.tar.gz)"
@@ -131,7 +155,7 @@ def _check_filetype(filetype: str | None, filename: Filename) -> None:
 
 
 def _completed(upload: Upload, project: ProjectName, form: UploadForm) -> Upload:
-    """Check what takes time, and add the core metadata; an old sdist may have none."""
+    """Check the content of the file, and add the core metadata; an old sdist may have none."""
     filename = upload.filename
     requirements = [text for text in form.all("requires_dist") if text.strip()]
     try:
@@ -147,11 +171,11 @@ def _completed(upload: Upload, project: ProjectName, form: UploadForm) -> Upload
     name, version = raw.get("name", ""), raw.get("version", "")
     if canonicalize_name(name[:200]) != project.normalized:
         raise InvalidRequestError(
-            f"{filename.text} holds the metadata of {name[:200]!r}, not of {project}"
+            f"{filename.text} contains the metadata of {name[:200]!r}, not of {project}"
         )
     if not filename.is_same_version(version):
         raise InvalidRequestError(
-            f"{filename.text} holds the metadata of version {version[:200]!r}, not "
+            f"{filename.text} contains the metadata of version {version[:200]!r}, not "
             f"{filename.version!r}"
         )
     check_metadata_version(raw.get("metadata_version", ""))
@@ -172,7 +196,7 @@ def _specifiers(text: str | None) -> str | None:
 
 
 def _project_urls(form: UploadForm) -> Mapping[str, str]:
-    """Read `Label, URL` (core metadata, Project-URL)."""
+    """Read entries of the form `Label, URL` (core metadata, Project-URL)."""
     urls: dict[str, str] = {}
     for entry in form.all("project_urls"):
         label, comma, url = entry.partition(",")
@@ -182,11 +206,88 @@ def _project_urls(form: UploadForm) -> Mapping[str, str]:
 
 
 def _labels(form: UploadForm) -> Mapping[str, str]:
-    """Read the labels among the classifiers; one that is written twice counts once, the last."""
+    """Read the labels among the classifiers; of two with the same key, the last one counts."""
     labels: dict[str, str] = {}
     for classifier in form.all("classifiers"):
         match = _LABEL.fullmatch(classifier.strip())
         if match is not None:
             labels[match["key"].strip()] = match["value"].strip()
-    labels.pop(CREATED, None)  # the time of upload is not for the package to tell
+    labels.pop(CREATED, None)  # a package cannot choose its time of upload
     return labels
+
+
+def check_digests(form: UploadForm) -> None:
+    """Compare each digest in the form with that of the file.
+
+    If a large file has the sha256 of the form, the slower digests are left to `checked_meanwhile`.
+
+    Raises:
+        InvalidRequestError: one does not match, or is not a digest.
+    """
+    _check_form(form, "sha256_digest", [len(form.file.digest.hex)])
+    for field, ways in _OTHERS.items():
+        _check_form(form, field, ways)
+    _compare(form, "sha256_digest", form.file.digest.hex)
+    if not _is_left(form):
+        _compare_others(form, threading.Event())
+
+
+@contextmanager
+def checked_meanwhile(form: UploadForm) -> Iterator[Callable[[], None]]:
+    """Compare the digests that `check_digests` left, in another thread while the block runs.
+
+    The function that is yielded waits for the result, and raises as `check_digests` does. Call it
+    before anything in the registry refers to the file.
+    """
+    if not _is_left(form):
+        yield lambda: None
+        return
+    over = threading.Event()
+    with in_background(lambda: _compare_others(form, over)) as done:
+        try:
+            yield done
+        finally:
+            over.set()
+
+
+def _is_left(form: UploadForm) -> bool:
+    return form.file.size > _LARGE and form.one("sha256_digest") is not None
+
+
+def _compare_others(form: UploadForm, over: threading.Event) -> None:
+    hashes = {
+        field: ways[len(text)]()
+        for field, ways in _OTHERS.items()
+        if (text := _stated(form, field))
+    }
+    file, position = form.file.content.fileno(), 0
+    # With a position of its own, because the file is being sent to the registry meanwhile.
+    while hashes and not over.is_set() and (piece := os.pread(file, CHUNK, position)):
+        position += len(piece)
+        for one in hashes.values():
+            one.update(piece)
+    for field, one in hashes.items():
+        _compare(form, field, one.hexdigest())
+
+
+def _stated(form: UploadForm, field: str) -> str:
+    return (form.one(field) or "").strip().lower()
+
+
+def _check_form(form: UploadForm, field: str, sizes: Collection[int]) -> None:
+    """Check that a field is a digest in hex, if the form has it."""
+    text = _stated(form, field)
+    if text and (len(text) not in sizes or not _HEX.issuperset(text)):
+        wanted = " or ".join(str(size) for size in sizes)
+        raise InvalidRequestError(
+            f"the field {field} is not a digest: it has to be {wanted} characters of 0-9 and a-f"
+        )
+
+
+def _compare(form: UploadForm, field: str, actual: str) -> None:
+    stated = _stated(form, field)
+    if stated and stated != actual:
+        raise InvalidRequestError(
+            f"the field {field} does not match the file: the file was changed in transit, or the "
+            "field is about another file"
+        )

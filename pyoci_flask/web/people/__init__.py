@@ -1,1 +1,1 @@
-"""The pages for people."""
+"""The pages for people: configuration, projects, versions and errors."""

@@ -1,12 +1,12 @@
-"""The pages on which people look around in an index: `/ui/{base}/` and below.
+"""The pages on which people browse an index: `/ui/{base}/` and below.
 
-They are addressed like the index itself, with `/ui` before it and, for one version of a project,
-its version behind it.
+Their addresses are those of the index with `/ui` before them. The page about one version of a
+project has the version at its end.
 """
 
 from urllib.parse import quote
 
-from flask import Blueprint, g, request
+from flask import Blueprint, request
 from packaging.utils import canonicalize_name
 from werkzeug.wrappers import Response
 
@@ -29,12 +29,12 @@ from pyoci_flask.index.releases import (
     releases_of,
 )
 from pyoci_flask.web.address import Base, ListAddress, ProjectAddress
-from pyoci_flask.web.api.simple import redirect_to_slash
-from pyoci_flask.web.errors import UnmatchedError, challenge, status_of
-from pyoci_flask.web.links import quote_segment
+from pyoci_flask.web.error_answers import UnmatchedError, challenge, status_of
+from pyoci_flask.web.incoming import sent_path, visit
+from pyoci_flask.web.links import quote_segment, redirect, redirect_to_slash
 from pyoci_flask.web.people.frame import answer, people, render, setup_path, signed_in
 from pyoci_flask.web.people.snippets import Target, installers
-from pyoci_flask.web.services import raw_path, services
+from pyoci_flask.web.services import services
 
 blueprint = Blueprint("browse", __name__)
 
@@ -46,18 +46,18 @@ _MOST_SHOWN = 1000
 @blueprint.get("/ui")
 @blueprint.get("/ui/")
 def begin() -> Response:
-    """Lead to the server's own index, or to the form for any."""
+    """Redirect to the index of this server, or to the form where people enter one."""
     below = request.path.endswith("/")
     if services().settings.index is not None:
-        return _redirect("simple/" if below else "ui/simple/")
-    return _redirect("../" if below else "./")
+        return redirect("simple/" if below else "ui/simple/")
+    return redirect("../" if below else "./")
 
 
 @blueprint.get("/ui/<path:path>")
 def browse(path: str) -> Response:
     """Show an index, a project or one of its versions."""
     address, version = _read(f"/{path}")
-    g.base = address.base  # for the page that tells of an error
+    visit().base = address.base  # the error page links to it
     if not address.slash:
         return redirect_to_slash(path.rpartition("/")[2])
     if isinstance(address, ListAddress):
@@ -66,29 +66,29 @@ def browse(path: str) -> Response:
 
 
 def _read(path: str) -> tuple[ListAddress | ProjectAddress, str | None]:
-    """Read the address, which ends in a version if what is before that is a project."""
+    """Return the address and the version at its end, if it has one."""
     addresses = services().addresses
     above, _, last = path.rstrip("/").rpartition("/")
-    # Where the namespace's end cannot be told, what is no version may be a project of a deeper one.
+    # If the end of the namespace is unknown, a last segment that is not a version may be a project.
     certain = "/+simple/" in above or path.startswith("/simple/")
     if version_or_none(last) is not None or (certain and not is_filename(last)):
-        project = addresses.read(f"{above}/", raw_path())
+        project = addresses.read(f"{above}/", sent_path(request.environ))
         if isinstance(project, ProjectAddress):
             slash = path.endswith("/")
             return ProjectAddress(project.base, project.project, slash), last
-    address = addresses.read(path, raw_path())
+    address = addresses.read(path, sent_path(request.environ))
     if not isinstance(address, ListAddress | ProjectAddress):
         raise UnmatchedError
     return address, None
 
 
 def _index_page(base: Base) -> Response:
-    """Show the projects of an index, or a box for a name where the registry tells none."""
+    """Show the projects of an index, or a field for a name if the registry lists none."""
     wanted = _in_one_word(request.args.get("project", ""))
     refused = ""
     if wanted:
         try:
-            return _redirect(f"{quote_segment(ProjectName(wanted).text)}/")
+            return redirect(f"{quote_segment(ProjectName(wanted).text)}/")
         except InvalidRequestError as error:
             refused = str(error)
     status, names, reason = _projects(base)
@@ -101,7 +101,7 @@ def _index_page(base: Base) -> Response:
     html = render(
         "index.html",
         base=base,
-        url=f"{people().origin.url()}{base.path}/",
+        url=services().origin.index_url(base),
         listed=names is not None,
         count=len(names or ()),
         names=found[first : first + _MOST_SHOWN],
@@ -123,37 +123,28 @@ def _index_page(base: Base) -> Response:
 
 
 def _in_one_word(text: str) -> str:
-    """Write a name as a project's: people put a space where it has a dash."""
+    """Write a name as that of a project: people type a space where it has a dash."""
     return "-".join(text[:_LONGEST_QUERY].split())
 
 
 def _projects(base: Base) -> tuple[int, list[str] | None, str]:
-    """The status of the page, the projects, and why there are none.
+    """Return the status of the page, the projects, and the reason if there are none.
 
-    A registry that keeps its catalog from somebody may well show them a project.
+    A registry may deny its catalog to a user and still show them a project.
     """
     try:
-        return 200, list(list_projects(services().caller(base))), ""
+        return 200, list(list_projects(services().enter_namespace(base))), ""
     except NotFoundError as error:
         return 200, None, str(error)
     except (AuthenticationRequiredError, DeniedError) as error:
         return status_of(error), None, str(error)
 
 
-def _redirect(location: str) -> Response:
-    """Lead to an address below this one; relative, so that it holds behind every proxy."""
-    response = Response(status=302)
-    response.headers["Location"] = location
-    response.headers["Cache-Control"] = "no-store"
-    response.autocorrect_location_header = False
-    return response
-
-
 def _project_page(address: ProjectAddress, version: str | None) -> Response:
-    """Show a project: the version asked for, or the one that installers would take."""
+    """Show a version of a project: the requested one, or the one that installers prefer."""
     found = services()
-    repository, tags = find_project(found.candidates(address.base, address.project))
-    project = found.project(repository, tags)
+    repository, tags = find_project(found.enter_project(address.base, address.project))
+    project = found.read_project(repository, tags)
     releases = releases_of(project)
     newest = preferred(releases)
     shown = (
@@ -161,17 +152,16 @@ def _project_page(address: ProjectAddress, version: str | None) -> Response:
         if version is None
         else find_release(repository, tags, releases, version, found.versions.read_tag)
     )
-    # Named where an installer would take another version.
+    # The command needs the version if an installer would choose another one.
     package = project.name if shown is newest or not shown else f"{project.name}=={shown.version}"
-    root = people().origin.url()
-    url = f"{root}{address.base.path}/"
+    url = found.origin.index_url(address.base)
     here = "../" if version is not None else ""
     html = render(
         "project.html",
         base=address.base,
         name=project.name,
         url=url,
-        files_path=f"{people().origin.path()}{address.base.path}/{quote(address.project.text)}/",
+        files_path=f"{found.origin.path()}{address.base.path}/{quote(address.project.text)}/",
         index_href=f"{here}{_index_href(address.base)}",
         project_href=here or "./",
         releases=releases,
@@ -187,13 +177,13 @@ def _project_page(address: ProjectAddress, version: str | None) -> Response:
 
 
 def _index_href(base: Base) -> str:
-    """The way up from a project's page to its index's, whichever way down was taken."""
+    """Return the relative link from the page of a project to that of its index."""
     one_segment = base.pinned or "/" not in base.namespace
     return "../" if one_segment or "/+simple/" in request.path else "../+simple/"
 
 
 def _about(repository: ProjectRepository, shown: Release | None) -> dict[str, object]:
-    """What metadata and manifests tell about a version; a few calls."""
+    """Return what metadata and manifests say about a version; this makes a few calls."""
     if shown is None:
         return {"details": Details(), "description": None, "known": True}
     found = services()

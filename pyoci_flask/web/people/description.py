@@ -1,9 +1,9 @@
-"""A package's description as HTML that is safe to show, or as plain text.
+"""The description of a package as HTML that is safe to show, or as plain text.
 
-The text comes from whoever published the package. Python cannot interrupt a regular expression or
-a parser that has run away, so Markdown and reStructuredText are rendered and sanitised in a
-process of its own, with limits on its time and memory; what does not come back in time is shown
-as plain text. What was rendered is remembered under the digest of its source.
+Publishers of packages are not trusted, and Python cannot interrupt a regular expression or a parser
+that does not end. So another process renders and sanitises Markdown and reStructuredText, with
+limits on its time and memory. A description that is not ready in time is shown as plain text. The
+HTML is remembered under the digest of its source.
 """
 
 import hashlib
@@ -13,10 +13,11 @@ import re
 import subprocess
 import sys
 import threading
-from collections import OrderedDict
 from dataclasses import dataclass
 
 from markupsafe import Markup
+
+from pyoci_flask.common.memory import Memory
 
 logger = logging.getLogger("pyoci.web")
 
@@ -24,17 +25,17 @@ LONGEST = 256 * 1024
 """Characters of a description that are rendered, and of plain text that are shown."""
 
 _SECONDS = 10.0
-"""For the process, from its start to its end; its processor time has a limit of its own."""
+"""For the process, from its start to its end; its CPU time has a separate limit."""
 _AT_ONCE = 2
 _PATIENCE = 30.0
-"""Seconds to wait for a place, for some hundred descriptions; hostile ones take three each."""
+"""Seconds to wait for a free process: enough for about a hundred descriptions."""
 _CACHE_SIZE = 8 * 1024 * 1024
 _MOST_CACHED = 2000
 
 _PROCESS = "pyoci_flask.web.people.description_process"
 
 _CONTROLS = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ufeff]")
-"""Control characters but tab and line feed, and those that turn the direction of reading."""
+"""Control characters except tab and line feed, and those that change the text direction."""
 
 _Kind = tuple[str, ...]
 _Key = tuple[_Kind, bytes]
@@ -42,7 +43,7 @@ _Key = tuple[_Kind, bytes]
 
 @dataclass(frozen=True, slots=True)
 class Description:
-    """A description to be shown: `html` where it could be rendered, else `text`."""
+    """A description to show: `html` if it could be rendered, else `text`."""
 
     html: Markup | None
     text: str
@@ -51,22 +52,20 @@ class Description:
 
 
 class _LateError(Exception):
-    """This machine was too busy: the next try may go well."""
+    """This machine was too busy; the next try may succeed."""
 
 
 class DescriptionRenderer:
-    """Renders descriptions; made once for a worker."""
+    """Renders descriptions; a worker has one."""
 
     def __init__(self, seconds: float = _SECONDS) -> None:
-        """`seconds` is how long one may take."""
+        """Stop the process of a description after `seconds`."""
         self._seconds = seconds
         self._places = threading.BoundedSemaphore(_AT_ONCE)
-        self._lock = threading.Lock()
-        self._rendered: OrderedDict[_Key, str | None] = OrderedDict()
-        self._size = 0
+        self._rendered = Memory[_Key, str](entries=_MOST_CACHED, max_bytes=_CACHE_SIZE)
 
     def render(self, text: str, content_type: str | None) -> Description:
-        """Render by Description-Content-Type (core metadata specification)."""
+        """Render a description by its Description-Content-Type (core metadata specification)."""
         kind = _kind_of(content_type)
         plain = Description(None, _CONTROLS.sub("", text[:LONGEST]), len(text) > LONGEST)
         if kind is None or plain.cut:
@@ -78,42 +77,33 @@ class DescriptionRenderer:
         except _LateError as error:
             logger.warning("a description was not rendered: %s", error)
             return plain
-        # The only place where text of a package is taken for markup.
-        return plain if html is None else Description(Markup(html), text, cut=False)  # noqa: S704
+        if not html:
+            return plain
+        return Description(Markup(html), text, cut=False)  # noqa: S704 - it was sanitised
 
-    def _rendered_once(self, key: _Key, source: bytes) -> str | None:
-        """Return what is remembered, or render; None = it cannot be rendered.
+    def _rendered_once(self, key: _Key, source: bytes) -> str:
+        """Return the remembered HTML, or render it; empty if the text cannot be rendered.
 
         Raises:
-            _LateError: nothing can be told of the description.
+            _LateError: it is not known whether the text can be rendered.
         """
-        known, html = self._recall(key)
-        if known:
-            return html
-        if not self._places.acquire(timeout=_PATIENCE):
-            raise _LateError("too many others are being rendered")
-        try:
-            known, html = self._recall(key)  # those who look at one page come together
-            if not known:
-                html = self._run(key[0], source)
-                self._remember(key, html)
-        finally:
-            self._places.release()
+        html = self._rendered.get(key)
+        if html is None:
+            if not self._places.acquire(timeout=_PATIENCE):
+                raise _LateError("too many other descriptions are being rendered")
+            try:
+                # Requests for one page often come together: another one may have rendered it.
+                html = self._rendered.get_or_make(key, lambda: self._run(key[0], source))
+            finally:
+                self._places.release()
         return html
 
-    def _recall(self, key: _Key) -> tuple[bool, str | None]:
-        with self._lock:
-            known = key in self._rendered
-            if known:
-                self._rendered.move_to_end(key)
-            return known, self._rendered.get(key)
-
-    def _run(self, kind: _Kind, source: bytes) -> str | None:
+    def _run(self, kind: _Kind, source: bytes) -> str:
         command = [sys.executable, "-B", "-P", "-s", "-m", _PROCESS, *kind]
-        # Nothing of the environment: it holds this server's secrets.
+        # Do not pass on the environment: it contains the secrets of this server.
         environ = {"PYTHONPATH": os.pathsep.join(filter(None, sys.path)), "LANG": "C.UTF-8"}
         try:
-            done = subprocess.run(  # noqa: S603 - our own module, its words are not the package's
+            done = subprocess.run(  # noqa: S603 - our own module; no argument comes from the package
                 command,
                 input=source,
                 capture_output=True,
@@ -127,28 +117,18 @@ class DescriptionRenderer:
         if done.returncode:
             last = done.stderr.decode(errors="replace").strip().rpartition("\n")[2][:300]
             logger.warning("a description was not rendered: exit %d %s", done.returncode, last)
-            return None
-        return done.stdout.decode() or None
-
-    def _remember(self, key: _Key, html: str | None) -> None:
-        with self._lock:
-            if key in self._rendered:
-                return
-            self._rendered[key] = html
-            self._size += len(html or "")
-            while self._size > _CACHE_SIZE or len(self._rendered) > _MOST_CACHED:
-                _, dropped = self._rendered.popitem(last=False)
-                self._size -= len(dropped or "")
+            return ""
+        return done.stdout.decode()
 
 
 def _kind_of(content_type: str | None) -> _Kind | None:
-    """Give the renderer's arguments; None = plain text, as is every type that is not known."""
+    """Return the arguments of the renderer, or None for plain text and unknown types."""
     media_type, *parameters = (content_type or "").lower().split(";")
     match media_type.strip():
         case "text/markdown":
             commonmark = any("".join(one.split()) == "variant=commonmark" for one in parameters)
             return ("markdown", "CommonMark" if commonmark else "GFM")
-        # Where the type is missing, the specification asks to try reStructuredText first.
+        # Without a type, the specification requires to try reStructuredText first.
         case "text/x-rst" | "":
             return ("rst",)
         case _:

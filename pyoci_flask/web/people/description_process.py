@@ -1,12 +1,12 @@
 """The process that renders one description: source on stdin, sanitised HTML on stdout.
 
 Run as `python -m pyoci_flask.web.people.description_process markdown GFM` (or `markdown
-CommonMark`, or `rst`). Nothing on stdout means that it is to be shown as plain text.
+CommonMark`, or `rst`). If stdout is empty, the description has to be shown as plain text.
 
-Of what readme_renderer lets through, more is taken away here: images (a page that loads them tells
-a stranger who reads it), forms, classes that could look like parts of the page, ids that could
-clash with its own, and relative links, which would lead to addresses of this server that the
-package's author chose.
+This removes more than readme_renderer does: images (loading them would tell a third party who reads
+the page), forms, classes that could imitate parts of the page, ids that could clash with its own,
+and relative links, which would lead to addresses on this server that the author of the package
+chose.
 """
 
 import html
@@ -29,7 +29,7 @@ _VOID = frozenset({"br", "hr", "col", "img", "input"})
 _RENAMED = {"section": "div", "aside": "div", "nav": "div", "tt": "code", "acronym": "abbr"}
 _HEADINGS = {f"h{level}": level for level in range(1, 7)}
 _TOP_LEVEL = 3
-"""A description's first heading: it stands below one of the page's own, of level 2."""
+"""Level of the first heading of a description, which is below a heading of level 2."""
 
 _TAGS = frozenset(
     {
@@ -47,7 +47,7 @@ _ATTRIBUTES = {
     "td": {"colspan", "rowspan"},
     "th": {"colspan", "rowspan"},
 }
-# The tokens of Pygments that style.css knows.
+# The classes of Pygments that style.css has rules for.
 _TOKENS = frozenset(
     {
         *("k", "kc", "kd", "kn", "kr", "kt", "ow", "nt"),
@@ -62,7 +62,7 @@ def main(kind: str, variant: str = "") -> None:
     """Render stdin to stdout."""
     resource.setrlimit(resource.RLIMIT_CPU, (_CPU_SECONDS, _CPU_SECONDS + 1))
     resource.setrlimit(resource.RLIMIT_AS, (_MEMORY, _MEMORY))
-    # It has no business with files.
+    # The process must not write files.
     resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
     source = sys.stdin.buffer.read().decode()
     result = safe_html(source, kind, variant)
@@ -71,7 +71,7 @@ def main(kind: str, variant: str = "") -> None:
 
 
 def safe_html(source: str, kind: str, variant: str = "") -> str | None:
-    """Render and sanitise; None = it cannot be rendered."""
+    """Render and sanitise a description; return None if it cannot be rendered."""
     rendered = rst.render(source) if kind == "rst" else markdown.render(source, variant=variant)
     if not rendered:
         return None
@@ -87,13 +87,13 @@ def safe_html(source: str, kind: str, variant: str = "") -> str | None:
         url_relative=_own_fragment,
         id_prefix=_PREFIX,
         link_rel="nofollow noopener noreferrer",
-        # What scrolls has to be reached by keyboard.
+        # Elements that scroll must be reachable by keyboard.
         set_tag_attribute_values={"pre": {"tabindex": "0"}},
     ).strip()
 
 
 def _leads_out(url: str) -> bool:
-    """Return whether a link leads elsewhere, or to another place in the description."""
+    """Return whether a link leads to another site, or to another place in the description."""
     return url.startswith("#") or url.lower().startswith("mailto:") or is_web_url(url)
 
 
@@ -102,18 +102,18 @@ def _own_fragment(url: str) -> str | None:
 
 
 class _Rewriter(HTMLParser):
-    """Rewrites sanitised HTML into what fits in the page; what it writes is sanitised again."""
+    """Rewrites sanitised HTML so that it fits into the page; its result is sanitised again."""
 
     def __init__(self) -> None:
         super().__init__(convert_charrefs=True)
         self._written: list[str] = []
         self._link: int | None = None
-        """Where the link that is open was written."""
+        """Position in `_written` of the link that is open."""
         self._link_attributes: dict[str, str] = {}
         self._link_shows = False
         self._level = _TOP_LEVEL - 1
         self._renamed: defaultdict[str, list[str]] = defaultdict(list)
-        """By its own name: what each open tag was written as, empty if it was left out."""
+        """For each name, how its open tags were written; empty if the tag was left out."""
 
     def result(self) -> str:
         return "".join(self._written)
@@ -146,10 +146,10 @@ class _Rewriter(HTMLParser):
         self._written.append(html.escape(data, quote=False))
 
     def _name(self, tag: str, attributes: dict[str, str]) -> str:
-        """The tag to write; what is lost with a class is said by another tag."""
+        """Return the tag to write; some classes, which are removed, become tags."""
         classes = attributes.get("class", "").split()
         if tag in _HEADINGS:
-            # One level down at a time, as those who hear the page need it.
+            # Screen readers need headings that skip no level.
             self._level = min(_HEADINGS[tag] + _TOP_LEVEL - 1, self._level + 1, 6)
             return f"h{self._level}"
         if tag == "span" and "literal" in classes:
@@ -175,7 +175,7 @@ class _Rewriter(HTMLParser):
         self._written.append("")
 
     def _end_link(self) -> None:
-        """Write the link once it is known whether it shows anything; an empty one is an anchor."""
+        """Write the link, now that it is known whether it has text; one without is an anchor."""
         if self._link is None:
             return
         is_link = self._link_shows and _leads_out(self._link_attributes.get("href", ""))
@@ -188,7 +188,7 @@ class _Rewriter(HTMLParser):
         self._link = None
 
     def _image(self, attributes: dict[str, str]) -> None:
-        """Put a link to the image in its place, or its text where that is in a link already."""
+        """Write a link to the image instead, or only its text if it is in a link already."""
         text = attributes.get("alt", "").strip() or "image"
         source = attributes.get("src", "")
         if self._link is None and is_web_url(source):

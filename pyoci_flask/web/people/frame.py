@@ -1,8 +1,9 @@
-"""What all pages for people share: their frame, their policy, and the files that they load."""
+"""What all pages for people share: frame, security policy, files that they load, formats."""
 
 import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import cast
 from urllib.parse import urlencode
@@ -11,21 +12,20 @@ from flask import current_app, render_template, request
 from werkzeug.wrappers import Response
 
 from pyoci_flask import __version__
-from pyoci_flask.settings import Settings
 from pyoci_flask.web.address import Base
-from pyoci_flask.web.conditional import page
+from pyoci_flask.web.conditional import Page, is_current
 from pyoci_flask.web.people.description import DescriptionRenderer
-from pyoci_flask.web.people.formats import as_date, as_size
-from pyoci_flask.web.people.origin import PublicOrigin
 from pyoci_flask.web.services import services
 
 EXTENSION = "pyoci.people"
+
+_THOUSAND = 1000.0
 
 _POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; "
     "connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
 )
-"""Content-Security-Policy: nothing inline, nothing from elsewhere."""
+"""Content-Security-Policy: nothing inline, and nothing from other sites."""
 
 _TYPES = {
     "style.css": "text/css; charset=utf-8",
@@ -36,59 +36,57 @@ _TYPES = {
 
 @dataclass(frozen=True, slots=True)
 class Asset:
-    """A file that pages load; `version` is made of its content and stands in its address."""
+    """A file that pages load; `version`, a hash of its content, is part of its address."""
 
     content: bytes
     content_type: str
     version: str
 
     def answer(self) -> Response:
-        """Send it, to be kept for good where the address has the version, or 304."""
+        """Answer with the file, or 304. With its version in the address, it is kept for good."""
         response = Response(self.content, content_type=self.content_type)
-        response.set_etag(self.version)
         current = request.args.get("v") == self.version
         lifetime = "public, max-age=31536000, immutable" if current else "public, no-cache"
         response.headers["Cache-Control"] = lifetime
-        response.make_conditional(request.environ)
+        is_current(response, self.version)
         return response
 
 
 @dataclass(frozen=True, slots=True)
 class People:
-    """What the pages for people work with; made once for a worker."""
+    """The objects of one worker that only the pages for people need."""
 
-    origin: PublicOrigin
     assets: Mapping[str, Asset]
     descriptions: DescriptionRenderer
 
     @classmethod
-    def create(cls, settings: Settings, proxies: str, folder: Path) -> "People":
-        """Read the files in `folder`; `proxies` is the text of `FORWARDED_ALLOW_IPS`."""
+    def create(cls, folder: Path) -> "People":
+        """Read the files that pages load from `folder`."""
         assets = {name: _asset(folder / name, kind) for name, kind in _TYPES.items()}
-        return cls(PublicOrigin(settings, proxies), assets, DescriptionRenderer())
+        return cls(assets, DescriptionRenderer())
 
 
 def people() -> People:
-    """The one of the application that serves this request."""
+    """Return the objects of the application that serves this request."""
     return cast("People", current_app.extensions[EXTENSION])
 
 
 def browse_path(base: Base) -> str:
-    """The path of the page about an index, below the application's root."""
+    """Return the path of the page about an index, below the root of the application."""
     if base.pinned or "/" not in base.namespace:
         return f"/ui{base.path}/"
-    # Without it, the last segment of the namespace would be taken for a project.
+    # Without /+simple/, the last segment of the namespace would be read as a project.
     return f"/ui{base.path}/+simple/"
 
 
 def signed_in() -> bool:
-    """Whether the registry is asked with credentials, so that other tools may need them, too."""
+    """Return whether the request has credentials, so that other tools probably need some too."""
     return "Authorization" in request.headers
 
 
 def setup_path(base: Base | None) -> str:
-    """The path of the landing page, with its form filled in for this index."""
-    root = f"{people().origin.path()}/"
+    """Return the path of the landing page with its form filled in for this index."""
+    root = f"{services().origin.path()}/"
     if base is None or base.pinned:
         return root
     fields = {"registry": base.registry.address, "namespace": base.namespace}
@@ -97,9 +95,9 @@ def setup_path(base: Base | None) -> str:
 
 
 def render(template: str, **context: object) -> str:
-    """Fill in a template of a page for people."""
+    """Render a template of a page for people."""
     found = people()
-    root = found.origin.path()
+    root = services().origin.path()
     assets = {name: f"{root}/{name}?v={asset.version}" for name, asset in found.assets.items()}
     return render_template(
         f"people/{template}",
@@ -114,14 +112,33 @@ def render(template: str, **context: object) -> str:
 
 
 def answer(html: str, status: int = 200) -> Response:
-    """Answer a page that was rendered; a good one with an ETag, or 304."""
+    """Answer with a page that was rendered. With status 200 it has an ETag, or becomes a 304."""
     if status == 200:
-        response = page(html, "text/html", vary="Authorization")
+        response = Page.of(html, "text/html").answer(vary="Authorization")
     else:
         response = Response(html, status, content_type="text/html; charset=utf-8")
         response.headers["Cache-Control"] = "no-store"
     response.headers["Content-Security-Policy"] = _POLICY
     return response
+
+
+def as_size(size: int | None) -> str:
+    """Write a number of bytes with a decimal unit; empty if the size is not known."""
+    if size is None:
+        return ""
+    if size < _THOUSAND:
+        return f"{size} bytes"
+    value = float(size)
+    for unit in ("kB", "MB", "GB"):
+        value /= _THOUSAND
+        if value < _THOUSAND:
+            return f"{value:.1f} {unit}"
+    return f"{value / _THOUSAND:.1f} TB"
+
+
+def as_date(time: datetime | None) -> str:
+    """Write the day, such as `3 Nov 2026`; empty if there is none."""
+    return "" if time is None else f"{time.astimezone(UTC):%-d %b %Y}"
 
 
 def _asset(path: Path, content_type: str) -> Asset:

@@ -1,4 +1,4 @@
-"""Pages that belong to no index: health, landing page, robots.txt, and what pages load."""
+"""Pages that belong to no index: landing page, health, robots.txt, and the files of pages."""
 
 import re
 from dataclasses import dataclass
@@ -12,8 +12,7 @@ from pyoci_flask.errors import EgressError, InvalidRequestError, NotFoundError
 from pyoci_flask.oci.reference import EMBEDDED
 from pyoci_flask.web.address import Base
 from pyoci_flask.web.people.frame import answer, browse_path, people, render
-from pyoci_flask.web.people.pipelines import credentials_hint, pipelines
-from pyoci_flask.web.people.snippets import Target, tools
+from pyoci_flask.web.people.snippets import Target, credentials_hint, pipelines, tools
 from pyoci_flask.web.services import services
 
 blueprint = Blueprint("pages", __name__)
@@ -23,7 +22,7 @@ _ENCODED_URL = re.compile(r"https?%3a", re.IGNORECASE)
 
 @blueprint.get("/health")
 def health() -> Response:
-    """Say that this worker answers; asks no registry."""
+    """Answer that this worker is alive, without any call."""
     response = Response("ok\n", content_type="text/plain; charset=utf-8")
     response.headers["Cache-Control"] = "no-store"
     return response
@@ -31,7 +30,7 @@ def health() -> Response:
 
 @blueprint.get("/robots.txt")
 def robots() -> Response:
-    """Keep crawlers away: every address is a call to somebody's registry."""
+    """Keep crawlers away: each page that they read calls a registry."""
     return Response("User-agent: *\nDisallow: /\n", content_type="text/plain; charset=utf-8")
 
 
@@ -39,23 +38,23 @@ def robots() -> Response:
 @blueprint.get("/script.js", defaults={"name": "script.js"})
 @blueprint.get("/favicon.svg", defaults={"name": "favicon.svg"})
 def asset(name: str) -> Response:
-    """Send the look of the pages, what makes them livelier, and the mark."""
+    """Answer with the style sheet, the script or the icon."""
     return people().assets[name].answer()
 
 
 @dataclass(frozen=True, slots=True)
 class _Form:
-    """What the form on the landing page was sent with."""
+    """The fields of the form on the landing page."""
 
     registry: str
     namespace: str
     credentials: bool
     tool: str
     base: Base | None = None
-    """The index that the fields name, if they name one."""
+    """The index that the fields name, if they are valid."""
     error: str = ""
     wrong: str = ""
-    """Name of the field that the error is about."""
+    """The name of the field with the error."""
 
     @property
     def is_empty(self) -> bool:
@@ -64,13 +63,15 @@ class _Form:
 
 @blueprint.get("/")
 def landing() -> Response:
-    """Tell people what this is, and how to set their tools up for an index."""
+    """Show what this server is, and how to set up tools for an index."""
     settings = services().settings
     form = _read_form()
     context: dict[str, object] = {}
-    root = people().origin.url()
+    root = services().origin.url()
     if form.base is not None:
-        target = Target(f"{root}{form.base.path}/", form.base.registry.netloc, form.credentials)
+        target = Target(
+            services().origin.index_url(form.base), form.base.registry.netloc, form.credentials
+        )
         chosen = [*tools(target), *pipelines(target)]
         keys = [tool.key for tool in chosen]
         context = {
@@ -94,7 +95,7 @@ def landing() -> Response:
 
 
 def _read_form() -> _Form:
-    """Read the form's fields; without any, the server's own index is meant, if it has one."""
+    """Read the form. Without fields it stands for the index of this server, if it has one."""
     sent = "registry" in request.args
     registry = _written_plainly(request.args.get("registry", "").strip())
     namespace = request.args.get("namespace", "").strip().strip("/")
@@ -113,17 +114,17 @@ def _read_form() -> _Form:
     elif sent:
         error = _what_is_missing(registry, namespace)
     wrong = _wrong_field(registry) if error else ""
-    # A credential that somebody wrote into the address is not repeated.
+    # `field` removes credentials that were typed into an address.
     return _Form(field(registry), field(namespace), credentials, tool, base, error, wrong)
 
 
 def _written_plainly(registry: str) -> str:
-    """Undo the percent-encoding in which addresses of an index hold a registry's URL."""
+    """Decode the URL of a registry that was copied from the address of an index."""
     return unquote(registry) if _ENCODED_URL.match(registry) else registry
 
 
 def _wrong_field(registry: str) -> str:
-    """Say which field is at fault: the registry, unless it will do with another namespace."""
+    """Return the wrong field: the registry, unless it is valid with another namespace."""
     settings = services().settings
     other = settings.index.namespace if settings.only_index and settings.index else "x"
     try:
@@ -137,22 +138,24 @@ def _what_is_missing(registry: str, namespace: str) -> str:
     if not registry:
         return "The registry is missing: a host name such as ghcr.io."
     if not namespace:
-        return "The namespace is missing: for most registries your user or organisation."
+        return (
+            "The namespace is missing: for most registries, it is your user name or organisation."
+        )
     return (
-        f"{shown(registry)} is no registry: a host name such as ghcr.io, a host and port, "
-        "or a URL of both."
+        f"{shown(registry)} is no registry: enter a host name such as ghcr.io, a host and port, "
+        "or a URL with both."
     )
 
 
 def _asks_for_credentials() -> bool:
-    """Whether to begin with the box ticked: all registries but an open embedded one ask."""
+    """Return whether the box starts ticked: all registries but an open embedded one ask."""
     settings = services().settings
     own = settings.index is not None and settings.index.registry == EMBEDDED
     return not own or settings.storage_users is not None
 
 
 def _suggestions() -> list[str]:
-    """The registries that the allow-list names in full."""
+    """Return the registries that the allow-list names without wildcards."""
     settings = services().settings
     patterns = settings.registries or ()
     found = [one.registry.address for one in patterns if one.registry is not None]

@@ -1,4 +1,4 @@
-"""A request's body, read with its limits."""
+"""The body of a request, read within its limits."""
 
 from typing import IO, TYPE_CHECKING
 
@@ -15,11 +15,11 @@ class RequestBody:
     """The body of one request, of known length or chunked."""
 
     def __init__(self, environ: "WSGIEnvironment", limit: int, setting: str | None = None) -> None:
-        """Take the body; `limit` is the bytes that are accepted, `setting` what raises it.
+        """Accept at most `limit` bytes; `setting` is the name of the setting that raises the limit.
 
         Raises:
-            InvalidRequestError: there is no body, or Content-Length is no number.
-            PayloadTooLargeError: Content-Length is over the limit; nothing was read.
+            InvalidRequestError: there is no body, or Content-Length is not a number.
+            PayloadTooLargeError: Content-Length exceeds the limit; nothing was read.
         """
         self._stream: IO[bytes] = environ["wsgi.input"]
         self._limit = limit
@@ -30,18 +30,20 @@ class RequestBody:
         if length and not (length.isascii() and length.isdigit() and len(length) < 19):
             raise InvalidRequestError("Content-Length is not a number of bytes")
         if not length and not chunked:
-            raise InvalidRequestError("the request needs a body, with a Content-Length or chunked")
+            raise InvalidRequestError(
+                "the request needs a body, with a Content-Length or in chunks"
+            )
         self.length = int(length) if length and not chunked else None
         if self.length is not None and self.length > limit:
             raise self._too_large(self.length)
 
     def read(self) -> bytes:
-        """Read the next piece; empty at the end.
+        """Read the next piece; it is empty at the end.
 
         Raises:
             ClientTimeoutError: the client stopped sending, or sends too slowly.
-            InvalidRequestError: it went away before the end, or its chunks are none.
-            PayloadTooLargeError: a chunked body went over the limit.
+            InvalidRequestError: the client closed the connection, or its chunks are malformed.
+            PayloadTooLargeError: a chunked body exceeds the limit.
         """
         wanted = CHUNK if self.length is None else min(CHUNK, self.length - self.read_bytes)
         if not wanted:
@@ -49,12 +51,12 @@ class RequestBody:
         try:
             piece = self._stream.read(wanted)
         except TimeoutError as error:
-            raise ClientTimeoutError("the upload stopped, or came too slowly") from error
+            raise ClientTimeoutError("the upload stopped or was too slow") from error
         except OSError as error:
-            raise InvalidRequestError("the upload was broken off") from error
+            raise InvalidRequestError("the connection was closed during the upload") from error
         except Exception as error:
-            # Each server has exceptions of its own for chunks that it cannot read.
-            raise InvalidRequestError("the body cannot be read") from error
+            # Each server has its own exceptions for chunks that it cannot read.
+            raise InvalidRequestError("the request body cannot be read") from error
         self.read_bytes += len(piece)
         if not piece and self.length is not None:
             raise InvalidRequestError(

@@ -1,4 +1,4 @@
-"""The one place where an exception becomes an HTTP answer."""
+"""The one place where exceptions become HTTP answers."""
 
 import json
 import logging
@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable
 from functools import partial
 
-from flask import Flask, g, request
+from flask import Flask, request
 from werkzeug.exceptions import HTTPException, InternalServerError, NotFound
 from werkzeug.http import HTTP_STATUS_CODES
 from werkzeug.wrappers import Response
@@ -14,10 +14,10 @@ from werkzeug.wrappers import Response
 from pyoci_flask import errors
 from pyoci_flask.common.redaction import redact
 from pyoci_flask.index.names import is_filename
-from pyoci_flask.web.services import raw_path
+from pyoci_flask.web.incoming import sent_path, visit
 
 ErrorPage = Callable[[int, str, Exception], Response]
-"""Makes a page of a status, a text that holds no secrets, and what was raised."""
+"""Makes a page from a status, a text without secrets, and the exception."""
 
 logger = logging.getLogger("pyoci.web")
 
@@ -44,7 +44,7 @@ _STATUS: dict[type[errors.PyOCIError], int] = {
 }
 
 _SETTINGS = frozenset({"simple", "+simple", "pypi", "ui", "v2", "metrics"})
-"""Segments of addresses that exist once a setting is there, such as `PYOCI_INDEX`."""
+"""Segments of addresses that exist only with a setting such as `PYOCI_INDEX`."""
 _HTML = "text/html"
 _SIMPLE = "application/vnd.pypi.simple"
 PROBLEM_TYPE = "application/problem+json"
@@ -53,22 +53,22 @@ _DELAY = re.compile(r"[0-9]{1,9}|[A-Z][a-z]{2}, [0-9]{2} [A-Z][a-z]{2} [0-9]{4} 
 
 
 class UnmatchedError(NotFound):
-    """The path is none of this application's; downstream caches may keep that."""
+    """Nothing is served at this path; caches may keep this answer."""
 
     description = "nothing is served here; an index is addressed as /REGISTRY/NAMESPACE/PROJECT/"
 
 
 def register_error_handlers(app: Flask, page: ErrorPage | None = None) -> None:
-    """Answer every exception, foreseen or not: browsers with `page`, everybody else with text."""
+    """Answer every exception, foreseen or not: browsers get `page`, all other clients text."""
     app.register_error_handler(errors.PyOCIError, partial(_foreseen, page))
     app.register_error_handler(HTTPException, partial(_http, page))
     app.register_error_handler(InternalServerError, partial(_unforeseen, page))
     # Flask would write the same traceback a second time.
-    app.log_exception = lambda _: None  # type: ignore[assignment, method-assign]
+    app.log_exception = lambda _: None  # type: ignore[assignment, method-assign]  # a lambda in place of a method
 
 
 def status_of(error: errors.PyOCIError) -> int:
-    """Look the status up; the registry's own where it denied, or asks to slow down."""
+    """Return the HTTP status of an error; denials and rate limits keep that of the registry."""
     if isinstance(error, errors.DeniedError | errors.RateLimitedError):
         return error.status
     for kind in type(error).__mro__:
@@ -78,24 +78,25 @@ def status_of(error: errors.PyOCIError) -> int:
 
 
 def challenge() -> str:
-    """Ask for Basic credentials (RFC 7617).
+    """Return the challenge for Basic credentials (RFC 7617).
 
-    A browser answers a realm that it knows with the credentials that it was given for it before,
-    whatever link led there. So each origin of a registry is a realm of its own for browsers: a
-    password for one must not be sent to another, nor without TLS.
+    A browser sends the credentials that it has for a realm to every page of that realm, whatever
+    link led there. So browsers get a realm for each origin of a registry: they must not send the
+    password for one to another, nor without TLS.
     """
-    realm = f"PyOCI {g.registry.origin}" if _is_browser() and "registry" in g else "PyOCI"
+    base = visit().base
+    realm = f"PyOCI {base.registry.origin}" if base is not None and _is_browser() else "PyOCI"
     return f'Basic realm="{realm}", charset="UTF-8"'
 
 
 def _is_browser() -> bool:
-    """Return whether a browser asks, for a page or for what a page of any site loads."""
+    """Return whether a browser asks for a page, or for something that a page loads."""
     names_itself = "Mozilla/" in request.headers.get("User-Agent", "")
     return wants_page() or names_itself or "Sec-Fetch-Mode" in request.headers
 
 
 def wants_page() -> bool:
-    """Tell whether a browser asks, rather than an installer: it prefers HTML to all else."""
+    """Return whether the client prefers HTML, as browsers do and installers do not."""
     named = _accepted()
     best = max(named.values(), default=0)
     return named.get(_HTML, 0) == best > 0 and not any(name.startswith(_SIMPLE) for name in named)
@@ -111,7 +112,7 @@ def _foreseen(page: ErrorPage | None, error: errors.PyOCIError) -> Response:
     if status == 401:
         response.headers["WWW-Authenticate"] = challenge()
     if status == 405:
-        # The registry cannot do what was asked for; reading is what is left.
+        # The registry does not support the change, so only reading is allowed.
         response.headers["Allow"] = "GET, HEAD, OPTIONS"
     if isinstance(error, errors.RateLimitedError) and _is_delay(error.retry_after):
         response.headers["Retry-After"] = error.retry_after or ""
@@ -121,7 +122,7 @@ def _foreseen(page: ErrorPage | None, error: errors.PyOCIError) -> Response:
 
 
 def _is_delay(text: str | None) -> bool:
-    """Tell whether a registry's Retry-After is seconds or a date (RFC 9110, 10.2.3)."""
+    """Return whether a Retry-After has the form of seconds or a date (RFC 9110, 10.2.3)."""
     return text is not None and _DELAY.fullmatch(text) is not None
 
 
@@ -136,12 +137,12 @@ def _http(page: ErrorPage | None, error: HTTPException) -> Response:
 
 
 def _is_of_a_setting() -> bool:
-    """Return whether a setting that is missing may give the address a meaning.
+    """Return whether the address would have a meaning with another setting.
 
-    `PYOCI_PATH` is one of them: the path counts as it was sent.
+    One of these settings is `PYOCI_PATH`, so the path is read as it was sent.
     """
-    sent = raw_path() or request.path
-    segments = [part for part in sent.partition("?")[0].split("/") if part]
+    sent = sent_path(request.environ) or request.path
+    segments = [part for part in sent.split("/") if part]
     return not _SETTINGS.isdisjoint(segments) or (bool(segments) and is_filename(segments[-1]))
 
 
@@ -152,12 +153,12 @@ def _unforeseen(page: ErrorPage | None, error: InternalServerError) -> Response:
 
 
 def _answer(page: ErrorPage | None, text: str, status: int, error: Exception) -> Response:
-    """Answer an error as text or page for people, with the reason in the status line as well.
+    """Answer with a text or a page, and with the reason in the status line as well.
 
-    Some clients show the status line only (twine), others RFC 9457 problem details (uv).
+    Some clients show only the status line (twine), others show RFC 9457 problem details (uv).
     """
     title = HTTP_STATUS_CODES.get(status, "Error")
-    text = redact(text)  # what is quoted of a request or a registry may hold a credential
+    text = redact(text)  # text quoted from a request or a registry may contain a credential
     if _accepted().get(PROBLEM_TYPE, 0) > 0:
         body = json.dumps({"title": title, "status": status, "detail": text})
         response = Response(body, content_type=PROBLEM_TYPE)
@@ -172,6 +173,6 @@ def _answer(page: ErrorPage | None, text: str, status: int, error: Exception) ->
 
 
 def _reason(text: str) -> str:
-    """One line of printable ASCII (RFC 9112, section 4)."""
+    """Return one line of printable ASCII (RFC 9112, section 4)."""
     line = "".join(char if " " <= char <= "~" else "?" for char in text)
     return line if len(line) <= _REASON_LIMIT else f"{line[: _REASON_LIMIT - 3]}..."

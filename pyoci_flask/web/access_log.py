@@ -1,25 +1,17 @@
-"""The access log: one line per request at its end, and the request's id."""
+"""The access log: one line at the end of each request, and the id of the request."""
 
 import logging
 import re
 import time
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextvars import Context, copy_context
-from dataclasses import dataclass
+from contextvars import copy_context
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Protocol
-from urllib.parse import quote
 
-from pyoci_flask.common.redaction import (
-    FIELD_LIMIT,
-    REDACTED,
-    field,
-    holds_userinfo,
-    shortened,
-    without_userinfo,
-)
 from pyoci_flask.logs import one_line, request_id
 from pyoci_flask.web.gate import NoPlaceError
+from pyoci_flask.web.incoming import safe_host, safe_path, safe_user_agent
 
 if TYPE_CHECKING:
     from _typeshed import OptExcInfo
@@ -31,12 +23,6 @@ ENVIRON_REQUEST_ID = "pyoci.request_id"
 """Key of the request's id in the WSGI environ."""
 
 _VALID_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
-# RFC 3986 section 3.3: what a path may hold unencoded.
-_PATH_SAFE = "/:@!$&'()*+,;="
-# RFC 3986 section 3.2.2 and a port; brackets and @ are also of what was replaced.
-_HOST_SAFE = ":[]@"
-_PATH_READ = 1300
-_PATH_LIMIT = 2000
 _METHOD_LIMIT = 40
 # RFC 9110 section 6.4.1
 _BODILESS_STATUSES = frozenset({204, 304})
@@ -44,7 +30,7 @@ _BODILESS_STATUSES = frozenset({204, 304})
 
 @dataclass(frozen=True, slots=True)
 class RequestRecord:
-    """One request that has been answered, or whose answer was broken off."""
+    """A request whose answer has ended or was broken off."""
 
     request_id: str
     method: str
@@ -54,41 +40,41 @@ class RequestRecord:
     """The request's Host, percent-encoded, without userinfo, of at most 200 characters, or `-`."""
     user_agent: str
     """At most 200 characters; control characters and quotes are escaped."""
-    status: int | None
+    status: int | None = None
     """None if the application raised before it began an answer."""
-    aborted: bool
+    aborted: bool = False
     """The client went away or the application raised before the body's end."""
-    error: BaseException | None
+    error: BaseException | None = None
     """What the application raised, if it did."""
-    duration: float
+    duration: float = 0.0
     """Seconds from the request's head to the answer's end."""
-    bytes_in: int
+    bytes_in: int = 0
     """Bytes of the request's body that the application read."""
-    bytes_out: int
+    bytes_out: int = 0
     """Bytes of the answer's body that were handed to the server."""
 
 
 class RequestObserver(Protocol):
-    """Is told of each request, in the context in which the application runs."""
+    """Observes each request, in the context in which the application runs."""
 
     def request_started(self, environ: "WSGIEnvironment") -> Callable[[RequestRecord], None]:
-        """Take note of a request; what is returned is called once, at its end.
+        """Observe the start of a request, and return what is called once at its end.
 
-        A context variable that is set here is seen by the whole of the request and by nothing
-        else.
+        A context variable that is set here is visible to this request only.
         """
 
 
 class AccessLog:
     """WSGI middleware (PEP 3333) that gives each request an id, a log line and a context.
 
-    The id is a valid incoming `X-Request-Id`, else that of the request inside which the
-    application is called in-process, else a new one. It stands in `environ["pyoci.request_id"]`,
-    in `pyoci_flask.logs.request_id` and in the answer's `X-Request-Id`.
+    The id is a valid incoming `X-Request-Id`. Without one, a request that is made in-process while
+    another is served has the id of that one, and every other request has a new id. The id is in
+    `environ["pyoci.request_id"]`, in `pyoci_flask.logs.request_id` and in the `X-Request-Id` of
+    the answer.
 
-    Application and body run in a `contextvars.Context` of their own, so that nothing which they
-    set leaks into the next request of the thread, or out of a request served inside another.
-    What is given to the deprecated `write` callable is not counted.
+    The application and the body run in their own `contextvars.Context`. What they set there is not
+    visible to the next request of the thread, nor outside of a request that is served in another.
+    Bytes that go to the deprecated `write` callable are not counted.
     """
 
     def __init__(self, app: "WSGIApplication", observers: Sequence[RequestObserver] = ()) -> None:
@@ -99,12 +85,11 @@ class AccessLog:
         self, environ: "WSGIEnvironment", start_response: "StartResponse"
     ) -> Iterable[bytes]:
         """Serve one request."""
-        exchange = _Exchange(environ, start_response)
-        exchange.begin(environ, self._observers)
+        exchange = _Exchange(environ, start_response, self._observers)
         try:
             chunks = exchange.context.run(self._app, environ, exchange.start_response)
         except NoPlaceError:
-            raise  # it comes again
+            raise  # the request will be served again
         except BaseException as error:
             exchange.finish(aborted=True, error=error)
             raise
@@ -114,37 +99,36 @@ class AccessLog:
 class _Exchange:
     """The state of one request and its answer."""
 
-    def __init__(self, environ: "WSGIEnvironment", start_response: "StartResponse") -> None:
+    def __init__(
+        self,
+        environ: "WSGIEnvironment",
+        start_response: "StartResponse",
+        observers: Iterable[RequestObserver],
+    ) -> None:
         self._started = time.monotonic()
         self._start_response = start_response
         outer_id = request_id.get()
         self.nested = outer_id is not None
         incoming = str(environ.get("HTTP_X_REQUEST_ID", ""))
-        self.request_id = (
-            incoming if _VALID_ID.fullmatch(incoming) else outer_id or uuid.uuid4().hex
+        # Read now, because an application may change them.
+        self._record = RequestRecord(
+            incoming if _VALID_ID.fullmatch(incoming) else outer_id or uuid.uuid4().hex,
+            str(environ.get("REQUEST_METHOD", "")),
+            safe_path(environ),
+            safe_host(environ),
+            safe_user_agent(environ),
         )
-        # Taken now: an application may rewrite them.
-        self.method = str(environ.get("REQUEST_METHOD", ""))
-        self._path = safe_path(environ)
-        self._host = safe_host(environ)
-        self._user_agent = safe_user_agent(environ)
-        self._input: _CountedInput | None = None
         self._status: int | None = None
         self.content_length: int | None = None
         self.bytes_out = 0
-        self._ends: list[Callable[[RequestRecord], None]] = []
         self._finished = False
-        self.context: Context = copy_context()
-
-    def begin(self, environ: "WSGIEnvironment", observers: Iterable[RequestObserver]) -> None:
-        environ[ENVIRON_REQUEST_ID] = self.request_id
-        stream = environ.get("wsgi.input")
-        if stream is not None:
-            environ["wsgi.input"] = self._input = _CountedInput(stream)
-        self.context.run(request_id.set, self.request_id)
-        self._ends.extend(
-            self.context.run(observer.request_started, environ) for observer in observers
-        )
+        environ[ENVIRON_REQUEST_ID] = self._record.request_id
+        self._input = _CountedInput(environ["wsgi.input"]) if "wsgi.input" in environ else None
+        if self._input is not None:
+            environ["wsgi.input"] = self._input
+        self.context = copy_context()
+        self.context.run(request_id.set, self._record.request_id)
+        self._ends = [self.context.run(one.request_started, environ) for one in observers]
 
     def start_response(
         self,
@@ -162,25 +146,21 @@ class _Exchange:
                 self.content_length = int(value)
             if lowered != "x-request-id":
                 kept.append((name, value))
-        kept.append(("X-Request-Id", self.request_id))
+        kept.append(("X-Request-Id", self._record.request_id))
         if exc_info is None:
             return self._start_response(status, kept)
         return self._start_response(status, kept, exc_info)
 
     @property
     def bodiless(self) -> bool:
-        return self.method == "HEAD" or self._status in _BODILESS_STATUSES
+        return self._record.method == "HEAD" or self._status in _BODILESS_STATUSES
 
     def finish(self, *, aborted: bool, error: BaseException | None) -> None:
         if self._finished:
             return
         self._finished = True
-        record = RequestRecord(
-            request_id=self.request_id,
-            method=self.method,
-            path=self._path,
-            host=self._host,
-            user_agent=self._user_agent,
+        record = replace(
+            self._record,
             status=self._status,
             aborted=aborted,
             error=error,
@@ -194,7 +174,7 @@ class _Exchange:
 
 
 class _Body:
-    """The answer's body: each step runs in the request's context, the end is reported once."""
+    """The body of the answer. Each step runs in the context of the request; its end counts once."""
 
     def __init__(self, chunks: Iterable[bytes], exchange: _Exchange) -> None:
         self._chunks = chunks
@@ -222,7 +202,7 @@ class _Body:
         return chunk
 
     def close(self) -> None:
-        """End the request: PEP 3333 has the server call this however the exchange ended."""
+        """End the request. The server always calls this (PEP 3333)."""
         try:
             close = getattr(self._chunks, "close", None)
             if close is not None:
@@ -238,13 +218,13 @@ class _Body:
         exchange = self._exchange
         if self._exhausted or exchange.bodiless:
             return True
-        # A caller in the same process may stop at the length announced; a server never does,
-        # unless it could not send the last piece.
+        # A caller in the same process may stop after Content-Length bytes. A server reads on to the
+        # end, unless it could not send the last piece.
         return exchange.nested and exchange.bytes_out == exchange.content_length
 
 
 class _CountedInput:
-    """`wsgi.input` that counts what is read from it."""
+    """`wsgi.input` that counts the bytes that are read."""
 
     def __init__(self, stream: "InputStream") -> None:
         self._stream = stream
@@ -271,7 +251,7 @@ class _CountedInput:
 def _write_line(record: RequestRecord) -> None:
     failure = "" if record.error is None else f" error={type(record.error).__name__}"
     logger.log(
-        # Probes ask every few seconds.
+        # Health checks call this every few seconds.
         logging.DEBUG if record.path == "/health" else logging.INFO,
         'status=%s method=%s path=%s host=%s user_agent="%s" duration_ms=%.1f bytes_in=%d '
         "bytes_out=%d%s%s",
@@ -287,29 +267,3 @@ def _write_line(record: RequestRecord) -> None:
         failure,
         extra={"fields": True},
     )
-
-
-def safe_path(environ: "WSGIEnvironment") -> str:
-    """Return the request's path as `RequestRecord.path` has it."""
-    text = f"{environ.get('SCRIPT_NAME', '')}{environ.get('PATH_INFO', '')}"
-    # The path was decoded once, so all of it before an @ may be a password with slashes.
-    shown = without_userinfo(text)
-    target = str(environ.get("RAW_URI") or environ.get("QUERY_STRING", ""))
-    if shown is text and ":" in text and holds_userinfo(target):
-        # A ? or # in the password took the @ out of the path.
-        return f"/{REDACTED}"
-    path = quote(shown[:_PATH_READ].encode("latin-1", "replace"), safe=_PATH_SAFE)
-    return shortened(path.replace(quote(REDACTED), REDACTED), _PATH_LIMIT) or "/"
-
-
-def safe_host(environ: "WSGIEnvironment") -> str:
-    """Return the request's Host as `RequestRecord.host` has it."""
-    host = field(str(environ.get("HTTP_HOST", "")))
-    host = quote(host.encode("latin-1", "replace"), safe=_HOST_SAFE)
-    return host[:FIELD_LIMIT] or "-"
-
-
-def safe_user_agent(environ: "WSGIEnvironment") -> str:
-    """Return the User-Agent as `RequestRecord.user_agent` has it."""
-    text = shortened(str(environ.get("HTTP_USER_AGENT", "")))
-    return one_line(text.replace("\\", "\\\\").replace('"', '\\"'))

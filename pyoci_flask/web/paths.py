@@ -1,0 +1,275 @@
+"""The paths of the index: read into the addresses that they mean.
+
+Flask's own routing cannot do this: the registry may be a URL whose slashes were decoded or merged
+on the way, the namespace has any number of segments, and a path that names no registry must be
+answered without any look-up.
+"""
+
+import re
+from dataclasses import dataclass
+from functools import lru_cache
+from urllib.parse import unquote
+
+from pyoci_flask.common.redaction import holds_userinfo, shown
+from pyoci_flask.errors import EgressError, InvalidRequestError, NotFoundError
+from pyoci_flask.index.names import (
+    OTHER_SUFFIXES,
+    Filename,
+    ProjectName,
+    after_name,
+    is_filename,
+    without_dash,
+)
+from pyoci_flask.oci.reference import EMBEDDED, Registry, Repository
+from pyoci_flask.settings import Settings
+from pyoci_flask.web.address import (
+    PINNED,
+    Base,
+    ChangeAddress,
+    FileAddress,
+    JsonAddress,
+    ListAddress,
+    MetadataAddress,
+    ProjectAddress,
+    ReadAddress,
+    VersionAddress,
+)
+
+_SIMPLE = "+simple"
+_JSON = "pypi"
+"""The first segment of the JSON API. Dependabot writes it in place of a final `simple`."""
+_METADATA = ".metadata"
+_NOT_STORED = (
+    *(".asc", ".sig", ".sigstore", ".provenance", ".publish.attestation"),
+    *OTHER_SUFFIXES,
+)
+"""Endings of files that other indexes have, and that are not stored here."""
+_SHORT = 1000
+"""Characters of a path whose meaning is remembered: clients send the same few."""
+_SCHEME = re.compile(r"(https?):/{1,2}([^/]+)(?:/(.*))?", re.IGNORECASE | re.DOTALL)
+_SCHEME_START = re.compile(r"https?:/", re.IGNORECASE)
+
+
+@dataclass(frozen=True, slots=True)
+class _Path:
+    registry: Registry
+    segments: tuple[str, ...]
+    slash: bool
+    pinned: str | None = None
+    """The namespace of the server's own index, if the path is below `/simple/` or `/pypi/`."""
+    json: bool = False
+    """Whether it belongs to the JSON API of the server's own index, `/pypi/`."""
+
+
+class AddressParser:
+    """Reads paths; the settings decide which registries may be addressed."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._read_once = lru_cache(maxsize=256)(self._read)
+
+    def read(self, path: str, raw_path: str | None = None) -> ReadAddress | None:
+        """Return what a GET or HEAD asks for, or None if the path has no meaning.
+
+        `path` is the decoded path below the mount point. `raw_path` is the path as the client sent
+        it, if the WSGI server keeps it.
+        """
+        short = len(path) + len(raw_path or "") <= _SHORT
+        return (self._read_once if short else self._read)(path, raw_path)
+
+    def _read(self, path: str, raw_path: str | None) -> ReadAddress | None:
+        found = self._split(path, raw_path)
+        if found is None:
+            return None
+        if _SIMPLE in found.segments:
+            position = found.segments.index(_SIMPLE)
+            namespace, rest = found.segments[:position], found.segments[position + 1 :]
+        elif found.pinned is not None:
+            namespace, rest = (), found.segments
+        else:
+            namespace, rest = _usual_split(found.segments, slash=found.slash)
+        base = self._base(found, namespace)
+        if base is None:
+            return None
+        return _read_json(base, rest) if found.json else _read_below(base, rest, slash=found.slash)
+
+    def change(self, path: str, raw_path: str | None = None) -> ChangeAddress | None:
+        """Return what a DELETE or PATCH changes."""
+        found = self._split(path, raw_path)
+        if found is None or found.json or len(found.segments) < 2:
+            return None
+        *namespace, name, last = found.segments
+        base = self._base(found, tuple(namespace))
+        if base is None:
+            return None
+        project = ProjectName(name)
+        if is_filename(last):
+            return FileAddress(base, project, Filename.parse(last, project))
+        if _is_metadata(last):
+            raise InvalidRequestError(
+                f"{shown(last)} is neither a file nor a version: it is deleted with its wheel"
+            )
+        _refuse_dots(last)
+        return VersionAddress(base, project, without_dash(last))
+
+    def publish(self, path: str, raw_path: str | None = None) -> Base | None:
+        """Return where a POST publishes to."""
+        found = self._split(path, raw_path)
+        return None if found is None or found.json else self._base(found, found.segments)
+
+    def _split(self, path: str, raw_path: str | None) -> _Path | None:
+        if holds_userinfo(path):
+            raise InvalidRequestError(
+                "no address of an index holds an '@': write user name and password before the "
+                "host of this server, so that clients send them in the Authorization header"
+            )
+        slash = path.endswith("/")
+        path = path.lstrip("/")
+        explicit = _SCHEME.fullmatch(path)
+        if explicit is not None:
+            head, tail = f"{explicit[1]}://{explicit[2]}", explicit[3] or ""
+        else:
+            head, _, tail = path.partition("/")
+        # Proxies merge slashes, so an empty segment never means anything.
+        segments = tuple(segment for segment in tail.split("/") if segment)
+        if head in {PINNED, _JSON}:
+            pinned = self._settings.index
+            if pinned is None:
+                raise NotFoundError(
+                    f"this server has no index of its own at /{head}/: set PYOCI_INDEX (a registry "
+                    "and a namespace) or PYOCI_STORAGE (a folder for the embedded registry), or "
+                    "use an address such as /REGISTRY/NAMESPACE/"
+                )
+            _refuse_encoded_slashes(raw_path)
+            return _Path(pinned.registry, segments, slash, pinned.namespace, json=head == _JSON)
+        registry = self._registry(head)
+        if registry is None:
+            if explicit is not None:
+                raise InvalidRequestError(
+                    f"{shown(head)} is not a registry: write an http or https URL of host and port"
+                )
+            return None
+        _refuse_encoded_slashes(raw_path)
+        return _Path(registry, segments, slash)
+
+    def _registry(self, text: str) -> Registry | None:
+        registry = Registry.parse(text)
+        if registry is None and ":" not in text:
+            named = Registry.parse(text, any_host=True)
+            registry = named if named is not None and self._settings.names(named) else None
+        return registry
+
+    def _base(self, found: _Path, namespace: tuple[str, ...]) -> Base | None:
+        if found.pinned is not None:
+            return None if namespace else Base(found.registry, found.pinned, pinned=True)
+        if not namespace:
+            return None
+        for segment in namespace:
+            _refuse_dots(segment)
+        name = "/".join(namespace).lower()
+        Repository(found.registry, name)
+        self._check_allowed(found.registry, name)
+        return Base(found.registry, name)
+
+    def _check_allowed(self, registry: Registry, namespace: str) -> None:
+        settings = self._settings
+        if registry == EMBEDDED and settings.storage is None:
+            raise NotFoundError("this server has no embedded registry: PYOCI_STORAGE is not set")
+        if settings.allows(registry, namespace):
+            return
+        if settings.only_index:
+            raise EgressError(
+                f"this server does not call {registry.address}/{namespace}: it serves the index of "
+                "PYOCI_INDEX only, as PYOCI_REGISTRIES is not set"
+            )
+        raise EgressError(
+            f"this server does not call {registry.address}: PYOCI_REGISTRIES does not allow it"
+        )
+
+
+def _usual_split(
+    segments: tuple[str, ...], *, slash: bool
+) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Split namespace and project of `{registry}/{namespace}/{project}[/more]`."""
+    last = segments[-1] if segments else ""
+    more = last == "json" or is_filename(last.removesuffix(_METADATA))
+    more = more or (len(segments) > 2 and not slash and _is_other_file(segments[-2], last))
+    if len(segments) < 2:
+        return segments, ()
+    position = -2 if more and len(segments) > 2 else -1
+    return segments[:position], segments[position:]
+
+
+def _read_below(base: Base, rest: tuple[str, ...], *, slash: bool) -> ReadAddress | None:
+    match rest:
+        case ():
+            return ListAddress(base, slash)
+        case (name,):
+            return ProjectAddress(base, ProjectName(name), slash)
+        case (name, "json"):
+            return JsonAddress(base, ProjectName(name))
+        case (name, last):
+            project = ProjectName(name)
+            if _is_metadata(last):
+                filename = Filename.parse(last.removesuffix(_METADATA), project)
+                return MetadataAddress(base, project, filename)
+            if last.endswith(_NOT_STORED):
+                raise NotFoundError(
+                    f"there is no {shown(last)}: this index stores only wheels and .tar.gz sdists"
+                )
+            return FileAddress(base, project, Filename.parse(last, project))
+    for segment in rest:
+        _refuse_dots(segment)
+    return None
+
+
+def _read_json(base: Base, rest: tuple[str, ...]) -> JsonAddress | None:
+    match rest:
+        case (name, "json"):
+            return JsonAddress(base, ProjectName(name))
+        case (name, version, "json"):
+            return JsonAddress(base, ProjectName(name), version)
+    return None
+
+
+def _is_other_file(name: str, segment: str) -> bool:
+    """Return whether a segment names a file of the project that cannot be stored here."""
+    if not segment.endswith(_NOT_STORED):
+        return False
+    try:
+        return after_name(segment, ProjectName(name)) is not None
+    except InvalidRequestError:
+        return False
+
+
+def _is_metadata(segment: str) -> bool:
+    return segment.endswith(_METADATA) and is_filename(segment.removesuffix(_METADATA))
+
+
+def _refuse_dots(segment: str) -> None:
+    if ".." in segment:
+        raise InvalidRequestError(f"a name must not contain '..': {shown(segment)}")
+
+
+def _refuse_encoded_slashes(raw_path: str | None) -> None:
+    """Refuse percent-encoded slashes, except those in the URL of the registry.
+
+    Once a page has asked for a password, browsers send it to every path in the same folder. The
+    folder of `/ghcr.io%2Facme%2F` is `/`, which contains all other registries. A path in the URL of
+    the registry is refused because, once decoded, it would look like a part of the namespace.
+    """
+    for segment in (raw_path or "").split("?")[0].split("/"):
+        decoded = unquote(segment)
+        if "/" not in decoded:
+            continue
+        if not _SCHEME_START.match(decoded):
+            raise InvalidRequestError(
+                "slashes in an address must not be percent-encoded, except those in a registry's "
+                "URL (http%3A%2F%2Flocalhost%3A5000)"
+            )
+        authority, slash, rest = _SCHEME_START.sub("", decoded).lstrip("/").partition("/")
+        if slash and rest:
+            raise InvalidRequestError(
+                "the registry's URL goes no further than its host and port "
+                f"({shown(authority)}); write the namespace after it, with plain slashes"
+            )

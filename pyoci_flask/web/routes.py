@@ -1,0 +1,141 @@
+"""Where a request goes below the server's root, and how traces and metrics name its operation."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import TYPE_CHECKING
+
+from flask import request
+from werkzeug.routing import Rule
+
+from pyoci_flask.errors import PyOCIError
+from pyoci_flask.web.address import Base
+from pyoci_flask.web.incoming import sent_path
+from pyoci_flask.web.services import services
+
+if TYPE_CHECKING:
+    from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
+
+OPERATION = "pyoci.operation"
+"""Key of the WSGI environ: the request's `Operation`, if it has one."""
+
+_INDEX = "index."
+_CHANGES = {"DELETE": "delete", "PATCH": "yank"}
+
+
+class Mount:
+    """WSGI middleware: the sub-path of `PYOCI_PATH`, and what is always at the root."""
+
+    def __init__(
+        self,
+        app: "WSGIApplication",
+        prefix: str,
+        registry: "WSGIApplication | None",
+        *,
+        metrics: bool = False,
+    ) -> None:
+        """Serve `app` below `prefix` ("" or "/acme") and `registry` at `/v2/`.
+
+        `/health` stays at the root, and so does `/metrics` if there are `metrics`.
+        """
+        self._app = app
+        self._prefix = prefix
+        self._registry = registry
+        self._at_root = ("/health", "/metrics") if metrics else ("/health",)
+
+    def __call__(
+        self, environ: "WSGIEnvironment", start_response: "StartResponse"
+    ) -> Iterable[bytes]:
+        """Pass the request on (PEP 3333)."""
+        path = environ.get("PATH_INFO", "")
+        if self._registry is not None and _is_below_v2(environ):
+            return self._registry(environ, start_response)
+        if self._prefix and path not in self._at_root:
+            if path == self._prefix or path.startswith(f"{self._prefix}/"):
+                environ["SCRIPT_NAME"] = environ.get("SCRIPT_NAME", "") + self._prefix
+                environ["PATH_INFO"] = path[len(self._prefix) :] or "/"
+            else:
+                # Outside of the sub-path nothing matches, whatever the path looks like.
+                environ["PATH_INFO"] = "/.outside"
+        return self._app(environ, start_response)
+
+
+def _is_below_v2(environ: "WSGIEnvironment") -> bool:
+    """Return whether the path belongs to the embedded registry, as it was sent and as decoded.
+
+    To a browser, `/v2` and `/v2%2F` are in the folder `/`: it would send a password for them to the
+    whole server.
+    """
+    path = environ.get("PATH_INFO", "")
+    sent = sent_path(environ)
+    return all(one.startswith("/v2/") for one in (path, path if sent is None else sent))
+
+
+@dataclass(frozen=True, slots=True)
+class Operation:
+    """What a request asks for, such as `download`, and the pattern of its path.
+
+    There are few names and few patterns, whatever the address is.
+    """
+
+    name: str
+    route: str
+
+
+def operation() -> Operation | None:
+    """Return what the current request asks for, or None if nothing is served at its path."""
+    rule = request.url_rule
+    if rule is None or "." not in rule.endpoint:
+        return None
+    if not rule.endpoint.startswith(_INDEX):
+        return Operation(_page(rule), rule.rule)
+    try:
+        return _of_index(f"/{(request.view_args or {}).get('path', '')}")
+    except PyOCIError:
+        return None
+
+
+def name_operation() -> None:
+    """Put the operation into the environ, and its route into the request; for `before_request`.
+
+    Flask knows one route for all addresses of an index.
+    """
+    if OPERATION in request.environ:
+        return  # traces and Prometheus both call this
+    found, rule = operation(), request.url_rule
+    if found is None or rule is None:
+        return
+    request.environ[OPERATION] = found
+    if found.route != rule.rule:
+        request.url_rule = _rule(found.route, rule.endpoint)
+
+
+@lru_cache(maxsize=64)
+def _rule(route: str, endpoint: str) -> Rule:
+    return Rule(route, endpoint=endpoint)
+
+
+def _page(rule: Rule) -> str:
+    blueprint, _, view = str(rule.endpoint).partition(".")
+    return view if view == "health" else blueprint
+
+
+def _of_index(path: str) -> Operation | None:
+    method, addresses, sent = request.method, services().addresses, sent_path(request.environ)
+    if method == "POST":
+        place = addresses.publish(path, sent)
+        return None if place is None else Operation("publish", f"{_base(place)}/")
+    if method in _CHANGES:
+        changed = addresses.change(path, sent)
+        if changed is None:
+            return None
+        return Operation(_CHANGES[method], _base(changed.base) + changed.route)
+    address = addresses.read(path, sent)
+    if address is None:
+        return None
+    name = "options" if method == "OPTIONS" else address.operation
+    return Operation(name, _base(address.base) + address.route)
+
+
+def _base(base: Base) -> str:
+    return base.path if base.pinned else "/{registry}/{namespace}"
