@@ -164,10 +164,11 @@ class CachedReader(VersionReader):
         found = load_files(repository, version, tag)
         self._note(repository, {tag.text: found})
         old = stored.get(tag.text)
-        # Without a right to read, registries say of every tag that it does not exist.
-        is_gone = old is not None and old.found is not None and repository.caller in self._proofs
-        if found is not None or is_gone:
+        if found is not None:
             self._remember(repository, known, {tag.text: found}, numbers, sent)
+        elif old is not None and old.found is not None and repository.caller in self._proofs:
+            # Without a right to read, registries say of every tag that it does not exist.
+            self._entries.count_change([repository], tag.text)
         if isinstance(found, Skipped):
             if not found.is_version:
                 return None
