@@ -14,12 +14,12 @@ from pyoci_flask.common.overrides import check_overrides
 from pyoci_flask.errors import ConfigurationError
 from pyoci_flask.index.artifact import KnownConfigs
 from pyoci_flask.index.cache import CachedReader
+from pyoci_flask.index.callers import Guesses
 from pyoci_flask.index.core_metadata import CoreMetadataReader
 from pyoci_flask.index.fetch import FetchPool
 from pyoci_flask.index.lock import VersionLocks
-from pyoci_flask.index.project_repository import Guesses
 from pyoci_flask.index.reader import VersionReader
-from pyoci_flask.index.store import RecordStore
+from pyoci_flask.index.store import SQLiteStore
 from pyoci_flask.logs import configure_logging
 from pyoci_flask.oci.reference import EMBEDDED
 from pyoci_flask.server.start import STARTED, check_start, open_to_everyone, prepare_folders
@@ -100,7 +100,7 @@ def create_app(
     shares = settings.shares
     others = settings.threads // 2 if shares.named else None
     pool = FetchPool(settings.fetch_threads, lambda registry: shares(registry).pool)
-    store = RecordStore(cache_folder, settings.spool) if settings.cache_ttl else None
+    store = SQLiteStore(cache_folder, settings.spool) if settings.cache_ttl else None
     app.extensions[EXTENSION] = Services(
         settings=settings,
         addresses=AddressParser(settings),
@@ -140,7 +140,7 @@ def create_app_from_env(environ: Mapping[str, str]) -> Flask:
     )
 
 
-def _versions(settings: Settings, pool: FetchPool, store: RecordStore | None) -> VersionReader:
+def _versions(settings: Settings, pool: FetchPool, store: SQLiteStore | None) -> VersionReader:
     return CachedReader(pool, store, settings.cache_ttl) if store else VersionReader(pool)
 
 

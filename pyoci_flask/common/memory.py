@@ -127,14 +127,21 @@ class KeyedLocks(Generic[K]):
         self._held: dict[K, tuple[threading.Lock, int]] = {}
 
     @contextmanager
-    def hold(self, key: K) -> Iterator[bool]:
-        """Hold the lock of a key for a block. The value says whether another thread had it."""
+    def hold(self, key: K, timeout: float = -1) -> Iterator[bool]:
+        """Hold the lock of a key for a block. The value says whether another thread had it.
+
+        After `timeout` seconds of waiting, the block runs without the lock.
+        """
         with self._lock:
             own, users = self._held.get(key, (threading.Lock(), 0))
             self._held[key] = own, users + 1
         try:
-            with own:
+            held = own.acquire(timeout=timeout)
+            try:
                 yield users > 0
+            finally:
+                if held:
+                    own.release()
         finally:
             with self._lock:
                 own, users = self._held[key]

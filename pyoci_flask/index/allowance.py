@@ -1,7 +1,8 @@
-"""What the listing of a project may take of a worker's memory.
+"""How much of a worker's memory the listing of a project may use.
 
-The unit is the `weight` of `VersionFiles`: bytes of JSON, 1 KiB at least for each file. A listing
-beyond a small part of the limit waits for its turn, so that few large ones are in memory at once.
+The unit is the `weight` of `VersionFiles`: bytes of JSON, and at least 1 KiB for each file. A
+listing that needs more than a small part of the limit waits for its turn, so that only a few large
+ones are in memory at once.
 """
 
 import threading
@@ -28,7 +29,7 @@ from pyoci_flask.oci.reference import Tag
 
 LISTING_LIMIT = 16 * 1024 * 1024
 _SMALL = 1024 * 1024
-"""Weight of a listing that needs no turn."""
+"""The most that a listing may weigh without waiting for a turn."""
 _LARGE = ByteBudget(2 * LISTING_LIMIT, share=LISTING_LIMIT)
 Read = VersionFiles | Skipped | None
 _OF_ONE = (
@@ -39,11 +40,11 @@ _OF_ONE = (
     RegistryUnreachableError,
     TransferBrokenError,
 )
-"""Errors that may be those of one version: a broken document, or one that is kept back."""
+"""Errors that may concern one version only: its document is broken, or reading it is denied."""
 
 
 class Failures:
-    """The errors of versions that may fail without failing the listing, up to a limit."""
+    """Errors of versions, up to a limit, that do not make the whole listing fail."""
 
     def __init__(self, most: int) -> None:
         self._most = most
@@ -51,19 +52,19 @@ class Failures:
         self.errors: list[PyOCIError] = []
 
     def take(self, error: PyOCIError) -> bool:
-        """Add an error; return whether the limit still holds."""
+        """Add an error; return whether the number of errors is within the limit."""
         with self._lock:
             self.errors.append(error)
             return len(self.errors) <= self._most
 
 
 class Allowance:
-    """The weight that is left to one listing."""
+    """The weight that one listing may still use."""
 
     def __init__(
         self, share: str, pool: FetchPool, held: ExitStack, failures: Failures | None = None
     ) -> None:
-        """`held` is closed when the listing is not in memory any more."""
+        """The turn of a large listing ends when `held` is closed."""
         self._share = share
         self._pool = pool
         self._held = held
@@ -75,12 +76,12 @@ class Allowance:
         self._answered: dict[str, dict[str, Read]] = {}
 
     def answered(self, repository: ProjectRepository) -> dict[str, Read]:
-        """Return what was read of a repository, also where the listing fails."""
+        """Return what was read of a repository, even if the listing fails."""
         with self._lock:
             return dict(self._answered.get(repository.segment, {}))
 
     def spend(self, weight: int) -> None:
-        """Count what is in memory anyway; wait for a turn if it is much.
+        """Count what is already in memory; wait for a turn if that is a lot.
 
         Raises:
             BusyError: other large listings take too long.
@@ -90,7 +91,7 @@ class Allowance:
             self._wait()
 
     def read(self, repository: ProjectRepository, tags: Sequence[str]) -> dict[str, Read]:
-        """Read versions in this order; `BEYOND` is what there was no room for.
+        """Read versions in this order. Those that do not fit are `BEYOND`.
 
         Raises:
             BusyError: other large listings take too long.
@@ -124,12 +125,12 @@ class Allowance:
         return found
 
     def _grow(self) -> None:
-        """Begin the turn of a large listing if no other has to end first."""
+        """Begin the turn of a large listing, unless others have to end first."""
         if self._most == _SMALL:
             with suppress(BusyError):
                 self._wait(patience=0.0)
 
     def _wait(self, patience: float | None = None) -> None:
-        """Wait for the turn of a large listing. No thread of the pool waits here."""
+        """Wait for the turn of a large listing. Threads of the pool never wait here."""
         self._held.enter_context(_LARGE.hold(LISTING_LIMIT, self._share, patience))
         self._most, self._full = LISTING_LIMIT, False

@@ -1,18 +1,20 @@
-"""The listing cache: versions that were read within `PYOCI_CACHE_TTL`, by those who may read them.
+"""The listing cache: versions that were read within `PYOCI_CACHE_TTL`, for those who may read them.
 
-The tag list is not cached: it is asked for anew each time, so a new version shows at once. What is
-cached is given only to credentials that have themselves pulled from the repository within the
-same time (`Proofs`), and never to an operation that changes something.
+The tag list is not cached, so a new version shows at once. Cached versions are only shown to
+credentials that pulled from the repository themselves within the same time, and operations that
+change something never use them.
 """
 
-import threading
 import time
-from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass, field, replace
 
+from pyoci_flask.common.memory import KeyedLocks, Memory
 from pyoci_flask.errors import OversizedError, PyOCIError
 from pyoci_flask.index.allowance import Allowance, Read
+from pyoci_flask.index.callers import RecentCallers
+from pyoci_flask.index.entries import Entries, Entry
 from pyoci_flask.index.fetch import FetchPool
 from pyoci_flask.index.listing import list_files
 from pyoci_flask.index.names import tag_of, tags_of
@@ -23,49 +25,68 @@ from pyoci_flask.index.project_repository import (
     load_files,
     log_skipped,
 )
-from pyoci_flask.index.proofs import Proofs
 from pyoci_flask.index.reader import Enough, Found, VersionReader, any_part
-from pyoci_flask.index.remembered import Entry, Parsed, document_of, make_entry, parse_entry
-from pyoci_flask.index.store import Record, RecordStore
+from pyoci_flask.index.store import Store
 from pyoci_flask.index.version_index import Skipped, VersionFiles
 from pyoci_flask.oci.reference import Tag
 
-_TURNS = 4096
 _MOST_PARSED = 10 * 1024 * 1024
-"""Bytes of records that a worker keeps parsed; each costs some five of memory."""
-_GONE_FOR = 5.0
-"""Seconds for which a tag that names nothing is not asked for again: some registries list what
-was deleted."""
-_TURN_PATIENCE = 3.0
-"""Seconds to wait for another request that is reading the same project."""
+"""Bytes of image indexes that a worker keeps parsed; each byte takes about five of memory."""
+_PATIENCE = 3.0
+"""Seconds to wait for another request that reads the same project."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Shown:
+    """A project as it was listed, from entries that are fresh between `since` and `until`."""
+
+    tags: tuple[str, ...]
+    limit: int
+    since: float
+    until: float
+    project: Project
+
+
+@dataclass(slots=True)
+class _Known:
+    """What a worker has parsed of a repository, while the repository has this number of changes."""
+
+    changes: int | None
+    """None = the store does not work."""
+    entries: Mapping[str, Entry]
+    shown: _Shown | None = None
+    before: Mapping[str, Entry] = field(default_factory=dict)
+    """What it had parsed when the number was another one; most of that is still the same."""
+
+    @property
+    def size(self) -> int:
+        return sum(entry.size for entry in self.entries.values())
 
 
 class CachedReader(VersionReader):
-    """Reads versions from the registry, or remembers them."""
+    """Reads versions from the registry, and remembers them in the store."""
 
     def __init__(
         self,
         pool: FetchPool,
-        store: RecordStore,
+        store: Store,
         ttl: float,
-        clock: Callable[[], float] = time.time,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """Remember each version for `ttl` seconds of `clock`, which all processes share."""
+        """Remember each version for `ttl` seconds from the time its registry was asked."""
         super().__init__(pool)
-        self._store = store
-        self._ttl = ttl
+        self._entries = Entries(store, ttl, clock)
         self._clock = clock
-        self._proofs = Proofs(ttl)
-        self._lock = threading.Lock()
-        self._loading = threading.Lock()
-        """Records are parsed one by one: while that lasts, each takes several times its size."""
-        self._parsed: OrderedDict[str, Parsed] = OrderedDict()
-        self._turns: dict[str, threading.Lock] = {}
+        self._proofs = RecentCallers(ttl)
+        self._reading = KeyedLocks[str]()
+        self._parsed: Memory[str, _Known] = Memory(
+            entries=1000, max_bytes=_MOST_PARSED, size=lambda known: known.size
+        )
 
     def close(self) -> None:
-        """Stop the threads and close the database."""
+        """Stop the threads and close the store."""
         super().close()
-        self._store.close()
+        self._entries.close()
 
     def _project(
         self,
@@ -75,239 +96,202 @@ class CachedReader(VersionReader):
         allowance: Allowance,
     ) -> Project:
         known = self._known(repository)
-        if known is not None and known.shown is not None and self._proofs.holds(repository.caller):
-            shown_tags, shown_limit, oldest, project = known.shown
-            if shown_limit == limit and self._is_fresh(oldest) and shown_tags == tuple(tags):
-                allowance.spend(project.weight)
-                return project
-        oldest = self._clock()
-        whole = False
+        shown = known.shown
+        if (
+            shown is not None
+            and (shown.tags, shown.limit) == (tuple(tags), limit)
+            and self._is_fresh(shown)
+            and repository.caller in self._proofs
+        ):
+            allowance.spend(shown.project.weight)
+            return shown.project
+        entries: list[Entry | None] = []
 
-        def read(wanted: Sequence[str]) -> Mapping[str, VersionFiles | Skipped | None]:
-            nonlocal known, oldest, whole
-            known, entries = self._read(repository, tags, wanted, allowance)
-            oldest = min((one.read for one in entries.values() if one), default=oldest)
-            whole = all(one and one.kept for one in entries.values())
-            return {tag: one.version if one else None for tag, one in entries.items()}
+        def read(wanted: Sequence[str]) -> Mapping[str, Read]:
+            nonlocal known
+            known, found = self._read(repository, known, tags, wanted, allowance)
+            for tag in wanted:
+                entry = known.entries.get(tag)
+                # What this caller may not see, and what is too large, is not the entry's.
+                entries.append(entry if entry and entry.found is found[tag] else None)
+            return found
 
         project = list_files(repository, tags, read, limit)
-        if known is not None and whole:
-            known.shown = tuple(tags), limit, oldest, project
+        kept = [entry for entry in entries if entry is not None]
+        if kept and len(kept) == len(entries):
+            since, until = max(one.since for one in kept), min(one.until for one in kept)
+            known.shown = _Shown(tuple(tags), limit, since, until, project)
         return project
 
     def recall(
         self, candidates: Candidates, version: str, enough: Enough = any_part
     ) -> Found | None:
-        """Return what is remembered of a version; the first part of it that is `enough`."""
+        """Return what is remembered of a version: the first part of it that is `enough`."""
         return next(filter(enough, self._recalled(candidates, version)), None)
 
     def _recalled(self, candidates: Candidates, version: str) -> Iterator[Found]:
-        tag = str(tag_of(version))
+        tag = tag_of(version).text
         for repository in candidates:
-            if not self._proofs.holds(repository.caller):
+            if repository.caller not in self._proofs:
                 continue
             known = self._known(repository)
-            if known is None:
-                continue
-            if isinstance(found := self._fresh(known, tag), VersionFiles):
+            if self._missing(known.entries, [tag]):
+                stored, _ = self._entries.look_up(repository, [tag], known.before)
+                if stored:
+                    known = replace(known, entries={**known.entries, **stored})
+                    self._keep(repository, known)
+            found = self._fresh_version(known, tag)
+            if found is not None:
                 yield repository, found
             for other in tags_of(known.entries, version):
-                found = self._fresh(known, other) if other != tag else None
-                if isinstance(found, VersionFiles):
+                found = self._fresh_version(known, other)
+                if found is not None and other != tag:
                     yield repository, found
 
-    def _fresh(self, known: Parsed, tag: str) -> VersionFiles | Skipped | None:
+    def _fresh_version(self, known: _Known, tag: str) -> VersionFiles | None:
         entry = known.entries.get(tag)
-        return entry.version if entry and self._is_fresh(entry.read) else None
+        if entry is None or not self._is_fresh(entry):
+            return None
+        return entry.found if isinstance(entry.found, VersionFiles) else None
 
     def read_tag(
         self, repository: ProjectRepository, version: str, tag: Tag
     ) -> VersionFiles | None:
-        """Ask the registry for what a tag holds of a version, and remember it."""
+        """Ask the registry what a tag holds of a version, and remember it."""
         known = self._known(repository)
-        read = load_files(repository, version, tag)
-        entry = self._entries(repository, self._clock(), {tag.text: read})[tag.text]
-        old = known.entries.get(tag.text) if known is not None else None
-        # To those without proof, registries say of everything that it is not there.
-        proven = self._proofs.holds(repository.caller)
-        if entry is None and proven and old is not None and not old.gone:
-            self._store.invalidate(repository.caller.repository.location, tag.text)
-        if entry is None:
-            return None
-        self._remember(repository, known, {tag.text: entry}, None)
-        if isinstance(entry.version, Skipped):
+        stored, numbers = self._entries.look_up(repository, [tag.text], {})
+        sent = self._clock()
+        found = load_files(repository, version, tag)
+        self._note(repository, {tag.text: found})
+        old = stored.get(tag.text)
+        if found is not None:
+            self._remember(repository, known, {tag.text: found}, numbers, sent)
+        elif old is not None and old.found is not None and repository.caller in self._proofs:
+            # Without a right to read, registries say of every tag that it does not exist.
+            self._entries.count_change([repository], tag.text)
+        if isinstance(found, Skipped):
+            if not found.is_version:
+                return None
             raise OversizedError(
-                f"{version} in {repository.caller.repository} cannot be read: "
-                f"{entry.version.reason}"
+                f"{version} in {repository.caller.repository} cannot be read: {found.reason}"
             )
-        return entry.version
+        return found
 
     @contextmanager
     def changing(self, candidates: Candidates, version: str) -> Iterator[None]:
-        """Forget the version when the context ends, however it ends: it may have been changed."""
-        tag = str(tag_of(version))
+        """Forget the version when the block ends, however it ends: it may have been changed."""
+        tag = tag_of(version).text
         try:
             yield
         finally:
-            for repository in candidates:
-                location = repository.caller.repository.location
-                # From here on, what was read before is not remembered.
-                self._store.invalidate(location, tag)
-                # Most of the candidates have no record, and none is made by looking. Not `_known`:
-                # a record of thousands of versions would be parsed for its tags.
-                has_record = self._store.revision(location) is not None
-                record = self._store.begin(location) if has_record else None
-                for other in tags_of(record.document if record else (), version):
-                    self._store.invalidate(location, other)
+            self._entries.count_change(candidates, tag)
 
     def _read(
         self,
         repository: ProjectRepository,
+        known: _Known,
         tags: Sequence[str],
         wanted: Sequence[str],
         allowance: Allowance,
-    ) -> tuple[Parsed | None, Mapping[str, Entry | None]]:
-        """Read versions, one call for each that is not known; at most one request at a time."""
-        known = self._known(repository)
-        missing = self._missing(known, wanted)
-        turn = self._turn(repository.caller.repository.location) if len(missing) > 1 else None
-        taken = turn is not None and turn.acquire(timeout=_TURN_PATIENCE)
-        try:
-            if taken:
-                # Another request may have read them meanwhile.
-                known = self._known(repository)
-                missing = self._missing(known, wanted)
-            if not missing and wanted and not self._proofs.holds(repository.caller):
-                missing = list(wanted[:1])
-            known_ones = known.entries if known is not None else {}
-            allowance.spend(sum(known_ones[tag].weight for tag in wanted if tag in known_ones))
-            begun = self._clock()
-            gone = Entry(begun - max(0.0, self._ttl - _GONE_FOR), None, None)
-            try:
-                read = self._ask_all(repository, missing, allowance)
-                if not self._proofs.holds(repository.caller):
-                    # Nothing that was asked for is there: that proves nothing.
-                    others = [tag for tag in wanted if tag not in read]
-                    read |= self._ask_all(repository, others, allowance)
-            except PyOCIError:
-                # The next try goes on from there.
-                some = self._entries(repository, begun, allowance.answered(repository))
-                self._remember(repository, known, _present(some), tags)
-                raise
-            if self._proofs.holds(repository.caller):
-                # To others, registries say of everything that it is not there.
-                read = {tag: one or gone for tag, one in read.items()}
-            found = _present(read)
-            parsed = self._remember(repository, known, found, tags) if found else known
-        finally:
-            if taken and turn is not None:
-                turn.release()
-        old = known.entries if known is not None else {}
-        return parsed, {tag: read[tag] if tag in read else old.get(tag) for tag in wanted}
+    ) -> tuple[_Known, Mapping[str, Read]]:
+        """Read versions that are not known. Only one request at a time reads several of a project.
 
-    def _missing(self, known: Parsed | None, wanted: Sequence[str]) -> list[str]:
-        entries = known.entries if known is not None else {}
+        Return what is known then, and what the wanted tags hold.
+        """
+        location = repository.caller.repository.location
+        several = len(self._missing(known.entries, wanted)) > 1
+        with self._reading.hold(location, _PATIENCE) if several else nullcontext(False) as waited:
+            if waited:
+                known = self._known(repository)  # the other request may have read them
+            missing = self._missing(known.entries, wanted)
+            stored, numbers = self._entries.look_up(repository, missing, known.before)
+            if stored:
+                known = self._keep(repository, _Known(known.changes, {**known.entries, **stored}))
+            missing = self._missing(known.entries, wanted)
+            numbers = {tag: one.changes for tag, one in known.entries.items()} | numbers
+            fresh = set(wanted).difference(missing)
+            allowance.spend(sum(known.entries[tag].weight for tag in fresh))
+            if not missing and repository.caller not in self._proofs:
+                missing = wanted[:1]
+            sent = self._clock()
+            try:
+                read = self._ask(repository, missing, allowance)
+                if repository.caller not in self._proofs:
+                    # Nothing that was asked for exists: that proves nothing.
+                    read |= self._ask(
+                        repository, [tag for tag in wanted if tag not in read], allowance
+                    )
+            except PyOCIError:
+                # The next request continues from there.
+                some = _existing(allowance.answered(repository))
+                self._note(repository, some)
+                self._remember(repository, known, some, numbers, sent, tags)
+                raise
+            # Without a right to read, registries say of every tag that it does not exist.
+            sure = read if repository.caller in self._proofs else _existing(read)
+            found = {tag: one.found for tag, one in known.entries.items()} | read
+            return (
+                self._remember(repository, known, sure, numbers, sent, tags),
+                {tag: found[tag] for tag in wanted},
+            )
+
+    def _missing(self, entries: Mapping[str, Entry], wanted: Sequence[str]) -> Sequence[str]:
         return [
             tag
             for tag in wanted
-            if (entry := entries.get(tag)) is None or not self._is_fresh(entry.read)
+            if (entry := entries.get(tag)) is None or not self._is_fresh(entry)
         ]
 
-    def _is_fresh(self, read: float) -> bool:
-        # A clock that was set back must not make entries live longer.
-        return 0 <= self._clock() - read < self._ttl
+    def _is_fresh(self, one: Entry | _Shown) -> bool:
+        return one.since <= self._clock() < one.until
 
-    def _turn(self, key: str) -> threading.Lock:
-        with self._lock:
-            if len(self._turns) > _TURNS:
-                self._turns = {key: turn for key, turn in self._turns.items() if turn.locked()}
-            return self._turns.setdefault(key, threading.Lock())
-
-    def _ask_all(
+    def _ask(
         self, repository: ProjectRepository, tags: Sequence[str], allowance: Allowance
-    ) -> dict[str, Entry | None]:
-        now = self._clock()
-        return self._entries(repository, now, allowance.read(repository, tags))
+    ) -> dict[str, Read]:
+        read = allowance.read(repository, tags)
+        self._note(repository, read)
+        return read
 
-    def _entries(
-        self, repository: ProjectRepository, now: float, read: Mapping[str, Read]
-    ) -> dict[str, Entry | None]:
-        """What is remembered of tags that were asked for; None = it is gone."""
-        if any(_is_answered(one) for one in read.values()):
+    def _note(self, repository: ProjectRepository, read: Mapping[str, Read]) -> None:
+        """Note the caller's right to read, and log what cannot be listed."""
+        skipped = {tag: one for tag, one in read.items() if isinstance(one, Skipped)}
+        if any(one.answered if isinstance(one, Skipped) else one for one in read.values()):
             self._proofs.add(repository.caller)
-        log_skipped(repository, {tag: one for tag, one in read.items() if isinstance(one, Skipped)})
-        return {tag: None if one is None else make_entry(now, one) for tag, one in read.items()}
+        log_skipped(repository, skipped)
 
-    def _known(self, repository: ProjectRepository) -> Parsed | None:
-        """What the record holds, parsed at most once in this worker."""
-        parsed = self._kept(repository)
-        if parsed is not None:
-            return parsed
-        key = repository.caller.repository.location
-        with self._loading:
-            parsed = self._kept(repository)
-            if parsed is not None:
-                return parsed
-            record = self._store.begin(key)
-            if record is None:
-                return None
-            document = record.document
-            entries = {tag: parse_entry(tag, one, repository) for tag, one in document.items()}
-            return self._keep(key, Parsed(Record(record.generation, record.revision, {}), entries))
-
-    def _kept(self, repository: ProjectRepository) -> Parsed | None:
-        """The record as this worker has parsed it, if it did not change since."""
-        key = repository.caller.repository.location
-        revision = self._store.revision(key)
-        with self._lock:
-            parsed = self._parsed.get(key)
-            if parsed is not None and parsed.record.revision == revision:
-                self._parsed.move_to_end(key)
-                return parsed
-            self._parsed.pop(key, None)
-        return None
-
-    def _keep(self, key: str, parsed: Parsed) -> Parsed:
-        with self._lock:
-            self._parsed[key] = parsed
-            self._parsed.move_to_end(key)
-            size = sum(one.size for one in self._parsed.values())
-            while size > _MOST_PARSED and len(self._parsed) > 1:
-                size -= self._parsed.popitem(last=False)[1].size
-        return parsed
+    def _known(self, repository: ProjectRepository) -> _Known:
+        """Return what this worker has parsed of a repository, if nothing changed since."""
+        changes = self._entries.changes(repository)
+        known = self._parsed.get(repository.caller.repository.location)
+        if known is None or changes is None:
+            return _Known(changes, {})
+        return known if known.changes == changes else _Known(changes, {}, before=known.entries)
 
     def _remember(
         self,
         repository: ProjectRepository,
-        known: Parsed | None,
-        read: Mapping[str, Entry],
-        tags: Sequence[str] | None,
-    ) -> Parsed | None:
-        """Add what was read to the record; of others, keep what is among `tags` (None = all)."""
-        if known is None:
-            return None
-        kept = known.entries if tags is None else _those_of(known.entries, tags)
-        entries = {tag: one for tag, one in {**kept, **read}.items() if one.kept}
-        changed, revision = document_of(read), known.record.revision
-        if changed:
-            written = self._store.write(
-                repository.caller.repository.location, known.record, document_of(entries), changed
-            )
-            if written is None:
-                return None
-            revision = written
-        record = Record(known.record.generation, revision, {})
-        return self._keep(repository.caller.repository.location, Parsed(record, entries))
+        known: _Known,
+        read: Mapping[str, Read],
+        numbers: Mapping[str, int],
+        sent: float,
+        tags: Sequence[str] | None = None,
+    ) -> _Known:
+        """Remember what was asked for at `sent`; of what is known, keep `tags` (None = all)."""
+        entries, changes = self._entries.write(repository, read, numbers, sent)
+        if not entries:
+            return known
+        wanted = known.entries if tags is None else set(tags).intersection(known.entries)
+        kept = {tag: known.entries[tag] for tag in wanted if tag not in read}
+        is_all = known.changes is not None and changes == known.changes + 1
+        # If others wrote something at the same time, the next request reads the store.
+        known = _Known(changes, kept | entries)
+        return self._keep(repository, known) if is_all else known
+
+    def _keep(self, repository: ProjectRepository, known: _Known) -> _Known:
+        if known.changes is not None:
+            self._parsed.put(repository.caller.repository.location, known)
+        return known
 
 
-def _is_answered(found: Read) -> bool:
-    return found.answered if isinstance(found, Skipped) else found is not None
-
-
-def _present(entries: Mapping[str, Entry | None]) -> dict[str, Entry]:
-    return {tag: entry for tag, entry in entries.items() if entry is not None}
-
-
-def _those_of(entries: Mapping[str, Entry], tags: Sequence[str]) -> dict[str, Entry]:
-    wanted = set(tags)
-    return {tag: entry for tag, entry in entries.items() if tag in wanted}
+def _existing(read: Mapping[str, Read]) -> dict[str, Read]:
+    return {tag: found for tag, found in read.items() if found is not None}

@@ -1,18 +1,17 @@
 """Core metadata of stored wheels (PEP 658), without downloading them.
 
-What was published here carries its METADATA as a blob of its own. Of any other wheel, the few
-pieces of the archive that lead to METADATA are read with Range requests.
+Wheels that were published here have their METADATA in a blob of its own. Of any other wheel, only
+the parts of the archive that lead to METADATA are read, with range requests.
 """
 
 import io
-import threading
+import json
 import time
-from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from typing import IO, cast
 
-from pyoci_flask.common.memory import remember
+from pyoci_flask.common.memory import Memory
 from pyoci_flask.errors import NotFoundError, PyOCIError, TransferBrokenError
 from pyoci_flask.index.archive import (
     METADATA_LIMIT,
@@ -24,23 +23,26 @@ from pyoci_flask.index.download import StoredFile, find_layer
 from pyoci_flask.index.names import Filename
 from pyoci_flask.index.project import File
 from pyoci_flask.index.project_repository import ProjectRepository
-from pyoci_flask.index.store import RecordStore
-from pyoci_flask.index.unreadable import Unreadable
+from pyoci_flask.index.store import Store
 from pyoci_flask.oci.blobs import open_blob
 from pyoci_flask.oci.client import RepositoryCaller
 from pyoci_flask.oci.reference import Digest
 
 _WINDOW = 64 * 1024
-"""Bytes fetched at once: the end of most wheels, METADATA included."""
+"""Bytes fetched at once. The end of most wheels fits, with METADATA in it."""
 _FETCHED_LIMIT = 26 * 1024 * 1024
-"""Bytes fetched of one wheel: a directory of 16 MiB and METADATA of 8 MiB fit."""
+"""Bytes fetched of one wheel. A directory of 16 MiB and METADATA of 8 MiB fit."""
 _CACHE_BYTES = 16 * 1024 * 1024
 _REMEMBERED = 10_000
-"""Registries, and wheels of which a probe failed: of each so many."""
+"""Entries of each memory."""
+_MOST_BYTES = 4 * 1024 * 1024
+"""Bytes of each memory but the one of core metadata."""
+_UNREADABLE_FOR = 30 * 24 * 60 * 60.0
+"""Seconds for which the store keeps the unreadable wheels of a repository."""
 _ASK_AGAIN = 3600.0
-"""Seconds after which a registry that answered no ranges is probed again."""
+"""Seconds until a registry that did not answer ranges is probed again."""
 _PROBE_AGAIN = 60.0
-"""Seconds after which a probe that failed, which says nothing about ranges, is made again."""
+"""Seconds until a probe that failed is repeated: a failure says nothing about ranges."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,110 +54,130 @@ class CoreMetadata:
 
 
 class CoreMetadataReader:
-    """Reads core metadata; remembers what it read and which registries answer ranges."""
+    """Reads core metadata. Remembers what it read, and which registries answer range requests."""
 
     def __init__(
-        self, clock: Callable[[], float] = time.monotonic, store: RecordStore | None = None
+        self, clock: Callable[[], float] = time.monotonic, store: Store | None = None
     ) -> None:
-        self._clock = clock
-        self._unreadable = Unreadable(store)
-        self._lock = threading.Lock()
-        self._ranges: OrderedDict[str, tuple[bool, float]] = OrderedDict()
-        self._failed: OrderedDict[tuple[str, Digest | None], float] = OrderedDict()
-        """When to probe again; without a digest, any wheel of the repository."""
-        self._read: OrderedDict[tuple[str, Digest], CoreMetadata] = OrderedDict()
-        self._size = 0
+        """Share with other processes through `store` which wheels cannot be read."""
+        self._store = store
+        self._unreadable: Memory[tuple[str, Digest], bool] = Memory(
+            entries=_REMEMBERED, max_bytes=_MOST_BYTES, clock=clock
+        )
+        self._ranges: Memory[str, bool] = Memory(
+            entries=_REMEMBERED, max_bytes=_MOST_BYTES, clock=clock
+        )
+        """Whether a registry answers ranges, by its origin."""
+        self._failed: Memory[tuple[str, Digest | None], bool] = Memory(
+            entries=_REMEMBERED, max_bytes=_MOST_BYTES, ttl=_PROBE_AGAIN, clock=clock
+        )
+        """Wheels whose probe failed. Without a digest, no wheel of the repository is probed."""
+        self._read: Memory[tuple[str, Digest], CoreMetadata] = Memory(
+            entries=_REMEMBERED,
+            max_bytes=_CACHE_BYTES,
+            size=lambda found: len(found.content),
+            clock=clock,
+        )
 
     def read(self, stored: StoredFile) -> CoreMetadata:
-        """Give the core metadata of a wheel that the caller was seen to have access to.
+        """Return the core metadata of a wheel. The caller must have been seen to have access to it.
 
         Raises:
-            NotFoundError: it cannot be had: no wheel, no sound one, or a registry without ranges.
+            NotFoundError: it is not a wheel, it is damaged, or the registry does not answer ranges.
         """
         file, caller = stored.file, stored.repository.caller
         if not file.filename.is_wheel:
-            raise NotFoundError(f"{file.filename.text} is no wheel: only wheels have core metadata")
+            raise NotFoundError(
+                f"{file.filename.text} is not a wheel: only wheels have core metadata"
+            )
         if file.core_metadata is not None:
             return CoreMetadata(stored_metadata(caller, file.core_metadata), file.core_metadata)
         key = (caller.repository.location, stored.digest)
-        with self._lock:
-            known = self._read.get(key)
-            if known is not None:
-                self._read.move_to_end(key)
-                return known
+        known = self._read.get(key)
+        if known is not None:
+            return known
         try:
             content = _from_wheel(caller, stored.digest, stored.read_size(), file.filename)
         except BrokenArchiveError as error:
             if isinstance(error.__cause__, _NoRangesError):
-                # The registry's fault, not the wheel's: another one was answered a range.
-                origin = caller.repository.registry.origin
-                with self._lock:
-                    remember(self._ranges, origin, (False, self._clock() + _ASK_AGAIN), _REMEMBERED)
+                # The registry is at fault, not the wheel. It did answer ranges for another one.
+                self._ranges.put(caller.repository.registry.origin, value=False, ttl=_ASK_AGAIN)
                 raise NotFoundError(f"{error}") from error
-            self._unreadable.add(caller.repository.location, file.entry.digest)
+            self._add_unreadable(caller.repository.location, file.entry.digest)
             raise NotFoundError(
                 f"the core metadata of {file.filename.text} cannot be read: {error}"
             ) from error
         found = CoreMetadata(content, Digest.of(content))
-        self._remember(key, found)
+        self._read.put(key, found)
         return found
 
     def announced(self, repository: ProjectRepository, files: Sequence[File]) -> frozenset[str]:
-        """Name the wheels whose metadata is not stored but is sure to be answered.
+        """Return the names of wheels whose metadata is not stored, but can certainly be read.
 
-        Clients give up where announced metadata cannot be had, so the registry must have been
-        seen to answer ranges; one probe tells, and is remembered.
+        Clients give up if announced metadata is missing, so the registry must have been seen to
+        answer ranges. This sends one probe if that is not known yet.
         """
         name = repository.caller.repository.location
-        now = self._clock()
-        with self._lock:
-            if now < self._failed.get((name, None), now):
-                return frozenset()
+        if (name, None) in self._failed:
+            return frozenset()
+        wanted = [
+            file
+            for file in files
+            if file.core_metadata is None
+            and file.filename.is_wheel
+            and (name, file.entry.digest) not in self._failed
+        ]
+        if wanted:
+            shared = self._shared_unreadable(name)
             wanted = [
                 file
-                for file in files
-                if file.core_metadata is None
-                and file.filename.is_wheel
-                and now >= self._failed.get((name, file.entry.digest), now)
+                for file in wanted
+                if file.entry.digest.text not in shared
+                and (name, file.entry.digest) not in self._unreadable
             ]
-        if wanted:
-            unreadable = self._unreadable.among(name, {file.entry.digest for file in wanted})
-            wanted = [file for file in wanted if file.entry.digest not in unreadable]
         if not wanted or not self._answers_ranges(repository, wanted[0]):
             return frozenset()
         return frozenset(file.filename.text for file in wanted)
 
     def _answers_ranges(self, repository: ProjectRepository, file: File) -> bool:
         origin = repository.caller.repository.registry.origin
-        with self._lock:
-            known = self._ranges.get(origin)
-        if known is not None and (known[0] or self._clock() < known[1]):
-            return known[0]
+        known = self._ranges.get(origin)
+        if known is not None:
+            return known
         try:
             digest = file.digest or find_layer(repository, file)
             with open_blob(repository.caller, digest, first=1, last=2) as blob:
                 answers = blob.start == 1
         except PyOCIError as error:
-            # It says nothing about ranges, and the page is worth more than they are. The next
-            # wheel may do where this one is gone; else each would fail in the same way.
+            # This says nothing about ranges, and the page matters more. If this wheel is gone, the
+            # next one may do; with any other error, all of them would fail in the same way.
             gone = file.entry.digest if isinstance(error, NotFoundError) else None
-            with self._lock:
-                failed = (repository.caller.repository.location, gone)
-                remember(self._failed, failed, self._clock() + _PROBE_AGAIN, _REMEMBERED)
+            self._failed.put((repository.caller.repository.location, gone), value=True)
             return False
-        with self._lock:
-            remember(self._ranges, origin, (answers, self._clock() + _ASK_AGAIN), _REMEMBERED)
+        self._ranges.put(origin, answers, ttl=None if answers else _ASK_AGAIN)
         return answers
 
-    def _remember(self, key: tuple[str, Digest], found: CoreMetadata) -> None:
-        with self._lock:
-            if key in self._read:
-                return
-            self._read[key] = found
-            self._size += len(found.content)
-            while self._size > _CACHE_BYTES:
-                _, dropped = self._read.popitem(last=False)
-                self._size -= len(dropped.content)
+    def _add_unreadable(self, repository: str, manifest: Digest) -> None:
+        """Remember a wheel by the digest of its manifest, so what is known does not get old."""
+        self._unreadable.put((repository, manifest), value=True)
+        if self._store is not None:
+            # Two processes that do this at once may lose one wheel, which is then read once more.
+            known = [*self._shared_unreadable(repository)][1 - _REMEMBERED :]
+            value = json.dumps([*known, manifest.text]).encode()
+            self._store.set_many({_unreadable_key(repository): value}, _UNREADABLE_FOR)
+
+    def _shared_unreadable(self, repository: str) -> Collection[str]:
+        """Return the digests of the wheels that a process of this host could not read."""
+        key = _unreadable_key(repository)
+        found = {} if self._store is None else self._store.get_many([key])
+        try:
+            return dict.fromkeys(json.loads(found[key].value)) if key in found else ()
+        except (ValueError, TypeError):
+            return ()  # damaged
+
+
+def _unreadable_key(repository: str) -> str:
+    return f"unreadable wheels\n{repository}"
 
 
 def stored_metadata(caller: RepositoryCaller, digest: Digest) -> bytes:
@@ -182,7 +204,7 @@ class _NoRangesError(DamagedError):
 
 
 class _RemoteFile(io.RawIOBase):
-    """A blob as a file that can be read anywhere: each read that is not at hand is one call."""
+    """A blob as a file that can be read anywhere. What was not fetched yet takes one call."""
 
     def __init__(self, caller: RepositoryCaller, digest: Digest, size: int) -> None:
         self._caller = caller
@@ -212,12 +234,12 @@ class _RemoteFile(io.RawIOBase):
         stop = self._size if size < 0 else min(self._size, self._position + size)
         if stop <= self._position:
             return b""
-        start, window = self._at_hand(stop) or self._fetch(self._position, stop)
+        start, window = self._fetched_before(stop) or self._fetch(self._position, stop)
         content = window[self._position - start : stop - start]
         self._position = stop
         return content
 
-    def _at_hand(self, stop: int) -> tuple[int, bytes] | None:
+    def _fetched_before(self, stop: int) -> tuple[int, bytes] | None:
         for start, window in self._windows:
             if start <= self._position and stop <= start + len(window):
                 return start, window
@@ -231,7 +253,7 @@ class _RemoteFile(io.RawIOBase):
             stop = min(self._size, max(stop, first + _WINDOW))
         self._fetched += stop - first
         if self._fetched > _FETCHED_LIMIT:
-            raise DamagedError(f"its directory is over {_FETCHED_LIMIT} bytes")
+            raise DamagedError(f"its directory is larger than {_FETCHED_LIMIT} bytes")
         with open_blob(self._caller, self._digest, first=first, last=stop - 1) as blob:
             if blob.start != first:
                 raise _NoRangesError("the registry does not answer ranges")

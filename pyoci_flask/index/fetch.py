@@ -1,4 +1,4 @@
-"""The pool on which the indexes of many versions are fetched side by side."""
+"""The pool of threads that fetch the indexes of many versions in parallel."""
 
 import threading
 from collections.abc import Callable, Iterable
@@ -13,7 +13,7 @@ from pyoci_flask.oci.reference import Registry
 from pyoci_flask.oci.shares import host_of
 
 _ENDING = 1.0
-"""Seconds to wait for calls under way after another one failed."""
+"""Seconds to wait for calls that are under way when another one fails."""
 _In = TypeVar("_In")
 _Out = TypeVar("_Out")
 
@@ -21,28 +21,28 @@ _Out = TypeVar("_Out")
 class FetchPool:
     """A bounded pool of threads, shared by all requests of a worker.
 
-    One registry may have half of them at work, and where none is free a request makes its calls
-    itself, one by one: the listings of registries that hang do not stop the others.
+    One registry may use half of them. If none is free, a request makes its calls itself, one after
+    the other, so the listings of a registry that hangs do not stop the others.
     """
 
     def __init__(self, width: int, share: Callable[[Registry], str] = host_of) -> None:
-        """`width` is the calls that are made at once to registries of the same `share`."""
+        """Make up to `width` calls at once to registries of the same `share`."""
         self.share = share
         self._width = width
         self._executor = FrugalExecutor(2 * width, thread_name_prefix="fetch")
         self._free = threading.BoundedSemaphore(2 * width)
         self._lock = threading.Lock()
         self._places: WeakValueDictionary[str, threading.BoundedSemaphore] = WeakValueDictionary()
-        """Kept by the listings that are under way."""
+        """They exist while a listing uses them."""
 
     def map(
         self, registry: str, function: Callable[[_In], _Out], items: Iterable[_In]
     ) -> list[_Out]:
         """Call `function` on each item and return the results in order.
 
-        Every call runs in a copy of the caller's context, so that its log lines carry the
-        request's id. The first exception is raised, and calls not yet begun are dropped; those
-        under way have a second to end, so that what they read can be kept.
+        Every call runs in a copy of the caller's context, so its log lines carry the request's id.
+        The first exception is raised, and calls that did not begin yet are dropped. Those under
+        way have one second to end, so that what they read can be kept.
         """
         with self._lock:
             places = self._places.get(registry)
@@ -81,13 +81,13 @@ class FetchPool:
             wait(futures, timeout=_ENDING)
             raise
         finally:
-            # Emptied, as the traceback of a call's error leads here, and its future to the error:
-            # such a circle would keep connections until the garbage collector comes.
+            # The traceback of a call's error refers to this list, and a future in it to the error.
+            # Such a cycle would keep connections open until the garbage collector runs.
             while futures:
                 futures.pop().cancel()
 
     def _begun(self, call: Callable[[], _Out]) -> Future[_Out] | None:
-        """Have a call made by a thread; None = none is free, or to be had."""
+        """Let a thread make a call; None = no thread is free, and no more can be started."""
         if not self._free.acquire(blocking=False):
             return None
         try:
@@ -97,7 +97,7 @@ class FetchPool:
             return None
 
     def close(self) -> None:
-        """Stop the threads; calls under way end, others are dropped."""
+        """Stop the threads. Calls under way end, and others are dropped."""
         self._executor.shutdown(wait=False, cancel_futures=True)
 
 
@@ -106,6 +106,6 @@ def _made(call: Callable[[], _Out]) -> Future[_Out]:
     future: Future[_Out] = Future()
     try:
         future.set_result(call())
-    except BaseException as error:  # noqa: BLE001 - raised again where the result is asked for
+    except BaseException as error:  # noqa: BLE001 - `result` raises it again
         future.set_exception(error)
     return future

@@ -13,10 +13,10 @@ from pyoci_flask.errors import (
     NotFoundError,
     OversizedError,
 )
+from pyoci_flask.index.callers import Guesses
 from pyoci_flask.index.lock import VersionLocks
 from pyoci_flask.index.names import ProjectName, tag_of, tags_of, version_key, version_of
 from pyoci_flask.index.project import File
-from pyoci_flask.index.proofs import Proofs
 from pyoci_flask.index.version_index import (
     BEYOND,
     NotAPackageError,
@@ -41,18 +41,6 @@ _NAMED = 3
 """Tags or entries that one line of the log names."""
 
 
-class Guesses:
-    """Recent callers of repositories that a project may have besides its usual one."""
-
-    def __init__(self, ttl: float = 60.0) -> None:
-        """Remember each for `ttl` seconds."""
-        self.wrong = Proofs(ttl)
-        """They are not there."""
-        self.empty = Proofs(ttl)
-        """They have no tags: a project is there, unlike where they are not."""
-        self.denied = Proofs(ttl)
-
-
 @dataclass(frozen=True, slots=True)
 class ProjectRepository:
     """A repository that may hold a project, as one caller may use it."""
@@ -75,9 +63,9 @@ class ProjectRepository:
         """Read the list of tags; None = no such repository."""
         if self.guesses is None:
             return list_tags(self.caller)
-        if self.guesses.wrong.holds(self.caller):
+        if self.caller in self.guesses.missing:
             return None
-        if self.guesses.empty.holds(self.caller):
+        if self.caller in self.guesses.empty:
             return []
         try:
             tags = list_tags(self.caller)
@@ -85,7 +73,7 @@ class ProjectRepository:
             self.guesses.denied.add(self.caller)
             raise
         if not tags:
-            (self.guesses.wrong if tags is None else self.guesses.empty).add(self.caller)
+            (self.guesses.missing if tags is None else self.guesses.empty).add(self.caller)
         return tags
 
     @property
@@ -94,7 +82,7 @@ class ProjectRepository:
 
         If the project is in another repository, this does not matter. If not, ask again.
         """
-        return self.guesses is not None and self.guesses.denied.holds(self.caller)
+        return self.guesses is not None and self.caller in self.guesses.denied
 
     @property
     def segment(self) -> str:

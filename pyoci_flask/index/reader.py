@@ -1,4 +1,4 @@
-"""Reading the versions of projects, for those who only look."""
+"""Reading the versions of projects without changing them."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
@@ -30,12 +30,12 @@ Enough = Callable[[Found], bool]
 
 
 def any_part(_: Found) -> bool:
-    """Take the first part of a version: there is nearly always but one."""
+    """Accept any part of a version: nearly all versions have only one."""
     return True
 
 
 class VersionReader:
-    """Reads versions from the registry, each time anew. `CachedReader` remembers them."""
+    """Reads versions from the registry each time. `CachedReader` remembers them."""
 
     def __init__(self, pool: FetchPool) -> None:
         self.pool = pool
@@ -52,10 +52,11 @@ class VersionReader:
         held: ExitStack | None = None,
         failures: Failures | None = None,
     ) -> Project:
-        """List a project of which the tags were just read; `limit` as in `list_files`.
+        """List a project whose tags were just read, with the files of `limit` versions (0 = all).
 
-        `failures` leave their versions out; one too many is raised. A worker works on few
-        large listings at once: this one counts until `held` is closed.
+        Versions whose errors `failures` accepts are left out; the first error beyond its limit is
+        raised. A worker builds only a few large listings at once: this one counts until `held` is
+        closed.
 
         Raises:
             BusyError: other large listings take too long.
@@ -75,7 +76,7 @@ class VersionReader:
 
             def part_of(part: ProjectRepository, tags: Sequence[str], most: int) -> Project:
                 if part is repository and (most == limit or most >= len(tags)):
-                    return project  # read again, it would count twice
+                    return project  # reading it again would count it twice
                 if limit and not most:
                     return list_versions(part, tags)
                 return self._project(part, tags, most, allowance)
@@ -99,13 +100,13 @@ class VersionReader:
 
     def recall(
         self,
-        candidates: Candidates,  # noqa: ARG002 - there is nothing to recall here
-        version: str,  # noqa: ARG002
-        enough: Enough = any_part,  # noqa: ARG002
+        candidates: Candidates,  # noqa: ARG002 - only a reader that remembers uses them
+        version: str,  # noqa: ARG002 - as above
+        enough: Enough = any_part,  # noqa: ARG002 - as above
     ) -> Found | None:
-        """Return what is remembered of a version, which may be `PYOCI_CACHE_TTL` seconds old.
+        """Return the first part of a version that is remembered and `enough`.
 
-        The first part of it that is `enough`.
+        It may be `PYOCI_CACHE_TTL` seconds old.
         """
         return None
 
@@ -117,14 +118,14 @@ class VersionReader:
     def read_tag(
         self, repository: ProjectRepository, version: str, tag: Tag
     ) -> VersionFiles | VersionIndex | None:
-        """Ask the registry for what a tag holds of a version; None = no version of a package."""
+        """Ask the registry what a tag holds of a version; None = nothing of a package."""
         return read_version(repository, version, tag)
 
     @contextmanager
     def changing(
         self,
-        candidates: Candidates,  # noqa: ARG002
-        version: str,  # noqa: ARG002
+        candidates: Candidates,  # noqa: ARG002 - only a reader that remembers uses them
+        version: str,  # noqa: ARG002 - as above
     ) -> Iterator[None]:
-        """Forget the version when the context ends, however it ends: it may have been changed."""
+        """Forget the version when the block ends, however it ends: it may have been changed."""
         yield

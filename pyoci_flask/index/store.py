@@ -1,13 +1,12 @@
-"""The records of the listing cache: SQLite in a private folder, shared by the workers of a host.
+"""Where the listing cache keeps its entries: SQLite in a private folder that workers share.
 
-Whatever fails here costs speed only. A record that cannot be read is a miss; one that cannot be
-written is not there; and where a record cannot be invalidated, the whole database is done away
-with, which every process notices before its next use.
+A failure costs speed only. An entry that cannot be read is missing, and one that cannot be written
+is not there. If a change cannot be counted, the whole database is moved away, and every process
+notices that before its next use.
 """
 
 import atexit
 import contextlib
-import hashlib
 import json
 import logging
 import math
@@ -17,217 +16,185 @@ import sqlite3
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Iterator, Mapping
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import NamedTuple, Protocol, TypeVar
 
-from pyoci_flask.index.folder import make_private
+from pyoci_flask.index.private_folder import make_private
 
 logger = logging.getLogger("pyoci.cache")
 
 _T = TypeVar("_T")
 
-_PAGE_BYTES = 4096
-_MOST_PAGES = 64 * 1024 * 1024 // _PAGE_BYTES
-_RECORD_LIMIT = 8 * 1024 * 1024
-"""Characters of one record."""
-_PATIENCE = 0.1
-_PATIENCE_TO_INVALIDATE = 1.0
+_MOST_BYTES = 48 * 1024 * 1024
+"""Bytes of the database. One listing of up to 16 MiB may come on top."""
+_PATIENCE = 0.5
 """Seconds to wait for another process that writes."""
 _REST = 5.0
 """Seconds without a cache after it failed: threads must not queue up for the next failure."""
 _BUSY = frozenset({sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED})
 
 _SCHEMA = """
-CREATE TABLE IF NOT EXISTS records (
+CREATE TABLE IF NOT EXISTS entries (
     key TEXT PRIMARY KEY,
-    generation INTEGER NOT NULL,
-    revision INTEGER NOT NULL,
-    document TEXT NOT NULL,
-    seal BLOB NOT NULL
-)
+    written REAL NOT NULL,
+    expires REAL NOT NULL,
+    value BLOB NOT NULL
+);
+CREATE INDEX IF NOT EXISTS expiry ON entries (expires);
 """
 
 
-@dataclass(frozen=True, slots=True)
-class Record:
-    """What is known of a repository, as JSON, with the numbers that tell of changes."""
+class Stored(NamedTuple):
+    """A value and the seconds until it expires."""
 
-    generation: int
-    """Another one after every change to the repository that went through this host."""
-    revision: int
-    """Another one after every write of this record."""
-    document: dict[str, Any]
+    value: bytes
+    left: float
 
 
-class RecordStore:
-    """One JSON record for each key. Numbers are random, so that none ever comes again."""
+class Store(Protocol):
+    """Bytes that live for a time, shared by several processes. The oldest go when it is full."""
 
-    def __init__(self, folder: Path | None, parent: Path) -> None:
-        """Keep the database in `folder`, shared with others; None = one of our own in `parent`.
+    def get_many(self, keys: Collection[str]) -> Mapping[str, Stored]:
+        """Return what is there of these keys; nothing if the store does not work."""
+
+    def set_many(self, values: Mapping[str, bytes], ttl: float) -> bool:
+        """Keep values for `ttl` seconds; return whether they are there."""
+
+    def increment(self, keys: Collection[str]) -> Mapping[str, int]:
+        """Add one to each of these decimal numbers that is there; return the new ones.
+
+        A missing number stays missing. If the store cannot do this, it forgets everything.
+        """
+
+    def close(self) -> None:
+        """Close connections; the next use opens them again."""
+
+
+class SQLiteStore:
+    """A `Store` for the processes of one host.
+
+    Expiry goes by the machine's monotonic clock, which all its processes share.
+    """
+
+    def __init__(
+        self, folder: Path | None, parent: Path, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        """Use the database in `folder`; without one, a folder of this process in `parent`.
 
         Nothing is made before the first use.
         """
         self._folder = folder
-        self._file: Path | None = None
         self._parent = parent
+        self._clock = clock
         self._lock = threading.Lock()
         self._connection: sqlite3.Connection | None = None
         self._identity: tuple[int, int] | None = None
-        self._waits: float | None = None
-        """The patience that the open database was told."""
         self._rests_until = 0.0
 
-    def revision(self, key: str) -> int | None:
-        """The revision of the record; None = there is none, or the cache does not work."""
-        row = self._use(
-            lambda database: database.execute(
-                "SELECT revision FROM records WHERE key = ?", (key,)
-            ).fetchone()
-        )
-        return None if row is None else row[0]
+    def get_many(self, keys: Collection[str]) -> Mapping[str, Stored]:
+        """Return what is there of these keys; nothing if the store does not work."""
+        now = self._clock()
 
-    def begin(self, key: str) -> Record | None:
-        """Read the record, or make an empty one; None = the cache does not work."""
-
-        def run(database: sqlite3.Connection) -> Record:
-            select = "SELECT generation, revision, document, seal FROM records WHERE key = ?"
-            row = database.execute(select, (key,)).fetchone()
-            if row is None:
-                database.execute(
-                    "INSERT INTO records VALUES (?, ?, ?, '{}', ?) ON CONFLICT DO NOTHING",
-                    (key, _number(), _number(), _seal(key, "{}")),
-                )
-                row = database.execute(select, (key,)).fetchone()
-            if row[3] != _seal(key, row[2]):
-                raise ValueError("a record was damaged")
-            return Record(row[0], row[1], json.loads(row[2]))
-
-        return self._use(run)
-
-    def write(
-        self,
-        key: str,
-        before: Record,
-        document: dict[str, Any],
-        changed: dict[str, Any] | None = None,
-    ) -> int | None:
-        """Replace the record unless the generation moved on since `before` was read.
-
-        Where others wrote meanwhile, only what is `changed` (None = all of it) is added to
-        theirs. Returns the new revision; None = the record is not `document` now.
-        """
-
-        def run(database: sqlite3.Connection) -> int | None:
-            row = database.execute(
-                "SELECT generation, revision, document, seal FROM records WHERE key = ?", (key,)
-            ).fetchone()
-            if row is None or row[0] != before.generation:
-                return None
-            whole = document
-            if row[1] != before.revision:
-                if row[3] != _seal(key, row[2]):
-                    raise ValueError("a record was damaged")
-                whole = json.loads(row[2]) | (document if changed is None else changed)
-            text = json.dumps(whole, separators=(",", ":"))
-            if len(text) > _RECORD_LIMIT:
-                return None
-            revision = _number()
-            database.execute(
-                "UPDATE records SET revision = ?, document = ?, seal = ? WHERE key = ?",
-                (revision, text, _seal(key, text), key),
+        def run(database: sqlite3.Connection) -> dict[str, Stored]:
+            rows = database.execute(
+                "SELECT key, CAST(value AS BLOB), expires - ? FROM entries "
+                "WHERE written <= ? AND expires > ? "
+                "AND key IN (SELECT value FROM json_each(?))",
+                (now, now, now, json.dumps(list(keys))),
             )
-            return revision if whole is document else None
+            return {key: Stored(value, left) for key, value, left in rows}
 
-        return self._use(run, write=True)
+        return (self._use(run) or {}) if keys else {}
 
-    def invalidate(self, key: str, member: str) -> None:
-        """Move the generation on and drop one member of the record."""
+    def set_many(self, values: Mapping[str, bytes], ttl: float) -> bool:
+        """Keep values for `ttl` seconds; return whether they are there."""
+        now = self._clock()
 
         def run(database: sqlite3.Connection) -> bool:
-            database.execute(
-                "UPDATE records SET generation = ?, revision = ?, document = CASE "
-                "WHEN seal = seal_of(key, document) THEN json_remove(document, ?) ELSE '{}' END "
-                "WHERE key = ?",
-                (_number(), _number(), f'$."{member}"', key),
-            )
-            database.execute(
-                "UPDATE records SET seal = seal_of(key, document) WHERE key = ?", (key,)
-            )
+            with _transaction(database):
+                database.executemany(
+                    "INSERT INTO entries VALUES (?, ?, ?, ?) ON CONFLICT (key) DO UPDATE SET "
+                    "written = excluded.written, expires = excluded.expires, "
+                    "value = excluded.value",
+                    [(key, now, now + ttl, value) for key, value in values.items()],
+                )
+                _shrink(database, now)
             return True
 
-        if self._use(run, write=True, patience=_PATIENCE_TO_INVALIDATE, must=True) is None:
-            self._do_away()
+        return bool(self._use(run))
+
+    def increment(self, keys: Collection[str]) -> Mapping[str, int]:
+        """Add one to each of these decimal numbers that is there; return the new ones.
+
+        A missing number stays missing. If that fails, the database is moved away.
+        """
+        wanted = (json.dumps(list(keys)),)
+
+        def run(database: sqlite3.Connection) -> dict[str, int]:
+            with _transaction(database):
+                database.execute(
+                    "UPDATE entries SET value = CAST(CAST(value AS INTEGER) + 1 AS BLOB) "
+                    "WHERE key IN (SELECT value FROM json_each(?))",
+                    wanted,
+                )
+                rows = database.execute(
+                    "SELECT key, CAST(value AS INTEGER) FROM entries "
+                    "WHERE key IN (SELECT value FROM json_each(?))",
+                    wanted,
+                )
+                return dict(rows.fetchall())
+
+        counted = self._use(run, must=True)
+        return {} if counted is None else counted
 
     def close(self) -> None:
-        """Close the database; the next use opens it anew."""
+        """Close the database; the next use opens it again."""
         with self._lock:
             self._close()
 
-    def _use(
-        self,
-        run: Callable[[sqlite3.Connection], _T],
-        *,
-        write: bool = False,
-        patience: float = _PATIENCE,
-        must: bool = False,
-    ) -> _T | None:
-        """Run it on the database; None where that fails. `must` tries even after a failure."""
+    def _use(self, run: Callable[[sqlite3.Connection], _T], *, must: bool = False) -> _T | None:
+        """Run it on the database; None if that fails. `must` tries even after a failure."""
         if not must and time.monotonic() < self._rests_until:
             return None
         with self._lock:
             try:
-                database = self._open()
-                if patience != self._waits:
-                    database.execute(f"PRAGMA busy_timeout = {int(patience * 1000)}")
-                    self._waits = patience
-                with _transaction(database, write=write):
-                    return run(database)
-            except (sqlite3.Error, ValueError) as error:
+                return run(self._open())
+            except (sqlite3.Error, OSError) as error:
                 logger.warning("the listing cache failed (%s)", error)
                 self._rests_until = time.monotonic() + _REST
-                busy = getattr(error, "sqlite_errorcode", None) in _BUSY
-            except OSError as error:
-                logger.warning("the listing cache cannot be used (%s)", error)
-                self._rests_until = time.monotonic() + _REST
-                return None
-        if not busy and not must:
-            self._do_away()  # full or broken: it begins anew
+                code = getattr(error, "sqlite_errorcode", None)
+                if must or not (code in _BUSY or isinstance(error, OSError)):
+                    self._move_away()  # a change was not counted, or the database is damaged
         return None
 
     def _path(self) -> Path:
         if self._folder is None:
             self._folder = Path(tempfile.mkdtemp(prefix="pyoci-flask-cache-", dir=self._parent))
             atexit.register(shutil.rmtree, self._folder, ignore_errors=True)
-        if self._file is None:
-            self._file = self._folder / "listings" / "records.sqlite"
-        return self._file
+        return self._folder / "listings" / "records.sqlite"
 
     def _open(self) -> sqlite3.Connection:
-        """The open database, or another one where it was done away with."""
+        """Return the open database, or open the one that took its place."""
         path = self._path()
         if self._connection is not None and _identity(path) == self._identity:
             return self._connection
         self._close()
         make_private(path.parent.parent)
         make_private(path.parent)
-        # Known before it is opened: another process may do away with it in between.
+        # Identified before it is opened: another process may move it away in between.
         path.touch(mode=0o600)
         identity = _identity(path)
         database = sqlite3.connect(
             path, timeout=_PATIENCE, isolation_level=None, check_same_thread=False
         )
-        self._connection, self._waits = database, _PATIENCE
-        database.execute(f"PRAGMA page_size = {_PAGE_BYTES}")
+        self._connection = database
         database.execute("PRAGMA journal_mode = WAL")
-        # Nothing here needs to outlive the machine.
+        # Nothing here needs to survive a crash of the machine.
         database.execute("PRAGMA synchronous = OFF")
-        database.execute(f"PRAGMA max_page_count = {_MOST_PAGES}")
-        database.create_function("seal_of", 2, _seal, deterministic=True)
-        database.execute(_SCHEMA)
+        database.executescript(_SCHEMA)
         if identity is None or _identity(path) != identity:
-            raise OSError("it was done away with while it was opened")
+            raise OSError("the database was moved away while it was opened")
         self._identity = identity
         return database
 
@@ -237,29 +204,45 @@ class RecordStore:
                 self._connection.close()
             self._connection = None
 
-    def _do_away(self) -> None:
-        """Take the database out of everyone's way. Renaming needs no room and no lock."""
-        with self._lock:
-            self._close()
-            try:
-                folder = self._path().parent
-                aside = folder.with_name(f"old-{secrets.token_hex(8)}")
-                folder.rename(aside)
-            except FileNotFoundError:
-                return
-            except OSError as error:
-                # Old listings must not be shown; other processes cannot be told.
-                self._rests_until = math.inf
-                logger.warning("listings may be old for PYOCI_CACHE_TTL seconds: %s", error)
-                return
+    def _move_away(self) -> None:
+        """Move the database out of the way of all processes. Renaming needs no room and no lock."""
+        self._close()
+        try:
+            folder = self._path().parent
+            aside = folder.with_name(f"old-{secrets.token_hex(8)}")
+            folder.rename(aside)
+        except FileNotFoundError:
+            return
+        except OSError as error:
+            # This process must not show old listings. It cannot warn the others.
+            self._rests_until = math.inf
+            logger.warning("listings may be old for PYOCI_CACHE_TTL seconds: %s", error)
+            return
         shutil.rmtree(aside, ignore_errors=True)
 
 
+def _shrink(database: sqlite3.Connection, now: float) -> None:
+    """Drop what expired, and if that is not enough, what expires first."""
+    database.execute("DELETE FROM entries WHERE expires <= ?", (now,))
+    first = (
+        "DELETE FROM entries WHERE key IN (SELECT key FROM entries ORDER BY expires "
+        "LIMIT (SELECT count(*) / 4 + 1 FROM entries))"
+    )
+    while _used(database) > _MOST_BYTES and database.execute(first).rowcount:
+        pass
+
+
+def _used(database: sqlite3.Connection) -> int:
+    """Return the bytes in use. The pragmas cost nothing: the file's header has these numbers."""
+    pages, free, size = (
+        database.execute(f"PRAGMA {name}").fetchone()[0]
+        for name in ("page_count", "freelist_count", "page_size")
+    )
+    return int((pages - free) * size)
+
+
 @contextlib.contextmanager
-def _transaction(database: sqlite3.Connection, *, write: bool) -> Iterator[None]:
-    if not write:
-        yield
-        return
+def _transaction(database: sqlite3.Connection) -> Iterator[None]:
     database.execute("BEGIN IMMEDIATE")
     try:
         yield
@@ -276,12 +259,3 @@ def _identity(path: Path) -> tuple[int, int] | None:
     except FileNotFoundError:
         return None
     return found.st_dev, found.st_ino
-
-
-def _seal(key: str, document: str) -> bytes:
-    """What shows whether a disk, or an older program, left something else in the file."""
-    return hashlib.blake2b(f"{key}\n{document}".encode(), digest_size=16).digest()
-
-
-def _number() -> int:
-    return secrets.randbits(62)

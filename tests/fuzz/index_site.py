@@ -13,8 +13,8 @@ from werkzeug.wrappers import Response
 from pyoci_flask.app import create_app
 from pyoci_flask.index import rewrite
 from pyoci_flask.index.cache import CachedReader
-from pyoci_flask.index.proofs import Proofs
-from pyoci_flask.index.store import RecordStore
+from pyoci_flask.index.callers import RecentCallers
+from pyoci_flask.index.store import SQLiteStore
 from pyoci_flask.settings import Settings
 from pyoci_flask.web.services import EXTENSION
 from tests.doubles import wsgi_server
@@ -110,15 +110,14 @@ def _worker(folder: Path, name: str, site: Site) -> Iterator[str]:
     app = create_app(Settings.from_env(environ))
     services = app.extensions[EXTENSION]
     # As it is: a probe would tell only once there is a wheel of the original that is not gone.
-    services.metadata._ranges[site.registry.url] = True, 0.0
+    services.metadata._ranges.put(site.registry.url, value=True)
     if host:
         cache = folder / host
-        reader = CachedReader(
-            services.versions.pool, RecordStore(cache, cache), TTL, lambda: site.now
-        )
+        store = SQLiteStore(cache, cache, lambda: site.now)
+        reader = CachedReader(services.versions.pool, store, TTL, lambda: site.now)
         # A proof that runs out would hide what the cache itself shows for too long.
         proven = TTL if name == "one" else float("inf")
-        reader._proofs = Proofs(proven, lambda: site.now)
+        reader._proofs = RecentCallers(proven, lambda: site.now)
         app.extensions[EXTENSION] = replace(services, versions=reader)
     try:
         with wsgi_server(app) as url:

@@ -91,6 +91,8 @@ class Story:
             _expect(answer, 409, "immutable" if kept else "already exists")
         else:
             _expect(answer, 200, "published")
+            if state is not None:
+                file = replace(file, yanked=self._stored_yank(step))
             self._changed(step, {**files_of(state), step.kind: file})
 
     def delete(self, step: Step) -> None:
@@ -172,6 +174,8 @@ class Story:
         self.site.hook.calls, self.site.hook.action = step.number, act
         answer = self.index(step.worker).get(path)
         self.site.hook.action = None
+        # A tag that was listed and then gone is not asked for again for 5 seconds.
+        self.site.now += 5
         if failures:
             raise failures[0]
         assert answer.status_code in {200, 404}, answer.text
@@ -237,6 +241,15 @@ class Story:
     def _oci(self, step: Step) -> OCIClient:
         name = f"{self.namespace}/{_segment(step.project)}"
         return OCIClient(self.site.direct, name, self.site.session)
+
+    def _stored_yank(self, step: Step) -> str | None:
+        """The reason if a new file was yanked at once, as its release is; else None."""
+        index = self._oci(step).document(tag_of(step.version))
+        (entry,) = (
+            one for one in index["manifests"] if one["platform"]["architecture"] == step.kind
+        )
+        reason: str | None = entry.get("annotations", {}).get("com.pyoci.yanked")
+        return reason
 
     def _push_image(self, step: Step) -> None:
         oci = self._oci(step)

@@ -8,6 +8,7 @@ from random import Random
 import pytest
 from hypothesis import HealthCheck, Phase, given, note, settings
 from hypothesis import strategies as st
+from packaging.version import Version
 
 from tests.fuzz.index_model import KINDS, PROJECTS, VERSIONS, files_of
 from tests.fuzz.index_pages import Pages
@@ -64,7 +65,9 @@ def test_every_worker_sees_what_is_there(site: Site) -> None:
         random = Random(seed)
         story = Story(site)
         pages = Pages(story)
-        versions = random.sample(VERSIONS, random.randint(1, 4))
+        # In one story a version has one spelling: the model does not know that others are the same.
+        spellings = {Version(one): one for one in random.sample(VERSIONS, len(VERSIONS))}
+        versions = [*spellings.values()][: random.randint(1, 4)]
         for _ in range(_STEPS):
             step = _step(random, story, versions)
             note(f"{step}")

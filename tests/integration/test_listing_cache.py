@@ -19,7 +19,7 @@ from werkzeug.wrappers import Request
 
 from pyoci_flask.app import create_app
 from pyoci_flask.index.cache import CachedReader
-from pyoci_flask.index.store import RecordStore
+from pyoci_flask.index.store import SQLiteStore
 from pyoci_flask.registry import create_registry
 from pyoci_flask.settings import Settings
 from pyoci_flask.web.services import EXTENSION
@@ -55,7 +55,8 @@ def worker(folder: Path, clock: Callable[[], float], ttl: int = TTL) -> Iterator
     app = create_app(Settings.from_env({"PYOCI_CACHE_TTL": str(ttl)}), cache_folder=folder)
     services = app.extensions[EXTENSION]
     if ttl:
-        reader = CachedReader(services.versions.pool, RecordStore(folder, folder), ttl, clock)
+        store = SQLiteStore(folder, folder, clock)
+        reader = CachedReader(services.versions.pool, store, ttl, clock)
         app.extensions[EXTENSION] = replace(services, versions=reader)
     try:
         with wsgi_server(app) as url:
@@ -393,8 +394,10 @@ def test_real_workers_share_what_they_read_and_see_each_others_changes(
         (folder,) = tmp_path.glob("pyoci-flask-cache-*")
         assert folder.stat().st_mode & 0o777 == 0o700
         with closing(sqlite3.connect(folder / "listings" / "records.sqlite")) as database:
-            ((document,),) = database.execute("SELECT document FROM records").fetchall()
-            assert WHEEL in document
+            ((value,),) = database.execute(
+                "SELECT value FROM entries WHERE key LIKE 'entry%my_pkg%'"
+            ).fetchall()
+            assert WHEEL in value.decode()
 
         index.published(make_sdist(tmp_path, "my_pkg", "1.0"), "my-pkg", "1.0")
         for _ in range(8):

@@ -13,7 +13,7 @@ from pyoci_flask.index.download import StoredFile
 from pyoci_flask.index.names import Filename
 from pyoci_flask.index.project import File
 from pyoci_flask.index.project_repository import ProjectRepository
-from pyoci_flask.index.store import RecordStore
+from pyoci_flask.index.store import SQLiteStore
 from pyoci_flask.oci.model import Descriptor
 from pyoci_flask.oci.reference import Digest
 from tests.unit.conftest import Callers
@@ -126,8 +126,8 @@ def test_wheel_that_one_worker_could_not_read_is_announced_by_no_other(
 ) -> None:
     with (
         http_double(_ranges) as server,
-        closing(RecordStore(tmp_path / "cache", tmp_path)) as one,
-        closing(RecordStore(tmp_path / "cache", tmp_path)) as other,
+        closing(SQLiteStore(tmp_path / "cache", tmp_path)) as one,
+        closing(SQLiteStore(tmp_path / "cache", tmp_path)) as other,
     ):
         repository = ProjectRepository(PROJECT, caller_of(server.url))
         elsewhere = ProjectRepository(PROJECT, caller_of(server.url, "other/hello"))

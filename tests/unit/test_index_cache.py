@@ -1,23 +1,29 @@
 """What a worker remembers of projects, and for whom."""
 
+import json
 import threading
 from collections.abc import Iterator
 from contextlib import closing, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from werkzeug.wrappers import Request, Response
 
+from pyoci_flask.common.memory import Memory
 from pyoci_flask.errors import NotFoundError, PyOCIError
+from pyoci_flask.index import entries
 from pyoci_flask.index.cache import CachedReader
+from pyoci_flask.index.callers import RecentCallers
 from pyoci_flask.index.fetch import FetchPool
 from pyoci_flask.index.lock import VersionLocks
+from pyoci_flask.index.names import ProjectName
 from pyoci_flask.index.project import Project
 from pyoci_flask.index.project_repository import ProjectRepository
-from pyoci_flask.index.proofs import Proofs
 from pyoci_flask.index.publish import publish
-from pyoci_flask.index.store import RecordStore
+from pyoci_flask.index.store import SQLiteStore
+from pyoci_flask.oci.model import ImageIndex
 from pyoci_flask.oci.tags import list_tags
 from pyoci_flask.registry import create_registry
 from pyoci_flask.transport.credentials import BasicCredentials
@@ -43,7 +49,7 @@ class Lab:
     """A reader with its records, over a registry."""
 
     reader: CachedReader
-    records: RecordStore
+    records: SQLiteStore
     store: Store
     locks: VersionLocks
     clock: Clock
@@ -72,17 +78,16 @@ class Lab:
         return sorted(path.rpartition("/")[2] for _, path in calls if "/manifests/" in path)
 
     def recorded(self) -> set[str]:
-        """The tags in the record."""
-        record = self.records.begin(self.key)
-        assert record is not None
-        return set(record.document)
+        """Those of a few tags that the store has an entry of."""
+        keys = {f"entry\n{self.key}\n{tag}": tag for tag in ("1.0", "2.0", "3.0")}
+        return {keys[key] for key in self.records.get_many(list(keys))}
 
 
 @pytest.fixture
 def lab(caller_of: Callers, tmp_path: Path) -> Iterator[Lab]:
     store = make_store(caller_of, create_registry(tmp_path / "storage"))
     pool, clock = FetchPool(4), Clock()
-    with closing(pool), closing(RecordStore(tmp_path / "cache", tmp_path)) as records:
+    with closing(pool), closing(SQLiteStore(tmp_path / "cache", tmp_path, clock)) as records:
         reader = CachedReader(pool, records, 60, clock)
         made = Lab(
             reader, records, store, VersionLocks(tmp_path / "locks", deadline=PATIENCE), clock
@@ -208,10 +213,62 @@ def test_a_listing_that_began_before_a_change_is_not_remembered(lab: Lab) -> Non
     lab.store.registry.faults.append(change_meanwhile)
 
     assert _names(lab.listed()) == [WHEEL]
-    assert lab.recorded() == set()
+    assert lab.reader.recall([lab.repository], "1.0") is None
+    lab.asked()
     lab.listed()
-    assert lab.recorded() == {"1.0"}
+    assert lab.asked() == ["1.0"]
+    assert lab.reader.recall([lab.repository], "1.0") is not None
     assert changed
+
+
+def test_what_one_process_asked_for_before_a_change_is_shown_by_no_other(
+    lab: Lab, tmp_path: Path
+) -> None:
+    with closing(SQLiteStore(tmp_path / "cache", tmp_path, lab.clock)) as store:
+        other = replace(lab, reader=CachedReader(lab.reader.pool, store, 60, lab.clock))
+        lab.listed()
+        other.listed()
+        lab.clock.now += 60
+        changed: list[bool] = []
+
+        def change_after_the_answer(registry: FaultyRegistry, request: Request) -> Response | None:
+            if not request.path.endswith("/manifests/1.0") or changed:
+                return None
+            changed.append(True)
+            answer = registry.ask("GET", request.path)
+            with other.reader.changing([lab.repository], "1.0"):
+                lab.publish(SDIST)
+            return answer
+
+        lab.store.registry.faults.append(change_after_the_answer)
+        assert _names(lab.listed()) == [WHEEL]
+
+        assert _names(other.listed()) == [WHEEL, SDIST]
+        assert _names(lab.listed()) == [WHEEL, SDIST]
+        assert lab.reader.recall([lab.repository], "1.0.0") is not None
+
+
+def test_after_a_change_only_the_changed_version_is_parsed_again(
+    lab: Lab, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lab.publish("hello-2.0.tar.gz")
+    lab.listed()
+    parsed: list[str] = []
+    real = entries.files_of
+
+    def counting(index: ImageIndex, version: str, project: ProjectName, segment: str) -> Any:  # noqa: ANN401 - as `files_of`
+        parsed.append(version)
+        return real(index, version, project, segment)
+
+    monkeypatch.setattr(entries, "files_of", counting)
+    with lab.reader.changing([lab.repository], "1.0"):
+        lab.publish(SDIST)
+
+    assert _names(lab.listed()) == ["hello-2.0.tar.gz", WHEEL, SDIST]
+    assert parsed == []
+    other = replace(lab, reader=CachedReader(lab.reader.pool, lab.records, 60, lab.clock))
+    assert _names(other.listed()) == ["hello-2.0.tar.gz", WHEEL, SDIST]
+    assert sorted(parsed) == ["1.0", "2.0"]
 
 
 def test_what_another_process_read_meanwhile_is_not_replaced_by_what_is_older(lab: Lab) -> None:
@@ -235,7 +292,7 @@ def test_what_another_process_read_meanwhile_is_not_replaced_by_what_is_older(la
     assert _names(lab.listed()) == ["hello-2.0.tar.gz", WHEEL, SDIST]
 
 
-def test_versions_that_are_listed_no_more_leave_the_record(lab: Lab) -> None:
+def test_versions_that_are_no_longer_listed_leave_the_project(lab: Lab) -> None:
     lab.publish("hello-2.0.tar.gz")
     lab.listed()
     assert lab.recorded() == {"1.0", "2.0"}
@@ -243,7 +300,9 @@ def test_versions_that_are_listed_no_more_leave_the_record(lab: Lab) -> None:
     lab.publish("hello-3.0.tar.gz")
 
     assert _names(lab.listed()) == ["hello-3.0.tar.gz", WHEEL]
-    assert lab.recorded() == {"1.0", "3.0"}
+    known = lab.reader._parsed.get(lab.key)
+    assert known is not None
+    assert set(known.entries) == {"1.0", "3.0"}
 
 
 def test_a_tag_that_is_no_package_is_asked_for_once(lab: Lab) -> None:
@@ -289,9 +348,9 @@ def test_a_version_that_is_too_large_is_not_recorded(
 
 
 def test_what_stays_parsed_is_bounded_and_those_used_last_stay(
-    lab: Lab, caller_of: Callers, monkeypatch: pytest.MonkeyPatch
+    lab: Lab, caller_of: Callers
 ) -> None:
-    monkeypatch.setattr("pyoci_flask.index.cache._MOST_PARSED", 3500)
+    lab.reader._parsed = Memory(entries=1000, max_bytes=4000, size=lambda known: known.size)
     repositories = [
         replace(lab.repository, caller=caller_of("embedded", f"python{number}/hello"))
         for number in range(3)
@@ -327,11 +386,56 @@ def test_a_project_that_many_want_at_once_is_read_once(lab: Lab) -> None:
     assert lab.asked() == ["1.0", "2.0"]
 
 
+@pytest.mark.parametrize(
+    "damage",
+    [
+        b"",
+        b"\xa5" * 50,
+        b"[]",
+        b"7",
+        b"{}",
+        b'{"changes": 1}',
+        {"digest": "sha256:short"},
+        {"document": "{}"},
+        {"document": None},
+        {"document": 7},
+        {"document": '{"manifests": [7]}'},
+    ],
+)
+def test_an_entry_that_was_damaged_is_asked_for_again(
+    lab: Lab, damage: bytes | dict[str, object]
+) -> None:
+    lab.listed()
+    key = f"entry\n{lab.key}\n1.0"
+    if isinstance(damage, dict):
+        damage = json.dumps(json.loads(lab.records.get_many([key])[key].value) | damage).encode()
+    assert lab.records.set_many({key: damage}, 60)
+    lab.asked()
+
+    other = replace(lab, reader=CachedReader(lab.reader.pool, lab.records, 60, lab.clock))
+
+    assert _names(other.listed()) == [WHEEL]
+    assert lab.asked() == ["1.0"]
+
+
+def test_numbers_of_changes_that_were_damaged_or_dropped_bring_nothing_old_back(lab: Lab) -> None:
+    lab.listed()
+    with lab.reader.changing([lab.repository], "1.0.0"):
+        lab.publish(SDIST)
+    keys = [f"changes\n{lab.key}\n1", f"changes\n{lab.key}\n"]
+    assert len(lab.records.get_many(keys)) == 2
+
+    for value, ttl in ((b"no number", 60.0), (b"", 60.0), (b"1", 0.0)):
+        assert lab.records.set_many(dict.fromkeys(keys, value), ttl)
+        assert _names(lab.listed()) == [WHEEL, SDIST]
+        assert len(lab.records.get_many(keys)) == 2
+
+
 def test_a_proof_is_of_one_credential_for_one_repository_and_for_a_time(
     caller_of: Callers,
 ) -> None:
     clock = Clock()
-    proofs = Proofs(60, clock)
+    proofs = RecentCallers(60, clock)
     alice, bob = BasicCredentials("alice", "secret"), BasicCredentials("bob", "secret")
     proven = caller_of("http://registry.test:5000", "team/foo", alice)
     others = [
@@ -346,20 +450,20 @@ def test_a_proof_is_of_one_credential_for_one_repository_and_for_a_time(
 
     proofs.add(proven)
 
-    assert proofs.holds(proven)
-    assert not any(proofs.holds(one) for one in others)
+    assert proven in proofs
+    assert not any(one in proofs for one in others)
     clock.now += 59.9
-    assert proofs.holds(proven)
+    assert proven in proofs
     clock.now += 0.1
-    assert not proofs.holds(proven)
+    assert proven not in proofs
 
 
 def test_proofs_are_bounded(caller_of: Callers, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("pyoci_flask.index.proofs._PROOFS", 2)
-    proofs = Proofs(60, Clock())
+    monkeypatch.setattr("pyoci_flask.index.callers._MOST", 2)
+    proofs = RecentCallers(60, Clock())
     one, two, three = (caller_of("http://registry.test:5000", f"team/{n}") for n in "abc")
 
     for caller in (one, two, one, three):
         proofs.add(caller)
 
-    assert [proofs.holds(caller) for caller in (one, two, three)] == [True, False, True]
+    assert [caller in proofs for caller in (one, two, three)] == [True, False, True]

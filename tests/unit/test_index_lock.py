@@ -1,6 +1,8 @@
 import multiprocessing
 import os
 import shutil
+import subprocess
+import sys
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -13,19 +15,8 @@ from pyoci_flask.index.lock import VersionLocks
 from tests.patience import PATIENCE
 
 
-def _lock_files(folder: Path) -> list[Path]:
-    return [path for path in folder.iterdir() if path.name.isdigit()]
-
-
-def _file_of(folder: Path, *key: str) -> str:
-    """The name of the file that a key falls on."""
-    locks = VersionLocks(folder)
-    locks.prepare()
-    for path in _lock_files(folder):
-        path.unlink()
-    with locks.hold(*key):
-        (file,) = _lock_files(folder)
-    return file.name
+def _lock_files(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())
 
 
 def _count_up(folder: Path, counter: Path, times: int) -> None:
@@ -91,24 +82,76 @@ def test_lock_is_free_after_an_error(tmp_path: Path) -> None:
 
 def test_other_versions_are_not_held_up(tmp_path: Path) -> None:
     locks = VersionLocks(tmp_path / "locks", deadline=0.05)
-    passed = 0
-    with locks.hold("a", "1.0"):
+    with locks.hold("a", "1.0"), locks.hold_blobs("a", shared=False):
         for number in range(20):
-            # Some fall on the same file.
-            try:
-                with locks.hold("a", f"2.{number}"):
-                    passed += 1
-            except BusyError:
+            with locks.hold("a", f"2.{number}"):
                 pass
-    assert passed >= 18
 
 
-def test_number_of_lock_files_is_bounded(tmp_path: Path) -> None:
-    locks = VersionLocks(tmp_path / "locks")
-    for number in range(6000):
-        with locks.hold("a", str(number)):
-            pass
-    assert len(_lock_files(tmp_path / "locks")) <= 4096
+def test_a_lock_that_is_released_leaves_no_file(tmp_path: Path) -> None:
+    locks = VersionLocks(tmp_path / "locks", deadline=0.05)
+    with locks.hold("a" * 5000, "/../1.0"), locks.hold_blobs("a", shared=True):
+        assert len(_lock_files(tmp_path / "locks")) == 2
+        with locks.hold_blobs("a", shared=True):
+            assert len(_lock_files(tmp_path / "locks")) == 2
+        with pytest.raises(BusyError), locks.hold_blobs("a", shared=False):
+            pytest.fail("it was held")
+        assert len(_lock_files(tmp_path / "locks")) == 2
+    assert _lock_files(tmp_path / "locks") == []
+
+
+def test_blobs_are_shared_by_uploads_and_excluded_by_a_deletion(tmp_path: Path) -> None:
+    locks = VersionLocks(tmp_path / "locks", deadline=0.05)
+    with locks.hold_blobs("a", shared=True), locks.hold_blobs("a", shared=True):
+        pass
+    with locks.hold_blobs("a", shared=False):
+        for shared in (True, False):
+            with pytest.raises(BusyError), locks.hold_blobs("a", shared=shared):
+                pytest.fail("it was held")
+    with locks.hold_blobs("a", shared=True):
+        pass
+
+
+def test_sharing_threads_and_excluding_ones_never_meet(tmp_path: Path) -> None:
+    locks = VersionLocks(tmp_path / "locks", deadline=PATIENCE)
+    inside: list[bool] = []
+    met: list[tuple[bool, ...]] = []
+
+    def enter(number: int) -> None:
+        shared = number % 3 != 0
+        with locks.hold_blobs("a", shared=shared):
+            inside.append(shared)
+            os.sched_yield()
+            met.append(tuple(inside))
+            inside.remove(shared)
+
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(enter, range(60)))
+    assert all(all(those) or len(those) == 1 for those in met)
+    assert _lock_files(tmp_path / "locks") == []
+
+
+@pytest.mark.parametrize("shared", [False, True])
+def test_a_lock_ends_with_the_process_that_was_killed(tmp_path: Path, shared: bool) -> None:
+    program = (
+        "import sys, time; from pathlib import Path\n"
+        "from pyoci_flask.index.lock import VersionLocks\n"
+        f"with VersionLocks(Path(sys.argv[1])).hold_blobs('a', shared={shared}):\n"
+        "    print('held', flush=True); time.sleep(1000)"
+    )
+    locks = VersionLocks(tmp_path / "locks", deadline=PATIENCE)
+    with subprocess.Popen(
+        [sys.executable, "-c", program, str(tmp_path / "locks")], stdout=subprocess.PIPE
+    ) as holder:
+        assert holder.stdout is not None
+        assert holder.stdout.readline() == b"held\n"
+        short = VersionLocks(tmp_path / "locks", deadline=0.05)
+        with pytest.raises(BusyError), short.hold_blobs("a", shared=False):
+            pytest.fail("it was held")
+        holder.kill()
+        with locks.hold_blobs("a", shared=False):
+            assert len(_lock_files(tmp_path / "locks")) == 1
+    assert _lock_files(tmp_path / "locks") == []
 
 
 def test_a_thread_that_waits_gets_the_lock_when_it_is_given_up(tmp_path: Path) -> None:
@@ -141,7 +184,7 @@ def test_folder_that_cannot_be_used_stops_the_start(tmp_path: Path) -> None:
             VersionLocks(path).prepare()
 
 
-def test_lock_folder_that_was_cleaned_away_is_made_anew(tmp_path: Path) -> None:
+def test_lock_folder_that_was_cleaned_away_is_made_again(tmp_path: Path) -> None:
     locks = VersionLocks(tmp_path / "locks")
     locks.prepare()
     shutil.rmtree(tmp_path / "locks")
@@ -161,60 +204,14 @@ def test_lock_whose_file_was_removed_locks_the_file_that_took_its_place(tmp_path
 
     with ThreadPoolExecutor(1) as pool:
         with locks.hold("a"):
-            (file,) = _lock_files(tmp_path / "locks")
+            (name,) = _lock_files(tmp_path / "locks")
             future = pool.submit(second)
             assert waiting.wait(PATIENCE)
-            file.unlink()
+            (tmp_path / "locks" / name).unlink()
         future.result(PATIENCE)
 
 
-KEYS = [("registry/name", f"1.{number}") for number in range(8)]
-
-
-def test_the_file_of_a_key_cannot_be_computed_without_the_secret(tmp_path: Path) -> None:
-    one, other = tmp_path / "one", tmp_path / "other"
-
-    assert [_file_of(one, *key) for key in KEYS] == [_file_of(one, *key) for key in KEYS]
-    assert [_file_of(one, *key) for key in KEYS] != [_file_of(other, *key) for key in KEYS]
-    secret = one / "secret"
-    assert secret.stat().st_mode & 0o777 == 0o600
-    assert len(secret.read_bytes()) == 32
-    shutil.copy(secret, other)
-    assert [_file_of(one, *key) for key in KEYS] == [_file_of(other, *key) for key in KEYS]
-
-
-def test_a_secret_that_was_not_written_to_its_end_is_made_anew(tmp_path: Path) -> None:
-    locks = VersionLocks(tmp_path / "locks")
-    locks.prepare()
-    (tmp_path / "locks" / "secret").write_bytes(b"half")
-
-    with locks.hold("a"):
-        assert len((tmp_path / "locks" / "secret").read_bytes()) == 32
-
-
-def test_who_waited_under_a_secret_that_was_removed_locks_by_the_one_in_its_place(
-    tmp_path: Path,
-) -> None:
-    folder = tmp_path / "locks"
-    locks, short = VersionLocks(folder), VersionLocks(folder, 0.2)
-    waiting = threading.Event()
-
-    def second() -> None:
-        waiting.set()
-        with locks.hold("a"), pytest.raises(BusyError), short.hold("a"):
-            pass
-
-    with ThreadPoolExecutor(1) as pool:
-        with locks.hold("a"):
-            future = pool.submit(second)
-            assert waiting.wait(PATIENCE)
-            (tmp_path / "other").write_bytes(bytes(32))
-            (tmp_path / "other").rename(folder / "secret")
-        future.result(PATIENCE)
-        assert (folder / "secret").read_bytes() == bytes(32)
-
-
-def test_all_who_start_at_once_make_one_secret(tmp_path: Path) -> None:
+def test_all_who_start_at_once_exclude_each_other(tmp_path: Path) -> None:
     folder = tmp_path / "locks"
     counter = tmp_path / "counter"
     for _ in range(10):
@@ -223,10 +220,29 @@ def test_all_who_start_at_once_make_one_secret(tmp_path: Path) -> None:
         with ThreadPoolExecutor(8) as pool:
             list(pool.map(lambda _: _count_up(folder, counter, 2), range(8)))
         assert counter.read_text() == "16"
-        assert len(_lock_files(folder)) == 1
+        assert _lock_files(folder) == []
 
 
-def test_folder_that_went_away_or_changed_hands_lets_nobody_change_anything(tmp_path: Path) -> None:
+def test_without_flock_commands_can_be_imported_and_changes_are_refused(tmp_path: Path) -> None:
+    program = (
+        "import sys; sys.modules['fcntl'] = None\n"
+        "from pathlib import Path; from pyoci_flask.index.lock import VersionLocks\n"
+        "from pyoci_flask.errors import ConfigurationError, SpoolFullError\n"
+        "locks = VersionLocks(Path(sys.argv[1]))\n"
+        "for take in (locks.prepare, locks.hold('a').__enter__):\n"
+        "    try: take()\n"
+        "    except (ConfigurationError, SpoolFullError) as error:\n"
+        "        print(type(error).__name__, error)"
+    )
+    ran = subprocess.run(
+        [sys.executable, "-c", program, str(tmp_path)], capture_output=True, text=True, check=True
+    )
+    first, second = ran.stdout.splitlines()
+    assert first.startswith("ConfigurationError this system has no file locks")
+    assert second.startswith("SpoolFullError this server can change nothing (this system has no")
+
+
+def test_folder_that_went_away_or_changed_hands_refuses_every_change(tmp_path: Path) -> None:
     spool = tmp_path / "spool"
     spool.mkdir()
     locks = VersionLocks(spool / "locks")

@@ -1,4 +1,4 @@
-"""The records of the listing cache, and what is left of them when something fails."""
+"""The store of the listing cache, and what is left of it when something fails."""
 
 import json
 import os
@@ -12,10 +12,21 @@ from pathlib import Path
 
 import pytest
 
-from pyoci_flask.index.store import Record, RecordStore
+from pyoci_flask.index.store import SQLiteStore
 from tests.servers import wait_until
 
-KEY = "http://registry.test\nteam/foo"
+KEY = "entry\nhttp://registry.test/team/foo\n1.0"
+OTHER = "entry\nhttp://registry.test/team/foo\n1.0-é"
+NUMBER = "changes\nhttp://registry.test/team/foo\n1"
+
+
+class Clock:
+    """Seconds, moved by hand."""
+
+    now = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
 
 
 @pytest.fixture
@@ -23,33 +34,32 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path / "cache"
 
 
-def _store(folder: Path) -> RecordStore:
-    return RecordStore(folder, folder.parent)
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
 
 
 @pytest.fixture
-def store(folder: Path) -> Iterator[RecordStore]:
-    with closing(_store(folder)) as made:
+def store(folder: Path, clock: Clock) -> Iterator[SQLiteStore]:
+    with closing(SQLiteStore(folder, folder.parent, clock)) as made:
         yield made
 
 
 @pytest.fixture
-def other(folder: Path) -> Iterator[RecordStore]:
+def other(folder: Path, clock: Clock) -> Iterator[SQLiteStore]:
     """The same folder, as another process has it."""
-    with closing(_store(folder)) as made:
+    with closing(SQLiteStore(folder, folder.parent, clock)) as made:
         yield made
 
 
 @pytest.fixture
 def no_rest(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A cache that failed is tried again at once."""
+    """A store that failed is tried again at once."""
     monkeypatch.setattr("pyoci_flask.index.store._REST", 0.0)
 
 
-def _begun(store: RecordStore, key: str = KEY) -> Record:
-    record = store.begin(key)
-    assert record is not None
-    return record
+def _values(store: SQLiteStore, *keys: str) -> dict[str, bytes]:
+    return {key: one.value for key, one in store.get_many(keys or (KEY, OTHER, NUMBER)).items()}
 
 
 def _locked(folder: Path) -> "closing[sqlite3.Connection]":
@@ -58,202 +68,167 @@ def _locked(folder: Path) -> "closing[sqlite3.Connection]":
     return closing(holder)
 
 
-def test_what_was_written_is_read_by_others(store: RecordStore, other: RecordStore) -> None:
-    assert store.revision(KEY) is None
-    before = _begun(store)
-    assert before.document == {}
-
-    revision = store.write(KEY, before, {"1.0": ["a"], "1.0+é": [1.5, None]})
-
-    assert revision not in {None, before.revision}
-    assert other.revision(KEY) == revision
-    assert _begun(other) == Record(
-        before.generation, revision or 0, {"1.0": ["a"], "1.0+é": [1.5, None]}
-    )
-    assert _begun(other, "another").document == {}
-
-
-def test_a_write_replaces_what_its_writer_had_read(store: RecordStore) -> None:
-    store.write(KEY, _begun(store), {"1.0": [1], "2.0": [2]})
-    store.write(KEY, _begun(store), {"2.0": [3]})
-
-    assert _begun(store).document == {"2.0": [3]}
-
-
-def test_writes_that_began_at_the_same_time_are_merged(
-    store: RecordStore, other: RecordStore
+def test_what_was_written_is_read_by_others_until_it_expires(
+    store: SQLiteStore, other: SQLiteStore, clock: Clock
 ) -> None:
-    mine, theirs = _begun(store), _begun(other)
+    assert store.get_many([]) == {}
+    assert _values(store) == {}
 
-    assert store.write(KEY, mine, {"1.0": ["mine"], "both": ["mine"]}) is not None
-    # It is told that the record holds more than it wrote.
-    assert other.write(KEY, theirs, {"2.0": ["theirs"], "both": ["theirs"]}) is None
+    assert store.set_many({KEY: b"a", OTHER: b"\0\xff"}, 60)
+    clock.now += 20
 
-    expected = {"1.0": ["mine"], "2.0": ["theirs"], "both": ["theirs"]}
-    assert _begun(store).document == expected
+    assert _values(other) == {KEY: b"a", OTHER: b"\0\xff"}
+    assert other.get_many([KEY])[KEY].left == 40
+    assert store.set_many({OTHER: b"b"}, 60)
+    clock.now += 40
+    assert _values(other) == {OTHER: b"b"}
+    clock.now += 20
+    assert _values(other) == {}
+
+
+def test_what_was_written_later_than_now_is_not_believed(store: SQLiteStore, clock: Clock) -> None:
+    """The machine's clock starts again at a restart, which a folder may survive."""
+    assert store.set_many({KEY: b"a"}, 60)
+    clock.now -= 1
+    assert _values(store) == {}
+
+
+def test_numbers_count_up_and_missing_ones_stay_missing(
+    store: SQLiteStore, other: SQLiteStore
+) -> None:
+    assert store.set_many({NUMBER: b"%d" % (2**62 - 1)}, 60)
+
+    assert store.increment([NUMBER, KEY]) == {NUMBER: 2**62}
+    assert other.increment([NUMBER]) == {NUMBER: 2**62 + 1}
+
+    assert _values(store) == {NUMBER: b"%d" % (2**62 + 1)}
 
 
 @pytest.mark.usefixtures("no_rest")
 def test_many_parallel_writers_lose_nothing(folder: Path) -> None:
-    names = {f"1.{number}" for number in range(6)}
+    keys = [f"1.{number}" for number in range(6)]
 
-    def write(name: str) -> None:
-        with closing(_store(folder)) as mine:
-            wait_until(lambda: _written(mine, name))
+    def write(key: str) -> None:
+        with closing(SQLiteStore(folder, folder.parent)) as mine:
+            # Others may be in the way for longer than a writer waits.
+            wait_until(lambda: mine.set_many({key: b""}, 60))
+            wait_until(lambda: NUMBER in mine.increment([NUMBER]))
 
-    with closing(_store(folder)) as reader:
-        _begun(reader)
-        with ThreadPoolExecutor(len(names)) as executor:
-            list(executor.map(write, names))
-        assert set(_begun(reader).document) == names
-
-
-def _written(store: RecordStore, name: str) -> bool:
-    """Try to add a member; somebody else may be in the way."""
-    record = store.begin(KEY)
-    return (
-        record is not None and store.write(KEY, record, {**record.document, name: []}) is not None
-    )
-
-
-def test_a_write_is_dropped_once_the_generation_has_moved_on(
-    store: RecordStore, other: RecordStore
-) -> None:
-    before = _begun(store)
-    other.invalidate(KEY, "1.0")
-
-    assert store.write(KEY, before, {"1.0": ["old"]}) is None
-    assert _begun(store).document == {}
-    assert store.write(KEY, _begun(store), {"1.0": ["new"]}) is not None
-
-
-def test_invalidation_drops_one_member_of_one_record(
-    store: RecordStore, other: RecordStore
-) -> None:
-    members = {"1.0": [1], "1.0.1": [2], "1_2.0-cpu": [3], "_x": [4]}
-    for key in (KEY, "another"):
-        store.write(key, _begun(store, key), members)
-    before = _begun(store)
-
-    for member in ("1.0", "1_2.0-cpu", "absent"):
-        other.invalidate(KEY, member)
-        other.invalidate("a key that nobody knows", member)
-
-    after = _begun(store)
-    assert after.document == {"1.0.1": [2], "_x": [4]}
-    assert after.generation != before.generation
-    assert after.revision != before.revision
-    assert _begun(store, "another").document == members
-
-
-def test_no_number_comes_again_not_even_in_a_new_database(store: RecordStore, folder: Path) -> None:
-    numbers: list[int] = []
-    for _ in range(5):
-        for _ in range(20):
-            record = _begun(store)
-            revision = store.write(KEY, record, {"1.0": [1]})
-            assert revision is not None
-            store.invalidate(KEY, "1.0")
-            numbers += [record.generation, record.revision, revision]
-        (folder / "listings").rename(folder / f"aside-{len(numbers)}")
-
-    assert len(set(numbers)) == len(numbers)
-
-
-def test_a_record_that_is_too_large_is_not_written(store: RecordStore) -> None:
-    store.write(KEY, _begun(store), {"1.0": ["small"]})
-
-    assert store.write(KEY, _begun(store), {"1.0": ["x" * 9_000_000]}) is None
-    assert _begun(store).document == {"1.0": ["small"]}
+    with closing(SQLiteStore(folder, folder.parent)) as reader:
+        assert reader.set_many({NUMBER: b"0"}, 60)
+        with ThreadPoolExecutor(len(keys)) as executor:
+            list(executor.map(write, keys))
+        assert _values(reader, *keys, NUMBER) == {**dict.fromkeys(keys, b""), NUMBER: b"6"}
 
 
 @pytest.mark.usefixtures("no_rest")
-def test_a_full_database_begins_anew(
-    folder: Path, other: RecordStore, monkeypatch: pytest.MonkeyPatch
+def test_what_expired_goes_first_and_then_what_expires_first(
+    store: SQLiteStore, clock: Clock, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("pyoci_flask.index.store._MOST_PAGES", 64)
-    with closing(_store(folder)) as small:
-        small.write(KEY, _begun(small), {"1.0": ["kept"]})
-        assert small.write("large", _begun(small, "large"), {"1.0": ["x" * 1_000_000]}) is None
-        assert small.write(KEY, _begun(small), {"1.0": ["written again"]}) is not None
-        assert _begun(other).document == {"1.0": ["written again"]}
-        assert [entry.name for entry in folder.iterdir()] == ["listings"]
+    monkeypatch.setattr("pyoci_flask.index.store._MOST_BYTES", 1_500_000)
+    assert store.set_many({NUMBER: b"7"}, 86_400)
+    assert store.set_many({KEY: bytes(600_000)}, 5)
+    assert store.set_many({f"first {number}": bytes(1000) for number in range(300)}, 60)
+    clock.now += 5
+
+    assert store.set_many({f"then {number}": bytes(1000) for number in range(300)}, 60)
+    assert len(_values(store, *(f"first {number}" for number in range(300)))) == 300
+    assert store.set_many({f"last {number}": bytes(1000) for number in range(600)}, 60)
+
+    assert len(_values(store, *(f"last {number}" for number in range(600)))) == 600
+    assert 0 < len(_values(store, *(f"then {number}" for number in range(300)))) <= 300
+    assert len(_values(store, *(f"first {number}" for number in range(300)))) < 200
+    assert _values(store) == {NUMBER: b"7"}
+    database = folder / "listings" / "records.sqlite"
+    with closing(sqlite3.connect(database)) as connection:
+        connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    assert database.stat().st_size < 3_000_000
 
 
-def test_who_cannot_write_goes_on_without_the_cache_for_a_while(
-    store: RecordStore, other: RecordStore, folder: Path
+@pytest.mark.usefixtures("no_rest")
+def test_what_is_larger_than_all_is_dropped_and_the_store_works_on(
+    store: SQLiteStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    record = _begun(store)
+    monkeypatch.setattr("pyoci_flask.index.store._MOST_BYTES", 1_000_000)
+    store.set_many({KEY: bytes(1_500_000)}, 60)
+    assert _values(store) == {}
+    assert store.set_many({KEY: b"small"}, 60)
+    assert _values(store) == {KEY: b"small"}
+
+
+def test_who_cannot_write_goes_on_without_the_store_for_a_while(
+    store: SQLiteStore, other: SQLiteStore, folder: Path
+) -> None:
+    assert store.set_many({KEY: b"1"}, 60)
 
     with _locked(folder):
-        assert other.revision(KEY) == record.revision  # readers do not wait for a writer
-        assert store.write(KEY, record, {"1.0": [1]}) is None
-        assert store.revision(KEY) is None
-    assert store.begin(KEY) is None
-    assert other.write(KEY, record, {"1.0": [2]}) is not None
+        assert _values(other) == {KEY: b"1"}  # readers do not wait for a writer
+        assert not store.set_many({KEY: b"2"}, 60)
+        assert _values(store) == {}
+    assert not store.set_many({KEY: b"2"}, 60)
+    assert _values(store) == {}
+    assert other.set_many({KEY: b"3"}, 60)
 
 
-def test_where_a_record_cannot_be_invalidated_everybody_begins_anew(
-    store: RecordStore, other: RecordStore, folder: Path
+def test_if_a_change_cannot_be_counted_everything_is_forgotten_by_all(
+    store: SQLiteStore, other: SQLiteStore, folder: Path
 ) -> None:
-    store.write(KEY, _begun(store), {"1.0": ["old"]})
-    before = _begun(other)
-    assert before.document == {"1.0": ["old"]}
+    assert store.set_many({KEY: b"old", NUMBER: b"7"}, 60)
+    assert _values(other) == {KEY: b"old", NUMBER: b"7"}
 
     with _locked(folder):
-        store.invalidate(KEY, "1.0")
+        assert store.increment([NUMBER]) == {}
 
-        assert other.revision(KEY) is None
-        assert other.write(KEY, before, {"1.0": ["old"]}) is None
-        now = _begun(other)
-        assert now.document == {}
-        assert now.generation != before.generation
+        assert _values(other) == {}
+        assert other.increment([NUMBER]) == {}
+        assert other.set_many({KEY: b"new"}, 60)
+    assert [entry.name for entry in folder.iterdir()] == ["listings"]
 
 
-def test_a_change_is_told_even_while_the_cache_rests(
-    store: RecordStore, other: RecordStore, folder: Path
+def test_a_change_is_counted_even_while_the_store_rests(
+    store: SQLiteStore, other: SQLiteStore, folder: Path
 ) -> None:
-    store.write(KEY, _begun(store), {"1.0": ["old"]})
+    assert store.set_many({NUMBER: b"7"}, 60)
     with _locked(folder):
-        assert store.write(KEY, _begun(store), {"1.0": ["new"]}) is None
-    assert store.begin(KEY) is None
+        assert not store.set_many({KEY: b"new"}, 60)
+    assert _values(store) == {}
 
-    store.invalidate(KEY, "1.0")
+    store.increment([NUMBER])
 
-    assert _begun(other).document == {}
+    assert _values(other) == {NUMBER: b"8"}
+
+
+@pytest.mark.usefixtures("no_rest")
+def test_on_a_full_disk_the_database_begins_again(
+    store: SQLiteStore, other: SQLiteStore, folder: Path
+) -> None:
+    assert store.set_many({KEY: b"old", NUMBER: b"7"}, 60)
+    assert store._connection is not None
+    store._connection.execute("PRAGMA max_page_count = 40")
+
+    assert not store.set_many({KEY: bytes(1_000_000)}, 60)
+
+    assert _values(other) == {}
+    assert store.set_many({KEY: b"new"}, 60)
+    assert _values(other) == {KEY: b"new"}
+    assert [entry.name for entry in folder.iterdir()] == ["listings"]
 
 
 @pytest.mark.usefixtures("no_rest")
 @pytest.mark.parametrize("name", ["records.sqlite", "records.sqlite-wal"])
-def test_a_broken_database_begins_anew(folder: Path, name: str) -> None:
-    with closing(_store(folder)) as before:
-        before.write(KEY, _begun(before), {"1.0": ["old"]})
+def test_a_broken_database_begins_again(folder: Path, name: str) -> None:
+    with closing(SQLiteStore(folder, folder.parent)) as before:
+        before.set_many({KEY: b"old"}, 60)
         if name.endswith("wal"):
             # Left behind as a crash leaves it, and then overwritten.
             (folder / "listings" / name).write_bytes(b"\xa5" * 20_000)
     (folder / "listings" / name).write_bytes(b"\xa5" * 20_000)
 
-    with closing(_store(folder)) as after:
-        seen = [after.begin(KEY) for _ in range(3)]
-        assert seen[-1] is not None
-        assert all(one is None or one.document in ({}, {"1.0": ["old"]}) for one in seen)
-        assert after.write(KEY, _begun(after), {"1.0": ["new"]}) is not None
-        assert _begun(after).document == {"1.0": ["new"]}
-
-
-@pytest.mark.usefixtures("no_rest")
-def test_a_record_that_was_damaged_is_not_believed(store: RecordStore, folder: Path) -> None:
-    key = "http://registry.test\nteam/other"
-    for one in (KEY, key):
-        assert store.write(one, _begun(store, one), {"1.0": ["true"]}) is not None
-    with closing(sqlite3.connect(folder / "listings" / "records.sqlite")) as database:
-        database.execute("UPDATE records SET document = replace(document, 'true', 'fake')")
-        database.commit()
-
-    store.invalidate(key, "2.0")
-    assert _begun(store, key).document == {}
-    assert store.begin(KEY) is None  # all of it is done away with
-    assert _begun(store).document == {}
+    with closing(SQLiteStore(folder, folder.parent)) as after:
+        for _ in range(3):
+            assert _values(after) in ({}, {KEY: b"old"})
+        assert after.set_many({KEY: b"new"}, 60)
+        assert _values(after) == {KEY: b"new"}
 
 
 @pytest.mark.parametrize("part", ["cache", "cache/listings"])
@@ -263,9 +238,10 @@ def test_a_link_in_place_of_a_folder_is_not_followed(tmp_path: Path, part: str) 
     (tmp_path / part).parent.mkdir(exist_ok=True)
     (tmp_path / part).symlink_to(elsewhere)
 
-    with closing(_store(tmp_path / "cache")) as store:
-        assert store.begin(KEY) is None
-        store.invalidate(KEY, "1.0")
+    with closing(SQLiteStore(tmp_path / "cache", tmp_path)) as store:
+        assert not store.set_many({KEY: b"1"}, 60)
+        assert store.increment([NUMBER]) == {}
+        assert _values(store) == {}
     assert list(elsewhere.iterdir()) == []
 
 
@@ -274,17 +250,17 @@ def test_the_folder_of_another_user_is_not_used(folder: Path) -> None:
     folder.mkdir()
     os.chown(folder, 12345, 12345)
 
-    with closing(_store(folder)) as store:
-        assert store.begin(KEY) is None
+    with closing(SQLiteStore(folder, folder.parent)) as store:
+        assert not store.set_many({KEY: b"1"}, 60)
     assert list(folder.iterdir()) == []
 
 
 def test_without_a_shared_folder_it_has_its_own_until_the_process_ends(tmp_path: Path) -> None:
     program = (
-        "import sys; from pathlib import Path; from pyoci_flask.index.store import RecordStore\n"
-        "parent = Path(sys.argv[1]); store = RecordStore(None, parent)\n"
+        "import sys; from pathlib import Path; from pyoci_flask.index.store import SQLiteStore\n"
+        "parent = Path(sys.argv[1]); store = SQLiteStore(None, parent)\n"
         "assert not list(parent.iterdir())\n"
-        "assert store.begin('key')\n"
+        "assert store.set_many({'key': b'value'}, 60)\n"
         "print([oct(each.stat().st_mode & 0o777) for each in parent.rglob('*') if each.is_dir()])"
     )
     ran = subprocess.run(

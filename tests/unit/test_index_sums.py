@@ -17,7 +17,7 @@ from pyoci_flask.index.names import ProjectName
 from pyoci_flask.index.project import Project
 from pyoci_flask.index.project_repository import ProjectRepository
 from pyoci_flask.index.reader import VersionReader
-from pyoci_flask.index.store import RecordStore
+from pyoci_flask.index.store import SQLiteStore
 from tests.doubles import wsgi_server
 from tests.unit.conftest import Callers
 from tests.version_documents import Documents, file_entry, image_index, other_entry
@@ -33,7 +33,7 @@ TOO_LARGE = {
 @pytest.fixture(params=["plain", "cached"])
 def reader(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[VersionReader]:
     pool = FetchPool(4)
-    with closing(RecordStore(tmp_path / "cache", tmp_path)) as records:
+    with closing(SQLiteStore(tmp_path / "cache", tmp_path)) as records:
         plain = request.param == "plain"
         with closing(VersionReader(pool) if plain else CachedReader(pool, records, 60)) as made:
             yield made
@@ -76,7 +76,7 @@ def test_version_that_is_too_large_is_left_out_with_one_warning(
 
 def test_version_that_is_too_large_is_asked_for_once(caller_of: Callers, tmp_path: Path) -> None:
     registry = Documents({"1.0": SMALL, "2.0": TOO_LARGE["bytes"]})
-    records = RecordStore(tmp_path / "cache", tmp_path)
+    records = SQLiteStore(tmp_path / "cache", tmp_path)
     with (
         wsgi_server(registry) as url,
         closing(records),

@@ -169,3 +169,16 @@ def test_a_lock_is_released_after_an_error() -> None:
     with pytest.raises(ZeroDivisionError), locks.hold("a"):
         raise ZeroDivisionError
     assert locks._held == {}
+
+
+def test_after_the_timeout_a_thread_goes_on_without_the_lock() -> None:
+    locks = KeyedLocks[str]()
+    with locks.hold("a"):
+        with locks.hold("a", 0.05) as waited:
+            assert waited
+        with locks.hold("b", 0.05) as waited:
+            assert not waited
+        assert set(locks._held) == {"a"}
+    assert not locks._held
+    with locks.hold("a", 0.05) as waited:
+        assert not waited
