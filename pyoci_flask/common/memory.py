@@ -38,8 +38,8 @@ class Memory(Generic[K, V]):
     """A mapping for all threads of a worker, bounded in entries, in bytes and in time.
 
     Clients decide what is asked for, so they must not decide how much is remembered. When a bound
-    is passed, the entries that were used least recently are dropped. Values are shared: do not
-    change them.
+    is passed, the entries that were used least recently are dropped, and so are expired ones in
+    front of them. Values are shared: do not change them.
     """
 
     def __init__(
@@ -73,13 +73,18 @@ class Memory(Generic[K, V]):
     def put(self, key: K, value: V, *, ttl: float | None = None) -> None:
         """Remember a value; `ttl` (seconds) replaces that of the memory."""
         size = _PER_ENTRY + text_size(key) + self._size_of(value)
-        until = self._clock() + (self._ttl if ttl is None else ttl)
+        now = self._clock()
+        until = now + (self._ttl if ttl is None else ttl)
         with self._lock:
             self._drop(key)
             self._entries[key] = _Entry(value, size, until)
             self._bytes += size
-            while len(self._entries) > self._most or self._bytes > self._max_bytes:
-                self._drop(next(iter(self._entries)))
+            while self._entries:
+                oldest, entry = next(iter(self._entries.items()))
+                is_full = len(self._entries) > self._most or self._bytes > self._max_bytes
+                if not is_full and entry.until > now:
+                    break
+                self._drop(oldest)
 
     def get_or_make(self, key: K, make: Callable[[], V]) -> V:
         """Return the value of a key. Call `make` for a missing one; two threads may both do so."""

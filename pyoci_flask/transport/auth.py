@@ -207,10 +207,10 @@ class Authenticator:
         are made side by side.
         """
         limit = self._clock() + _PATIENCE
-        with self._fetching.hold(key):
+        with self._fetching.hold(key, _PATIENCE):
             grant = self._grants.get(key)
             if grant is None or grant.scope != wanted or grant.header in tried:
-                if self._clock() > limit:
+                if self._clock() >= limit:
                     raise BusyError(f"the token service of {key[0]} is slow to answer; try again")
                 try:
                     grant = fetch_token(self._transport, request, challenge, wanted)

@@ -26,6 +26,16 @@ def test_a_value_is_returned_until_its_time_to_live_has_passed() -> None:
     assert len(memory) == 0
 
 
+def test_expired_values_make_room_when_another_one_is_put() -> None:
+    clock = Clock()
+    memory = Memory[int, str](entries=10, max_bytes=10_000, ttl=60, clock=clock)
+    for number in range(9):
+        memory.put(number, "")
+    clock.now = 60
+    memory.put(9, "")
+    assert len(memory) == 1
+
+
 def test_without_a_time_to_live_a_value_does_not_expire() -> None:
     clock = Clock()
     memory = Memory[str, str](entries=10, max_bytes=10_000, clock=clock)
