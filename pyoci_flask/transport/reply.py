@@ -71,17 +71,12 @@ class Reply:
                         large()
                         large = None
                     body.write(part)
-                # A body without a stated length looks whole when it is cut off.
-                if deadline.expired:
-                    raise RegistryTimeoutError(
-                        f"{self.request.host} took too long to send its answer"
-                    )
-            except TransferBrokenError as error:
-                if deadline.expired:
-                    raise RegistryTimeoutError(
-                        f"{self.request.host} took too long to send its answer"
-                    ) from error
-                raise
+            except TransferBrokenError:
+                if not deadline.expired:
+                    raise
+            # A body without a stated length looks whole when it is cut off.
+            if deadline.expired:
+                raise RegistryTimeoutError(f"{self.request.host} took too long to send its answer")
         return body.getvalue()
 
     def chunks(self) -> Iterator[bytes]:
