@@ -9,9 +9,8 @@ from pyoci_flask.errors import PyOCIError, RegistryError
 from pyoci_flask.oci.answers import ErrorBody, refusal
 from pyoci_flask.oci.reference import Repository
 from pyoci_flask.transport.auth import Authenticator
-from pyoci_flask.transport.credentials import Credentials
 from pyoci_flask.transport.reply import Reply
-from pyoci_flask.transport.request import Access, Body, Request, Scope, origin_of
+from pyoci_flask.transport.request import Access, Body, Credentials, Request, Scope, origin_of
 from pyoci_flask.transport.session import Transport
 
 REDIRECTS = frozenset({301, 302, 303, 307, 308})

@@ -202,20 +202,17 @@ class ImageLayout:
 
     def _check_references(self, manifest: Manifest) -> None:
         for reference in manifest.references:
-            if not self._holds(reference):
+            if reference.is_manifest:
+                missing = self.resolve(reference.digest) is None
+            else:
+                missing = regular_file(self.blob(reference.digest)) is None
+            if missing and not reference.is_foreign:
                 raise DistributionError(
                     400,
                     "MANIFEST_BLOB_UNKNOWN",
                     "the manifest refers to a blob or manifest that this repository does not have",
                     {"digest": str(reference.digest)},
                 )
-
-    def _holds(self, reference: Descriptor) -> bool:
-        if reference.is_foreign:
-            return True
-        if reference.is_manifest:
-            return self.resolve(reference.digest) is not None
-        return regular_file(self.blob(reference.digest)) is not None
 
     def delete_tag(self, tag: Tag) -> None:
         """Remove a tag but not its manifest; raise `DistributionError` (MANIFEST_UNKNOWN)."""

@@ -36,10 +36,9 @@ class Deadlines:
             if not self._running:
                 threading.Thread(target=self._watch, name="deadlines", daemon=True).start()
                 self._running = True
-            first = not self._heap
             entry = (time.monotonic() + seconds, next(self._numbers), limit)
             heapq.heappush(self._heap, entry)
-            if first or self._heap[0] is entry:
+            if self._heap[0] is entry:
                 self._condition.notify()
         try:
             yield limit
