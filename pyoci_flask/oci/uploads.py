@@ -1,9 +1,8 @@
 """Uploads of blobs (distribution-spec, Pushing blobs)."""
 
 import logging
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
-from typing import Self
 
 from pyoci_flask.errors import NotFoundError, PyOCIError, RegistryError, RegistryUnreachableError
 from pyoci_flask.oci.answers import ErrorBody
@@ -19,7 +18,7 @@ _PATIENCE = 300.0
 """Seconds for the answer to an upload: registries hash and move the blob before they answer."""
 
 
-class UploadSession:
+class UploadSession(AbstractContextManager["UploadSession"]):
     """An upload that the registry has begun: the proof that the caller may push.
 
     Neither the scope of a token nor reading with it proves that (distribution-spec, Pushing blobs).
@@ -34,9 +33,6 @@ class UploadSession:
         self._caller = caller
         self._request = replace(request, idempotent=False)
         self._is_open = True
-
-    def __enter__(self) -> Self:
-        return self
 
     def __exit__(self, *_: object) -> None:
         self.cancel()

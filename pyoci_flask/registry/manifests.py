@@ -64,14 +64,15 @@ def put_manifest(request: Request, layout: ImageLayout, reference: str) -> Respo
     media_type = parse_options_header(request.headers.get("Content-Type"))[0]
     manifest = parse_manifest(body, media_type or None)
     layout.put_manifest(manifest, body, digest, tags)
-    response = Response(status=201)
-    response.headers["Location"] = f"{request.root_path}/v2/{layout.name}/manifests/{digest}"
-    response.headers["Docker-Content-Digest"] = str(digest)
+    headers = {
+        "Location": f"{request.root_path}/v2/{layout.name}/manifests/{digest}",
+        "Docker-Content-Digest": str(digest),
+    }
     if manifest.subject is not None:
-        response.headers["OCI-Subject"] = str(manifest.subject)
+        headers["OCI-Subject"] = str(manifest.subject)
     if isinstance(target, Digest) and tags:
-        response.headers["OCI-Tag"] = ", ".join(tags)
-    return response
+        headers["OCI-Tag"] = ", ".join(tags)
+    return Response(status=201, headers=headers)
 
 
 def delete_manifest(_request: Request, layout: ImageLayout, reference: str) -> Response:

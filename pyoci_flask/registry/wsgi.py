@@ -57,12 +57,15 @@ class EmbeddedRegistry:
         """Answer a request (PEP 3333)."""
         request = Request(environ)
         response = self._answer(request)
-        response.headers["Docker-Distribution-Api-Version"] = "registry/2.0"
-        response.headers["X-Content-Type-Options"] = "nosniff"
-        # A shared cache must not give one user's content to another.
-        caching = "private, no-cache" if response.status_code < 400 else "no-store"
-        response.headers["Cache-Control"] = caching
-        response.headers["Vary"] = "Authorization"
+        response.headers.update(
+            {
+                "Docker-Distribution-Api-Version": "registry/2.0",
+                "X-Content-Type-Options": "nosniff",
+                # A shared cache must not give one user's content to another.
+                "Cache-Control": "private, no-cache" if response.status_code < 400 else "no-store",
+                "Vary": "Authorization",
+            }
+        )
         return response(environ, start_response)
 
     def _answer(self, request: Request) -> Response:
