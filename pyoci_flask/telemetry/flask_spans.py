@@ -132,7 +132,9 @@ class _Transfers:
         exchange.in_flask = True
         exchange.span = INVALID_SPAN
         attach(exchange.outside)
-        if not _is_port(str(environ.get("SERVER_PORT", ""))):
+        port = str(environ.get("SERVER_PORT", ""))
+        # Behind a Unix socket, gunicorn takes the port from the Host.
+        if not (port.isascii() and port.isdecimal() and len(port) <= 5):
             environ["SERVER_PORT"] = ""
         try:
             return self._app(environ, start_response)
@@ -143,8 +145,3 @@ class _Transfers:
                 exchange.transfer = self._tracer.start_span("send body", current)
                 current = set_span_in_context(exchange.transfer, exchange.outside)
             attach(current)
-
-
-def _is_port(text: str) -> bool:
-    """Return whether a text is a port. Behind a Unix socket, gunicorn takes it from the Host."""
-    return text.isascii() and text.isdecimal() and len(text) <= 5

@@ -163,7 +163,6 @@ class Transport:
                     "bundle any more"
                 ) from error
             raise
-        call.sent = request.size
         return Reply(response, call, _DOCUMENT_PATIENCE * read)
 
     def _adapter_for(self, request: Request) -> BaseAdapter:
