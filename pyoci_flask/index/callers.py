@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 from pyoci_flask.common.memory import Memory
 from pyoci_flask.oci.client import RepositoryCaller
-from pyoci_flask.transport.credentials import fingerprint
+from pyoci_flask.transport.request import fingerprint
 
 _MOST = 4096
 _MOST_BYTES = 4 * 1024 * 1024

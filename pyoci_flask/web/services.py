@@ -21,7 +21,7 @@ from pyoci_flask.oci.reference import Repository
 from pyoci_flask.oci.shares import Share, Shares
 from pyoci_flask.settings import Settings
 from pyoci_flask.transport.auth import Authenticator
-from pyoci_flask.transport.credentials import Credentials
+from pyoci_flask.transport.request import Credentials
 from pyoci_flask.transport.session import Transport
 from pyoci_flask.web.address import Base
 from pyoci_flask.web.conditional import ProjectPages

@@ -19,7 +19,7 @@ from pyoci_flask.index.rewrite import read_for_change, rewrite_found, rewrite_in
 from pyoci_flask.oci.manifests import MissingContentError
 from pyoci_flask.oci.model import MOST_ENTRIES, ImageIndex
 from pyoci_flask.oci.reference import Tag
-from pyoci_flask.transport.credentials import BasicCredentials
+from pyoci_flask.transport.request import BasicCredentials
 from tests.patience import PATIENCE
 from tests.unit.conftest import Callers
 from tests.unit.doubles import Answer, Received
