@@ -4,7 +4,6 @@ import threading
 from collections.abc import Callable, Iterable
 from concurrent.futures import Future, wait
 from contextvars import copy_context
-from functools import partial
 from typing import TypeVar
 from weakref import WeakValueDictionary
 
@@ -66,10 +65,9 @@ class FetchPool:
                 if failed.is_set():
                     places.release()
                     break
-                call = partial(copy_context().run, function, item)
-                future = self._begun(call)
+                future = self._begun(function, item)
                 if future is None:
-                    futures.append(_made(call))
+                    futures.append(_made(function, item))
                     ended(futures[-1])
                 else:
                     futures.append(future)
@@ -86,12 +84,12 @@ class FetchPool:
             while futures:
                 futures.pop().cancel()
 
-    def _begun(self, call: Callable[[], _Out]) -> Future[_Out] | None:
+    def _begun(self, function: Callable[[_In], _Out], item: _In) -> Future[_Out] | None:
         """Let a thread make a call; None = no thread is free, and no more can be started."""
         if not self._free.acquire(blocking=False):
             return None
         try:
-            return self._executor.submit(call)
+            return self._executor.submit(copy_context().run, function, item)
         except RuntimeError:
             self._free.release()
             return None
@@ -101,11 +99,11 @@ class FetchPool:
         self._executor.shutdown(wait=False, cancel_futures=True)
 
 
-def _made(call: Callable[[], _Out]) -> Future[_Out]:
+def _made(function: Callable[[_In], _Out], item: _In) -> Future[_Out]:
     """Make a call in this thread."""
     future: Future[_Out] = Future()
     try:
-        future.set_result(call())
+        future.set_result(copy_context().run(function, item))
     except BaseException as error:  # noqa: BLE001 - `result` raises it again
         future.set_exception(error)
     return future

@@ -16,6 +16,7 @@ from pyoci_flask.index.project import Project
 from pyoci_flask.index.project_repository import (
     Candidates,
     ProjectRepository,
+    Tagged,
     find_versions,
     log_skipped,
     read_version,
@@ -65,10 +66,10 @@ class VersionReader:
             share = self.pool.share(repository.caller.repository.registry)
             allowance = Allowance(share, self.pool, own if held is None else held, failures)
             project = self._project(repository, tags, limit, allowance)
-            others = repository.others and with_tags(repository.others, project.files)
+            others = with_tags(repository.others, project.files)
             if not others:
                 return project
-            parts = [
+            parts: list[Tagged] = [
                 (repository, tags),
                 *((other, first_tags(other, its_tags)) for other, its_tags in others),
             ]
