@@ -21,7 +21,7 @@ from dataclasses import dataclass
 from packaging.utils import canonicalize_version
 
 from pyoci_flask.errors import PyOCIError
-from pyoci_flask.index.allowance import Read
+from pyoci_flask.index.fetch import Read
 from pyoci_flask.index.names import version_of, version_or_none
 from pyoci_flask.index.project import files_of
 from pyoci_flask.index.project_repository import ProjectRepository

@@ -91,7 +91,7 @@ class Project:
     left_out: tuple[str, ...] = ()
     """Versions whose files are missing: they are too large to be listed, or cannot be read."""
     weight: int = 0
-    """Bytes that its files count as, see `pyoci_flask.index.allowance`."""
+    """Bytes that its files count as, see `pyoci_flask.index.fetch`."""
 
 
 def files_of(

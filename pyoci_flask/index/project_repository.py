@@ -160,9 +160,12 @@ def load_files(
         return Skipped(str(error), is_version=True)
 
 
-def log_skipped(repository: ProjectRepository, skipped: Mapping[str, Skipped]) -> None:
-    """Log which tags are left out, in one line for each kind."""
+def log_skipped(
+    repository: ProjectRepository, read: Mapping[str, VersionFiles | Skipped | None]
+) -> None:
+    """Log which of these tags are left out, in one line for each kind."""
     name = repository.caller.repository
+    skipped = {tag: one for tag, one in read.items() if isinstance(one, Skipped)}
     others = [f"{tag} is {one.reason}" for tag, one in skipped.items() if not one.is_version]
     large = [f"{tag}: {one.reason}" for tag, one in skipped.items() if one.is_version]
     if others:

@@ -3,8 +3,7 @@
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 
-from pyoci_flask.index.allowance import Allowance, Failures
-from pyoci_flask.index.fetch import FetchPool
+from pyoci_flask.index.fetch import Allowance, Failures, FetchPool
 from pyoci_flask.index.listing import (
     first_tags,
     limits_of,
@@ -92,9 +91,8 @@ class VersionReader:
         allowance: Allowance,
     ) -> Project:
         def read(wanted: Sequence[str]) -> Mapping[str, VersionFiles | Skipped | None]:
-            found = allowance.read(repository, wanted)
-            skipped = {tag: one for tag, one in found.items() if isinstance(one, Skipped)}
-            log_skipped(repository, skipped)
+            found = allowance.read(repository, wanted, {})
+            log_skipped(repository, found)
             return found
 
         return list_files(repository, tags, read, limit)

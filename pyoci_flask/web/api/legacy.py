@@ -6,7 +6,7 @@ from typing import Any
 
 from werkzeug.wrappers import Response
 
-from pyoci_flask.index.allowance import Failures
+from pyoci_flask.index.fetch import Failures
 from pyoci_flask.index.fields import home_among
 from pyoci_flask.index.listing import find_project, newest_first
 from pyoci_flask.index.names import version_of
