@@ -12,21 +12,15 @@ from dataclasses import dataclass, field, replace
 
 from pyoci_flask.common.memory import KeyedLocks, Memory
 from pyoci_flask.errors import OversizedError, PyOCIError
-from pyoci_flask.index.callers import RecentCallers
 from pyoci_flask.index.entries import Entries, Entry
 from pyoci_flask.index.fetch import Allowance, FetchPool, Read
 from pyoci_flask.index.listing import list_files
 from pyoci_flask.index.names import tag_of, tags_of
 from pyoci_flask.index.project import Project
-from pyoci_flask.index.project_repository import (
-    Candidates,
-    ProjectRepository,
-    load_files,
-    log_skipped,
-)
+from pyoci_flask.index.project_repository import Candidates, ProjectRepository, RecentCallers
 from pyoci_flask.index.reader import Enough, Found, VersionReader, any_part
 from pyoci_flask.index.store import Store
-from pyoci_flask.index.version_index import Skipped, VersionFiles
+from pyoci_flask.index.versions import Skipped, VersionFiles, load_files, log_skipped
 from pyoci_flask.oci.reference import Tag
 
 _MOST_PARSED = 10 * 1024 * 1024

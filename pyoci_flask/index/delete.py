@@ -13,9 +13,9 @@ from pyoci_flask.errors import AlreadyExistsError, NotFoundError, PyOCIError, Un
 from pyoci_flask.index.file_blobs import FileBlobs
 from pyoci_flask.index.lock import VersionLocks
 from pyoci_flask.index.names import Filename
-from pyoci_flask.index.project_repository import Candidates, ProjectRepository, hold_version
+from pyoci_flask.index.project_repository import Candidates, ProjectRepository
 from pyoci_flask.index.rewrite import rewrite_found
-from pyoci_flask.index.version_index import VersionIndex
+from pyoci_flask.index.versions import VersionIndex, hold_version
 from pyoci_flask.oci.manifests import (
     Deletion,
     delete_manifest,

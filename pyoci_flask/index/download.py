@@ -10,7 +10,7 @@ from pyoci_flask.index.names import Filename
 from pyoci_flask.index.project import File
 from pyoci_flask.index.project_repository import Candidates, ProjectRepository
 from pyoci_flask.index.reader import Found, VersionReader
-from pyoci_flask.index.version_index import VersionFiles, VersionIndex
+from pyoci_flask.index.versions import VersionFiles, VersionIndex
 from pyoci_flask.oci.blobs import OpenBlob, blob_size, open_blob
 from pyoci_flask.oci.manifests import get_manifest
 from pyoci_flask.oci.model import ImageManifest, MalformedDocumentError

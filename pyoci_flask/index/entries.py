@@ -26,7 +26,7 @@ from pyoci_flask.index.names import version_of, version_or_none
 from pyoci_flask.index.project import files_of
 from pyoci_flask.index.project_repository import ProjectRepository
 from pyoci_flask.index.store import Store, Stored
-from pyoci_flask.index.version_index import Skipped, VersionFiles, listed_files
+from pyoci_flask.index.versions import Skipped, VersionFiles, listed_files
 from pyoci_flask.oci.model import ImageIndex
 from pyoci_flask.oci.reference import Digest
 

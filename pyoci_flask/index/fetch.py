@@ -27,8 +27,8 @@ from pyoci_flask.errors import (
     TransferBrokenError,
 )
 from pyoci_flask.index.names import version_of
-from pyoci_flask.index.project_repository import ProjectRepository, load_files
-from pyoci_flask.index.version_index import BEYOND, Skipped, VersionFiles
+from pyoci_flask.index.project_repository import ProjectRepository
+from pyoci_flask.index.versions import BEYOND, Skipped, VersionFiles, load_files
 from pyoci_flask.oci.reference import Registry, Tag
 from pyoci_flask.oci.shares import host_of
 

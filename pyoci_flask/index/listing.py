@@ -22,7 +22,7 @@ from pyoci_flask.errors import (
 from pyoci_flask.index.names import ProjectName, version_of, version_or_none
 from pyoci_flask.index.project import Project
 from pyoci_flask.index.project_repository import Candidates, ProjectRepository
-from pyoci_flask.index.version_index import Skipped, VersionFiles
+from pyoci_flask.index.versions import Skipped, VersionFiles
 from pyoci_flask.oci.client import RepositoryCaller
 from pyoci_flask.oci.tags import list_repositories
 

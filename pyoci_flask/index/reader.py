@@ -16,12 +16,16 @@ from pyoci_flask.index.project_repository import (
     Candidates,
     ProjectRepository,
     Tagged,
+    with_tags,
+)
+from pyoci_flask.index.versions import (
+    Skipped,
+    VersionFiles,
+    VersionIndex,
     find_versions,
     log_skipped,
     read_version,
-    with_tags,
 )
-from pyoci_flask.index.version_index import Skipped, VersionFiles, VersionIndex
 from pyoci_flask.oci.reference import Tag
 
 Found = tuple[ProjectRepository, VersionFiles | VersionIndex]

@@ -13,14 +13,8 @@ from pyoci_flask.index.names import (
     without_dash,
 )
 from pyoci_flask.index.project import File, Project
-from pyoci_flask.index.project_repository import (
-    ProjectRepository,
-    ReadTag,
-    Tagged,
-    find_in,
-    with_tags,
-)
-from pyoci_flask.index.version_index import VersionFiles, VersionIndex
+from pyoci_flask.index.project_repository import ProjectRepository, Tagged, with_tags
+from pyoci_flask.index.versions import ReadTag, VersionFiles, VersionIndex, find_in
 
 LISTED_VERSIONS = "_listed-versions"
 """Member of a project's JSON if the files of some versions are not listed, see `listed_of`.

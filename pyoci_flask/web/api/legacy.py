@@ -13,7 +13,7 @@ from pyoci_flask.index.names import version_of
 from pyoci_flask.index.project import File, Project, format_time
 from pyoci_flask.index.project_repository import ProjectRepository
 from pyoci_flask.index.releases import Release, find_release, preferred, releases_of
-from pyoci_flask.index.version_index import VersionFiles, VersionIndex
+from pyoci_flask.index.versions import VersionFiles, VersionIndex
 from pyoci_flask.oci.reference import Tag
 from pyoci_flask.web.address import JsonAddress
 from pyoci_flask.web.conditional import Page
