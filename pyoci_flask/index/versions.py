@@ -16,7 +16,7 @@ from pyoci_flask.errors import (
     PyOCIError,
 )
 from pyoci_flask.index.lock import VersionLocks
-from pyoci_flask.index.names import ProjectName, tag_of, tags_of, version_of
+from pyoci_flask.index.names import Filename, ProjectName, tag_of, tags_of, version_of
 from pyoci_flask.index.project import ARTIFACT_TYPE, File, files_of, relevant
 from pyoci_flask.index.project_repository import (
     Candidates,
@@ -79,6 +79,14 @@ class Skipped:
 
 
 BEYOND = Skipped("others take all the memory that a listing may have", True, answered=False)
+
+
+def same_files(found: VersionFiles | VersionIndex, filename: Filename) -> list[File]:
+    """Return the files of a version with this filename, in any spelling.
+
+    They are one at most, unless another program has added it twice.
+    """
+    return [file for file in found.files if file.filename.architecture == filename.architecture]
 
 
 class NotAPackageError(PyOCIError):
