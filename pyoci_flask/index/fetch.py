@@ -91,23 +91,14 @@ class FetchPool:
             if future.cancelled() or future.exception() is not None:
                 failed.set()
 
-        def ended_on_thread(future: Future[_Out]) -> None:
-            self._free.release()
-            ended(future)
-
         try:
             for item in items:
                 places.acquire()
                 if failed.is_set():
                     places.release()
                     break
-                future = self._begun(function, item)
-                if future is None:
-                    futures.append(_made(function, item))
-                    ended(futures[-1])
-                else:
-                    futures.append(future)
-                    future.add_done_callback(ended_on_thread)
+                futures.append(self._begin(function, item))
+                futures[-1].add_done_callback(ended)
             return [future.result() for future in futures]
         except BaseException:
             for future in futures:
@@ -120,29 +111,27 @@ class FetchPool:
             while futures:
                 futures.pop().cancel()
 
-    def _begun(self, function: Callable[[_In], _Out], item: _In) -> Future[_Out] | None:
-        """Let a thread make a call; None = no thread is free, and no more can be started."""
-        if not self._free.acquire(blocking=False):
-            return None
+    def _begin(self, function: Callable[[_In], _Out], item: _In) -> Future[_Out]:
+        """Let a thread make a call. Make it here if none is free, and no more can be started."""
+        run = copy_context().run
+        if self._free.acquire(blocking=False):
+            try:
+                future = self._executor.submit(run, function, item)
+            except RuntimeError:
+                self._free.release()
+            else:
+                future.add_done_callback(lambda _: self._free.release())
+                return future
+        future = Future()
         try:
-            return self._executor.submit(copy_context().run, function, item)
-        except RuntimeError:
-            self._free.release()
-            return None
+            future.set_result(run(function, item))
+        except BaseException as error:  # noqa: BLE001 - `result` raises it again
+            future.set_exception(error)
+        return future
 
     def close(self) -> None:
         """Stop the threads. Calls under way end, and others are dropped."""
         self._executor.shutdown(wait=False, cancel_futures=True)
-
-
-def _made(function: Callable[[_In], _Out], item: _In) -> Future[_Out]:
-    """Make a call in this thread."""
-    future: Future[_Out] = Future()
-    try:
-        future.set_result(copy_context().run(function, item))
-    except BaseException as error:  # noqa: BLE001 - `result` raises it again
-        future.set_exception(error)
-    return future
 
 
 class Failures:

@@ -180,11 +180,6 @@ def list_files(
     )
 
 
-def list_versions(repository: ProjectRepository, tags: Sequence[str]) -> Project:
-    """List the project without files."""
-    return list_files(repository, tags, lambda _: {}, 0)
-
-
 def limits_of(parts: Sequence[Sequence[str]], limit: int) -> list[int]:
     """Divide a limit among the repositories of a project; `parts` are the tags of each."""
     if not limit:

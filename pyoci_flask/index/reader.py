@@ -8,7 +8,6 @@ from pyoci_flask.index.listing import (
     first_tags,
     limits_of,
     list_files,
-    list_versions,
     merged,
 )
 from pyoci_flask.index.project import Project
@@ -82,7 +81,7 @@ class VersionReader:
                 if part is repository and (most == limit or most >= len(tags)):
                     return project  # reading it again would count it twice
                 if limit and not most:
-                    return list_versions(part, tags)
+                    return list_files(part, tags, lambda _: {}, 0)  # none of its files
                 return self._project(part, tags, most, allowance)
 
             return merged([part_of(*part, most) for part, most in zip(parts, limits, strict=True)])
