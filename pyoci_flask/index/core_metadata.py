@@ -38,6 +38,8 @@ _MOST_BYTES = 4 * 1024 * 1024
 """Bytes of each memory but the one of core metadata."""
 _UNREADABLE_FOR = 30 * 24 * 60 * 60.0
 """Seconds for which the store keeps the unreadable wheels of a repository."""
+_UNREADABLE = "unreadable wheels\n"
+"""The beginning of their key in the store."""
 _ASK_AGAIN = 3600.0
 """Seconds until a registry that did not answer ranges is probed again."""
 _PROBE_AGAIN = 60.0
@@ -164,20 +166,16 @@ class CoreMetadataReader:
             # Two processes that do this at once may lose one wheel, which is then read once more.
             known = [*self._shared_unreadable(repository)][1 - _REMEMBERED :]
             value = json.dumps([*known, manifest.text]).encode()
-            self._store.set_many({_unreadable_key(repository): value}, _UNREADABLE_FOR)
+            self._store.set_many({_UNREADABLE + repository: value}, _UNREADABLE_FOR)
 
     def _shared_unreadable(self, repository: str) -> Collection[str]:
         """Return the digests of the wheels that a process of this host could not read."""
-        key = _unreadable_key(repository)
+        key = _UNREADABLE + repository
         found = {} if self._store is None else self._store.get_many([key])
         try:
             return dict.fromkeys(json.loads(found[key].value)) if key in found else ()
         except (ValueError, TypeError):
             return ()  # damaged
-
-
-def _unreadable_key(repository: str) -> str:
-    return f"unreadable wheels\n{repository}"
 
 
 def stored_metadata(caller: RepositoryCaller, digest: Digest) -> bytes:

@@ -16,7 +16,7 @@ from pyoci_flask.errors import (
     PyOCIError,
 )
 from pyoci_flask.index.lock import VersionLocks
-from pyoci_flask.index.names import Filename, ProjectName, tag_of, tags_of, version_of
+from pyoci_flask.index.names import Filename, tag_of, tags_of, version_of
 from pyoci_flask.index.project import ARTIFACT_TYPE, File, files_of, relevant
 from pyoci_flask.index.project_repository import (
     Candidates,
@@ -94,11 +94,9 @@ class NotAPackageError(PyOCIError):
 
 
 def parse_index(
-    manifest: Manifest, version: str, tag: Tag, project: ProjectName, segment: str
-) -> tuple[VersionIndex, list[str]]:
-    """Read the image index of a version; return also what is wrong with entries that are left out.
-
-    `segment` is that of `ProjectRepository`.
+    repository: ProjectRepository, version: str, tag: Tag, manifest: Manifest
+) -> VersionIndex:
+    """Read the image index of a version; log what is wrong with entries that are left out.
 
     Raises:
         NotAPackageError: it is something else.
@@ -114,15 +112,12 @@ def parse_index(
         if not index.artifact_type:
             raise NotAPackageError("an image index without an artifactType")
         raise NotAPackageError(f"an image index of {shown(index.artifact_type)}")
-    files, faults = files_of(index, version, project, segment)
-    return VersionIndex(version, tag, manifest.digest, index, files), faults
-
-
-def files_to_list(found: VersionIndex, document: bytes) -> VersionFiles:
-    """Keep of a version what a listing needs; `document` is what its index was parsed from."""
-    if len(document) > _RECORDED or not document.isascii():
-        document = relevant(found.index).serialize()
-    return listed_files(found.version, found.digest, document.decode("ascii"), found.files)
+    files, faults = files_of(index, version, repository.project, repository.segment)
+    if faults:
+        logger.warning(
+            "%s:%s: left out %s", repository.caller.repository, tag, _few(faults, "entries")
+        )
+    return VersionIndex(version, tag, manifest.digest, index, files)
 
 
 def listed_files(
@@ -153,23 +148,12 @@ def load_version(repository: ProjectRepository, version: str, tag: Tag) -> Versi
     """
 
     def parse(manifest: Manifest) -> VersionIndex:
-        found = _parse(repository, version, tag, manifest)
+        found = parse_index(repository, version, tag, manifest)
         if len(manifest.document) > _LARGE:
             _WHOLE.keep(len(manifest.document), found)
         return found
 
     return read_manifest(repository.caller, tag, parse)
-
-
-def _parse(
-    repository: ProjectRepository, version: str, tag: Tag, manifest: Manifest
-) -> VersionIndex:
-    found, faults = parse_index(manifest, version, tag, repository.project, repository.segment)
-    if faults:
-        logger.warning(
-            "%s:%s: left out %s", repository.caller.repository, tag, _few(faults, "entries")
-        )
-    return found
 
 
 def read_version(repository: ProjectRepository, version: str, tag: Tag) -> VersionIndex | None:
@@ -199,7 +183,10 @@ def load_files(
     def parse(manifest: Manifest) -> VersionFiles | Skipped:
         if not wanted():
             return BEYOND
-        return files_to_list(_parse(repository, version, tag, manifest), manifest.document)
+        found, document = parse_index(repository, version, tag, manifest), manifest.document
+        if len(document) > _RECORDED or not document.isascii():
+            document = relevant(found.index).serialize()
+        return listed_files(version, found.digest, document.decode("ascii"), found.files)
 
     try:
         return read_manifest(repository.caller, tag, parse)
