@@ -118,7 +118,7 @@ def with_tags(
         AuthenticationRequiredError, DeniedError: a repository is denied, and the project was not
             found elsewhere.
     """
-    if files and not any(file.dotted for file in files):
+    if not others or (files and not any(file.dotted for file in files)):
         return ()
     found = []
     for other in others:
