@@ -7,14 +7,13 @@ from typing import cast
 from flask import current_app, request
 
 from pyoci_flask.errors import InvalidRequestError
-from pyoci_flask.index.allowance import Failures
 from pyoci_flask.index.artifact import KnownConfigs
-from pyoci_flask.index.callers import Guesses
 from pyoci_flask.index.core_metadata import CoreMetadataReader
+from pyoci_flask.index.fetch import Failures
 from pyoci_flask.index.lock import VersionLocks
 from pyoci_flask.index.names import ProjectName
 from pyoci_flask.index.project import File, Project
-from pyoci_flask.index.project_repository import Candidates, ProjectRepository
+from pyoci_flask.index.project_repository import Candidates, Guesses, ProjectRepository
 from pyoci_flask.index.reader import VersionReader
 from pyoci_flask.oci.client import RepositoryCaller
 from pyoci_flask.oci.reference import Repository

@@ -14,8 +14,9 @@ from pyoci_flask.errors import (
 )
 from pyoci_flask.index.names import ProjectName
 from pyoci_flask.index.project import ARTIFACT_TYPE
-from pyoci_flask.index.project_repository import ProjectRepository, VersionIndex
+from pyoci_flask.index.project_repository import ProjectRepository
 from pyoci_flask.index.rewrite import read_for_change, rewrite_found, rewrite_index
+from pyoci_flask.index.versions import VersionIndex
 from pyoci_flask.oci.manifests import MissingContentError
 from pyoci_flask.oci.model import MOST_ENTRIES, ImageIndex
 from pyoci_flask.oci.reference import Tag
