@@ -44,7 +44,10 @@ def form_fields(
     if text.strip():
         described["description"] = [text]
     described["filetype"] = ["bdist_wheel" if filename.is_wheel else "sdist"]
-    described["pyversion"] = [_python(filename)]
+    # Like twine: the wheel's first Python tag.
+    described["pyversion"] = [
+        filename.architecture.split("-")[-3] if filename.is_wheel else "source"
+    ]
     fields = [(":action", "file_upload"), ("protocol_version", "1")]
     fields += [(name, value) for name, values in described.items() for value in values]
     return fields
@@ -52,8 +55,10 @@ def form_fields(
 
 def _described(raw: RawMetadata) -> Iterable[tuple[str, list[str]]]:
     for key, value in raw.items():
-        if key == "license_files" and _older(raw.get("metadata_version", "0")):
-            continue  # indexes refuse this field with an older version of the metadata
+        if key == "license_files":
+            version = version_or_none(raw.get("metadata_version", "0"))
+            if version is None or version < _LICENSE_FILES_SINCE:
+                continue  # indexes refuse this field with an older version of the metadata
         name = _RENAMED.get(key, key)
         if isinstance(value, str):
             yield name, [value]
@@ -63,18 +68,6 @@ def _described(raw: RawMetadata) -> Iterable[tuple[str, list[str]]]:
             yield name, [f"{label}, {url}" for label, url in value.items()]
         elif isinstance(value, list):
             yield name, value
-
-
-def _older(version: str) -> bool:
-    found = version_or_none(version)
-    return found is None or found < _LICENSE_FILES_SINCE
-
-
-def _python(filename: Filename) -> str:
-    """Return what twine sends as the Python version: the wheel's first tag."""
-    if not filename.is_wheel:
-        return "source"
-    return filename.architecture.split("-")[-3]
 
 
 @dataclass(frozen=True, slots=True)
