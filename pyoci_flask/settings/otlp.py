@@ -31,9 +31,7 @@ def endpoints(settings: Settings, environ: Mapping[str, str]) -> dict[str, str]:
     for signal in _SIGNALS:
         endpoint = _endpoint(settings, read, signal)
         if endpoint is not None and _wanted(read, signal):
-            _check_protocol(read, signal)
-            _check_files(read, signal)
-            _check_headers(read, signal)
+            _check(read, signal)
             found[signal] = endpoint
     if found:
         _check_propagators(read)
@@ -77,23 +75,18 @@ def _wanted(read: _Variables, signal: str) -> bool:
     return exporter == "otlp"
 
 
-def _check_protocol(read: _Variables, signal: str) -> None:
+def _check(read: _Variables, signal: str) -> None:
+    """Check the protocol, the files and the headers of a signal's calls."""
     name, protocol = read.of_signal(signal, "PROTOCOL")
     if protocol.lower() not in {"", _PROTOCOL}:
         raise ConfigurationError(
             f"{name} must be {_PROTOCOL}, not {protocol!r}: set it to that, and the endpoint to "
             "the collector's port for HTTP (usually 4318)"
         )
-
-
-def _check_files(read: _Variables, signal: str) -> None:
     for kind in ("CERTIFICATE", "CLIENT_CERTIFICATE", "CLIENT_KEY"):
         name, path = read.of_signal(signal, kind)
         if path and not os.access(path, os.R_OK):
             raise ConfigurationError(f"{name} must be a file that can be read, not {path!r}")
-
-
-def _check_headers(read: _Variables, signal: str) -> None:
     name, headers = read.of_signal(signal, "HEADERS")
     if not all(_HEADER.fullmatch(one) for one in map(str.strip, headers.split(",")) if one):
         raise ConfigurationError(
