@@ -125,7 +125,7 @@ def create_app(
     return app
 
 
-def create_app_from_env(environ: Mapping[str, str]) -> Flask:
+def create_app_from_env(environ: Mapping[str, str] = os.environ) -> Flask:
     """Build the application of one worker from the environment, as WSGI servers start it.
 
     Raises:

@@ -16,7 +16,6 @@ LINE_LIMIT = 4096
 _MESSAGE_LIMIT = 3400
 _MESSAGE_BEFORE_TRACEBACK_LIMIT = 1000
 
-_handler: "_StderrHandler | None" = None
 _levelled: frozenset[str] = frozenset()
 
 
@@ -26,11 +25,8 @@ def configure_logging(levels: Mapping[str, str]) -> None:
     `levels` maps a logger's name ("" = the root, INFO if absent) to the name of its level. A
     second call replaces the first; handlers that others have installed stay.
     """
-    global _handler, _levelled
+    global _levelled
     root = logging.getLogger()
-    if _handler is None:
-        _handler = _StderrHandler()
-        _handler.setFormatter(_LineFormatter())
     if _handler not in root.handlers:
         root.addHandler(_handler)
     for name in _levelled - levels.keys():
@@ -121,3 +117,7 @@ class _StderrHandler(logging.Handler):
         finally:
             self.release()
         return True
+
+
+_handler = _StderrHandler()
+_handler.setFormatter(_LineFormatter())

@@ -111,17 +111,18 @@ class UploadBody:
 
     def open(self, watch: Callable[[], object]) -> IO[bytes]:
         """Return the form as a file that can be rewound; call `watch` before each read."""
-        return io.BufferedReader(_Joined(self, watch), _BUFFER)
+        parts = (io.BytesIO(self.head), self.content, io.BytesIO(self.tail))
+        return io.BufferedReader(_Joined(parts, watch), _BUFFER)
 
 
 class _Joined(io.RawIOBase):
-    """Head, file and tail, one after the other."""
+    """Files that are read one after the other."""
 
-    def __init__(self, body: UploadBody, watch: Callable[[], object]) -> None:
+    def __init__(self, parts: Sequence[IO[bytes]], watch: Callable[[], object]) -> None:
         super().__init__()
-        self._body = body
+        self._parts = parts
         self._watch = watch
-        self._position = 0
+        self.seek(0)
 
     def readable(self) -> bool:
         return True
@@ -130,29 +131,18 @@ class _Joined(io.RawIOBase):
         return True
 
     def tell(self) -> int:
-        return self._position
+        return sum(part.tell() for part in self._parts)
 
     def seek(self, offset: int, whence: int = io.SEEK_SET, /) -> int:
         if whence != io.SEEK_SET or offset != 0:
             raise io.UnsupportedOperation("only rewinding is needed")
-        self._position = 0
+        for part in self._parts:
+            part.seek(0)
         return 0
 
     def readinto(self, buffer: "WriteableBuffer", /) -> int:
         self._watch()
         target = memoryview(buffer).cast("B")
-        data = self._next(len(target))
+        data = next(filter(None, (part.read(len(target)) for part in self._parts)), b"")
         target[: len(data)] = data
-        self._position += len(data)
         return len(data)
-
-    def _next(self, size: int) -> bytes:
-        body, position = self._body, self._position
-        if position < len(body.head):
-            return body.head[position : position + size]
-        position -= len(body.head)
-        if position < body.size:
-            body.content.seek(position)
-            return body.content.read(min(size, body.size - position))
-        position -= body.size
-        return body.tail[position : position + size]

@@ -96,18 +96,17 @@ class Index(Exchange):
             ExistsError: there is a file of that name.
             CopyError: the upload failed.
         """
-        reply = self.send(
+        with self.send(
             "POST",
             self.end.upload_url,
             headers={"Content-Type": body.content_type},
             body=body.open(watch),
             length=body.length,
             patience=_UPLOAD_PATIENCE,
-        )
-        if 200 <= reply.status < 300:
-            reply.close()
-            return
-        text = Text.read(reply)
+        ) as reply:
+            if 200 <= reply.status < 300:
+                return
+            text = Text.read(reply)
         if reply.status == 409 or (reply.status == 400 and _ALREADY.search(text.whole)):
             raise ExistsError(f"{self.host} has a file of that name already{text.first}")
         raise refusal(reply, text)
@@ -119,16 +118,12 @@ class Index(Exchange):
             CopyError: the target supports it, but it failed.
         """
         document = json.dumps({"yanked": file.yanked or True}).encode()
-        reply = self.send(
+        with self.send(
             "PATCH",
             self.file_url(file.project, file.filename),
             headers={"Content-Type": "application/json"},
             body=document,
-        )
-        if reply.status in {404, 405, 501}:
-            reply.close()
-            return False
-        if reply.status != 200:
+        ) as reply:
+            if reply.status in {200, 404, 405, 501}:
+                return reply.status == 200
             raise refusal(reply)
-        reply.close()
-        return True
