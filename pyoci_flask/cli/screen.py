@@ -63,10 +63,8 @@ class Screen:
     @contextlib.contextmanager
     def working(self, step: str) -> Iterator[None]:
         """Show on a terminal that a step is running."""
-        if self.console.is_terminal:
-            with self.console.status(step):
-                yield
-        else:
+        shown = self.console.status(step) if self.console.is_terminal else contextlib.nullcontext()
+        with shown:
             yield
 
     def clean(self, text: str) -> str:
