@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
@@ -150,10 +151,8 @@ class Text:
                 return cls()
         words = whole if kind == "text/plain" else ""
         if kind == "application/problem+json":
-            try:
+            with suppress(ValueError, KeyError, TypeError, RecursionError):
                 words = str(json.loads(whole)["detail"])
-            except (ValueError, KeyError, TypeError, RecursionError):
-                words = ""
         first = words.strip().partition("\n")[0].strip()[:_QUOTED]
         return cls(whole, f": {first}" if first else "")
 
