@@ -106,11 +106,10 @@ def file_href(file: File) -> str:
 
 
 def redirect(location: str, status: int = 302) -> Response:
-    """Redirect to an address relative to this one, so that it is right behind every proxy."""
+    """Redirect to an address; one that is relative to this one is right behind every proxy."""
     response = Response(status=status)
     response.headers["Location"] = location
     response.headers["Cache-Control"] = "no-store"
-    response.autocorrect_location_header = False
     return response
 
 

@@ -93,14 +93,12 @@ def _file(file: File, page_url: str) -> dict[str, Any]:
         "digests": {} if file.digest is None else {"sha256": file.digest.hex},
         "yanked": file.yanked is not None,
     }
-    if file.yanked:
-        entry["yanked_reason"] = file.yanked
-    if file.size is not None:
-        entry["size"] = file.size
-    if file.uploaded is not None:
-        text = format_time(file.uploaded)
-        entry["upload_time"] = text.partition(".")[0]
-        entry["upload_time_iso_8601"] = text
-    if file.requires_python is not None:
-        entry["requires_python"] = file.requires_python
-    return entry
+    time = None if file.uploaded is None else format_time(file.uploaded)
+    known = {
+        "yanked_reason": file.yanked or None,
+        "size": file.size,
+        "upload_time": time and time.partition(".")[0],
+        "upload_time_iso_8601": time,
+        "requires_python": file.requires_python,
+    }
+    return entry | {member: value for member, value in known.items() if value is not None}

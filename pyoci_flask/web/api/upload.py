@@ -197,21 +197,14 @@ def _specifiers(text: str | None) -> str | None:
 
 def _project_urls(form: UploadForm) -> Mapping[str, str]:
     """Read entries of the form `Label, URL` (core metadata, Project-URL)."""
-    urls: dict[str, str] = {}
-    for entry in form.all("project_urls"):
-        label, comma, url = entry.partition(",")
-        if comma and label.strip() and url.strip():
-            urls[label.strip()] = url.strip()
-    return urls
+    pairs = [entry.partition(",") for entry in form.all("project_urls")]
+    return {label.strip(): url.strip() for label, _, url in pairs if label.strip() and url.strip()}
 
 
 def _labels(form: UploadForm) -> Mapping[str, str]:
     """Read the labels among the classifiers; of two with the same key, the last one counts."""
-    labels: dict[str, str] = {}
-    for classifier in form.all("classifiers"):
-        match = _LABEL.fullmatch(classifier.strip())
-        if match is not None:
-            labels[match["key"].strip()] = match["value"].strip()
+    matches = [_LABEL.fullmatch(classifier.strip()) for classifier in form.all("classifiers")]
+    labels = {match["key"].strip(): match["value"].strip() for match in matches if match}
     labels.pop(CREATED, None)  # a package cannot choose its time of upload
     return labels
 
