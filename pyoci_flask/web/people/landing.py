@@ -103,19 +103,22 @@ def _read_form() -> _Form:
     tool = request.args.get("tool", "")
     base, error = None, ""
     if registry or namespace:
-        try:
-            base = services().addresses.publish(f"/{registry}/{namespace}/")
-        except (InvalidRequestError, NotFoundError, EgressError) as refused:
-            error = redact(str(refused))
-        else:
-            error = "" if base else _what_is_missing(registry, namespace)
+        base, error = _find_index(f"/{registry}/{namespace}/")
     elif services().settings.index is not None:
         base = services().addresses.publish("/simple/")
-    elif sent:
+    if base is None and not error and (sent or namespace):
         error = _what_is_missing(registry, namespace)
     wrong = _wrong_field(registry) if error else ""
     # `field` removes credentials that were typed into an address.
     return _Form(field(registry), field(namespace), credentials, tool, base, error, wrong)
+
+
+def _find_index(path: str) -> tuple[Base | None, str]:
+    """Return the index at a path, or why it cannot be used; neither if there is none."""
+    try:
+        return services().addresses.publish(path), ""
+    except (InvalidRequestError, NotFoundError, EgressError) as refused:
+        return None, redact(str(refused))
 
 
 def _written_plainly(registry: str) -> str:
@@ -127,11 +130,8 @@ def _wrong_field(registry: str) -> str:
     """Return the wrong field: the registry, unless it is valid with another namespace."""
     settings = services().settings
     other = settings.index.namespace if settings.only_index and settings.index else "x"
-    try:
-        good = bool(registry) and services().addresses.publish(f"/{registry}/{other}/") is not None
-    except (InvalidRequestError, NotFoundError, EgressError):
-        good = False
-    return "namespace" if good else "registry"
+    base, _ = _find_index(f"/{registry}/{other}/") if registry else (None, "")
+    return "registry" if base is None else "namespace"
 
 
 def _what_is_missing(registry: str, namespace: str) -> str:
