@@ -48,9 +48,11 @@ class Page:
             PreconditionFailedError: see `is_current`.
         """
         charset = "" if self.media_type.endswith("json") else "; charset=utf-8"
-        response = Response(self.content, content_type=f"{self.media_type}{charset}")
-        response.headers["Cache-Control"] = PRIVATE
-        response.headers["Vary"] = vary
+        response = Response(
+            self.content,
+            content_type=f"{self.media_type}{charset}",
+            headers={"Cache-Control": PRIVATE, "Vary": vary},
+        )
         is_current(response, self.etag)
         return response
 

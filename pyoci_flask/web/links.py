@@ -107,10 +107,7 @@ def file_href(file: File) -> str:
 
 def redirect(location: str, status: int = 302) -> Response:
     """Redirect to an address; one that is relative to this one is right behind every proxy."""
-    response = Response(status=status)
-    response.headers["Location"] = location
-    response.headers["Cache-Control"] = "no-store"
-    return response
+    return Response(status=status, headers={"Location": location, "Cache-Control": "no-store"})
 
 
 def redirect_to_slash(segment: str) -> Response:

@@ -17,6 +17,8 @@ from pyoci_flask.web.services import services
 
 logger = logging.getLogger("pyoci.web")
 
+_PRIVATE = {"Cache-Control": PRIVATE, "Vary": "Authorization"}
+
 
 def download(address: FileAddress) -> Response:
     """Send a file, a part of it, its headers only, or 304."""
@@ -40,11 +42,11 @@ def _with_file(
 
 def _send(stored: StoredFile, name: str) -> Response:
     etag = stored.digest.text
-    response = Response(content_type="application/octet-stream")
-    response.headers["Cache-Control"] = PRIVATE
-    response.headers["Vary"] = "Authorization"
-    response.headers["Accept-Ranges"] = "bytes"
-    response.headers["Content-Disposition"] = f'attachment; filename="{name}"'
+    headers = _PRIVATE | {
+        "Accept-Ranges": "bytes",
+        "Content-Disposition": f'attachment; filename="{name}"',
+    }
+    response = Response(content_type="application/octet-stream", headers=headers)
     if is_current(response, etag, last_modified(stored.file.uploaded)):
         return response
     if request.method == "HEAD":
@@ -145,8 +147,8 @@ def core_metadata(address: MetadataAddress) -> Response:
 
 def _send_metadata(stored: StoredFile) -> Response:
     metadata = services().metadata.read(stored)
-    response = Response(metadata.content, content_type="text/plain; charset=utf-8")
-    response.headers["Cache-Control"] = PRIVATE
-    response.headers["Vary"] = "Authorization"
+    response = Response(
+        metadata.content, content_type="text/plain; charset=utf-8", headers=_PRIVATE
+    )
     is_current(response, metadata.digest.text)
     return response

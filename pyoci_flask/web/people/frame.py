@@ -116,8 +116,9 @@ def answer(html: str, status: int = 200) -> Response:
     if status == 200:
         response = Page.of(html, "text/html").answer(vary="Authorization")
     else:
-        response = Response(html, status, content_type="text/html; charset=utf-8")
-        response.headers["Cache-Control"] = "no-store"
+        response = Response(
+            html, status, {"Cache-Control": "no-store"}, content_type="text/html; charset=utf-8"
+        )
     response.headers["Content-Security-Policy"] = _POLICY
     return response
 
@@ -128,12 +129,11 @@ def as_size(size: int | None) -> str:
         return ""
     if size < _THOUSAND:
         return f"{size} bytes"
-    value = float(size)
-    for unit in ("kB", "MB", "GB"):
-        value /= _THOUSAND
-        if value < _THOUSAND:
-            return f"{value:.1f} {unit}"
-    return f"{value / _THOUSAND:.1f} TB"
+    value, unit = size / _THOUSAND, "kB"
+    for larger in ("MB", "GB", "TB"):
+        if value >= _THOUSAND:
+            value, unit = value / _THOUSAND, larger
+    return f"{value:.1f} {unit}"
 
 
 def as_date(time: datetime | None) -> str:

@@ -23,9 +23,9 @@ _ENCODED_URL = re.compile(r"https?%3a", re.IGNORECASE)
 @blueprint.get("/health")
 def health() -> Response:
     """Answer that this worker is alive, without any call."""
-    response = Response("ok\n", content_type="text/plain; charset=utf-8")
-    response.headers["Cache-Control"] = "no-store"
-    return response
+    return Response(
+        "ok\n", content_type="text/plain; charset=utf-8", headers={"Cache-Control": "no-store"}
+    )
 
 
 @blueprint.get("/robots.txt")
@@ -56,10 +56,6 @@ class _Form:
     wrong: str = ""
     """The name of the field with the error."""
 
-    @property
-    def is_empty(self) -> bool:
-        return not self.registry and not self.namespace
-
 
 @blueprint.get("/")
 def landing() -> Response:
@@ -85,6 +81,7 @@ def landing() -> Response:
     html = render(
         "landing.html",
         form=form,
+        filled_in=bool(form.registry or form.namespace),
         public=root,
         own=settings.index,
         registries=_suggestions(),
