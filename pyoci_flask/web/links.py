@@ -17,8 +17,6 @@ from werkzeug.wrappers import Response
 
 from pyoci_flask.common.redaction import redact
 from pyoci_flask.errors import InvalidRequestError
-from pyoci_flask.index.names import ProjectName
-from pyoci_flask.index.project import File
 from pyoci_flask.settings import Settings
 from pyoci_flask.web.address import Base
 
@@ -70,15 +68,6 @@ class PublicOrigin:
         """
         return f"{self.url()}{base.path}/"
 
-    def project_url(self, base: Base, project: ProjectName) -> str:
-        """Return the URL of a project's page, for documents that cannot have relative links.
-
-        Raises:
-            InvalidRequestError: the request has no usable Host.
-        """
-        # As the request spells it: the original kept the dots of a name in its repository.
-        return f"{self.index_url(base)}{quote_segment(project.text)}/"
-
     def _forwarded(self, name: str, allowed: re.Pattern[str]) -> str:
         """Return what the nearest proxy wrote (the last value); empty if it is not trusted."""
         value = request.headers.get(name, "").rpartition(",")[2].strip().rstrip("/")
@@ -98,11 +87,6 @@ class PublicOrigin:
 def quote_segment(text: str) -> str:
     """Percent-encode one segment of a path."""
     return quote(text, safe="")
-
-
-def file_href(file: File) -> str:
-    """Return the relative link to a file from its project's page; it works behind every proxy."""
-    return quote_segment(file.filename.text)
 
 
 def redirect(location: str, status: int = 302) -> Response:

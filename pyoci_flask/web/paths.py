@@ -168,18 +168,14 @@ class AddressParser:
             _refuse_dots(segment)
         name = "/".join(namespace).lower()
         Repository(found.registry, name)
-        self._check_allowed(found.registry, name)
-        return Base(found.registry, name)
-
-    def _check_allowed(self, registry: Registry, namespace: str) -> None:
-        settings = self._settings
+        registry, settings = found.registry, self._settings
         if registry == EMBEDDED and settings.storage is None:
             raise NotFoundError("this server has no embedded registry: PYOCI_STORAGE is not set")
-        if settings.allows(registry, namespace):
-            return
+        if settings.allows(registry, name):
+            return Base(registry, name)
         if settings.only_index:
             raise EgressError(
-                f"this server does not call {registry.address}/{namespace}: it serves the index of "
+                f"this server does not call {registry.address}/{name}: it serves the index of "
                 "PYOCI_INDEX only, as PYOCI_REGISTRIES is not set"
             )
         raise EgressError(

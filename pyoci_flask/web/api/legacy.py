@@ -17,7 +17,7 @@ from pyoci_flask.index.versions import VersionFiles, VersionIndex
 from pyoci_flask.oci.reference import Tag
 from pyoci_flask.web.address import JsonAddress
 from pyoci_flask.web.conditional import Page
-from pyoci_flask.web.links import file_href
+from pyoci_flask.web.links import quote_segment
 from pyoci_flask.web.services import services
 
 _MOST_FAILURES = 5
@@ -27,7 +27,9 @@ _MOST_FAILURES = 5
 def legacy_json(address: JsonAddress) -> Response:
     """Answer with the document."""
     found = services()
-    page_url = found.origin.project_url(address.base, address.project)
+    # As the request spells it: the original kept the dots of a name in its repository.
+    name = quote_segment(address.project.text)
+    page_url = f"{found.origin.index_url(address.base)}{name}/"
     candidates = found.enter_project(address.base, address.project)
     repository, tags = find_project(candidates)
     if address.version is None:
@@ -89,7 +91,7 @@ def _file(file: File, page_url: str) -> dict[str, Any]:
     entry: dict[str, Any] = {
         "filename": file.filename.text,
         "packagetype": "bdist_wheel" if file.filename.is_wheel else "sdist",
-        "url": f"{page_url}{file_href(file)}",
+        "url": f"{page_url}{quote_segment(file.filename.text)}",
         "digests": {} if file.digest is None else {"sha256": file.digest.hex},
         "yanked": file.yanked is not None,
     }

@@ -25,7 +25,7 @@ from pyoci_flask.oci.client import RepositoryCaller
 from pyoci_flask.transport.request import Scope
 from pyoci_flask.web.address import ListAddress, ProjectAddress
 from pyoci_flask.web.conditional import Page
-from pyoci_flask.web.links import file_href, redirect, redirect_to_slash
+from pyoci_flask.web.links import quote_segment, redirect, redirect_to_slash
 from pyoci_flask.web.services import services
 
 JSON = "application/vnd.pypi.simple.v1+json"
@@ -126,7 +126,10 @@ def _render(project: Project, announced: frozenset[str], media_type: str, *, ali
         "simple/project.html",
         api_version=_api_version(project),
         name=project.name,
-        links=[(file, file_href(file), _core_metadata(file, announced)) for file in project.files],
+        links=[
+            (file, quote_segment(file.filename.text), _core_metadata(file, announced))
+            for file in project.files
+        ],
     )
     return Page.of(html, media_type)
 
@@ -172,7 +175,7 @@ def _project_json(project: Project, announced: frozenset[str], *, alias: bool) -
 def _file_json(file: File, announced: frozenset[str], *, alias: bool) -> dict[str, Any]:
     entry: dict[str, Any] = {
         "filename": file.filename.text,
-        "url": file_href(file),
+        "url": quote_segment(file.filename.text),
         "hashes": {} if file.digest is None else {"sha256": file.digest.hex},
         "yanked": (file.yanked or True) if file.yanked is not None else False,
     }

@@ -118,9 +118,16 @@ def read_upload(form: UploadForm) -> tuple[ProjectName, Upload]:
         raise InvalidRequestError("the field name is missing")
     project = ProjectName(name)
     filename = Filename.parse(form.file.filename, project)
-    if version is not None or form.all("version"):
-        _check_version(version or "", filename)
-    _check_filetype(form.one("filetype"), filename)
+    if form.all("version") and not filename.is_same_version(version or ""):
+        raise InvalidRequestError(
+            f"the field version is {(version or '')[:200]!r}, but {filename.text} is of "
+            f"{filename.version!r}"
+        )
+    filetype, expected = form.one("filetype"), "bdist_wheel" if filename.is_wheel else "sdist"
+    if filetype not in {None, expected}:
+        raise InvalidRequestError(
+            f"the field filetype is {filetype!r}, but {filename.text} is a {expected}"
+        )
     version_of_metadata = form.one("metadata_version")
     if version_of_metadata is not None:
         check_metadata_version(version_of_metadata)
@@ -136,22 +143,6 @@ def read_upload(form: UploadForm) -> tuple[ProjectName, Upload]:
         project_urls=_project_urls(form),
         labels=_labels(form),
     )
-
-
-def _check_version(version: str, filename: Filename) -> None:
-    if not filename.is_same_version(version):
-        raise InvalidRequestError(
-            f"the field version is {version[:200]!r}, but {filename.text} is of "
-            f"{filename.version!r}"
-        )
-
-
-def _check_filetype(filetype: str | None, filename: Filename) -> None:
-    expected = "bdist_wheel" if filename.is_wheel else "sdist"
-    if filetype is not None and filetype != expected:
-        raise InvalidRequestError(
-            f"the field filetype is {filetype!r}, but {filename.text} is a {expected}"
-        )
 
 
 def _completed(upload: Upload, project: ProjectName, form: UploadForm) -> Upload:

@@ -134,10 +134,9 @@ def _projects(base: Base) -> tuple[int, list[str] | None, str]:
     """
     try:
         return 200, list(list_projects(services().enter_namespace(base))), ""
-    except NotFoundError as error:
-        return 200, None, str(error)
-    except (AuthenticationRequiredError, DeniedError) as error:
-        return status_of(error), None, str(error)
+    except (NotFoundError, AuthenticationRequiredError, DeniedError) as error:
+        status = 200 if isinstance(error, NotFoundError) else status_of(error)
+        return status, None, str(error)
 
 
 def _project_page(address: ProjectAddress, version: str | None) -> Response:

@@ -92,11 +92,6 @@ def safe_html(source: str, kind: str, variant: str = "") -> str | None:
     ).strip()
 
 
-def _leads_out(url: str) -> bool:
-    """Return whether a link leads to another site, or to another place in the description."""
-    return url.startswith("#") or url.lower().startswith("mailto:") or is_web_url(url)
-
-
 def _own_fragment(url: str) -> str | None:
     return url if url.startswith(f"#{_PREFIX}") else None
 
@@ -175,7 +170,10 @@ class _Rewriter(HTMLParser):
         """Write the link, now that it is known whether it has text; one without is an anchor."""
         if self._link is None:
             return
-        is_link = self._link_shows and _leads_out(self._link_attributes.get("href", ""))
+        href = self._link_attributes.get("href", "")
+        # To another site, or to another place in the description.
+        leads_out = href.lower().startswith(("#", "mailto:")) or is_web_url(href)
+        is_link = self._link_shows and leads_out
         kept = ("href", "title", "id") if is_link else ("id",)
         shown = {name: text for name, text in self._link_attributes.items() if name in kept}
         if shown:
