@@ -131,9 +131,7 @@ class _Exchange:
         self._error: BaseException | None = None
         self._finished = False
         environ[ENVIRON_REQUEST_ID] = self._record.request_id
-        self._input = _CountedInput(environ["wsgi.input"]) if "wsgi.input" in environ else None
-        if self._input is not None:
-            environ["wsgi.input"] = self._input
+        environ["wsgi.input"] = self._input = _CountedInput(environ.get("wsgi.input", io.BytesIO()))
         self.run = copy_context().run
         self.run(request_id.set, self._record.request_id)
         self._ends = [self.run(one.request_started, environ) for one in observers]
@@ -146,14 +144,10 @@ class _Exchange:
         /,
     ) -> Callable[[bytes], object]:
         self._status = int(status[:3])
-        self._content_length = None
-        kept: list[tuple[str, str]] = []
-        for name, value in headers:
-            lowered = name.lower()
-            if lowered == "content-length" and value.isdecimal():
-                self._content_length = int(value)
-            if lowered != "x-request-id":
-                kept.append((name, value))
+        known = {name.lower(): value for name, value in headers}
+        length = known.get("content-length", "")
+        self._content_length = int(length) if length.isdecimal() else None
+        kept = [header for header in headers if header[0].lower() != "x-request-id"]
         kept.append(("X-Request-Id", self._record.request_id))
         if exc_info is None:
             return self._start_response(status, kept)
@@ -169,7 +163,7 @@ class _Exchange:
             aborted=aborted,
             error=error,
             duration=time.monotonic() - self._started,
-            bytes_in=self._input.count if self._input is not None else 0,
+            bytes_in=self._input.count,
             bytes_out=self._bytes_out,
         )
         self.run(_write_line, record)
@@ -196,8 +190,9 @@ class _Exchange:
     def close(self) -> None:
         """End the request. The server always calls this (PEP 3333)."""
         try:
-            if hasattr(self.chunks, "close"):
-                self.run(self.chunks.close)
+            close = getattr(self.chunks, "close", None)
+            if close is not None:
+                self.run(close)
         except BaseException as error:
             self._error = error
             raise

@@ -94,7 +94,9 @@ def landing() -> Response:
 def _read_form() -> _Form:
     """Read the form. Without fields it stands for the index of this server, if it has one."""
     sent = "registry" in request.args
-    registry = _written_plainly(request.args.get("registry", "").strip())
+    registry = request.args.get("registry", "").strip()
+    if _ENCODED_URL.match(registry):
+        registry = unquote(registry)  # it was copied from the address of an index
     namespace = request.args.get("namespace", "").strip().strip("/")
     credentials = request.args.get("credentials") == "1" if sent else _asks_for_credentials()
     tool = request.args.get("tool", "")
@@ -116,11 +118,6 @@ def _find_index(path: str) -> tuple[Base | None, str]:
         return services().addresses.publish(path), ""
     except (InvalidRequestError, NotFoundError, EgressError) as refused:
         return None, redact(str(refused))
-
-
-def _written_plainly(registry: str) -> str:
-    """Decode the URL of a registry that was copied from the address of an index."""
-    return unquote(registry) if _ENCODED_URL.match(registry) else registry
 
 
 def _wrong_field(registry: str) -> str:
