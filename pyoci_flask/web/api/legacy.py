@@ -30,8 +30,7 @@ def legacy_json(address: JsonAddress) -> Response:
     # As the request spells it: the original kept the dots of a name in its repository.
     name = quote_segment(address.project.text)
     page_url = f"{found.origin.index_url(address.base)}{name}/"
-    candidates = found.enter_project(address.base, address.project)
-    repository, tags = find_project(candidates)
+    repository, tags = find_project(found.enter_project(address.base, address.project))
     if address.version is None:
         failures = Failures(_MOST_FAILURES)
         project = found.read_project(repository, tags, failures)

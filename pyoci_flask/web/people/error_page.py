@@ -11,7 +11,7 @@ from pyoci_flask import errors
 from pyoci_flask.web.access_log import ENVIRON_REQUEST_ID
 from pyoci_flask.web.address import Base
 from pyoci_flask.web.incoming import sent_path, visit
-from pyoci_flask.web.people.frame import answer, render, setup_path
+from pyoci_flask.web.people.frame import answer, setup_path
 from pyoci_flask.web.services import services
 
 _GITHUB = (
@@ -104,9 +104,9 @@ def error_page(status: int, text: str, error: Exception) -> Response:
     about_rights = isinstance(error, errors.AuthenticationRequiredError | errors.DeniedError)
     if about_rights and text.startswith("ghcr.io "):
         steps.append(_GITHUB)
-    html = render(
+    return answer(
         "error.html",
-        status=status,
+        status,
         name=HTTP_STATUS_CODES.get(status, "Error"),
         title=title,
         text=text,
@@ -114,7 +114,6 @@ def error_page(status: int, text: str, error: Exception) -> Response:
         setup=setup_path(_base()),
         request_id=request.environ.get(ENVIRON_REQUEST_ID, "-"),
     )
-    return answer(html, status)
 
 
 def _base() -> Base | None:

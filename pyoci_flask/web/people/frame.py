@@ -94,13 +94,14 @@ def setup_path(base: Base | None) -> str:
     return f"{root}?{urlencode(fields)}"
 
 
-def render(template: str, **context: object) -> str:
-    """Render a template of a page for people."""
+def answer(template: str, status: int = 200, /, **context: object) -> Response:
+    """Answer with a page for people. With status 200 it has an ETag, or becomes a 304."""
     found = people()
     root = services().origin.path()
     assets = {name: f"{root}/{name}?v={asset.version}" for name, asset in found.assets.items()}
-    return render_template(
+    html = render_template(
         f"people/{template}",
+        status=status,
         root=root,
         assets=assets,
         running=__version__,
@@ -109,10 +110,6 @@ def render(template: str, **context: object) -> str:
         as_date=as_date,
         **context,
     )
-
-
-def answer(html: str, status: int = 200) -> Response:
-    """Answer with a page that was rendered. With status 200 it has an ETag, or becomes a 304."""
     if status == 200:
         response = Page.of(html, "text/html").answer(vary="Authorization")
     else:

@@ -11,7 +11,7 @@ from pyoci_flask.common.redaction import field, redact, shown
 from pyoci_flask.errors import EgressError, InvalidRequestError, NotFoundError
 from pyoci_flask.oci.reference import EMBEDDED
 from pyoci_flask.web.address import Base
-from pyoci_flask.web.people.frame import answer, browse_path, people, render
+from pyoci_flask.web.people.frame import answer, browse_path, people
 from pyoci_flask.web.people.snippets import Target, credentials_hint, pipelines, tools
 from pyoci_flask.web.services import services
 
@@ -63,7 +63,6 @@ def landing() -> Response:
     settings = services().settings
     form = _read_form()
     context: dict[str, object] = {}
-    root = services().origin.url()
     if form.base is not None:
         target = Target(
             services().origin.index_url(form.base), form.base.registry.netloc, form.credentials
@@ -78,17 +77,16 @@ def landing() -> Response:
             "browse": browse_path(form.base),
             "hint": credentials_hint(form.base.registry.netloc) if form.credentials else "",
         }
-    html = render(
+    return answer(
         "landing.html",
         form=form,
         filled_in=bool(form.registry or form.namespace),
-        public=root,
+        public=services().origin.url(),
         own=settings.index,
         registries=_suggestions(),
         fallback=settings.fallback_index,
         **context,
     )
-    return answer(html)
 
 
 def _read_form() -> _Form:
