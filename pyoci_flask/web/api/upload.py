@@ -152,12 +152,10 @@ def _completed(upload: Upload, project: ProjectName, form: UploadForm) -> Upload
     try:
         metadata = read_metadata(upload.content, filename)
         raw = parse_fields(metadata)
-    except NoMetadataError as error:
-        if filename.is_wheel:
-            raise InvalidRequestError(str(error)) from error
-        check_requirements(requirements)
-        return upload
     except BrokenArchiveError as error:
+        if isinstance(error, NoMetadataError) and not filename.is_wheel:
+            check_requirements(requirements)
+            return upload
         raise InvalidRequestError(str(error)) from error
     name, version = raw.get("name", ""), raw.get("version", "")
     if canonicalize_name(name[:200]) != project.normalized:
