@@ -126,7 +126,7 @@ class Services:
         return read_credentials(request.headers.get("Authorization"), self.settings.bearer_username)
 
     def leave(self) -> Share | None:
-        """Give back what the request holds; return the share of its registry, if it had a place."""
+        """Release what the request holds; return the share of its registry, if it had a place."""
         now = visit()
         now.listing.close()
         share, now.share = now.share, None
