@@ -57,18 +57,22 @@ class Store(Protocol):
 
     def get_many(self, keys: Collection[str]) -> Mapping[str, Stored]:
         """Return what is there of these keys; nothing if the store does not work."""
+        ...
 
     def set_many(self, values: Mapping[str, bytes], ttl: float) -> bool:
         """Keep values for `ttl` seconds; return whether they are there."""
+        ...
 
     def increment(self, keys: Collection[str]) -> Mapping[str, int]:
         """Add one to each of these decimal numbers that is there; return the new ones.
 
         A missing number stays missing. If the store cannot do this, it forgets everything.
         """
+        ...
 
     def close(self) -> None:
         """Close connections; the next use opens them again."""
+        ...
 
 
 class SQLiteStore:
