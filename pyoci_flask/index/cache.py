@@ -77,7 +77,7 @@ class CachedReader(VersionReader):
         super().__init__(pool)
         self._entries = Entries(store, ttl, clock)
         self._clock = clock
-        self._proofs = RecentCallers(ttl)
+        self._proofs = RecentCallers(ttl, clock)
         self._reading = KeyedLocks[str]()
         self._parsed: Memory[str, _Known] = Memory(
             entries=1000, max_bytes=_MOST_PARSED, size=lambda known: known.size
