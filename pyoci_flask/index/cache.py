@@ -60,7 +60,7 @@ class _Known:
 
     @property
     def size(self) -> int:
-        return sum(entry.size for entry in self.entries.values())
+        return sum(entry.size for entry in {**self.before, **self.entries}.values())
 
 
 class CachedReader(VersionReader):

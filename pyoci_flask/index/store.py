@@ -173,6 +173,7 @@ class SQLiteStore:
         return None
 
     def _path(self) -> Path:
+        """Return the link to the database, which all processes use."""
         if self._folder is None:
             self._folder = Path(tempfile.mkdtemp(prefix="pyoci-flask-cache-", dir=self._parent))
             atexit.register(shutil.rmtree, self._folder, ignore_errors=True)
@@ -186,20 +187,27 @@ class SQLiteStore:
         self._close()
         make_private(path.parent.parent)
         make_private(path.parent)
+        # SQLite finds the log of a database by its name. Each has a name that no other ever has, so
+        # that no process mixes the log of one with the pages of another.
+        with contextlib.suppress(FileExistsError):
+            path.symlink_to(f"{secrets.token_hex(8)}.sqlite")
+        own = path.with_name(path.readlink().name)
         # Identified before it is opened: another process may move it away in between.
-        path.touch(mode=0o600)
+        own.touch(mode=0o600)
         identity = _identity(path)
-        database = sqlite3.connect(
-            path, timeout=_PATIENCE, isolation_level=None, check_same_thread=False
-        )
-        self._connection = database
-        database.execute("PRAGMA journal_mode = WAL")
-        # Nothing here needs to survive a crash of the machine.
-        database.execute("PRAGMA synchronous = OFF")
-        database.executescript(_SCHEMA)
-        if identity is None or _identity(path) != identity:
-            raise OSError("the database was moved away while it was opened")
-        self._identity = identity
+        with contextlib.ExitStack() as opened:
+            database = sqlite3.connect(
+                own, timeout=_PATIENCE, isolation_level=None, check_same_thread=False
+            )
+            opened.enter_context(contextlib.closing(database))
+            database.execute("PRAGMA journal_mode = WAL")
+            # Nothing here needs to survive a crash of the machine.
+            database.execute("PRAGMA synchronous = OFF")
+            database.executescript(_SCHEMA)
+            if identity is None or _identity(path) != identity:
+                raise OSError("the database was moved away while it was opened")
+            opened.pop_all()
+        self._connection, self._identity = database, identity
         return database
 
     def _close(self) -> None:

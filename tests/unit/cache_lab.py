@@ -5,7 +5,7 @@ from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from pyoci_flask.index.cache import CachedReader
+from pyoci_flask.index.cache import CachedReader, _Known
 from pyoci_flask.index.fetch import FetchPool
 from pyoci_flask.index.lock import VersionLocks
 from pyoci_flask.index.project import Project
@@ -69,6 +69,12 @@ class Lab:
         """Those of a few tags that the store has an entry of."""
         keys = {f"entry\n{self.key}\n{tag}": tag for tag in ("1.0", "2.0", "3.0")}
         return {keys[key] for key in self.records.get_many(list(keys))}
+
+    def parsed(self) -> _Known:
+        """What the reader keeps parsed of the project."""
+        known = self.reader._parsed.get(self.key)
+        assert known is not None
+        return known
 
     def another(self, pool: FetchPool | None = None) -> "Lab":
         """The same with the reader of another worker, which has read nothing yet."""

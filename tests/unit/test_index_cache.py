@@ -227,9 +227,7 @@ def test_versions_that_are_no_longer_listed_leave_the_project(lab: Lab) -> None:
     lab.publish("hello-3.0.tar.gz")
 
     assert names(lab.listed()) == ["hello-3.0.tar.gz", WHEEL]
-    known = lab.reader._parsed.get(lab.key)
-    assert known is not None
-    assert set(known.entries) == {"1.0", "3.0"}
+    assert set(lab.parsed().entries) == {"1.0", "3.0"}
 
 
 def test_a_tag_that_is_no_package_is_asked_for_once(lab: Lab) -> None:
@@ -291,6 +289,20 @@ def test_what_stays_parsed_is_bounded_and_those_used_last_stay(
     assert lab.listed(repository=repositories[1]) is second
     assert lab.listed(repository=repositories[0]) is not first
     assert lab.asked() == []  # it is in its record still
+
+
+def test_what_was_parsed_before_a_change_counts_while_it_is_kept(lab: Lab) -> None:
+    lab.publish("hello-2.0.tar.gz")
+    lab.listed()
+    size = lab.parsed().size
+    with lab.reader.changing([lab.repository], "2.0"):
+        pass
+
+    assert lab.reader.recall([lab.repository], "1.0") is not None
+    assert set(lab.parsed().entries) == {"1.0"}
+    assert lab.parsed().size == size
+    lab.listed()
+    assert lab.parsed().before == {}
 
 
 def test_a_project_that_many_want_at_once_is_read_once(lab: Lab) -> None:

@@ -185,6 +185,23 @@ def test_if_a_change_cannot_be_counted_everything_is_forgotten_by_all(
     assert [entry.name for entry in folder.iterdir()] == ["listings"]
 
 
+def test_the_next_database_has_a_name_of_its_own(
+    store: SQLiteStore, other: SQLiteStore, folder: Path
+) -> None:
+    """SQLite finds the log of a database by its name, and must not take that of another one.
+
+    With one name for all, a number was counted twice, about once in a thousand databases.
+    """
+    link = folder / "listings" / "records.sqlite"
+    names = set()
+    for _ in range(3):
+        assert store.set_many({NUMBER: b"7"}, 60)
+        names.add(link.resolve().name)
+        with _locked(folder):
+            assert other.increment([NUMBER]) == {}
+    assert len(names) == 3
+
+
 def test_a_change_is_counted_even_while_the_store_rests(
     store: SQLiteStore, other: SQLiteStore, folder: Path
 ) -> None:
@@ -215,14 +232,16 @@ def test_on_a_full_disk_the_database_begins_again(
 
 
 @pytest.mark.usefixtures("no_rest")
-@pytest.mark.parametrize("name", ["records.sqlite", "records.sqlite-wal"])
-def test_a_broken_database_begins_again(folder: Path, name: str) -> None:
+@pytest.mark.parametrize("suffix", ["", "-wal"])
+def test_a_broken_database_begins_again(folder: Path, suffix: str) -> None:
     with closing(SQLiteStore(folder, folder.parent)) as before:
         before.set_many({KEY: b"old"}, 60)
-        if name.endswith("wal"):
+        database = (folder / "listings" / "records.sqlite").resolve()
+        broken = database.with_name(f"{database.name}{suffix}")
+        if suffix:
             # Left behind as a crash leaves it, and then overwritten.
-            (folder / "listings" / name).write_bytes(b"\xa5" * 20_000)
-    (folder / "listings" / name).write_bytes(b"\xa5" * 20_000)
+            broken.write_bytes(b"\xa5" * 20_000)
+    broken.write_bytes(b"\xa5" * 20_000)
 
     with closing(SQLiteStore(folder, folder.parent)) as after:
         for _ in range(3):
