@@ -56,7 +56,7 @@ def test_each_limit_has_a_project_of_its_own(lab: Lab) -> None:
 
 
 @pytest.mark.parametrize("moved", [60, -1])
-def test_what_is_old_or_from_the_future_is_asked_for_anew(lab: Lab, moved: float) -> None:
+def test_what_is_old_or_from_the_future_is_asked_for_again(lab: Lab, moved: float) -> None:
     lab.listed()
     lab.publish(SDIST)
     lab.asked()
@@ -79,7 +79,7 @@ def test_another_process_shows_what_this_one_has_read_after_one_manifest(lab: La
     assert len(lab.asked()) == 1
 
 
-def test_nothing_is_recalled_for_who_has_not_pulled_from_the_repository(lab: Lab) -> None:
+def test_nothing_is_recalled_for_a_caller_who_has_not_pulled_from_the_repository(lab: Lab) -> None:
     lab.listed()
     somebody = as_somebody(lab.repository, "somebody")
 
@@ -92,7 +92,7 @@ def test_nothing_is_recalled_for_who_has_not_pulled_from_the_repository(lab: Lab
     assert lab.reader.recall([somebody], "1.0") is None
 
 
-def test_who_is_denied_the_manifest_gets_nothing_of_what_others_have_read(lab: Lab) -> None:
+def test_a_caller_who_is_denied_the_manifest_gets_nothing_that_others_have_read(lab: Lab) -> None:
     lab.listed()
     somebody = as_somebody(lab.repository, "somebody")
     lab.store.registry.faults.append(refusing({"GET"}, "/manifests/", 403, "DENIED"))
@@ -102,7 +102,7 @@ def test_who_is_denied_the_manifest_gets_nothing_of_what_others_have_read(lab: L
     assert lab.reader.recall([somebody], "1.0") is None
 
 
-def test_who_is_told_that_there_is_no_manifest_sees_an_empty_project(lab: Lab) -> None:
+def test_a_caller_who_gets_404_for_every_manifest_sees_an_empty_project(lab: Lab) -> None:
     lab.publish("hello-2.0.tar.gz")
     lab.listed()
     somebody = as_somebody(lab.repository, "somebody")

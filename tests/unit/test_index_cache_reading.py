@@ -131,7 +131,7 @@ def test_a_version_that_was_found_to_be_gone_is_gone_for_every_worker(lab: Lab) 
         assert one.reader.recall([lab.repository], "2.0") is not None
 
 
-def test_who_may_not_read_makes_no_version_gone(lab: Lab) -> None:
+def test_a_caller_who_may_not_read_makes_no_version_gone(lab: Lab) -> None:
     lab.listed()
     somebody = as_somebody(lab.repository, "somebody")
     lab.store.registry.faults.append(

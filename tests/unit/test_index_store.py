@@ -156,7 +156,7 @@ def test_what_is_larger_than_all_is_dropped_and_the_store_works_on(
     assert _values(store) == {KEY: b"small"}
 
 
-def test_who_cannot_write_goes_on_without_the_store_for_a_while(
+def test_after_a_failed_write_the_store_is_not_used_for_a_while(
     store: SQLiteStore, other: SQLiteStore, folder: Path
 ) -> None:
     assert store.set_many({KEY: b"1"}, 60)
