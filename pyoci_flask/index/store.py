@@ -93,7 +93,8 @@ class SQLiteStore:
         self._clock = clock
         self._lock = threading.Lock()
         self._connection: sqlite3.Connection | None = None
-        self._identity: tuple[int, int] | None = None
+        self._files: dict[Path, tuple[int, int] | None] = {}
+        """The identities of the open database, of its log, and of the index that SQLite keeps."""
         self._rests_until = 0.0
 
     def get_many(self, keys: Collection[str]) -> Mapping[str, Stored]:
@@ -182,8 +183,14 @@ class SQLiteStore:
     def _open(self) -> sqlite3.Connection:
         """Return the open database, or open the one that took its place."""
         path = self._path()
-        if self._connection is not None and _identity(path) == self._identity:
-            return self._connection
+        if self._connection is not None:
+            found = {file: _identity(file) for file in self._files}
+            if found == self._files:
+                return self._connection
+            if found[path] == self._files[path]:
+                # A cleaner of temporary folders removed a file that locks and commits go through.
+                # Processes that open the database now would not see what is written here.
+                self._move_away()
         self._close()
         make_private(path.parent.parent)
         make_private(path.parent)
@@ -204,10 +211,12 @@ class SQLiteStore:
             # Nothing here needs to survive a crash of the machine.
             database.execute("PRAGMA synchronous = OFF")
             database.executescript(_SCHEMA)
-            if identity is None or _identity(path) != identity:
+            files = (path, *(own.with_name(f"{own.name}{end}") for end in ("-wal", "-shm")))
+            self._files = {file: _identity(file) for file in files}
+            if identity is None or self._files[path] != identity:
                 raise OSError("the database was moved away while it was opened")
             opened.pop_all()
-        self._connection, self._identity = database, identity
+        self._connection = database
         return database
 
     def _close(self) -> None:

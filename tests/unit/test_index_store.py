@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from pyoci_flask.index.store import SQLiteStore
+from tests.patience import PATIENCE
 from tests.servers import wait_until
 
 KEY = "entry\nhttp://registry.test/team/foo\n1.0"
@@ -200,6 +201,37 @@ def test_the_next_database_has_a_name_of_its_own(
         with _locked(folder):
             assert other.increment([NUMBER]) == {}
     assert len(names) == 3
+
+
+@pytest.mark.parametrize("suffix", ["-wal", "-shm"])
+def test_processes_agree_after_a_cleaner_removed_a_file_of_the_database(
+    store: SQLiteStore, folder: Path, suffix: str
+) -> None:
+    """SQLite's locks are on one of these files: each process would have locks of its own."""
+    program = (
+        "import sys; from pathlib import Path; from pyoci_flask.index import store as module\n"
+        "module._REST, folder = 0.0, Path(sys.argv[1])\n"
+        "store = module.SQLiteStore(folder, folder.parent, lambda: 1000.0)\n"
+        f"store.increment([{NUMBER!r}])\n"
+        "print('counted', flush=True); sys.stdin.read()\n"
+        f"print(sorted(one.value for one in store.get_many([{NUMBER!r}]).values()))"
+    )
+    assert store.set_many({NUMBER: b"7"}, 60)
+    database = (folder / "listings" / "records.sqlite").resolve()
+    database.with_name(f"{database.name}{suffix}").unlink()
+
+    with subprocess.Popen(
+        [sys.executable, "-c", program, str(folder)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as newer:
+        assert newer.stdout is not None
+        assert newer.stdout.readline() == "counted\n"
+        # What it counted is not missed: the number of before is not shown any more.
+        assert _values(store) == {}
+        assert store.set_many({NUMBER: b"70"}, 60)
+        assert newer.communicate("", PATIENCE)[0] == "[b'70']\n"
 
 
 def test_a_change_is_counted_even_while_the_store_rests(
