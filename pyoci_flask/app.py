@@ -14,10 +14,10 @@ from pyoci_flask.common.overrides import check_overrides
 from pyoci_flask.errors import ConfigurationError
 from pyoci_flask.index.artifact import KnownConfigs
 from pyoci_flask.index.cache import CachedReader
-from pyoci_flask.index.callers import Guesses
 from pyoci_flask.index.core_metadata import CoreMetadataReader
 from pyoci_flask.index.fetch import FetchPool
 from pyoci_flask.index.lock import VersionLocks
+from pyoci_flask.index.project_repository import Guesses
 from pyoci_flask.index.reader import VersionReader
 from pyoci_flask.index.store import SQLiteStore
 from pyoci_flask.logs import configure_logging

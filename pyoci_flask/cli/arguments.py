@@ -11,7 +11,7 @@ from pyoci_flask.common.url import usable_url
 from pyoci_flask.errors import InvalidRequestError
 from pyoci_flask.index.names import ProjectName
 from pyoci_flask.settings import PinnedIndex
-from pyoci_flask.transport.credentials import BasicCredentials
+from pyoci_flask.transport.request import BasicCredentials
 
 
 @dataclass(frozen=True, slots=True)

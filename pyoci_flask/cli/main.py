@@ -14,7 +14,7 @@ from pyoci_flask.errors import PyOCIError
 from pyoci_flask.index.names import ProjectName
 from pyoci_flask.logs import configure_logging
 from pyoci_flask.settings import PinnedIndex
-from pyoci_flask.transport.credentials import BearerCredentials, Credentials
+from pyoci_flask.transport.request import BearerCredentials, Credentials
 
 
 class _Group(click.Group):

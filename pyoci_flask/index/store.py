@@ -20,7 +20,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping
 from pathlib import Path
 from typing import NamedTuple, Protocol, TypeVar
 
-from pyoci_flask.index.private_folder import make_private
+from pyoci_flask.index.lock import make_private
 
 logger = logging.getLogger("pyoci.cache")
 

@@ -20,7 +20,7 @@ from pyoci_flask.common.redaction import (
 from pyoci_flask.errors import InvalidRequestError
 from pyoci_flask.logs import one_line
 from pyoci_flask.oci.shares import Share
-from pyoci_flask.transport.credentials import BasicCredentials, BearerCredentials, Credentials
+from pyoci_flask.transport.request import BasicCredentials, BearerCredentials, Credentials
 from pyoci_flask.web.address import Base
 
 if TYPE_CHECKING:

@@ -7,21 +7,20 @@ from typing import cast
 from flask import current_app, request
 
 from pyoci_flask.errors import InvalidRequestError
-from pyoci_flask.index.allowance import Failures
 from pyoci_flask.index.artifact import KnownConfigs
-from pyoci_flask.index.callers import Guesses
 from pyoci_flask.index.core_metadata import CoreMetadataReader
+from pyoci_flask.index.fetch import Failures
 from pyoci_flask.index.lock import VersionLocks
 from pyoci_flask.index.names import ProjectName
 from pyoci_flask.index.project import File, Project
-from pyoci_flask.index.project_repository import Candidates, ProjectRepository
+from pyoci_flask.index.project_repository import Candidates, Guesses, ProjectRepository
 from pyoci_flask.index.reader import VersionReader
 from pyoci_flask.oci.client import RepositoryCaller
 from pyoci_flask.oci.reference import Repository
 from pyoci_flask.oci.shares import Share, Shares
 from pyoci_flask.settings import Settings
 from pyoci_flask.transport.auth import Authenticator
-from pyoci_flask.transport.credentials import Credentials
+from pyoci_flask.transport.request import Credentials
 from pyoci_flask.transport.session import Transport
 from pyoci_flask.web.address import Base
 from pyoci_flask.web.conditional import ProjectPages

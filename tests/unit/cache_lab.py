@@ -14,7 +14,7 @@ from pyoci_flask.index.publish import publish
 from pyoci_flask.index.store import SQLiteStore
 from pyoci_flask.oci.tags import list_tags
 from pyoci_flask.registry import create_registry
-from pyoci_flask.transport.credentials import BasicCredentials
+from pyoci_flask.transport.request import BasicCredentials
 from tests.patience import PATIENCE
 from tests.unit.conftest import Callers
 from tests.unit.index_doubles import Store, make_store, make_upload

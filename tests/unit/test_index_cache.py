@@ -15,12 +15,12 @@ from pyoci_flask.common.memory import Memory
 from pyoci_flask.errors import NotFoundError, PyOCIError
 from pyoci_flask.index import entries
 from pyoci_flask.index.cache import CachedReader
-from pyoci_flask.index.callers import RecentCallers
 from pyoci_flask.index.names import ProjectName
+from pyoci_flask.index.project_repository import RecentCallers
 from pyoci_flask.index.publish import publish
 from pyoci_flask.index.store import SQLiteStore
 from pyoci_flask.oci.model import ImageIndex
-from pyoci_flask.transport.credentials import BasicCredentials
+from pyoci_flask.transport.request import BasicCredentials
 from tests.patience import PATIENCE
 from tests.unit.cache_lab import SDIST, WHEEL, Clock, Lab, as_somebody, make_lab, names
 from tests.unit.conftest import Callers
@@ -261,7 +261,7 @@ def test_a_tag_that_names_nothing_is_asked_for_again_after_a_few_seconds(lab: La
 def test_a_version_that_is_too_large_is_not_recorded(
     lab: Lab, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("pyoci_flask.index.version_index._RECORDED", 1000)
+    monkeypatch.setattr("pyoci_flask.index.versions._RECORDED", 1000)
     lab.publish(SDIST)
     lab.publish("hello-2.0.tar.gz")
 
@@ -398,7 +398,7 @@ def test_a_proof_is_of_one_credential_for_one_repository_and_for_a_time(
 
 
 def test_proofs_are_bounded(caller_of: Callers, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("pyoci_flask.index.callers._MOST", 2)
+    monkeypatch.setattr("pyoci_flask.index.project_repository._MOST_CALLERS", 2)
     proofs = RecentCallers(60, Clock())
     one, two, three = (caller_of("http://registry.test:5000", f"team/{n}") for n in "abc")
 

@@ -10,9 +10,8 @@ import pytest
 from werkzeug.wrappers import Request, Response
 
 from pyoci_flask.errors import BusyError, OversizedError, RegistryError
-from pyoci_flask.index.allowance import _LARGE, LISTING_LIMIT, Failures
 from pyoci_flask.index.cache import CachedReader
-from pyoci_flask.index.fetch import FetchPool
+from pyoci_flask.index.fetch import _LARGE, LISTING_LIMIT, Failures, FetchPool
 from pyoci_flask.index.reader import Found
 from pyoci_flask.index.store import SQLiteStore
 from pyoci_flask.oci.reference import Tag

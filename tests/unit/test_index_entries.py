@@ -15,9 +15,9 @@ import pytest
 from pyoci_flask.index.cache import CachedReader
 from pyoci_flask.index.entries import Entries, Entry
 from pyoci_flask.index.names import tag_of
-from pyoci_flask.index.project_repository import ProjectRepository, load_files
+from pyoci_flask.index.project_repository import ProjectRepository
 from pyoci_flask.index.store import SQLiteStore, Stored
-from pyoci_flask.index.version_index import Skipped, VersionFiles
+from pyoci_flask.index.versions import Skipped, VersionFiles, load_files
 from pyoci_flask.oci.reference import Digest
 from tests.patience import PATIENCE
 from tests.unit.cache_lab import Lab, make_lab, names

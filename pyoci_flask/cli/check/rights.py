@@ -22,10 +22,9 @@ from pyoci_flask.oci.reference import EMBEDDED, Digest, Registry
 from pyoci_flask.oci.tags import list_tags
 from pyoci_flask.oci.uploads import begin_upload
 from pyoci_flask.transport.challenge import Challenge
-from pyoci_flask.transport.credentials import BasicCredentials, Credentials
 from pyoci_flask.transport.observe import redacted
 from pyoci_flask.transport.reply import Reply
-from pyoci_flask.transport.request import Request, Scope
+from pyoci_flask.transport.request import BasicCredentials, Credentials, Request, Scope
 
 
 def sign_in(report: Report, greeting: Greeting, namespace: RepositoryCaller) -> None:

@@ -15,10 +15,9 @@ from pyoci_flask.errors import (
     RegistryUnreachableError,
     TransferBrokenError,
 )
-from pyoci_flask.transport.credentials import BasicCredentials
 from pyoci_flask.transport.observe import redacted
 from pyoci_flask.transport.reply import Reply
-from pyoci_flask.transport.request import Body, Request
+from pyoci_flask.transport.request import BasicCredentials, Body, Request
 from pyoci_flask.transport.session import Transport
 
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})

@@ -18,9 +18,9 @@ from pyoci_flask.cli.copy.report import Board, Summary, files
 from pyoci_flask.cli.copy.transfer import Transfer
 from pyoci_flask.cli.screen import Screen
 from pyoci_flask.index.names import ProjectName
-from pyoci_flask.transport.credentials import BasicCredentials
 from pyoci_flask.transport.network import Network, check_ca_bundle
 from pyoci_flask.transport.observe import CallLog
+from pyoci_flask.transport.request import BasicCredentials
 from pyoci_flask.transport.session import Transport
 
 INTERRUPTED = 130

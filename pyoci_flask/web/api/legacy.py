@@ -6,14 +6,14 @@ from typing import Any
 
 from werkzeug.wrappers import Response
 
-from pyoci_flask.index.allowance import Failures
+from pyoci_flask.index.fetch import Failures
 from pyoci_flask.index.fields import home_among
 from pyoci_flask.index.listing import find_project, newest_first
 from pyoci_flask.index.names import version_of
 from pyoci_flask.index.project import File, Project, format_time
 from pyoci_flask.index.project_repository import ProjectRepository
 from pyoci_flask.index.releases import Release, find_release, preferred, releases_of
-from pyoci_flask.index.version_index import VersionFiles, VersionIndex
+from pyoci_flask.index.versions import VersionFiles, VersionIndex
 from pyoci_flask.oci.reference import Tag
 from pyoci_flask.web.address import JsonAddress
 from pyoci_flask.web.conditional import Page
