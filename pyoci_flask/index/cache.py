@@ -53,7 +53,7 @@ class _Known:
 
     @property
     def size(self) -> int:
-        return sum(entry.size for entry in self.entries.values())
+        return sum(entry.size for entry in {**self.before, **self.entries}.values())
 
 
 class CachedReader(VersionReader):
@@ -70,7 +70,7 @@ class CachedReader(VersionReader):
         super().__init__(pool)
         self._entries = Entries(store, ttl, clock)
         self._clock = clock
-        self._proofs = RecentCallers(ttl)
+        self._proofs = RecentCallers(ttl, clock)
         self._reading = KeyedLocks[str]()
         self._parsed: Memory[str, _Known] = Memory(
             entries=1000, max_bytes=_MOST_PARSED, size=lambda known: known.size

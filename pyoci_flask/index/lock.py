@@ -11,14 +11,17 @@ import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
-from typing import IO, Self
+from typing import IO, TYPE_CHECKING, Self
 
 from pyoci_flask.errors import BusyError, ConfigurationError, SpoolFullError
 
-try:
+if TYPE_CHECKING:
     import fcntl
-except ImportError:  # Windows: commands that take no lock run there as well
-    fcntl = None  # type: ignore[assignment]  # `prepare` checks it before any other use
+else:
+    try:
+        import fcntl
+    except ImportError:  # Windows: commands that take no lock run there as well
+        fcntl = None  # `prepare` checks it before any other use
 
 _TOO_MANY = frozenset({errno.EMFILE, errno.ENFILE})
 
