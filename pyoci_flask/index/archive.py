@@ -1,7 +1,7 @@
-"""Reading wheels and sdists without trusting them: their core metadata, and whether they are valid.
+"""Read the core metadata of wheels and sdists, and check wheels, without trusting the files.
 
-A piece of a member is in memory at a time, and the bytes that are unpacked are bounded by the size
-of the file.
+Only one piece of a member is in memory at a time, and the number of unpacked bytes is limited by
+the size of the file.
 """
 
 import lzma
@@ -44,13 +44,13 @@ _INFO = b".dist-info"
 
 
 def read_metadata(file: IO[bytes], filename: Filename, *, any_method: bool = False) -> bytes:
-    """Read METADATA of a wheel or PKG-INFO of an sdist, within bounds of memory and work.
+    """Read METADATA of a wheel or PKG-INFO of an sdist, with limits on memory and work.
 
-    An sdist is read to its end; of a wheel, only METADATA is read. For `any_method` see
+    An sdist is read to its end. In a wheel, only METADATA is read. For `any_method`, see
     `read_wheel_metadata`.
 
     Raises:
-        BrokenArchiveError: says what is wrong.
+        BrokenArchiveError: the archive is invalid or exceeds a limit; the text says how.
         NoMetadataError: the archive has no core metadata.
     """
     with _explained(filename):
@@ -64,7 +64,7 @@ def check_archive(file: IO[bytes], filename: Filename, project: ProjectName) -> 
     """Read the rest of a wheel, which `read_metadata` leaves unread.
 
     Raises:
-        BrokenArchiveError: says what is wrong.
+        BrokenArchiveError: the wheel is invalid or exceeds a limit; the text says how.
     """
     if filename.is_wheel:
         with _explained(filename):
@@ -85,7 +85,7 @@ def _check_wheel(file: IO[bytes], filename: Filename, project: ProjectName) -> N
 
     Raises:
         DamagedError: a member is damaged.
-        BrokenArchiveError: it is over a bound, or not the wheel that its filename says.
+        BrokenArchiveError: the wheel exceeds a limit or does not match its filename.
     """
     size = file.seek(0, 2)
     limit = unpacked_limit(size)
@@ -98,32 +98,32 @@ def _check_wheel(file: IO[bytes], filename: Filename, project: ProjectName) -> N
             infos.add(top)
             has_wheel = has_wheel or below == b"WHEEL"
             if len(infos) > 1:
-                raise BrokenArchiveError("the wheel holds more than one .dist-info folder")
+                raise BrokenArchiveError("the wheel contains more than one .dist-info folder")
         packed += member.packed
         unpacked += member.size
         if packed > size:
-            raise DamagedError("its members overlap or are cut")
+            raise DamagedError("its members overlap or are truncated")
         if unpacked > limit:
             raise BrokenArchiveError(f"the wheel unpacks to over {limit} bytes")
         _check_content(file, member)
     for info in infos:
         _check_info(info, filename, project)
     if not has_wheel:
-        raise BrokenArchiveError(f"{filename.text} holds no .dist-info/WHEEL")
+        raise BrokenArchiveError(f"{filename.text} contains no .dist-info/WHEEL")
 
 
 def _check_info(info: bytes, filename: Filename, project: ProjectName) -> None:
-    """Compare name and version with the filename, in which they are escaped in the same way."""
+    """Compare the folder's name and version with the filename, which is escaped the same way."""
     folder = info.decode(errors="replace")
     try:
         named = Filename.parse(f"{folder.removesuffix('.dist-info')}-py3-none-any.whl", project)
     except InvalidRequestError as error:
         raise BrokenArchiveError(
-            f"{filename.text} holds the folder {shown(folder)}, which is not of {project}"
+            f"{filename.text} contains the folder {shown(folder)}, which is not of {project}"
         ) from error
     if not named.is_same_version(filename.version):
         raise BrokenArchiveError(
-            f"{filename.text} holds the folder {shown(folder)}, which is not of version "
+            f"{filename.text} contains the folder {shown(folder)}, which is not of version "
             f"{filename.version}"
         )
 
@@ -131,7 +131,7 @@ def _check_info(info: bytes, filename: Filename, project: ProjectName) -> None:
 def _check_content(file: IO[bytes], member: Member) -> None:
     seek_content(file, member)
     if member.method not in {STORED, DEFLATED}:
-        return  # pip unpacks these as well, but nothing bounds the memory that this needs
+        return  # pip unpacks other methods as well, but this could take any amount of memory
     size = crc = 0
     for part in _parts(file, member):
         size += len(part)
@@ -156,4 +156,4 @@ def _parts(file: IO[bytes], member: Member) -> Iterator[bytes]:
             yield part
             part = stream.decompress(stream.unconsumed_tail, _PIECE)
         if stream.eof:
-            return  # zipfile ignores what follows, too; the stream would keep it in memory
+            return  # zipfile also ignores what follows; the stream would keep it in memory

@@ -1,16 +1,16 @@
-"""Errors and bounds that the readers of wheels, sdists and core metadata share."""
+"""Errors and limits shared by the readers of wheels, sdists and core metadata."""
 
 from pyoci_flask.errors import PyOCIError
 
 METADATA_LIMIT = 8 * 1024 * 1024
-"""Bytes of a METADATA or PKG-INFO file."""
+"""Maximum size of a METADATA or PKG-INFO file, in bytes."""
 
 MOST_MEMBERS = 100_000
-"""Members of an archive. The largest wheels on PyPI have some 29,000."""
+"""Maximum number of members in an archive. The largest wheels on PyPI have some 29,000."""
 
 _LEAST_UNPACKED = 1024 * 1024 * 1024
 _LARGEST_RATIO = 50
-"""Unpacked bytes for each packed byte: PyPI's bound for wheels."""
+"""Maximum ratio of unpacked to packed bytes. PyPI has the same limit for wheels."""
 
 
 def unpacked_limit(size: int) -> int:
@@ -19,7 +19,7 @@ def unpacked_limit(size: int) -> int:
 
 
 class BrokenArchiveError(PyOCIError):
-    """The file is not the kind of archive that its name says, or it is over a bound."""
+    """The file is not the kind of archive that its name says, or it exceeds a limit."""
 
 
 class NoMetadataError(BrokenArchiveError):

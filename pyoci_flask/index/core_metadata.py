@@ -1,7 +1,7 @@
-"""Core metadata of stored wheels (PEP 658), without downloading them.
+"""Read the core metadata of stored wheels (PEP 658) without downloading the wheels.
 
-Wheels that were published here have their METADATA in a blob of its own. Of any other wheel, only
-the parts of the archive that lead to METADATA are read, with range requests.
+For wheels that were published by this server, METADATA is in a separate blob. For other wheels,
+range requests read only the parts of the archive that lead to METADATA.
 """
 
 import io
@@ -28,22 +28,22 @@ from pyoci_flask.oci.client import RepositoryCaller
 from pyoci_flask.oci.reference import Digest
 
 _WINDOW = 64 * 1024
-"""Bytes fetched at once. The end of most wheels fits, with METADATA in it."""
+"""Bytes fetched by one request. For most wheels, this covers the end with METADATA in it."""
 _FETCHED_LIMIT = 26 * 1024 * 1024
-"""Bytes fetched of one wheel. A directory of 16 MiB and METADATA of 8 MiB fit."""
+"""Maximum bytes fetched of one wheel: enough for a directory of 16 MiB and METADATA of 8 MiB."""
 _CACHE_BYTES = 16 * 1024 * 1024
 _REMEMBERED = 10_000
-"""Entries of each memory."""
+"""Maximum number of entries in each memory."""
 _MOST_BYTES = 4 * 1024 * 1024
-"""Bytes of each memory but the one of core metadata."""
+"""Maximum size of each memory, in bytes, except for the memory of core metadata."""
 _UNREADABLE_FOR = 30 * 24 * 60 * 60.0
-"""Seconds for which the store keeps the unreadable wheels of a repository."""
+"""Seconds for which the store keeps the list of a repository's unreadable wheels."""
 _UNREADABLE = "unreadable wheels\n"
-"""The beginning of their key in the store."""
+"""Prefix of this list's key in the store."""
 _ASK_AGAIN = 3600.0
-"""Seconds until a registry that did not answer ranges is probed again."""
+"""Seconds until a registry that did not support range requests is probed again."""
 _PROBE_AGAIN = 60.0
-"""Seconds until a probe that failed is repeated: a failure says nothing about ranges."""
+"""Seconds until a failed probe is repeated. A failure says nothing about range support."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,12 +55,12 @@ class CoreMetadata:
 
 
 class CoreMetadataReader:
-    """Reads core metadata. Remembers what it read, and which registries answer range requests."""
+    """Reads core metadata. Remembers it, and which registries support range requests."""
 
     def __init__(
         self, clock: Callable[[], float] = time.monotonic, store: Store | None = None
     ) -> None:
-        """Share with other processes through `store` which wheels cannot be read."""
+        """Use `store` to share with other processes which wheels cannot be read."""
         self._store = store
         self._unreadable: Memory[tuple[str, Digest], bool] = Memory(
             entries=_REMEMBERED, max_bytes=_MOST_BYTES, clock=clock
@@ -68,11 +68,11 @@ class CoreMetadataReader:
         self._ranges: Memory[str, bool] = Memory(
             entries=_REMEMBERED, max_bytes=_MOST_BYTES, clock=clock
         )
-        """Whether a registry answers ranges, by its origin."""
+        """Whether each registry supports range requests, by the registry's origin."""
         self._failed: Memory[tuple[str, Digest | None], bool] = Memory(
             entries=_REMEMBERED, max_bytes=_MOST_BYTES, ttl=_PROBE_AGAIN, clock=clock
         )
-        """Wheels whose probe failed. Without a digest, no wheel of the repository is probed."""
+        """Wheels whose probe failed. If a digest is None, no wheel of the repository is probed."""
         self._read: Memory[tuple[str, Digest], CoreMetadata] = Memory(
             entries=_REMEMBERED,
             max_bytes=_CACHE_BYTES,
@@ -81,15 +81,16 @@ class CoreMetadataReader:
         )
 
     def read(self, stored: StoredFile) -> CoreMetadata:
-        """Return the core metadata of a wheel. The caller must have been seen to have access to it.
+        """Return the core metadata of a wheel. The caller's access must have been proven already.
 
         Raises:
-            NotFoundError: it is not a wheel, it is damaged, or the registry does not answer ranges.
+            NotFoundError: the file is not a wheel or is damaged, or the registry does not support
+                range requests.
         """
         file, caller = stored.file, stored.repository.caller
         if not file.filename.is_wheel:
             raise NotFoundError(
-                f"{file.filename.text} is not a wheel: only wheels have core metadata"
+                f"{file.filename.text} is not a wheel; core metadata is available only for wheels"
             )
         if file.core_metadata is not None:
             return CoreMetadata(stored_metadata(caller, file.core_metadata), file.core_metadata)
@@ -102,7 +103,7 @@ class CoreMetadataReader:
             content = read_metadata(remote, file.filename, any_method=True)
         except BrokenArchiveError as error:
             if isinstance(error.__cause__, _NoRangesError):
-                # The registry is at fault, not the wheel. It did answer ranges for another one.
+                # The registry is at fault, not the wheel, although it supported ranges before.
                 self._ranges.put(caller.repository.registry.origin, value=False, ttl=_ASK_AGAIN)
                 raise NotFoundError(f"{error}") from error
             self._add_unreadable(caller.repository.location, file.entry.digest)
@@ -116,8 +117,8 @@ class CoreMetadataReader:
     def announced(self, repository: ProjectRepository, files: Sequence[File]) -> frozenset[str]:
         """Return the names of wheels whose metadata is not stored, but can certainly be read.
 
-        Clients give up if announced metadata is missing, so the registry must have been seen to
-        answer ranges. This sends one probe if that is not known yet.
+        Clients give up if announced metadata is missing, so the registry must be known to support
+        range requests. If that is not known yet, this sends one probe.
         """
         name = repository.caller.repository.location
         if (name, None) in self._failed:
@@ -151,8 +152,8 @@ class CoreMetadataReader:
             with open_blob(repository.caller, digest, first=1, last=2) as blob:
                 answers = blob.start == 1
         except PyOCIError as error:
-            # This says nothing about ranges, and the page matters more. If this wheel is gone, the
-            # next one may do; with any other error, all of them would fail in the same way.
+            # This does not show whether ranges are supported, and the page must not fail. If this
+            # wheel is gone, the next one can be probed. Any other error would occur for all wheels.
             gone = file.entry.digest if isinstance(error, NotFoundError) else None
             self._failed.put((repository.caller.repository.location, gone), value=True)
             return False
@@ -160,16 +161,16 @@ class CoreMetadataReader:
         return answers
 
     def _add_unreadable(self, repository: str, manifest: Digest) -> None:
-        """Remember a wheel by the digest of its manifest, so what is known does not get old."""
+        """Remember a wheel by its manifest's digest, so that this never goes out of date."""
         self._unreadable.put((repository, manifest), value=True)
         if self._store is not None:
-            # Two processes that do this at once may lose one wheel, which is then read once more.
+            # If two processes do this at the same time, one wheel may be lost and read once more.
             known = [*self._shared_unreadable(repository)][1 - _REMEMBERED :]
             value = json.dumps([*known, manifest.text]).encode()
             self._store.set_many({_UNREADABLE + repository: value}, _UNREADABLE_FOR)
 
     def _shared_unreadable(self, repository: str) -> Collection[str]:
-        """Return the digests of the wheels that a process of this host could not read."""
+        """Return the manifest digests of the wheels that processes on this host could not read."""
         key = _UNREADABLE + repository
         found = {} if self._store is None else self._store.get_many([key])
         try:
@@ -179,16 +180,16 @@ class CoreMetadataReader:
 
 
 def stored_metadata(caller: RepositoryCaller, digest: Digest) -> bytes:
-    """Fetch a core metadata file that has a blob of its own.
+    """Fetch a core metadata file that is stored in a separate blob.
 
     Raises:
-        NotFoundError: the blob is gone.
-        TransferBrokenError: it is not what its digest names.
+        NotFoundError: the blob no longer exists.
+        TransferBrokenError: the content does not match the digest.
     """
     with open_blob(caller, digest) as blob:
         content = blob.reply.read(METADATA_LIMIT)
     if Digest.of(content) != digest:
-        raise TransferBrokenError(f"the registry sent other bytes than those of {digest}")
+        raise TransferBrokenError(f"the registry sent content that does not match {digest}")
     return content
 
 
@@ -197,7 +198,7 @@ class _NoRangesError(DamagedError):
 
 
 class _RemoteFile:
-    """A blob as a file for `read_metadata`. What was not fetched yet takes one call."""
+    """A file object for `read_metadata` that reads a blob. Parts not fetched yet take one call."""
 
     def __init__(self, caller: RepositoryCaller, digest: Digest, size: int) -> None:
         self._caller = caller
@@ -227,7 +228,7 @@ class _RemoteFile:
         return None
 
     def _fetch(self, first: int, stop: int) -> tuple[int, bytes]:
-        # Near the end, where the directory is, the window reaches back; elsewhere ahead.
+        # Near the end, where the directory is, the window extends back; elsewhere, ahead.
         if self._size - first <= _WINDOW:
             first, stop = max(0, self._size - _WINDOW), self._size
         else:
@@ -237,13 +238,15 @@ class _RemoteFile:
             raise DamagedError(f"its directory is larger than {_FETCHED_LIMIT} bytes")
         with open_blob(self._caller, self._digest, first=first, last=stop - 1) as blob:
             if blob.start != first:
-                raise _NoRangesError("the registry does not answer ranges")
+                raise _NoRangesError("the registry does not support range requests")
             window = bytearray()
             for chunk in blob.chunks():
                 window += chunk
                 if len(window) > stop - first:
                     break
         if len(window) != stop - first:
-            raise TransferBrokenError(f"the registry sent another part of {self._digest}")
+            raise TransferBrokenError(
+                f"the registry sent a different part of {self._digest} than requested"
+            )
         self._windows.append((first, bytes(window)))
         return self._windows[-1]

@@ -1,8 +1,8 @@
-"""The fields of a core metadata file: reading them, checking them, and shortening them for pages.
+"""Read and check the fields of a core metadata file, and shorten them for pages.
 
-They are not read with `email`: it takes time that grows with the square of the number of different
-names, and decodes what the specification does not encode. The result is what
-`packaging.metadata.parse_email` returns for a sound file (core metadata specifications).
+The `email` module is not used, because its time grows with the square of the number of different
+names, and it decodes text that the specification does not encode. For a valid file, the result is
+that of `packaging.metadata.parse_email` (core metadata specifications).
 """
 
 import io
@@ -19,24 +19,24 @@ from pyoci_flask.errors import InvalidRequestError
 from pyoci_flask.index.archive_bounds import BrokenArchiveError
 
 MOST_FIELDS = 10_000
-"""Fields of a file, known or not. The largest packages on PyPI have some 3,000."""
+"""Maximum number of fields of a file, known or not. PyPI's largest packages have some 3,000."""
 FIELDS_LIMIT = 1024 * 1024
-"""Bytes of all fields together. Description may be as long as the file."""
+"""Maximum size of all fields together, in bytes. Description is not counted."""
 METADATA_VERSIONS = frozenset(
     {"1.0", "1.1", "1.2", "2.0", "2.1", "2.2", "2.3", "2.4", "2.5", "2.6"}
 )
-"""The versions of the specification, and 2.0: a draft that many published wheels state."""
+"""The versions of the specification, and the draft 2.0, which many published wheels state."""
 LONGEST_SPECIFIERS = 1000
-"""Characters of Requires-Python. Installers fail on numbers of more than 4,300 digits."""
+"""Maximum characters of Requires-Python. Installers fail on numbers of more than 4,300 digits."""
 _LONGEST_REQUIREMENT = 10_000
-"""Characters of one Requires-Dist. `packaging` takes time that grows with their square."""
+"""Maximum characters of one Requires-Dist. Parsing takes time that grows with their square."""
 _OLD_SPECIFIERS = re.compile(r"""(?:(?:===?|~=|!=|<=?|>=?)\s*[\w.*+!'"-]+[\s,]*)+""")
-"""What was written and published before PEP 440 was enforced, such as `>=3.6.*` and `!=3.0*`."""
+"""Specifiers from before PEP 440 was enforced, such as `>=3.6.*` and `!=3.0*`."""
 _LONGEST_SUMMARY = 512
-"""Characters, as on PyPI."""
+"""Maximum number of characters, as on PyPI."""
 _LONGEST_URL = 2000
 _JOINERS = "\u200c\u200d"
-"""Part of words and emoji, although Python does not count them as printable."""
+"""They occur in words and emoji, although Python does not count them as printable."""
 
 _NAME = re.compile(rb"[!-9;-~]+")
 _STRINGS = {
@@ -47,7 +47,7 @@ _STRINGS = {
         *("license", "license_expression", "requires_python", "description_content_type"),
     )
 }
-"""Fields that stand in a file once."""
+"""Fields that may occur only once in a file."""
 _LISTS = {
     b"classifier": "classifiers",
     b"platform": "platforms",
@@ -69,22 +69,22 @@ _EMPTY = b"UNKNOWN"
 """What setuptools wrote for an empty field or description."""
 _HEADER = re.compile(rb"^Description:([^\n]*(?:\n[ \t][^\n]*)*)", re.IGNORECASE | re.MULTILINE)
 _MARGIN = re.compile(r"\n(?: {8}| {7}\||\t)")
-"""What tools write before each further line of a description that is a field."""
+"""The indentation of a description's second and further lines if it is a field."""
 _NEVER_EMPTY = frozenset({"metadata_version", "name", "version"})
 
 
 class TooManyFieldsError(BrokenArchiveError):
-    """The fields of a core metadata file are over a bound."""
+    """The fields of a core metadata file exceed a limit."""
 
 
 def parse_fields(metadata: bytes) -> RawMetadata:
-    """Read the fields, without the description below them.
+    """Read the fields, but not the description below them.
 
-    A field that is not a list and occurs twice is left out. So is one that is not UTF-8, except
-    the description.
+    A field that occurs twice but is not a list is left out. A field that is not UTF-8 is left out
+    as well, unless it is the description.
 
     Raises:
-        TooManyFieldsError: they are over a bound.
+        TooManyFieldsError: the fields exceed a limit.
     """
     end = _end_of_fields(metadata)[0]
     values: dict[str, list[str]] = {}
@@ -113,8 +113,8 @@ def parse_fields(metadata: bytes) -> RawMetadata:
 def read_description(metadata: bytes, fields: RawMetadata) -> str:
     """Return the description as the author wrote it; it may be empty.
 
-    Up to core metadata 2.0 it is a field in which each further line is indented. distutils wrote
-    licences of several lines without indenting them, so a parser finds no fields after them.
+    Up to core metadata 2.0, it is a field whose second and further lines are indented. distutils
+    wrote licences of several lines without indentation, so a parser finds no fields after them.
     """
     header = fields.get("description") or ""
     if not header and fields.get("metadata_version", "").startswith("1."):
@@ -150,18 +150,18 @@ def _known_fields(block: bytes) -> Iterator[tuple[str, bytes]]:
         if known != "description":
             size += len(name) + len(value)
         if count > MOST_FIELDS:
-            raise TooManyFieldsError(f"the core metadata has over {MOST_FIELDS} fields")
+            raise TooManyFieldsError(f"the core metadata has more than {MOST_FIELDS} fields")
         if size > FIELDS_LIMIT:
             raise TooManyFieldsError(
-                f"the fields of the core metadata are over {FIELDS_LIMIT} bytes, "
-                "Description not counted"
+                "the fields of the core metadata except Description have more than "
+                f"{FIELDS_LIMIT} bytes"
             )
         if known is not None and (value.strip() != _EMPTY or known in _NEVER_EMPTY):
             yield known, value
 
 
 def _cut(block: bytes) -> Iterator[tuple[bytes, bytes]]:
-    """Yield name and value of each field; lines that begin with a space continue one (RFC 822)."""
+    """Yield each field's name and value. Lines that begin with a space continue one (RFC 822)."""
     name, begin, end = b"", 0, 0
     for line in io.BytesIO(block):
         position, end = end, end + len(line)
@@ -171,7 +171,7 @@ def _cut(block: bytes) -> Iterator[tuple[bytes, bytes]]:
             yield name, _value(block[begin:position])
         name, colon, _ = line.partition(b":")
         if not colon or not _NAME.fullmatch(name):
-            return  # a line that is not a field ends them
+            return  # the first line that is not a field ends the fields
         begin = position + len(name) + 1
     if name:
         yield name, _value(block[begin:end])
@@ -182,7 +182,7 @@ def _value(text: bytes) -> bytes:
 
 
 def _old_text(value: bytes) -> str:
-    """Decode a text that may be older than the rule that core metadata is UTF-8."""
+    """Decode a text that may be older than the rule that core metadata must be UTF-8."""
     try:
         return value.decode()
     except UnicodeDecodeError:
@@ -190,7 +190,7 @@ def _old_text(value: bytes) -> str:
 
 
 def _labelled(texts: list[str]) -> dict[str, str]:
-    """Read `Label, URL`; the first URL counts if a label occurs twice."""
+    """Parse texts of the form `Label, URL`. If a label occurs twice, the first URL is used."""
     urls: dict[str, str] = {}
     for text in texts:
         label, _, url = text.partition(",")
@@ -202,7 +202,7 @@ def check_metadata_version(text: str) -> None:
     """Check Metadata-Version.
 
     Raises:
-        InvalidRequestError: there is no such version of the core metadata specification.
+        InvalidRequestError: the core metadata specification has no such version.
     """
     if text.strip() not in METADATA_VERSIONS:
         raise InvalidRequestError(
@@ -212,7 +212,7 @@ def check_metadata_version(text: str) -> None:
 
 
 def check_requirements(texts: Iterable[str]) -> None:
-    """Check Requires-Dist. Equal requirements, which most files have, are parsed once.
+    """Check the Requires-Dist fields. Repeated requirements are parsed only once.
 
     Raises:
         InvalidRequestError: one of them is too long, or is not a dependency specifier.
@@ -232,10 +232,10 @@ def check_requirements(texts: Iterable[str]) -> None:
 
 
 def check_requires_python(text: str) -> None:
-    """Check Requires-Python. Old specifiers that installers only warn of are allowed.
+    """Check Requires-Python. Old specifiers that installers only warn about are allowed.
 
     Raises:
-        InvalidRequestError: it is too long, or has something other than specifiers.
+        InvalidRequestError: it is too long, or is not a list of version specifiers.
     """
     if len(text) > LONGEST_SPECIFIERS:
         raise InvalidRequestError(
@@ -251,20 +251,20 @@ def check_requires_python(text: str) -> None:
 
 
 def summary_of(text: str | None) -> str | None:
-    """Return a summary on one line, cut to 512 characters; None if nothing is left."""
+    """Return a summary on one line, shortened to 512 characters, or None if it is empty."""
     return one_line(text, _LONGEST_SUMMARY)[:_LONGEST_SUMMARY].strip() or None
 
 
 def home_page_of(text: str | None) -> str | None:
-    """Return the URL if it is one of http(s) and not too long."""
+    """Return the URL, or None if it is not an http(s) URL or is too long."""
     url = (text or "")[: 2 * _LONGEST_URL].strip()
     return url if len(url) <= _LONGEST_URL and url.isprintable() and is_web_url(url) else None
 
 
 def home_among(urls: Iterable[tuple[str, str]]) -> str | None:
-    """Return the URL with the label of a home page.
+    """Return the URL whose label is that of a home page, or None.
 
-    Well-known labels (core metadata, Well-known Project URLs) compare without punctuation.
+    Well-known labels are compared without punctuation (core metadata, Well-known Project URLs).
     """
     for label, url in urls:
         if "".join(char for char in label.lower() if char.isalnum()) == "homepage":
@@ -275,7 +275,7 @@ def home_among(urls: Iterable[tuple[str, str]]) -> str | None:
 def one_line(text: str | None, longest: int) -> str:
     """Return the beginning of a text on one line without control characters.
 
-    It may be longer than `longest`, so that the caller sees whether to cut it.
+    It may be longer than `longest`, so that the caller sees whether it has to be shortened.
     """
     return printable(" ".join((text or "")[: 4 * longest].split()))
 

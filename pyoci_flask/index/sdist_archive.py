@@ -1,8 +1,9 @@
-"""Reading PKG-INFO of an sdist in one pass over the tar archive.
+"""Read PKG-INFO of an sdist in one pass over the tar archive.
 
-tarfile has no bounds: it reads extended headers whole, and needs some 50 microseconds for a member,
-of which two million fit into 5 MB. Here a member costs a few microseconds, only its name and size
-are read, and everything is bounded. The formats are those of POSIX (pax) and GNU tar.
+tarfile has no limits: it reads whole extended headers into memory, and needs some 50 microseconds
+per member, while two million members fit into 5 MB. Here, a member takes a few microseconds, only
+its name and size are read, and everything is limited. The formats of POSIX (pax) and GNU tar are
+supported.
 """
 
 import zlib
@@ -19,15 +20,15 @@ from pyoci_flask.index.archive_bounds import (
 )
 
 _EXTENDED_LIMIT = 8 * 1024 * 1024
-"""Bytes of extended headers, such as long names, of all members together."""
+"""Maximum size of all extended headers together, such as long names, in bytes."""
 _MOST_STREAMS = 10_000
-"""Gzip streams in the file, one after the other."""
+"""Maximum number of gzip streams in the file, one after another."""
 _PIECE = 256 * 1024
 _BLOCK = 512
 
 _REGULAR = frozenset({b"0", b"\0", b"7"})
 _WITHOUT_CONTENT = frozenset({b"1", b"2", b"3", b"4", b"5", b"6"})
-"""Links, devices and folders: the next header follows, even if they state a size."""
+"""Links, devices and folders. The next header follows, even if they state a size."""
 _LONG_NAME, _LONG_LINK, _SPARSE = b"L", b"K", b"S"
 _PAX = frozenset({b"x", b"X"})
 _GLOBAL_PAX = b"g"
@@ -48,8 +49,8 @@ def read_sdist_metadata(file: IO[bytes]) -> bytes:
 
     Raises:
         DamagedError: this is not a gzipped tar archive, or it ends too early.
-        BrokenArchiveError: it is over a bound.
-        NoMetadataError: it has no PKG-INFO.
+        BrokenArchiveError: the archive exceeds a limit.
+        NoMetadataError: the archive has no PKG-INFO.
     """
     stream = _Unpacked(file)
     members = _Members(stream)
@@ -65,7 +66,7 @@ def read_sdist_metadata(file: IO[bytes]) -> bytes:
             stream.skip(_padded(size))
     stream.finish()
     if metadata is None:
-        raise NoMetadataError("the sdist holds no PKG-INFO")
+        raise NoMetadataError("the sdist does not contain a PKG-INFO file")
     return metadata
 
 
@@ -110,7 +111,7 @@ class _Members:
             return None
         if len(block) < _BLOCK:
             raise DamagedError("it ends within a header")
-        # The checksum counts itself as spaces.
+        # The checksum counts its own bytes as spaces.
         expected = sum(block) - sum(block[148:156]) + 8 * ord(" ")
         if _number(block[148:156]) != expected:
             raise DamagedError("it has a header with a wrong checksum")
@@ -123,8 +124,8 @@ class _Members:
 
     def _block(self) -> bytes:
         self._headers += 1
-        if self._headers > 2 * MOST_MEMBERS:  # one may have an extended header each
-            raise BrokenArchiveError(f"the sdist has over {MOST_MEMBERS} members")
+        if self._headers > 2 * MOST_MEMBERS:  # each member may have an extended header
+            raise BrokenArchiveError(f"the sdist has more than {MOST_MEMBERS} members")
         return self._stream.read(_BLOCK, all_of_it=False)
 
     def _skip_sparse_map(self, block: bytes) -> None:
@@ -137,7 +138,7 @@ class _Members:
         self._extended += member.size
         if self._extended > _EXTENDED_LIMIT:
             raise BrokenArchiveError(
-                f"the extended headers of the sdist are over {_EXTENDED_LIMIT} bytes"
+                f"the extended headers of the sdist have more than {_EXTENDED_LIMIT} bytes"
             )
         content = self._stream.read(member.size)
         self._stream.skip(_padded(member.size) - member.size)
@@ -158,7 +159,7 @@ class _Unpacked:
         file.seek(0)
 
     def read(self, size: int, *, all_of_it: bool = True) -> bytes:
-        """Read so many bytes; if `all_of_it` is false, fewer at the end."""
+        """Read `size` bytes. If `all_of_it` is false, return fewer at the end of the file."""
         parts = []
         while size and (part := self._part(size)):
             parts.append(part)
@@ -168,7 +169,7 @@ class _Unpacked:
         return b"".join(parts)
 
     def skip(self, size: int) -> None:
-        """Skip so many bytes."""
+        """Skip `size` bytes."""
         if size > self._left + len(self._piece):
             raise BrokenArchiveError(f"the sdist unpacks to over {self._limit} bytes")
         while size:
@@ -183,7 +184,7 @@ class _Unpacked:
             self._unpack_piece()
 
     def _part(self, size: int) -> bytes:
-        """Return the next bytes, at most `size`; no bytes at the end."""
+        """Return the next bytes, at most `size`, or no bytes at the end."""
         if self._position == len(self._piece):
             self._piece, self._position = self._unpack(), 0
         part = self._piece[self._position : self._position + size]
@@ -191,14 +192,14 @@ class _Unpacked:
         return part
 
     def _unpack(self) -> bytes:
-        """Unpack the next piece; empty at the end."""
+        """Unpack and return the next piece, which is empty at the end."""
         while not self._stream.eof or self._begin_stream():
             if piece := self._unpack_piece():
                 return piece
         return b""
 
     def _unpack_piece(self) -> bytes:
-        """Unpack a piece of this gzip stream; may be empty."""
+        """Unpack and return a piece of this gzip stream, which may be empty."""
         packed = self._packed or self._file.read(_PIECE)
         piece = self._stream.decompress(packed, _PIECE)
         self._packed = self._stream.unconsumed_tail
@@ -210,7 +211,7 @@ class _Unpacked:
         return piece
 
     def _begin_stream(self) -> bool:
-        """Begin the next gzip stream, if there is one; zeros between streams are padding."""
+        """Begin the next gzip stream, if there is one. Zeros between streams are padding."""
         packed = self._stream.unused_data.lstrip(b"\0")
         while not packed:
             packed = self._file.read(_PIECE)
@@ -219,7 +220,7 @@ class _Unpacked:
             packed = packed.lstrip(b"\0")
         self._streams += 1
         if self._streams > _MOST_STREAMS:
-            raise BrokenArchiveError(f"the sdist has over {_MOST_STREAMS} gzip streams")
+            raise BrokenArchiveError(f"the sdist has more than {_MOST_STREAMS} gzip streams")
         self._stream = zlib.decompressobj(16 + zlib.MAX_WBITS)
         self._packed = packed
         return True
@@ -234,7 +235,7 @@ def _text(field: bytes) -> bytes:
 
 
 def _number(field: bytes) -> int:
-    """Read octal digits, or a binary number if the first byte says so (GNU)."""
+    """Parse octal digits, or a binary number if the first byte says so (GNU)."""
     if field[0] == 0x80:
         return int.from_bytes(field[1:])
     digits = _text(field).strip() or b"0"
@@ -254,7 +255,7 @@ def _decimal(text: bytes) -> int:
 
 
 def _pax_records(content: bytes) -> dict[bytes, bytes]:
-    """Read `LENGTH KEY=VALUE` lines (POSIX, pax Extended Header)."""
+    """Parse `LENGTH KEY=VALUE` lines (POSIX, pax Extended Header)."""
     records = {}
     position = 0
     while position < len(content):

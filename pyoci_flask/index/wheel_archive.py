@@ -1,8 +1,8 @@
-"""Reading the members and METADATA of a wheel in one pass over the zip's directory.
+"""Read the members and METADATA of a wheel in one pass over the zip's directory.
 
-zipfile makes an object for each member when it opens the file. Here the directory is read in
-pieces and only the entry of METADATA is kept, so memory does not grow with the members.
-Section numbers are those of PKWARE's APPNOTE.TXT.
+zipfile makes an object for each member when it opens the file. Here, the directory is read in
+pieces and only the entry of METADATA is kept, so memory does not grow with the number of members.
+Section numbers refer to PKWARE's APPNOTE.TXT.
 """
 
 import bz2
@@ -22,9 +22,9 @@ from pyoci_flask.index.archive_bounds import (
 )
 
 _DIRECTORY_LIMIT = 16 * 1024 * 1024
-"""Bytes of the central directory."""
+"""Maximum size of the central directory, in bytes."""
 _PIECE = 512 * 1024
-"""Bytes of the directory that are read in one step; no entry is longer than half of it."""
+"""Bytes of the directory that are read in one step. No entry is longer than half of it."""
 _PACKED_LIMIT = 2 * METADATA_LIMIT
 _LONGEST_COMMENT = 0xFFFF
 
@@ -63,42 +63,42 @@ class Member(NamedTuple):
     size: int
     """Bytes of the content."""
     offset: int
-    """Of its header in the file."""
+    """The offset of its header in the file."""
 
     @property
     def title(self) -> str:
-        """Its name, for error texts."""
+        """The member's name, for error texts."""
         return shown(self.name[:200].decode(errors="replace"))
 
 
 def read_wheel_metadata(file: IO[bytes], *, any_method: bool = False) -> bytes:
-    """Read `*.dist-info/METADATA`. If there are two, read the last one, as zipfile does.
+    """Read `*.dist-info/METADATA`. If it occurs twice, read the last one, as zipfile does.
 
     With `any_method`, METADATA may also be compressed with bzip2 or LZMA: pip installs such
     wheels, other installers do not.
 
     Raises:
         DamagedError: this is not a zip archive, or METADATA in it is damaged.
-        BrokenArchiveError: it is over a bound.
-        NoMetadataError: there is no METADATA, or that of several packages.
+        BrokenArchiveError: the archive exceeds a limit.
+        NoMetadataError: the archive has no METADATA, or that of several packages.
     """
     found: dict[bytes, Member] = {}
     for member in read_members(file):
         if member.name.endswith(b".dist-info/METADATA") and member.name.count(b"/") == 1:
             found[member.name] = member
             if len(found) > 1:
-                raise NoMetadataError("the wheel holds more than one .dist-info/METADATA")
+                raise NoMetadataError("the wheel contains more than one .dist-info/METADATA")
     if not found:
-        raise NoMetadataError("the wheel holds no .dist-info/METADATA")
+        raise NoMetadataError("the wheel contains no .dist-info/METADATA")
     return _content(file, found.popitem()[1], any_method=any_method)
 
 
 def read_members(file: IO[bytes]) -> Iterator[Member]:
-    """Yield the entries of the directory. Between two of them, the file may be moved and read.
+    """Yield the entries of the directory. Between two entries, the caller may use the file.
 
     Raises:
         DamagedError: this is not a zip archive.
-        BrokenArchiveError: it is over a bound.
+        BrokenArchiveError: the archive exceeds a limit.
     """
     start, size, shift = _find_directory(file)
     if size > _DIRECTORY_LIMIT:
@@ -118,15 +118,15 @@ def read_members(file: IO[bytes]) -> Iterator[Member]:
                 piece, position
             )
             if signature != _ENTRY_SIGNATURE:
-                raise DamagedError("its directory has something other than entries")
+                raise DamagedError("its directory contains something other than entries")
             name_at = position + _ENTRY.size
             position_after = name_at + sum(lengths)
             if position_after > len(piece):
                 break
             count += 1
             if count > MOST_MEMBERS:
-                raise BrokenArchiveError(f"the wheel has over {MOST_MEMBERS} members")
-            # zipfile, and so installers, read a name up to its first NUL only.
+                raise BrokenArchiveError(f"the wheel has more than {MOST_MEMBERS} members")
+            # zipfile, and so installers, read a name only up to its first NUL.
             name = piece[name_at : name_at + lengths[0]].partition(b"\0")[0]
             if _ELSEWHERE in (packed, unpacked, offset):
                 extra = piece[name_at + lengths[0] : name_at + lengths[0] + lengths[1]]
@@ -139,7 +139,7 @@ def read_members(file: IO[bytes]) -> Iterator[Member]:
 
 
 def _find_directory(file: IO[bytes]) -> tuple[int, int, int]:
-    """Return the offset and size of the central directory, and the bytes before the archive."""
+    """Return the central directory's offset and size, and the size of what precedes the archive."""
     end = file.seek(0, 2)
     for tail_size in (_END.size, _END.size + _LONGEST_COMMENT):
         start = file.seek(max(0, end - tail_size))
@@ -183,11 +183,11 @@ def _with_zip64(extra: bytes, *values: int) -> Iterator[int]:
 
 
 def seek_content(file: IO[bytes], member: Member) -> None:
-    """Move the file to where the content of a member begins.
+    """Move the file's position to the beginning of a member's content.
 
     Raises:
-        DamagedError: the member is not where the directory says.
-        BrokenArchiveError: it is encrypted.
+        DamagedError: the member is not where the directory says it is.
+        BrokenArchiveError: the member is encrypted.
     """
     if member.flags & _ENCRYPTED:
         raise BrokenArchiveError(f"{member.title} is encrypted")
@@ -196,7 +196,7 @@ def seek_content(file: IO[bytes], member: Member) -> None:
         file.seek(member.offset)
         header = file.read(_LOCAL.size)
     if len(header) < _LOCAL.size or not header.startswith(_LOCAL_SIGNATURE):
-        raise DamagedError(f"{member.title} is not where the directory says")
+        raise DamagedError(f"{member.title} is not where the directory says it is")
     _, name_length, extra_length = _LOCAL.unpack(header)
     if file.read(name_length + extra_length)[:name_length].partition(b"\0")[0] != member.name:
         raise DamagedError(f"{member.title} has a different name in the directory")
@@ -204,16 +204,16 @@ def seek_content(file: IO[bytes], member: Member) -> None:
 
 def _content(file: IO[bytes], member: Member, *, any_method: bool) -> bytes:
     if member.method not in (_UNPACK if any_method else {STORED, DEFLATED}):
-        raise BrokenArchiveError("METADATA is packed in another way than wheels may be")
+        raise BrokenArchiveError("METADATA is compressed with a method that wheels must not use")
     if member.size > METADATA_LIMIT or member.packed > _PACKED_LIMIT:
         raise BrokenArchiveError(f"METADATA is over {METADATA_LIMIT} bytes")
     seek_content(file, member)
-    # The size in the directory may be wrong. One byte more than allowed shows that.
+    # The size in the directory may be wrong. If so, one byte more than allowed shows it.
     content = _UNPACK[member.method](file.read(member.packed), METADATA_LIMIT + 1)
     if len(content) > METADATA_LIMIT:
         raise BrokenArchiveError(f"METADATA is over {METADATA_LIMIT} bytes")
     if len(content) != member.size or zlib.crc32(content) != member.crc:
-        raise DamagedError("METADATA is not what its checksum says")
+        raise DamagedError("METADATA does not match its size or checksum")
     return content
 
 
@@ -235,7 +235,7 @@ def _unlzma(packed: bytes, most: int) -> bytes:
         raise DamagedError("METADATA is truncated")
     size, coding, dictionary = _LZMA.unpack_from(packed)
     if size != _LZMA_PROPERTIES:
-        raise DamagedError("METADATA has properties that are not those of LZMA")
+        raise DamagedError("METADATA has invalid LZMA properties")
     rest, lc = divmod(coding, 9)
     pb, lp = divmod(rest, 5)
     # A match cannot reach back further than the content, so `most` bounds the memory.
@@ -251,4 +251,4 @@ _UNPACK: Mapping[int, Callable[[bytes, int], bytes]] = {
     12: _bunzip2,
     14: _unlzma,
 }
-"""For each method (4.4.5), the function that unpacks at most so many bytes."""
+"""The function of each method (4.4.5), which unpacks at most this number of bytes."""
