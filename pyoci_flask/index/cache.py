@@ -1,8 +1,8 @@
-"""The listing cache: versions that were read within `PYOCI_CACHE_TTL`, for those who may read them.
+"""The listing cache: versions read within `PYOCI_CACHE_TTL`, for callers who may read them.
 
-The tag list is not cached, so a new version shows at once. Cached versions are only shown to
-credentials that pulled from the repository themselves within the same time, and operations that
-change something never use them.
+The tag list is not cached, so a new version appears immediately. Cached versions are shown only to
+callers whose credentials were used to read the repository within the same time. Operations that
+change something never use the cache.
 """
 
 import time
@@ -24,7 +24,7 @@ from pyoci_flask.index.versions import Skipped, VersionFiles, load_files, log_sk
 from pyoci_flask.oci.reference import Tag
 
 _MOST_PARSED = 10 * 1024 * 1024
-"""Bytes of image indexes that a worker keeps parsed; each byte takes about five of memory."""
+"""Maximum bytes of image indexes that a worker keeps parsed. Each takes about five in memory."""
 _PATIENCE = 3.0
 """Seconds to wait for another request that reads the same project."""
 
@@ -42,14 +42,14 @@ class _Shown:
 
 @dataclass(slots=True)
 class _Known:
-    """What a worker has parsed of a repository, while the repository has this number of changes."""
+    """What a worker has parsed of a repository. It is valid for one number of changes."""
 
     changes: int | None
-    """None = the store does not work."""
+    """The repository's number of changes, or None if the store does not work."""
     entries: Mapping[str, Entry]
     shown: _Shown | None = None
     before: Mapping[str, Entry] = field(default_factory=dict)
-    """What it had parsed when the number was another one; most of that is still the same."""
+    """Entries that were parsed at an earlier number of changes. Most of them are still the same."""
 
     @property
     def size(self) -> int:
@@ -66,7 +66,7 @@ class CachedReader(VersionReader):
         ttl: float,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """Remember each version for `ttl` seconds from the time its registry was asked."""
+        """Cache each version for `ttl` seconds, counted from the request to the registry."""
         super().__init__(pool)
         self._entries = Entries(store, ttl, clock)
         self._clock = clock
@@ -105,7 +105,7 @@ class CachedReader(VersionReader):
             known, found = self._read(repository, known, tags, wanted, allowance)
             for tag in wanted:
                 entry = known.entries.get(tag)
-                # What this caller may not see, and what is too large, is not the entry's.
+                # If `found` differs from the entry, this caller may not see it, or it is too large.
                 entries.append(entry if entry and entry.found is found[tag] else None)
             return found
 
@@ -119,7 +119,7 @@ class CachedReader(VersionReader):
     def recall(
         self, candidates: Candidates, version: str, enough: Enough = any_part
     ) -> Found | None:
-        """Return what is remembered of a version: the first part of it that is `enough`."""
+        """Return the first cached part of a version that is `enough`, or None."""
         return next(filter(enough, self._recalled(candidates, version)), None)
 
     def _recalled(self, candidates: Candidates, version: str) -> Iterator[Found]:
@@ -150,7 +150,7 @@ class CachedReader(VersionReader):
     def read_tag(
         self, repository: ProjectRepository, version: str, tag: Tag
     ) -> VersionFiles | None:
-        """Ask the registry what a tag holds of a version, and remember it."""
+        """Read a version from a tag in the registry, and cache it."""
         known = self._known(repository)
         stored, numbers = self._entries.look_up(repository, [tag.text], {})
         sent = self._clock()
@@ -160,19 +160,20 @@ class CachedReader(VersionReader):
         if found is not None:
             self._remember(repository, known, {tag.text: found}, numbers, sent)
         elif old is not None and old.found is not None and repository.caller in self._proofs:
-            # Without a right to read, registries say of every tag that it does not exist.
+            # Registries report every tag as missing to callers without permission to read.
             self._entries.count_change([repository], tag.text)
         if isinstance(found, Skipped):
             if not found.is_version:
                 return None
             raise OversizedError(
-                f"{version} in {repository.caller.repository} cannot be read: {found.reason}"
+                f"version {version} in {repository.caller.repository} cannot be read: "
+                f"{found.reason}"
             )
         return found
 
     @contextmanager
     def changing(self, candidates: Candidates, version: str) -> Iterator[None]:
-        """Forget the version when the block ends, however it ends: it may have been changed."""
+        """Drop the version from the cache when the block ends: it may have been changed."""
         tag = tag_of(version).text
         try:
             yield
@@ -187,9 +188,9 @@ class CachedReader(VersionReader):
         wanted: Sequence[str],
         allowance: Allowance,
     ) -> tuple[_Known, Mapping[str, Read]]:
-        """Read versions that are not known. Only one request at a time reads several of a project.
+        """Read the versions that are not cached. One request at a time reads several of a project.
 
-        Return what is known then, and what the wanted tags hold.
+        Return what is known afterwards, and the result for each wanted tag.
         """
         location = repository.caller.repository.location
         several = len(self._missing(known.entries, wanted)) > 1
@@ -211,16 +212,16 @@ class CachedReader(VersionReader):
             try:
                 read = self._ask(repository, missing, allowance, answered)
                 if repository.caller not in self._proofs:
-                    # Nothing that was asked for exists: that proves nothing.
+                    # None of the tags exists, so it is not proven that the caller may read.
                     rest = [tag for tag in wanted if tag not in read]
                     read |= self._ask(repository, rest, allowance, answered)
             except PyOCIError:
-                # The next request continues from there.
+                # Keep what was read, so that the next request can continue from there.
                 some = _existing(answered)
                 self._note(repository, some)
                 self._remember(repository, known, some, numbers, sent, tags)
                 raise
-            # Without a right to read, registries say of every tag that it does not exist.
+            # Registries report every tag as missing to callers without permission to read.
             sure = read if repository.caller in self._proofs else _existing(read)
             found = {tag: one.found for tag, one in known.entries.items()} | read
             return (
@@ -250,13 +251,13 @@ class CachedReader(VersionReader):
         return read
 
     def _note(self, repository: ProjectRepository, read: Mapping[str, Read]) -> None:
-        """Note the caller's right to read, and log what cannot be listed."""
+        """Note that the caller may read if a response proves it, and log what cannot be listed."""
         if any(one.answered if isinstance(one, Skipped) else one for one in read.values()):
             self._proofs.add(repository.caller)
         log_skipped(repository, read)
 
     def _known(self, repository: ProjectRepository) -> _Known:
-        """Return what this worker has parsed of a repository, if nothing changed since."""
+        """Return what this worker has parsed. After a change, the old entries are in `before`."""
         changes = self._entries.changes(repository)
         known = self._parsed.get(repository.caller.repository.location)
         if known is None or changes is None:
@@ -272,14 +273,14 @@ class CachedReader(VersionReader):
         sent: float,
         tags: Sequence[str] | None = None,
     ) -> _Known:
-        """Remember what was asked for at `sent`; of what is known, keep `tags` (None = all)."""
+        """Cache what was requested at `sent`. Keep the known entries of `tags` (None means all)."""
         entries, changes = self._entries.write(repository, read, numbers, sent)
         if not entries:
             return known
         wanted = known.entries if tags is None else set(tags).intersection(known.entries)
         kept = {tag: known.entries[tag] for tag in wanted if tag not in read}
         is_all = known.changes is not None and changes == known.changes + 1
-        # If others wrote something at the same time, the next request reads the store.
+        # If another request wrote something at the same time, the next request reads the store.
         known = _Known(changes, kept | entries)
         return self._keep(repository, known) if is_all else known
 

@@ -1,13 +1,13 @@
-"""What the listing cache keeps in the store: what each tag held, and numbers of changes.
+"""The entries of the listing cache and the numbers of changes, as the store keeps them.
 
-Each version has a number, to which every change through this server adds one. An entry holds the
-number as it was before the registry was asked, and counts only while the number is the same: what
-was read before a change is never shown after it. Each repository has a number as well, to which
-every change and every new entry adds one: while it is the same, what was read from the store is up
-to date.
+Each version has a number of changes, which every change through this server increments. An entry
+contains the number from before the registry was asked, and is valid only while the number is the
+same. So what was read before a change is never shown after it. Each repository has a number as
+well, which every change and every new entry increments. While it is the same, what was read from
+the store is up to date.
 
-A number starts at random, so one that was dropped with others of the store's oldest brings no entry
-back.
+A number starts at a random value. So if the store drops a number to make room, the entries that
+were read before do not become valid again.
 """
 
 import json
@@ -31,40 +31,40 @@ from pyoci_flask.oci.model import ImageIndex
 from pyoci_flask.oci.reference import Digest
 
 _OVERHEAD = 500
-"""Bytes that a tag counts in addition to its index."""
+"""Bytes that each tag counts as, in addition to its index."""
 _GONE_FOR = 5.0
-"""Seconds until a listed tag that names nothing is asked for again. Some registries still list
-what was deleted."""
+"""Seconds until a tag that is listed but does not exist is read again. Some registries still list
+deleted tags."""
 _NUMBERS_LIVE = 24 * 60 * 60.0
-"""Seconds for which numbers of changes are kept. Without its number, an entry does not count."""
+"""Seconds for which numbers of changes are kept. Without its number, an entry is not valid."""
 
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """What a tag held."""
+    """What was read from a tag."""
 
     changes: int
     """The version's number of changes before the registry was asked."""
     since: float
     until: float
-    """When it expires, by this worker's clock."""
+    """The time at which it expires, by this worker's clock."""
     found: Read
-    """None = the tag was listed, and named nothing."""
+    """None if the tag was listed but does not exist."""
 
     @property
     def weight(self) -> int:
-        """Bytes that it counts in a listing."""
+        """The bytes that it counts as in a listing."""
         return self.found.weight if isinstance(self.found, VersionFiles) else 0
 
     @property
     def size(self) -> int:
-        """Bytes that it counts in this worker's memory."""
+        """The bytes that it counts as in this worker's memory."""
         document = self.found.document if isinstance(self.found, VersionFiles) else None
         return _OVERHEAD + len(document or "")
 
 
 class Entries:
-    """Entries and numbers of changes in a store, each entry for the time to live."""
+    """Reads and writes entries and numbers of changes in a store."""
 
     def __init__(
         self, store: Store, ttl: float, clock: Callable[[], float] = time.monotonic
@@ -73,19 +73,19 @@ class Entries:
         self._ttl = ttl
         self._clock = clock
         self._parsing = threading.Lock()
-        """One thread parses at a time: meanwhile, a project takes several times its size."""
+        """Lets one thread parse at a time, because parsing takes several times a project's size."""
 
     def close(self) -> None:
         """Close the store."""
         self._store.close()
 
     def changes(self, repository: ProjectRepository) -> int | None:
-        """Return the repository's number of changes; None = the store does not work."""
+        """Return the repository's number of changes, or None if the store does not work."""
         key = _changes_key(repository.caller.repository.location)
         return self._numbers(self._store.get_many([key]), [key]).get(key)
 
     def count_change(self, repositories: Iterable[ProjectRepository], tag: str) -> None:
-        """Count a change of the version that a tag spells: no entry of it is valid any more."""
+        """Count a change of a tag's version, whose entries are then no longer valid."""
         locations = [one.caller.repository.location for one in repositories]
         self._store.increment(
             [key for one in locations for key in (_changes_key(one, tag), _changes_key(one))]
@@ -94,9 +94,9 @@ class Entries:
     def look_up(
         self, repository: ProjectRepository, tags: Collection[str], parsed: Mapping[str, Entry]
     ) -> tuple[dict[str, Entry], dict[str, int]]:
-        """Return what the store holds of tags, and the numbers of changes of their versions.
+        """Return the stored entries of these tags, and their versions' numbers of changes.
 
-        What is the same in `parsed` is not parsed again.
+        Entries that are the same in `parsed` are not parsed again.
         """
         location = repository.caller.repository.location
         keys = {tag: _changes_key(location, tag) for tag in tags}
@@ -122,7 +122,7 @@ class Entries:
         numbers: Mapping[str, int],
         sent: float,
     ) -> tuple[dict[str, Entry], int | None]:
-        """Write what was asked for at `sent`, when these were the versions' numbers of changes.
+        """Write what was read by a request that was sent at `sent`, when `numbers` were current.
 
         Return the entries that were written, and the repository's number of changes after that.
         """
@@ -144,7 +144,7 @@ class Entries:
         return entries, self._store.increment([key]).get(key)
 
     def _numbers(self, stored: Mapping[str, Stored], keys: Collection[str]) -> dict[str, int]:
-        """Return numbers of changes. A missing one starts at random, so none is ever used twice."""
+        """Return numbers of changes. Missing ones start at random values, so none is used twice."""
         found = {
             key: int(stored[key].value)
             for key in keys
@@ -162,13 +162,13 @@ def _entry_key(location: str, tag: str) -> str:
 
 
 def _changes_key(location: str, tag: str | None = None) -> str:
-    """Return the key of a repository's number of changes, or of the version that a tag spells."""
+    """Return the key of the number of changes of a repository, or of a tag's version."""
     version = tag and version_or_none(version_of(tag))
     return f"changes\n{location}\n{(canonicalize_version(version) if version else tag) or ''}"
 
 
 def _serialized(changes: int, found: Read) -> bytes | None:
-    """Write an entry for the store; None = it is not remembered."""
+    """Serialize an entry for the store, or return None if it must not be cached."""
     if found is None:
         members: dict[str, object] = {}
     elif isinstance(found, Skipped):
@@ -185,7 +185,7 @@ def _serialized(changes: int, found: Read) -> bytes | None:
 def _parse(
     tag: str, stored: Stored, repository: ProjectRepository, now: float, old: Entry | None
 ) -> Entry | None:
-    """Read an entry; None if it is damaged."""
+    """Parse an entry; return None if it is damaged."""
     try:
         members = json.loads(stored.value)
         found: Read = None

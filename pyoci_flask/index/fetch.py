@@ -1,8 +1,8 @@
-"""Reading the indexes of many versions in parallel, within bounds of threads and of memory.
+"""Read the indexes of many versions in parallel, with limits on threads and memory.
 
-The unit of memory is the `weight` of `VersionFiles`: bytes of JSON, and at least 1 KiB for each
+Memory is measured by the `weight` of `VersionFiles`: the bytes of its JSON, but at least 1 KiB per
 file. A listing that needs more than a small part of the limit waits for its turn, so that only a
-few large ones are in memory at once.
+few large listings are in memory at the same time.
 """
 
 import threading
@@ -33,12 +33,12 @@ from pyoci_flask.oci.reference import Registry, Tag
 from pyoci_flask.oci.shares import host_of
 
 _ENDING = 1.0
-"""Seconds to wait for calls that are under way when another one fails."""
+"""Seconds to wait for calls in progress when another call fails."""
 _In = TypeVar("_In")
 _Out = TypeVar("_Out")
 LISTING_LIMIT = 16 * 1024 * 1024
 _SMALL = 1024 * 1024
-"""The most that a listing may weigh without waiting for a turn."""
+"""The maximum weight of a listing that need not wait for its turn."""
 _LARGE = ByteBudget(2 * LISTING_LIMIT, share=LISTING_LIMIT)
 Read = VersionFiles | Skipped | None
 _OF_ONE = (
@@ -49,18 +49,18 @@ _OF_ONE = (
     RegistryUnreachableError,
     TransferBrokenError,
 )
-"""Errors that may concern one version only: its document is broken, or reading it is denied."""
+"""Errors that may concern only one version: its document is invalid, or reading it is denied."""
 
 
 class FetchPool:
     """A bounded pool of threads, shared by all requests of a worker.
 
-    One registry may use half of them. If none is free, a request makes its calls itself, one after
-    the other, so the listings of a registry that hangs do not stop the others.
+    One registry may use half of the threads. If none is free, a request makes its calls in its own
+    thread, one after another, so that a registry that hangs does not block the listings of others.
     """
 
     def __init__(self, width: int, share: Callable[[Registry], str] = host_of) -> None:
-        """Make up to `width` calls at once to registries of the same `share`."""
+        """Allow up to `width` simultaneous calls to registries with the same `share`."""
         self.share = share
         self._width = width
         self._executor = FrugalExecutor(2 * width, thread_name_prefix="fetch")
@@ -76,8 +76,8 @@ class FetchPool:
         """Call `function` on each item and return the results in order.
 
         Every call runs in a copy of the caller's context, so its log lines carry the request's id.
-        The first exception is raised, and calls that did not begin yet are dropped. Those under
-        way have one second to end, so that what they read can be kept.
+        The first exception is raised, and calls that have not begun are dropped. Calls in progress
+        have one second to finish, so that their results can be kept.
         """
         with self._lock:
             places = self._places.get_or_make(
@@ -106,13 +106,13 @@ class FetchPool:
             wait(futures, timeout=_ENDING)
             raise
         finally:
-            # The traceback of a call's error refers to this list, and a future in it to the error.
-            # Such a cycle would keep connections open until the garbage collector runs.
+            # The traceback of a call's error refers to this list, and a future in the list refers
+            # to the error. This cycle would keep connections open until the garbage collector runs.
             while futures:
                 futures.pop().cancel()
 
     def _begin(self, function: Callable[[_In], _Out], item: _In) -> Future[_Out]:
-        """Let a thread make a call. Make it here if none is free, and no more can be started."""
+        """Make a call in a thread of the pool, or here if none is free or can be started."""
         run = copy_context().run
         if self._free.acquire(blocking=False):
             try:
@@ -130,12 +130,12 @@ class FetchPool:
         return future
 
     def close(self) -> None:
-        """Stop the threads. Calls under way end, and others are dropped."""
+        """Stop the threads. Calls in progress finish, and others are dropped."""
         self._executor.shutdown(wait=False, cancel_futures=True)
 
 
 class Failures:
-    """Errors of versions, up to a limit, that do not make the whole listing fail."""
+    """Errors of single versions. Up to a limit, they do not make the whole listing fail."""
 
     def __init__(self, most: int) -> None:
         self._most = most
@@ -166,7 +166,7 @@ class Allowance:
         self._failures = failures
 
     def spend(self, weight: int) -> None:
-        """Count what is already in memory; wait for a turn if that is a lot.
+        """Count what is already in memory. If the listing becomes large, wait for its turn.
 
         Raises:
             BusyError: other large listings take too long.
@@ -178,9 +178,9 @@ class Allowance:
     def read(
         self, repository: ProjectRepository, tags: Sequence[str], answered: dict[str, Read]
     ) -> dict[str, Read]:
-        """Read versions in this order. Those that do not fit are `BEYOND`.
+        """Read versions in the order of `tags`. The result is `BEYOND` for those that do not fit.
 
-        All answers of the registry are added to `answered`, also if a later call fails.
+        All responses of the registry are added to `answered`, even if a later call fails.
 
         Raises:
             BusyError: other large listings take too long.
@@ -214,7 +214,7 @@ class Allowance:
         return found
 
     def _grow(self) -> None:
-        """Begin the turn of a large listing, unless others have to end first."""
+        """Begin the turn of a large listing, unless it has to wait for others."""
         if self._most == _SMALL:
             with suppress(BusyError):
                 self._wait(patience=0.0)

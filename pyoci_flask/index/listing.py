@@ -1,4 +1,4 @@
-"""List: the projects of a namespace, the versions of a project, the files of the newest ones."""
+"""List the projects of a namespace, the versions of a project, and the newest versions' files."""
 
 import logging
 import re
@@ -30,20 +30,20 @@ logger = logging.getLogger("pyoci.index")
 
 MOST_PROJECTS = 10_000
 _MOST_TAGS = 40_000
-"""Tags of a project. Each needs some 400 bytes while they are sorted."""
+"""Maximum number of tags of a project. Each takes some 400 bytes while the tags are sorted."""
 _VERSION = re.compile(
     r"v?(?:(?P<epoch>[0-9]{1,9})_(?=[0-9]))?"
     r"(?P<release>[0-9]{1,18}(?:\.[0-9]{1,18}){0,3})(?P<rest>[^-]*)",
     re.IGNORECASE,
 )
-"""The part of a tag that may be a version before its local version."""
+"""The part of a tag before the local version, if the tag may be a version."""
 _Key = tuple[bool, Version, str]
 """Whether a text is a version, the version, and the text."""
 _PRE_RELEASE = re.compile(r"[abc]|dev|pre", re.IGNORECASE)
 
 
 class _Kind(Enum):
-    """What a tag looks like. Of too many tags, the first kinds are kept."""
+    """What a tag looks like. If there are too many tags, the first kinds are kept."""
 
     FINAL = "final releases"
     PRE_RELEASE = "pre-releases"
@@ -51,9 +51,10 @@ class _Kind(Enum):
 
 
 def list_projects(namespace: RepositoryCaller) -> Sequence[NormalizedName]:
-    """List the projects directly below a namespace, sorted, `MOST_PROJECTS` at most.
+    """List the projects directly below a namespace, at most `MOST_PROJECTS`, sorted.
 
-    Repositories that hold something else are listed as well: finding out needs a call for each.
+    Repositories that do not contain packages are listed too, because checking would take one call
+    per repository.
 
     Raises:
         NotFoundError: the registry cannot list its repositories.
@@ -81,14 +82,14 @@ def _is_project(segment: str) -> bool:
 def find_project(
     candidates: Candidates, *, empty_is_found: bool = True
 ) -> tuple[ProjectRepository, list[str]]:
-    """Find the project's repository and its tags, in one call (and one per further page).
+    """Find the project's repository and its tags, in one call and one more per further page.
 
-    The candidates after it, which may hold further versions, become its `others`. If
-    `empty_is_found` is false, a repository without tags does not prove that the project exists:
-    then an error is raised if the repository of another spelling is denied.
+    The candidates after the repository may contain further versions, and become its `others`. If
+    `empty_is_found` is false, a repository without tags does not prove that the project exists, so
+    an error is raised if access to the repository of another spelling is denied.
 
     Raises:
-        NotFoundError: the registry has no such repository.
+        NotFoundError: none of the repositories exists.
     """
     empty = None
     for number, repository in enumerate(candidates):
@@ -97,12 +98,12 @@ def find_project(
         except (AuthenticationRequiredError, DeniedError):
             if empty is None or not empty_is_found:
                 raise
-            continue  # the project exists, and the other spelling need not
+            continue  # the project exists, even if the other spelling does not
         if tags:
             others = candidates[number + 1 :]
             return replace(repository, others=others), first_tags(repository, tags)
         if tags is not None and empty is None:
-            # Some registries answer with an empty list for unknown and for emptied repositories.
+            # Some registries return an empty list for unknown and for emptied repositories.
             empty = repository
     if empty is not None:
         return empty, []
@@ -114,7 +115,7 @@ def find_project(
 
 
 def first_tags(repository: ProjectRepository, tags: Sequence[str]) -> list[str]:
-    """Return the tags; if there are too many, the newest final releases, then pre-releases."""
+    """Return the tags; if there are too many, keep the newest final releases, then pre-releases."""
     if len(tags) <= _MOST_TAGS:
         return list(tags)
     kinds = [_looks_like(tag) for tag in tags]
@@ -126,7 +127,7 @@ def first_tags(repository: ProjectRepository, tags: Sequence[str]) -> list[str]:
         kept += found if len(found) <= room else nlargest(room, found, key=_first_numbers)
         left.append(f"{max(0, len(found) - room)} {kind.value}")
     logger.warning(
-        "%s has %d tags, of which %d are listed; left out by their names: %s",
+        "%s has %d tags, of which %d are listed; left out, judging by their names: %s",
         repository.caller.repository,
         len(tags),
         len(kept),
@@ -151,21 +152,21 @@ def _first_numbers(tag: str) -> tuple[int, ...]:
 
 
 Read = Callable[[Sequence[str]], Mapping[str, VersionFiles | Skipped | None]]
-"""Reads the versions of these tags, in this order if not all fit; None for a tag that is not a
-version of a package."""
+"""Reads the versions of these tags, in this order if not all fit. The result of a tag is None if it
+does not exist."""
 
 
 def list_files(
     repository: ProjectRepository, tags: Sequence[str], read: Read, limit: int
 ) -> Project:
-    """List the project, with the files of `limit` versions (0 = all), see `first_to_list`."""
+    """List the project with the files of `limit` versions, or of all if 0 (see `first_to_list`)."""
     keyed = _in_order(tags)
     ordered = [tag for _, tag in keyed]
     wanted = first_to_list(ordered)
     listed = read(wanted[:limit] if limit else wanted)
     read_ones = [one for tag in ordered if isinstance(one := listed.get(tag), VersionFiles)]
-    # Left out are tags that are not versions, and versions that were deleted on a registry that
-    # can only empty them. Of the tags that were not read, those whose text is not a version.
+    # Leave out tags that are not versions, and versions that were deleted on a registry that can
+    # only empty them. A tag that was not read is left out if its text is not a version.
     shown = (
         (key, version_of(tag))
         for key, tag in keyed
@@ -181,7 +182,7 @@ def list_files(
 
 
 def limits_of(parts: Sequence[Sequence[str]], limit: int) -> list[int]:
-    """Divide a limit among the repositories of a project; `parts` are the tags of each."""
+    """Divide a limit among the repositories of a project. `parts` contains the tags of each."""
     if not limit:
         return [0 for _ in parts]
     wanted = Counter(first_to_list(newest_first([tag for tags in parts for tag in tags]))[:limit])
@@ -194,7 +195,7 @@ def limits_of(parts: Sequence[Sequence[str]], limit: int) -> list[int]:
 
 
 def merged(parts: Sequence[Project]) -> Project:
-    """Merge the parts of a project that several repositories hold."""
+    """Merge the parts of a project that are in several repositories."""
     files = [file for part in parts for file in part.files]
     return Project(
         parts[0].name,
@@ -233,11 +234,11 @@ def _in_order(tags: Sequence[str]) -> list[tuple[_Key, str]]:
 
 
 def first_to_list(ordered: Sequence[str]) -> list[str]:
-    """Sort tags, given newest first, by which to list first if not all can be listed.
+    """Sort tags, given newest first, in the order in which to list them if not all fit.
 
-    That is the newest first, but at least half of any number of first ones are final releases, as
-    long as there are some. Installers use only these by default, so pre-releases must not take
-    their place. Tags that are not versions come last.
+    The newest come first, but at least half of the leading tags, however many, are final releases
+    as long as there are any. Installers use only final releases by default, so pre-releases must
+    not take their place. Tags that are not versions come last.
     """
     finals = deque(tag for tag in ordered if _is_final(tag))
     others = deque(tag for tag in ordered if not _is_final(tag))

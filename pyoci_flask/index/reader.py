@@ -1,4 +1,4 @@
-"""Reading the versions of projects without changing them."""
+"""Read the versions of projects."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
@@ -28,17 +28,17 @@ from pyoci_flask.index.versions import (
 from pyoci_flask.oci.reference import Tag
 
 Found = tuple[ProjectRepository, VersionFiles | VersionIndex]
-"""A version, or a part of it, and the repository that holds it."""
+"""A version, or a part of it, and the repository that contains it."""
 Enough = Callable[[Found], bool]
 
 
 def any_part(_: Found) -> bool:
-    """Accept any part of a version: nearly all versions have only one."""
+    """Accept any part of a version. Nearly all versions have only one part."""
     return True
 
 
 class VersionReader:
-    """Reads versions from the registry each time. `CachedReader` remembers them."""
+    """Reads versions from the registry each time, unlike `CachedReader`."""
 
     def __init__(self, pool: FetchPool) -> None:
         self.pool = pool
@@ -55,11 +55,11 @@ class VersionReader:
         held: ExitStack | None = None,
         failures: Failures | None = None,
     ) -> Project:
-        """List a project whose tags were just read, with the files of `limit` versions (0 = all).
+        """List a project with these tags and the files of `limit` versions (0 means all).
 
-        Versions whose errors `failures` accepts are left out; the first error beyond its limit is
-        raised. A worker builds only a few large listings at once: this one counts until `held` is
-        closed.
+        The tags must have been read just before. Versions whose errors `failures` accepts are left
+        out. The first error beyond its limit is raised. A worker builds only a few large listings
+        at the same time. This one counts as one of them until `held` is closed.
 
         Raises:
             BusyError: other large listings take too long.
@@ -81,7 +81,7 @@ class VersionReader:
                 if part is repository and (most == limit or most >= len(tags)):
                     return project  # reading it again would count it twice
                 if limit and not most:
-                    return list_files(part, tags, lambda _: {}, 0)  # none of its files
+                    return list_files(part, tags, lambda _: {}, 0)  # list none of its files
                 return self._project(part, tags, most, allowance)
 
             return merged([part_of(*part, most) for part, most in zip(parts, limits, strict=True)])
@@ -102,32 +102,32 @@ class VersionReader:
 
     def recall(
         self,
-        candidates: Candidates,  # noqa: ARG002 - only a reader that remembers uses them
+        candidates: Candidates,  # noqa: ARG002 - only `CachedReader` uses it
         version: str,  # noqa: ARG002 - as above
         enough: Enough = any_part,  # noqa: ARG002 - as above
     ) -> Found | None:
-        """Return the first part of a version that is remembered and `enough`.
+        """Return the first cached part of a version that is `enough`, or None.
 
-        It may be `PYOCI_CACHE_TTL` seconds old.
+        It may be up to `PYOCI_CACHE_TTL` seconds old.
         """
         return None
 
     def find(self, candidates: Candidates, version: str, enough: Enough = any_part) -> Found | None:
-        """Ask the registry for a version; return the first part of it that is `enough`."""
+        """Read a version from the registry; return its first part that is `enough`, or None."""
         parts: Iterator[Found] = find_versions(candidates, version, self.read_tag)
         return next((part for part in parts if enough(part)), None)
 
     def read_tag(
         self, repository: ProjectRepository, version: str, tag: Tag
     ) -> VersionFiles | VersionIndex | None:
-        """Ask the registry what a tag holds of a version; None = nothing of a package."""
+        """Read a version from a tag; return None if the tag does not contain a package."""
         return read_version(repository, version, tag)
 
     @contextmanager
     def changing(
         self,
-        candidates: Candidates,  # noqa: ARG002 - only a reader that remembers uses them
+        candidates: Candidates,  # noqa: ARG002 - only `CachedReader` uses it
         version: str,  # noqa: ARG002 - as above
     ) -> Iterator[None]:
-        """Forget the version when the block ends, however it ends: it may have been changed."""
+        """Drop the version from the cache when the block ends: it may have been changed."""
         yield

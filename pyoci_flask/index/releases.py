@@ -1,4 +1,4 @@
-"""The releases of a project, as its pages show them: one version with its files each."""
+"""The releases of a project, as its pages show them. Each is a version with its files."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,9 +15,10 @@ from pyoci_flask.index.project_repository import ProjectRepository, Tagged, with
 from pyoci_flask.index.versions import ReadTag, VersionFiles, VersionIndex, find_in
 
 LISTED_VERSIONS = "_listed-versions"
-"""Member of a project's JSON if the files of some versions are not listed, see `listed_of`.
+"""Member of a project's JSON that exists if some versions' files are not listed (see `listed_of`).
 
-Names with an underscore are for extensions (Simple API, JSON-based). `copy` reads this one.
+Names that begin with an underscore are for extensions (Simple API, JSON-based). `copy` reads this
+member.
 """
 
 
@@ -33,14 +34,14 @@ class Release:
     def is_prerelease(self) -> bool:
         """Whether installers ignore it by default (PEP 440; includes development releases).
 
-        True for what is not a version at all.
+        It is true if the text is not a version at all.
         """
         version = version_or_none(self.version)
         return version is None or version.is_prerelease
 
     @property
     def yanked(self) -> str | None:
-        """The reasons, maybe empty, if all files are yanked; else None."""
+        """The reasons, which may be empty, if all files are yanked; otherwise None."""
         reasons = [file.yanked for file in self.files if file.yanked is not None]
         if not reasons or len(reasons) < len(self.files):
             return None
@@ -78,7 +79,7 @@ def preferred(releases: Sequence[Release]) -> Release | None:
 
 @dataclass(frozen=True, slots=True)
 class Listed:
-    """How many versions of a kind there are, and of how many the files are listed."""
+    """The number of versions of a kind, and how many of them have listed files."""
 
     listed: int
     known: int
@@ -106,7 +107,7 @@ def find_release(
     """Find a version in any spelling. If its files are not listed, `read` its tags.
 
     Raises:
-        NotFoundError: there is no such version.
+        NotFoundError: the version does not exist.
     """
     missing = NotFoundError(f"{repository.project} has no version {version[:140]}")
     wanted = version_or_none(version)

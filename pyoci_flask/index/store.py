@@ -1,8 +1,8 @@
-"""Where the listing cache keeps its entries: SQLite in a private folder that workers share.
+"""The store of the listing cache: an SQLite database in a private folder that workers share.
 
-A failure costs speed only. An entry that cannot be read is missing, and one that cannot be written
-is not there. If a change cannot be counted, the whole database is moved away, and every process
-notices that before its next use.
+A failure costs only speed, because entries that cannot be read or written count as missing. If a
+change cannot be counted, the whole database is moved away, and every process notices that before it
+uses the database again.
 """
 
 import atexit
@@ -27,11 +27,11 @@ logger = logging.getLogger("pyoci.cache")
 _T = TypeVar("_T")
 
 _MOST_BYTES = 48 * 1024 * 1024
-"""Bytes of the database. One listing of up to 16 MiB may come on top."""
+"""Maximum size of the database, in bytes. One listing of up to 16 MiB may exceed it."""
 _PATIENCE = 0.5
-"""Seconds to wait for another process that writes."""
+"""Seconds to wait while another process writes."""
 _REST = 5.0
-"""Seconds without a cache after it failed: threads must not queue up for the next failure."""
+"""Seconds for which a cache that failed is not used, so that threads do not wait in a queue."""
 _BUSY = frozenset({sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED})
 
 _SCHEMA = """
@@ -53,20 +53,20 @@ class Stored(NamedTuple):
 
 
 class Store(Protocol):
-    """Bytes that live for a time, shared by several processes. The oldest go when it is full."""
+    """A store of bytes that expire, shared by several processes. If full, it drops the oldest."""
 
     def get_many(self, keys: Collection[str]) -> Mapping[str, Stored]:
-        """Return what is there of these keys; nothing if the store does not work."""
+        """Return the values of the keys that exist, or nothing if the store does not work."""
         ...
 
     def set_many(self, values: Mapping[str, bytes], ttl: float) -> bool:
-        """Keep values for `ttl` seconds; return whether they are there."""
+        """Store values for `ttl` seconds; return whether they were stored."""
         ...
 
     def increment(self, keys: Collection[str]) -> Mapping[str, int]:
-        """Add one to each of these decimal numbers that is there; return the new ones.
+        """Increment the counters that exist and return their new values.
 
-        A missing number stays missing. If the store cannot do this, it forgets everything.
+        Missing keys are not created. If the update fails, the store discards its whole contents.
         """
         ...
 
@@ -78,15 +78,15 @@ class Store(Protocol):
 class SQLiteStore:
     """A `Store` for the processes of one host.
 
-    Expiry goes by the machine's monotonic clock, which all its processes share.
+    Expiry is measured by the machine's monotonic clock, which all processes share.
     """
 
     def __init__(
         self, folder: Path | None, parent: Path, clock: Callable[[], float] = time.monotonic
     ) -> None:
-        """Use the database in `folder`; without one, a folder of this process in `parent`.
+        """Use the database in `folder`, or if it is None, in this process's own folder in `parent`.
 
-        Nothing is made before the first use.
+        Nothing is created before the first use.
         """
         self._folder = folder
         self._parent = parent
@@ -94,11 +94,11 @@ class SQLiteStore:
         self._lock = threading.Lock()
         self._connection: sqlite3.Connection | None = None
         self._files: dict[Path, tuple[int, int] | None] = {}
-        """The identities of the open database, of its log, and of the index that SQLite keeps."""
+        """The identities of the open database, its log, and the index of the log."""
         self._rests_until = 0.0
 
     def get_many(self, keys: Collection[str]) -> Mapping[str, Stored]:
-        """Return what is there of these keys; nothing if the store does not work."""
+        """Return the values of the keys that exist, or nothing if the store does not work."""
         now = self._clock()
 
         def run(database: sqlite3.Connection) -> dict[str, Stored]:
@@ -113,7 +113,7 @@ class SQLiteStore:
         return (self._use(run) or {}) if keys else {}
 
     def set_many(self, values: Mapping[str, bytes], ttl: float) -> bool:
-        """Keep values for `ttl` seconds; return whether they are there."""
+        """Store values for `ttl` seconds; return whether they were stored."""
         now = self._clock()
 
         def run(database: sqlite3.Connection) -> bool:
@@ -130,9 +130,9 @@ class SQLiteStore:
         return bool(self._use(run))
 
     def increment(self, keys: Collection[str]) -> Mapping[str, int]:
-        """Add one to each of these decimal numbers that is there; return the new ones.
+        """Increment the counters that exist and return their new values.
 
-        A missing number stays missing. If that fails, the database is moved away.
+        Missing keys are not created. If the update fails, the database is moved away.
         """
         wanted = (json.dumps(list(keys)),)
 
@@ -159,7 +159,7 @@ class SQLiteStore:
             self._close()
 
     def _use(self, run: Callable[[sqlite3.Connection], _T], *, must: bool = False) -> _T | None:
-        """Run it on the database; None if that fails. `must` tries even after a failure."""
+        """Call `run` with the database; return None if it fails. `must` ignores past failures."""
         if not must and time.monotonic() < self._rests_until:
             return None
         with self._lock:
@@ -181,25 +181,25 @@ class SQLiteStore:
         return self._folder / "listings" / "records.sqlite"
 
     def _open(self) -> sqlite3.Connection:
-        """Return the open database, or open the one that took its place."""
+        """Return the open database. If it was replaced, open the new one."""
         path = self._path()
         if self._connection is not None:
             found = {file: _identity(file) for file in self._files}
             if found == self._files:
                 return self._connection
             if found[path] == self._files[path]:
-                # A cleaner of temporary folders removed a file that locks and commits go through.
-                # Processes that open the database now would not see what is written here.
+                # A cleaner of temporary folders removed a file that SQLite needs for locks and
+                # commits. Processes that open the database now would not see what is written here.
                 self._move_away()
         self._close()
         make_private(path.parent.parent)
         make_private(path.parent)
-        # SQLite finds the log of a database by its name. Each has a name that no other ever has, so
-        # that no process mixes the log of one with the pages of another.
+        # SQLite finds the log of a database by the database's name. Each database has a unique
+        # name, so that no process mixes the log of one with the pages of another.
         with contextlib.suppress(FileExistsError):
             path.symlink_to(f"{secrets.token_hex(8)}.sqlite")
         own = path.with_name(path.readlink().name)
-        # Identified before it is opened: another process may move it away in between.
+        # Identify it before it is opened, because another process may move it away in between.
         own.touch(mode=0o600)
         identity = _identity(path)
         with contextlib.ExitStack() as opened:
@@ -214,7 +214,7 @@ class SQLiteStore:
             files = (path, *(own.with_name(f"{own.name}{end}") for end in ("-wal", "-shm")))
             self._files = {file: _identity(file) for file in files}
             if identity is None or self._files[path] != identity:
-                raise OSError("the database was moved away while it was opened")
+                raise OSError("the database was moved away while it was being opened")
             opened.pop_all()
         self._connection = database
         return database
@@ -226,7 +226,7 @@ class SQLiteStore:
             self._connection = None
 
     def _move_away(self) -> None:
-        """Move the database out of the way of all processes. Renaming needs no room and no lock."""
+        """Move the database away from all processes. Renaming needs no disk space and no lock."""
         self._close()
         try:
             folder = self._path().parent
@@ -235,15 +235,15 @@ class SQLiteStore:
         except FileNotFoundError:
             return
         except OSError as error:
-            # This process must not show old listings. It cannot warn the others.
+            # This process must not show old listings. It cannot warn the other processes.
             self._rests_until = math.inf
-            logger.warning("listings may be old for PYOCI_CACHE_TTL seconds: %s", error)
+            logger.warning("listings may be out of date for PYOCI_CACHE_TTL seconds: %s", error)
             return
         shutil.rmtree(aside, ignore_errors=True)
 
 
 def _shrink(database: sqlite3.Connection, now: float) -> None:
-    """Drop what expired, and if that is not enough, what expires first."""
+    """Delete what has expired, and if that is not enough, what expires next."""
     database.execute("DELETE FROM entries WHERE expires <= ?", (now,))
     first = (
         "DELETE FROM entries WHERE key IN (SELECT key FROM entries ORDER BY expires "
@@ -254,7 +254,7 @@ def _shrink(database: sqlite3.Connection, now: float) -> None:
 
 
 def _used(database: sqlite3.Connection) -> int:
-    """Return the bytes in use. The pragmas cost nothing: the file's header has these numbers."""
+    """Return the bytes in use. The pragmas only read these numbers from the file's header."""
     pages, free, size = (
         database.execute(f"PRAGMA {name}").fetchone()[0]
         for name in ("page_count", "freelist_count", "page_size")

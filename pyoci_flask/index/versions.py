@@ -1,4 +1,4 @@
-"""The versions of a project: what their tags hold, reading them, and finding them."""
+"""Read and find the versions of a project."""
 
 import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -32,14 +32,14 @@ from pyoci_flask.oci.reference import Digest, Tag
 logger = logging.getLogger("pyoci.index")
 
 _WHOLE = ByteBudget(16 * 1024 * 1024)
-"""Bytes of large image indexes that requests work on; each takes some ten of memory."""
+"""Maximum bytes of large image indexes in use by requests. Each takes some ten in memory."""
 _LARGE = 512 * 1024
 _NAMED = 3
-"""Tags or entries that one line of the log names."""
+"""Maximum number of tags or entries that one log line lists."""
 _FILE_WEIGHT = 1024
-"""Bytes that a file counts at least."""
+"""Minimum number of bytes that a file counts as."""
 _RECORDED = 256 * 1024
-"""Bytes of one version that the listing cache records at most."""
+"""Maximum size of one version in the listing cache, in bytes."""
 
 
 @dataclass(frozen=True, slots=True, weakref_slot=True)
@@ -62,9 +62,9 @@ class VersionFiles:
     files: Sequence[File]
     """Their entries have no annotations."""
     weight: int
-    """Bytes that it counts in a listing, about a fifth of the memory that it takes."""
+    """Bytes that it counts as in a listing: about a fifth of the memory that it takes."""
     document: str | None = None
-    """What its files are parsed from, for the listing cache; None = too large."""
+    """What its files are parsed from, for the listing cache, or None if it is too large."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,24 +73,24 @@ class Skipped:
 
     reason: str
     is_version: bool
-    """True for a version that cannot be read; false for what is not a package at all."""
+    """True for a version that cannot be read; false for a tag that is not a package."""
     answered: bool = True
-    """Whether the registry said so. If not, it is not remembered and proves no right to read."""
+    """Whether the registry said so. If not, this is not cached and proves no right to read."""
 
 
-BEYOND = Skipped("others take all the memory that a listing may have", True, answered=False)
+BEYOND = Skipped("other versions take all the memory that a listing may use", True, answered=False)
 
 
 def same_files(found: VersionFiles | VersionIndex, filename: Filename) -> list[File]:
     """Return the files of a version with this filename, in any spelling.
 
-    They are one at most, unless another program has added it twice.
+    There is at most one, unless another program has added it twice.
     """
     return [file for file in found.files if file.filename.architecture == filename.architecture]
 
 
 class NotAPackageError(PyOCIError):
-    """A tag does not hold a version of a package; the text says what it holds."""
+    """A tag does not contain a version of a package; the text says what it contains."""
 
 
 def parse_index(
@@ -99,7 +99,7 @@ def parse_index(
     """Read the image index of a version; log what is wrong with entries that are left out.
 
     Raises:
-        NotAPackageError: it is something else.
+        NotAPackageError: the manifest is something else.
     """
     if manifest.media_type != INDEX_TYPE:
         kind = shown(manifest.media_type) if manifest.media_type else "manifest without a mediaType"
@@ -111,7 +111,7 @@ def parse_index(
     if index.artifact_type != ARTIFACT_TYPE:
         if not index.artifact_type:
             raise NotAPackageError("an image index without an artifactType")
-        raise NotAPackageError(f"an image index of {shown(index.artifact_type)}")
+        raise NotAPackageError(f"an image index with artifact type {shown(index.artifact_type)}")
     files, faults = files_of(index, version, repository.project, repository.segment)
     if faults:
         logger.warning(
@@ -123,7 +123,7 @@ def parse_index(
 def listed_files(
     version: str, digest: Digest, document: str, files: Sequence[File]
 ) -> VersionFiles:
-    """Keep of files what a listing needs; `document` is the index that they were parsed from."""
+    """Keep only what a listing needs. `document` is the index that the files were parsed from."""
     weight = max(len(document), _FILE_WEIGHT * len(files))
     return VersionFiles(
         version,
@@ -139,10 +139,10 @@ def _bare(entry: Descriptor) -> Descriptor:
 
 
 def load_version(repository: ProjectRepository, version: str, tag: Tag) -> VersionIndex | None:
-    """Fetch the image index of a version; None = there is no such tag.
+    """Fetch the image index of a version, or return None if the tag does not exist.
 
     Raises:
-        NotAPackageError: the tag does not hold a version of a package.
+        NotAPackageError: the tag does not contain a version of a package.
         OversizedError: the index is too large.
         BusyError: other requests use too many large indexes.
     """
@@ -159,8 +159,8 @@ def load_version(repository: ProjectRepository, version: str, tag: Tag) -> Versi
 def read_version(repository: ProjectRepository, version: str, tag: Tag) -> VersionIndex | None:
     """Fetch the image index of a version, for reading.
 
-    Return None if the tag is gone, or does not hold a package (which is logged): a repository may
-    hold container images and signatures as well.
+    Return None if the tag does not exist. If it does not contain a package, log that and return
+    None, because a repository may contain container images and signatures as well.
     """
     try:
         return load_version(repository, version, tag)
@@ -175,9 +175,9 @@ def load_files(
     tag: Tag,
     wanted: Callable[[], bool] = lambda: True,
 ) -> VersionFiles | Skipped | None:
-    """Fetch the files of a version for a listing; None = there is no such tag.
+    """Fetch the files of a version for a listing, or return None if the tag does not exist.
 
-    Return `BEYOND` if it is no longer `wanted` when it could be parsed.
+    Return `BEYOND` if `wanted` returns false before the index is parsed.
     """
 
     def parse(manifest: Manifest) -> VersionFiles | Skipped:
@@ -199,7 +199,7 @@ def load_files(
 def log_skipped(
     repository: ProjectRepository, read: Mapping[str, VersionFiles | Skipped | None]
 ) -> None:
-    """Log which of these tags are left out, in one line for each kind."""
+    """Log the skipped tags, one line per kind (not packages, too large)."""
     name = repository.caller.repository
     skipped = {tag: one for tag, one in read.items() if isinstance(one, Skipped)}
     others = [f"{tag} is {one.reason}" for tag, one in skipped.items() if not one.is_version]
@@ -211,14 +211,14 @@ def log_skipped(
 
 
 def _few(reasons: Sequence[str], what: str) -> str:
-    """Return the number of things and the first reasons, for one line of a log."""
+    """Return the number of reasons and the first of them, for one log line."""
     more = "; ..." if len(reasons) > _NAMED else ""
     return f"{len(reasons)} {what} ({'; '.join(reasons[:_NAMED])}{more})"
 
 
 _T = TypeVar("_T", bound=VersionFiles | VersionIndex)
 ReadTag = Callable[[ProjectRepository, str, Tag], _T | None]
-"""Reads a version from a tag; None = the tag holds no version of a package."""
+"""Reads a version from a tag; returns None if the tag does not contain one."""
 
 
 def find_versions(
@@ -226,8 +226,8 @@ def find_versions(
 ) -> Iterator[tuple[ProjectRepository, _T]]:
     """Find a version in the project's repositories, under every tag that spells it.
 
-    There is nearly always only one part. Stop after it if it is enough: finding others needs the
-    lists of tags.
+    There is nearly always only one part. Stop after it if it is enough, because finding others
+    needs the lists of tags.
     """
     first, *others = candidates
     files: list[File] = []
@@ -236,7 +236,7 @@ def find_versions(
         files += found.files
         yield first, found
     tags: Sequence[str] = ()
-    # The version as it is spelled can be read even if the tags cannot be listed.
+    # The version can be read by this spelling even if the tags cannot be listed.
     with suppress(AuthenticationRequiredError, DeniedError):
         tags = first.read_tags() or ()
     for repository, found in find_spelled(first, tags, version, read):
@@ -272,7 +272,7 @@ def hold_version(
     """Hold the version's lock (the one that publish takes) and find all its parts.
 
     Raises:
-        NotFoundError: there is no such version.
+        NotFoundError: the version does not exist.
     """
     with hold_lock(candidates[0], version, locks):
         found = list(find_versions(candidates, version, read_version))
