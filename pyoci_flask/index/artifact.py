@@ -1,6 +1,6 @@
-"""The parts of one file in a registry: its blob, its config and its manifest, and pushing them.
+"""Push the parts of one file to a registry: its blob, its config and its manifest.
 
-They are addressed by digest. If nothing refers to them in the end, they do no harm.
+The parts are addressed by digest. Parts that nothing refers to in the end do no harm.
 """
 
 import json
@@ -43,7 +43,7 @@ from pyoci_flask.oci.uploads import UploadSession, push_blob
 logger = logging.getLogger("pyoci.index")
 
 _REPAIRS = 2
-"""How often the parts are pushed again if the registry misses one."""
+"""How many times the parts are pushed again if one is missing from the registry."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,9 +55,9 @@ class Upload:
     size: int
     """Bytes."""
     content: IO[bytes]
-    """Seekable: it is read once for each try."""
+    """Seekable, because each attempt reads it again."""
     metadata: bytes | None = None
-    """The core metadata file, if it was read."""
+    """The core metadata file, or None if it was not read."""
     requires_python: str | None = None
     project_urls: Mapping[str, str] = field(default_factory=dict)
     labels: Mapping[str, str] = field(default_factory=dict)
@@ -71,7 +71,7 @@ class Artifact:
 
     config: Descriptor
     content: bytes
-    """Of the config: the core metadata file, or the empty config."""
+    """The content of the config: the core metadata file, or the empty config."""
     document: bytes
     """The image manifest."""
     entry: Descriptor
@@ -116,7 +116,7 @@ def _entry(upload: Upload, created: datetime, document: bytes) -> Descriptor:
 
 
 class KnownConfigs:
-    """Config blobs that were pushed recently: the wheels of a version often share theirs."""
+    """Config blobs that were pushed recently. The wheels of a version often share one."""
 
     def __init__(self) -> None:
         self._known = Memory[tuple[str, Digest], bool](entries=256, max_bytes=256 * 1024, ttl=600.0)
@@ -144,7 +144,7 @@ class ArtifactPush:
         *,
         parallel: bool,
     ) -> None:
-        """`files` are those that the version has; with `parallel`, both blobs go side by side."""
+        """`files` are the version's files. If `parallel` is set, push both blobs in parallel."""
         self.artifact = Artifact.of(upload, datetime.now(UTC))
         self._caller = caller
         self._upload = upload
@@ -159,9 +159,9 @@ class ArtifactPush:
         missing: bool = False,
         session: UploadSession | None = None,
     ) -> None:
-        """Push the file and its config; the arguments are those of `push_blob`."""
+        """Push the file and its config. The arguments have the same meaning as in `push_blob`."""
         upload = self._upload
-        # If the file is new, its core metadata usually is new, too.
+        # If the file is new, its core metadata is usually new as well.
         with in_background(
             lambda: self._config(looked=looked, missing=missing), parallel=self._parallel
         ) as config:
@@ -177,10 +177,10 @@ class ArtifactPush:
             config()
 
     def manifest(self) -> None:
-        """Push the manifest, and the blobs again if the registry misses one.
+        """Push the manifest. If the registry lacks a blob, push the blobs again.
 
-        If the registry still refuses it, push one without the core metadata: Pulp accepts only
-        JSON as a config.
+        If the registry still refuses the manifest, push one without the core metadata, because Pulp
+        accepts only JSON as a config.
         """
         try:
             again_if_missing(lambda _: self._manifest(), self._blobs_again)
@@ -188,24 +188,26 @@ class ArtifactPush:
             if not _is_about_the_manifest(error):
                 raise
             if self._upload.metadata is not None and self._without_metadata():
-                logger.info("%s; stored without its core metadata", error)
+                logger.info("%s; the file was stored without its core metadata", error)
                 return
             if not isinstance(error, MissingContentError):
                 raise
-            # All parts were pushed again: gitlab.com refuses the manifest itself in this way.
+            # All parts were pushed again, so none is missing: gitlab.com refuses the manifest
+            # itself with this error.
             raise UnsupportedError(
-                f"{error}: this registry does not seem to take packages, nothing was published"
+                f"{error}: this registry does not seem to take packages, so nothing was published"
             ) from error
 
     def everything(self, missing: MissingContentError) -> None:
-        """Push all parts again, because the registry misses one."""
+        """Push all parts again, because one is missing from the registry."""
         self._blobs_again(missing)
         self._manifest()
 
     def _config(self, *, looked: bool = False, missing: bool = False) -> None:
         config = self.artifact.config
-        # A registry that was restored from a backup lacks what was pushed later. Installers read
-        # core metadata, so the push is skipped only if a file of the version names it, too.
+        # A registry that was restored from a backup lacks what was pushed after the backup.
+        # Installers read core metadata, so skip the push only if a file of the version refers to
+        # this config.
         if not (self._configs.pop(self._caller, config.digest) and config.digest in self._named):
             push_blob(
                 self._caller,
@@ -223,7 +225,7 @@ class ArtifactPush:
         )
 
     def _blobs_again(self, missing: MissingContentError) -> None:
-        """Upload the blobs, even if the registry answers HEAD that it has them."""
+        """Upload the blobs, even if the registry's response to HEAD says that it has them."""
         self._configs.pop(self._caller, self.artifact.config.digest)
         self.blobs(missing=not _is_about_the_manifest(missing))
 
@@ -242,17 +244,17 @@ class ArtifactPush:
 
 
 def _is_about_the_manifest(error: RegistryError) -> bool:
-    """Return whether the registry may refuse the manifest itself, rather than miss a part of it."""
+    """Return whether the registry might refuse the manifest itself, not lack a part of it."""
     return not isinstance(error, MissingContentError) or error.code == "MANIFEST_INVALID"
 
 
 def again_if_missing(
     action: Callable[[int], None], repair: Callable[[MissingContentError], None]
 ) -> None:
-    """Call `action` with the number of the try; repair and try again if the registry misses a part.
+    """Call `action` with the attempt's number. If the registry lacks a part, repair and try again.
 
-    A registry that collects garbage may drop what no tag refers to yet, and distribution 2.8 does
-    not see a blob for a moment while another upload pushes the same one.
+    Garbage collection in a registry can remove parts that no tag refers to yet, and distribution
+    2.8 briefly does not see a blob while another upload pushes the same one.
     """
     for number in range(_REPAIRS):
         try:

@@ -1,7 +1,7 @@
-"""Delete: a file, or a version with all its files.
+"""Delete a file, or a version with all its files.
 
-Some registries delete tags, some digests, some both, some neither. Blobs are left to the
-registry's garbage collection: another version may share them, or an upload may rely on them.
+Some registries can delete tags, some digests, some both, some neither. Blobs are left to the
+registry's garbage collection, because another version may share them or an upload may rely on them.
 """
 
 import logging
@@ -29,7 +29,7 @@ logger = logging.getLogger("pyoci.index")
 
 _READS = 6
 _PAUSE = 0.2
-"""Seconds before the second read of a deleted tag. Each further pause is longer by as much."""
+"""Seconds before the second read of a deleted tag. Each further pause is this much longer."""
 
 
 def delete_file(
@@ -39,14 +39,14 @@ def delete_file(
     settle: float = 0.0,
     blobs: FileBlobs | None = None,
 ) -> bool:
-    """Delete a file. With the last file of a version, the version is deleted.
+    """Delete a file. Deleting the last file of a version deletes the version.
 
-    The blobs of the file are noted in `blobs`.
-    Returns whether the registry deleted its manifest as well; if not, its bytes are still stored.
+    The file's blobs are noted in `blobs`. Return whether the registry deleted the file's manifest
+    as well. If not, the file is still stored.
 
     Raises:
-        NotFoundError: there is no such file.
-        UnsupportedError: the registry cannot; nothing was changed.
+        NotFoundError: the version or the file does not exist.
+        UnsupportedError: the registry does not support it; nothing was changed.
     """
     with hold_version(candidates, filename.version, locks) as parts:
         chosen = [
@@ -68,12 +68,12 @@ def delete_version(
 ) -> bool:
     """Delete a version with all its files.
 
-    The blobs of the files are noted in `blobs`.
-    Returns whether the registry deleted it; if not, it was emptied and its bytes are still stored.
+    The files' blobs are noted in `blobs`. Return whether the registry deleted the version. If not,
+    the version was emptied and its files are still stored.
 
     Raises:
-        NotFoundError: there is no such version.
-        UnsupportedError: the registry cannot; nothing was changed.
+        NotFoundError: the version does not exist.
+        UnsupportedError: the registry does not support it; nothing was changed.
     """
     with hold_version(candidates, version, locks) as parts:
         chosen = [(repository, found, found.index.manifests) for repository, found in parts]
@@ -85,7 +85,7 @@ def _delete(
     settle: float,
     blobs: FileBlobs | None,
 ) -> bool:
-    """Delete these entries of each index; return whether all of their manifests are gone."""
+    """Delete the entries from each index; return whether all of their manifests are gone."""
     if blobs is not None:
         for repository, _, entries in chosen:
             blobs.note(repository, entries)
@@ -105,9 +105,10 @@ def _delete_entries(
 
 
 def _delete_version(repository: ProjectRepository, found: VersionIndex, settle: float) -> bool:
-    """Delete the tag first (Google requires it), then the index, then the manifests in it.
+    """Delete the tag first (Google requires this order), then the index, then the manifests in it.
 
-    In the opposite order, a registry that refuses half-way would be left with a dangling tag.
+    In the opposite order, a registry that refuses one of the calls would be left with a dangling
+    tag.
     """
     caller = repository.caller
     tag_gone = delete_manifest(caller, found.tag) is Deletion.DONE
@@ -115,7 +116,7 @@ def _delete_version(repository: ProjectRepository, found: VersionIndex, settle: 
         cleared = _cleared(repository, found.index.manifests, found.digest if tag_gone else None)
         _wait_until_gone(repository, found)
         return cleared
-    # Neither tag nor digest can be deleted (ghcr): write an index without entries.
+    # Neither tag nor digest can be deleted (ghcr.io), so write an index without entries.
     if not found.index.manifests:
         raise NotFoundError(f"{repository.project} has no files in version {found.version}")
     _rewrite_without(None, repository, found, settle)
@@ -125,18 +126,22 @@ def _delete_version(repository: ProjectRepository, found: VersionIndex, settle: 
 def _wait_until_gone(repository: ProjectRepository, found: VersionIndex) -> None:
     """Wait until the registry no longer shows the deleted tag.
 
-    Pulp deletes a moment after it has answered. An upload in between would restore the files.
+    Pulp deletes a tag shortly after its response. An upload in between would restore the files.
     """
     for attempt in range(_READS):
         try:
             now = get_manifest(repository.caller, found.tag)
         except PyOCIError as error:
-            logger.info("%s; cannot read whether the tag is gone", error)
+            logger.info("%s; cannot check whether the tag is gone", error)
             return
         if now is None or now.digest != found.digest:
             return
         time.sleep(_PAUSE * (attempt + 1))
-    logger.warning("%s:%s was deleted but is still shown", repository.caller.repository, found.tag)
+    logger.warning(
+        "%s:%s was deleted, but the registry still returns it",
+        repository.caller.repository,
+        found.tag,
+    )
 
 
 def _cleared(
@@ -144,8 +149,8 @@ def _cleared(
 ) -> bool:
     """Delete the manifests of files that are no longer listed; return whether they are gone.
 
-    Errors are only logged: the files are deleted from the index, and a second try would not find
-    them. `index` is the index that named them, if it may still exist (without its tag).
+    Errors are only logged, because the files are no longer in the index and a second attempt would
+    not find them. `index` is the index that listed them, if it may still exist without its tag.
     """
     try:
         if index is not None:
@@ -171,7 +176,7 @@ def _gone(repository: ProjectRepository, entry: Descriptor) -> bool:
 def _rewrite_without(
     digests: Set[Digest] | None, repository: ProjectRepository, found: VersionIndex, settle: float
 ) -> None:
-    """Remove these entries from an index, or all of them if `digests` is None."""
+    """Remove the entries with these digests from an index, or all entries if `digests` is None."""
 
     def remove(now: VersionIndex | None) -> ImageIndex | None:
         entries = now.index.manifests if now else ()
@@ -182,5 +187,5 @@ def _rewrite_without(
         rewrite_found(repository, found, remove, settle)
     except (AlreadyExistsError, UnsupportedError) as error:
         raise UnsupportedError(
-            f"this registry can neither delete nor change the version {found.version}: {error}"
+            f"this registry can neither delete nor change version {found.version}: {error}"
         ) from error

@@ -1,6 +1,6 @@
-"""What the page of a version shows from its core metadata and its manifests.
+"""The details that a version's page shows from its core metadata and its manifests.
 
-All of it was written by the publisher of the package: it is cut to what fits on a page, and is
+All of them were written by the package's publisher, so they are shortened to fit on a page and are
 only ever treated as text.
 """
 
@@ -29,16 +29,16 @@ from pyoci_flask.oci.model import ImageManifest
 logger = logging.getLogger("pyoci.index")
 
 _LONGEST = 500
-"""Characters of one field."""
+"""Maximum number of characters in one field."""
 _MOST = 1000
-"""Entries of one field."""
+"""Maximum number of entries in one field."""
 _MOST_KEYWORDS = 50
 _MOST_PARSED = 100_000
-"""Characters of requirements that are parsed: `packaging` needs some microseconds for each."""
+"""Maximum characters of requirements to parse. `packaging` needs some microseconds for each."""
 _DEEPEST = 20
-"""Parentheses of a requirement that is parsed."""
+"""Maximum number of opening parentheses in a requirement that is parsed."""
 _MOST_MANIFESTS = 8
-"""Manifests that are read for labels, which are usually the same for all files of a version."""
+"""Maximum number of manifests that are read. A version's files usually have the same labels."""
 _EMAIL = re.compile(r"[^\s@<>,;:?&%\"]+@[^\s@<>,;:?&%\"]+")
 _EXTRA = re.compile(r'extra == "([^"]*)"')
 _AND_EXTRA = re.compile(r'^extra == "[^"]*"(?: and |$)| and extra == "[^"]*"$')
@@ -48,7 +48,7 @@ _LICENCE = "License :: "
 
 @dataclass(frozen=True, slots=True)
 class Dependency:
-    """One Requires-Dist: the requirement, and its condition as a marker of PEP 508."""
+    """One Requires-Dist field: the requirement, and its condition as a PEP 508 marker."""
 
     requirement: str
     condition: str = ""
@@ -60,12 +60,12 @@ class Person:
 
     name: str
     email: str = ""
-    """Empty if there is no valid one."""
+    """Empty if the address is missing or invalid."""
 
 
 @dataclass(frozen=True, slots=True)
 class Details:
-    """The fields of a core metadata file that a page shows; missing ones are empty."""
+    """The fields of a core metadata file that a page shows. Missing fields are empty."""
 
     summary: str = ""
     authors: tuple[Person, ...] = ()
@@ -74,13 +74,13 @@ class Details:
     keywords: tuple[str, ...] = ()
     requires_python: str = ""
     urls: Mapping[str, str] = field(default_factory=dict)
-    """Label to URL, http and https only."""
+    """URLs by label; only http and https URLs are included."""
     dependencies: tuple[Dependency, ...] = ()
-    """What is always needed."""
+    """Requirements that belong to no extra."""
     extras: Mapping[str, tuple[Dependency, ...]] = field(default_factory=dict)
-    """Name of each extra to what it needs in addition."""
+    """The additional requirements of each extra, by its name."""
     left_out: Mapping[str, int] = field(default_factory=dict)
-    """How many further entries each field above has that are not included, by its name."""
+    """The number of entries that were left out of each field above, by the field's name."""
     description: str = ""
     description_type: str | None = None
 
@@ -88,9 +88,10 @@ class Details:
 def read_details(
     repository: ProjectRepository, files: Sequence[File], reader: CoreMetadataReader
 ) -> Details | None:
-    """Read the core metadata of a version, preferably of a wheel: one call if it is stored.
+    """Read the core metadata of a version, preferably of a wheel.
 
-    The page is useful without it, so errors of the registry are only logged and return None.
+    This takes one call if core metadata is stored. The page is useful without it, so if the
+    registry fails, log the error and return None.
     """
     wheels_first = sorted(files, key=lambda one: not one.filename.is_wheel)
     ordered = sorted(wheels_first, key=lambda one: one.core_metadata is None)
@@ -100,7 +101,7 @@ def read_details(
         try:
             return parse_details(_metadata(repository, file, reader))
         except PyOCIError as error:
-            logger.warning("no details of %s: %s", file.filename.text, error)
+            logger.warning("cannot read the details of %s: %s", file.filename.text, error)
             if not isinstance(error, NotFoundError):
                 return None
     return None
@@ -119,8 +120,8 @@ def read_labels(
 ) -> tuple[list[tuple[str, str]], int]:
     """Read the labels of a version: the annotations of its manifests except the upload times.
 
-    At most eight files are read, in parallel, one call each; errors are only logged. Returns the
-    first thousand labels, and how many more there are.
+    At most eight manifests are read, in parallel, with one call each. Errors are only logged.
+    Return the first thousand labels and the number of further labels.
     """
 
     def fetch(file: File) -> tuple[list[tuple[str, str]], int]:
@@ -128,7 +129,7 @@ def read_labels(
             caller = repository.of(file).caller
             return read_manifest(caller, file.entry.digest, _labels) or ([], 0)
         except PyOCIError as error:
-            logger.warning("no labels of %s: %s", file.filename.text, error)
+            logger.warning("cannot read the labels of %s: %s", file.filename.text, error)
             return [], 0
 
     share = pool.share(repository.caller.repository.registry)
@@ -139,7 +140,7 @@ def read_labels(
 
 
 def _labels(manifest: Manifest) -> tuple[list[tuple[str, str]], int]:
-    """Return the first thousand annotations of a manifest, and how many more there are."""
+    """Return the first thousand annotations of a manifest, and the number of further ones."""
     annotations = ImageManifest.parse(manifest.document).annotations
     kept = [(key, text) for key, text in islice(annotations.items(), _MOST) if key != CREATED]
     labels = [(_squeezed(key), _squeezed(text)) for key, text in kept]
@@ -147,9 +148,9 @@ def _labels(manifest: Manifest) -> tuple[list[tuple[str, str]], int]:
 
 
 def all_links(details: Details, files: Sequence[File]) -> tuple[list[tuple[str, str]], int]:
-    """Return the labels and URLs of the metadata and of the files' entries.
+    """Return the links from the metadata and the files' entries, and the number left out.
 
-    These are at most a thousand; the number is how many more there are.
+    Each link is a label and a URL. At most a thousand links are returned.
     """
     urls = dict(details.urls)
     for file in files:
@@ -191,13 +192,13 @@ def parse_details(metadata: bytes) -> Details:
 
 
 def _squeezed(text: str | None) -> str:
-    """Return a text on one line, cut to what fits on a page, without control characters."""
+    """Return a text on one line, shortened to fit on a page, without control characters."""
     line = one_line(text, _LONGEST)
     return line if len(line) <= _LONGEST else f"{line[:_LONGEST]}..."
 
 
 def _persons(names: str | None, addresses: str | None) -> tuple[Person, ...]:
-    """Return the persons of two fields; both may hold names (core metadata, Author-email)."""
+    """Return the people in two fields. Both may contain names (core metadata, Author-email)."""
     try:
         pairs = getaddresses([_squeezed(addresses)])
     except RecursionError:  # comments in comments
@@ -209,14 +210,14 @@ def _persons(names: str | None, addresses: str | None) -> tuple[Person, ...]:
     ]
     named = _squeezed(names)
     if named and len(found) == 1 and found[0].name == found[0].email:
-        return (Person(named, found[0].email),)  # one name and one address: the same person
+        return (Person(named, found[0].email),)  # one name, one address: one person
     if named and all(one.name != named for one in found):
         found.insert(0, Person(named))
     return tuple(found)
 
 
 def _licence(fields: RawMetadata) -> str:
-    """Return the expression, the first line of the licence, or the licences of the classifiers."""
+    """Return the expression, the licence's first line, or the licences from the classifiers."""
     text = fields.get("license_expression") or (fields.get("license") or "").strip()
     if text:
         return _squeezed(text.splitlines()[0])
@@ -234,7 +235,7 @@ def _urls(fields: RawMetadata) -> list[tuple[str, str]]:
 def _dependencies(
     fields: RawMetadata,
 ) -> tuple[tuple[Dependency, ...], Mapping[str, tuple[Dependency, ...]]]:
-    """Group the requirements by the extra that needs them; an extra may need nothing."""
+    """Group the requirements by extra. An extra may have no requirements."""
     always: list[Dependency] = []
     extras: dict[str, list[Dependency]] = {
         _squeezed(name): [] for name in fields.get("provides_extra", ())[:_MOST]
@@ -251,9 +252,9 @@ def _dependencies(
 
 
 def _dependency(text: str, *, plain: bool) -> tuple[Dependency, Sequence[str]]:
-    """Return a requirement with its condition, and the extras that the condition names.
+    """Return a requirement with its condition, and the extras that the condition contains.
 
-    If it is `plain`, too long or invalid, it is shown as it is.
+    If `plain` is set, or the text is too long or invalid, the text is shown unchanged.
     """
     shown = Dependency(_squeezed(text))
     if plain or len(text) > _LONGEST or not shown.requirement or text.count("(") > _DEEPEST:
@@ -268,7 +269,7 @@ def _dependency(text: str, *, plain: bool) -> tuple[Dependency, Sequence[str]]:
 
 
 def _condition(marker: Marker | None) -> tuple[str, Sequence[str]]:
-    """Return what a marker requires besides an extra, and the names of the extras."""
+    """Return a marker without its test for an extra, and the names of the extras."""
     if marker is None:
         return "", ()
     text = str(marker)

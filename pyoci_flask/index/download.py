@@ -1,4 +1,4 @@
-"""Download: from a filename to its verified bytes."""
+"""Download a file: find it by its name, and verify its content."""
 
 import hashlib
 from collections.abc import Iterator
@@ -25,10 +25,10 @@ class StoredFile:
     file: File
     digest: Digest
     recalled: bool = False
-    """Whether it comes from the listing cache, and so may no longer exist."""
+    """Whether the file was found in the listing cache. If so, it may no longer exist."""
 
     def read_size(self) -> int:
-        """Return the bytes of the file; ask the registry only if its entry does not say."""
+        """Return the file's size in bytes. Ask the registry only if the file's entry lacks it."""
         if self.file.size is not None:
             return self.file.size
         return blob_size(self.repository.caller, self.digest)
@@ -39,12 +39,12 @@ def find_file(
 ) -> StoredFile:
     """Find a file by its name.
 
-    The registry is asked if what is cached of the version lacks the file, or if `fresh` is set:
-    one call, and one more if the index lacks the file's digest; a few more if the version is
-    spelled differently or the project has several repositories.
+    The registry is called if the cached version lacks the file, or if `fresh` is set. This takes
+    one call, and one more if the index lacks the file's digest. It takes a few more if the version
+    is spelled differently or the project has several repositories.
 
     Raises:
-        NotFoundError: there is no such version, or no such file in it.
+        NotFoundError: the version does not exist, or does not have the file.
     """
     parts: list[Found] = []
 
@@ -70,8 +70,8 @@ def find_file(
 
 
 def _named(version: VersionFiles | VersionIndex, filename: Filename) -> list[File]:
-    """Return the files that a filename may mean, the most likely one first."""
-    # An older sdist's name may be spelled in several ways; within a version it is the only one.
+    """Return the files that a filename may refer to, the most likely one first."""
+    # The name of an older sdist may be spelled in several ways, but each version has only one.
     same = same_files(version, filename)
     return sorted(same, key=lambda file: file.filename.text != filename.text)
 
@@ -84,11 +84,11 @@ def _stored(
 
 
 def find_layer(repository: ProjectRepository, file: File) -> Digest:
-    """Read the digest of a file from its manifest, for an index that lacks it.
+    """Read the digest of a file from its manifest, if the index lacks it.
 
     Raises:
-        NotFoundError: the manifest is gone.
-        RegistryError: it is not the manifest of a package file.
+        NotFoundError: the manifest no longer exists.
+        RegistryError: the manifest is not that of a package file.
     """
     manifest = get_manifest(repository.caller, file.entry.digest)
     if manifest is None:
@@ -96,9 +96,11 @@ def find_layer(repository: ProjectRepository, file: File) -> Digest:
     try:
         layers = ImageManifest.parse(manifest.document).layers
     except MalformedDocumentError as error:
-        raise RegistryError(f"{file.filename.text} is stored with {error}") from error
+        raise RegistryError(f"the manifest of {file.filename.text} is invalid: {error}") from error
     if len(layers) != 1:
-        raise RegistryError(f"{file.filename.text} is stored in {len(layers)} layers, not one")
+        raise RegistryError(
+            f"the manifest of {file.filename.text} has {len(layers)} layers instead of one"
+        )
     return layers[0].digest
 
 
@@ -106,14 +108,14 @@ def open_file(stored: StoredFile) -> OpenBlob:
     """Open the whole file for reading.
 
     Raises:
-        NotFoundError: its bytes are gone.
-        RegistryError: the registry has another size than the index; nothing was sent yet.
+        NotFoundError: the blob no longer exists.
+        RegistryError: the size in the registry differs from that in the index; nothing was sent.
     """
     return checked(stored, open_blob(stored.repository.caller, stored.digest))
 
 
 def checked(stored: StoredFile, blob: OpenBlob) -> OpenBlob:
-    """Compare the size that the registry states with that of the index; see `open_file`."""
+    """Return the blob if the registry states the same size as the index (see `open_file`)."""
     expected = stored.file.size
     if blob.size is not None and expected is not None and blob.size != expected:
         blob.close()
@@ -126,11 +128,11 @@ def checked(stored: StoredFile, blob: OpenBlob) -> OpenBlob:
 def verified(blob: OpenBlob, digest: Digest, size: int) -> Iterator[bytes]:
     """Yield the whole blob and check its digest.
 
-    The last chunk is yielded only after the check: a client that counts bytes never has a complete
-    file that is wrong.
+    The last chunk is yielded only after the check, so a client that counts bytes never gets a
+    complete but wrong file.
 
     Raises:
-        TransferBrokenError: it is too short, too long, or does not have this digest.
+        TransferBrokenError: the blob is too short or too long, or does not match the digest.
     """
     sha256, received, held = hashlib.sha256(), 0, b""
     with blob:
@@ -144,7 +146,7 @@ def verified(blob: OpenBlob, digest: Digest, size: int) -> Iterator[bytes]:
                 break
     if received != size:
         raise TransferBrokenError(
-            f"the registry sent {received} bytes of {digest}, which has {size}"
+            f"the registry sent {received} bytes for {digest}, whose size is {size}"
         )
     if sha256.hexdigest() != digest.hex:
         raise TransferBrokenError(f"the bytes that the registry sent do not match {digest}")

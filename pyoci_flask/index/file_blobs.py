@@ -1,4 +1,4 @@
-"""The blobs of deleted files: deleting those that no tag of the repository references."""
+"""Delete the blobs of deleted files, unless a tag of the repository leads to them."""
 
 import logging
 import time
@@ -28,33 +28,33 @@ from pyoci_flask.oci.tags import list_tags
 logger = logging.getLogger("pyoci.index")
 
 _SECONDS = 60.0
-"""For reading what references the blobs. Uploads to the repository wait for it."""
+"""Maximum seconds for reading what references the blobs. Uploads to the repository wait for it."""
 _EMPTY = Digest.of(EMPTY_CONFIG)
 _INDEXES = frozenset({INDEX_TYPE, "application/vnd.docker.distribution.manifest.list.v2+json"})
 _MANIFESTS = frozenset({MANIFEST_TYPE, "application/vnd.docker.distribution.manifest.v2+json"})
 _MANIFEST_MEMBERS = frozenset({"config", "layers", "fsLayers", "blobs"})
 _MOST_READS = 10_000
-"""Tags, manifests and indexes."""
+"""Maximum number of tags, manifests and indexes that are read."""
 
 
 @dataclass(frozen=True, slots=True)
 class DeletedBlobs:
-    """What became of the blobs of deleted files."""
+    """The result of deleting the blobs of deleted files."""
 
     found: int | None
-    """How many there were; None = that could not be read, and none was deleted."""
+    """The number of blobs, or None if it could not be read and no blob was deleted."""
     deleted: int = 0
     kept: int = 0
-    """How many are referenced elsewhere."""
+    """The number of blobs that are referenced elsewhere."""
     fault: str | None = None
-    """Why the others were not deleted."""
+    """Why the other blobs were not deleted."""
 
 
 class FileBlobs:
     """Notes the blobs of files before the files are deleted, and deletes the blobs on request."""
 
     def __init__(self, *, every: bool = False) -> None:
-        """With `every`, note all blobs, for `delete`. Otherwise note one, for `ask_if_readable`."""
+        """If `every` is set, note all blobs for `delete`; otherwise one for `ask_if_readable`."""
         self._every = every
         self._blobs: list[tuple[RepositoryCaller, Digest]] = []
         self._fault: str | None = None
@@ -68,7 +68,7 @@ class FileBlobs:
                 self._note(caller, entry)
         except PyOCIError as error:
             logger.info(
-                "cannot read which blobs deleted files of %s have: %s", caller.repository, error
+                "cannot read which blobs the deleted files of %s have: %s", caller.repository, error
             )
             self._fault = str(error)
 
@@ -83,9 +83,10 @@ class FileBlobs:
         self._blobs += [(caller, blob) for blob in found if blob != _EMPTY]
 
     def ask_if_readable(self) -> bool:
-        """Ask the registry whether the bytes of the first file can still be read by their digest.
+        """Ask the registry whether the first file can still be read by its digest.
 
-        The embedded registry is not asked: it keeps all blobs until its own command deletes them.
+        The embedded registry is not asked, because it keeps all blobs until its own command deletes
+        them.
         """
         if not self._blobs:
             return False
@@ -95,8 +96,8 @@ class FileBlobs:
     def delete(self) -> DeletedBlobs:
         """Delete the noted blobs that are no longer referenced. The manifests must be gone.
 
-        Hold the lock on the repository's blobs alone. If some manifest that may reference them
-        cannot be read, no blob is deleted.
+        The caller must hold the exclusive lock on the repository's blobs. If a manifest that may
+        reference the blobs cannot be read, no blob is deleted.
         """
         if self._fault is not None:
             return DeletedBlobs(None, fault=self._fault)
@@ -121,7 +122,7 @@ class FileBlobs:
 
 
 def _read_blobs(caller: RepositoryCaller, entry: Descriptor) -> Iterator[Digest]:
-    """Read the digests of a file and of its config from its manifest, the file first."""
+    """Read the digests of a file and of its config from the file's manifest, in this order."""
     manifest = get_manifest(caller, entry.digest)
     if manifest is not None:
         parsed = ImageManifest.parse(manifest.document)
@@ -132,7 +133,7 @@ def _read_blobs(caller: RepositoryCaller, entry: Descriptor) -> Iterator[Digest]
 def referenced(caller: RepositoryCaller, blobs: Set[Digest], limit: float) -> set[Digest]:
     """Return those of `blobs` that are referenced by a manifest that a tag leads to.
 
-    Stop with an error at `limit`, in seconds of `time.monotonic`.
+    Raise an error when `time.monotonic` reaches `limit`.
 
     Raises:
         PyOCIError: not every manifest could be read.
@@ -150,10 +151,10 @@ class _References:
         self._reads = 0
         self._named: set[Digest] = set()
         self._seen: set[Digest] = set()
-        """Manifests and indexes that were read, or are `_left`."""
+        """Manifests and indexes that were read or are in `_left`."""
         self._left: list[Descriptor] = []
         self._subjects: set[Digest] = set()
-        """They may be gone: referrers often outlive their subjects."""
+        """These may no longer exist, because referrers often outlive their subjects."""
 
     def named(self) -> set[Digest]:
         tags = list_tags(self._caller, whole=True) or []

@@ -1,6 +1,7 @@
 """Locks on versions and on the blobs of repositories, for all processes of this host.
 
-They are in a folder that only this user may enter, and so is the listing cache (`make_private`).
+The lock files are in a folder that only this user may enter, and so is the listing cache (see
+`make_private`).
 """
 
 import errno
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 else:
     try:
         import fcntl
-    except ImportError:  # Windows: commands that take no lock run there as well
+    except ImportError:  # on Windows, where only commands without locks run
         fcntl = None  # `prepare` checks it before any other use
 
 _TOO_MANY = frozenset({errno.EMFILE, errno.ENFILE})
@@ -31,11 +32,11 @@ class NotOursError(OSError):
 
 
 def make_private(folder: Path) -> None:
-    """Make `folder` for this user only, if it is not there yet.
+    """Create `folder` for this user only, if it does not exist yet.
 
     Raises:
         NotOursError: the path is a link, or a folder of another user.
-        OSError: the folder cannot be made.
+        OSError: the folder cannot be created.
     """
     folder.mkdir(mode=0o700, exist_ok=True)
     if folder.lstat().st_uid != os.geteuid() or folder.is_symlink():
@@ -43,14 +44,14 @@ def make_private(folder: Path) -> None:
 
 
 class VersionLocks:
-    """One file for each lock that is held or waited for, named by a hash of its key.
+    """Locks with one file for each key that is locked or waited for, named by the key's hash.
 
-    Waiting is polling with a deadline: a lock that is not released in time ends in an error, and
-    does not block a thread for good.
+    Waiting is polling with a deadline: a lock that is not released in time causes an error, and
+    does not block a thread forever.
     """
 
     def __init__(self, folder: Path, deadline: float = 30.0) -> None:
-        """Use `folder` (made if missing, private to this user); wait at most `deadline` seconds."""
+        """Use `folder`, which is created if missing; wait at most `deadline` seconds."""
         self._folder = folder
         self._deadline = deadline
 
@@ -60,11 +61,11 @@ class VersionLocks:
         return cls(spool / f"pyoci-flask-locks-{os.geteuid()}")
 
     def prepare(self) -> None:
-        """Make the folder before uploads can fill the disk.
+        """Create the folder before uploads can fill the disk.
 
         Raises:
-            ConfigurationError: the folder belongs to another user or cannot be made, or this
-                system has no such locks.
+            ConfigurationError: the folder belongs to another user or cannot be created, or this
+                system has no file locks.
         """
         if fcntl is None:
             raise ConfigurationError(
@@ -78,7 +79,7 @@ class VersionLocks:
             ) from error
         except OSError as error:
             raise ConfigurationError(
-                f"PYOCI_SPOOL must be a folder in which {self._folder.name} can be made "
+                f"PYOCI_SPOOL must be a folder in which {self._folder.name} can be created "
                 f"({error.strerror})"
             ) from error
 
@@ -88,7 +89,7 @@ class VersionLocks:
 
         Raises:
             BusyError: the lock was not released before the deadline.
-            SpoolFullError: the folder is gone, belongs to another user or cannot be written.
+            SpoolFullError: the folder belongs to another user, or cannot be created or written.
         """
         busy = "another upload or deletion of this version is under way"
         with self._held("version", key, busy, shared=False):
@@ -96,11 +97,11 @@ class VersionLocks:
 
     @contextmanager
     def hold_blobs(self, *key: str, shared: bool) -> Iterator[None]:
-        """Hold the lock on the blobs of `key`: shared to upload some, alone to delete some.
+        """Hold the lock on the blobs of `key`: a shared lock to upload, an exclusive one to delete.
 
-        It can be held together with the lock of a version. Take it first.
+        It can be held together with the lock on a version, but must be taken first.
 
-        Raises: as `hold` does.
+        Raises the same exceptions as `hold`.
         """
         if shared:
             busy = "blobs of this repository are being deleted; try again"
@@ -125,7 +126,7 @@ class VersionLocks:
                 yield
             finally:
                 # Only the last holder removes the file, and only its own. If a cleaner removed that
-                # one, another file of this name locks for others now.
+                # file, other processes may now use another file of this name for the lock.
                 with suppress(OSError):
                     if _take(file, shared=False) and _is_at(file, path):
                         path.unlink()
@@ -134,8 +135,8 @@ class VersionLocks:
         """Open the file of a lock and wait for the lock; closing the file releases it."""
         limit = time.monotonic() + self._deadline
         while True:
-            # flock belongs to the open file: two threads that open it exclude each other as well,
-            # and the lock ends with the process, however that ends.
+            # flock belongs to the open file, so two threads that open it exclude each other as
+            # well, and the lock is released when the process ends, even if it is killed.
             with ExitStack() as opened:
                 # The folder may have been removed or replaced while the server ran.
                 self.prepare()
@@ -143,9 +144,9 @@ class VersionLocks:
                 while not _take(file, shared=shared):
                     if time.monotonic() > limit:
                         raise BusyError(busy)
-                    time.sleep(random.uniform(0.005, 0.05))  # noqa: S311 - spreads out, hides nothing
+                    time.sleep(random.uniform(0.005, 0.05))  # noqa: S311 - only spreads waiters out
                 if _is_at(file, path):
-                    # Cleaners of temporary folders remove what is old.
+                    # Cleaners of temporary folders remove old files.
                     os.utime(file.fileno())
                     opened.pop_all()
                     return file
@@ -161,7 +162,7 @@ def _take(file: IO[bytes], *, shared: bool) -> bool:
 
 
 def _is_at(file: IO[bytes], path: Path) -> bool:
-    """Return whether an open file still has this name: a removed one locks nothing."""
+    """Return whether an open file still has this name. A removed file locks nothing."""
     try:
         return os.path.samestat(os.fstat(file.fileno()), path.stat())
     except FileNotFoundError:

@@ -1,8 +1,8 @@
-"""Names of projects, versions and files, and how a registry spells them.
+"""Names of projects, versions and files, and their spellings in a registry.
 
-The text of a version is kept as it was written: `packaging` normalises it, but tags and links must
-name what was published. It is parsed only to check, sort and compare it: `1.0` and `1.0.0` are one
-version (PEP 440).
+The text of a version is kept as it was written, because tags and links must match what was
+published, and `packaging` normalises versions. The text is parsed only to check, sort and compare
+versions: `1.0` and `1.0.0` are the same version (PEP 440).
 """
 
 import re
@@ -30,22 +30,22 @@ OTHER_SUFFIXES = (
     *(".zip", ".egg", ".exe", ".msi", ".rpm", ".deb", ".dmg"),
     *(".tgz", ".tar.bz2", ".tar.xz", ".tar.Z", ".tar"),
 )
-"""Suffixes of distribution files that other indexes have, and that are not supported here."""
+"""Suffixes of distribution files that other indexes accept but this one does not."""
 _LONGEST = 255
 _MOST_PARTS = 3
-"""Parts of a project's name up to which all its spellings are tried."""
+"""Maximum number of parts of a project's name for which all spellings are tried."""
 
 
 @dataclass(frozen=True, slots=True)
 class ProjectName:
-    """A project's name as it was spelled, checked by the rule of the core metadata."""
+    """A project's name as it was spelled; it must be valid by the core metadata rules."""
 
     text: str
 
     def __post_init__(self) -> None:
         if len(self.text) > _LONGEST or ".." in self.text or not _NAME.fullmatch(self.text):
             raise InvalidRequestError(
-                f"{shown(self.text)} is not a project name: ASCII letters and digits, "
+                f"{shown(self.text)} is not a project name: a name has ASCII letters and digits, "
                 "with single '.', '-' or '_' inside"
             )
 
@@ -56,9 +56,10 @@ class ProjectName:
 
     @property
     def repositories(self) -> tuple[str, ...]:
-        """Last segments of the repository's name, the most likely one first.
+        """The possible last segments of the repository's name, the most likely one first.
 
-        The original kept the dots of an uploaded name, so repositories with dots are tried, too.
+        The original PyOCI kept the dots of an uploaded name, so segments with dots are tried as
+        well.
         """
         usual = self.normalized.replace("-", "_")
         dotted = self.text.lower().replace("-", "_")
@@ -66,10 +67,11 @@ class ProjectName:
 
     @property
     def spellings(self) -> tuple[str, ...]:
-        """The same, and those that the original may have made of other spellings of the name.
+        """The values of `repositories`, plus names that the original may have derived.
 
-        For a name of up to three parts these are all spellings with single signs; for a longer
-        one, those with the same sign throughout.
+        The original PyOCI derived these from other spellings of the project's name. For a name of
+        up to three parts, every combination of single `.` and `_` is included. For a longer name,
+        only the spelling with dots throughout is added to `repositories`.
         """
         parts = self.normalized.split("-")
         found = {".".join(parts)}
@@ -84,7 +86,7 @@ class ProjectName:
 
 
 def version_or_none(text: str) -> Version | None:
-    """Parse a version (PEP 440); None if it is not one, or is longer than any that is published.
+    """Parse a version (PEP 440); return None if it is invalid or has more than 255 characters.
 
     Python refuses to convert more than 4,300 digits to a number.
     """
@@ -97,17 +99,18 @@ def version_or_none(text: str) -> Version | None:
 
 
 def parse_version(text: str) -> Version:
-    """Check a version's text (PEP 440) and that a tag can hold it.
+    """Parse a version (PEP 440) that can be written as a tag.
 
     Raises:
-        InvalidRequestError: it is no version or holds a `-`, which tags need for `+`.
+        InvalidRequestError: it is not a version, is too long, or contains a `-`, which means `+`
+            in tags.
     """
     if "-" in text:
         raise InvalidRequestError(
             f"the version {shown(text)} holds a '-': write it in its normalised form"
         )
     if len(text) > _LONGEST:
-        raise InvalidRequestError(f"a version has at most {_LONGEST} characters")
+        raise InvalidRequestError(f"a version can be at most {_LONGEST} characters long")
     try:
         return Version(text)
     except InvalidVersion as error:
@@ -115,10 +118,10 @@ def parse_version(text: str) -> Version:
 
 
 def without_dash(text: str) -> str:
-    """Return a version's text, in its normalised form if it holds a `-` (`1.0-rc1`, `1.0-1`).
+    """Return a version's text, in its normalised form if it contains a `-` (`1.0-rc1`, `1.0-1`).
 
     Raises:
-        InvalidRequestError: it is no version.
+        InvalidRequestError: it is not a version.
     """
     version = version_or_none(text) if "-" in text else None
     text = text if version is None else str(version)
@@ -127,7 +130,7 @@ def without_dash(text: str) -> str:
 
 
 def version_key(version: str) -> str:
-    """Return the text that all spellings of a version share: most write two numbers at least."""
+    """Return the text that all spellings of a version share, with at least two numbers."""
     return _ONE_NUMBER.sub(r"\g<0>.0", canonicalize_version(parse_version(version)))
 
 
@@ -135,7 +138,8 @@ def tag_of(version: str) -> Tag:
     """Write a version as a tag: `+` becomes `-`, the epoch's `!` becomes `_`.
 
     Raises:
-        InvalidRequestError: it is over 128 characters, or cannot be a version at all.
+        InvalidRequestError: it is not a valid version, or its tag would have more than 128
+            characters.
     """
     parse_version(version)
     try:
@@ -147,14 +151,14 @@ def tag_of(version: str) -> Tag:
 
 
 def version_of(tag: str) -> str:
-    """Return the version of a tag; for other tags, some text that is not a version."""
+    """Return the version that a tag spells; for other tags, some text that is not a version."""
     epoch = _EPOCH_TAG.match(tag)
     version = f"{epoch[1]}!{tag[epoch.end() :]}" if epoch else tag
     return version.replace("-", "+")
 
 
 def tags_of(tags: Iterable[str], version: str) -> list[str]:
-    """Return the tags that hold the version, in any spelling."""
+    """Return the tags that spell the version in any way."""
     wanted = parse_version(version)
     # All spellings have the same numbers, apart from zeros, so few tags need to be parsed.
     numbers = _numbers(version)
@@ -177,9 +181,9 @@ def _numbers(text: str) -> list[str]:
 class Filename:
     """The name of a distribution file, and its parts.
 
-    `architecture` is the `platform.architecture` of its entry: `.tar.gz`, or what follows
-    `{name}-{version}-` in a wheel's name. `version` is normalised if the name has it in a form
-    that is not a possible tag (`Pillow-3.1.0-rc1.tar.gz`).
+    `architecture` is the `platform.architecture` of the file's entry: `.tar.gz`, or what follows
+    `{name}-{version}-` in a wheel's name. `version` is normalised if the name spells it in a way
+    that cannot be a tag (`Pillow-3.1.0-rc1.tar.gz`).
     """
 
     text: str
@@ -191,10 +195,10 @@ class Filename:
         """Parse the name of a file of `project` (PEP 427, PEP 625).
 
         Older sdists keep dashes in the project's name and in the version, so name and version are
-        split at the dash before which the text normalises to the project's name.
+        split at the first dash that follows a spelling of the project's name.
 
         Raises:
-            InvalidRequestError: it cannot be a file of this project.
+            InvalidRequestError: the name cannot be that of a file of this project.
         """
         if len(text) > _LONGEST or ".." in text or not _FILENAME.fullmatch(text):
             raise InvalidRequestError(f"{shown(text)} is not the name of a wheel or sdist")
@@ -206,7 +210,7 @@ class Filename:
         rest = after_name(text.removesuffix(suffix), project)
         if not rest:
             raise InvalidRequestError(
-                f"{shown(text)} is not the name of a file of {project}: "
+                f"{shown(text)} is not the name of a file of {project}; expected "
                 f"{project}-VERSION{'-PYTHON-ABI-PLATFORM' if suffix == WHEEL else ''}{suffix}"
             )
         if suffix == SDIST:
@@ -222,7 +226,7 @@ class Filename:
 
     @classmethod
     def build(cls, segment: str, version: str, architecture: str) -> str:
-        """Return the name of a file whose entry has none, as the original builds it."""
+        """Return the name of a file whose entry lacks one, as the original PyOCI builds it."""
         joint = "" if architecture == SDIST else "-"
         return f"{segment}-{version}{joint}{architecture}"
 
@@ -233,7 +237,7 @@ class Filename:
 
     @property
     def is_wheel(self) -> bool:
-        """True for a wheel, false for an sdist."""
+        """Whether the file is a wheel; otherwise it is an sdist."""
         return self.text.endswith(WHEEL)
 
 
@@ -243,7 +247,7 @@ def _wheel_version(text: str) -> str:
     Such a version is returned in its normalised form (PEP 427, Escaping and Unicode).
 
     Raises:
-        InvalidRequestError: it is no version.
+        InvalidRequestError: it is not a version.
     """
     if "_" in text and version_or_none(text) is None:
         for sign in "-+":
@@ -255,7 +259,7 @@ def _wheel_version(text: str) -> str:
 
 
 def after_name(stem: str, project: ProjectName) -> str | None:
-    """Return what follows the project's name, in any spelling, and a dash."""
+    """Return what follows a spelling of the project's name and a dash, or None without these."""
     if len(stem) > _LONGEST:
         return None
     for match in re.finditer("-", stem):
@@ -265,5 +269,5 @@ def after_name(stem: str, project: ProjectName) -> str | None:
 
 
 def is_filename(segment: str) -> bool:
-    """Return whether the last segment of an address names a file."""
+    """Return whether the last segment of a URL is the name of a wheel or an sdist."""
     return segment.endswith((SDIST, WHEEL))

@@ -27,13 +27,13 @@ REQUIRES_PYTHON = "com.pyoci.requires_python"
 CORE_METADATA = "com.pyoci.core_metadata_sha256"
 YANKED = "com.pyoci.yanked"
 NAME = "com.pyoci.name"
-"""Of an index: the project's name as it was uploaded, or as the original's repository spells it."""
+"""Of an index: the project's name as uploaded, or as spelled in the original PyOCI's repository."""
 SUMMARY = "com.pyoci.summary"
 HOME_PAGE = "com.pyoci.home_page"
 ABOUT = frozenset({SUMMARY, HOME_PAGE})
-"""Of an index: copied from core metadata when a file is published, so that listings have them.
+"""Annotations of an index, copied from core metadata when a file is published, for listings.
 
-Other programs may write anything there, so both are checked and cut again when they are read.
+Other programs may write any text there, so both are checked and shortened when they are read.
 """
 _NOTES = frozenset(
     {CREATED, TITLE, SHA256, PROJECT_URLS, SIZE, REQUIRES_PYTHON, CORE_METADATA, YANKED}
@@ -44,32 +44,33 @@ _NOTES = frozenset(
 class File:
     """One distribution file, as its entry in the image index describes it.
 
-    Everything but the filename may be missing: the original and older versions wrote less.
+    Everything but the filename may be missing, because the original PyOCI and older versions of
+    this program wrote less.
     """
 
     filename: Filename
     entry: Descriptor
     """The descriptor of the image manifest whose only layer is the file."""
     digest: Digest | None
-    """Of the file itself, which is its blob."""
+    """The digest of the file itself, which is stored as a blob."""
     size: int | None
     """Bytes."""
     uploaded: datetime | None
     """In UTC."""
     requires_python: str | None
     core_metadata: Digest | None
-    """Of the core metadata file, where it is stored."""
+    """The digest of the core metadata file, if it is stored."""
     yanked: str | None
-    """The reason, maybe empty; None = not yanked (PEP 592)."""
+    """The reason, which may be empty, or None if the file is not yanked (PEP 592)."""
     project_urls: Mapping[str, str]
     segment: str = ""
-    """The last segment of the name of the repository that holds it."""
+    """The last segment of the name of its repository."""
     dotted: bool = False
     """Whether its project's name is known to be spelled with dots."""
     summary: str | None = None
-    """Of its version, from the annotations of the image index."""
+    """The summary of its version, from the annotations of the image index."""
     home_page: str | None = None
-    """The same."""
+    """The home page of its version, also from these annotations."""
 
     @property
     def version(self) -> str:
@@ -79,17 +80,17 @@ class File:
 
 @dataclass(frozen=True, slots=True, eq=False, weakref_slot=True)
 class Project:
-    """What a project page shows. Compared by identity, since pages are kept for each object."""
+    """What a project page shows, compared by identity: pages are cached for each object."""
 
     name: NormalizedName
     versions: tuple[str, ...]
-    """All of them, newest first, also those whose files are not listed."""
+    """All versions, newest first, including those whose files are not listed."""
     files: tuple[File, ...]
     """The files of the versions that are listed, newest version first."""
     left_out: tuple[str, ...] = ()
-    """Versions whose files are missing: they are too large to be listed, or cannot be read."""
+    """Versions without files here, because they are too large to be listed or cannot be read."""
     weight: int = 0
-    """Bytes that its files count as, see `pyoci_flask.index.fetch`."""
+    """Bytes that its files count as (see `pyoci_flask.index.fetch`)."""
 
 
 def files_of(
@@ -98,7 +99,7 @@ def files_of(
     """Read the files of a version's image index.
 
     `segment` is the last segment of the repository's name, from which filenames are rebuilt.
-    Returns the files and, for the log, what is wrong with each entry that is left out.
+    Return the files and, for the log, what is wrong with each entry that is left out.
     """
     files, faults = [], []
     dotted = _is_dotted(index, project)
@@ -146,16 +147,16 @@ def relevant(index: ImageIndex) -> ImageIndex:
 
 
 def blobs_of(entry: Descriptor) -> tuple[Digest | None, Digest | None]:
-    """Return the digests of a file and of its core metadata; None for one that its entry lacks."""
+    """Return the digests of a file and of its core metadata, or None for what its entry lacks."""
     notes = entry.annotations
     return _digest(notes.get(SHA256)), _digest(notes.get(CORE_METADATA))
 
 
 def _is_dotted(index: ImageIndex, project: ProjectName) -> bool:
-    """Return whether the project's name is known to have dots where the repository's has none.
+    """Return whether the project's name is known to have dots that the repository's name lacks.
 
-    It was uploaded with dots, or a filename has them. Entries of the original show that the name
-    has none, since the original keeps dots.
+    If so, it was uploaded with dots, or a filename has them. Entries of the original PyOCI show
+    that the name has no dots, since the original keeps them.
     """
     name = index.annotations.get(NAME)
     if name is not None:
@@ -200,7 +201,7 @@ def _file(
 def _filename(
     title: str | None, architecture: str, version: str, project: ProjectName, segment: str
 ) -> Filename:
-    """Return the title if it names this very file; else build the name as the original does."""
+    """Return the title if it is this file's name; otherwise build the name as the original does."""
     if title is not None:
         try:
             filename = Filename.parse(title, project)
@@ -232,7 +233,7 @@ def _specifiers(text: str | None) -> str | None:
 
 
 def _urls(text: str) -> Mapping[str, str]:
-    """Read label to URL. Only http(s) URLs are kept, because they become links."""
+    """Parse URLs by label. Only http(s) URLs are kept, because they become links."""
     try:
         urls = json.loads(text)
     except (ValueError, RecursionError):
@@ -247,7 +248,7 @@ def _urls(text: str) -> Mapping[str, str]:
 
 
 def parse_time(text: str | None) -> datetime | None:
-    """Read an RFC 3339 time as UTC; None if there is none or it cannot be read."""
+    """Parse an RFC 3339 time as UTC; return None if it is missing or invalid."""
     if not text:
         return None
     try:

@@ -1,4 +1,4 @@
-"""The repositories that may hold a project: their tags, their locks, and what callers may read."""
+"""The repositories that may contain a project, their tags and locks, and recent callers."""
 
 import time
 from collections.abc import Callable, Sequence
@@ -19,7 +19,7 @@ _MOST_BYTES = 4 * 1024 * 1024
 
 
 class RecentCallers:
-    """Pairs of credentials and a repository, each for the time to live."""
+    """Remembers pairs of credentials and a repository, each for a limited time."""
 
     def __init__(self, ttl: float, clock: Callable[[], float] = time.monotonic) -> None:
         """Remember each caller for `ttl` seconds."""
@@ -40,37 +40,37 @@ def _key(caller: RepositoryCaller) -> tuple[str, str]:
 
 
 class Guesses:
-    """What was learned about the repositories that a project may have besides its usual one."""
+    """What is known about the repositories that a project may have besides its usual one."""
 
     def __init__(self, ttl: float = 60.0) -> None:
-        """Remember each answer for `ttl` seconds."""
+        """Remember each result for `ttl` seconds."""
         self.missing = RecentCallers(ttl)
-        """The registry said that there is no such repository."""
+        """The registry reported that the repository does not exist."""
         self.empty = RecentCallers(ttl)
-        """The repository has no tags. Unlike where it is missing, the project exists."""
+        """The repository has no tags. The project exists, unlike that of a missing repository."""
         self.denied = RecentCallers(ttl)
 
 
 @dataclass(frozen=True, slots=True)
 class ProjectRepository:
-    """A repository that may hold a project, as one caller may use it."""
+    """A repository that may contain a project, as used by one caller."""
 
     project: ProjectName
     caller: RepositoryCaller
     guesses: Guesses | None = None
-    """For a repository that may well not exist."""
+    """Set only if the repository might not exist."""
     others: Sequence["ProjectRepository"] = ()
-    """Repositories that may hold further versions, see `find_project`."""
+    """Repositories that may contain further versions (see `find_project`)."""
 
     def of(self, file: File) -> "ProjectRepository":
-        """Return the repository that holds a file of the project."""
+        """Return the repository that contains a file of the project."""
         for other in self.others:
             if other.segment == file.segment:
                 return other
         return self
 
     def read_tags(self) -> list[str] | None:
-        """Read the list of tags; None = no such repository."""
+        """Read the list of tags; return None if the repository does not exist."""
         if self.guesses is None:
             return list_tags(self.caller)
         if self.caller in self.guesses.missing:
@@ -88,15 +88,15 @@ class ProjectRepository:
 
     @property
     def was_denied(self) -> bool:
-        """Whether the repository may not exist, and was recently denied to this caller.
+        """Whether the repository might not exist, and access was recently denied to this caller.
 
-        If the project is in another repository, this does not matter. If not, ask again.
+        If the project is in another repository, this does not matter. If not, read the tags again.
         """
         return self.guesses is not None and self.caller in self.guesses.denied
 
     @property
     def segment(self) -> str:
-        """Last segment of the repository's name, from which the original builds filenames."""
+        """The last segment of the repository's name, from which the original builds filenames."""
         return self.caller.repository.name.rpartition("/")[2]
 
 
@@ -109,14 +109,15 @@ Tagged = tuple[ProjectRepository, Sequence[str]]
 def with_tags(
     others: Candidates, files: Sequence[File], *, is_there: bool = True
 ) -> Sequence[Tagged]:
-    """Return the project's repositories besides the one that holds `files`, with their tags.
+    """Return the project's repositories besides the one that contains `files`, with their tags.
 
-    No repository is called if there are files, and none of them shows that the project's name has
-    dots. If the project `is_there`, a repository that is denied is left out: it may not exist.
+    No repository is called if there are files and none of them shows that the project's name has
+    dots. If `is_there` is true, a repository that denies access is left out, because it might not
+    exist.
 
     Raises:
-        AuthenticationRequiredError, DeniedError: a repository is denied, and the project was not
-            found elsewhere.
+        AuthenticationRequiredError, DeniedError: a repository denies access, and the project was
+            not found elsewhere.
     """
     if not others or (files and not any(file.dotted for file in files)):
         return ()
@@ -142,5 +143,5 @@ def hold_lock(
 def hold_blobs(
     repository: ProjectRepository, locks: VersionLocks, *, shared: bool
 ) -> AbstractContextManager[None]:
-    """Hold the lock on a repository's blobs: shared to publish, alone to delete blobs."""
+    """Hold the lock on a repository's blobs: shared to publish, exclusive to delete blobs."""
     return locks.hold_blobs(repository.caller.repository.location, shared=shared)

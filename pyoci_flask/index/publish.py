@@ -1,6 +1,6 @@
-"""Publish: push the file, its config and its manifest, then add it to the version's image index.
+"""Publish a file: push it, its config and its manifest, then add it to the version's index.
 
-Calls that do not need each other's answers run in parallel: six or seven in sequence, of ten.
+Calls that do not depend on each other run in parallel. Of ten calls, six or seven run in sequence.
 """
 
 import logging
@@ -48,20 +48,20 @@ def publish(
 ) -> bool:
     """Add a file to its version; return whether it was added.
 
-    The caller holds the lock on the repository's blobs, shared (`hold_blobs`).
-    With `skip_identical`, a file that the version has, byte for byte, is not added again; its
-    bytes are uploaded again if the registry has lost them.
-    `complete` is called when the registry has shown that the caller may write. It returns the
-    upload with what was read from the file, and raises if the file is wrong.
-    `confirm` is called before the file is added, and raises if it must not be.
-    `settle` is the seconds to wait before reading back what was written, for several hosts.
-    `parallel` allows parallel calls. `others` are repositories in which the original may have
-    stored files of this project.
+    The caller must hold the shared lock on the repository's blobs (see `hold_blobs`).
+    If `skip_identical` is set, a file that the version already has with the same bytes is not
+    added again, but is uploaded again if the registry has lost it.
+    `complete` is called after the registry has shown that the caller may write. It returns the
+    upload with what was read from the file, and raises an error if the file is invalid.
+    `confirm` is called before the file is added, and raises an error if it must not be added.
+    `settle` is the number of seconds to wait before the index is read back, for servers on
+    several hosts. `parallel` allows parallel calls. `others` are repositories in which the
+    original PyOCI may have stored files of this project.
 
     Raises:
-        AlreadyExistsError: the version has this file, or its tag cannot be changed.
+        AlreadyExistsError: the version already has this file, or its tag cannot be changed.
         BusyError: other writers keep changing the version.
-        UnsupportedError: the registry does not take artifacts of this kind.
+        UnsupportedError: the registry does not accept artifacts of this kind.
     """
     repository = replace(repository, caller=replace(repository.caller, writing=True))
     publication = _Publication(
@@ -75,7 +75,7 @@ def publish(
 
 @dataclass(frozen=True, slots=True)
 class _Elsewhere:
-    """The parts of a version outside the tag that is expected to hold it."""
+    """The parts of a version that are not in the expected tag."""
 
     parts: Sequence[tuple[ProjectRepository, VersionIndex]] = ()
     name: Mapping[str, str] = field(default_factory=dict)
@@ -84,7 +84,7 @@ class _Elsewhere:
 
 @dataclass(slots=True)
 class _Publication:
-    """One file on its way into the index: first `push_blobs`, then `add` under a lock."""
+    """Publishes one file: first call `push_blobs`, then `add` under a lock."""
 
     repository: ProjectRepository
     upload: Upload
@@ -98,10 +98,10 @@ class _Publication:
     push: ArtifactPush = field(init=False)
     elsewhere: _Elsewhere = field(default_factory=_Elsewhere)
     is_stored: bool = False
-    """Whether the version has this very file."""
+    """Whether the version already has exactly this file."""
 
     def push_blobs(self, complete: Callable[[Upload], Upload] | None) -> bool:
-        """Push the file and its config; return whether the file is to be added to the index."""
+        """Push the file and its config; return whether the file must be added to the index."""
         caller, digest = self.repository.caller, self.upload.digest
         self.found = self._read()
         self.is_stored = self._is_in(self.found, self.repository)
@@ -124,7 +124,7 @@ class _Publication:
     def add(self, confirm: Callable[[], None] | None) -> bool:
         """Push the manifest and add the file to the index; return whether it was added.
 
-        Hold the version's lock.
+        The caller must hold the version's lock.
         """
         version = self.upload.filename.version
         with (
@@ -139,7 +139,7 @@ class _Publication:
                 return False
             spelled = [part for place, part in self.elsewhere.parts if place is self.repository]
             if spelled and read() is None:
-                # The spelling that came first names the tag.
+                # The version exists under another spelling. Its tag gets the file.
                 self._write(spelled[0].version, spelled[0].tag, lambda: spelled[0])
             else:
                 self._write(version, tag_of(version), read)
@@ -150,7 +150,7 @@ class _Publication:
         return read_for_change(self.repository, version, tag_of(version))
 
     def _write(self, version: str, tag: Tag, read: Read) -> None:
-        """Rewrite the index; what `read` returns is too old after a repair."""
+        """Rewrite the index. After a repair, the result of `read` is out of date and not used."""
         again_if_missing(
             lambda number: rewrite_index(
                 self.repository,
@@ -185,10 +185,10 @@ class _Publication:
         )
 
     def _is_in(self, found: VersionIndex | None, place: ProjectRepository) -> bool:
-        """Return whether an index has this very file and such files are skipped.
+        """Return whether an index has exactly this file and `skip_identical` is set.
 
         Raises:
-            AlreadyExistsError: it has a file of this name, and it is not to be skipped.
+            AlreadyExistsError: the index has a file of this name that is not to be skipped.
         """
         if self.skip_identical and _has_identical(found, self.upload, place):
             return True
@@ -204,7 +204,7 @@ class _Publication:
         """Look for other spellings of the version, and for other repositories of the project."""
         repository, others, version = self.repository, self.others, self.upload.filename.version
         if self.found is not None and "." not in self.found.index.annotations.get(NAME, "."):
-            return _Elsewhere()  # the writer of this annotation has looked
+            return _Elsewhere()  # the writer of this annotation has already looked
         known = self.found.files if self.found else ()
         try:
             with in_background(
@@ -215,8 +215,8 @@ class _Publication:
                 parts = [*here, *find_in(tagged(), version, read_version)]
                 names = [other.segment for other, _ in tagged()] or [repository.project.text]
         except PyOCIError as error:
-            # Packages can be published to a registry that lists no tags.
-            logger.warning("%s; other spellings of %s were not looked for", error, version)
+            # Packages can be published to a registry that does not list tags.
+            logger.warning("%s; did not look for other spellings of %s", error, version)
             return _Elsewhere()
         return _Elsewhere(parts, {NAME: names[0]} if others else {})
 
@@ -224,9 +224,9 @@ class _Publication:
 def _begin(
     caller: RepositoryCaller, digest: Digest, *, parallel: bool
 ) -> tuple[UploadSession, bool]:
-    """Begin the upload, which proves the right to push, and return whether the file is new.
+    """Begin the upload, which proves that the caller may push. Return whether the file is new.
 
-    Try once more if the connection breaks.
+    If the connection breaks, try once more.
     """
     try:
         return _begin_once(caller, digest, parallel=parallel)
@@ -255,12 +255,12 @@ def _has_identical(
         try:
             return (file.digest or find_layer(repository, file)) == upload.digest
         except NotFoundError:
-            return False  # its manifest is gone
+            return False  # its manifest no longer exists
     return False
 
 
 def _kept_annotations(index: ImageIndex) -> Mapping[str, str]:
-    """Return the annotations without those about files that an emptied version had."""
+    """Return the annotations; if the version was emptied, without those about its former files."""
     if index.manifests:
         return index.annotations
     dropped = {*ABOUT, YANKED}
@@ -268,10 +268,11 @@ def _kept_annotations(index: ImageIndex) -> Mapping[str, str]:
 
 
 def _yanked(parts: Sequence[VersionIndex]) -> str | None:
-    """Return the reason if a version is yanked as a whole, so that new files of it are, too.
+    """Return the reason if a whole version is yanked, so that its new files are yanked as well.
 
-    PEP 592 yanks files; people yank releases. Without an annotation of the index, two or more files
-    that are all yanked count as a yanked release; a single one may have been yanked to be replaced.
+    PEP 592 yanks files, but people yank releases. If the index has no annotation, a version counts
+    as yanked if it has at least two files and all of them are yanked. A single file may have been
+    yanked in order to replace it.
     """
     for part in parts:
         if YANKED in part.index.annotations and part.index.manifests:

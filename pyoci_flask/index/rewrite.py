@@ -1,8 +1,8 @@
 """Change the image index of a version without losing what others write to it.
 
 No registry offers a compare-and-swap on a tag, so two writers that read, append and write may lose
-an entry. On one host, writers exclude each other by a lock. For writers on other hosts, each reads
-the index back, and writes again if another index has replaced it.
+an entry. On one host, writers exclude each other by a lock. Because of writers on other hosts, each
+writer reads the index back, and writes it again if another index has replaced it.
 """
 
 import logging
@@ -38,7 +38,7 @@ logger = logging.getLogger("pyoci.index")
 _ROUNDS = 8
 _STALE_READS = 5
 _STALE_PAUSE = 0.2
-"""Seconds before the first repeated read. Each further pause is longer by as much."""
+"""Seconds before the first repeated read. Each further pause is this much longer."""
 
 # After these errors, the tag may or may not have been written.
 _UNCERTAIN = (UncertainWriteError, RegistryUnreachableError, RegistryTimeoutError)
@@ -55,11 +55,11 @@ def rewrite_index(
     settle: float,
     read: Read | None = None,
 ) -> None:
-    """Apply `change` to the index of a tag until it is seen to last. Hold the version's lock.
+    """Apply `change` to a tag's index until the registry keeps it. Hold the version's lock.
 
-    `change` gets the current index (None = no tag) and returns what to write, or None if nothing
-    is left to change. If the registry refuses an index because manifests are missing, their
-    entries are dropped. `read` returns the index for the first round, if it is being read already.
+    `change` gets the current index, or None if the tag does not exist. It returns the index to
+    write, or None if there is nothing to change. If the registry refuses an index because manifests
+    are missing, their entries are dropped. `read`, if any, returns the index for the first round.
     """
     lost: Exception | None = None
     for number in range(_ROUNDS):
@@ -78,7 +78,7 @@ def rewrite_index(
                 raise
             lost = error
             acknowledged = False
-            logger.warning("%s; reading whether it was written", error)
+            logger.warning("%s; checking whether the index was written", error)
             written = Digest.of(index.serialize())
         try:
             if _lasted(repository.caller, tag, written, before, settle):
@@ -86,15 +86,15 @@ def rewrite_index(
         except PyOCIError as error:
             if not acknowledged:
                 raise
-            # After an error, clients would try again and get a conflict.
-            logger.warning("%s; the index was written, and is assumed to have lasted", error)
+            # If an error were raised, clients would try again and get a conflict.
+            logger.warning("%s; the index was written and is assumed to be in place", error)
             return
         logger.warning(
-            "%s:%s does not hold what was written, writing again",
+            "%s:%s does not hold what was written; writing it again",
             repository.caller.repository,
             tag,
         )
-    raise BusyError(f"other writers keep changing {version}; try again")
+    raise BusyError(f"other writers keep changing version {version}; try again")
 
 
 def rewrite_found(
@@ -109,14 +109,14 @@ def _write(
 ) -> Digest:
     if len(index.manifests) > MOST_ENTRIES:
         raise PayloadTooLargeError(
-            f"{caller.repository}:{tag} has {MOST_ENTRIES} files, which is as many as a version "
+            f"{caller.repository}:{tag} has {MOST_ENTRIES} files, which is the most that a version "
             "may have"
         )
     document = index.serialize()
     try:
         put_manifest(caller, tag, document, INDEX_TYPE)
     except MissingContentError as error:
-        # Only old entries are dropped: the new manifest can be pushed again.
+        # Only old entries are dropped, because the new manifest can be pushed again.
         old = {entry.digest for entry in before.index.manifests} if before else set()
         kept = tuple(
             entry
@@ -138,7 +138,7 @@ def _lasted(
     before: VersionIndex | None,
     settle: float,
 ) -> bool:
-    """Read the tag back; wait for a registry that still shows the index before."""
+    """Read the tag back, waiting while it shows the old index; return whether it is `written`."""
     if settle:
         time.sleep(settle * random.uniform(1.0, 1.5))  # noqa: S311 - spreads writers out
     for attempt in range(_STALE_READS):
@@ -153,10 +153,10 @@ def _lasted(
 
 
 def read_for_change(repository: ProjectRepository, version: str, tag: Tag) -> VersionIndex | None:
-    """Read the index that is to be changed; None = there is no such tag.
+    """Read the index that is to be changed; return None if the tag does not exist.
 
     Raises:
-        AlreadyExistsError: the tag does not hold a package, and is not changed.
+        AlreadyExistsError: the tag does not contain a package and must not be changed.
     """
     try:
         return load_version(repository, version, tag)
@@ -166,7 +166,7 @@ def read_for_change(repository: ProjectRepository, version: str, tag: Tag) -> Ve
             "no package"
         ) from error
     except DeniedError as error:
-        # JFrog's virtual repositories answer 403 for a tag that does not exist.
+        # JFrog's virtual repositories return 403 for a tag that does not exist.
         if error.status != 403 or tag.text in (list_tags(repository.caller) or ()):
             raise
         return None

@@ -26,7 +26,7 @@ def set_yanked(
     `reason` may be empty; None removes the mark.
 
     Raises:
-        NotFoundError: there is no such version or file.
+        NotFoundError: the version or the file does not exist.
     """
     with hold_version(candidates, version, locks) as parts:
         chosen = {
