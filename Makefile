@@ -83,20 +83,14 @@ fresh-check: $(BIN)/python ## run, demo and unit on fresh Debian 12 and 13 syste
 	$(BIN)/python scripts/check_fresh_machine.py bookworm $(ARGS)
 	$(BIN)/python scripts/check_fresh_machine.py trixie --newest-pip $(ARGS)
 
-lint: $(VENV)/.dev ## style, types and the direction of imports
+lint: $(VENV)/.dev ## style, types, the direction of imports, plain words
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
 	$(BIN)/mypy gunicorn.conf.py wsgi.py scripts/*.py
 	$(BIN)/mypy -p benchmarks
 	$(BIN)/lint-imports
-
-.PHONY: pyright words
-
-pyright: $(VENV)/.dev ## types a second time, with the rules of pyright
 	$(BIN)/pyright --pythonpath $(BIN)/python
-
-words: $(VENV)/.dev ## constructions that are not plain English
 	$(BIN)/python scripts/check_words.py
 
 format: $(VENV)/.dev ## let ruff rewrite what it can

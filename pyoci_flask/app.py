@@ -14,10 +14,10 @@ from pyoci_flask.common.overrides import check_overrides
 from pyoci_flask.errors import ConfigurationError
 from pyoci_flask.index.artifact import KnownConfigs
 from pyoci_flask.index.cache import CachedReader
-from pyoci_flask.index.callers import Guesses
 from pyoci_flask.index.core_metadata import CoreMetadataReader
 from pyoci_flask.index.fetch import FetchPool
 from pyoci_flask.index.lock import VersionLocks
+from pyoci_flask.index.project_repository import Guesses
 from pyoci_flask.index.reader import VersionReader
 from pyoci_flask.index.store import SQLiteStore
 from pyoci_flask.logs import configure_logging
@@ -107,7 +107,7 @@ def create_app(
         origin=PublicOrigin(settings, os.environ.get("FORWARDED_ALLOW_IPS", DEFAULT_PROXIES)),
         transport=transport,
         authenticator=Authenticator(transport),
-        versions=_versions(settings, pool, store),
+        versions=CachedReader(pool, store, settings.cache_ttl) if store else VersionReader(pool),
         pages=ProjectPages(),
         locks=VersionLocks.in_spool(settings.spool),
         configs=KnownConfigs(),
@@ -125,7 +125,7 @@ def create_app(
     return app
 
 
-def create_app_from_env(environ: Mapping[str, str]) -> Flask:
+def create_app_from_env(environ: Mapping[str, str] = os.environ) -> Flask:
     """Build the application of one worker from the environment, as WSGI servers start it.
 
     Raises:
@@ -138,10 +138,6 @@ def create_app_from_env(environ: Mapping[str, str]) -> Flask:
         cache_folder=Path(folder) if folder else None,
         started=environ.get(STARTED) or None,
     )
-
-
-def _versions(settings: Settings, pool: FetchPool, store: SQLiteStore | None) -> VersionReader:
-    return CachedReader(pool, store, settings.cache_ttl) if store else VersionReader(pool)
 
 
 def _embedded(settings: Settings, transport: Transport) -> Any:  # noqa: ANN401 - a WSGI application or None

@@ -16,7 +16,6 @@ LINE_LIMIT = 4096
 _MESSAGE_LIMIT = 3400
 _MESSAGE_BEFORE_TRACEBACK_LIMIT = 1000
 
-_handler: "_StderrHandler | None" = None
 _levelled: frozenset[str] = frozenset()
 
 
@@ -26,11 +25,8 @@ def configure_logging(levels: Mapping[str, str]) -> None:
     `levels` maps a logger's name ("" = the root, INFO if absent) to the name of its level. A
     second call replaces the first; handlers that others have installed stay.
     """
-    global _handler, _levelled
+    global _levelled
     root = logging.getLogger()
-    if _handler is None:
-        _handler = _StderrHandler()
-        _handler.setFormatter(_LineFormatter())
     if _handler not in root.handlers:
         root.addHandler(_handler)
     for name in _levelled - levels.keys():
@@ -107,28 +103,21 @@ class _StderrHandler(logging.Handler):
         """Format the line before taking the lock, because many threads compete for it."""
         if not self.filter(record):
             return False
-        line = self._line(record)
-        self.acquire()
         try:
-            self._write(line)
-        finally:
-            self.release()
-        return True
-
-    def emit(self, record: logging.LogRecord) -> None:
-        self._write(self._line(record))
-
-    def _line(self, record: logging.LogRecord) -> str:
-        try:
-            return self.format(record)
+            line = self.format(record)
         except Exception as error:  # noqa: BLE001 - a bad log call must not fail the request
             # The report of `logging` itself would print the arguments without redaction.
-            return f"logging failed: {type(error).__name__} in a record of {record.name}"
-
-    def _write(self, line: str) -> None:
+            line = f"logging failed: {type(error).__name__} in a record of {record.name}"
+        self.acquire()
         try:
             sys.stderr.write(f"{line}\n")
             sys.stderr.flush()
         except (OSError, ValueError):
-            # stderr is closed, so this cannot be reported anywhere.
-            return
+            pass  # stderr is closed, so this cannot be reported anywhere
+        finally:
+            self.release()
+        return True
+
+
+_handler = _StderrHandler()
+_handler.setFormatter(_LineFormatter())

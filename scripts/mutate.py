@@ -39,6 +39,9 @@ class Target:
 TARGETS = {
     "index/rewrite.py": Target(("tests/unit/test_index_rewrite*.py",), 0.90),
     "index/cache.py": Target(("tests/unit/test_index_cache*.py",), 0.85),
+    "index/entries.py": Target(
+        ("tests/unit/test_index_entries*.py", "tests/unit/test_index_cache*.py"), 0.85
+    ),
     "transport/challenge.py": Target(("tests/unit/test_transport_challenge.py",), 0.85),
     "web/conditional.py": Target(
         ("tests/unit/test_web_conditional*.py", "tests/unit/test_web_files.py"), 0.90

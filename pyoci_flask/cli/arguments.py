@@ -11,7 +11,7 @@ from pyoci_flask.common.url import usable_url
 from pyoci_flask.errors import InvalidRequestError
 from pyoci_flask.index.names import ProjectName
 from pyoci_flask.settings import PinnedIndex
-from pyoci_flask.transport.credentials import BasicCredentials
+from pyoci_flask.transport.request import BasicCredentials
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,14 +78,11 @@ def project(_: click.Context, __: click.Parameter, text: str | None) -> ProjectN
 
 
 def projects(
-    _: click.Context, __: click.Parameter, texts: tuple[str, ...]
+    context: click.Context, parameter: click.Parameter, texts: tuple[str, ...]
 ) -> tuple[ProjectName, ...]:
     """Read names of projects; two spellings of one name count once."""
-    try:
-        names = [ProjectName(text) for text in texts]
-    except InvalidRequestError as error:
-        raise click.BadParameter(str(error)) from error
-    return tuple({name.normalized: name for name in names}.values())
+    names = (project(context, parameter, text) for text in texts)
+    return tuple({name.normalized: name for name in names if name is not None}.values())
 
 
 def registry_index(_: click.Context, __: click.Parameter, text: str) -> PinnedIndex:

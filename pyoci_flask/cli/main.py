@@ -14,7 +14,7 @@ from pyoci_flask.errors import PyOCIError
 from pyoci_flask.index.names import ProjectName
 from pyoci_flask.logs import configure_logging
 from pyoci_flask.settings import PinnedIndex
-from pyoci_flask.transport.credentials import BearerCredentials, Credentials
+from pyoci_flask.transport.request import BearerCredentials, Credentials
 
 
 class _Group(click.Group):
@@ -83,8 +83,7 @@ def _check(
     """
     from pyoci_flask.cli.check.run import check
 
-    check_overrides()
-    _log(verbose=verbose)
+    _begin(verbose=verbose)
     login = Login(username, _password("PYOCI_PASSWORD", stdin=password_stdin))
     basic = login.credentials(index.registry.origin, index.registry.netloc)
     credentials: Credentials | None = basic
@@ -149,10 +148,10 @@ def _copy(
     stopped. All projects of the source are copied, or the ones named. Credentials may also be part
     of the addresses or stand in ~/.netrc.
     """
-    from pyoci_flask.cli.copy.run import End, copy
+    from pyoci_flask.cli.copy.exchange import End
+    from pyoci_flask.cli.copy.run import copy
 
-    check_overrides()
-    _log(verbose=verbose)
+    _begin(verbose=verbose)
     given = Login(source_username, _password("PYOCI_SOURCE_PASSWORD", stdin=source_password_stdin))
     reading = given.over(source.login).credentials(source.url, "the source")
     given = Login(target_username, _password("PYOCI_TARGET_PASSWORD", stdin=target_password_stdin))
@@ -161,7 +160,8 @@ def _copy(
     if upload_url is not None and uploader != reader:
         writing = uploader.credentials(upload_url.url, "the uploads")
     screen = Screen(*[one.password for one in (reading, listing, writing) if one is not None])
-    uploads = None if upload_url is None else upload_url.url
+    # PyOCI and devpi accept uploads at the address without what they add to it for reading.
+    uploads = target.url.removesuffix("+simple/") if upload_url is None else upload_url.url
     ends = End(source.url, reading), End(target.url, listing, uploads, writing)
     sys.exit(copy(screen, *ends, projects, jobs=jobs, dry_run=dry_run))
 
@@ -170,5 +170,6 @@ def _password(variable: str, *, stdin: bool) -> str | None:
     return password_from_stdin() if stdin else os.environ.get(variable) or None
 
 
-def _log(*, verbose: bool) -> None:
+def _begin(*, verbose: bool) -> None:
+    check_overrides()
     configure_logging({"": "WARNING", "pyoci": "INFO" if verbose else "ERROR"})

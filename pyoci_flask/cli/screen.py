@@ -3,7 +3,7 @@
 import contextlib
 import io
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from enum import Enum
 
 from rich.console import Console
@@ -16,6 +16,13 @@ from pyoci_flask.logs import one_line
 _SHORTEST_SECRET = 4
 """Characters. A shorter secret is not searched for: it also occurs in ordinary words."""
 _STEP_WIDTH = 10
+FEW = 5
+"""Items of a long list that are shown."""
+
+
+def few(texts: Sequence[str], most: int = FEW) -> str:
+    """Return the first texts as a list, with dots if there are more than `most`."""
+    return ", ".join(texts[:most]) + (", ..." if len(texts) > most else "")
 
 
 class Mark(Enum):
@@ -37,11 +44,6 @@ class Screen:
             sys.stdout.reconfigure(errors="backslashreplace")
         self.console = Console(highlight=False, markup=False, emoji=False)
 
-    @property
-    def is_terminal(self) -> bool:
-        """Whether the output goes to a terminal, with progress bars and ticks."""
-        return self.console.is_terminal
-
     def say(self, text: str = "", style: str = "") -> None:
         """Write one line."""
         self._write(Text(self.clean(text), style))
@@ -50,7 +52,7 @@ class Screen:
         """Write the result of a step and, below it, what to do."""
         sign, word, colour = mark.value
         utf8 = self.console.encoding.startswith("utf")
-        line = Text(sign if self.is_terminal and utf8 else word, colour)
+        line = Text(sign if self.console.is_terminal and utf8 else word, colour)
         line.append(f" {step:<{_STEP_WIDTH}} ", "bold")
         indent = len(line)
         line.append(self.clean(text), "")
@@ -61,10 +63,8 @@ class Screen:
     @contextlib.contextmanager
     def working(self, step: str) -> Iterator[None]:
         """Show on a terminal that a step is running."""
-        if self.is_terminal:
-            with self.console.status(step):
-                yield
-        else:
+        shown = self.console.status(step) if self.console.is_terminal else contextlib.nullcontext()
+        with shown:
             yield
 
     def clean(self, text: str) -> str:
@@ -74,7 +74,7 @@ class Screen:
         return one_line(redact(text))
 
     def _write(self, line: Text, indent: int = 0) -> None:
-        if self.is_terminal:
+        if self.console.is_terminal:
             self.console.print(Padding(line, (0, 0, 0, indent)))
         else:
             # In a file or a pipe a line stays one line, however long.

@@ -4,23 +4,13 @@ import os
 import sys
 from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING, NoReturn
+from typing import NoReturn
 
 from pyoci_flask.errors import ConfigurationError
 from pyoci_flask.settings import Settings
 
-if TYPE_CHECKING:
-    from flask import Flask
-
-_APPLICATION = "pyoci_flask.cli.serve:application()"
+_APPLICATION = "pyoci_flask.app:create_app_from_env()"
 _PACKAGE = Path(__file__).resolve().parent.parent
-
-
-def application() -> "Flask":
-    """Build the application from the environment; gunicorn calls this in each worker."""
-    from pyoci_flask.app import create_app_from_env
-
-    return create_app_from_env(os.environ)
 
 
 def serve(bind: tuple[str, ...]) -> NoReturn:

@@ -69,13 +69,15 @@ class LocalHosts:
             return self._app(environ, start_response)
         if path == "/v2" or path.startswith("/v2/"):
             document = {"errors": [{"code": "DENIED", "message": _REFUSAL}]}
-            response = Response(json.dumps(document), 403, mimetype="application/json")
+            text, kind = json.dumps(document), "application/json"
         else:
-            response = Response(f"{_REFUSAL}\n", 403, content_type="text/plain; charset=utf-8")
-        response.headers["Cache-Control"] = "no-store"
-        response.headers["Vary"] = "Authorization"
-        response.headers["X-Content-Type-Options"] = "nosniff"
-        return response(environ, start_response)
+            text, kind = f"{_REFUSAL}\n", "text/plain; charset=utf-8"
+        headers = {
+            "Cache-Control": "no-store",
+            "Vary": "Authorization",
+            "X-Content-Type-Options": "nosniff",
+        }
+        return Response(text, 403, headers, content_type=kind)(environ, start_response)
 
     def _is_own(self, netloc: str) -> bool:
         match = _HOST.fullmatch(netloc.lower())

@@ -21,6 +21,10 @@ IMAGE_MANIFEST = "application/vnd.oci.image.manifest.v1+json"
 DOCKER_MANIFEST_LIST = "application/vnd.docker.distribution.manifest.list.v2+json"
 DOCKER_MANIFEST = "application/vnd.docker.distribution.manifest.v2+json"
 
+MOST_VALUES = 250_000
+"""JSON values of a document. Each needs up to a hundred bytes once it is parsed; the largest index
+of real packages that fits into four MiB has about 150,000."""
+
 
 def is_repository_name(text: str) -> bool:
     """Return whether `text` is the name of a repository."""
@@ -36,3 +40,8 @@ def is_digest(text: str) -> bool:
     """Return whether `text` is a sha256 or sha512 digest: the algorithm, `:` and lower-case hex."""
     algorithm, _, digits = text.partition(":")
     return HEX_DIGITS.get(algorithm) == len(digits) and _HEX.fullmatch(digits) is not None
+
+
+def has_too_many_values(document: bytes | bytearray) -> bool:
+    """Return whether a document may hold more JSON values than are parsed (`MOST_VALUES`)."""
+    return sum(document.count(mark) for mark in (b",", b"[", b"{")) > MOST_VALUES

@@ -142,13 +142,12 @@ def _cut(text: str, limit: int) -> str:
     return text if len(text) <= limit else f"{text[: limit - 3]}..."
 
 
-def _last_at(text: str) -> int | None:
-    """Return where the last `@` begins."""
-    if "@" not in text and "%" not in text:
-        return None
+def _last_at(text: str, *, before_host: bool = False) -> int | None:
+    """Return where the last `@` begins, or the last one before a host name."""
     position = None
     for match in _AT.finditer(text):
-        position = match.start()
+        if not before_host or _HOST_AND_PORT.match(text, match.end()):
+            position = match.start()
     return position
 
 
@@ -173,7 +172,7 @@ def _hidden(text: str, kept: int, *, is_url: bool) -> str:
     if is_url and end is None:
         return _without_password(text)
     if is_url and _HOST_AND_PORT.fullmatch(_authority(text)):
-        end = _last_before_host(text)
+        end = _last_at(text, before_host=True)  # a path may contain others
     return text if end is None else f"{text[:kept]}{REDACTED}{text[end:]}"
 
 
@@ -188,12 +187,3 @@ def _without_password(text: str) -> str:
     authority = _authority(text)
     secret = _NO_PORT.match(authority) is not None
     return f"{REDACTED}{text[len(authority) :]}" if secret else text
-
-
-def _last_before_host(text: str) -> int | None:
-    """Return where the last `@` before a host name begins; a path may contain others."""
-    position = None
-    for match in _AT.finditer(text):
-        if _HOST_AND_PORT.match(text, match.end()):
-            position = match.start()
-    return position

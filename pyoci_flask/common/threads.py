@@ -2,7 +2,7 @@
 
 import threading
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from contextvars import copy_context
 from typing import TypeVar
@@ -43,24 +43,13 @@ def in_background(
         done = function()
         yield lambda: done
         return
-    results: list[_T] = []
-    errors: list[BaseException] = []
+    future: Future[_T] = Future()
 
     def run() -> None:
         try:
-            results.append(context.run(function))
+            future.set_result(context.run(function))
         except BaseException as error:  # noqa: BLE001 - raised again where the result is wanted
-            errors.append(error)
-
-    def end() -> None:
-        if thread.ident is not None:
-            thread.join()
-
-    def result() -> _T:
-        end()
-        if errors:
-            raise errors[0]
-        return results[0]
+            future.set_exception(error)
 
     context = copy_context()
     thread = threading.Thread(target=run, name="background", daemon=True)
@@ -69,9 +58,11 @@ def in_background(
     except RuntimeError:
         run()  # the system refuses another thread
     try:
-        yield result
+        yield lambda: future.result()
     finally:
-        end()
+        if thread.ident is not None:
+            thread.join()
         # The error's traceback refers to this frame. Such a cycle would keep connections open
         # until the garbage collector runs.
-        errors.clear()
+        future = Future()
+        future.cancel()  # there is no result after the block

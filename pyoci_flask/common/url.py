@@ -1,4 +1,4 @@
-"""Which URLs may be used, whoever sent them."""
+"""Which URLs from outside may be used."""
 
 import re
 from urllib.parse import SplitResult, urljoin, urlsplit

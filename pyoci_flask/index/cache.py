@@ -12,22 +12,15 @@ from dataclasses import dataclass, field, replace
 
 from pyoci_flask.common.memory import KeyedLocks, Memory
 from pyoci_flask.errors import OversizedError, PyOCIError
-from pyoci_flask.index.allowance import Allowance, Read
-from pyoci_flask.index.callers import RecentCallers
 from pyoci_flask.index.entries import Entries, Entry
-from pyoci_flask.index.fetch import FetchPool
+from pyoci_flask.index.fetch import Allowance, FetchPool, Read
 from pyoci_flask.index.listing import list_files
 from pyoci_flask.index.names import tag_of, tags_of
 from pyoci_flask.index.project import Project
-from pyoci_flask.index.project_repository import (
-    Candidates,
-    ProjectRepository,
-    load_files,
-    log_skipped,
-)
+from pyoci_flask.index.project_repository import Candidates, ProjectRepository, RecentCallers
 from pyoci_flask.index.reader import Enough, Found, VersionReader, any_part
 from pyoci_flask.index.store import Store
-from pyoci_flask.index.version_index import Skipped, VersionFiles
+from pyoci_flask.index.versions import Skipped, VersionFiles, load_files, log_skipped
 from pyoci_flask.oci.reference import Tag
 
 _MOST_PARSED = 10 * 1024 * 1024
@@ -60,7 +53,7 @@ class _Known:
 
     @property
     def size(self) -> int:
-        return sum(entry.size for entry in self.entries.values())
+        return sum(entry.size for entry in {**self.before, **self.entries}.values())
 
 
 class CachedReader(VersionReader):
@@ -77,7 +70,7 @@ class CachedReader(VersionReader):
         super().__init__(pool)
         self._entries = Entries(store, ttl, clock)
         self._clock = clock
-        self._proofs = RecentCallers(ttl)
+        self._proofs = RecentCallers(ttl, clock)
         self._reading = KeyedLocks[str]()
         self._parsed: Memory[str, _Known] = Memory(
             entries=1000, max_bytes=_MOST_PARSED, size=lambda known: known.size
@@ -214,16 +207,16 @@ class CachedReader(VersionReader):
             if not missing and repository.caller not in self._proofs:
                 missing = wanted[:1]
             sent = self._clock()
+            answered: dict[str, Read] = {}
             try:
-                read = self._ask(repository, missing, allowance)
+                read = self._ask(repository, missing, allowance, answered)
                 if repository.caller not in self._proofs:
                     # Nothing that was asked for exists: that proves nothing.
-                    read |= self._ask(
-                        repository, [tag for tag in wanted if tag not in read], allowance
-                    )
+                    rest = [tag for tag in wanted if tag not in read]
+                    read |= self._ask(repository, rest, allowance, answered)
             except PyOCIError:
                 # The next request continues from there.
-                some = _existing(allowance.answered(repository))
+                some = _existing(answered)
                 self._note(repository, some)
                 self._remember(repository, known, some, numbers, sent, tags)
                 raise
@@ -246,18 +239,21 @@ class CachedReader(VersionReader):
         return one.since <= self._clock() < one.until
 
     def _ask(
-        self, repository: ProjectRepository, tags: Sequence[str], allowance: Allowance
+        self,
+        repository: ProjectRepository,
+        tags: Sequence[str],
+        allowance: Allowance,
+        answered: dict[str, Read],
     ) -> dict[str, Read]:
-        read = allowance.read(repository, tags)
+        read = allowance.read(repository, tags, answered)
         self._note(repository, read)
         return read
 
     def _note(self, repository: ProjectRepository, read: Mapping[str, Read]) -> None:
         """Note the caller's right to read, and log what cannot be listed."""
-        skipped = {tag: one for tag, one in read.items() if isinstance(one, Skipped)}
         if any(one.answered if isinstance(one, Skipped) else one for one in read.values()):
             self._proofs.add(repository.caller)
-        log_skipped(repository, skipped)
+        log_skipped(repository, read)
 
     def _known(self, repository: ProjectRepository) -> _Known:
         """Return what this worker has parsed of a repository, if nothing changed since."""

@@ -20,7 +20,6 @@ from pyoci_flask.index.archive import (
     read_metadata,
 )
 from pyoci_flask.index.download import StoredFile, find_layer
-from pyoci_flask.index.names import Filename
 from pyoci_flask.index.project import File
 from pyoci_flask.index.project_repository import ProjectRepository
 from pyoci_flask.index.store import Store
@@ -39,6 +38,8 @@ _MOST_BYTES = 4 * 1024 * 1024
 """Bytes of each memory but the one of core metadata."""
 _UNREADABLE_FOR = 30 * 24 * 60 * 60.0
 """Seconds for which the store keeps the unreadable wheels of a repository."""
+_UNREADABLE = "unreadable wheels\n"
+"""The beginning of their key in the store."""
 _ASK_AGAIN = 3600.0
 """Seconds until a registry that did not answer ranges is probed again."""
 _PROBE_AGAIN = 60.0
@@ -96,8 +97,9 @@ class CoreMetadataReader:
         known = self._read.get(key)
         if known is not None:
             return known
+        remote = cast("IO[bytes]", _RemoteFile(caller, stored.digest, stored.read_size()))
         try:
-            content = _from_wheel(caller, stored.digest, stored.read_size(), file.filename)
+            content = read_metadata(remote, file.filename, any_method=True)
         except BrokenArchiveError as error:
             if isinstance(error.__cause__, _NoRangesError):
                 # The registry is at fault, not the wheel. It did answer ranges for another one.
@@ -164,20 +166,16 @@ class CoreMetadataReader:
             # Two processes that do this at once may lose one wheel, which is then read once more.
             known = [*self._shared_unreadable(repository)][1 - _REMEMBERED :]
             value = json.dumps([*known, manifest.text]).encode()
-            self._store.set_many({_unreadable_key(repository): value}, _UNREADABLE_FOR)
+            self._store.set_many({_UNREADABLE + repository: value}, _UNREADABLE_FOR)
 
     def _shared_unreadable(self, repository: str) -> Collection[str]:
         """Return the digests of the wheels that a process of this host could not read."""
-        key = _unreadable_key(repository)
+        key = _UNREADABLE + repository
         found = {} if self._store is None else self._store.get_many([key])
         try:
             return dict.fromkeys(json.loads(found[key].value)) if key in found else ()
         except (ValueError, TypeError):
             return ()  # damaged
-
-
-def _unreadable_key(repository: str) -> str:
-    return f"unreadable wheels\n{repository}"
 
 
 def stored_metadata(caller: RepositoryCaller, digest: Digest) -> bytes:
@@ -194,17 +192,12 @@ def stored_metadata(caller: RepositoryCaller, digest: Digest) -> bytes:
     return content
 
 
-def _from_wheel(caller: RepositoryCaller, digest: Digest, size: int, filename: Filename) -> bytes:
-    remote = cast("IO[bytes]", _RemoteFile(caller, digest, size))
-    return read_metadata(remote, filename, any_method=True)
-
-
 class _NoRangesError(DamagedError):
     """The registry sent the whole blob instead of a part."""
 
 
-class _RemoteFile(io.RawIOBase):
-    """A blob as a file that can be read anywhere. What was not fetched yet takes one call."""
+class _RemoteFile:
+    """A blob as a file for `read_metadata`. What was not fetched yet takes one call."""
 
     def __init__(self, caller: RepositoryCaller, digest: Digest, size: int) -> None:
         self._caller = caller
@@ -214,24 +207,12 @@ class _RemoteFile(io.RawIOBase):
         self._windows: list[tuple[int, bytes]] = []
         self._fetched = 0
 
-    def readable(self) -> bool:
-        return True
-
-    def seekable(self) -> bool:
-        return True
-
-    def tell(self) -> int:
-        return self._position
-
     def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
-        base = {io.SEEK_SET: 0, io.SEEK_CUR: self._position, io.SEEK_END: self._size}[whence]
-        if base + offset < 0:
-            raise OSError("a seek before the start of the archive")
-        self._position = base + offset
+        self._position = offset + (self._size if whence == io.SEEK_END else 0)
         return self._position
 
-    def read(self, size: int = -1) -> bytes:
-        stop = self._size if size < 0 else min(self._size, self._position + size)
+    def read(self, size: int) -> bytes:
+        stop = min(self._size, self._position + size)
         if stop <= self._position:
             return b""
         start, window = self._fetched_before(stop) or self._fetch(self._position, stop)

@@ -13,9 +13,9 @@ from pyoci_flask.errors import AlreadyExistsError, NotFoundError, PyOCIError, Un
 from pyoci_flask.index.file_blobs import FileBlobs
 from pyoci_flask.index.lock import VersionLocks
 from pyoci_flask.index.names import Filename
-from pyoci_flask.index.project_repository import Candidates, ProjectRepository, hold_version
+from pyoci_flask.index.project_repository import Candidates, ProjectRepository
 from pyoci_flask.index.rewrite import rewrite_found
-from pyoci_flask.index.version_index import VersionIndex
+from pyoci_flask.index.versions import VersionIndex, hold_version, same_files
 from pyoci_flask.oci.manifests import (
     Deletion,
     delete_manifest,
@@ -50,9 +50,9 @@ def delete_file(
     """
     with hold_version(candidates, filename.version, locks) as parts:
         chosen = [
-            (repository, found, entries)
+            (repository, found, [file.entry for file in files])
             for repository, found in parts
-            if (entries := _entries(found, filename))
+            if (files := same_files(found, filename))
         ]
         if not chosen:
             raise NotFoundError(f"version {filename.version} has no file {filename.text}")
@@ -78,13 +78,6 @@ def delete_version(
     with hold_version(candidates, version, locks) as parts:
         chosen = [(repository, found, found.index.manifests) for repository, found in parts]
         return _delete([part for part in chosen if part[2]] or chosen, settle, blobs)
-
-
-def _entries(found: VersionIndex, filename: Filename) -> list[Descriptor]:
-    """Return the entries of a file: one, unless another program has added it twice."""
-    return [
-        file.entry for file in found.files if file.filename.architecture == filename.architecture
-    ]
 
 
 def _delete(
@@ -122,7 +115,10 @@ def _delete_version(repository: ProjectRepository, found: VersionIndex, settle: 
         cleared = _cleared(repository, found.index.manifests, found.digest if tag_gone else None)
         _wait_until_gone(repository, found)
         return cleared
-    _empty(repository, found, settle)
+    # Neither tag nor digest can be deleted (ghcr): write an index without entries.
+    if not found.index.manifests:
+        raise NotFoundError(f"{repository.project} has no files in version {found.version}")
+    _rewrite_without(None, repository, found, settle)
     return False
 
 
@@ -170,13 +166,6 @@ def _gone(repository: ProjectRepository, entry: Descriptor) -> bool:
     if outcome is Deletion.MISSING:
         return get_manifest(repository.caller, entry.digest) is None
     return outcome is Deletion.DONE
-
-
-def _empty(repository: ProjectRepository, found: VersionIndex, settle: float) -> None:
-    """Write an index without entries, where neither tag nor digest can be deleted (ghcr)."""
-    if not found.index.manifests:
-        raise NotFoundError(f"{repository.project} has no files in version {found.version}")
-    _rewrite_without(None, repository, found, settle)
 
 
 def _rewrite_without(

@@ -10,7 +10,7 @@ from pyoci_flask.index.names import Filename
 from pyoci_flask.index.project import File
 from pyoci_flask.index.project_repository import Candidates, ProjectRepository
 from pyoci_flask.index.reader import Found, VersionReader
-from pyoci_flask.index.version_index import VersionFiles, VersionIndex
+from pyoci_flask.index.versions import VersionFiles, VersionIndex, same_files
 from pyoci_flask.oci.blobs import OpenBlob, blob_size, open_blob
 from pyoci_flask.oci.manifests import get_manifest
 from pyoci_flask.oci.model import ImageManifest, MalformedDocumentError
@@ -50,7 +50,7 @@ def find_file(
 
     def has_file(part: Found) -> bool:
         parts.append(part)
-        return _choose(part[1], filename) is not None
+        return bool(_named(part[1], filename))
 
     if not fresh:
         recalled = versions.recall(candidates, filename.version, has_file)
@@ -69,19 +69,17 @@ def find_file(
     )
 
 
-def _choose(version: VersionFiles | VersionIndex, filename: Filename) -> File | None:
-    same = [file for file in version.files if file.filename.text == filename.text]
+def _named(version: VersionFiles | VersionIndex, filename: Filename) -> list[File]:
+    """Return the files that a filename may mean, the most likely one first."""
     # An older sdist's name may be spelled in several ways; within a version it is the only one.
-    same += [file for file in version.files if file.filename.architecture == filename.architecture]
-    return same[0] if same else None
+    same = same_files(version, filename)
+    return sorted(same, key=lambda file: file.filename.text != filename.text)
 
 
 def _stored(
     repository: ProjectRepository, version: VersionFiles | VersionIndex, filename: Filename
 ) -> StoredFile:
-    file = _choose(version, filename)
-    if file is None:
-        raise NotFoundError(f"version {filename.version} has no file {filename.text}")
+    file = _named(version, filename)[0]
     return StoredFile(repository, file, file.digest or find_layer(repository, file))
 
 

@@ -21,12 +21,12 @@ from dataclasses import dataclass
 from packaging.utils import canonicalize_version
 
 from pyoci_flask.errors import PyOCIError
-from pyoci_flask.index.allowance import Read
+from pyoci_flask.index.fetch import Read
 from pyoci_flask.index.names import version_of, version_or_none
 from pyoci_flask.index.project import files_of
 from pyoci_flask.index.project_repository import ProjectRepository
 from pyoci_flask.index.store import Store, Stored
-from pyoci_flask.index.version_index import Skipped, VersionFiles, listed_files
+from pyoci_flask.index.versions import Skipped, VersionFiles, listed_files
 from pyoci_flask.oci.model import ImageIndex
 from pyoci_flask.oci.reference import Digest
 

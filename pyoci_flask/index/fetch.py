@@ -1,21 +1,55 @@
-"""The pool of threads that fetch the indexes of many versions in parallel."""
+"""Reading the indexes of many versions in parallel, within bounds of threads and of memory.
+
+The unit of memory is the `weight` of `VersionFiles`: bytes of JSON, and at least 1 KiB for each
+file. A listing that needs more than a small part of the limit waits for its turn, so that only a
+few large ones are in memory at once.
+"""
 
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Future, wait
+from contextlib import ExitStack, suppress
 from contextvars import copy_context
 from functools import partial
 from typing import TypeVar
-from weakref import WeakValueDictionary
 
+from pyoci_flask.common.budget import ByteBudget
+from pyoci_flask.common.memory import Memory
 from pyoci_flask.common.threads import FrugalExecutor
-from pyoci_flask.oci.reference import Registry
+from pyoci_flask.errors import (
+    AuthenticationRequiredError,
+    BusyError,
+    DeniedError,
+    PyOCIError,
+    RegistryError,
+    RegistryTimeoutError,
+    RegistryUnreachableError,
+    TransferBrokenError,
+)
+from pyoci_flask.index.names import version_of
+from pyoci_flask.index.project_repository import ProjectRepository
+from pyoci_flask.index.versions import BEYOND, Skipped, VersionFiles, load_files
+from pyoci_flask.oci.reference import Registry, Tag
 from pyoci_flask.oci.shares import host_of
 
 _ENDING = 1.0
 """Seconds to wait for calls that are under way when another one fails."""
 _In = TypeVar("_In")
 _Out = TypeVar("_Out")
+LISTING_LIMIT = 16 * 1024 * 1024
+_SMALL = 1024 * 1024
+"""The most that a listing may weigh without waiting for a turn."""
+_LARGE = ByteBudget(2 * LISTING_LIMIT, share=LISTING_LIMIT)
+Read = VersionFiles | Skipped | None
+_OF_ONE = (
+    AuthenticationRequiredError,
+    DeniedError,
+    RegistryError,
+    RegistryTimeoutError,
+    RegistryUnreachableError,
+    TransferBrokenError,
+)
+"""Errors that may concern one version only: its document is broken, or reading it is denied."""
 
 
 class FetchPool:
@@ -32,8 +66,9 @@ class FetchPool:
         self._executor = FrugalExecutor(2 * width, thread_name_prefix="fetch")
         self._free = threading.BoundedSemaphore(2 * width)
         self._lock = threading.Lock()
-        self._places: WeakValueDictionary[str, threading.BoundedSemaphore] = WeakValueDictionary()
-        """They exist while a listing uses them."""
+        self._places: Memory[str, threading.BoundedSemaphore] = Memory(
+            entries=1000, max_bytes=1024 * 1024
+        )
 
     def map(
         self, registry: str, function: Callable[[_In], _Out], items: Iterable[_In]
@@ -45,9 +80,9 @@ class FetchPool:
         way have one second to end, so that what they read can be kept.
         """
         with self._lock:
-            places = self._places.get(registry)
-            if places is None:
-                self._places[registry] = places = threading.BoundedSemaphore(self._width)
+            places = self._places.get_or_make(
+                registry, lambda: threading.BoundedSemaphore(self._width)
+            )
         failed = threading.Event()
         futures: list[Future[_Out]] = []
 
@@ -56,24 +91,14 @@ class FetchPool:
             if future.cancelled() or future.exception() is not None:
                 failed.set()
 
-        def ended_on_thread(future: Future[_Out]) -> None:
-            self._free.release()
-            ended(future)
-
         try:
             for item in items:
                 places.acquire()
                 if failed.is_set():
                     places.release()
                     break
-                call = partial(copy_context().run, function, item)
-                future = self._begun(call)
-                if future is None:
-                    futures.append(_made(call))
-                    ended(futures[-1])
-                else:
-                    futures.append(future)
-                    future.add_done_callback(ended_on_thread)
+                futures.append(self._begin(function, item))
+                futures[-1].add_done_callback(ended)
             return [future.result() for future in futures]
         except BaseException:
             for future in futures:
@@ -86,26 +111,115 @@ class FetchPool:
             while futures:
                 futures.pop().cancel()
 
-    def _begun(self, call: Callable[[], _Out]) -> Future[_Out] | None:
-        """Let a thread make a call; None = no thread is free, and no more can be started."""
-        if not self._free.acquire(blocking=False):
-            return None
+    def _begin(self, function: Callable[[_In], _Out], item: _In) -> Future[_Out]:
+        """Let a thread make a call. Make it here if none is free, and no more can be started."""
+        run = copy_context().run
+        if self._free.acquire(blocking=False):
+            try:
+                future = self._executor.submit(run, function, item)
+            except RuntimeError:
+                self._free.release()
+            else:
+                future.add_done_callback(lambda _: self._free.release())
+                return future
+        future = Future()
         try:
-            return self._executor.submit(call)
-        except RuntimeError:
-            self._free.release()
-            return None
+            future.set_result(run(function, item))
+        except BaseException as error:  # noqa: BLE001 - `result` raises it again
+            future.set_exception(error)
+        return future
 
     def close(self) -> None:
         """Stop the threads. Calls under way end, and others are dropped."""
         self._executor.shutdown(wait=False, cancel_futures=True)
 
 
-def _made(call: Callable[[], _Out]) -> Future[_Out]:
-    """Make a call in this thread."""
-    future: Future[_Out] = Future()
-    try:
-        future.set_result(call())
-    except BaseException as error:  # noqa: BLE001 - `result` raises it again
-        future.set_exception(error)
-    return future
+class Failures:
+    """Errors of versions, up to a limit, that do not make the whole listing fail."""
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self._lock = threading.Lock()
+        self.errors: list[PyOCIError] = []
+
+    def take(self, error: PyOCIError) -> bool:
+        """Add an error; return whether the number of errors is within the limit."""
+        with self._lock:
+            self.errors.append(error)
+            return len(self.errors) <= self._most
+
+
+class Allowance:
+    """The weight that one listing may still use."""
+
+    def __init__(
+        self, share: str, pool: FetchPool, held: ExitStack, failures: Failures | None = None
+    ) -> None:
+        """The turn of a large listing ends when `held` is closed."""
+        self._share = share
+        self._pool = pool
+        self._held = held
+        self._lock = threading.Lock()
+        self._most = _SMALL
+        self._spent = 0
+        self._full = False
+        self._failures = failures
+
+    def spend(self, weight: int) -> None:
+        """Count what is already in memory; wait for a turn if that is a lot.
+
+        Raises:
+            BusyError: other large listings take too long.
+        """
+        self._spent += weight
+        if self._spent > self._most == _SMALL:
+            self._wait()
+
+    def read(
+        self, repository: ProjectRepository, tags: Sequence[str], answered: dict[str, Read]
+    ) -> dict[str, Read]:
+        """Read versions in this order. Those that do not fit are `BEYOND`.
+
+        All answers of the registry are added to `answered`, also if a later call fails.
+
+        Raises:
+            BusyError: other large listings take too long.
+        """
+        read = partial(self._read, repository, answered)
+        found = dict(zip(tags, self._pool.map(self._share, read, tags), strict=True))
+        again = [tag for tag, one in found.items() if one is BEYOND]
+        if again and self._most == _SMALL:
+            self._wait()
+            found |= zip(again, self._pool.map(self._share, read, again), strict=True)
+        return found
+
+    def _read(self, repository: ProjectRepository, answered: dict[str, Read], tag: str) -> Read:
+        if self._full:
+            return BEYOND
+        try:
+            found = load_files(repository, version_of(tag), Tag(tag), lambda: not self._full)
+        except _OF_ONE as error:
+            if self._failures is None or not self._failures.take(error):
+                raise
+            return Skipped(str(error), is_version=True, answered=False)
+        weight = found.weight if isinstance(found, VersionFiles) else 0
+        with self._lock:
+            answered[tag] = found
+            if self._spent + weight > self._most:
+                self._grow()
+            if self._spent + weight > self._most:
+                self._full = True
+                return BEYOND
+            self._spent += weight
+        return found
+
+    def _grow(self) -> None:
+        """Begin the turn of a large listing, unless others have to end first."""
+        if self._most == _SMALL:
+            with suppress(BusyError):
+                self._wait(patience=0.0)
+
+    def _wait(self, patience: float | None = None) -> None:
+        """Wait for the turn of a large listing. Threads of the pool never wait here."""
+        self._held.enter_context(_LARGE.hold(LISTING_LIMIT, self._share, patience))
+        self._most, self._full = LISTING_LIMIT, False

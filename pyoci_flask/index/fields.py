@@ -104,7 +104,9 @@ def parse_fields(metadata: bytes) -> RawMetadata:
         elif name in _LISTS.values():
             raw[name] = texts
         elif len(texts) == 1:
-            raw[name] = _split(texts[0]) if name == "keywords" else texts[0]
+            raw[name] = texts[0]
+    if "keywords" in raw:
+        raw["keywords"] = [word.strip() for word in values["keywords"][0].split(",")]
     return cast("RawMetadata", raw)
 
 
@@ -185,10 +187,6 @@ def _old_text(value: bytes) -> str:
         return value.decode()
     except UnicodeDecodeError:
         return value.decode("latin-1")
-
-
-def _split(text: str) -> list[str]:
-    return [word.strip() for word in text.split(",")]
 
 
 def _labelled(texts: list[str]) -> dict[str, str]:

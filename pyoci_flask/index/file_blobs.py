@@ -199,8 +199,8 @@ class _References:
                 self._lead_to(entry, is_ours=is_ours)
         elif manifest.media_type in _MANIFESTS:
             config = Descriptor.from_json(document.get("config"))
-            for entry in (config, *_descriptors(document, "layers")):
-                self._name(entry.digest)
+            layers = _descriptors(document, "layers")
+            self._name(config.digest, *(layer.digest for layer in layers))
         else:
             raise _unknown(manifest.media_type)
         if document.get("subject") is not None:
@@ -210,11 +210,8 @@ class _References:
         return True
 
     def _lead_to(self, entry: Descriptor, *, is_ours: bool) -> None:
-        self._name(entry.digest)
         digests = blobs_of(entry) if is_ours and entry.media_type == MANIFEST_TYPE else (None, None)
-        for digest in digests:
-            if digest is not None:
-                self._name(digest)
+        self._name(entry.digest, *digests)
         if None not in digests:
             return
         if entry.media_type not in _INDEXES | _MANIFESTS:
@@ -224,9 +221,8 @@ class _References:
             self._seen.add(entry.digest)
             self._left.append(entry)
 
-    def _name(self, digest: Digest) -> None:
-        if digest in self._blobs:
-            self._named.add(digest)
+    def _name(self, *digests: Digest | None) -> None:
+        self._named |= self._blobs & {*digests}
 
 
 def _descriptors(document: dict[str, Any], member: str) -> Iterator[Descriptor]:

@@ -22,7 +22,7 @@ from pyoci_flask.errors import (
 from pyoci_flask.index.names import ProjectName, version_of, version_or_none
 from pyoci_flask.index.project import Project
 from pyoci_flask.index.project_repository import Candidates, ProjectRepository
-from pyoci_flask.index.version_index import Skipped, VersionFiles
+from pyoci_flask.index.versions import Skipped, VersionFiles
 from pyoci_flask.oci.client import RepositoryCaller
 from pyoci_flask.oci.tags import list_repositories
 
@@ -178,11 +178,6 @@ def list_files(
         tuple(version_of(tag) for tag in ordered if _is_too_large(listed.get(tag))),
         sum(one.weight for one in read_ones),
     )
-
-
-def list_versions(repository: ProjectRepository, tags: Sequence[str]) -> Project:
-    """List the project without files."""
-    return list_files(repository, tags, lambda _: {}, 0)
 
 
 def limits_of(parts: Sequence[Sequence[str]], limit: int) -> list[int]:

@@ -1,4 +1,7 @@
-"""Locks on versions and on the blobs of repositories, for all processes of this host."""
+"""Locks on versions and on the blobs of repositories, for all processes of this host.
+
+They are in a folder that only this user may enter, and so is the listing cache (`make_private`).
+"""
 
 import errno
 import hashlib
@@ -8,17 +11,35 @@ import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
-from typing import IO, Self
+from typing import IO, TYPE_CHECKING, Self
 
 from pyoci_flask.errors import BusyError, ConfigurationError, SpoolFullError
-from pyoci_flask.index.private_folder import NotOursError, make_private
 
-try:
+if TYPE_CHECKING:
     import fcntl
-except ImportError:  # Windows: commands that take no lock run there as well
-    fcntl = None  # type: ignore[assignment]  # `prepare` checks it before any other use
+else:
+    try:
+        import fcntl
+    except ImportError:  # Windows: commands that take no lock run there as well
+        fcntl = None  # `prepare` checks it before any other use
 
 _TOO_MANY = frozenset({errno.EMFILE, errno.ENFILE})
+
+
+class NotOursError(OSError):
+    """The folder belongs to another user."""
+
+
+def make_private(folder: Path) -> None:
+    """Make `folder` for this user only, if it is not there yet.
+
+    Raises:
+        NotOursError: the path is a link, or a folder of another user.
+        OSError: the folder cannot be made.
+    """
+    folder.mkdir(mode=0o700, exist_ok=True)
+    if folder.lstat().st_uid != os.geteuid() or folder.is_symlink():
+        raise NotOursError(f"{folder.name} belongs to another user")
 
 
 class VersionLocks:

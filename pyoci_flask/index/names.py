@@ -198,15 +198,12 @@ class Filename:
         """
         if len(text) > _LONGEST or ".." in text or not _FILENAME.fullmatch(text):
             raise InvalidRequestError(f"{shown(text)} is not the name of a wheel or sdist")
-        if text.endswith(SDIST):
-            stem, suffix = text.removesuffix(SDIST), SDIST
-        elif text.endswith(WHEEL):
-            stem, suffix = text.removesuffix(WHEEL), WHEEL
-        else:
+        if not is_filename(text):
             raise InvalidRequestError(
                 f"{shown(text)} is not the name of a wheel (.whl) or an sdist (.tar.gz)"
             )
-        rest = after_name(stem, project)
+        suffix = SDIST if text.endswith(SDIST) else WHEEL
+        rest = after_name(text.removesuffix(suffix), project)
         if not rest:
             raise InvalidRequestError(
                 f"{shown(text)} is not the name of a file of {project}: "

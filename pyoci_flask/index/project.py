@@ -39,8 +39,6 @@ _NOTES = frozenset(
     {CREATED, TITLE, SHA256, PROJECT_URLS, SIZE, REQUIRES_PYTHON, CORE_METADATA, YANKED}
 )
 
-_NOTES_OF_INDEX = ABOUT | {NAME}
-
 
 @dataclass(frozen=True, slots=True)
 class File:
@@ -91,7 +89,7 @@ class Project:
     left_out: tuple[str, ...] = ()
     """Versions whose files are missing: they are too large to be listed, or cannot be read."""
     weight: int = 0
-    """Bytes that its files count as, see `pyoci_flask.index.allowance`."""
+    """Bytes that its files count as, see `pyoci_flask.index.fetch`."""
 
 
 def files_of(
@@ -108,16 +106,17 @@ def files_of(
     home_page = home_page_of(index.annotations.get(HOME_PAGE))
     for entry in index.manifests:
         try:
-            file = _file(
-                entry,
-                version,
-                project,
-                segment,
-                dotted=dotted,
-                summary=summary,
-                home_page=home_page,
+            files.append(
+                _file(
+                    entry,
+                    version,
+                    project,
+                    segment,
+                    dotted=dotted,
+                    summary=summary,
+                    home_page=home_page,
+                )
             )
-            files.append(file)
         except InvalidRequestError as error:
             faults.append(f"entry {entry.digest}: {error}")
     return sorted(files, key=lambda file: file.filename.text), faults
@@ -142,7 +141,7 @@ def relevant(index: ImageIndex) -> ImageIndex:
         for entry in index.manifests
         if entry.media_type == MANIFEST_TYPE and entry.platform is not None
     )
-    notes = {key: text for key, text in index.annotations.items() if key in _NOTES_OF_INDEX}
+    notes = {key: text for key, text in index.annotations.items() if key in ABOUT | {NAME}}
     return ImageIndex(index.artifact_type, entries, notes)
 
 

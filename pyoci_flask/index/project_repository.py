@@ -1,44 +1,54 @@
-"""The repositories that may hold a project: their tags, and finding a version in them."""
+"""The repositories that may hold a project: their tags, their locks, and what callers may read."""
 
-import logging
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager, suppress
+import time
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import TypeVar
 
-from pyoci_flask.common.budget import ByteBudget
-from pyoci_flask.errors import (
-    AuthenticationRequiredError,
-    DeniedError,
-    NotFoundError,
-    OversizedError,
-)
-from pyoci_flask.index.callers import Guesses
+from pyoci_flask.common.memory import Memory
+from pyoci_flask.errors import AuthenticationRequiredError, DeniedError
 from pyoci_flask.index.lock import VersionLocks
-from pyoci_flask.index.names import ProjectName, tag_of, tags_of, version_key, version_of
+from pyoci_flask.index.names import ProjectName, version_key
 from pyoci_flask.index.project import File
-from pyoci_flask.index.version_index import (
-    BEYOND,
-    NotAPackageError,
-    Skipped,
-    VersionFiles,
-    VersionIndex,
-    files_to_list,
-    parse_index,
-)
 from pyoci_flask.oci.client import RepositoryCaller
-from pyoci_flask.oci.manifests import Manifest, read_manifest
-from pyoci_flask.oci.reference import Tag
 from pyoci_flask.oci.tags import list_tags
+from pyoci_flask.transport.request import fingerprint
 
-logger = logging.getLogger("pyoci.index")
+_MOST_CALLERS = 4096
+_MOST_BYTES = 4 * 1024 * 1024
 
 
-_WHOLE = ByteBudget(16 * 1024 * 1024)
-"""Bytes of large image indexes that requests work on; each takes some ten of memory."""
-_LARGE = 512 * 1024
-_NAMED = 3
-"""Tags or entries that one line of the log names."""
+class RecentCallers:
+    """Pairs of credentials and a repository, each for the time to live."""
+
+    def __init__(self, ttl: float, clock: Callable[[], float] = time.monotonic) -> None:
+        """Remember each caller for `ttl` seconds."""
+        self._callers: Memory[tuple[str, str], bool] = Memory(
+            entries=_MOST_CALLERS, max_bytes=_MOST_BYTES, ttl=ttl, clock=clock
+        )
+
+    def add(self, caller: RepositoryCaller) -> None:
+        """Remember a caller from now on."""
+        self._callers.put(_key(caller), value=True)
+
+    def __contains__(self, caller: RepositoryCaller) -> bool:
+        return _key(caller) in self._callers
+
+
+def _key(caller: RepositoryCaller) -> tuple[str, str]:
+    return caller.repository.location, fingerprint(caller.credentials)
+
+
+class Guesses:
+    """What was learned about the repositories that a project may have besides its usual one."""
+
+    def __init__(self, ttl: float = 60.0) -> None:
+        """Remember each answer for `ttl` seconds."""
+        self.missing = RecentCallers(ttl)
+        """The registry said that there is no such repository."""
+        self.empty = RecentCallers(ttl)
+        """The repository has no tags. Unlike where it is missing, the project exists."""
+        self.denied = RecentCallers(ttl)
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,140 +102,8 @@ class ProjectRepository:
 
 Candidates = Sequence[ProjectRepository]
 """Repositories of one project, the most likely one first (see `ProjectName.spellings`)."""
-
-
-def load_version(repository: ProjectRepository, version: str, tag: Tag) -> VersionIndex | None:
-    """Fetch the image index of a version; None = there is no such tag.
-
-    Raises:
-        NotAPackageError: the tag does not hold a version of a package.
-        OversizedError: the index is too large.
-        BusyError: other requests use too many large indexes.
-    """
-
-    def parse(manifest: Manifest) -> VersionIndex:
-        found = _parse(repository, version, tag, manifest)
-        if len(manifest.document) > _LARGE:
-            _WHOLE.keep(len(manifest.document), found)
-        return found
-
-    return read_manifest(repository.caller, tag, parse)
-
-
-def _parse(
-    repository: ProjectRepository, version: str, tag: Tag, manifest: Manifest
-) -> VersionIndex:
-    found, faults = parse_index(manifest, version, tag, repository.project, repository.segment)
-    if faults:
-        logger.warning(
-            "%s:%s: left out %s", repository.caller.repository, tag, _few(faults, "entries")
-        )
-    return found
-
-
-def read_version(repository: ProjectRepository, version: str, tag: Tag) -> VersionIndex | None:
-    """Fetch the image index of a version, for reading.
-
-    Return None if the tag is gone, or does not hold a package (which is logged): a repository may
-    hold container images and signatures as well.
-    """
-    try:
-        return load_version(repository, version, tag)
-    except NotAPackageError as error:
-        log_skipped(repository, {tag.text: Skipped(str(error), is_version=False)})
-        return None
-
-
-def load_files(
-    repository: ProjectRepository,
-    version: str,
-    tag: Tag,
-    wanted: Callable[[], bool] = lambda: True,
-) -> VersionFiles | Skipped | None:
-    """Fetch the files of a version for a listing; None = there is no such tag.
-
-    Return `BEYOND` if it is no longer `wanted` when it could be parsed.
-    """
-
-    def parse(manifest: Manifest) -> VersionFiles | Skipped:
-        if not wanted():
-            return BEYOND
-        return files_to_list(_parse(repository, version, tag, manifest), manifest.document)
-
-    try:
-        return read_manifest(repository.caller, tag, parse)
-    except NotAPackageError as error:
-        return Skipped(str(error), is_version=False)
-    except OversizedError as error:
-        return Skipped(str(error), is_version=True)
-
-
-def log_skipped(repository: ProjectRepository, skipped: Mapping[str, Skipped]) -> None:
-    """Log which tags are left out, in one line for each kind."""
-    name = repository.caller.repository
-    others = [f"{tag} is {one.reason}" for tag, one in skipped.items() if not one.is_version]
-    large = [f"{tag}: {one.reason}" for tag, one in skipped.items() if one.is_version]
-    if others:
-        logger.info("%s: skipped %s that are not packages", name, _few(others, "tags"))
-    if large:
-        logger.warning("%s: left out %s", name, _few(large, "versions"))
-
-
-def _few(reasons: Sequence[str], what: str) -> str:
-    """Return the number of things and the first reasons, for one line of a log."""
-    more = "; ..." if len(reasons) > _NAMED else ""
-    return f"{len(reasons)} {what} ({'; '.join(reasons[:_NAMED])}{more})"
-
-
-_T = TypeVar("_T", bound=VersionFiles | VersionIndex)
-ReadTag = Callable[[ProjectRepository, str, Tag], _T | None]
-"""Reads a version from a tag; None = the tag holds no version of a package."""
 Tagged = tuple[ProjectRepository, Sequence[str]]
 """A repository and its tags."""
-
-
-def find_versions(
-    candidates: Candidates, version: str, read: ReadTag[_T]
-) -> Iterator[tuple[ProjectRepository, _T]]:
-    """Find a version in the project's repositories, under every tag that spells it.
-
-    There is nearly always only one part. Stop after it if it is enough: finding others needs the
-    lists of tags.
-    """
-    first, *others = candidates
-    files: list[File] = []
-    found = read(first, version, tag_of(version))
-    if found is not None:
-        files += found.files
-        yield first, found
-    tags: Sequence[str] = ()
-    # The version as it is spelled can be read even if the tags cannot be listed.
-    with suppress(AuthenticationRequiredError, DeniedError):
-        tags = first.read_tags() or ()
-    for repository, found in find_spelled(first, tags, version, read):
-        files += found.files
-        yield repository, found
-    is_there = bool(files or tags)
-    yield from find_in(with_tags(others, files, is_there=is_there), version, read)
-
-
-def find_spelled(
-    repository: ProjectRepository, tags: Sequence[str], version: str, read: ReadTag[_T]
-) -> Iterator[tuple[ProjectRepository, _T]]:
-    """Find a version under the tags that spell it differently."""
-    expected = tag_of(version).text
-    yield from find_in([(repository, [tag for tag in tags if tag != expected])], version, read)
-
-
-def find_in(
-    tagged: Sequence[Tagged], version: str, read: ReadTag[_T]
-) -> Iterator[tuple[ProjectRepository, _T]]:
-    """Find a version in repositories with these tags."""
-    for repository, tags in tagged:
-        for text in tags_of(tags, version):
-            found = read(repository, version_of(text), Tag(text))
-            if found is not None:
-                yield repository, found
 
 
 def with_tags(
@@ -240,7 +118,7 @@ def with_tags(
         AuthenticationRequiredError, DeniedError: a repository is denied, and the project was not
             found elsewhere.
     """
-    if files and not any(file.dotted for file in files):
+    if not others or (files and not any(file.dotted for file in files)):
         return ()
     found = []
     for other in others:
@@ -252,22 +130,6 @@ def with_tags(
             if not is_there:
                 raise
     return [(other, tags) for other, tags in found if tags]
-
-
-@contextmanager
-def hold_version(
-    candidates: Candidates, version: str, locks: VersionLocks
-) -> Iterator[Sequence[tuple[ProjectRepository, VersionIndex]]]:
-    """Hold the version's lock (the one that publish takes) and find all its parts.
-
-    Raises:
-        NotFoundError: there is no such version.
-    """
-    with hold_lock(candidates[0], version, locks):
-        found = list(find_versions(candidates, version, read_version))
-        if not found:
-            raise NotFoundError(f"{candidates[0].project} has no version {version}")
-        yield found
 
 
 def hold_lock(

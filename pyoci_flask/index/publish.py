@@ -21,17 +21,9 @@ from pyoci_flask.index.download import find_layer
 from pyoci_flask.index.lock import VersionLocks
 from pyoci_flask.index.names import tag_of
 from pyoci_flask.index.project import ABOUT, ARTIFACT_TYPE, CREATED, NAME, YANKED, format_time
-from pyoci_flask.index.project_repository import (
-    Candidates,
-    ProjectRepository,
-    find_in,
-    find_spelled,
-    hold_lock,
-    read_version,
-    with_tags,
-)
+from pyoci_flask.index.project_repository import Candidates, ProjectRepository, hold_lock, with_tags
 from pyoci_flask.index.rewrite import Read, read_for_change, rewrite_index
-from pyoci_flask.index.version_index import VersionIndex
+from pyoci_flask.index.versions import VersionIndex, find_in, find_spelled, read_version, same_files
 from pyoci_flask.oci.blobs import has_bytes
 from pyoci_flask.oci.client import RepositoryCaller
 from pyoci_flask.oci.model import ImageIndex
@@ -259,12 +251,11 @@ def _begin_once(
 def _has_identical(
     found: VersionIndex | None, upload: Upload, repository: ProjectRepository
 ) -> bool:
-    for file in found.files if found else ():
-        if file.filename.architecture == upload.filename.architecture:
-            try:
-                return (file.digest or find_layer(repository, file)) == upload.digest
-            except NotFoundError:
-                return False  # its manifest is gone
+    for file in same_files(found, upload.filename) if found else ():
+        try:
+            return (file.digest or find_layer(repository, file)) == upload.digest
+        except NotFoundError:
+            return False  # its manifest is gone
     return False
 
 

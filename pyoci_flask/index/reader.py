@@ -3,25 +3,28 @@
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 
-from pyoci_flask.index.allowance import Allowance, Failures
-from pyoci_flask.index.fetch import FetchPool
+from pyoci_flask.index.fetch import Allowance, Failures, FetchPool
 from pyoci_flask.index.listing import (
     first_tags,
     limits_of,
     list_files,
-    list_versions,
     merged,
 )
 from pyoci_flask.index.project import Project
 from pyoci_flask.index.project_repository import (
     Candidates,
     ProjectRepository,
+    Tagged,
+    with_tags,
+)
+from pyoci_flask.index.versions import (
+    Skipped,
+    VersionFiles,
+    VersionIndex,
     find_versions,
     log_skipped,
     read_version,
-    with_tags,
 )
-from pyoci_flask.index.version_index import Skipped, VersionFiles, VersionIndex
 from pyoci_flask.oci.reference import Tag
 
 Found = tuple[ProjectRepository, VersionFiles | VersionIndex]
@@ -65,10 +68,10 @@ class VersionReader:
             share = self.pool.share(repository.caller.repository.registry)
             allowance = Allowance(share, self.pool, own if held is None else held, failures)
             project = self._project(repository, tags, limit, allowance)
-            others = repository.others and with_tags(repository.others, project.files)
+            others = with_tags(repository.others, project.files)
             if not others:
                 return project
-            parts = [
+            parts: list[Tagged] = [
                 (repository, tags),
                 *((other, first_tags(other, its_tags)) for other, its_tags in others),
             ]
@@ -78,7 +81,7 @@ class VersionReader:
                 if part is repository and (most == limit or most >= len(tags)):
                     return project  # reading it again would count it twice
                 if limit and not most:
-                    return list_versions(part, tags)
+                    return list_files(part, tags, lambda _: {}, 0)  # none of its files
                 return self._project(part, tags, most, allowance)
 
             return merged([part_of(*part, most) for part, most in zip(parts, limits, strict=True)])
@@ -91,9 +94,8 @@ class VersionReader:
         allowance: Allowance,
     ) -> Project:
         def read(wanted: Sequence[str]) -> Mapping[str, VersionFiles | Skipped | None]:
-            found = allowance.read(repository, wanted)
-            skipped = {tag: one for tag, one in found.items() if isinstance(one, Skipped)}
-            log_skipped(repository, skipped)
+            found = allowance.read(repository, wanted, {})
+            log_skipped(repository, found)
             return found
 
         return list_files(repository, tags, read, limit)

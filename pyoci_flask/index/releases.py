@@ -6,21 +6,13 @@ from datetime import datetime
 
 from packaging.version import Version
 
-from pyoci_flask.errors import InvalidRequestError, NotFoundError
+from pyoci_flask.errors import NotFoundError
 from pyoci_flask.index.names import (
-    parse_version,
     version_or_none,
-    without_dash,
 )
 from pyoci_flask.index.project import File, Project
-from pyoci_flask.index.project_repository import (
-    ProjectRepository,
-    ReadTag,
-    Tagged,
-    find_in,
-    with_tags,
-)
-from pyoci_flask.index.version_index import VersionFiles, VersionIndex
+from pyoci_flask.index.project_repository import ProjectRepository, Tagged, with_tags
+from pyoci_flask.index.versions import ReadTag, VersionFiles, VersionIndex, find_in
 
 LISTED_VERSIONS = "_listed-versions"
 """Member of a project's JSON if the files of some versions are not listed, see `listed_of`.
@@ -117,10 +109,9 @@ def find_release(
         NotFoundError: there is no such version.
     """
     missing = NotFoundError(f"{repository.project} has no version {version[:140]}")
-    try:
-        wanted = parse_version(without_dash(version))
-    except InvalidRequestError as error:
-        raise missing from error
+    wanted = version_or_none(version)
+    if wanted is None:
+        raise missing
     known = next((one for one in releases if version_or_none(one.version) == wanted), None)
     if known is not None and known.files:
         return known

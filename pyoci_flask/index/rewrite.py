@@ -20,8 +20,8 @@ from pyoci_flask.errors import (
     RegistryTimeoutError,
     RegistryUnreachableError,
 )
-from pyoci_flask.index.project_repository import ProjectRepository, load_version
-from pyoci_flask.index.version_index import NotAPackageError, VersionIndex
+from pyoci_flask.index.project_repository import ProjectRepository
+from pyoci_flask.index.versions import NotAPackageError, VersionIndex, load_version
 from pyoci_flask.oci.client import RepositoryCaller
 from pyoci_flask.oci.manifests import (
     MissingContentError,

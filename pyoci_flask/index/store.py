@@ -20,7 +20,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping
 from pathlib import Path
 from typing import NamedTuple, Protocol, TypeVar
 
-from pyoci_flask.index.private_folder import make_private
+from pyoci_flask.index.lock import make_private
 
 logger = logging.getLogger("pyoci.cache")
 
@@ -57,18 +57,22 @@ class Store(Protocol):
 
     def get_many(self, keys: Collection[str]) -> Mapping[str, Stored]:
         """Return what is there of these keys; nothing if the store does not work."""
+        ...
 
     def set_many(self, values: Mapping[str, bytes], ttl: float) -> bool:
         """Keep values for `ttl` seconds; return whether they are there."""
+        ...
 
     def increment(self, keys: Collection[str]) -> Mapping[str, int]:
         """Add one to each of these decimal numbers that is there; return the new ones.
 
         A missing number stays missing. If the store cannot do this, it forgets everything.
         """
+        ...
 
     def close(self) -> None:
         """Close connections; the next use opens them again."""
+        ...
 
 
 class SQLiteStore:
@@ -89,7 +93,8 @@ class SQLiteStore:
         self._clock = clock
         self._lock = threading.Lock()
         self._connection: sqlite3.Connection | None = None
-        self._identity: tuple[int, int] | None = None
+        self._files: dict[Path, tuple[int, int] | None] = {}
+        """The identities of the open database, of its log, and of the index that SQLite keeps."""
         self._rests_until = 0.0
 
     def get_many(self, keys: Collection[str]) -> Mapping[str, Stored]:
@@ -169,6 +174,7 @@ class SQLiteStore:
         return None
 
     def _path(self) -> Path:
+        """Return the link to the database, which all processes use."""
         if self._folder is None:
             self._folder = Path(tempfile.mkdtemp(prefix="pyoci-flask-cache-", dir=self._parent))
             atexit.register(shutil.rmtree, self._folder, ignore_errors=True)
@@ -177,25 +183,40 @@ class SQLiteStore:
     def _open(self) -> sqlite3.Connection:
         """Return the open database, or open the one that took its place."""
         path = self._path()
-        if self._connection is not None and _identity(path) == self._identity:
-            return self._connection
+        if self._connection is not None:
+            found = {file: _identity(file) for file in self._files}
+            if found == self._files:
+                return self._connection
+            if found[path] == self._files[path]:
+                # A cleaner of temporary folders removed a file that locks and commits go through.
+                # Processes that open the database now would not see what is written here.
+                self._move_away()
         self._close()
         make_private(path.parent.parent)
         make_private(path.parent)
+        # SQLite finds the log of a database by its name. Each has a name that no other ever has, so
+        # that no process mixes the log of one with the pages of another.
+        with contextlib.suppress(FileExistsError):
+            path.symlink_to(f"{secrets.token_hex(8)}.sqlite")
+        own = path.with_name(path.readlink().name)
         # Identified before it is opened: another process may move it away in between.
-        path.touch(mode=0o600)
+        own.touch(mode=0o600)
         identity = _identity(path)
-        database = sqlite3.connect(
-            path, timeout=_PATIENCE, isolation_level=None, check_same_thread=False
-        )
+        with contextlib.ExitStack() as opened:
+            database = sqlite3.connect(
+                own, timeout=_PATIENCE, isolation_level=None, check_same_thread=False
+            )
+            opened.enter_context(contextlib.closing(database))
+            database.execute("PRAGMA journal_mode = WAL")
+            # Nothing here needs to survive a crash of the machine.
+            database.execute("PRAGMA synchronous = OFF")
+            database.executescript(_SCHEMA)
+            files = (path, *(own.with_name(f"{own.name}{end}") for end in ("-wal", "-shm")))
+            self._files = {file: _identity(file) for file in files}
+            if identity is None or self._files[path] != identity:
+                raise OSError("the database was moved away while it was opened")
+            opened.pop_all()
         self._connection = database
-        database.execute("PRAGMA journal_mode = WAL")
-        # Nothing here needs to survive a crash of the machine.
-        database.execute("PRAGMA synchronous = OFF")
-        database.executescript(_SCHEMA)
-        if identity is None or _identity(path) != identity:
-            raise OSError("the database was moved away while it was opened")
-        self._identity = identity
         return database
 
     def _close(self) -> None:

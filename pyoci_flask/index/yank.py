@@ -6,9 +6,9 @@ from pyoci_flask.errors import NotFoundError
 from pyoci_flask.index.lock import VersionLocks
 from pyoci_flask.index.names import Filename
 from pyoci_flask.index.project import YANKED
-from pyoci_flask.index.project_repository import Candidates, hold_version
+from pyoci_flask.index.project_repository import Candidates
 from pyoci_flask.index.rewrite import rewrite_found
-from pyoci_flask.index.version_index import VersionIndex
+from pyoci_flask.index.versions import VersionIndex, hold_version, same_files
 from pyoci_flask.oci.model import Descriptor, ImageIndex
 from pyoci_flask.oci.reference import Digest
 
@@ -32,8 +32,7 @@ def set_yanked(
         chosen = {
             file.entry.digest
             for _, found in parts
-            for file in found.files
-            if filename is None or file.filename.architecture == filename.architecture
+            for file in (same_files(found, filename) if filename else found.files)
         }
         if not chosen:
             what = f"no file {filename.text}" if filename else "no files"

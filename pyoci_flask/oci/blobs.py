@@ -3,8 +3,8 @@
 import logging
 import re
 from collections.abc import Iterator
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import Self
 from urllib.parse import unquote
 
 from pyoci_flask.errors import (
@@ -26,7 +26,7 @@ _CONTENT_RANGE = re.compile(r"bytes ([0-9]{1,18})-([0-9]{1,18})/([0-9]{1,18}|\*)
 
 
 @dataclass(slots=True, eq=False)
-class OpenBlob:
+class OpenBlob(AbstractContextManager["OpenBlob"]):
     """A blob, or a part of it, whose bytes have not been read. Close it."""
 
     caller: RepositoryCaller
@@ -38,9 +38,6 @@ class OpenBlob:
     """The position of the first byte that comes."""
     last: int | None = None
     """The position of the last byte that was asked for; None = the end."""
-
-    def __enter__(self) -> Self:
-        return self
 
     def __exit__(self, *_: object) -> None:
         self.close()

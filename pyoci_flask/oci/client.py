@@ -1,7 +1,7 @@
 """One repository's end of the distribution API: authenticated calls, redirects, locations."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from urllib.parse import urljoin, urlsplit
 
 from pyoci_flask.common.url import usable_url
@@ -9,15 +9,12 @@ from pyoci_flask.errors import PyOCIError, RegistryError
 from pyoci_flask.oci.answers import ErrorBody, refusal
 from pyoci_flask.oci.reference import Repository
 from pyoci_flask.transport.auth import Authenticator
-from pyoci_flask.transport.credentials import Credentials
 from pyoci_flask.transport.reply import Reply
-from pyoci_flask.transport.request import Access, Body, Request, Scope, origin_of
+from pyoci_flask.transport.request import Access, Body, Credentials, Request, Scope, origin_of
 from pyoci_flask.transport.session import Transport
 
 REDIRECTS = frozenset({301, 302, 303, 307, 308})
 _MOST_REDIRECTS = 5
-_UPLOAD_PATIENCE = 300.0
-"""Seconds for the answer to an upload: registries hash and move the blob before they answer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,34 +78,6 @@ class RepositoryCaller:
     def is_own(self, url: str) -> bool:
         """Return whether a URL is of the registry itself, where calls need an Authorization."""
         return origin_of(url) == origin_of(self.base)
-
-    def put_at(self, location: str, answered: Reply, body: Body, length: int) -> Reply:
-        """PUT an upload to the Location that the registry's answer to the POST named.
-
-        The POST's authorization is used again, so that no 401 comes while the body is sent. If
-        one comes (the token expired meanwhile), the body is sent once more. Another origin gets
-        no authorization.
-        """
-        moved = answered.request.moved(location)
-        request = replace(
-            moved,
-            method="PUT",
-            headers={**moved.headers, "Content-Type": "application/octet-stream"},
-            body=body,
-            length=length,
-            idempotent=False,
-            patience=_UPLOAD_PATIENCE,
-        )
-        reply = self.transport.send(request)
-        if reply.status != 401 or request.authorization is None:
-            return reply
-        return self.authenticator.send(request, refused=reply)
-
-    def cancel_at(self, location: str, answered: Reply) -> bool:
-        """DELETE an upload at the Location of the POST; return whether the registry did it."""
-        moved = answered.request.moved(location)
-        with self.transport.send(replace(moved, method="DELETE", idempotent=False)) as reply:
-            return reply.status < 300
 
     def resolve(self, reply: Reply, location: str) -> str:
         """Make a Location absolute and check it.

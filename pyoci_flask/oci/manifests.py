@@ -9,7 +9,12 @@ from enum import Enum, auto
 from typing import TypeVar
 
 from pyoci_flask.common.budget import ByteBudget
-from pyoci_flask.common.grammar import DOCKER_MANIFEST, DOCKER_MANIFEST_LIST
+from pyoci_flask.common.grammar import (
+    DOCKER_MANIFEST,
+    DOCKER_MANIFEST_LIST,
+    MOST_VALUES,
+    has_too_many_values,
+)
 from pyoci_flask.errors import (
     AlreadyExistsError,
     AuthenticationRequiredError,
@@ -24,9 +29,7 @@ from pyoci_flask.oci.model import (
     DOCUMENT_LIMIT,
     INDEX_TYPE,
     MANIFEST_TYPE,
-    MOST_VALUES,
     MalformedDocumentError,
-    has_too_many_values,
     parse_object,
 )
 from pyoci_flask.oci.reference import Digest, Tag

@@ -9,7 +9,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Self
 
-from pyoci_flask.common.grammar import IMAGE_INDEX, IMAGE_MANIFEST
+from pyoci_flask.common.grammar import (
+    IMAGE_INDEX,
+    IMAGE_MANIFEST,
+    MOST_VALUES,
+    has_too_many_values,
+)
 from pyoci_flask.errors import InvalidRequestError, OversizedError, RegistryError
 from pyoci_flask.oci.reference import Digest
 
@@ -20,10 +25,6 @@ EMPTY_CONFIG = b"{}"
 
 DOCUMENT_LIMIT = 4 * 1024 * 1024
 """Bytes of a manifest or index. The distribution-spec asks registries to accept at least this."""
-
-MOST_VALUES = 250_000
-"""JSON values of a document. Each needs up to a hundred bytes once it is parsed; the largest index
-of real packages that fits into `DOCUMENT_LIMIT` has about 150,000."""
 MOST_ENTRIES = 10_000
 """Entries of an index. No version on PyPI has even a twentieth of this."""
 _KEPT_DEPTH = 32
@@ -160,11 +161,6 @@ class ImageManifest:
         """Write the JSON; the digest is over exactly these bytes."""
         layers = [layer.to_json() for layer in self.layers]
         return _dump(self, MANIFEST_TYPE, {"config": self.config.to_json(), "layers": layers}, {})
-
-
-def has_too_many_values(document: bytes) -> bool:
-    """Return whether a document may hold more JSON values than this parses (`MOST_VALUES`)."""
-    return sum(document.count(mark) for mark in (b",", b"[", b"{")) > MOST_VALUES
 
 
 def parse_object(document: bytes) -> dict[str, Any]:

@@ -1,37 +1,38 @@
 """Uploads of blobs (distribution-spec, Pushing blobs)."""
 
 import logging
-from contextlib import nullcontext
-from typing import Self
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import replace
 
 from pyoci_flask.errors import NotFoundError, PyOCIError, RegistryError, RegistryUnreachableError
 from pyoci_flask.oci.answers import ErrorBody
 from pyoci_flask.oci.blobs import has_bytes
 from pyoci_flask.oci.client import RepositoryCaller
 from pyoci_flask.oci.reference import Digest
-from pyoci_flask.transport.reply import Reply
-from pyoci_flask.transport.request import Body
+from pyoci_flask.transport.request import Body, Request
 
 logger = logging.getLogger("pyoci.registry")
 
 _PASSING = frozenset({408, 500, 502, 503, 504})
+_PATIENCE = 300.0
+"""Seconds for the answer to an upload: registries hash and move the blob before they answer."""
 
 
-class UploadSession:
+class UploadSession(AbstractContextManager["UploadSession"]):
     """An upload that the registry has begun: the proof that the caller may push.
 
     Neither the scope of a token nor reading with it proves that (distribution-spec, Pushing blobs).
     As a context manager, it cancels the upload unless a `put` has succeeded.
     """
 
-    def __init__(self, caller: RepositoryCaller, reply: Reply, location: str) -> None:
-        self._caller = caller
-        self._reply = reply
-        self._location = location
-        self._is_open = True
+    def __init__(self, caller: RepositoryCaller, request: Request) -> None:
+        """`request` is the POST that began the upload, moved to the Location of its answer.
 
-    def __enter__(self) -> Self:
-        return self
+        Its authorization is used again, so that no 401 comes while the body is sent.
+        """
+        self._caller = caller
+        self._request = replace(request, idempotent=False)
+        self._is_open = True
 
     def __exit__(self, *_: object) -> None:
         self.cancel()
@@ -42,8 +43,20 @@ class UploadSession:
         Raises:
             RegistryError: the registry did not take it.
         """
-        url = f"{self._location}{'&' if '?' in self._location else '?'}digest={digest}"
-        answer = self._caller.put_at(url, self._reply, body, length)
+        location = self._request.url
+        request = replace(
+            self._request,
+            method="PUT",
+            url=f"{location}{'&' if '?' in location else '?'}digest={digest}",
+            headers={**self._request.headers, "Content-Type": "application/octet-stream"},
+            body=body,
+            length=length,
+            patience=_PATIENCE,
+        )
+        answer = self._caller.transport.send(request)
+        if answer.status == 401 and request.authorization is not None:
+            # The token expired meanwhile: send the body once more.
+            answer = self._caller.authenticator.send(request, refused=answer)
         if answer.status not in {201, 204}:
             error = self._caller.refused(answer, "uploading")
             raise _PassingFailureError(error) if answer.status in _PASSING else error
@@ -61,7 +74,8 @@ class UploadSession:
             return False
         self._is_open = False
         try:
-            return self._caller.cancel_at(self._location, self._reply)
+            with self._caller.transport.send(replace(self._request, method="DELETE")) as answer:
+                return answer.status < 300
         except PyOCIError as error:
             logger.info("an upload was not cancelled: %s", error)
             return False
@@ -86,7 +100,7 @@ def begin_upload(caller: RepositoryCaller) -> UploadSession:
             )
         raise caller.refused(reply, "starting an upload", error)
     reply.close()
-    return UploadSession(caller, reply, caller.resolve(reply, location))
+    return UploadSession(caller, reply.request.moved(caller.resolve(reply, location)))
 
 
 def push_blob(

@@ -37,10 +37,12 @@ def get_blob(request: Request, layout: ImageLayout, digest: str) -> Response:
     found = regular_file(path)
     if found is None:
         raise blob_unknown(digest)
-    response = Response(content_type="application/octet-stream")
-    response.headers["Docker-Content-Digest"] = str(wanted)
-    response.headers["Accept-Ranges"] = "bytes"
-    response.set_etag(str(wanted))
+    own = {
+        "Docker-Content-Digest": str(wanted),
+        "Accept-Ranges": "bytes",
+        "ETag": f'"{wanted}"',
+    }
+    response = Response(headers=own, content_type="application/octet-stream")
     if request.if_none_match.contains_weak(str(wanted)):
         response.status_code = 304
         return response

@@ -39,11 +39,6 @@ class DistributionError(Exception):
         )
 
 
-def name_invalid(name: str) -> DistributionError:
-    """Return the error for a name that the specification does not allow."""
-    return DistributionError(400, "NAME_INVALID", "invalid repository name", {"name": field(name)})
-
-
 def name_unknown(name: str) -> DistributionError:
     """Return the error for a repository that nothing was pushed to."""
     return DistributionError(404, "NAME_UNKNOWN", "no such repository", {"name": name})
@@ -68,16 +63,6 @@ def manifest_unknown(reference: str) -> DistributionError:
     """Return the error for a tag or digest of a manifest that does not exist."""
     return DistributionError(
         404, "MANIFEST_UNKNOWN", "no such manifest", {"reference": field(reference)}
-    )
-
-
-def manifest_blob_unknown(digest: str) -> DistributionError:
-    """Return the error for a manifest whose blobs are missing."""
-    return DistributionError(
-        400,
-        "MANIFEST_BLOB_UNKNOWN",
-        "the manifest refers to a blob or manifest that this repository does not have",
-        {"digest": digest},
     )
 
 

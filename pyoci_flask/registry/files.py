@@ -108,6 +108,14 @@ def regular_file(path: Path) -> os.stat_result | None:
     return result if stat.S_ISREG(result.st_mode) else None
 
 
+def folder_content(folder: Path) -> list[Path]:
+    """Return what is in a folder; nothing if there is no such folder."""
+    try:
+        return list(folder.iterdir())
+    except (FileNotFoundError, NotADirectoryError):
+        return []
+
+
 @contextmanager
 def locked(path: Path) -> Iterator[None]:
     """Wait for the lock file at `path`, and hold it against other threads and processes.

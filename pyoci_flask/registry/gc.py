@@ -4,13 +4,13 @@ From an index its manifests are reached, from a manifest its config, layers and 
 any content the manifests that name it as their subject.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from pyoci_flask.registry.documents import Descriptor
 from pyoci_flask.registry.errors import DistributionError, name_unknown
-from pyoci_flask.registry.files import sync_folder
+from pyoci_flask.registry.files import folder_content, sync_folder
 from pyoci_flask.registry.layout import ImageLayout
 from pyoci_flask.registry.names import Digest, RepositoryName
 from pyoci_flask.registry.storage import Storage
@@ -37,23 +37,17 @@ def collect_repository(storage: Storage, name: RepositoryName, *, dry_run: bool)
         garbage = [
             path
             for folder in layout.blob_folders
-            for path in _content(folder)
+            for path in folder_content(folder)
             if path.name not in kept
         ]
-        freed = _measure(garbage)
         if not dry_run:
             _forget(layout, kept)
-            _remove(garbage)
-    return freed
+        return _remove(garbage, dry_run=dry_run)
 
 
 def collect_uploads(storage: Storage, *, dry_run: bool) -> Freed:
     """Remove the uploads that were not continued for a day."""
-    garbage = list(stale_files(storage.uploads))
-    freed = _measure(garbage)
-    if not dry_run:
-        _remove(garbage)
-    return freed
+    return _remove(list(stale_files(storage.uploads)), dry_run=dry_run)
 
 
 def _reachable(layout: ImageLayout) -> set[Digest]:
@@ -90,10 +84,10 @@ def _leads_to(layout: ImageLayout, descriptor: Descriptor) -> Iterator[Descripto
 
 def _forget(layout: ImageLayout, kept: set[str]) -> None:
     """Remove the markers of the manifests that are not kept, before their blobs."""
-    for path in _content(layout.markers):
+    for path in folder_content(layout.markers):
         if path.name not in kept:
             path.unlink()
-    for folder in _content(layout.referrers):
+    for folder in folder_content(layout.referrers):
         for path in folder.iterdir():
             if path.name not in kept:
                 path.unlink()
@@ -101,21 +95,12 @@ def _forget(layout: ImageLayout, kept: set[str]) -> None:
             folder.rmdir()
 
 
-def _content(folder: Path) -> list[Path]:
-    # A layout that another program made has only blobs, or not even those if it is empty.
-    return list(folder.iterdir()) if folder.is_dir() else []
-
-
-def _measure(garbage: Iterable[Path]) -> Freed:
+def _remove(garbage: Sequence[Path], *, dry_run: bool) -> Freed:
     found = [path.lstat() for path in garbage]
+    if not dry_run:
+        for path in garbage:
+            path.unlink(missing_ok=True)
+        for folder in {path.parent for path in garbage}:
+            sync_folder(folder)
     # A blob that was mounted in another repository is linked there: its bytes are not freed.
     return Freed(len(found), sum(entry.st_size for entry in found if entry.st_nlink == 1))
-
-
-def _remove(garbage: Iterable[Path]) -> None:
-    folders = set()
-    for path in garbage:
-        path.unlink(missing_ok=True)
-        folders.add(path.parent)
-    for folder in folders:
-        sync_folder(folder)

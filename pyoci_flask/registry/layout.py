@@ -28,13 +28,13 @@ from pyoci_flask.registry.documents import (
 from pyoci_flask.registry.errors import (
     DistributionError,
     blob_unknown,
-    manifest_blob_unknown,
     manifest_unknown,
     name_unknown,
     unsupported,
 )
 from pyoci_flask.registry.files import (
     FileCache,
+    folder_content,
     locked,
     make_folder,
     read_file,
@@ -90,7 +90,7 @@ class ImageLayout:
         """
         if self.exists():
             return False
-        filled = any(_has_content(folder) for folder in self.blob_folders)
+        filled = any(folder_content(folder) for folder in self.blob_folders)
         # Look again, because the first blob may have been pushed in the meantime.
         return filled and not self.exists()
 
@@ -164,14 +164,19 @@ class ImageLayout:
         return None
 
     def _references(self, parent: Descriptor) -> tuple[Descriptor, ...]:
-        try:
-            return self.read_manifest(parent).references
-        except (FileNotFoundError, DistributionError):
-            return ()
+        manifest = self.find_manifest(parent)
+        return () if manifest is None else manifest.references
 
     def read_manifest(self, descriptor: Descriptor) -> Manifest:
         """Read a stored manifest; raise `FileNotFoundError` or `DistributionError`."""
         return parse_manifest(read_file(self.blob(descriptor.digest)), descriptor.media_type)
+
+    def find_manifest(self, descriptor: Descriptor) -> Manifest | None:
+        """Read a stored manifest; return None if it is missing or not valid."""
+        try:
+            return self.read_manifest(descriptor)
+        except (FileNotFoundError, DistributionError):
+            return None
 
     def put_manifest(
         self, manifest: Manifest, content: bytes, digest: Digest, tags: Sequence[Tag]
@@ -197,15 +202,17 @@ class ImageLayout:
 
     def _check_references(self, manifest: Manifest) -> None:
         for reference in manifest.references:
-            if not self._holds(reference):
-                raise manifest_blob_unknown(str(reference.digest))
-
-    def _holds(self, reference: Descriptor) -> bool:
-        if reference.is_foreign:
-            return True
-        if reference.is_manifest:
-            return self.resolve(reference.digest) is not None
-        return regular_file(self.blob(reference.digest)) is not None
+            if reference.is_manifest:
+                missing = self.resolve(reference.digest) is None
+            else:
+                missing = regular_file(self.blob(reference.digest)) is None
+            if missing and not reference.is_foreign:
+                raise DistributionError(
+                    400,
+                    "MANIFEST_BLOB_UNKNOWN",
+                    "the manifest refers to a blob or manifest that this repository does not have",
+                    {"digest": str(reference.digest)},
+                )
 
     def delete_tag(self, tag: Tag) -> None:
         """Remove a tag but not its manifest; raise `DistributionError` (MANIFEST_UNKNOWN)."""
@@ -222,19 +229,14 @@ class ImageLayout:
             media_type = self.manifest_type(digest)
             if media_type is None:
                 raise missing
-            subject = self._subject(digest, media_type)
-            self._mark([Descriptor(media_type, digest, 0)])  # so that its children stay known
+            descriptor = Descriptor(media_type, digest, 0)
+            manifest = self.find_manifest(descriptor)
+            self._mark([descriptor])  # so that its children stay known
             self._change_index(lambda entry: entry.digest == str(digest))
-            if subject is not None:
-                (self.referrers / subject.hex / digest.hex).unlink(missing_ok=True)
+            if manifest is not None and manifest.subject is not None:
+                (self.referrers / manifest.subject.hex / digest.hex).unlink(missing_ok=True)
             remove_file(self.markers / digest.hex)
             remove_file(self.blob(digest))
-
-    def _subject(self, digest: Digest, media_type: str) -> Digest | None:
-        try:
-            return parse_manifest(read_file(self.blob(digest)), media_type).subject
-        except (FileNotFoundError, DistributionError):
-            return None
 
     def delete_blob(self, digest: Digest) -> None:
         """Remove a blob that is not a manifest.
@@ -251,10 +253,7 @@ class ImageLayout:
 
     def referring(self, subject: Digest) -> Iterator[Descriptor]:
         """Yield the manifests with this subject, in the order of their digests."""
-        folder = self.referrers / subject.hex
-        if not folder.is_dir():
-            return
-        for path in sorted(folder.iterdir()):
+        for path in sorted(folder_content(self.referrers / subject.hex)):
             descriptor = self.resolve(Digest(path.name))
             if descriptor is not None:
                 yield descriptor
@@ -289,10 +288,3 @@ class ImageLayout:
 
     def _write(self, name: str, content: bytes) -> None:
         write_file(self.folder / name, content, self.scratch)
-
-
-def _has_content(folder: Path) -> bool:
-    try:
-        return any(folder.iterdir())
-    except (FileNotFoundError, NotADirectoryError):
-        return False

@@ -11,11 +11,10 @@ from urllib.parse import quote, urlencode
 from werkzeug.http import parse_options_header
 from werkzeug.wrappers import Request, Response
 
-from pyoci_flask.common.grammar import IMAGE_INDEX
+from pyoci_flask.common.grammar import IMAGE_INDEX, MOST_VALUES, has_too_many_values
 from pyoci_flask.registry.body import chunks
 from pyoci_flask.registry.documents import Descriptor, parse_manifest
 from pyoci_flask.registry.errors import (
-    DistributionError,
     digest_invalid,
     manifest_invalid,
     manifest_unknown,
@@ -24,13 +23,11 @@ from pyoci_flask.registry.errors import (
 )
 from pyoci_flask.registry.files import read_file, regular_file
 from pyoci_flask.registry.layout import ImageLayout
-from pyoci_flask.registry.names import Digest, Tag, parse_reference, parse_tag
+from pyoci_flask.registry.names import Digest, Tag, parse_tag
 from pyoci_flask.registry.storage import Storage
 
 MANIFEST_SIZE = 4 * 1024 * 1024
 """Bytes. The specification asks registries to accept manifests of at least this size."""
-_MOST_VALUES = 250_000
-"""JSON values of a manifest: each takes up to a hundred bytes while it is parsed."""
 
 
 def get_manifest(request: Request, layout: ImageLayout, reference: str) -> Response:
@@ -67,14 +64,15 @@ def put_manifest(request: Request, layout: ImageLayout, reference: str) -> Respo
     media_type = parse_options_header(request.headers.get("Content-Type"))[0]
     manifest = parse_manifest(body, media_type or None)
     layout.put_manifest(manifest, body, digest, tags)
-    response = Response(status=201)
-    response.headers["Location"] = f"{request.root_path}/v2/{layout.name}/manifests/{digest}"
-    response.headers["Docker-Content-Digest"] = str(digest)
+    headers = {
+        "Location": f"{request.root_path}/v2/{layout.name}/manifests/{digest}",
+        "Docker-Content-Digest": str(digest),
+    }
     if manifest.subject is not None:
-        response.headers["OCI-Subject"] = str(manifest.subject)
+        headers["OCI-Subject"] = str(manifest.subject)
     if isinstance(target, Digest) and tags:
-        response.headers["OCI-Tag"] = ", ".join(tags)
-    return response
+        headers["OCI-Tag"] = ", ".join(tags)
+    return Response(status=201, headers=headers)
 
 
 def delete_manifest(_request: Request, layout: ImageLayout, reference: str) -> Response:
@@ -104,9 +102,8 @@ def get_referrers(request: Request, layout: ImageLayout, digest: str) -> Respons
 
 
 def _referrer(layout: ImageLayout, descriptor: Descriptor) -> dict[str, object] | None:
-    try:
-        manifest = layout.read_manifest(descriptor)
-    except (FileNotFoundError, DistributionError):
+    manifest = layout.find_manifest(descriptor)
+    if manifest is None:
         return None
     entry: dict[str, object] = {
         "mediaType": descriptor.media_type,
@@ -158,7 +155,8 @@ def _parse_tag(text: str) -> Tag:
 
 
 def _parse(reference: str) -> Tag | Digest:
-    target = parse_reference(reference)
+    # Text with a colon can only be a digest.
+    target = Digest.parse(reference) if ":" in reference else parse_tag(reference)
     if target is None:
         raise manifest_unknown(reference)
     return target
@@ -174,6 +172,6 @@ def _body(request: Request) -> bytes:
         body += chunk
         if len(body) > MANIFEST_SIZE:
             raise too_large
-    if sum(body.count(mark) for mark in (b",", b"[", b"{")) > _MOST_VALUES:
-        raise manifest_invalid(f"a manifest has at most {_MOST_VALUES} JSON values", status=413)
+    if has_too_many_values(body):
+        raise manifest_invalid(f"a manifest has at most {MOST_VALUES} JSON values", status=413)
     return bytes(body)

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from typing import NewType
 
 from pyoci_flask.common.grammar import HEX_DIGITS, is_digest, is_repository_name, is_tag
-from pyoci_flask.registry.errors import digest_invalid, name_invalid
+from pyoci_flask.common.redaction import field
+from pyoci_flask.registry.errors import DistributionError, digest_invalid
 
 RepositoryName = NewType("RepositoryName", str)
 Tag = NewType("Tag", str)
@@ -49,19 +50,12 @@ class Digest:
 def parse_name(text: str) -> RepositoryName:
     """Return `text` as the name of a repository; raise `DistributionError` (NAME_INVALID)."""
     if not is_repository_name(text):
-        raise name_invalid(text)
+        raise DistributionError(
+            400, "NAME_INVALID", "invalid repository name", {"name": field(text)}
+        )
     return RepositoryName(text)
 
 
 def parse_tag(text: str) -> Tag | None:
     """Return `text` as a tag, or None if it is not a valid one."""
     return Tag(text) if is_tag(text) else None
-
-
-def parse_reference(text: str) -> Tag | Digest | None:
-    """Return the tag or digest that `text` is, or None if it is neither.
-
-    Text with a colon can only be a digest: raise `DistributionError` (DIGEST_INVALID) if it is
-    malformed.
-    """
-    return Digest.parse(text) if ":" in text else parse_tag(text)

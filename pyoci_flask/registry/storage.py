@@ -4,13 +4,13 @@ import logging
 import os
 import stat
 from collections.abc import Iterator
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 
 from pyoci_flask.registry.errors import DistributionError, name_unknown, unforeseen
 from pyoci_flask.registry.files import FOLDER_MODE, FileCache, make_folder
 from pyoci_flask.registry.layout import INDEX_FILE, LAYOUT_FILE, ImageLayout
-from pyoci_flask.registry.layout_index import LayoutIndex, parse_index
+from pyoci_flask.registry.layout_index import parse_index
 from pyoci_flask.registry.names import RepositoryName, parse_name
 
 logger = logging.getLogger(__name__)
@@ -31,7 +31,9 @@ class Storage:
     def __init__(self, folder: Path) -> None:
         self.folder = folder.resolve()
         self.uploads = self.folder / UPLOADS
-        self._index = lru_cache(maxsize=CACHED_INDEXES)(_index_cache)
+        self._index = lru_cache(maxsize=CACHED_INDEXES)(
+            partial(FileCache, parse=parse_index, parse_again=parse_index)
+        )
 
     def make(self) -> None:
         """Make the folder if it is missing; raise `OSError` if that fails."""
@@ -113,10 +115,6 @@ class Storage:
                 yield parse_name("/".join(part.removeprefix(_ESCAPE) for part in parts))
             except DistributionError:
                 logger.warning("%s is not the folder of a repository", folder)
-
-
-def _index_cache(path: Path) -> FileCache[LayoutIndex]:
-    return FileCache(path, parse_index, parse_index)
 
 
 def _file_name(component: str) -> str:

@@ -85,7 +85,7 @@ class Access:
         try:
             users = self._read(self._users)
         except UsersFileError as error:
-            # Nobody is let in while the file is not valid: it may just have lost a user.
+            # While the file is not valid, all requests are refused: it may just have lost a user.
             logger.error("%s", error)  # noqa: TRY400 - the text says it all
             raise unforeseen("the registry's users file cannot be used", status=503) from error
         user = self._authenticate(request, users)

@@ -57,12 +57,15 @@ class EmbeddedRegistry:
         """Answer a request (PEP 3333)."""
         request = Request(environ)
         response = self._answer(request)
-        response.headers["Docker-Distribution-Api-Version"] = "registry/2.0"
-        response.headers["X-Content-Type-Options"] = "nosniff"
-        # A shared cache must not give one user's content to another.
-        caching = "private, no-cache" if response.status_code < 400 else "no-store"
-        response.headers["Cache-Control"] = caching
-        response.headers["Vary"] = "Authorization"
+        response.headers.update(
+            {
+                "Docker-Distribution-Api-Version": "registry/2.0",
+                "X-Content-Type-Options": "nosniff",
+                # A shared cache must not give one user's content to another.
+                "Cache-Control": "private, no-cache" if response.status_code < 400 else "no-store",
+                "Vary": "Authorization",
+            }
+        )
         return response(environ, start_response)
 
     def _answer(self, request: Request) -> Response:
@@ -95,30 +98,27 @@ def _routes(storage: Storage) -> Map:
     uploads = blobs.UploadEndpoints(storage)
     upload = "/v2/<path:name>/blobs/uploads/<upload>"
     manifest = "/v2/<path:name>/manifests/<reference>"
+    endpoints: tuple[tuple[str, str, Callable[..., Response]], ...] = (
+        ("/v2/", "GET", _version),
+        ("/v2/_catalog", "GET", partial(manifests.list_repositories, storage=storage)),
+        ("/v2/<path:name>/tags/list", "GET", manifests.list_tags),
+        ("/v2/<path:name>/referrers/<digest>", "GET", manifests.get_referrers),
+        (manifest, "GET", manifests.get_manifest),
+        (manifest, "PUT", manifests.put_manifest),
+        (manifest, "DELETE", manifests.delete_manifest),
+        ("/v2/<path:name>/blobs/<digest>", "GET", blobs.get_blob),
+        ("/v2/<path:name>/blobs/<digest>", "DELETE", blobs.delete_blob),
+        ("/v2/<path:name>/blobs/uploads/", "POST", uploads.begin),
+        (upload, "GET", uploads.status),
+        (upload, "PATCH", uploads.append),
+        (upload, "PUT", uploads.finish),
+        (upload, "DELETE", uploads.cancel),
+    )
     return Map(
-        [
-            _rule("/v2/", "GET", _version),
-            _rule("/v2/_catalog", "GET", partial(manifests.list_repositories, storage=storage)),
-            _rule("/v2/<path:name>/tags/list", "GET", manifests.list_tags),
-            _rule("/v2/<path:name>/referrers/<digest>", "GET", manifests.get_referrers),
-            _rule(manifest, "GET", manifests.get_manifest),
-            _rule(manifest, "PUT", manifests.put_manifest),
-            _rule(manifest, "DELETE", manifests.delete_manifest),
-            _rule("/v2/<path:name>/blobs/<digest>", "GET", blobs.get_blob),
-            _rule("/v2/<path:name>/blobs/<digest>", "DELETE", blobs.delete_blob),
-            _rule("/v2/<path:name>/blobs/uploads/", "POST", uploads.begin),
-            _rule(upload, "GET", uploads.status),
-            _rule(upload, "PATCH", uploads.append),
-            _rule(upload, "PUT", uploads.finish),
-            _rule(upload, "DELETE", uploads.cancel),
-        ],
+        [Rule(path, methods=[method], endpoint=handler) for path, method, handler in endpoints],
         merge_slashes=False,
         strict_slashes=False,
     )
-
-
-def _rule(path: str, method: str, handler: Callable[..., Response]) -> Rule:
-    return Rule(path, methods=[method], endpoint=handler)
 
 
 def _version(_request: Request) -> Response:

@@ -99,10 +99,6 @@ class AnsweringWorker(ThreadWorker):
         conn.begin_body(self._idle)
         return self._answer(conn, req, time.monotonic() + _POSTPONED)
 
-    def _serve_postponed(self, postponed: Postponed, conn: ClientConnection) -> bool:
-        step = partial(self._answer, conn, postponed.request, postponed.until)
-        return self._guarded(conn, step)
-
     def _answer(self, conn: ClientConnection, request: Any, until: float) -> bool:  # noqa: ANN401 - gunicorn's own
         """Call the application as gunicorn's `handle_request` does, and begin to send."""
         self.cfg.pre_request(self, request)

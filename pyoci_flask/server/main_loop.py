@@ -83,8 +83,7 @@ class ConnectionsWorker(AnsweringWorker):
         try:
             ready = conn.gather()
         except OSError:
-            self._leave_headers(conn)
-            self._drop(conn)
+            self._drop_waiting(self._headers, conn)
             return
         self._header_bytes += len(conn.peer.held) - before
         if ready:
@@ -93,9 +92,7 @@ class ConnectionsWorker(AnsweringWorker):
         elif not before:
             self._headers.postpone(conn, self._patience())
         while self._header_bytes > _MOST_HEADERS:
-            oldest = next(iter(self._headers))
-            self._leave_headers(oldest)
-            self._drop(oldest)
+            self._drop_waiting(self._headers, next(iter(self._headers)))
 
     def _patience(self) -> float:
         """Return the time by which headers that begin now must be complete."""
@@ -232,8 +229,14 @@ class ConnectionsWorker(AnsweringWorker):
         if more and conn.lingered <= LINGER_BYTES:
             self._lingering.postpone(conn, min(time.monotonic() + LINGER_IDLE, conn.timeout))
         else:
-            self._lingering.remove(conn)
-            self._drop(conn)
+            self._drop_waiting(self._lingering, conn)
+
+    def _drop_waiting(self, place: Waiting, conn: ClientConnection) -> None:
+        if place is self._headers:
+            self._leave_headers(conn)
+        else:
+            place.remove(conn)
+        self._drop(conn)
 
     def _drop(self, conn: ClientConnection) -> None:
         self.nr_conns -= 1

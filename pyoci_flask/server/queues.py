@@ -151,9 +151,6 @@ class Waiting:
     def __iter__(self) -> Iterator[ClientConnection]:
         return iter(self._until)
 
-    def __contains__(self, conn: object) -> bool:
-        return conn in self._until
-
     def add(self, conn: ClientConnection, until: float) -> None:
         """Wait for a connection until `time.monotonic()` is `until`."""
         conn.sock.setblocking(False)

@@ -58,7 +58,7 @@ class ClientTimeoutThreadWorker(ConnectionsWorker):
         self._most_answers = 4 * self.cfg.threads
         self._postponed = {}
         self._header_bytes = 0
-        self._next_look = self._next_retry = self._next_turn = 0.0
+        self._next_look = self._next_retry = 0.0
 
     def init_signals(self) -> None:
         """Ignore signals meant for the master: a worker that reloads would end its transfers."""
@@ -116,25 +116,20 @@ class ClientTimeoutThreadWorker(ConnectionsWorker):
     def murder_pending(self) -> None:
         """Check all connections that wait, and end those that have waited too long."""
         now = time.monotonic()
-        if self._postponed and now >= self._next_retry:
+        if now >= self._next_retry:
             self._next_retry = now + _RETRY_EVERY
             self._retry(now)
-        for turns in (self._requests, self._outgoing):
-            if turns.are_wanted and now >= self._next_turn:
-                turns.look(now)
-        if now >= self._next_turn:
-            self._next_turn = now + _RETRY_EVERY
+            for turns in (self._requests, self._outgoing):
+                if turns.are_wanted:
+                    turns.look(now)
         if self.nr_conns >= self.worker_connections:
             self._make_room(now)
         if now < self._next_look:
             return
         self._next_look = now + LOOK_EVERY
-        for conn in self._headers.expired():
-            self._leave_headers(conn)
-            self._drop(conn)
-        for conn in self._lingering.expired():
-            self._lingering.remove(conn)
-            self._drop(conn)
+        for place in (self._headers, self._lingering):
+            for conn in place.expired():
+                self._drop_waiting(place, conn)
         self._look_at_answers(now)
         self._incoming.look(now)
 
@@ -163,7 +158,8 @@ class ClientTimeoutThreadWorker(ConnectionsWorker):
             for postponed, conn in waiting:
                 if places > 0 or postponed.until <= now:
                     places -= 1
-                    serve = partial(self._serve_postponed, postponed)
+                    step = partial(self._answer, conn, postponed.request, postponed.until)
+                    serve = partial(self._guarded, step=step)
                     self._requests.add(conn, partial(self._submit, self.tpool, serve, conn))
                 else:
                     still.append((postponed, conn))
@@ -176,11 +172,7 @@ class ClientTimeoutThreadWorker(ConnectionsWorker):
         for place in (self._headers, self._lingering):
             oldest = next(iter(place), None)
             if oldest is not None and now - oldest.since > _NEW:
-                if place is self._headers:
-                    self._leave_headers(oldest)
-                else:
-                    place.remove(oldest)
-                self._drop(oldest)
+                self._drop_waiting(place, oldest)
                 return
         if self.keepalived_conns and now - self.keepalived_conns[0].since > _NEW:
             conn = self.keepalived_conns.popleft()

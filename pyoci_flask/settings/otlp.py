@@ -24,42 +24,36 @@ def endpoints(settings: Settings, environ: Mapping[str, str]) -> dict[str, str]:
     Raises:
         ConfigurationError: a variable is not valid or asks for something that is not supported.
     """
-    read = _Variables(environ)
-    if read("OTEL_SDK_DISABLED").lower() == "true":
+    if _value(environ, "OTEL_SDK_DISABLED").lower() == "true":
         return {}
     found = {}
     for signal in _SIGNALS:
-        endpoint = _endpoint(settings, read, signal)
-        if endpoint is not None and _wanted(read, signal):
-            _check_protocol(read, signal)
-            _check_files(read, signal)
-            _check_headers(read, signal)
+        endpoint = _endpoint(settings, environ, signal)
+        if endpoint is not None and _wanted(environ, signal):
+            _check(environ, signal)
             found[signal] = endpoint
     if found:
-        _check_propagators(read)
+        _check_propagators(environ)
     return found
 
 
-class _Variables:
-    """Reads variables; an empty one counts as unset."""
-
-    def __init__(self, environ: Mapping[str, str]) -> None:
-        self._environ = environ
-
-    def __call__(self, name: str) -> str:
-        return self._environ.get(name, "").strip()
-
-    def of_signal(self, signal: str, name: str) -> tuple[str, str]:
-        """Return the name and value of a signal's own variable, or of the one for all signals."""
-        own, common = f"OTEL_EXPORTER_OTLP_{signal}_{name}", f"OTEL_EXPORTER_OTLP_{name}"
-        return (own, self(own)) if self(own) else (common, self(common))
+def _value(environ: Mapping[str, str], name: str) -> str:
+    """Return the value of a variable; an empty one counts as unset."""
+    return environ.get(name, "").strip()
 
 
-def _endpoint(settings: Settings, read: _Variables, signal: str) -> str | None:
+def _of_signal(environ: Mapping[str, str], signal: str, name: str) -> tuple[str, str]:
+    """Return the name and value of a signal's own variable, or of the one for all signals."""
+    own, common = f"OTEL_EXPORTER_OTLP_{signal}_{name}", f"OTEL_EXPORTER_OTLP_{name}"
+    value = _value(environ, own)
+    return (own, value) if value else (common, _value(environ, common))
+
+
+def _endpoint(settings: Settings, environ: Mapping[str, str], signal: str) -> str | None:
     path = f"/v1/{signal.lower()}"
     if settings.otlp_endpoint is not None:
         return f"{settings.otlp_endpoint}{path}"
-    name, url = read.of_signal(signal, "ENDPOINT")
+    name, url = _of_signal(environ, signal, "ENDPOINT")
     if not url:
         return None
     try:
@@ -69,41 +63,36 @@ def _endpoint(settings: Settings, read: _Variables, signal: str) -> str | None:
     return url if signal in name else f"{base}{path}"
 
 
-def _wanted(read: _Variables, signal: str) -> bool:
+def _wanted(environ: Mapping[str, str], signal: str) -> bool:
     name = f"OTEL_{signal}_EXPORTER"
-    exporter = read(name).lower() or "otlp"
+    exporter = _value(environ, name).lower() or "otlp"
     if exporter not in {"otlp", "none"}:
         raise ConfigurationError(f"{name} must be otlp or none, not {exporter!r}")
     return exporter == "otlp"
 
 
-def _check_protocol(read: _Variables, signal: str) -> None:
-    name, protocol = read.of_signal(signal, "PROTOCOL")
+def _check(environ: Mapping[str, str], signal: str) -> None:
+    """Check the protocol, the files and the headers of a signal's calls."""
+    name, protocol = _of_signal(environ, signal, "PROTOCOL")
     if protocol.lower() not in {"", _PROTOCOL}:
         raise ConfigurationError(
             f"{name} must be {_PROTOCOL}, not {protocol!r}: set it to that, and the endpoint to "
             "the collector's port for HTTP (usually 4318)"
         )
-
-
-def _check_files(read: _Variables, signal: str) -> None:
     for kind in ("CERTIFICATE", "CLIENT_CERTIFICATE", "CLIENT_KEY"):
-        name, path = read.of_signal(signal, kind)
+        name, path = _of_signal(environ, signal, kind)
         if path and not os.access(path, os.R_OK):
             raise ConfigurationError(f"{name} must be a file that can be read, not {path!r}")
-
-
-def _check_headers(read: _Variables, signal: str) -> None:
-    name, headers = read.of_signal(signal, "HEADERS")
+    name, headers = _of_signal(environ, signal, "HEADERS")
     if not all(_HEADER.fullmatch(one) for one in map(str.strip, headers.split(",")) if one):
         raise ConfigurationError(
             f"{name} must be a list of name=value, with values that are percent-encoded"
         )
 
 
-def _check_propagators(read: _Variables) -> None:
+def _check_propagators(environ: Mapping[str, str]) -> None:
     known = {one.name for one in entry_points(group="opentelemetry_propagator")} | {"none"}
-    for name in filter(None, map(str.strip, read("OTEL_PROPAGATORS").split(","))):
+    for name in filter(None, map(str.strip, _value(environ, "OTEL_PROPAGATORS").split(","))):
         if name not in known:
             raise ConfigurationError(
                 f"OTEL_PROPAGATORS names {name!r}; installed are {', '.join(sorted(known))}"

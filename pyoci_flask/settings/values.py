@@ -9,10 +9,13 @@ import re
 import tempfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import TypeVar
 
 from pyoci_flask.common.url import usable_url
 from pyoci_flask.errors import ConfigurationError
 from pyoci_flask.settings.origins import OriginPattern
+
+_T = TypeVar("_T")
 
 LEVELS = {
     "trace": "DEBUG",
@@ -128,10 +131,10 @@ def name_patterns(text: str) -> tuple[str, ...]:
     return tuple(re.sub(r"[-_.]+", "-", pattern) for pattern in patterns)
 
 
-def choice(expected: str, words: Mapping[str, bool]) -> Callable[[str], bool]:
+def choice(expected: str, words: Mapping[str, _T]) -> Callable[[str], _T]:
     """Read one of `words`, in any case; `expected` names them in the error."""
 
-    def parse(text: str) -> bool:
+    def parse(text: str) -> _T:
         if text.lower() not in words:
             raise ValueError(expected)
         return words[text.lower()]
@@ -139,6 +142,7 @@ def choice(expected: str, words: Mapping[str, bool]) -> Callable[[str], bool]:
     return parse
 
 
+level = choice("one of debug, info, warning, error", LEVELS)
 redirect = choice("redirect, or unset", {"redirect": True})
 allow_or_deny = choice("allow or deny", {"allow": True, "deny": False})
 on_or_off = choice("on or off", {"on": True, "off": False})
@@ -159,11 +163,3 @@ def seconds(text: str) -> float:
 def path(text: str) -> Path:
     """Read the path of a file or folder; `pyoci_flask.server.start` checks what is there."""
     return Path(text).absolute()
-
-
-def level(text: str) -> str:
-    """Read a log level, under logging's name for it."""
-    found = LEVELS.get(text.lower())
-    if found is None:
-        raise ValueError("one of debug, info, warning, error")
-    return found

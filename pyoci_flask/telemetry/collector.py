@@ -19,6 +19,7 @@ from pyoci_flask.settings.otlp import LOGS, METRICS, TRACES
 from pyoci_flask.transport.network import Network
 
 logger = logging.getLogger("pyoci.telemetry")
+_SDK_LOGGER = logging.getLogger("opentelemetry")
 
 exporting: ContextVar[bool] = ContextVar("pyoci_exporting", default=False)
 """Whether this thread is sending telemetry. What it logs meanwhile must not be exported."""
@@ -128,15 +129,13 @@ class SDKLog(logging.Handler):
 
     def install(self) -> None:
         """Put this handler between the SDK's loggers and all other handlers."""
-        source = logging.getLogger("opentelemetry")
-        source.addHandler(self)
-        source.propagate = False
+        _SDK_LOGGER.addHandler(self)
+        _SDK_LOGGER.propagate = False
 
     def uninstall(self) -> None:
         """Undo `install`."""
-        source = logging.getLogger("opentelemetry")
-        source.removeHandler(self)
-        source.propagate = not any(isinstance(one, SDKLog) for one in source.handlers)
+        _SDK_LOGGER.removeHandler(self)
+        _SDK_LOGGER.propagate = not any(isinstance(one, SDKLog) for one in _SDK_LOGGER.handlers)
 
     def emit(self, record: logging.LogRecord) -> None:
         """Pass a record on to `pyoci.telemetry`, unless one of its logger was just passed on."""

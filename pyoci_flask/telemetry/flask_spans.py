@@ -76,20 +76,20 @@ def _begin(span: Span, environ: "WSGIEnvironment") -> None:
 def _describe() -> None:
     """Replace the attributes that the instrumentation has just copied from the request."""
     environ = flask.request.environ
-    span = _span(environ)
-    span.set_attribute("url.path", safe_path(environ))
     host = safe_host(environ)
     port = _PORT.search(host)
-    span.set_attribute("server.address", host[: port.start()] if port else host)
-    if port:
-        span.set_attribute("server.port", int(port[1]))
-    span.set_attribute("user_agent.original", safe_user_agent(environ))
-    span.set_attribute("pyoci.request_id", environ.get(ENVIRON_REQUEST_ID, ""))
-    if flask.request.content_length is not None:
-        span.set_attribute("http.request.body.size", flask.request.content_length)
     operation = environ.get(OPERATION)
-    if operation is not None:
-        span.set_attribute("pyoci.operation", operation.name)
+    attributes = {
+        "url.path": safe_path(environ),
+        "server.address": host[: port.start()] if port else host,
+        "server.port": int(port[1]) if port else None,
+        "user_agent.original": safe_user_agent(environ),
+        "pyoci.request_id": environ.get(ENVIRON_REQUEST_ID, ""),
+        "http.request.body.size": flask.request.content_length,
+        "pyoci.operation": operation.name if operation else None,
+    }
+    known = {name: value for name, value in attributes.items() if value is not None}
+    _span(environ).set_attributes(known)
 
 
 def _describe_answer(response: flask.Response) -> flask.Response:
@@ -132,7 +132,9 @@ class _Transfers:
         exchange.in_flask = True
         exchange.span = INVALID_SPAN
         attach(exchange.outside)
-        if not _is_port(str(environ.get("SERVER_PORT", ""))):
+        port = str(environ.get("SERVER_PORT", ""))
+        # Behind a Unix socket, gunicorn takes the port from the Host.
+        if not (port.isascii() and port.isdecimal() and len(port) <= 5):
             environ["SERVER_PORT"] = ""
         try:
             return self._app(environ, start_response)
@@ -143,8 +145,3 @@ class _Transfers:
                 exchange.transfer = self._tracer.start_span("send body", current)
                 current = set_span_in_context(exchange.transfer, exchange.outside)
             attach(current)
-
-
-def _is_port(text: str) -> bool:
-    """Return whether a text is a port. Behind a Unix socket, gunicorn takes it from the Host."""
-    return text.isascii() and text.isdecimal() and len(text) <= 5

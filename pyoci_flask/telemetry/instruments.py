@@ -43,12 +43,13 @@ class Instruments:
         self._calls = meter.create_counter(
             "pyoci_registry_calls", unit="{call}", description="HTTP exchanges with registries"
         )
-        self._server_duration = meter.create_histogram(
+        self.server_duration = meter.create_histogram(
             "http.server.request.duration",
             unit="s",
             description="Duration of HTTP server requests.",
             explicit_bucket_boundaries_advisory=BOUNDARIES,
         )
+        """Only for requests that the Flask instrumentation does not see."""
         self._client_duration = meter.create_histogram(
             "http.client.request.duration",
             unit="s",
@@ -65,10 +66,6 @@ class Instruments:
         self._request_duration.record(record.duration, attributes)
         self._bytes.add(record.bytes_in, {"direction": "up"})
         self._bytes.add(record.bytes_out, {"direction": "down"})
-
-    def outside_of_flask(self, seconds: float, attributes: Attributes) -> None:
-        """Record the duration of a request that the Flask instrumentation did not see."""
-        self._server_duration.record(seconds, attributes)
 
     def call(
         self, *, host: str, status: int | None, seconds: float, attributes: Attributes

@@ -102,13 +102,17 @@ class ServerSpans:
             attributes["http.route"] = operation.template
             span.update_name(f"{span_name(method)} {operation.template}")
             span.set_attribute("pyoci.operation", operation.name)
-        self._instruments.outside_of_flask(record.duration, attributes)
-        span.set_attributes(attributes)
-        span.set_attribute("url.path", record.path)
-        span.set_attribute("user_agent.original", record.user_agent)
-        span.set_attribute("http.request.body.size", record.bytes_in)
-        span.set_attribute("http.response.body.size", record.bytes_out)
-        span.set_attribute("pyoci.request_id", record.request_id)
+        self._instruments.server_duration.record(record.duration, attributes)
+        span.set_attributes(
+            {
+                **attributes,
+                "url.path": record.path,
+                "user_agent.original": record.user_agent,
+                "http.request.body.size": record.bytes_in,
+                "http.response.body.size": record.bytes_out,
+                "pyoci.request_id": record.request_id,
+            }
+        )
         _end(span, failure)
 
 
@@ -170,8 +174,7 @@ class ClientSpans:
         if port is not None:
             attributes["server.port"] = port
         name = span_name(method)
-        purpose, template = call_purpose(method, url)
-        attributes["pyoci.registry.operation"] = purpose
+        attributes["pyoci.registry.operation"], template = call_purpose(method, url)
         if template is not None:
             name = f"{name} {template}"
             attributes["url.template"] = template
@@ -206,7 +209,6 @@ class _Call:
         self.instruments.call(
             host=self.host, status=status, seconds=seconds, attributes=self.attributes | found
         )
-        self.span.set_attributes(found)
-        self.span.set_attribute("http.request.body.size", sent)
-        self.span.set_attribute("http.response.body.size", received)
+        sizes = {"http.request.body.size": sent, "http.response.body.size": received}
+        self.span.set_attributes({**found, **sizes})
         self.span.end()

@@ -21,9 +21,14 @@ from pyoci_flask.errors import (
     RegistryUnreachableError,
 )
 from pyoci_flask.transport.challenge import Challenge, parse_challenges
-from pyoci_flask.transport.credentials import BasicCredentials, BearerCredentials, fingerprint
 from pyoci_flask.transport.reply import Reply
-from pyoci_flask.transport.request import Request, Scope
+from pyoci_flask.transport.request import (
+    BasicCredentials,
+    BearerCredentials,
+    Request,
+    Scope,
+    fingerprint,
+)
 from pyoci_flask.transport.session import Transport
 from pyoci_flask.transport.tokens import Grant, fetch_token
 

@@ -13,14 +13,10 @@ from dataclasses import dataclass, field
 class Limit:
     """One deadline that is being watched."""
 
-    abort: Callable[[], object] = field(repr=False)
+    abort: Callable[[], object] | None = field(repr=False)
+    """None once the limit is over."""
     expired: bool = False
     """Whether the time passed and `abort` was called."""
-    over: bool = False
-
-
-def _nothing() -> None:
-    """Replace the `abort` of a limit that is over."""
 
 
 class Deadlines:
@@ -40,36 +36,35 @@ class Deadlines:
             if not self._running:
                 threading.Thread(target=self._watch, name="deadlines", daemon=True).start()
                 self._running = True
-            first = not self._heap
             entry = (time.monotonic() + seconds, next(self._numbers), limit)
             heapq.heappush(self._heap, entry)
-            if first or self._heap[0] is entry:
+            if self._heap[0] is entry:
                 self._condition.notify()
         try:
             yield limit
         finally:
             with self._condition:
-                limit.over = True
                 # The entry stays in the heap until its time; it must not keep an answer alive.
-                limit.abort = _nothing
+                limit.abort = None
 
     def _watch(self) -> None:
         with self._condition:
             while True:
-                while self._heap and self._heap[0][2].over:
-                    heapq.heappop(self._heap)
                 if not self._heap:
                     self._condition.wait()
                     continue
-                left = self._heap[0][0] - time.monotonic()
-                if left > 0:
+                end, _, limit = self._heap[0]
+                left = end - time.monotonic()
+                if limit.abort is None:
+                    heapq.heappop(self._heap)
+                elif left > 0:
                     self._condition.wait(left)
-                    continue
-                limit = heapq.heappop(self._heap)[2]
-                limit.expired = True
-                # Under the lock, so that it never aborts a connection that serves another call.
-                with suppress(Exception):  # an error must not end the only thread that watches
-                    limit.abort()
+                else:
+                    heapq.heappop(self._heap)
+                    limit.expired = True
+                    # Under the lock, so that it never aborts a connection that serves another call.
+                    with suppress(Exception):  # an error must not end the only thread that watches
+                        limit.abort()
 
 
 DEADLINES = Deadlines()

@@ -79,26 +79,17 @@ def _spellings(address: IPAddress) -> list[IPAddress]:
     return found
 
 
-class Sightings:
-    """The hosts that were seen at public addresses; all pools share them."""
-
-    def __init__(self) -> None:
-        self._public: Memory[str, bool] = Memory(entries=_HOSTS, max_bytes=_HOSTS_BYTES)
-
-    def note_public(self, host: str) -> None:
-        """Remember that a host was connected to at a public address."""
-        self._public.put(host, True)
-
-    def is_public(self, host: str) -> bool:
-        """Return whether the host was seen at a public address."""
-        return host in self._public
+def public_hosts() -> Memory[str, bool]:
+    """Return the memory of the hosts that were seen at public addresses."""
+    return Memory(entries=_HOSTS, max_bytes=_HOSTS_BYTES)
 
 
 @dataclass(frozen=True, slots=True)
 class EgressPolicy:
     """What one pool of connections may connect to."""
 
-    sightings: Sightings
+    public_hosts: Memory[str, bool]
+    """The hosts that were seen at public addresses; all pools share them."""
     private: bool
     """Whether loopback and private addresses are allowed."""
     why: str
@@ -116,11 +107,11 @@ class EgressPolicy:
         public = [address for address in found if not is_private(address)]
         if public:
             # A name that has both public and private addresses is treated as DNS rebinding.
-            self.sightings.note_public(host)
+            self.public_hosts.put(host, True)
             return public
         if not self.private:
             raise EgressError(f"{host} leads to the private address {found[0]}; {self.why}")
-        if self.sightings.is_public(host):
+        if host in self.public_hosts:
             raise EgressError(
                 f"{host} was at a public address and now leads to the private one {found[0]}"
             )

@@ -43,7 +43,6 @@ class Call:
     def __init__(self, request: Request, observers: Sequence[CallObserver]) -> None:
         self.request = request
         self.error: BaseException | None = None
-        self.sent = 0
         self.received = 0
         self.ended = False
         self._records: list[CallRecord] = [
@@ -53,8 +52,9 @@ class Call:
     def end(self, status: int | None) -> None:
         """Call the observers, once, with the status of the answer if there was one."""
         self.ended = True
+        sent = 0 if status is None else self.request.size
         for record in self._records:
-            record.finished(status=status, error=self.error, sent=self.sent, received=self.received)
+            record.finished(status=status, error=self.error, sent=sent, received=self.received)
         # Its traceback refers to this object. Such a circle would keep connections until the
         # garbage collector runs.
         self.error = None

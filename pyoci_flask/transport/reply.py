@@ -2,7 +2,8 @@
 
 import io
 from collections.abc import Callable, Iterator, Mapping
-from typing import Self, cast
+from contextlib import AbstractContextManager
+from typing import cast
 
 import requests
 import urllib3
@@ -21,7 +22,7 @@ _DRAIN_PATIENCE = 1.0
 """Seconds to read the rest of an unwanted body; a new connection costs less than more."""
 
 
-class Reply:
+class Reply(AbstractContextManager["Reply"]):
     """An answer whose body has not been read. Use it as a context manager, or close it."""
 
     def __init__(self, response: requests.Response, call: Call, patience: float) -> None:
@@ -43,9 +44,6 @@ class Reply:
         """The Content-Length, if the header is there and valid."""
         text = self.headers.get("Content-Length", "")
         return int(text) if text.isascii() and text.isdigit() and len(text) < 19 else None
-
-    def __enter__(self) -> Self:
-        return self
 
     def __exit__(self, *_: object) -> None:
         self.close()
@@ -71,17 +69,12 @@ class Reply:
                         large()
                         large = None
                     body.write(part)
-                # A body without a stated length looks whole when it is cut off.
-                if deadline.expired:
-                    raise RegistryTimeoutError(
-                        f"{self.request.host} took too long to send its answer"
-                    )
-            except TransferBrokenError as error:
-                if deadline.expired:
-                    raise RegistryTimeoutError(
-                        f"{self.request.host} took too long to send its answer"
-                    ) from error
-                raise
+            except TransferBrokenError:
+                if not deadline.expired:
+                    raise
+            # A body without a stated length looks whole when it is cut off.
+            if deadline.expired:
+                raise RegistryTimeoutError(f"{self.request.host} took too long to send its answer")
         return body.getvalue()
 
     def chunks(self) -> Iterator[bytes]:

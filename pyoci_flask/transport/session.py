@@ -22,7 +22,7 @@ from pyoci_flask.errors import (
     RegistryTimeoutError,
     RegistryUnreachableError,
 )
-from pyoci_flask.transport.egress import EgressPolicy, Sightings
+from pyoci_flask.transport.egress import EgressPolicy, public_hosts
 from pyoci_flask.transport.network import Network
 from pyoci_flask.transport.observe import Call, CallObserver
 from pyoci_flask.transport.pace import Paces
@@ -71,16 +71,16 @@ class Transport:
         self._timeouts = (connect_timeout, read_timeout)
         self._observers = tuple(observers)
         self._listed = listed
-        self._sightings = Sightings()
+        self._public_hosts = public_hosts()
         self._adapter = GuardedAdapter(
             EgressPolicy(
-                self._sightings, private_networks, "PYOCI_PRIVATE_NETWORKS=deny refuses those"
+                self._public_hosts, private_networks, "PYOCI_PRIVATE_NETWORKS=deny refuses those"
             ),
             pool_size,
         )
         self._public_adapter = GuardedAdapter(
             EgressPolicy(
-                self._sightings,
+                self._public_hosts,
                 private=False,
                 why="a registry may lead there only if it is its own host or one that "
                 "PYOCI_REGISTRIES names",
@@ -163,7 +163,6 @@ class Transport:
                     "any more"
                 ) from error
             raise
-        call.sent = request.size
         return Reply(response, call, _DOCUMENT_PATIENCE * read)
 
     def _adapter_for(self, request: Request) -> BaseAdapter:
@@ -174,7 +173,7 @@ class Transport:
         scheme, there, port = origin_of(request.url)
         if there == here or (self._listed is not None and self._listed(scheme, there, port or 0)):
             return self._adapter
-        if request.may_be_private and not self._sightings.is_public(here):
+        if request.may_be_private and here not in self._public_hosts:
             return self._adapter
         return self._public_adapter
 
@@ -224,7 +223,10 @@ def retry_after(reply: Reply) -> str | None:
 def _unanswered(error: requests.RequestException, host: str) -> Exception:
     if isinstance(error, requests.exceptions.ConnectTimeout):
         return RegistryUnreachableError(f"{host} did not accept a connection in time")
-    if isinstance(error, requests.exceptions.Timeout) or _caused_by_timeout(error):
+    # A time-out that is met while the body is sent comes as a connection error.
+    reason = error.args[0] if error.args else None
+    inner = reason.args[-1] if isinstance(reason, urllib3.exceptions.ProtocolError) else None
+    if isinstance(error, requests.exceptions.Timeout) or isinstance(inner, TimeoutError):
         return RegistryTimeoutError(f"{host} did not answer in time")
     if isinstance(error, requests.exceptions.SSLError):
         return RegistryUnreachableError(
@@ -237,13 +239,6 @@ def _unanswered(error: requests.RequestException, host: str) -> Exception:
     if isinstance(error, requests.exceptions.InvalidURL):
         return RegistryError(f"{host} is not an address that can be called")
     return _ConnectionLostError(f"no connection to {host}, or it was closed without an answer")
-
-
-def _caused_by_timeout(error: requests.RequestException) -> bool:
-    """Return whether a connection error is really a time-out, met while the body was sent."""
-    reason = error.args[0] if error.args else None
-    inner = reason.args[-1] if isinstance(reason, urllib3.exceptions.ProtocolError) else None
-    return isinstance(inner, TimeoutError)
 
 
 def _asked_pause(headers: Mapping[str, str]) -> float | None:

@@ -1,5 +1,6 @@
 """The access log: one line at the end of each request, and the id of the request."""
 
+import io
 import logging
 import re
 import time
@@ -88,17 +89,20 @@ class AccessLog:
         """Serve one request."""
         exchange = _Exchange(environ, start_response, self._observers)
         try:
-            chunks = exchange.context.run(self._app, environ, exchange.start_response)
+            exchange.chunks = exchange.run(self._app, environ, exchange.start_response)
         except NoPlaceError:
             raise  # the request will be served again
         except BaseException as error:
             exchange.finish(aborted=True, error=error)
             raise
-        return _Body(chunks, exchange)
+        return exchange
 
 
 class _Exchange:
-    """The state of one request and its answer."""
+    """One request, and the body of its answer. Each step runs in the context of the request."""
+
+    chunks: Iterable[bytes]
+    """What the application returned."""
 
     def __init__(
         self,
@@ -109,7 +113,7 @@ class _Exchange:
         self._started = time.monotonic()
         self._start_response = start_response
         outer_id = request_id.get()
-        self.nested = outer_id is not None
+        self._nested = outer_id is not None
         incoming = str(environ.get("HTTP_X_REQUEST_ID", ""))
         # Read now, because an application may change them.
         self._record = RequestRecord(
@@ -120,16 +124,17 @@ class _Exchange:
             safe_user_agent(environ),
         )
         self._status: int | None = None
-        self.content_length: int | None = None
-        self.bytes_out = 0
+        self._content_length: int | None = None
+        self._bytes_out = 0
+        self._iterator: Iterator[bytes] | None = None
+        self._exhausted = False
+        self._error: BaseException | None = None
         self._finished = False
         environ[ENVIRON_REQUEST_ID] = self._record.request_id
-        self._input = _CountedInput(environ["wsgi.input"]) if "wsgi.input" in environ else None
-        if self._input is not None:
-            environ["wsgi.input"] = self._input
-        self.context = copy_context()
-        self.context.run(request_id.set, self._record.request_id)
-        self._ends = [self.context.run(one.request_started, environ) for one in observers]
+        environ["wsgi.input"] = self._input = _CountedInput(environ.get("wsgi.input", io.BytesIO()))
+        self.run = copy_context().run
+        self.run(request_id.set, self._record.request_id)
+        self._ends = [self.run(one.request_started, environ) for one in observers]
 
     def start_response(
         self,
@@ -139,22 +144,14 @@ class _Exchange:
         /,
     ) -> Callable[[bytes], object]:
         self._status = int(status[:3])
-        self.content_length = None
-        kept: list[tuple[str, str]] = []
-        for name, value in headers:
-            lowered = name.lower()
-            if lowered == "content-length" and value.isdecimal():
-                self.content_length = int(value)
-            if lowered != "x-request-id":
-                kept.append((name, value))
+        known = {name.lower(): value for name, value in headers}
+        length = known.get("content-length", "")
+        self._content_length = int(length) if length.isdecimal() else None
+        kept = [header for header in headers if header[0].lower() != "x-request-id"]
         kept.append(("X-Request-Id", self._record.request_id))
         if exc_info is None:
             return self._start_response(status, kept)
         return self._start_response(status, kept, exc_info)
-
-    @property
-    def bodiless(self) -> bool:
-        return self._record.method == "HEAD" or self._status in _BODILESS_STATUSES
 
     def finish(self, *, aborted: bool, error: BaseException | None) -> None:
         if self._finished:
@@ -166,85 +163,61 @@ class _Exchange:
             aborted=aborted,
             error=error,
             duration=time.monotonic() - self._started,
-            bytes_in=self._input.count if self._input is not None else 0,
-            bytes_out=self.bytes_out,
+            bytes_in=self._input.count,
+            bytes_out=self._bytes_out,
         )
-        self.context.run(_write_line, record)
+        self.run(_write_line, record)
         for end in self._ends:
-            self.context.run(end, record)
-
-
-class _Body:
-    """The body of the answer. Each step runs in the context of the request; its end counts once."""
-
-    def __init__(self, chunks: Iterable[bytes], exchange: _Exchange) -> None:
-        self._chunks = chunks
-        self._exchange = exchange
-        self._iterator: Iterator[bytes] | None = None
-        self._exhausted = False
-        self._error: BaseException | None = None
+            self.run(end, record)
 
     def __iter__(self) -> Iterator[bytes]:
         return self
 
     def __next__(self) -> bytes:
-        run = self._exchange.context.run
         try:
             if self._iterator is None:
-                self._iterator = run(iter, self._chunks)
-            chunk = run(next, self._iterator)
+                self._iterator = self.run(iter, self.chunks)
+            chunk = self.run(next, self._iterator)
         except StopIteration:
             self._exhausted = True
             raise
         except BaseException as error:
             self._error = error
             raise
-        self._exchange.bytes_out += len(chunk)
+        self._bytes_out += len(chunk)
         return chunk
 
     def close(self) -> None:
         """End the request. The server always calls this (PEP 3333)."""
         try:
-            close = getattr(self._chunks, "close", None)
+            close = getattr(self.chunks, "close", None)
             if close is not None:
-                self._exchange.context.run(close)
+                self.run(close)
         except BaseException as error:
             self._error = error
             raise
         finally:
-            aborted = self._error is not None or not self._whole()
-            self._exchange.finish(aborted=aborted, error=self._error)
+            aborted = self._error is not None or not self._is_whole()
+            self.finish(aborted=aborted, error=self._error)
 
-    def _whole(self) -> bool:
-        exchange = self._exchange
-        if self._exhausted or exchange.bodiless:
+    def _is_whole(self) -> bool:
+        bodiless = self._record.method == "HEAD" or self._status in _BODILESS_STATUSES
+        if self._exhausted or bodiless:
             return True
         # A caller in the same process may stop after Content-Length bytes. A server reads on to the
         # end, unless it could not send the last piece.
-        return exchange.nested and exchange.bytes_out == exchange.content_length
+        return self._nested and self._bytes_out == self._content_length
 
 
-class _CountedInput:
-    """`wsgi.input` that counts the bytes that are read."""
+class _CountedInput(io.IOBase):
+    """`wsgi.input` that counts the bytes that are read; `IOBase` reads lines with `read`."""
 
     def __init__(self, stream: "InputStream") -> None:
         self._stream = stream
         self.count = 0
 
     def read(self, size: int = -1, /) -> bytes:
-        return self._counted(self._stream.read(size))
-
-    def readline(self, size: int = -1, /) -> bytes:
-        return self._counted(self._stream.readline(size))
-
-    def readlines(self, hint: int = -1, /) -> list[bytes]:
-        return [self._counted(line) for line in self._stream.readlines(hint)]
-
-    def __iter__(self) -> Iterator[bytes]:
-        for line in self._stream:
-            yield self._counted(line)
-
-    def _counted(self, data: bytes) -> bytes:
+        data = self._stream.read(size)
         self.count += len(data)
         return data
 

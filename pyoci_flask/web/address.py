@@ -45,24 +45,26 @@ class ListAddress:
 
 
 @dataclass(frozen=True, slots=True)
-class ProjectAddress:
+class _InProject:
+    base: Base
+    project: ProjectName
+
+
+@dataclass(frozen=True, slots=True)
+class ProjectAddress(_InProject):
     """The page of a project."""
 
     operation: ClassVar = "list"
     route: ClassVar = "/{project}/"
-    base: Base
-    project: ProjectName
     slash: bool
     """Whether the path ends in a slash, which relative links need."""
 
 
 @dataclass(frozen=True, slots=True)
-class JsonAddress:
+class JsonAddress(_InProject):
     """The legacy JSON document of a project, or of one of its versions."""
 
     operation: ClassVar = "json"
-    base: Base
-    project: ProjectName
     version: str | None = None
 
     @property
@@ -72,13 +74,11 @@ class JsonAddress:
 
 
 @dataclass(frozen=True, slots=True)
-class FileAddress:
+class FileAddress(_InProject):
     """A file of a project."""
 
     operation: ClassVar = "download"
     route: ClassVar = "/{project}/{filename}"
-    base: Base
-    project: ProjectName
     filename: Filename
 
     @property
@@ -88,23 +88,19 @@ class FileAddress:
 
 
 @dataclass(frozen=True, slots=True)
-class MetadataAddress:
+class MetadataAddress(_InProject):
     """The core metadata of a file."""
 
     operation: ClassVar = "metadata"
     route: ClassVar = "/{project}/{filename}.metadata"
-    base: Base
-    project: ProjectName
     filename: Filename
 
 
 @dataclass(frozen=True, slots=True)
-class VersionAddress:
+class VersionAddress(_InProject):
     """A version of a project."""
 
     route: ClassVar = "/{project}/{version}"
-    base: Base
-    project: ProjectName
     version: str
 
 

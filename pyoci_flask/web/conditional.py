@@ -9,7 +9,6 @@ from typing import Self
 from weakref import WeakKeyDictionary
 
 from flask import request
-from werkzeug.datastructures import ETags
 from werkzeug.wrappers import Response
 
 from pyoci_flask.common.memory import Memory
@@ -48,9 +47,11 @@ class Page:
             PreconditionFailedError: see `is_current`.
         """
         charset = "" if self.media_type.endswith("json") else "; charset=utf-8"
-        response = Response(self.content, content_type=f"{self.media_type}{charset}")
-        response.headers["Cache-Control"] = PRIVATE
-        response.headers["Vary"] = vary
+        response = Response(
+            self.content,
+            content_type=f"{self.media_type}{charset}",
+            headers={"Cache-Control": PRIVATE, "Vary": vary},
+        )
         is_current(response, self.etag)
         return response
 
@@ -65,12 +66,11 @@ class ProjectPages:
     def of(self, project: Project) -> Memory[Hashable, Page]:
         """Return the pages of this very project, by the name of their variant."""
         with self._lock:
-            known = self._pages.get(project)
-            if known is None:
-                known = self._pages[project] = Memory(
+            if project not in self._pages:
+                self._pages[project] = Memory(
                     entries=_VARIANTS, max_bytes=_PAGE_BYTES, size=lambda page: len(page.content)
                 )
-            return known
+            return self._pages[project]
 
 
 def is_current(response: Response, etag: str, modified: datetime | None = None) -> bool:
@@ -101,8 +101,7 @@ def last_modified(uploaded: datetime | None) -> datetime | None:
 
 def _check_preconditions(etag: str, modified: datetime | None) -> None:
     if "If-Match" in request.headers:
-        wanted: ETags = request.if_match
-        if not wanted.contains(etag):
+        if not request.if_match.contains(etag):
             raise PreconditionFailedError(f'the ETag is now "{etag}", which If-Match does not name')
         return
     since = request.if_unmodified_since
@@ -114,7 +113,6 @@ def _check_preconditions(etag: str, modified: datetime | None) -> None:
 
 def _is_unmodified(etag: str, modified: datetime | None) -> bool:
     if "If-None-Match" in request.headers:
-        known: ETags = request.if_none_match
-        return known.contains_weak(etag)
+        return request.if_none_match.contains_weak(etag)
     since = request.if_modified_since
     return modified is not None and since is not None and modified <= since

@@ -3,7 +3,7 @@
 import json
 import logging
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 
 from flask import Flask, request
@@ -21,7 +21,7 @@ ErrorPage = Callable[[int, str, Exception], Response]
 
 logger = logging.getLogger("pyoci.web")
 
-_STATUS: dict[type[errors.PyOCIError], int] = {
+_STATUS: Mapping[type[errors.PyOCIError], int] = {
     errors.InvalidRequestError: 400,
     errors.AuthenticationRequiredError: 401,
     errors.EgressError: 403,
@@ -50,6 +50,7 @@ _SIMPLE = "application/vnd.pypi.simple"
 PROBLEM_TYPE = "application/problem+json"
 _REASON_LIMIT = 200
 _DELAY = re.compile(r"[0-9]{1,9}|[A-Z][a-z]{2}, [0-9]{2} [A-Z][a-z]{2} [0-9]{4} [0-9:]{8} GMT")
+"""A Retry-After: seconds or a date (RFC 9110, section 10.2.3)."""
 
 
 class UnmatchedError(NotFound):
@@ -71,10 +72,7 @@ def status_of(error: errors.PyOCIError) -> int:
     """Return the HTTP status of an error; denials and rate limits keep that of the registry."""
     if isinstance(error, errors.DeniedError | errors.RateLimitedError):
         return error.status
-    for kind in type(error).__mro__:
-        if kind in _STATUS:
-            return _STATUS[kind]
-    return 500
+    return next((_STATUS[kind] for kind in type(error).__mro__ if kind in _STATUS), 500)
 
 
 def challenge() -> str:
@@ -114,16 +112,11 @@ def _foreseen(page: ErrorPage | None, error: errors.PyOCIError) -> Response:
     if status == 405:
         # The registry does not support the change, so only reading is allowed.
         response.headers["Allow"] = "GET, HEAD, OPTIONS"
-    if isinstance(error, errors.RateLimitedError) and _is_delay(error.retry_after):
+    if isinstance(error, errors.RateLimitedError) and _DELAY.fullmatch(error.retry_after or ""):
         response.headers["Retry-After"] = error.retry_after or ""
     if isinstance(error, errors.BusyError):
         response.headers["Retry-After"] = "1"
     return response
-
-
-def _is_delay(text: str | None) -> bool:
-    """Return whether a Retry-After has the form of seconds or a date (RFC 9110, 10.2.3)."""
-    return text is not None and _DELAY.fullmatch(text) is not None
 
 
 def _http(page: ErrorPage | None, error: HTTPException) -> Response:

@@ -58,7 +58,7 @@ class RegistryGate:
         """
         with self._changed:
             patience = _PATIENCE if may_postpone is None else 0
-            if not self._changed.wait_for(lambda: self._places(share) > 0, patience):
+            if not self._changed.wait_for(lambda: self.places(share) > 0, patience):
                 if may_postpone:
                     raise NoPlaceError(share, lambda: self.places(share))
                 raise BusyError(
@@ -78,14 +78,11 @@ class RegistryGate:
     def places(self, share: Share) -> int:
         """Return how many more requests for this registry may wait."""
         with self._changed:
-            return self._places(share)
-
-    def _places(self, share: Share) -> int:
-        here, everywhere = self._waiting[share], self._waiting.total()
-        free = self._threads - (everywhere - here)
-        room = max(1, self._threads - 1) - everywhere
-        if not share.is_named:
-            others = sum(count for one, count in self._waiting.items() if not one.is_named)
-            free = min(free, self._most_others - (others - here))
-            room = min(room, self._most_others - others)
-        return max(0, min(room, max(1, free - max(2, free // 8)) - here))
+            here, everywhere = self._waiting[share], self._waiting.total()
+            free = self._threads - (everywhere - here)
+            room = max(1, self._threads - 1) - everywhere
+            if not share.is_named:
+                others = sum(count for one, count in self._waiting.items() if not one.is_named)
+                free = min(free, self._most_others - (others - here))
+                room = min(room, self._most_others - others)
+            return max(0, min(room, max(1, free - max(2, free // 8)) - here))

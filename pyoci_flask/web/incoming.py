@@ -1,7 +1,6 @@
 """The request that is served: what is read from it, and what it holds until its answer begins."""
 
 import base64
-import binascii
 import re
 from contextlib import ExitStack
 from typing import TYPE_CHECKING
@@ -20,7 +19,7 @@ from pyoci_flask.common.redaction import (
 from pyoci_flask.errors import InvalidRequestError
 from pyoci_flask.logs import one_line
 from pyoci_flask.oci.shares import Share
-from pyoci_flask.transport.credentials import BasicCredentials, BearerCredentials, Credentials
+from pyoci_flask.transport.request import BasicCredentials, BearerCredentials, Credentials
 from pyoci_flask.web.address import Base
 
 if TYPE_CHECKING:
@@ -107,7 +106,7 @@ def read_credentials(header: str | None, bearer_username: str | None) -> Credent
         raise InvalidRequestError("Authorization must be Basic or Bearer")
     try:
         content = base64.b64decode(value, validate=True)
-    except (binascii.Error, ValueError) as error:
+    except ValueError as error:
         raise InvalidRequestError("the Basic credentials are not base64") from error
     try:
         pair = content.decode()

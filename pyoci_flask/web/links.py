@@ -17,8 +17,6 @@ from werkzeug.wrappers import Response
 
 from pyoci_flask.common.redaction import redact
 from pyoci_flask.errors import InvalidRequestError
-from pyoci_flask.index.names import ProjectName
-from pyoci_flask.index.project import File
 from pyoci_flask.settings import Settings
 from pyoci_flask.web.address import Base
 
@@ -70,15 +68,6 @@ class PublicOrigin:
         """
         return f"{self.url()}{base.path}/"
 
-    def project_url(self, base: Base, project: ProjectName) -> str:
-        """Return the URL of a project's page, for documents that cannot have relative links.
-
-        Raises:
-            InvalidRequestError: the request has no usable Host.
-        """
-        # As the request spells it: the original kept the dots of a name in its repository.
-        return f"{self.index_url(base)}{quote_segment(project.text)}/"
-
     def _forwarded(self, name: str, allowed: re.Pattern[str]) -> str:
         """Return what the nearest proxy wrote (the last value); empty if it is not trusted."""
         value = request.headers.get(name, "").rpartition(",")[2].strip().rstrip("/")
@@ -100,18 +89,9 @@ def quote_segment(text: str) -> str:
     return quote(text, safe="")
 
 
-def file_href(file: File) -> str:
-    """Return the relative link to a file from its project's page; it works behind every proxy."""
-    return quote_segment(file.filename.text)
-
-
 def redirect(location: str, status: int = 302) -> Response:
-    """Redirect to an address relative to this one, so that it is right behind every proxy."""
-    response = Response(status=status)
-    response.headers["Location"] = location
-    response.headers["Cache-Control"] = "no-store"
-    response.autocorrect_location_header = False
-    return response
+    """Redirect to an address; one that is relative to this one is right behind every proxy."""
+    return Response(status=status, headers={"Location": location, "Cache-Control": "no-store"})
 
 
 def redirect_to_slash(segment: str) -> Response:

@@ -91,7 +91,7 @@ class AddressParser:
         base = self._base(found, namespace)
         if base is None:
             return None
-        return _read_json(base, rest) if found.json else _read_below(base, rest, slash=found.slash)
+        return _read_below(base, rest, found)
 
     def change(self, path: str, raw_path: str | None = None) -> ChangeAddress | None:
         """Return what a DELETE or PATCH changes."""
@@ -168,18 +168,14 @@ class AddressParser:
             _refuse_dots(segment)
         name = "/".join(namespace).lower()
         Repository(found.registry, name)
-        self._check_allowed(found.registry, name)
-        return Base(found.registry, name)
-
-    def _check_allowed(self, registry: Registry, namespace: str) -> None:
-        settings = self._settings
+        registry, settings = found.registry, self._settings
         if registry == EMBEDDED and settings.storage is None:
             raise NotFoundError("this server has no embedded registry: PYOCI_STORAGE is not set")
-        if settings.allows(registry, namespace):
-            return
+        if settings.allows(registry, name):
+            return Base(registry, name)
         if settings.only_index:
             raise EgressError(
-                f"this server does not call {registry.address}/{namespace}: it serves the index of "
+                f"this server does not call {registry.address}/{name}: it serves the index of "
                 "PYOCI_INDEX only, as PYOCI_REGISTRIES is not set"
             )
         raise EgressError(
@@ -200,14 +196,18 @@ def _usual_split(
     return segments[:position], segments[position:]
 
 
-def _read_below(base: Base, rest: tuple[str, ...], *, slash: bool) -> ReadAddress | None:
+def _read_below(base: Base, rest: tuple[str, ...], found: _Path) -> ReadAddress | None:
     match rest:
-        case ():
-            return ListAddress(base, slash)
-        case (name,):
-            return ProjectAddress(base, ProjectName(name), slash)
         case (name, "json"):
             return JsonAddress(base, ProjectName(name))
+        case (name, version, "json") if found.json:
+            return JsonAddress(base, ProjectName(name), version)
+        case _ if found.json:
+            return None
+        case ():
+            return ListAddress(base, found.slash)
+        case (name,):
+            return ProjectAddress(base, ProjectName(name), found.slash)
         case (name, last):
             project = ProjectName(name)
             if _is_metadata(last):
@@ -220,15 +220,6 @@ def _read_below(base: Base, rest: tuple[str, ...], *, slash: bool) -> ReadAddres
             return FileAddress(base, project, Filename.parse(last, project))
     for segment in rest:
         _refuse_dots(segment)
-    return None
-
-
-def _read_json(base: Base, rest: tuple[str, ...]) -> JsonAddress | None:
-    match rest:
-        case (name, "json"):
-            return JsonAddress(base, ProjectName(name))
-        case (name, version, "json"):
-            return JsonAddress(base, ProjectName(name), version)
     return None
 
 

@@ -1,6 +1,7 @@
 """Where a request goes below the server's root, and how traces and metrics name its operation."""
 
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING
@@ -82,42 +83,30 @@ class Operation:
     route: str
 
 
-def operation() -> Operation | None:
-    """Return what the current request asks for, or None if nothing is served at its path."""
-    rule = request.url_rule
-    if rule is None or "." not in rule.endpoint:
-        return None
-    if not rule.endpoint.startswith(_INDEX):
-        return Operation(_page(rule), rule.rule)
-    try:
-        return _of_index(f"/{(request.view_args or {}).get('path', '')}")
-    except PyOCIError:
-        return None
-
-
 def name_operation() -> None:
     """Put the operation into the environ, and its route into the request; for `before_request`.
 
-    Flask knows one route for all addresses of an index.
+    There is none if nothing is served at the path. Flask knows one route for all addresses of an
+    index.
     """
-    if OPERATION in request.environ:
+    rule = request.url_rule
+    if rule is None or "." not in rule.endpoint or OPERATION in request.environ:
         return  # traces and Prometheus both call this
-    found, rule = operation(), request.url_rule
-    if found is None or rule is None:
+    if rule.endpoint.startswith(_INDEX):
+        with suppress(PyOCIError):
+            found = _of_index(f"/{(request.view_args or {}).get('path', '')}")
+            if found is not None:
+                request.environ[OPERATION] = found
+                request.url_rule = _rule(found.route, rule.endpoint)
         return
-    request.environ[OPERATION] = found
-    if found.route != rule.rule:
-        request.url_rule = _rule(found.route, rule.endpoint)
+    blueprint, _, view = str(rule.endpoint).partition(".")
+    name = view if view == "health" else blueprint
+    request.environ[OPERATION] = Operation(name, rule.rule)
 
 
 @lru_cache(maxsize=64)
 def _rule(route: str, endpoint: str) -> Rule:
     return Rule(route, endpoint=endpoint)
-
-
-def _page(rule: Rule) -> str:
-    blueprint, _, view = str(rule.endpoint).partition(".")
-    return view if view == "health" else blueprint
 
 
 def _of_index(path: str) -> Operation | None:
@@ -127,9 +116,9 @@ def _of_index(path: str) -> Operation | None:
         return None if place is None else Operation("publish", f"{_base(place)}/")
     if method in _CHANGES:
         changed = addresses.change(path, sent)
-        if changed is None:
-            return None
-        return Operation(_CHANGES[method], _base(changed.base) + changed.route)
+        if changed is not None:
+            return Operation(_CHANGES[method], _base(changed.base) + changed.route)
+        return None
     address = addresses.read(path, sent)
     if address is None:
         return None

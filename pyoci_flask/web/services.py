@@ -7,21 +7,20 @@ from typing import cast
 from flask import current_app, request
 
 from pyoci_flask.errors import InvalidRequestError
-from pyoci_flask.index.allowance import Failures
 from pyoci_flask.index.artifact import KnownConfigs
-from pyoci_flask.index.callers import Guesses
 from pyoci_flask.index.core_metadata import CoreMetadataReader
+from pyoci_flask.index.fetch import Failures
 from pyoci_flask.index.lock import VersionLocks
 from pyoci_flask.index.names import ProjectName
 from pyoci_flask.index.project import File, Project
-from pyoci_flask.index.project_repository import Candidates, ProjectRepository
+from pyoci_flask.index.project_repository import Candidates, Guesses, ProjectRepository
 from pyoci_flask.index.reader import VersionReader
 from pyoci_flask.oci.client import RepositoryCaller
 from pyoci_flask.oci.reference import Repository
 from pyoci_flask.oci.shares import Share, Shares
 from pyoci_flask.settings import Settings
 from pyoci_flask.transport.auth import Authenticator
-from pyoci_flask.transport.credentials import Credentials
+from pyoci_flask.transport.request import Credentials
 from pyoci_flask.transport.session import Transport
 from pyoci_flask.web.address import Base
 from pyoci_flask.web.conditional import ProjectPages
@@ -60,9 +59,9 @@ class Services:
             BusyError: too many requests wait for this registry.
             InvalidRequestError: the Authorization header cannot be read.
         """
-        self._enter(base)
+        credentials = self._enter(base)
         repository = Repository(base.registry, base.namespace)
-        return RepositoryCaller(self.transport, self.authenticator, repository, self._credentials())
+        return RepositoryCaller(self.transport, self.authenticator, repository, credentials)
 
     def enter_project(self, base: Base, project: ProjectName) -> Candidates:
         """Take a place at the gate, and return the repositories that may hold the project.
@@ -73,8 +72,7 @@ class Services:
             BusyError: too many requests wait for this registry.
             InvalidRequestError: the Authorization header or the project's name cannot be used.
         """
-        self._enter(base)
-        credentials = self._credentials()
+        credentials = self._enter(base)
         found: list[ProjectRepository] = []
         for segment in project.spellings:
             try:
@@ -107,35 +105,34 @@ class Services:
         self, repository: ProjectRepository, files: Sequence[File]
     ) -> frozenset[str]:
         """Return the names of the wheels whose core metadata the project page announces."""
-        segments = {file.segment for file in files}
         announced: frozenset[str] = frozenset()
         for part in (repository, *repository.others):
-            if part.segment in segments:
-                its_files = [file for file in files if file.segment == part.segment]
+            its_files = [file for file in files if file.segment == part.segment]
+            if its_files:
                 announced |= self.metadata.announced(part, its_files)
         return announced
 
-    def _enter(self, base: Base) -> None:
-        """Count this request among those that wait for the registry, until its answer begins."""
+    def _enter(self, base: Base) -> Credentials | None:
+        """Count this request among those that wait for the registry, until its answer begins.
+
+        Return its credentials.
+        """
         now = visit()
         now.base = base
         if now.share is None:
             share = self.shares(base.registry)
             self.gate.enter(share, may_postpone=request.environ.get(MAY_POSTPONE))
             now.share = share
+        return read_credentials(request.headers.get("Authorization"), self.settings.bearer_username)
 
     def leave(self) -> Share | None:
-        """Give back what the request holds; return the share of its registry, if it had a place."""
+        """Release what the request holds; return the share of its registry, if it had a place."""
         now = visit()
         now.listing.close()
         share, now.share = now.share, None
         if share is not None:
             self.gate.leave(share)
         return share
-
-    def _credentials(self) -> Credentials | None:
-        header = request.headers.get("Authorization")
-        return read_credentials(header, self.settings.bearer_username)
 
 
 def services() -> Services:

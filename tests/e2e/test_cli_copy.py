@@ -272,3 +272,23 @@ def test_credentials_of_both_ends_come_line_by_line_or_from_netrc(
     from_file = command("copy", f"{base}/", f"{base}-c/", "foo", environ={"NETRC": str(netrc)})
     assert from_file.status == 0, from_file.output
     assert password not in done.output + from_file.output
+
+
+def test_the_list_of_projects_is_read_with_the_credentials_of_the_source(
+    app: RunningServer,
+    docker_htpasswd: RunningRegistry,
+    namespace: str,
+    tmp_path: Path,
+    http: requests.Session,
+) -> None:
+    base = f"{app.url}/{docker_htpasswd.address}/{namespace}"
+    IndexClient(base, docker_htpasswd.auth, http).published(
+        make_wheel(tmp_path, "foo", "1.0"), "foo", "1.0"
+    )
+    assert docker_htpasswd.auth is not None
+    username, password = docker_htpasswd.auth
+    environ = {"PYOCI_SOURCE_USERNAME": username, "PYOCI_SOURCE_PASSWORD": password}
+    environ |= {"PYOCI_TARGET_USERNAME": username, "PYOCI_TARGET_PASSWORD": password}
+    done = command("copy", f"{base}/", f"{base}-b/", environ=environ)
+    assert done.status == 0, done.output
+    assert "copied 1 file " in done.output

@@ -13,7 +13,7 @@ from werkzeug.wrappers import Response
 from pyoci_flask.app import create_app
 from pyoci_flask.index import rewrite
 from pyoci_flask.index.cache import CachedReader
-from pyoci_flask.index.callers import RecentCallers
+from pyoci_flask.index.project_repository import RecentCallers
 from pyoci_flask.index.store import SQLiteStore
 from pyoci_flask.settings import Settings
 from pyoci_flask.web.services import EXTENSION

@@ -18,8 +18,8 @@ from pyoci_flask.oci.manifests import get_manifest
 from pyoci_flask.oci.reference import Digest, Registry, Repository
 from pyoci_flask.oci.tags import list_tags
 from pyoci_flask.transport.auth import Authenticator
-from pyoci_flask.transport.credentials import BasicCredentials
 from pyoci_flask.transport.network import Network
+from pyoci_flask.transport.request import BasicCredentials
 from pyoci_flask.transport.session import Transport
 from tests.conftest import AppServer
 from tests.integration.oci_client import OCIClient, push_original

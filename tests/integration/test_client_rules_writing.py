@@ -21,8 +21,8 @@ from pyoci_flask.oci.model import MANIFEST_TYPE
 from pyoci_flask.oci.reference import Digest, Registry, Repository, Tag
 from pyoci_flask.oci.uploads import push_blob
 from pyoci_flask.transport.auth import Authenticator
-from pyoci_flask.transport.credentials import BearerCredentials
 from pyoci_flask.transport.network import Network
+from pyoci_flask.transport.request import BearerCredentials
 from pyoci_flask.transport.session import Transport
 from tests.conftest import AppServer
 from tests.integration.index_client import address

@@ -13,8 +13,8 @@ from pyoci_flask.index.project_repository import ProjectRepository
 from pyoci_flask.oci.client import RepositoryCaller
 from pyoci_flask.oci.reference import Registry, Repository
 from pyoci_flask.transport.auth import Authenticator
-from pyoci_flask.transport.credentials import Credentials
 from pyoci_flask.transport.network import Network
+from pyoci_flask.transport.request import Credentials
 from pyoci_flask.transport.session import Transport
 from tests.patience import PATIENCE
 from tests.servers import self_signed

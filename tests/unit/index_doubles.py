@@ -12,7 +12,8 @@ from werkzeug.wrappers import Request, Response
 from pyoci_flask.index.artifact import Upload
 from pyoci_flask.index.names import Filename, ProjectName, tag_of
 from pyoci_flask.index.project import File
-from pyoci_flask.index.project_repository import ProjectRepository, read_version
+from pyoci_flask.index.project_repository import ProjectRepository
+from pyoci_flask.index.versions import read_version
 from pyoci_flask.oci.reference import EMBEDDED, Digest
 from pyoci_flask.registry.in_process import InProcessAdapter
 from tests.unit.conftest import Callers

@@ -6,8 +6,9 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from pyoci_flask.index.project import ARTIFACT_TYPE
-from pyoci_flask.index.project_repository import ProjectRepository, VersionIndex
+from pyoci_flask.index.project_repository import ProjectRepository
 from pyoci_flask.index.rewrite import Change, rewrite_index
+from pyoci_flask.index.versions import VersionIndex
 from pyoci_flask.oci.model import INDEX_TYPE, MANIFEST_TYPE, Descriptor, ImageIndex
 from pyoci_flask.oci.reference import Digest, Tag
 from tests.unit.doubles import Answer, Received

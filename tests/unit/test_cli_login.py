@@ -9,7 +9,7 @@ from click.testing import CliRunner
 from pyoci_flask.cli import arguments
 from pyoci_flask.cli.arguments import Address, Login
 from pyoci_flask.cli.main import main
-from pyoci_flask.transport.credentials import BasicCredentials
+from pyoci_flask.transport.request import BasicCredentials
 from tests.command_line import command
 
 _CONTEXT = click.Context(main)

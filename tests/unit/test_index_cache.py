@@ -4,7 +4,7 @@ import json
 import threading
 from collections.abc import Iterator
 from contextlib import closing, suppress
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,95 +15,22 @@ from pyoci_flask.common.memory import Memory
 from pyoci_flask.errors import NotFoundError, PyOCIError
 from pyoci_flask.index import entries
 from pyoci_flask.index.cache import CachedReader
-from pyoci_flask.index.callers import RecentCallers
-from pyoci_flask.index.fetch import FetchPool
-from pyoci_flask.index.lock import VersionLocks
 from pyoci_flask.index.names import ProjectName
-from pyoci_flask.index.project import Project
-from pyoci_flask.index.project_repository import ProjectRepository
+from pyoci_flask.index.project_repository import RecentCallers
 from pyoci_flask.index.publish import publish
 from pyoci_flask.index.store import SQLiteStore
 from pyoci_flask.oci.model import ImageIndex
-from pyoci_flask.oci.tags import list_tags
-from pyoci_flask.registry import create_registry
-from pyoci_flask.transport.credentials import BasicCredentials
+from pyoci_flask.transport.request import BasicCredentials
 from tests.patience import PATIENCE
+from tests.unit.cache_lab import SDIST, WHEEL, Clock, Lab, as_somebody, make_lab, names
 from tests.unit.conftest import Callers
-from tests.unit.index_doubles import FaultyRegistry, Store, make_store, make_upload, refusing
-
-WHEEL, SDIST = "hello-1.0-py3-none-any.whl", "hello-1.0.tar.gz"
-
-
-@dataclass(slots=True)
-class Clock:
-    """Seconds, moved by hand."""
-
-    now: float = 1_000_000.0
-
-    def __call__(self) -> float:
-        return self.now
-
-
-@dataclass(frozen=True, slots=True)
-class Lab:
-    """A reader with its records, over a registry."""
-
-    reader: CachedReader
-    records: SQLiteStore
-    store: Store
-    locks: VersionLocks
-    clock: Clock
-
-    @property
-    def repository(self) -> ProjectRepository:
-        return self.store.repository
-
-    @property
-    def key(self) -> str:
-        return self.repository.caller.repository.location
-
-    def publish(self, filename: str) -> None:
-        """Add a file behind the reader's back."""
-        publish(self.repository, make_upload(filename), self.locks)
-
-    def listed(self, limit: int = 0, repository: ProjectRepository | None = None) -> Project:
-        repository = repository or self.repository
-        tags = list_tags(repository.caller)
-        assert tags is not None
-        return self.reader.project(repository, tags, limit)
-
-    def asked(self) -> list[str]:
-        """The tags and digests that were asked for since the last time."""
-        calls, self.store.registry.calls[:] = self.store.registry.calls[:], []
-        return sorted(path.rpartition("/")[2] for _, path in calls if "/manifests/" in path)
-
-    def recorded(self) -> set[str]:
-        """Those of a few tags that the store has an entry of."""
-        keys = {f"entry\n{self.key}\n{tag}": tag for tag in ("1.0", "2.0", "3.0")}
-        return {keys[key] for key in self.records.get_many(list(keys))}
+from tests.unit.index_doubles import FaultyRegistry, make_upload, refusing
 
 
 @pytest.fixture
 def lab(caller_of: Callers, tmp_path: Path) -> Iterator[Lab]:
-    store = make_store(caller_of, create_registry(tmp_path / "storage"))
-    pool, clock = FetchPool(4), Clock()
-    with closing(pool), closing(SQLiteStore(tmp_path / "cache", tmp_path, clock)) as records:
-        reader = CachedReader(pool, records, 60, clock)
-        made = Lab(
-            reader, records, store, VersionLocks(tmp_path / "locks", deadline=PATIENCE), clock
-        )
-        made.publish(WHEEL)
-        made.asked()
+    with make_lab(caller_of, tmp_path) as made:
         yield made
-
-
-def _names(project: Project) -> list[str]:
-    return [file.filename.text for file in project.files]
-
-
-def _as_somebody(repository: ProjectRepository, name: str) -> ProjectRepository:
-    caller = replace(repository.caller, credentials=BasicCredentials(name, "secret"))
-    return replace(repository, caller=caller)
 
 
 def test_an_unchanged_project_is_the_same_object_so_that_its_page_can_be_kept(lab: Lab) -> None:
@@ -116,45 +43,45 @@ def test_an_unchanged_project_is_the_same_object_so_that_its_page_can_be_kept(la
     lab.asked()
     second = lab.listed()
     assert lab.asked() == ["2.0"]
-    assert _names(second) == ["hello-2.0.tar.gz", WHEEL]
+    assert names(second) == ["hello-2.0.tar.gz", WHEEL]
     assert lab.listed() is second
 
 
 def test_each_limit_has_a_project_of_its_own(lab: Lab) -> None:
     lab.publish("hello-2.0.tar.gz")
 
-    assert _names(lab.listed(1)) == ["hello-2.0.tar.gz"]
-    assert _names(lab.listed(0)) == ["hello-2.0.tar.gz", WHEEL]
-    assert _names(lab.listed(1)) == ["hello-2.0.tar.gz"]
+    assert names(lab.listed(1)) == ["hello-2.0.tar.gz"]
+    assert names(lab.listed(0)) == ["hello-2.0.tar.gz", WHEEL]
+    assert names(lab.listed(1)) == ["hello-2.0.tar.gz"]
 
 
 @pytest.mark.parametrize("moved", [60, -1])
-def test_what_is_old_or_from_the_future_is_asked_for_anew(lab: Lab, moved: float) -> None:
+def test_what_is_old_or_from_the_future_is_asked_for_again(lab: Lab, moved: float) -> None:
     lab.listed()
     lab.publish(SDIST)
     lab.asked()
-    assert _names(lab.listed()) == [WHEEL]
+    assert names(lab.listed()) == [WHEEL]
 
     lab.clock.now += moved
 
-    assert _names(lab.listed()) == [WHEEL, SDIST]
+    assert names(lab.listed()) == [WHEEL, SDIST]
     assert lab.asked() == ["1.0"]
 
 
 def test_another_process_shows_what_this_one_has_read_after_one_manifest(lab: Lab) -> None:
     lab.publish("hello-2.0.tar.gz")
-    names = _names(lab.listed())
+    expected = names(lab.listed())
     lab.asked()
 
-    other = replace(lab, reader=CachedReader(lab.reader.pool, lab.records, 60, lab.clock))
+    other = lab.another()
 
-    assert _names(other.listed()) == names
+    assert names(other.listed()) == expected
     assert len(lab.asked()) == 1
 
 
-def test_nothing_is_recalled_for_who_has_not_pulled_from_the_repository(lab: Lab) -> None:
+def test_nothing_is_recalled_for_a_caller_who_has_not_pulled_from_the_repository(lab: Lab) -> None:
     lab.listed()
-    somebody = _as_somebody(lab.repository, "somebody")
+    somebody = as_somebody(lab.repository, "somebody")
 
     assert lab.reader.recall([lab.repository], "1.0") is not None
     assert lab.reader.recall([lab.repository], "2.0") is None
@@ -165,9 +92,9 @@ def test_nothing_is_recalled_for_who_has_not_pulled_from_the_repository(lab: Lab
     assert lab.reader.recall([somebody], "1.0") is None
 
 
-def test_who_is_denied_the_manifest_gets_nothing_of_what_others_have_read(lab: Lab) -> None:
+def test_a_caller_who_is_denied_the_manifest_gets_nothing_that_others_have_read(lab: Lab) -> None:
     lab.listed()
-    somebody = _as_somebody(lab.repository, "somebody")
+    somebody = as_somebody(lab.repository, "somebody")
     lab.store.registry.faults.append(refusing({"GET"}, "/manifests/", 403, "DENIED"))
 
     with pytest.raises(PyOCIError):
@@ -175,15 +102,15 @@ def test_who_is_denied_the_manifest_gets_nothing_of_what_others_have_read(lab: L
     assert lab.reader.recall([somebody], "1.0") is None
 
 
-def test_who_is_told_that_there_is_no_manifest_sees_an_empty_project(lab: Lab) -> None:
+def test_a_caller_who_gets_404_for_every_manifest_sees_an_empty_project(lab: Lab) -> None:
     lab.publish("hello-2.0.tar.gz")
     lab.listed()
-    somebody = _as_somebody(lab.repository, "somebody")
+    somebody = as_somebody(lab.repository, "somebody")
     lab.store.registry.faults.append(refusing({"GET"}, "/manifests/", 404, "MANIFEST_UNKNOWN"))
 
-    assert _names(lab.listed(repository=somebody)) == []
+    assert names(lab.listed(repository=somebody)) == []
     assert lab.reader.recall([somebody], "1.0") is None
-    assert _names(lab.listed()) == ["hello-2.0.tar.gz", WHEEL]
+    assert names(lab.listed()) == ["hello-2.0.tar.gz", WHEEL]
 
 
 def test_a_change_is_seen_however_it_ended(lab: Lab) -> None:
@@ -197,7 +124,7 @@ def test_a_change_is_seen_however_it_ended(lab: Lab) -> None:
         raise NotFoundError("after the change was made")
 
     assert lab.reader.recall([lab.repository], "1.0") is None
-    assert _names(lab.listed()) == [WHEEL, SDIST]
+    assert names(lab.listed()) == [WHEEL, SDIST]
 
 
 def test_a_listing_that_began_before_a_change_is_not_remembered(lab: Lab) -> None:
@@ -212,7 +139,7 @@ def test_a_listing_that_began_before_a_change_is_not_remembered(lab: Lab) -> Non
 
     lab.store.registry.faults.append(change_meanwhile)
 
-    assert _names(lab.listed()) == [WHEEL]
+    assert names(lab.listed()) == [WHEEL]
     assert lab.reader.recall([lab.repository], "1.0") is None
     lab.asked()
     lab.listed()
@@ -241,10 +168,10 @@ def test_what_one_process_asked_for_before_a_change_is_shown_by_no_other(
             return answer
 
         lab.store.registry.faults.append(change_after_the_answer)
-        assert _names(lab.listed()) == [WHEEL]
+        assert names(lab.listed()) == [WHEEL]
 
-        assert _names(other.listed()) == [WHEEL, SDIST]
-        assert _names(lab.listed()) == [WHEEL, SDIST]
+        assert names(other.listed()) == [WHEEL, SDIST]
+        assert names(lab.listed()) == [WHEEL, SDIST]
         assert lab.reader.recall([lab.repository], "1.0.0") is not None
 
 
@@ -264,10 +191,10 @@ def test_after_a_change_only_the_changed_version_is_parsed_again(
     with lab.reader.changing([lab.repository], "1.0"):
         lab.publish(SDIST)
 
-    assert _names(lab.listed()) == ["hello-2.0.tar.gz", WHEEL, SDIST]
+    assert names(lab.listed()) == ["hello-2.0.tar.gz", WHEEL, SDIST]
     assert parsed == []
-    other = replace(lab, reader=CachedReader(lab.reader.pool, lab.records, 60, lab.clock))
-    assert _names(other.listed()) == ["hello-2.0.tar.gz", WHEEL, SDIST]
+    other = lab.another()
+    assert names(other.listed()) == ["hello-2.0.tar.gz", WHEEL, SDIST]
     assert sorted(parsed) == ["1.0", "2.0"]
 
 
@@ -289,7 +216,7 @@ def test_what_another_process_read_meanwhile_is_not_replaced_by_what_is_older(la
     lab.listed()
 
     assert looked
-    assert _names(lab.listed()) == ["hello-2.0.tar.gz", WHEEL, SDIST]
+    assert names(lab.listed()) == ["hello-2.0.tar.gz", WHEEL, SDIST]
 
 
 def test_versions_that_are_no_longer_listed_leave_the_project(lab: Lab) -> None:
@@ -299,10 +226,8 @@ def test_versions_that_are_no_longer_listed_leave_the_project(lab: Lab) -> None:
     assert lab.store.registry.ask("DELETE", lab.store.manifest("2.0")).status_code == 202
     lab.publish("hello-3.0.tar.gz")
 
-    assert _names(lab.listed()) == ["hello-3.0.tar.gz", WHEEL]
-    known = lab.reader._parsed.get(lab.key)
-    assert known is not None
-    assert set(known.entries) == {"1.0", "3.0"}
+    assert names(lab.listed()) == ["hello-3.0.tar.gz", WHEEL]
+    assert set(lab.parsed().entries) == {"1.0", "3.0"}
 
 
 def test_a_tag_that_is_no_package_is_asked_for_once(lab: Lab) -> None:
@@ -314,7 +239,7 @@ def test_a_tag_that_is_no_package_is_asked_for_once(lab: Lab) -> None:
     )
     assert pushed.status_code == 201
 
-    assert _names(lab.listed()) == [WHEEL]
+    assert names(lab.listed()) == [WHEEL]
     assert lab.asked() == ["1.0", "2.0"]
     assert lab.listed().versions == ("1.0",)
     assert lab.asked() == []
@@ -324,7 +249,7 @@ def test_a_tag_that_names_nothing_is_asked_for_again_after_a_few_seconds(lab: La
     tags = ["1.0", "9.9"]
     for _ in range(2):
         project = lab.reader.project(lab.repository, tags, 0)
-        assert (project.versions, _names(project)) == (("1.0",), [WHEEL])
+        assert (project.versions, names(project)) == (("1.0",), [WHEEL])
     assert lab.asked() == ["1.0", "9.9"]
     assert lab.reader.project(lab.repository, tags, 0) is project
 
@@ -336,14 +261,14 @@ def test_a_tag_that_names_nothing_is_asked_for_again_after_a_few_seconds(lab: La
 def test_a_version_that_is_too_large_is_not_recorded(
     lab: Lab, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("pyoci_flask.index.version_index._RECORDED", 1000)
+    monkeypatch.setattr("pyoci_flask.index.versions._RECORDED", 1000)
     lab.publish(SDIST)
     lab.publish("hello-2.0.tar.gz")
 
-    assert _names(lab.listed()) == ["hello-2.0.tar.gz", WHEEL, SDIST]
+    assert names(lab.listed()) == ["hello-2.0.tar.gz", WHEEL, SDIST]
     assert lab.recorded() == {"2.0"}
     lab.asked()
-    assert _names(lab.listed()) == ["hello-2.0.tar.gz", WHEEL, SDIST]
+    assert names(lab.listed()) == ["hello-2.0.tar.gz", WHEEL, SDIST]
     assert lab.asked() == ["1.0"]  # it does not stay in memory either
 
 
@@ -366,6 +291,20 @@ def test_what_stays_parsed_is_bounded_and_those_used_last_stay(
     assert lab.asked() == []  # it is in its record still
 
 
+def test_what_was_parsed_before_a_change_counts_while_it_is_kept(lab: Lab) -> None:
+    lab.publish("hello-2.0.tar.gz")
+    lab.listed()
+    size = lab.parsed().size
+    with lab.reader.changing([lab.repository], "2.0"):
+        pass
+
+    assert lab.reader.recall([lab.repository], "1.0") is not None
+    assert set(lab.parsed().entries) == {"1.0"}
+    assert lab.parsed().size == size
+    lab.listed()
+    assert lab.parsed().before == {}
+
+
 def test_a_project_that_many_want_at_once_is_read_once(lab: Lab) -> None:
     lab.publish("hello-2.0.tar.gz")
     lab.asked()
@@ -374,7 +313,7 @@ def test_a_project_that_many_want_at_once_is_read_once(lab: Lab) -> None:
 
     def ask() -> None:
         ready.wait(PATIENCE)
-        found.append(_names(lab.listed()))
+        found.append(names(lab.listed()))
 
     threads = [threading.Thread(target=ask) for _ in range(4)]
     for thread in threads:
@@ -412,9 +351,9 @@ def test_an_entry_that_was_damaged_is_asked_for_again(
     assert lab.records.set_many({key: damage}, 60)
     lab.asked()
 
-    other = replace(lab, reader=CachedReader(lab.reader.pool, lab.records, 60, lab.clock))
+    other = lab.another()
 
-    assert _names(other.listed()) == [WHEEL]
+    assert names(other.listed()) == [WHEEL]
     assert lab.asked() == ["1.0"]
 
 
@@ -427,7 +366,7 @@ def test_numbers_of_changes_that_were_damaged_or_dropped_bring_nothing_old_back(
 
     for value, ttl in ((b"no number", 60.0), (b"", 60.0), (b"1", 0.0)):
         assert lab.records.set_many(dict.fromkeys(keys, value), ttl)
-        assert _names(lab.listed()) == [WHEEL, SDIST]
+        assert names(lab.listed()) == [WHEEL, SDIST]
         assert len(lab.records.get_many(keys)) == 2
 
 
@@ -459,7 +398,7 @@ def test_a_proof_is_of_one_credential_for_one_repository_and_for_a_time(
 
 
 def test_proofs_are_bounded(caller_of: Callers, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("pyoci_flask.index.callers._MOST", 2)
+    monkeypatch.setattr("pyoci_flask.index.project_repository._MOST_CALLERS", 2)
     proofs = RecentCallers(60, Clock())
     one, two, three = (caller_of("http://registry.test:5000", f"team/{n}") for n in "abc")
 

@@ -14,12 +14,13 @@ from pyoci_flask.errors import (
 )
 from pyoci_flask.index.names import ProjectName
 from pyoci_flask.index.project import ARTIFACT_TYPE
-from pyoci_flask.index.project_repository import ProjectRepository, VersionIndex
+from pyoci_flask.index.project_repository import ProjectRepository
 from pyoci_flask.index.rewrite import read_for_change, rewrite_found, rewrite_index
+from pyoci_flask.index.versions import VersionIndex
 from pyoci_flask.oci.manifests import MissingContentError
 from pyoci_flask.oci.model import MOST_ENTRIES, ImageIndex
 from pyoci_flask.oci.reference import Tag
-from pyoci_flask.transport.credentials import BasicCredentials
+from pyoci_flask.transport.request import BasicCredentials
 from tests.patience import PATIENCE
 from tests.unit.conftest import Callers
 from tests.unit.doubles import Answer, Received

@@ -10,9 +10,9 @@ from pyoci_flask.oci.blobs import blob_size, locate_blob, open_blob
 from pyoci_flask.oci.reference import Digest
 from pyoci_flask.oci.uploads import holds_blob, push_blob
 from pyoci_flask.transport.auth import Authenticator
-from pyoci_flask.transport.credentials import BearerCredentials
 from pyoci_flask.transport.network import Network
 from pyoci_flask.transport.observe import CallLog
+from pyoci_flask.transport.request import BearerCredentials
 from pyoci_flask.transport.session import Transport
 from tests.proxy_answers import PROXY_BODIES
 from tests.unit.conftest import Callers

@@ -13,7 +13,7 @@ from pyoci_flask.errors import (
     UnsupportedError,
 )
 from pyoci_flask.oci.client import RepositoryCaller
-from pyoci_flask.transport.credentials import BearerCredentials
+from pyoci_flask.transport.request import BearerCredentials
 from tests.unit.conftest import Callers
 from tests.unit.doubles import Answer, HTTPDouble, Received, http_double, in_turn
 

@@ -23,7 +23,7 @@ from pyoci_flask.oci.model import (
     MalformedDocumentError,
 )
 from pyoci_flask.oci.reference import Digest, Tag
-from pyoci_flask.transport.credentials import BearerCredentials
+from pyoci_flask.transport.request import BearerCredentials
 from tests.proxy_answers import PROXY_BODIES
 from tests.unit.conftest import Callers
 from tests.unit.doubles import Answer, Received, http_double, in_turn

@@ -12,9 +12,8 @@ from pyoci_flask.errors import (
 )
 from pyoci_flask.registry.in_process import InProcessAdapter
 from pyoci_flask.transport.auth import Authenticator
-from pyoci_flask.transport.credentials import BasicCredentials, BearerCredentials, Credentials
 from pyoci_flask.transport.network import Network
-from pyoci_flask.transport.request import Scope
+from pyoci_flask.transport.request import BasicCredentials, BearerCredentials, Credentials, Scope
 from pyoci_flask.transport.session import Transport
 from tests.patience import PATIENCE
 from tests.unit.doubles import Answer, Received, http_double

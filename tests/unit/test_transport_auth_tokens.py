@@ -11,8 +11,8 @@ from pyoci_flask.errors import (
     RegistryError,
 )
 from pyoci_flask.transport.auth import Authenticator
-from pyoci_flask.transport.credentials import BasicCredentials
 from pyoci_flask.transport.network import Network
+from pyoci_flask.transport.request import BasicCredentials
 from pyoci_flask.transport.session import Transport
 from pyoci_flask.transport.tokens import Grant
 from tests.unit.doubles import Answer, Received, http_double

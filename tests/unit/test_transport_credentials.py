@@ -1,6 +1,6 @@
 import pytest
 
-from pyoci_flask.transport.credentials import (
+from pyoci_flask.transport.request import (
     BasicCredentials,
     BearerCredentials,
     Credentials,

@@ -5,13 +5,14 @@ from pathlib import Path
 
 import pytest
 
+from pyoci_flask.common.memory import Memory
 from pyoci_flask.errors import EgressError, RegistryError, RegistryUnreachableError
 from pyoci_flask.transport.egress import (
     EgressPolicy,
-    Sightings,
     check_address,
     is_private,
     literal,
+    public_hosts,
 )
 from pyoci_flask.transport.request import Request
 from pyoci_flask.transport.session import Transport
@@ -163,8 +164,10 @@ PRIVATE = [
 ]
 
 
-def _policy(*, private: bool, sightings: Sightings | None = None) -> EgressPolicy:
-    return EgressPolicy(sightings or Sightings(), private, "those are refused")
+def _policy(*, private: bool, sightings: Memory[str, bool] | None = None) -> EgressPolicy:
+    return EgressPolicy(
+        public_hosts() if sightings is None else sightings, private, "those are refused"
+    )
 
 
 def _choose(policy: EgressPolicy, host: str, *texts: str) -> list[str]:
@@ -202,7 +205,7 @@ def test_name_that_was_public_never_leads_to_a_private_address_again() -> None:
 
 
 def test_pools_share_what_they_have_seen() -> None:
-    sightings = Sightings()
+    sightings = public_hosts()
     _choose(_policy(private=False, sightings=sightings), "rebinding.example", "140.82.121.34")
     with pytest.raises(EgressError):
         _choose(_policy(private=True, sightings=sightings), "rebinding.example", "127.0.0.1")
@@ -211,18 +214,18 @@ def test_pools_share_what_they_have_seen() -> None:
 def test_private_name_that_becomes_public_may_be_called() -> None:
     policy = _policy(private=True)
     _choose(policy, "moving.example", "10.0.0.1")
-    assert not policy.sightings.is_public("moving.example")
+    assert "moving.example" not in policy.public_hosts
     _choose(policy, "moving.example", "140.82.121.34")
-    assert policy.sightings.is_public("moving.example")
+    assert "moving.example" in policy.public_hosts
 
 
 def test_sightings_are_bounded_and_forget_the_longest_unseen() -> None:
-    sightings = Sightings()
+    sightings = public_hosts()
     for number in range(4097):
-        sightings.note_public(f"{number}.example")
-    assert not sightings.is_public("0.example")
-    assert sightings.is_public("1.example")
-    assert sightings.is_public("4096.example")
+        sightings.put(f"{number}.example", True)
+    assert "0.example" not in sightings
+    assert "1.example" in sightings
+    assert "4096.example" in sightings
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import strategies as st
 
 from pyoci_flask.errors import InvalidRequestError
-from pyoci_flask.transport.credentials import BasicCredentials, BearerCredentials, Credentials
+from pyoci_flask.transport.request import BasicCredentials, BearerCredentials, Credentials
 from pyoci_flask.web.incoming import read_credentials
 
 

@@ -8,7 +8,7 @@ from flask.testing import FlaskClient
 from werkzeug.exceptions import MethodNotAllowed
 
 from pyoci_flask import errors
-from pyoci_flask.index.version_index import NotAPackageError
+from pyoci_flask.index.versions import NotAPackageError
 from pyoci_flask.oci.manifests import MissingContentError
 from pyoci_flask.oci.model import MalformedDocumentError
 from pyoci_flask.web.error_answers import UnmatchedError, register_error_handlers, status_of

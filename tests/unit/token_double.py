@@ -6,9 +6,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from pyoci_flask.transport.auth import Authenticator
-from pyoci_flask.transport.credentials import BasicCredentials, Credentials
 from pyoci_flask.transport.reply import Reply
-from pyoci_flask.transport.request import Request, Scope
+from pyoci_flask.transport.request import BasicCredentials, Credentials, Request, Scope
 from tests.unit.doubles import Answer, HTTPDouble, Received
 
 ALICE = BasicCredentials("alice", "wonder:land")

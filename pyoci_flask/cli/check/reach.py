@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from urllib.parse import urlsplit
 
 from pyoci_flask.cli.check.report import Report, StopError
+from pyoci_flask.cli.screen import few
 from pyoci_flask.cli.tls import explained, tls_fault
 from pyoci_flask.errors import PyOCIError
 from pyoci_flask.oci.reference import EMBEDDED, Registry
@@ -13,7 +14,6 @@ from pyoci_flask.transport.challenge import Challenge, parse_challenges
 from pyoci_flask.transport.egress import resolve
 from pyoci_flask.transport.network import Network
 from pyoci_flask.transport.observe import redacted
-from pyoci_flask.transport.reply import Reply
 from pyoci_flask.transport.request import Request
 from pyoci_flask.transport.session import Transport
 
@@ -60,9 +60,8 @@ def _connect(report: Report, registry: Registry) -> None:
             "check the spelling, and whether this machine's name service knows the registry",
         )
         raise StopError from error
-    shown = [str(address) for address, _ in found]
-    more = ", ..." if len(shown) > _SHOWN_ADDRESSES else ""
-    report.ok("name", f"{host} is at {', '.join(shown[:_SHOWN_ADDRESSES])}{more}")
+    shown = few([str(address) for address, _ in found], _SHOWN_ADDRESSES)
+    report.ok("name", f"{host} is at {shown}")
     try:
         with report.screen.working("connection"):
             socket.create_connection((host, port), _CONNECT_SECONDS).close()
@@ -92,10 +91,6 @@ def _greeting(report: Report, transport: Transport, registry: Registry, url: str
     reply.close()
     if registry.scheme == "https":
         report.ok("TLS", "the certificate is trusted")
-    return _read_greeting(report, reply)
-
-
-def _read_greeting(report: Report, reply: Reply) -> Greeting:
     kind = reply.headers.get("Content-Type", "")
     if reply.status not in {200, 401} or (reply.status == 200 and kind.startswith("text/html")):
         shown = f"{redacted(reply.url)} answers {reply.status}"

@@ -1,6 +1,6 @@
 """The report of a check: a line for each step, and what to do about those that failed."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from fnmatch import fnmatchcase
 
@@ -44,9 +44,51 @@ _RIGHTS: Mapping[str, Mapping[str, str]] = {
     "quay.io": {"sign-in": "use a robot account or an encrypted password"},
 }
 """For each pattern of hosts and each step: what to do if the credentials are denied."""
-_NO_PROJECT = (
-    "some registries deny what does not exist: name a project that does with --project NAME"
+_AGAIN = "try again; if it stays, ask who runs the registry"
+_HINTS: Sequence[tuple[type[PyOCIError], str | None, str]] = (
+    (AuthenticationRequiredError, None, "give credentials: --username NAME --password-stdin"),
+    # Pushing was allowed before, but perhaps only to the repository of --project.
+    (
+        DeniedError,
+        "publish",
+        (
+            "make the repository {repository} first, and give these credentials the right to "
+            "push to it"
+        ),
+    ),
+    (
+        DeniedError,
+        "sign-in",
+        "check user name and password, and whether they have run out",
+    ),
+    (
+        DeniedError,
+        "pull",
+        (
+            "give these credentials the right to pull; some registries deny what does not exist: "
+            "name a project that does with --project NAME"
+        ),
+    ),
+    (DeniedError, None, "give these credentials the right to {step}"),
+    (
+        NotFoundError,
+        "publish",
+        "make the repository {repository} first: the probe is published there",
+    ),
+    (
+        NotFoundError,
+        "push",
+        (
+            "make the repository of each project there first, and name one with --project; for "
+            "--write, make NAMESPACE/pyoci_probe"
+        ),
+    ),
+    (RateLimitedError, None, "wait, or give credentials: most registries allow more with them"),
+    (RegistryTimeoutError, None, _AGAIN),
+    (RegistryError, None, _AGAIN),
+    (UnsupportedError, "publish", "another registry has to keep the packages"),
 )
+"""For each error, and the step if it matters: what to do. The first that fits is shown."""
 
 
 class StopError(Exception):
@@ -98,39 +140,11 @@ def hint_for(error: PyOCIError, step: str, registry: Registry, repository: str =
 
     `repository` is the name of the repository that the step writes to, if it writes.
     """
-    match error:
-        case AuthenticationRequiredError():
-            return "give credentials: --username NAME --password-stdin"
-        case DeniedError() if step == "publish":
-            # Pushing was allowed before, but perhaps only to the repository of --project.
-            return (
-                f"make the repository {repository} first, and give these credentials the right to "
-                "push to it"
-            )
-        case DeniedError():
-            return _rights(step, registry)
-        case NotFoundError() if step == "publish":
-            return f"make the repository {repository} first: the probe is published there"
-        case NotFoundError() if step == "push":
-            return (
-                "make the repository of each project there first, and name one with --project; for "
-                "--write, make NAMESPACE/pyoci_probe"
-            )
-        case RateLimitedError():
-            return "wait, or give credentials: most registries allow more with them"
-        case RegistryTimeoutError() | RegistryError():
-            return "try again; if it stays, ask who runs the registry"
-        case UnsupportedError() if step == "publish":
-            return "another registry has to keep the packages"
+    if isinstance(error, DeniedError):
+        for pattern, hints in _RIGHTS.items():
+            if step in hints and fnmatchcase(registry.host, pattern):
+                return hints[step]
+    for kind, only, hint in _HINTS:
+        if isinstance(error, kind) and only in {None, step}:
+            return hint.format(step=step, repository=repository)
     return None
-
-
-def _rights(step: str, registry: Registry) -> str:
-    for pattern, hints in _RIGHTS.items():
-        if step in hints and fnmatchcase(registry.host, pattern):
-            return hints[step]
-    if step == "sign-in":
-        return "check user name and password, and whether they have run out"
-    if step == "pull":
-        return f"give these credentials the right to pull; {_NO_PROJECT}"
-    return f"give these credentials the right to {step}"

@@ -22,10 +22,9 @@ from pyoci_flask.oci.reference import EMBEDDED, Digest, Registry
 from pyoci_flask.oci.tags import list_tags
 from pyoci_flask.oci.uploads import begin_upload
 from pyoci_flask.transport.challenge import Challenge
-from pyoci_flask.transport.credentials import BasicCredentials, Credentials
 from pyoci_flask.transport.observe import redacted
 from pyoci_flask.transport.reply import Reply
-from pyoci_flask.transport.request import Request, Scope
+from pyoci_flask.transport.request import BasicCredentials, Credentials, Request, Scope
 
 
 def sign_in(report: Report, greeting: Greeting, namespace: RepositoryCaller) -> None:
@@ -81,17 +80,15 @@ def may_pull(report: Report, project: RepositoryCaller, *, exists: bool) -> None
     `exists` is true if the user said that the repository exists.
     """
     name = project.repository.name
-    try:
+    with suppress(StopError):
         with report.step("pull"):
             tags, way = _tags(project)
-    except StopError:
-        return
-    if exists and tags is None:
-        report.failed("pull", f"there is no {name}", "check the name given with --project")
-    elif exists:
-        report.ok("pull", f"{name} has {len(tags or ())} tags")
-    else:
-        report.ok("pull", f"reading is allowed{way}")
+        if exists and tags is None:
+            report.failed("pull", f"there is no {name}", "check the name given with --project")
+        elif exists:
+            report.ok("pull", f"{name} has {len(tags or ())} tags")
+        else:
+            report.ok("pull", f"reading is allowed{way}")
 
 
 def shows_missing(report: Report, unknown: RepositoryCaller) -> None:
@@ -156,19 +153,17 @@ def may_push(report: Report, project: RepositoryCaller) -> bool:
 def may_delete(report: Report, project: RepositoryCaller) -> None:
     """Ask to delete a manifest that does not exist (distribution-spec, Content management)."""
     missing = Digest.of(secrets.token_bytes(32))
-    try:
+    with suppress(StopError):
         with report.step("delete"):
             outcome = delete_manifest(project, missing)
-    except StopError:
-        return
-    if outcome is Deletion.UNSUPPORTED:
-        report.note(
-            "delete",
-            "the registry does not delete through its API",
-            "a deleted file leaves the index, its bytes stay until they are deleted there",
-        )
-    else:
-        report.ok("delete", "a deletion is not refused (--write tells whether it is done)")
+        if outcome is Deletion.UNSUPPORTED:
+            report.note(
+                "delete",
+                "the registry does not delete through its API",
+                "a deleted file leaves the index, its bytes stay until they are deleted there",
+            )
+        else:
+            report.ok("delete", "a deletion is not refused (--write tells whether it is done)")
 
 
 def may_list(report: Report, namespace: RepositoryCaller) -> None:

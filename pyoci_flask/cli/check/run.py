@@ -29,9 +29,9 @@ from pyoci_flask.oci.reference import EMBEDDED, Repository
 from pyoci_flask.server.start import check_paths
 from pyoci_flask.settings import PinnedIndex, Settings
 from pyoci_flask.transport.auth import Authenticator
-from pyoci_flask.transport.credentials import Credentials
 from pyoci_flask.transport.network import Network, check_ca_bundle
 from pyoci_flask.transport.observe import CallLog
+from pyoci_flask.transport.request import Credentials
 from pyoci_flask.transport.session import Transport
 
 _CONNECTIONS = 4

@@ -43,10 +43,10 @@ def read_files(
         CopyError: it is not such a page.
     """
     if _is_json(content_type, url):
-        document = _json(body, url)
-        return [_from_json(one, url) for one in _list(document, "files", url)], document
-    page = _read_html(body, url)
-    return [_from_html(one, page.base) for one in page.anchors if _is_file(one)], {}
+        document, entries = _json_list(body, "files", url)
+        return [_from_json(one, url) for one in entries], document
+    base, anchors = _read_html(body, url)
+    return [_from_html(one, base) for one in anchors if _is_file(one)], {}
 
 
 def read_names(body: bytes, content_type: str, url: str) -> Sequence[str]:
@@ -56,10 +56,11 @@ def read_names(body: bytes, content_type: str, url: str) -> Sequence[str]:
         CopyError: it is not such a list.
     """
     if _is_json(content_type, url):
-        entries = _list(_json(body, url), "projects", url)
+        _, entries = _json_list(body, "projects", url)
         named = [one.get("name") for one in entries if isinstance(one, dict)]
         return [name for name in named if isinstance(name, str)]
-    return [anchor.text.strip() for anchor in _read_html(body, url).anchors]
+    _, anchors = _read_html(body, url)
+    return [anchor.text.strip() for anchor in anchors]
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,16 +73,8 @@ class _Anchor:
     """Values by lower-case name; an attribute without a value has an empty one."""
 
 
-@dataclass(frozen=True, slots=True)
-class _HTMLPage:
-    """The links of a page and the URL that they are relative to."""
-
-    base: str
-    anchors: tuple[_Anchor, ...]
-
-
-def _read_html(body: bytes, url: str) -> _HTMLPage:
-    """Read a page that came from `url`.
+def _read_html(body: bytes, url: str) -> tuple[str, list[_Anchor]]:
+    """Read the links of a page that came from `url`, and the URL that they are relative to.
 
     Raises:
         CopyError: it has another major version of the repository API (PEP 629).
@@ -96,7 +89,7 @@ def _read_html(body: bytes, url: str) -> _HTMLPage:
         base = url if reader.base is None else urljoin(url, reader.base.strip())
     except ValueError as error:
         raise CopyError(f"{url} names a base that is no address") from error
-    return _HTMLPage(base, tuple(reader.anchors))
+    return base, reader.anchors
 
 
 class _Reader(HTMLParser):
@@ -146,7 +139,11 @@ def _from_json(entry: object, url: str) -> Entry | None:
     return Entry(
         name,
         target,
-        _strings(hashes) if isinstance(hashes, dict) else {},
+        {
+            algorithm: digest
+            for algorithm, digest in (hashes.items() if isinstance(hashes, dict) else ())
+            if isinstance(algorithm, str) and isinstance(digest, str)
+        },
         size if usable else None,
         python if isinstance(python, str) else None,
         yanked if isinstance(yanked, str) and yanked else ("" if yanked is True else None),
@@ -193,7 +190,8 @@ def _is_json(content_type: str, url: str) -> bool:
     return kind == _JSON
 
 
-def _json(body: bytes, url: str) -> Mapping[str, Any]:
+def _json_list(body: bytes, member: str, url: str) -> tuple[Mapping[str, Any], list[object]]:
+    """Return the JSON document in `body`, and the list that is its `member`."""
     try:
         document = json.loads(body)
     except (ValueError, RecursionError) as error:
@@ -204,19 +202,7 @@ def _json(body: bytes, url: str) -> Mapping[str, Any]:
     version = meta.get("api-version") if isinstance(meta, dict) else None
     if not isinstance(version, str) or version.partition(".")[0] != "1":
         raise CopyError(f"{url} uses another version of the Simple API than 1")
-    return document
-
-
-def _list(document: Mapping[str, Any], member: str, url: str) -> list[object]:
     value = document.get(member)
     if not isinstance(value, list):
         raise CopyError(f"{url} has no list of {member}")
-    return value
-
-
-def _strings(values: Mapping[object, object]) -> dict[str, str]:
-    return {
-        name: value
-        for name, value in values.items()
-        if isinstance(name, str) and isinstance(value, str)
-    }
+    return document, value

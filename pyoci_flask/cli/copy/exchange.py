@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
@@ -15,10 +16,9 @@ from pyoci_flask.errors import (
     RegistryUnreachableError,
     TransferBrokenError,
 )
-from pyoci_flask.transport.credentials import BasicCredentials
 from pyoci_flask.transport.observe import redacted
 from pyoci_flask.transport.reply import Reply
-from pyoci_flask.transport.request import Body, Request
+from pyoci_flask.transport.request import BasicCredentials, Body, Request
 from pyoci_flask.transport.session import Transport
 
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
@@ -31,21 +31,29 @@ _LONGEST_WAIT = 120.0
 
 
 @dataclass(frozen=True, slots=True)
+class End:
+    """One of the two indexes, as the user named it."""
+
+    url: str
+    """With a slash at its end, without credentials."""
+    credentials: BasicCredentials | None
+    upload_url: str = ""
+    """Where it accepts files; empty for a source."""
+    upload_credentials: BasicCredentials | None = None
+    """For uploads."""
+
+
+@dataclass(frozen=True, slots=True)
 class Exchange:
     """Sends the calls to one index."""
 
     transport: Transport
-    url: str
-    """With a slash at its end, without credentials."""
-    credentials: BasicCredentials | None
-    upload_url: str
-    """Where it takes files."""
-    upload_credentials: BasicCredentials | None
+    end: End
 
     @property
     def host(self) -> str:
         """Host and port, for people."""
-        return urlsplit(self.url).netloc
+        return urlsplit(self.end.url).netloc
 
     def send(
         self,
@@ -67,9 +75,9 @@ class Exchange:
         """
         sent = dict(headers or {})
         # The user named these two addresses; a server named every other one.
-        place, credentials = self.url, self.credentials
-        if url == self.upload_url:
-            place, credentials = self.upload_url, self.upload_credentials
+        place, credentials = self.end.url, self.end.credentials
+        if url == self.end.upload_url:
+            place, credentials = self.end.upload_url, self.end.upload_credentials
         if credentials is not None and _same_place(place, url):
             sent["Authorization"] = credentials.header
         parts = urlsplit(place)
@@ -110,7 +118,7 @@ class Exchange:
                 break
             reply.close()
             there = _resolved(reply.url, location)
-            if not leaves and not _below(self.url, there):
+            if not leaves and not _below(self.end.url, there):
                 raise ElsewhereError(
                     f"{redacted(url)} leads to {redacted(there)}, which is not of the index named"
                 )
@@ -143,10 +151,8 @@ class Text:
                 return cls()
         words = whole if kind == "text/plain" else ""
         if kind == "application/problem+json":
-            try:
+            with suppress(ValueError, KeyError, TypeError, RecursionError):
                 words = str(json.loads(whole)["detail"])
-            except (ValueError, KeyError, TypeError, RecursionError):
-                words = ""
         first = words.strip().partition("\n")[0].strip()[:_QUOTED]
         return cls(whole, f": {first}" if first else "")
 

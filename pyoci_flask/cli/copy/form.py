@@ -44,7 +44,10 @@ def form_fields(
     if text.strip():
         described["description"] = [text]
     described["filetype"] = ["bdist_wheel" if filename.is_wheel else "sdist"]
-    described["pyversion"] = [_python(filename)]
+    # Like twine: the wheel's first Python tag.
+    described["pyversion"] = [
+        filename.architecture.split("-")[-3] if filename.is_wheel else "source"
+    ]
     fields = [(":action", "file_upload"), ("protocol_version", "1")]
     fields += [(name, value) for name, values in described.items() for value in values]
     return fields
@@ -52,8 +55,10 @@ def form_fields(
 
 def _described(raw: RawMetadata) -> Iterable[tuple[str, list[str]]]:
     for key, value in raw.items():
-        if key == "license_files" and _older(raw.get("metadata_version", "0")):
-            continue  # indexes refuse this field with an older version of the metadata
+        if key == "license_files":
+            version = version_or_none(raw.get("metadata_version", "0"))
+            if version is None or version < _LICENSE_FILES_SINCE:
+                continue  # indexes refuse this field with an older version of the metadata
         name = _RENAMED.get(key, key)
         if isinstance(value, str):
             yield name, [value]
@@ -63,18 +68,6 @@ def _described(raw: RawMetadata) -> Iterable[tuple[str, list[str]]]:
             yield name, [f"{label}, {url}" for label, url in value.items()]
         elif isinstance(value, list):
             yield name, value
-
-
-def _older(version: str) -> bool:
-    found = version_or_none(version)
-    return found is None or found < _LICENSE_FILES_SINCE
-
-
-def _python(filename: Filename) -> str:
-    """Return what twine sends as the Python version: the wheel's first tag."""
-    if not filename.is_wheel:
-        return "source"
-    return filename.architecture.split("-")[-3]
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,17 +111,18 @@ class UploadBody:
 
     def open(self, watch: Callable[[], object]) -> IO[bytes]:
         """Return the form as a file that can be rewound; call `watch` before each read."""
-        return io.BufferedReader(_Joined(self, watch), _BUFFER)
+        parts = (io.BytesIO(self.head), self.content, io.BytesIO(self.tail))
+        return io.BufferedReader(_Joined(parts, watch), _BUFFER)
 
 
 class _Joined(io.RawIOBase):
-    """Head, file and tail, one after the other."""
+    """Files that are read one after the other."""
 
-    def __init__(self, body: UploadBody, watch: Callable[[], object]) -> None:
+    def __init__(self, parts: Sequence[IO[bytes]], watch: Callable[[], object]) -> None:
         super().__init__()
-        self._body = body
+        self._parts = parts
         self._watch = watch
-        self._position = 0
+        self.seek(0)
 
     def readable(self) -> bool:
         return True
@@ -137,29 +131,18 @@ class _Joined(io.RawIOBase):
         return True
 
     def tell(self) -> int:
-        return self._position
+        return sum(part.tell() for part in self._parts)
 
     def seek(self, offset: int, whence: int = io.SEEK_SET, /) -> int:
         if whence != io.SEEK_SET or offset != 0:
             raise io.UnsupportedOperation("only rewinding is needed")
-        self._position = 0
+        for part in self._parts:
+            part.seek(0)
         return 0
 
     def readinto(self, buffer: "WriteableBuffer", /) -> int:
         self._watch()
         target = memoryview(buffer).cast("B")
-        data = self._next(len(target))
+        data = next(filter(None, (part.read(len(target)) for part in self._parts)), b"")
         target[: len(data)] = data
-        self._position += len(data)
         return len(data)
-
-    def _next(self, size: int) -> bytes:
-        body, position = self._body, self._position
-        if position < len(body.head):
-            return body.head[position : position + size]
-        position -= len(body.head)
-        if position < body.size:
-            body.content.seek(position)
-            return body.content.read(min(size, body.size - position))
-        position -= body.size
-        return body.tail[position : position + size]

@@ -4,7 +4,6 @@ import json
 import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from urllib.parse import quote
 
 from packaging.utils import NormalizedName
@@ -25,16 +24,8 @@ _DIGEST_TAG = re.compile(r'"sha256:([0-9a-f]{64})"')
 _ALREADY = re.compile(r"already (exists|been taken|uploaded)|file exists", re.IGNORECASE)
 
 
-@dataclass(frozen=True, slots=True)
-class Index:
+class Index(Exchange):
     """One index."""
-
-    exchange: Exchange
-
-    @property
-    def host(self) -> str:
-        """Host and port, for people."""
-        return self.exchange.host
 
     def projects(self) -> list[NormalizedName]:
         """List the projects.
@@ -42,10 +33,10 @@ class Index:
         Raises:
             CopyError: the index lists none.
         """
-        found = self._page(self.exchange.url)
+        found = self._page(self.end.url)
         if found is None:
             raise CopyError(
-                f"{self.host} has no list of its projects at {self.exchange.url}: name the "
+                f"{self.host} has no list of its projects at {self.end.url}: name the "
                 "projects to be copied"
             )
         return parse_list(*found)
@@ -56,11 +47,11 @@ class Index:
         Raises:
             CopyError: the index does not answer, or its page is not valid.
         """
-        found = self._page(f"{self.exchange.url}{project.normalized}/")
+        found = self._page(f"{self.end.url}{project.normalized}/")
         return None if found is None else parse_project(*found, project)
 
     def _page(self, url: str) -> tuple[bytes, str, str] | None:
-        reply = self.exchange.get(url, accept=ACCEPT)
+        reply = self.get(url, accept=ACCEPT)
         if reply is None:
             return None
         with reply:
@@ -77,7 +68,7 @@ class Index:
         Raises:
             CopyError: there is no such file.
         """
-        reply = self.exchange.get(url, leaves=True)
+        reply = self.get(url, leaves=True)
         if reply is None:
             raise CopyError(f"{self.host} lists the file, but does not have it (404)")
         with reply:
@@ -90,11 +81,11 @@ class Index:
 
     def file_url(self, project: ProjectName, filename: Filename) -> str:
         """Return the URL of a file in PyOCI, which may not list it."""
-        return f"{self.exchange.url}{project.normalized}/{quote(filename.text)}"
+        return f"{self.end.url}{project.normalized}/{quote(filename.text)}"
 
     def tagged_digest(self, project: ProjectName, filename: Filename) -> str | None:
         """Return the sha256 of a file that is on no page: PyOCI sends it as the ETag."""
-        with self.exchange.send("HEAD", self.file_url(project, filename)) as reply:
+        with self.send("HEAD", self.file_url(project, filename)) as reply:
             match = _DIGEST_TAG.fullmatch(reply.headers.get("ETag", ""))
             return match[1] if match and reply.status == 200 else None
 
@@ -105,18 +96,17 @@ class Index:
             ExistsError: there is a file of that name.
             CopyError: the upload failed.
         """
-        reply = self.exchange.send(
+        with self.send(
             "POST",
-            self.exchange.upload_url,
+            self.end.upload_url,
             headers={"Content-Type": body.content_type},
             body=body.open(watch),
             length=body.length,
             patience=_UPLOAD_PATIENCE,
-        )
-        if 200 <= reply.status < 300:
-            reply.close()
-            return
-        text = Text.read(reply)
+        ) as reply:
+            if 200 <= reply.status < 300:
+                return
+            text = Text.read(reply)
         if reply.status == 409 or (reply.status == 400 and _ALREADY.search(text.whole)):
             raise ExistsError(f"{self.host} has a file of that name already{text.first}")
         raise refusal(reply, text)
@@ -128,16 +118,12 @@ class Index:
             CopyError: the target supports it, but it failed.
         """
         document = json.dumps({"yanked": file.yanked or True}).encode()
-        reply = self.exchange.send(
+        with self.send(
             "PATCH",
             self.file_url(file.project, file.filename),
             headers={"Content-Type": "application/json"},
             body=document,
-        )
-        if reply.status in {404, 405, 501}:
-            reply.close()
-            return False
-        if reply.status != 200:
+        ) as reply:
+            if reply.status in {200, 404, 405, 501}:
+                return reply.status == 200
             raise refusal(reply)
-        reply.close()
-        return True

@@ -6,6 +6,7 @@ An entry that cannot be used is reported; the others are still copied.
 import hashlib
 import re
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from urllib.parse import quote
 
@@ -107,10 +108,8 @@ def parse_list(body: bytes, content_type: str, url: str) -> list[NormalizedName]
     for name in read_names(body, content_type, url):
         if is_filename(name):
             raise CopyError(f"{url} is a project's page, not the list of an index's projects")
-        try:
+        with suppress(InvalidRequestError):  # another link, or a name for which there is no page
             found.add(ProjectName(name).normalized)
-        except InvalidRequestError:
-            continue  # another link, or a name for which there can be no page
     return sorted(found)
 
 

@@ -1,14 +1,13 @@
 """What is to be done for a project: the source's files compared with the target's."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 
 from pyoci_flask.cli.copy.errors import CopyError, ElsewhereError, UnusableError
 from pyoci_flask.cli.copy.index import Index
 from pyoci_flask.cli.copy.pages import ListedFile, ProjectPage
+from pyoci_flask.cli.screen import few
 from pyoci_flask.index.names import ProjectName
-
-_SHOWN = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,12 +38,8 @@ class Plan:
 
     def add(self, other: "Plan") -> None:
         """Add what is to be done for another project."""
-        self.copies += other.copies
-        self.yanks += other.yanks
-        self.present += other.present
-        self.other_kinds += other.other_kinds
-        self.faults += other.faults
-        self.notes += other.notes
+        for one in fields(self):
+            setattr(self, one.name, getattr(self, one.name) + getattr(other, one.name))
 
     @property
     def size(self) -> int | None:
@@ -131,5 +126,4 @@ def other_bytes(target: Index) -> str:
 
 
 def _some(versions: Sequence[str]) -> str:
-    shown = ", ".join(versions[:_SHOWN]) + (", ..." if len(versions) > _SHOWN else "")
-    return f"{len(versions)} of its versions ({shown})"
+    return f"{len(versions)} of its versions ({few(versions)})"

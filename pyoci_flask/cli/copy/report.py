@@ -3,21 +3,18 @@
 import threading
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from types import TracebackType
-from typing import Self
 
 from rich.filesize import decimal
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-from pyoci_flask.cli.screen import Screen
-
-_SHOWN = 5
+from pyoci_flask.cli.copy.plan import Plan
+from pyoci_flask.cli.screen import FEW, Screen, few
 
 
 class Board:
     """Shows the progress over `files` files and `size` bytes (None = not known).
 
-    A context manager; several threads may call it.
+    The terminal shows it inside `with board.bar:`. Several threads may call it.
     """
 
     def __init__(self, screen: Screen, files: int, size: int | None) -> None:
@@ -29,32 +26,20 @@ class Board:
         self._failed = 0
         self.came = 0
         """Bytes received so far, without those of failed files."""
-        self._progress = Progress(
+        self.bar = Progress(
             BarColumn(),
             TextColumn("{task.fields[files]}"),
             TextColumn("{task.fields[bytes]}"),
             TimeElapsedColumn(),
             TimeRemainingColumn(compact=True),
             console=screen.console,
-            disable=not screen.is_terminal,
+            disable=not screen.console.is_terminal,
         )
         # If sizes are known, bytes predict the remaining time better than files.
-        self._task = self._progress.add_task(
+        self._task = self.bar.add_task(
             "", total=files if size is None else size, files="", bytes=""
         )
-
-    def __enter__(self) -> Self:
-        self._progress.start()
         self._show()
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self._progress.stop()
 
     def advance(self, size: int) -> None:
         """Count received bytes; a negative number takes back those of a failed file."""
@@ -67,14 +52,14 @@ class Board:
         with self._lock:
             self._done += 1
             self._failed += failed
-            if not self._screen.is_terminal:
+            if not self._screen.console.is_terminal:
                 self._screen.say(text)
             self._show()
 
     def _show(self) -> None:
         failed = f", {self._failed} failed" if self._failed else ""
         size = "" if self._size is None else f" of {decimal(self._size)}"
-        self._progress.update(
+        self.bar.update(
             self._task,
             completed=self._done if self._size is None else self.came,
             files=f"{self._done} of {self._files} files{failed}",
@@ -84,15 +69,9 @@ class Board:
 
 @dataclass(slots=True)
 class Summary:
-    """Counts files; `faults` says what failed, and why."""
+    """Counts files; what was copied or failed after the plan was made is added to it."""
 
-    present: int
-    """Files that the target had already."""
-    faults: list[str]
-    other_kinds: Sequence[str]
-    """Files that are neither wheels nor .tar.gz."""
-    notes: Sequence[str] = ()
-    """What is unusual at the source and not a failure."""
+    plan: Plan
     copied: int = 0
     yanked: int = 0
     not_yanked: list[str] = field(default_factory=list)
@@ -100,17 +79,16 @@ class Summary:
 
     def write(self, screen: Screen, headline: str) -> None:
         """Write the summary; `headline` says what was done or would be done."""
-        for fault in self.faults:
+        plan = self.plan
+        for fault in plan.faults:
             screen.say(f"failed: {fault}", "red")
-        for note in self.notes[:_SHOWN]:
+        for note in plan.notes[:FEW]:
             screen.say(f"note: {note}", "yellow")
-        if len(self.notes) > _SHOWN:
+        if len(plan.notes) > FEW:
+            screen.say(f"note: {len(plan.notes) - FEW} more projects have such versions", "yellow")
+        if plan.other_kinds:
             screen.say(
-                f"note: {len(self.notes) - _SHOWN} more projects have such versions", "yellow"
-            )
-        if self.other_kinds:
-            screen.say(
-                f"left out: {_files(self.other_kinds)} that are neither wheels nor .tar.gz",
+                f"left out: {_files(plan.other_kinds)} that are neither wheels nor .tar.gz",
                 "yellow",
             )
         if self.not_yanked:
@@ -119,9 +97,9 @@ class Summary:
                 "no PyOCI); at the source they are",
                 "yellow",
             )
-        parts = [headline, f"{self.present} there already"]
+        parts = [headline, f"{plan.present} there already"]
         parts += [f"{self.yanked} yanked"] if self.yanked else []
-        parts += [f"{len(self.faults)} failed"] if self.faults else []
+        parts += [f"{len(plan.faults)} failed"] if plan.faults else []
         screen.say(", ".join(parts), "bold")
 
 
@@ -131,5 +109,4 @@ def files(count: int) -> str:
 
 
 def _files(names: Sequence[str]) -> str:
-    shown = ", ".join(name[:200] for name in names[:_SHOWN])
-    return f"{files(len(names))} ({shown}{', ...' if len(names) > _SHOWN else ''})"
+    return f"{files(len(names))} ({few([name[:200] for name in names])})"

@@ -5,20 +5,19 @@ import threading
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TypeVar
 
 from rich.filesize import decimal
 
 from pyoci_flask.cli.copy.errors import CopyError, PassingError, StoppedError, UnusableError
-from pyoci_flask.cli.copy.exchange import Exchange
+from pyoci_flask.cli.copy.exchange import End
 from pyoci_flask.cli.copy.index import Index
 from pyoci_flask.cli.copy.plan import Item, Plan, plan_project
 from pyoci_flask.cli.copy.report import Board, Summary, files
 from pyoci_flask.cli.copy.transfer import Transfer
 from pyoci_flask.cli.screen import Screen
 from pyoci_flask.index.names import ProjectName
-from pyoci_flask.transport.credentials import BasicCredentials
 from pyoci_flask.transport.network import Network, check_ca_bundle
 from pyoci_flask.transport.observe import CallLog
 from pyoci_flask.transport.session import Transport
@@ -28,25 +27,11 @@ INTERRUPTED = 130
 
 _CONNECT_SECONDS = 10.0
 _READ_SECONDS = 60.0
-_READING_ONLY = "+simple/"
 _FIRST_LOOKS = 3
 """Projects that get no answer before the index counts as out of order."""
 
 _In = TypeVar("_In")
 _Out = TypeVar("_Out")
-
-
-@dataclass(frozen=True, slots=True)
-class End:
-    """One of the two indexes, as the user named it."""
-
-    url: str
-    """With a slash at its end, without credentials."""
-    credentials: BasicCredentials | None = field(default=None)
-    upload_url: str | None = None
-    """Where it accepts files; None = `url` without what PyOCI and devpi add for reading."""
-    upload_credentials: BasicCredentials | None = field(default=None)
-    """For uploads."""
 
 
 def copy(
@@ -80,15 +65,10 @@ def copy(
         listed=(lambda _scheme, _host, _port: True) if network.proxies else None,
     )
     try:
-        ends = _index(transport, source), _index(transport, target)
-        return Copy(screen, *ends, jobs).run(projects, dry_run=dry_run)
+        transfer = Transfer(Index(transport, source), Index(transport, target), threading.Event())
+        return Copy(screen, transfer, jobs).run(projects, dry_run=dry_run)
     finally:
         transport.close()
-
-
-def _index(transport: Transport, end: End) -> Index:
-    upload_url = end.upload_url or end.url.removesuffix(_READING_ONLY)
-    return Index(Exchange(transport, end.url, end.credentials, upload_url, end.upload_credentials))
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,20 +85,17 @@ class _Outcome:
 class Copy:
     """Copies what the source has and the target does not have."""
 
-    def __init__(self, screen: Screen, source: Index, target: Index, jobs: int) -> None:
+    def __init__(self, screen: Screen, transfer: Transfer, jobs: int) -> None:
         """Copy `jobs` files at once."""
         self._screen = screen
-        self._source = source
-        self._target = target
+        self._transfer = transfer
         self._jobs = jobs
-        self._stop = threading.Event()
-        self._transfer = Transfer(source, target, self._stop)
 
     def run(self, projects: Sequence[ProjectName], *, dry_run: bool) -> int:
         """Copy these projects, or all if none are named; return the exit status."""
         try:
             plan = self._plan(projects)
-            done = Summary(plan.present, plan.faults, plan.other_kinds, plan.notes)
+            done = Summary(plan)
             if dry_run:
                 self._preview(plan, done)
             else:
@@ -129,14 +106,15 @@ class Copy:
         except CopyError as error:
             self._screen.say(f"nothing was copied: {error}", "red")
             return 1
-        return 1 if done.faults else 0
+        return 1 if plan.faults else 0
 
     def _plan(self, projects: Sequence[ProjectName]) -> Plan:
         plan, named = Plan(), bool(projects)
+        source, target = self._transfer.source, self._transfer.target
 
         def look(project: ProjectName) -> Plan:
             try:
-                return plan_project(self._source, self._target, project, named=named)
+                return plan_project(source, target, project, named=named)
             except (UnusableError, PassingError):
                 raise  # the first concerns every project, the second may pass
             except CopyError as error:
@@ -149,7 +127,7 @@ class Copy:
                 return Plan(faults=[f"{project}: {error}"])
 
         with self._screen.working("comparing the indexes"):
-            names = projects or [ProjectName(name) for name in self._source.projects()]
+            names = projects or [ProjectName(name) for name in source.projects()]
             rest = list(names)
             # Do not wait for an index that answers none of the first calls.
             for first in names[:_FIRST_LOOKS]:
@@ -178,16 +156,16 @@ class Copy:
 
         def take(outcome: _Outcome) -> None:
             done.copied += outcome.copied
-            done.present += not (outcome.copied or outcome.item.settled or outcome.fault)
+            plan.present += not (outcome.copied or outcome.item.settled or outcome.fault)
             done.yanked += bool(outcome.yanked)
             if outcome.yanked is False:
                 done.not_yanked.append(outcome.item.file.filename.text)
             if outcome.fault:
-                done.faults.append(outcome.fault)
+                plan.faults.append(outcome.fault)
 
         board = Board(self._screen, len(items), plan.size)
         try:
-            with board if items else nullcontext():
+            with board.bar if items else nullcontext():
                 self._each(lambda item: self._deal(item, board), items, take)
         finally:
             done.write(self._screen, f"copied {files(done.copied)} ({decimal(board.came)})")
@@ -225,7 +203,7 @@ class Copy:
                 take(future.result())
         except BaseException as error:
             # Running transfers end at their next byte.
-            self._stop.set()
+            self._transfer.stop.set()
             if isinstance(error, KeyboardInterrupt):
                 raise StoppedError("stopped") from None
             raise

@@ -1,6 +1,8 @@
 """The blueprint of the index: every address that names a registry, or `/simple/`."""
 
+from collections.abc import Callable, Mapping
 from contextlib import suppress
+from typing import Any
 
 from flask import Blueprint, current_app, request
 from werkzeug.exceptions import MethodNotAllowed
@@ -10,12 +12,12 @@ from pyoci_flask.common.cross_site import is_cross_site
 from pyoci_flask.common.redaction import shown
 from pyoci_flask.errors import CrossSiteError, InvalidRequestError
 from pyoci_flask.web.address import (
-    ChangeAddress,
     FileAddress,
     JsonAddress,
     ListAddress,
     MetadataAddress,
     ProjectAddress,
+    ReadAddress,
 )
 from pyoci_flask.web.api.changes import delete, patch
 from pyoci_flask.web.api.files import core_metadata, download
@@ -30,6 +32,13 @@ from pyoci_flask.web.services import services
 blueprint = Blueprint("index", __name__)
 
 _SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
+_VIEWS: Mapping[type[ReadAddress], Callable[[Any], Response]] = {
+    ListAddress: list_page,
+    ProjectAddress: project_page,
+    JsonAddress: legacy_json,
+    FileAddress: download,
+    MetadataAddress: core_metadata,
+}
 
 
 @blueprint.before_app_request
@@ -71,19 +80,9 @@ def begin_answer(response: Response) -> Response:
 def read(path: str) -> Response:
     """Answer GET and HEAD."""
     address = services().addresses.read(f"/{path}", sent_path(request.environ))
-    match address:
-        case ProjectAddress():
-            return project_page(address)
-        case JsonAddress():
-            return legacy_json(address)
-        case FileAddress():
-            return download(address)
-        case MetadataAddress():
-            return core_metadata(address)
-        case ListAddress():
-            return list_page(address)
-        case _:
-            raise UnmatchedError
+    if address is None:
+        raise UnmatchedError
+    return _VIEWS[type(address)](address)
 
 
 @blueprint.post("/<path:path>", provide_automatic_options=False)
@@ -95,16 +94,17 @@ def publish(path: str) -> Response:
     return upload(base)
 
 
-@blueprint.delete("/<path:path>", provide_automatic_options=False)
-def remove(path: str) -> Response:
-    """Answer a deletion."""
-    return delete(_to_be_changed(path))
-
-
-@blueprint.patch("/<path:path>", provide_automatic_options=False)
-def yank(path: str) -> Response:
-    """Answer a yank."""
-    return patch(_to_be_changed(path))
+@blueprint.route("/<path:path>", methods=["DELETE", "PATCH"], provide_automatic_options=False)
+def change(path: str) -> Response:
+    """Answer a deletion or a yank."""
+    address = services().addresses.change(f"/{path}", sent_path(request.environ))
+    if address is not None:
+        return delete(address) if request.method == "DELETE" else patch(address)
+    if services().addresses.read(f"/{path}", sent_path(request.environ)) is None:
+        raise UnmatchedError
+    raise MethodNotAllowed(
+        _methods(path), "only a file or a version can be changed: .../PROJECT/FILENAME"
+    )
 
 
 @blueprint.route("/<path:path>", methods=["OPTIONS"])
@@ -114,17 +114,6 @@ def options(path: str) -> Response:
     if not methods:
         raise UnmatchedError
     return Response(headers={"Allow": ", ".join(methods)})
-
-
-def _to_be_changed(path: str) -> ChangeAddress:
-    address = services().addresses.change(f"/{path}", sent_path(request.environ))
-    if address is not None:
-        return address
-    if services().addresses.read(f"/{path}", sent_path(request.environ)) is not None:
-        raise MethodNotAllowed(
-            _methods(path), "only a file or a version can be changed: .../PROJECT/FILENAME"
-        )
-    raise UnmatchedError
 
 
 def _methods(path: str) -> list[str]:

@@ -66,6 +66,10 @@ class RequestBody:
             raise self._too_large(self.read_bytes)
         return piece
 
+    def read_all(self) -> bytes:
+        """Read all of it; see `read` for the errors."""
+        return b"".join(iter(self.read, b""))
+
     def _too_large(self, size: int) -> PayloadTooLargeError:
         more = "" if self.length is not None else " or more"
         text = f"the request has {_bytes(size)}{more}, and this server takes {_bytes(self._limit)}"

@@ -91,12 +91,9 @@ def patch(address: ChangeAddress) -> Response:
 
 
 def _read_reason() -> str | None:
-    body = RequestBody(request.environ, _PATCH_LIMIT)
-    document = bytearray()
-    while piece := body.read():
-        document += piece
+    document = RequestBody(request.environ, _PATCH_LIMIT).read_all()
     try:
-        value = json.loads(bytes(document))
+        value = json.loads(document)
     except (ValueError, RecursionError) as error:
         raise InvalidRequestError("the request body is not JSON") from error
     yanked = value.get("yanked") if isinstance(value, dict) and set(value) == {"yanked"} else None

@@ -12,9 +12,12 @@ from pyoci_flask.index.download import StoredFile, checked, find_file, verified
 from pyoci_flask.oci.blobs import OpenBlob, locate_blob, open_blob
 from pyoci_flask.web.address import FileAddress, MetadataAddress
 from pyoci_flask.web.conditional import PRIVATE, is_current, last_modified
+from pyoci_flask.web.links import redirect
 from pyoci_flask.web.services import services
 
 logger = logging.getLogger("pyoci.web")
+
+_PRIVATE = {"Cache-Control": PRIVATE, "Vary": "Authorization"}
 
 
 def download(address: FileAddress) -> Response:
@@ -39,11 +42,11 @@ def _with_file(
 
 def _send(stored: StoredFile, name: str) -> Response:
     etag = stored.digest.text
-    response = Response(content_type="application/octet-stream")
-    response.headers["Cache-Control"] = PRIVATE
-    response.headers["Vary"] = "Authorization"
-    response.headers["Accept-Ranges"] = "bytes"
-    response.headers["Content-Disposition"] = f'attachment; filename="{name}"'
+    headers = _PRIVATE | {
+        "Accept-Ranges": "bytes",
+        "Content-Disposition": f'attachment; filename="{name}"',
+    }
+    response = Response(content_type="application/octet-stream", headers=headers)
     if is_current(response, etag, last_modified(stored.file.uploaded)):
         return response
     if request.method == "HEAD":
@@ -53,25 +56,18 @@ def _send(stored: StoredFile, name: str) -> Response:
     if wanted is not None:
         return _part(stored, wanted, response)
     found = _open(stored)
-    return _redirect(found) if isinstance(found, str) else _stream(stored, found, response)
+    return redirect(found, 307) if isinstance(found, str) else _stream(stored, found, response)
 
 
 def _open(stored: StoredFile, first: int = 0, last: int | None = None) -> str | OpenBlob:
-    """Open a file or a part of it, or return the URL to which the client is redirected."""
+    """Open a file or a part of it, or return the URL to which the client is redirected.
+
+    That is the storage of the registry, where the client repeats its Range. Then only the client
+    checks the bytes, against the hash on the project page.
+    """
     opened = locate_blob if services().settings.redirect_downloads else open_blob
     found = opened(stored.repository.caller, stored.digest, first=first, last=last)
     return found if isinstance(found, str) else checked(stored, found)
-
-
-def _redirect(url: str) -> Response:
-    """Redirect the client to the storage of the registry, where it repeats its Range.
-
-    Then only the client checks the bytes, against the hash on the project page.
-    """
-    response = Response(status=307)
-    response.headers["Location"] = url
-    response.headers["Cache-Control"] = "no-store"
-    return response
 
 
 def _stream(stored: StoredFile, blob: OpenBlob, response: Response) -> Response:
@@ -91,7 +87,7 @@ def _part(stored: StoredFile, wanted: ByteRange, response: Response) -> Response
         # A redirect needs no size, so do not make the client wait for a call that asks for it.
         found = _open(stored)
         if isinstance(found, str):
-            return _redirect(found)
+            return redirect(found, 307)
         found.close()
     size = stored.read_size()
     span = wanted.of(size)
@@ -104,7 +100,7 @@ def _part(stored: StoredFile, wanted: ByteRange, response: Response) -> Response
     first, stop = span
     blob = _open(stored, first, stop - 1)
     if isinstance(blob, str):
-        return _redirect(blob)
+        return redirect(blob, 307)
     if blob.size is not None and blob.size != size:
         blob.close()
         raise RegistryError(
@@ -151,8 +147,8 @@ def core_metadata(address: MetadataAddress) -> Response:
 
 def _send_metadata(stored: StoredFile) -> Response:
     metadata = services().metadata.read(stored)
-    response = Response(metadata.content, content_type="text/plain; charset=utf-8")
-    response.headers["Cache-Control"] = PRIVATE
-    response.headers["Vary"] = "Authorization"
+    response = Response(
+        metadata.content, content_type="text/plain; charset=utf-8", headers=_PRIVATE
+    )
     is_current(response, metadata.digest.text)
     return response

@@ -6,18 +6,18 @@ from typing import Any
 
 from werkzeug.wrappers import Response
 
-from pyoci_flask.index.allowance import Failures
+from pyoci_flask.index.fetch import Failures
 from pyoci_flask.index.fields import home_among
 from pyoci_flask.index.listing import find_project, newest_first
 from pyoci_flask.index.names import version_of
 from pyoci_flask.index.project import File, Project, format_time
 from pyoci_flask.index.project_repository import ProjectRepository
 from pyoci_flask.index.releases import Release, find_release, preferred, releases_of
-from pyoci_flask.index.version_index import VersionFiles, VersionIndex
+from pyoci_flask.index.versions import VersionFiles, VersionIndex
 from pyoci_flask.oci.reference import Tag
 from pyoci_flask.web.address import JsonAddress
 from pyoci_flask.web.conditional import Page
-from pyoci_flask.web.links import file_href
+from pyoci_flask.web.links import quote_segment
 from pyoci_flask.web.services import services
 
 _MOST_FAILURES = 5
@@ -27,9 +27,10 @@ _MOST_FAILURES = 5
 def legacy_json(address: JsonAddress) -> Response:
     """Answer with the document."""
     found = services()
-    page_url = found.origin.project_url(address.base, address.project)
-    candidates = found.enter_project(address.base, address.project)
-    repository, tags = find_project(candidates)
+    # As the request spells it: the original kept the dots of a name in its repository.
+    name = quote_segment(address.project.text)
+    page_url = f"{found.origin.index_url(address.base)}{name}/"
+    repository, tags = find_project(found.enter_project(address.base, address.project))
     if address.version is None:
         failures = Failures(_MOST_FAILURES)
         project = found.read_project(repository, tags, failures)
@@ -89,18 +90,16 @@ def _file(file: File, page_url: str) -> dict[str, Any]:
     entry: dict[str, Any] = {
         "filename": file.filename.text,
         "packagetype": "bdist_wheel" if file.filename.is_wheel else "sdist",
-        "url": f"{page_url}{file_href(file)}",
+        "url": f"{page_url}{quote_segment(file.filename.text)}",
         "digests": {} if file.digest is None else {"sha256": file.digest.hex},
         "yanked": file.yanked is not None,
     }
-    if file.yanked:
-        entry["yanked_reason"] = file.yanked
-    if file.size is not None:
-        entry["size"] = file.size
-    if file.uploaded is not None:
-        text = format_time(file.uploaded)
-        entry["upload_time"] = text.partition(".")[0]
-        entry["upload_time_iso_8601"] = text
-    if file.requires_python is not None:
-        entry["requires_python"] = file.requires_python
-    return entry
+    time = None if file.uploaded is None else format_time(file.uploaded)
+    known = {
+        "yanked_reason": file.yanked or None,
+        "size": file.size,
+        "upload_time": time and time.partition(".")[0],
+        "upload_time_iso_8601": time,
+        "requires_python": file.requires_python,
+    }
+    return entry | {member: value for member, value in known.items() if value is not None}

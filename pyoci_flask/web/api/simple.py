@@ -2,6 +2,7 @@
 
 import json
 import re
+from fnmatch import fnmatchcase
 from functools import lru_cache
 from typing import Any
 
@@ -10,15 +11,21 @@ from werkzeug.datastructures import MIMEAccept
 from werkzeug.http import parse_accept_header
 from werkzeug.wrappers import Response
 
-from pyoci_flask.errors import DeniedError, NotAcceptableError, NotFoundError
+from pyoci_flask.errors import (
+    AuthenticationRequiredError,
+    DeniedError,
+    NotAcceptableError,
+    NotFoundError,
+)
 from pyoci_flask.index.listing import find_project, list_projects
 from pyoci_flask.index.names import version_or_none
 from pyoci_flask.index.project import File, Project, format_time
 from pyoci_flask.index.releases import LISTED_VERSIONS, listed_of, releases_of
+from pyoci_flask.oci.client import RepositoryCaller
+from pyoci_flask.transport.request import Scope
 from pyoci_flask.web.address import ListAddress, ProjectAddress
-from pyoci_flask.web.api.fallback import empty_falls_back, fallback, redirect_to_fallback
 from pyoci_flask.web.conditional import Page
-from pyoci_flask.web.links import file_href, redirect_to_slash
+from pyoci_flask.web.links import quote_segment, redirect, redirect_to_slash
 from pyoci_flask.web.services import services
 
 JSON = "application/vnd.pypi.simple.v1+json"
@@ -54,13 +61,20 @@ def project_page(address: ProjectAddress) -> Response:
     found = services()
     candidates = found.enter_project(address.base, address.project)
     caller = candidates[0].caller
-    leaves = empty_falls_back(address)
+    falls_back = _falls_back(address)
+    leaves = falls_back and found.settings.fallback_empty
     try:
         repository, tags = find_project(candidates, empty_is_found=not leaves)
-    except (NotFoundError, DeniedError) as error:
-        return fallback(address, caller, error)
+    except NotFoundError:
+        if not falls_back:
+            raise
+        return _redirect_to_fallback(address, caller)
+    except DeniedError:
+        if not falls_back or caller.credentials is None or not found.settings.fallback_denied:
+            raise
+        return _redirect_to_fallback(address, caller)
     if leaves and not tags:
-        return redirect_to_fallback(address, caller)
+        return _redirect_to_fallback(address, caller)
     project = found.read_project(repository, tags)
     announced = found.find_announced(repository, project.files)
     alias = not _PIP_WITHOUT_ALIAS.match(request.headers.get("User-Agent", ""))
@@ -72,6 +86,39 @@ def project_page(address: ProjectAddress) -> Response:
     return shown.answer(vary=_VARY)
 
 
+def _falls_back(address: ProjectAddress) -> bool:
+    """Return whether a project that is not found may be looked up in the fallback index.
+
+    `docs/dependency-confusion.md` explains each of the conditions. Somebody who can make this
+    server redirect the name of a private project decides what is installed under that name.
+    """
+    settings = services().settings
+    name = address.project.normalized
+    return (
+        settings.fallback_index is not None
+        and request.method == "GET"
+        and not any(fnmatchcase(name, pattern) for pattern in settings.fallback_exclude)
+    )
+
+
+def _redirect_to_fallback(address: ProjectAddress, caller: RepositoryCaller) -> Response:
+    """Redirect a project page to the fallback index.
+
+    Raises:
+        AuthenticationRequiredError: the project may be private, and visible only with
+            credentials.
+    """
+    found = services()
+    name = address.project.normalized
+    origin, scope = caller.repository.registry.origin, Scope(caller.repository.name, "pull")
+    if caller.credentials is None and found.authenticator.wants_token(origin, scope):
+        raise AuthenticationRequiredError(
+            f"{caller.repository.registry.netloc} asks for credentials: without them, {name} may "
+            "be a private project that cannot be seen, so it is not looked up elsewhere"
+        )
+    return redirect(f"{found.settings.fallback_index}/{name}/")
+
+
 def _render(project: Project, announced: frozenset[str], media_type: str, *, alias: bool) -> Page:
     if media_type == JSON:
         return Page.of(json.dumps(_project_json(project, announced, alias=alias)), JSON)
@@ -79,7 +126,10 @@ def _render(project: Project, announced: frozenset[str], media_type: str, *, ali
         "simple/project.html",
         api_version=_api_version(project),
         name=project.name,
-        links=[(file, file_href(file), _core_metadata(file, announced)) for file in project.files],
+        links=[
+            (file, quote_segment(file.filename.text), _core_metadata(file, announced))
+            for file in project.files
+        ],
     )
     return Page.of(html, media_type)
 
@@ -125,16 +175,16 @@ def _project_json(project: Project, announced: frozenset[str], *, alias: bool) -
 def _file_json(file: File, announced: frozenset[str], *, alias: bool) -> dict[str, Any]:
     entry: dict[str, Any] = {
         "filename": file.filename.text,
-        "url": file_href(file),
+        "url": quote_segment(file.filename.text),
         "hashes": {} if file.digest is None else {"sha256": file.digest.hex},
         "yanked": (file.yanked or True) if file.yanked is not None else False,
     }
-    if file.size is not None:
-        entry["size"] = file.size
-    if file.uploaded is not None:
-        entry["upload-time"] = format_time(file.uploaded)
-    if file.requires_python is not None:
-        entry["requires-python"] = file.requires_python
+    known = {
+        "size": file.size,
+        "upload-time": None if file.uploaded is None else format_time(file.uploaded),
+        "requires-python": file.requires_python,
+    }
+    entry |= {member: value for member, value in known.items() if value is not None}
     metadata = _core_metadata(file, announced)
     if metadata is not None:
         value = True if metadata == "true" else {"sha256": metadata.removeprefix("sha256=")}

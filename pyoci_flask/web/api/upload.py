@@ -118,9 +118,16 @@ def read_upload(form: UploadForm) -> tuple[ProjectName, Upload]:
         raise InvalidRequestError("the field name is missing")
     project = ProjectName(name)
     filename = Filename.parse(form.file.filename, project)
-    if version is not None or form.all("version"):
-        _check_version(version or "", filename)
-    _check_filetype(form.one("filetype"), filename)
+    if form.all("version") and not filename.is_same_version(version or ""):
+        raise InvalidRequestError(
+            f"the field version is {(version or '')[:200]!r}, but {filename.text} is of "
+            f"{filename.version!r}"
+        )
+    filetype, expected = form.one("filetype"), "bdist_wheel" if filename.is_wheel else "sdist"
+    if filetype not in {None, expected}:
+        raise InvalidRequestError(
+            f"the field filetype is {filetype!r}, but {filename.text} is a {expected}"
+        )
     version_of_metadata = form.one("metadata_version")
     if version_of_metadata is not None:
         check_metadata_version(version_of_metadata)
@@ -138,22 +145,6 @@ def read_upload(form: UploadForm) -> tuple[ProjectName, Upload]:
     )
 
 
-def _check_version(version: str, filename: Filename) -> None:
-    if not filename.is_same_version(version):
-        raise InvalidRequestError(
-            f"the field version is {version[:200]!r}, but {filename.text} is of "
-            f"{filename.version!r}"
-        )
-
-
-def _check_filetype(filetype: str | None, filename: Filename) -> None:
-    expected = "bdist_wheel" if filename.is_wheel else "sdist"
-    if filetype is not None and filetype != expected:
-        raise InvalidRequestError(
-            f"the field filetype is {filetype!r}, but {filename.text} is a {expected}"
-        )
-
-
 def _completed(upload: Upload, project: ProjectName, form: UploadForm) -> Upload:
     """Check the content of the file, and add the core metadata; an old sdist may have none."""
     filename = upload.filename
@@ -161,12 +152,10 @@ def _completed(upload: Upload, project: ProjectName, form: UploadForm) -> Upload
     try:
         metadata = read_metadata(upload.content, filename)
         raw = parse_fields(metadata)
-    except NoMetadataError as error:
-        if filename.is_wheel:
-            raise InvalidRequestError(str(error)) from error
-        check_requirements(requirements)
-        return upload
     except BrokenArchiveError as error:
+        if isinstance(error, NoMetadataError) and not filename.is_wheel:
+            check_requirements(requirements)
+            return upload
         raise InvalidRequestError(str(error)) from error
     name, version = raw.get("name", ""), raw.get("version", "")
     if canonicalize_name(name[:200]) != project.normalized:
@@ -197,21 +186,14 @@ def _specifiers(text: str | None) -> str | None:
 
 def _project_urls(form: UploadForm) -> Mapping[str, str]:
     """Read entries of the form `Label, URL` (core metadata, Project-URL)."""
-    urls: dict[str, str] = {}
-    for entry in form.all("project_urls"):
-        label, comma, url = entry.partition(",")
-        if comma and label.strip() and url.strip():
-            urls[label.strip()] = url.strip()
-    return urls
+    pairs = [entry.partition(",") for entry in form.all("project_urls")]
+    return {label.strip(): url.strip() for label, _, url in pairs if label.strip() and url.strip()}
 
 
 def _labels(form: UploadForm) -> Mapping[str, str]:
     """Read the labels among the classifiers; of two with the same key, the last one counts."""
-    labels: dict[str, str] = {}
-    for classifier in form.all("classifiers"):
-        match = _LABEL.fullmatch(classifier.strip())
-        if match is not None:
-            labels[match["key"].strip()] = match["value"].strip()
+    matches = [_LABEL.fullmatch(classifier.strip()) for classifier in form.all("classifiers")]
+    labels = {match["key"].strip(): match["value"].strip() for match in matches if match}
     labels.pop(CREATED, None)  # a package cannot choose its time of upload
     return labels
 

@@ -32,7 +32,7 @@ from pyoci_flask.web.address import Base, ListAddress, ProjectAddress
 from pyoci_flask.web.error_answers import UnmatchedError, challenge, status_of
 from pyoci_flask.web.incoming import sent_path, visit
 from pyoci_flask.web.links import quote_segment, redirect, redirect_to_slash
-from pyoci_flask.web.people.frame import answer, people, render, setup_path, signed_in
+from pyoci_flask.web.people.frame import answer, people, setup_path, signed_in
 from pyoci_flask.web.people.snippets import Target, installers
 from pyoci_flask.web.services import services
 
@@ -98,8 +98,9 @@ def _index_page(base: Base) -> Response:
     pages = max(1, -(-len(found) // _MOST_SHOWN))
     number = min(max(1, request.args.get("page", 1, int)), pages)
     first = (number - 1) * _MOST_SHOWN
-    html = render(
+    response = answer(
         "index.html",
+        status,
         base=base,
         url=services().origin.index_url(base),
         listed=names is not None,
@@ -116,7 +117,6 @@ def _index_page(base: Base) -> Response:
         refused=shortened(refused, 1000),
         wanted=field(wanted),
     )
-    response = answer(html, status)
     if status == 401:
         response.headers["WWW-Authenticate"] = challenge()
     return response
@@ -134,10 +134,9 @@ def _projects(base: Base) -> tuple[int, list[str] | None, str]:
     """
     try:
         return 200, list(list_projects(services().enter_namespace(base))), ""
-    except NotFoundError as error:
-        return 200, None, str(error)
-    except (AuthenticationRequiredError, DeniedError) as error:
-        return status_of(error), None, str(error)
+    except (NotFoundError, AuthenticationRequiredError, DeniedError) as error:
+        status = 200 if isinstance(error, NotFoundError) else status_of(error)
+        return status, None, str(error)
 
 
 def _project_page(address: ProjectAddress, version: str | None) -> Response:
@@ -156,7 +155,7 @@ def _project_page(address: ProjectAddress, version: str | None) -> Response:
     package = project.name if shown is newest or not shown else f"{project.name}=={shown.version}"
     url = found.origin.index_url(address.base)
     here = "../" if version is not None else ""
-    html = render(
+    return answer(
         "project.html",
         base=address.base,
         name=project.name,
@@ -173,7 +172,6 @@ def _project_page(address: ProjectAddress, version: str | None) -> Response:
         setup=setup_path(address.base),
         **_about(repository, shown),
     )
-    return answer(html)
 
 
 def _index_href(base: Base) -> str:

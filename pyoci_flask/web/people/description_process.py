@@ -79,7 +79,7 @@ def safe_html(source: str, kind: str, variant: str = "") -> str | None:
     rewriter.feed(rendered)
     rewriter.close()
     return nh3.clean(
-        rewriter.result(),
+        "".join(rewriter.written),
         tags=_TAGS,
         attributes=_ATTRIBUTES,
         allowed_classes={"span": _TOKENS},
@@ -92,11 +92,6 @@ def safe_html(source: str, kind: str, variant: str = "") -> str | None:
     ).strip()
 
 
-def _leads_out(url: str) -> bool:
-    """Return whether a link leads to another site, or to another place in the description."""
-    return url.startswith("#") or url.lower().startswith("mailto:") or is_web_url(url)
-
-
 def _own_fragment(url: str) -> str | None:
     return url if url.startswith(f"#{_PREFIX}") else None
 
@@ -106,17 +101,14 @@ class _Rewriter(HTMLParser):
 
     def __init__(self) -> None:
         super().__init__(convert_charrefs=True)
-        self._written: list[str] = []
+        self.written: list[str] = []
         self._link: int | None = None
-        """Position in `_written` of the link that is open."""
+        """Position in `written` of the link that is open."""
         self._link_attributes: dict[str, str] = {}
         self._link_shows = False
         self._level = _TOP_LEVEL - 1
         self._renamed: defaultdict[str, list[str]] = defaultdict(list)
         """For each name, how its open tags were written; empty if the tag was left out."""
-
-    def result(self) -> str:
-        return "".join(self._written)
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         attributes = {name: value or "" for name, value in attrs}
@@ -139,11 +131,11 @@ class _Rewriter(HTMLParser):
         if tag == "a":
             self._end_link()
         elif tag not in _VOID and self._renamed[tag] and (name := self._renamed[tag].pop()):
-            self._written.append(f"</{name}>")
+            self.written.append(f"</{name}>")
 
     def handle_data(self, data: str) -> None:
         self._link_shows = self._link_shows or not data.isspace()
-        self._written.append(html.escape(data, quote=False))
+        self.written.append(html.escape(data, quote=False))
 
     def _name(self, tag: str, attributes: dict[str, str]) -> str:
         """Return the tag to write; some classes, which are removed, become tags."""
@@ -164,27 +156,30 @@ class _Rewriter(HTMLParser):
 
     def _write_tag(self, tag: str, attributes: dict[str, str]) -> None:
         text = "".join(f' {name}="{html.escape(value)}"' for name, value in attributes.items())
-        self._written.append(f"<{tag}{text}>")
+        self.written.append(f"<{tag}{text}>")
 
     def _begin_link(self, attributes: dict[str, str]) -> None:
-        self._link, self._link_shows = len(self._written), False
+        self._link, self._link_shows = len(self.written), False
         href = attributes.get("href", "")
         if href.startswith("#"):
             attributes["href"] = f"#{_PREFIX}{href[1:].removeprefix(_PREFIX)}"
         self._link_attributes = attributes
-        self._written.append("")
+        self.written.append("")
 
     def _end_link(self) -> None:
         """Write the link, now that it is known whether it has text; one without is an anchor."""
         if self._link is None:
             return
-        is_link = self._link_shows and _leads_out(self._link_attributes.get("href", ""))
+        href = self._link_attributes.get("href", "")
+        # To another site, or to another place in the description.
+        leads_out = href.lower().startswith(("#", "mailto:")) or is_web_url(href)
+        is_link = self._link_shows and leads_out
         kept = ("href", "title", "id") if is_link else ("id",)
         shown = {name: text for name, text in self._link_attributes.items() if name in kept}
         if shown:
             self._write_tag("a" if is_link else "span", shown)
-            self._written[self._link] = self._written.pop()
-            self._written.append("</a>" if is_link else "</span>")
+            self.written[self._link] = self.written.pop()
+            self.written.append("</a>" if is_link else "</span>")
         self._link = None
 
     def _image(self, attributes: dict[str, str]) -> None:
@@ -194,7 +189,7 @@ class _Rewriter(HTMLParser):
         if self._link is None and is_web_url(source):
             self._write_tag("a", {"href": source})
             self.handle_data(text)
-            self._written.append("</a>")
+            self.written.append("</a>")
         else:
             self.handle_data(text)
 

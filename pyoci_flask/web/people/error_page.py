@@ -1,5 +1,7 @@
 """Error pages for people: what happened, and what to do about it."""
 
+from collections.abc import Mapping
+
 from flask import request
 from werkzeug.exceptions import MethodNotAllowed, NotFound
 from werkzeug.http import HTTP_STATUS_CODES
@@ -9,7 +11,7 @@ from pyoci_flask import errors
 from pyoci_flask.web.access_log import ENVIRON_REQUEST_ID
 from pyoci_flask.web.address import Base
 from pyoci_flask.web.incoming import sent_path, visit
-from pyoci_flask.web.people.frame import answer, render, setup_path
+from pyoci_flask.web.people.frame import answer, setup_path
 from pyoci_flask.web.services import services
 
 _GITHUB = (
@@ -24,66 +26,73 @@ _USE_A_CLIENT = (
 _LATER = "Try again later. If the problem lasts, look at the status page of the registry."
 
 
-class _Advice:
-    """A heading, and what people can do."""
+# A heading, and what people can do.
+_Advice = tuple[str, ...]
 
-    def __init__(self, title: str, *steps: str) -> None:
-        self.title = title
-        self.steps = steps
-
-
-_ADVICE: dict[type[Exception], _Advice] = {
-    errors.InvalidRequestError: _Advice("This request is not valid", _SPELLING),
-    errors.AuthenticationRequiredError: _Advice(
+_ADVICE: Mapping[type[Exception], _Advice] = {
+    errors.InvalidRequestError: ("This request is not valid", _SPELLING),
+    errors.AuthenticationRequiredError: (
         "The registry asks who you are",
-        "Reload the page and enter the user name and the token of your account at the "
-        "registry. They are passed on to the registry and stored nowhere.",
+        (
+            "Reload the page and enter the user name and the token of your account at the "
+            "registry. They are passed on to the registry and stored nowhere."
+        ),
     ),
-    errors.EgressError: _Advice(
+    errors.EgressError: (
         "This server does not call that registry",
         _SPELLING,
-        "The administrator of this server decides which registries it calls (with the "
-        "settings PYOCI_REGISTRIES and PYOCI_PRIVATE_NETWORKS). Ask for this registry to be "
-        "added.",
+        (
+            "The administrator of this server decides which registries it calls (with the "
+            "settings PYOCI_REGISTRIES and PYOCI_PRIVATE_NETWORKS). Ask for this registry to be "
+            "added."
+        ),
     ),
-    errors.CrossSiteError: _Advice("This came from another site's page", _USE_A_CLIENT),
-    errors.NotFoundError: _Advice(
+    errors.CrossSiteError: ("This came from another site's page", _USE_A_CLIENT),
+    errors.NotFoundError: (
         "There is no such thing here",
         _SPELLING,
-        "Registries hide what you have no permission to see. Check whether your account may "
-        "read this project.",
+        (
+            "Registries hide what you have no permission to see. Check whether your account may "
+            "read this project."
+        ),
     ),
-    errors.RateLimitedError: _Advice(
+    errors.RateLimitedError: (
         "The registry asks to slow down",
         "Wait a few minutes. Most registries allow more requests to users who are signed in.",
     ),
-    errors.RegistryUnreachableError: _Advice(
+    errors.RegistryUnreachableError: (
         "The registry cannot be reached",
         "Check the host name and the port in the address.",
         _LATER,
     ),
-    errors.RegistryTimeoutError: _Advice("The registry does not answer", _LATER),
-    errors.RegistryError: _Advice("The registry gave an answer that makes no sense", _LATER),
-    errors.BusyError: _Advice("Too many requests are waiting", "Try again in a few seconds."),
-    NotFound: _Advice(
+    errors.RegistryTimeoutError: ("The registry does not answer", _LATER),
+    errors.RegistryError: ("The registry gave an answer that makes no sense", _LATER),
+    errors.BusyError: ("Too many requests are waiting", "Try again in a few seconds."),
+    NotFound: (
         "Nothing is served here",
-        "The address of an index is /REGISTRY/NAMESPACE/, for example /ghcr.io/acme/. Put /ui "
-        "before it to browse the index: /ui/ghcr.io/acme/.",
+        (
+            "The address of an index is /REGISTRY/NAMESPACE/, for example /ghcr.io/acme/. Put /ui "
+            "before it to browse the index: /ui/ghcr.io/acme/."
+        ),
     ),
-    MethodNotAllowed: _Advice("That cannot be done here", _USE_A_CLIENT),
+    MethodNotAllowed: ("That cannot be done here", _USE_A_CLIENT),
 }
-_WRONG_CREDENTIALS = _Advice(
+_WRONG_CREDENTIALS = (
     "The registry refused these credentials",
-    "Check the user name and the token. Is the token complete? Has it expired? The password "
-    "for the web site of a registry rarely works for its API.",
+    (
+        "Check the user name and the token. Is the token complete? Has it expired? The password "
+        "for the web site of a registry rarely works for its API."
+    ),
 )
-_TOO_FEW_RIGHTS = _Advice(
+_TOO_FEW_RIGHTS = (
     "These credentials may not do this",
     "The registry accepted your credentials, but they have too few permissions for this namespace.",
-    "Your browser keeps sending the credentials that you entered. To use others, open this "
-    "page in a private window.",
+    (
+        "Your browser keeps sending the credentials that you entered. To use others, open this "
+        "page in a private window."
+    ),
 )
-_OUR_FAULT = _Advice(
+_OUR_FAULT = (
     "Something went wrong here",
     "Send the number of this request to the administrator of this server. It is in the log.",
 )
@@ -91,19 +100,20 @@ _OUR_FAULT = _Advice(
 
 def error_page(status: int, text: str, error: Exception) -> Response:
     """Return the page; `text` must not contain secrets."""
-    advice = _advice(status, error)
+    title, *steps = _advice(status, error)
     about_rights = isinstance(error, errors.AuthenticationRequiredError | errors.DeniedError)
-    html = render(
+    if about_rights and text.startswith("ghcr.io "):
+        steps.append(_GITHUB)
+    return answer(
         "error.html",
-        status=status,
+        status,
         name=HTTP_STATUS_CODES.get(status, "Error"),
-        title=advice.title,
+        title=title,
         text=text,
-        steps=[*advice.steps, *([_GITHUB] if about_rights and text.startswith("ghcr.io ") else [])],
+        steps=steps,
         setup=setup_path(_base()),
         request_id=request.environ.get(ENVIRON_REQUEST_ID, "-"),
     )
-    return answer(html, status)
 
 
 def _base() -> Base | None:
@@ -121,7 +131,5 @@ def _base() -> Base | None:
 def _advice(status: int, error: Exception) -> _Advice:
     if isinstance(error, errors.DeniedError):
         return _WRONG_CREDENTIALS if status == 401 else _TOO_FEW_RIGHTS
-    for kind in type(error).__mro__:
-        if kind in _ADVICE:
-            return _ADVICE[kind]
-    return _OUR_FAULT if status >= 500 else _Advice("This did not work")
+    other = _OUR_FAULT if status >= 500 else ("This did not work",)
+    return next((_ADVICE[kind] for kind in type(error).__mro__ if kind in _ADVICE), other)

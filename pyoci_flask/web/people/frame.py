@@ -94,13 +94,14 @@ def setup_path(base: Base | None) -> str:
     return f"{root}?{urlencode(fields)}"
 
 
-def render(template: str, **context: object) -> str:
-    """Render a template of a page for people."""
+def answer(template: str, status: int = 200, /, **context: object) -> Response:
+    """Answer with a page for people. With status 200 it has an ETag, or becomes a 304."""
     found = people()
     root = services().origin.path()
     assets = {name: f"{root}/{name}?v={asset.version}" for name, asset in found.assets.items()}
-    return render_template(
+    html = render_template(
         f"people/{template}",
+        status=status,
         root=root,
         assets=assets,
         running=__version__,
@@ -109,15 +110,12 @@ def render(template: str, **context: object) -> str:
         as_date=as_date,
         **context,
     )
-
-
-def answer(html: str, status: int = 200) -> Response:
-    """Answer with a page that was rendered. With status 200 it has an ETag, or becomes a 304."""
     if status == 200:
         response = Page.of(html, "text/html").answer(vary="Authorization")
     else:
-        response = Response(html, status, content_type="text/html; charset=utf-8")
-        response.headers["Cache-Control"] = "no-store"
+        response = Response(
+            html, status, {"Cache-Control": "no-store"}, content_type="text/html; charset=utf-8"
+        )
     response.headers["Content-Security-Policy"] = _POLICY
     return response
 
@@ -128,12 +126,11 @@ def as_size(size: int | None) -> str:
         return ""
     if size < _THOUSAND:
         return f"{size} bytes"
-    value = float(size)
-    for unit in ("kB", "MB", "GB"):
-        value /= _THOUSAND
-        if value < _THOUSAND:
-            return f"{value:.1f} {unit}"
-    return f"{value / _THOUSAND:.1f} TB"
+    value, unit = size / _THOUSAND, "kB"
+    for larger in ("MB", "GB", "TB"):
+        if value >= _THOUSAND:
+            value, unit = value / _THOUSAND, larger
+    return f"{value:.1f} {unit}"
 
 
 def as_date(time: datetime | None) -> str:

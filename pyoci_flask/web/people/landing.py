@@ -11,7 +11,7 @@ from pyoci_flask.common.redaction import field, redact, shown
 from pyoci_flask.errors import EgressError, InvalidRequestError, NotFoundError
 from pyoci_flask.oci.reference import EMBEDDED
 from pyoci_flask.web.address import Base
-from pyoci_flask.web.people.frame import answer, browse_path, people, render
+from pyoci_flask.web.people.frame import answer, browse_path, people
 from pyoci_flask.web.people.snippets import Target, credentials_hint, pipelines, tools
 from pyoci_flask.web.services import services
 
@@ -23,9 +23,9 @@ _ENCODED_URL = re.compile(r"https?%3a", re.IGNORECASE)
 @blueprint.get("/health")
 def health() -> Response:
     """Answer that this worker is alive, without any call."""
-    response = Response("ok\n", content_type="text/plain; charset=utf-8")
-    response.headers["Cache-Control"] = "no-store"
-    return response
+    return Response(
+        "ok\n", content_type="text/plain; charset=utf-8", headers={"Cache-Control": "no-store"}
+    )
 
 
 @blueprint.get("/robots.txt")
@@ -56,10 +56,6 @@ class _Form:
     wrong: str = ""
     """The name of the field with the error."""
 
-    @property
-    def is_empty(self) -> bool:
-        return not self.registry and not self.namespace
-
 
 @blueprint.get("/")
 def landing() -> Response:
@@ -67,7 +63,6 @@ def landing() -> Response:
     settings = services().settings
     form = _read_form()
     context: dict[str, object] = {}
-    root = services().origin.url()
     if form.base is not None:
         target = Target(
             services().origin.index_url(form.base), form.base.registry.netloc, form.credentials
@@ -82,56 +77,53 @@ def landing() -> Response:
             "browse": browse_path(form.base),
             "hint": credentials_hint(form.base.registry.netloc) if form.credentials else "",
         }
-    html = render(
+    return answer(
         "landing.html",
         form=form,
-        public=root,
+        filled_in=bool(form.registry or form.namespace),
+        public=services().origin.url(),
         own=settings.index,
         registries=_suggestions(),
         fallback=settings.fallback_index,
         **context,
     )
-    return answer(html)
 
 
 def _read_form() -> _Form:
     """Read the form. Without fields it stands for the index of this server, if it has one."""
     sent = "registry" in request.args
-    registry = _written_plainly(request.args.get("registry", "").strip())
+    registry = request.args.get("registry", "").strip()
+    if _ENCODED_URL.match(registry):
+        registry = unquote(registry)  # it was copied from the address of an index
     namespace = request.args.get("namespace", "").strip().strip("/")
     credentials = request.args.get("credentials") == "1" if sent else _asks_for_credentials()
     tool = request.args.get("tool", "")
     base, error = None, ""
     if registry or namespace:
-        try:
-            base = services().addresses.publish(f"/{registry}/{namespace}/")
-        except (InvalidRequestError, NotFoundError, EgressError) as refused:
-            error = redact(str(refused))
-        else:
-            error = "" if base else _what_is_missing(registry, namespace)
+        base, error = _find_index(f"/{registry}/{namespace}/")
     elif services().settings.index is not None:
         base = services().addresses.publish("/simple/")
-    elif sent:
+    if base is None and not error and (sent or namespace):
         error = _what_is_missing(registry, namespace)
     wrong = _wrong_field(registry) if error else ""
     # `field` removes credentials that were typed into an address.
     return _Form(field(registry), field(namespace), credentials, tool, base, error, wrong)
 
 
-def _written_plainly(registry: str) -> str:
-    """Decode the URL of a registry that was copied from the address of an index."""
-    return unquote(registry) if _ENCODED_URL.match(registry) else registry
+def _find_index(path: str) -> tuple[Base | None, str]:
+    """Return the index at a path, or why it cannot be used; neither if there is none."""
+    try:
+        return services().addresses.publish(path), ""
+    except (InvalidRequestError, NotFoundError, EgressError) as refused:
+        return None, redact(str(refused))
 
 
 def _wrong_field(registry: str) -> str:
     """Return the wrong field: the registry, unless it is valid with another namespace."""
     settings = services().settings
     other = settings.index.namespace if settings.only_index and settings.index else "x"
-    try:
-        good = bool(registry) and services().addresses.publish(f"/{registry}/{other}/") is not None
-    except (InvalidRequestError, NotFoundError, EgressError):
-        good = False
-    return "namespace" if good else "registry"
+    base, _ = _find_index(f"/{registry}/{other}/") if registry else (None, "")
+    return "registry" if base is None else "namespace"
 
 
 def _what_is_missing(registry: str, namespace: str) -> str:

@@ -110,20 +110,6 @@ class Target:
             return self.url
         return self.url.replace("://", f"://{user}:{token}@", 1)
 
-    @property
-    def in_shell(self) -> str:
-        """The URL as a word of a shell command, with variables for the credentials."""
-        if not self.credentials:
-            return shlex.quote(self.url)
-        return f'"{self.with_credentials("$REGISTRY_USER", "$REGISTRY_TOKEN")}"'
-
-    @property
-    def login(self) -> str:
-        """Options of twine and uv for an upload; they need some even if no registry asks."""
-        if not self.credentials:
-            return "--username any --password any"
-        return '--username "$REGISTRY_USER" --password "$REGISTRY_TOKEN"'
-
 
 def installers(target: Target) -> tuple[Tool, ...]:
     """Return how each installer installs one package."""
