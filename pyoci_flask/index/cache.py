@@ -173,7 +173,7 @@ class CachedReader(VersionReader):
 
     @contextmanager
     def changing(self, candidates: Candidates, version: str) -> Iterator[None]:
-        """Drop the version from the cache when the block ends: it may have been changed."""
+        """Drop the version from the cache when the block ends, as it may have been changed."""
         tag = tag_of(version).text
         try:
             yield
@@ -251,7 +251,7 @@ class CachedReader(VersionReader):
         return read
 
     def _note(self, repository: ProjectRepository, read: Mapping[str, Read]) -> None:
-        """Note that the caller may read if a response proves it, and log what cannot be listed."""
+        """Note that the caller may read, if a response proves it; log what cannot be listed."""
         if any(one.answered if isinstance(one, Skipped) else one for one in read.values()):
             self._proofs.add(repository.caller)
         log_skipped(repository, read)

@@ -55,7 +55,7 @@ class CoreMetadata:
 
 
 class CoreMetadataReader:
-    """Reads core metadata. Remembers it, and which registries support range requests."""
+    """Reads core metadata. Remembers what it read, and which registries support ranges."""
 
     def __init__(
         self, clock: Callable[[], float] = time.monotonic, store: Store | None = None
@@ -161,10 +161,10 @@ class CoreMetadataReader:
         return answers
 
     def _add_unreadable(self, repository: str, manifest: Digest) -> None:
-        """Remember a wheel by its manifest's digest, so that this never goes out of date."""
+        """Remember an unreadable wheel by its manifest's digest, so the entry remains valid."""
         self._unreadable.put((repository, manifest), value=True)
         if self._store is not None:
-            # If two processes do this at the same time, one wheel may be lost and read once more.
+            # If two processes do this at the same time, one may be left out and is read again.
             known = [*self._shared_unreadable(repository)][1 - _REMEMBERED :]
             value = json.dumps([*known, manifest.text]).encode()
             self._store.set_many({_UNREADABLE + repository: value}, _UNREADABLE_FOR)

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 else:
     try:
         import fcntl
-    except ImportError:  # on Windows, where only commands without locks run
+    except ImportError:  # Windows, where only commands that need no lock work
         fcntl = None  # `prepare` checks it before any other use
 
 _TOO_MANY = frozenset({errno.EMFILE, errno.ENFILE})
@@ -46,7 +46,7 @@ def make_private(folder: Path) -> None:
 class VersionLocks:
     """Locks with one file for each key that is locked or waited for, named by the key's hash.
 
-    Waiting is polling with a deadline: a lock that is not released in time causes an error, and
+    Waiters poll with a deadline: a lock that is not released in time causes an error, and
     does not block a thread forever.
     """
 

@@ -45,8 +45,8 @@ class ProjectName:
     def __post_init__(self) -> None:
         if len(self.text) > _LONGEST or ".." in self.text or not _NAME.fullmatch(self.text):
             raise InvalidRequestError(
-                f"{shown(self.text)} is not a project name: a name has ASCII letters and digits, "
-                "with single '.', '-' or '_' inside"
+                f"{shown(self.text)} is not a project name: names consist of ASCII letters and "
+                "digits, with single '.', '-' or '_' inside"
             )
 
     @property
@@ -259,7 +259,7 @@ def _wheel_version(text: str) -> str:
 
 
 def after_name(stem: str, project: ProjectName) -> str | None:
-    """Return what follows a spelling of the project's name and a dash, or None without these."""
+    """Return what follows the project's name, in any spelling, and a dash; otherwise None."""
     if len(stem) > _LONGEST:
         return None
     for match in re.finditer("-", stem):

@@ -27,7 +27,8 @@ REQUIRES_PYTHON = "com.pyoci.requires_python"
 CORE_METADATA = "com.pyoci.core_metadata_sha256"
 YANKED = "com.pyoci.yanked"
 NAME = "com.pyoci.name"
-"""Of an index: the project's name as uploaded, or as spelled in the original PyOCI's repository."""
+"""Annotation of an index: the project's name as it was uploaded, or as the original PyOCI's
+repository spells it."""
 SUMMARY = "com.pyoci.summary"
 HOME_PAGE = "com.pyoci.home_page"
 ABOUT = frozenset({SUMMARY, HOME_PAGE})
@@ -80,7 +81,7 @@ class File:
 
 @dataclass(frozen=True, slots=True, eq=False, weakref_slot=True)
 class Project:
-    """What a project page shows, compared by identity: pages are cached for each object."""
+    """What a project page shows, compared by identity because pages are cached per object."""
 
     name: NormalizedName
     versions: tuple[str, ...]

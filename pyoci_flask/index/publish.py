@@ -139,7 +139,7 @@ class _Publication:
                 return False
             spelled = [part for place, part in self.elsewhere.parts if place is self.repository]
             if spelled and read() is None:
-                # The version exists under another spelling. Its tag gets the file.
+                # The version already exists in another spelling, so the file is added to its tag.
                 self._write(spelled[0].version, spelled[0].tag, lambda: spelled[0])
             else:
                 self._write(version, tag_of(version), read)

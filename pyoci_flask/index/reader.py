@@ -129,5 +129,5 @@ class VersionReader:
         candidates: Candidates,  # noqa: ARG002 - only `CachedReader` uses it
         version: str,  # noqa: ARG002 - as above
     ) -> Iterator[None]:
-        """Drop the version from the cache when the block ends: it may have been changed."""
+        """Drop the version from the cache when the block ends, as it may have been changed."""
         yield

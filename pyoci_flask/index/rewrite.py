@@ -55,11 +55,12 @@ def rewrite_index(
     settle: float,
     read: Read | None = None,
 ) -> None:
-    """Apply `change` to a tag's index until the registry keeps it. Hold the version's lock.
+    """Apply `change` to a tag's index until the registry keeps it.
 
-    `change` gets the current index, or None if the tag does not exist. It returns the index to
-    write, or None if there is nothing to change. If the registry refuses an index because manifests
-    are missing, their entries are dropped. `read`, if any, returns the index for the first round.
+    The caller must hold the version's lock. `change` gets the current index, or None if the tag
+    does not exist. It returns the index to write, or None if there is nothing to change. If the
+    registry refuses an index because manifests are missing, their entries are dropped. `read`, if
+    given, returns the index for the first round.
     """
     lost: Exception | None = None
     for number in range(_ROUNDS):

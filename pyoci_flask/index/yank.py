@@ -1,4 +1,4 @@
-"""Yank (PEP 592): mark files so that installers ignore them unless a version is pinned."""
+"""Yank files (PEP 592): mark them so that installers ignore them unless a version is pinned."""
 
 from dataclasses import replace
 
