@@ -75,7 +75,7 @@ class Skipped:
     is_version: bool
     """True for a version that cannot be read; false for a tag that is not a package."""
     answered: bool = True
-    """Whether the registry gave the reason. If not, it is not cached and gives no access."""
+    """Whether the registry gave the reason. If not, it is not cached and is no proof of access."""
 
 
 BEYOND = Skipped("other versions take all the memory that a listing may use", True, answered=False)
