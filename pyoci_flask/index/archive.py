@@ -1,7 +1,7 @@
 """Read the core metadata of wheels and sdists, and check wheels, without trusting the files.
 
-Only one piece of a member is in memory at a time, and the number of unpacked bytes is limited by
-the size of the file.
+Only one piece of a member is in memory at a time, and the number of unpacked bytes has a limit that
+depends on the size of the file.
 """
 
 import lzma
