@@ -1,4 +1,4 @@
-"""The access log, which has one line for each finished request, and the ids of requests."""
+"""Assigns ids to requests, and writes the access log, which has one line for each request."""
 
 import io
 import logging
@@ -36,9 +36,9 @@ class RequestRecord:
     request_id: str
     method: str
     path: str
-    """The path, percent-encoded, without query and userinfo. It has at most 2000 characters."""
+    """At most 2000 characters of the path, percent-encoded and without query and userinfo."""
     host: str
-    """The Host header, percent-encoded, without userinfo, or `-`. It has at most 200 characters."""
+    """At most 200 characters of the Host header, percent-encoded and without userinfo, or `-`."""
     user_agent: str
     """At most 200 characters of the User-Agent, with control characters and quotes escaped."""
     status: int | None = None

@@ -21,7 +21,7 @@ the same name."""
 
 _VARIANTS = 6
 """Maximum number of cached pages for each project. There are three media types, and one of them has
-two forms. The other places are for pages that announce more core metadata."""
+two forms. The other entries are for pages whose announced core metadata has grown."""
 _PAGE_BYTES = 32 * 1024 * 1024
 """Maximum size of the cached pages of one project, in bytes."""
 

@@ -15,7 +15,7 @@ STREAMS = "pyoci.streams"
 """Key of the WSGI environ. The value is the `Share` of the registry that sends the body."""
 
 _PATIENCE = 0.5
-"""Seconds to wait for a place. They are enough for a burst of requests to a fast registry."""
+"""Seconds to wait for a place, which is enough for a burst of requests to a fast registry."""
 
 
 class NoPlaceError(BaseException):

@@ -95,7 +95,7 @@ def redirect(location: str, status: int = 302) -> Response:
 
 
 def redirect_to_slash(segment: str) -> Response:
-    """Redirect to the same path with a trailing slash. `segment` is the last one of the path."""
+    """Redirect to the same path with a trailing slash. `segment` is its last segment."""
     query = request.query_string.decode("latin-1")
     query = f"?{query}" if query else ""
     if redact(query) != query:

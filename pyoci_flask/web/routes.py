@@ -62,7 +62,7 @@ class Mount:
 
 
 def _is_below_v2(environ: "WSGIEnvironment") -> bool:
-    """Return whether the path as sent and the decoded path belong to the embedded registry.
+    """Return whether both the sent and the decoded path belong to the embedded registry.
 
     For a browser, `/v2` and `/v2%2F` are in the folder `/`, so it would send a password for them to
     every path of the server.
@@ -76,7 +76,7 @@ def _is_below_v2(environ: "WSGIEnvironment") -> bool:
 class Operation:
     """The operation that a request asks for, such as `download`, and the pattern of its path.
 
-    There are only a few names and patterns, whatever the address is.
+    There are only a few names and patterns, whatever the paths of requests are.
     """
 
     name: str

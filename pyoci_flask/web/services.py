@@ -92,10 +92,11 @@ class Services:
         tags: Sequence[str],
         failures: Failures | None = None,
     ) -> Project:
-        """Read the files of a project. A large listing counts as being built until the response.
+        """Read the files of a project.
 
-        `failures` collects the errors of single versions, whose files are then left out. An error
-        that exceeds its limit is raised.
+        A large listing counts as being built until the response begins. `failures` collects the
+        errors of single versions, whose files are then left out. An error that exceeds its limit
+        is raised.
         """
         held = visit().listing
         held.close()
@@ -126,7 +127,7 @@ class Services:
         return read_credentials(request.headers.get("Authorization"), self.settings.bearer_username)
 
     def leave(self) -> Share | None:
-        """Release what the request holds. Return the share of its place at the gate, or None."""
+        """Release what the request holds. Return the share if it had a place at the gate."""
         now = visit()
         now.listing.close()
         share, now.share = now.share, None

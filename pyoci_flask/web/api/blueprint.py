@@ -1,4 +1,4 @@
-"""The blueprint of the index, which serves every path that begins with a registry or `/simple/`."""
+"""The blueprint of the index. Its paths begin with a registry, `/simple/` or `/pypi/`."""
 
 from collections.abc import Callable, Mapping
 from contextlib import suppress
@@ -51,7 +51,7 @@ def refuse_other_sites() -> None:
 
 @blueprint.before_app_request
 def refuse_other_methods() -> None:
-    """Respond with 405 and the methods of this address. The router knows those of all addresses."""
+    """Respond with 405 and the methods of this address, instead of those of the whole index."""
     if not isinstance(request.routing_exception, MethodNotAllowed):
         return
     adapter = current_app.create_url_adapter(request)

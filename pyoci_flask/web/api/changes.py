@@ -61,7 +61,8 @@ def _wants_blobs() -> bool:
     values = request.args.getlist("blobs")
     if values not in ([], ["delete"]):
         raise InvalidRequestError(
-            "the only value is blobs=delete, which also deletes the blobs; omit it to keep them"
+            "the value of blobs is invalid: use blobs=delete to delete the blobs as well, or omit "
+            "it to keep them"
         )
     return bool(values)
 

@@ -62,8 +62,8 @@ def _send(stored: StoredFile, name: str) -> Response:
 def _open(stored: StoredFile, first: int = 0, last: int | None = None) -> str | OpenBlob:
     """Open a file or a part of it, or return the URL to which the client is redirected.
 
-    The URL leads to the storage of the registry, to which the client sends its Range again. In this
-    case, only the client compares the bytes with the hash on the project page.
+    The URL points to the storage of the registry, to which the client sends its Range again. In
+    this case, only the client compares the bytes with the hash on the project page.
     """
     opened = locate_blob if services().settings.redirect_downloads else open_blob
     found = opened(stored.repository.caller, stored.digest, first=first, last=last)

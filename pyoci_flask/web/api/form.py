@@ -1,4 +1,4 @@
-"""Reads upload forms (multipart/form-data). The file is written to disk and hashed meanwhile."""
+"""Reads upload forms (multipart/form-data), and writes the file to disk while hashing it."""
 
 import errno
 import hashlib
@@ -68,7 +68,7 @@ class SpooledFile:
     filename: str
     content: IO[bytes]
     size: int
-    """Bytes."""
+    """Size in bytes."""
     digest: Digest
 
 

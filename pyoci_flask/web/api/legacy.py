@@ -27,7 +27,7 @@ _MOST_FAILURES = 5
 def legacy_json(address: JsonAddress) -> Response:
     """Return the JSON document of a project or of one of its versions."""
     found = services()
-    # The request's spelling, because the original PyOCI keeps dots of a name in its repository.
+    # Keep the spelling of the request, because the original PyOCI kept dots in repository names.
     name = quote_segment(address.project.text)
     page_url = f"{found.origin.index_url(address.base)}{name}/"
     repository, tags = find_project(found.enter_project(address.base, address.project))
@@ -61,7 +61,7 @@ def _one_version(repository: ProjectRepository, tags: Sequence[str], version: st
 
 
 def _document(project: Project, page_url: str, shown: Release | None) -> dict[str, Any]:
-    """Return the document, whose `releases` contain all versions. Unlisted versions have no files.
+    """Return the document. `releases` contains all versions, but no files of unlisted versions.
 
     `info` and `urls` describe the version `shown`, which the project's web page shows as well.
     Members without a value are left out, because some clients fail on null.

@@ -47,9 +47,9 @@ _VERSION = "1.4"
 _VERSION_WITHOUT_SIZES = "1.0"
 """Since 1.1, the size of every file is mandatory."""
 
-# These versions of pip expect text in `dist-info-metadata`, and crash on the object that PEP 691
-# puts there, for every wheel (pip's issue 12042). PEP 714 renamed the key because of them. They do
-# not know the new key, and without the old one they read the metadata from the wheel.
+# These versions of pip expect `dist-info-metadata` to be text, and crash on every wheel for which
+# it is an object, as PEP 691 requires (pip's issue 12042). PEP 714 renamed the key because of them.
+# They do not know the new key, and read the metadata from the wheel if the old key is missing.
 _PIP_WITHOUT_ALIAS = re.compile(r"pip/(22\.3|23\.[01])(?![0-9])")
 
 
@@ -224,7 +224,7 @@ def negotiate() -> str:
 
 @lru_cache(maxsize=64)
 def _preferred(header: str) -> str | None:
-    """Return the best type that an Accept header allows, or None. Most headers are the same few."""
+    """Return the best type that an Accept header allows, or None. Clients use only a few values."""
     if not header.strip():
         return PLAIN_HTML
     # None of the types has parameters, so `text/html; charset=utf-8` counts as text/html.

@@ -83,7 +83,7 @@ def _read(path: str) -> tuple[ListAddress | ProjectAddress, str | None]:
 
 
 def _index_page(base: Base) -> Response:
-    """Show the projects of an index, or a field for a name if the registry lists none."""
+    """Show the projects of an index, or a field for a name if the registry lists no projects."""
     wanted = _in_one_word(request.args.get("project", ""))
     refused = ""
     if wanted:

@@ -22,13 +22,13 @@ from pyoci_flask.common.memory import Memory
 logger = logging.getLogger("pyoci.web")
 
 LONGEST = 256 * 1024
-"""Maximum length of a description to render. Plain text is cut off after as many characters."""
+"""Characters of a description. A longer one is not rendered, and is cut off as plain text."""
 
 _SECONDS = 10.0
 """Maximum duration of the process. Its CPU time has a separate limit."""
 _AT_ONCE = 2
 _PATIENCE = 30.0
-"""Seconds to wait for a free process. They are enough for about a hundred descriptions."""
+"""Seconds to wait for a free process, which is enough for about a hundred descriptions."""
 _CACHE_SIZE = 8 * 1024 * 1024
 _MOST_CACHED = 2000
 
@@ -59,7 +59,7 @@ class DescriptionRenderer:
     """Renders descriptions. Each worker has one renderer."""
 
     def __init__(self, seconds: float = _SECONDS) -> None:
-        """Stop the process that renders a description after `seconds`."""
+        """Stop each rendering process after `seconds`."""
         self._seconds = seconds
         self._places = threading.BoundedSemaphore(_AT_ONCE)
         self._rendered = Memory[_Key, str](entries=_MOST_CACHED, max_bytes=_CACHE_SIZE)

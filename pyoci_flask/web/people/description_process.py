@@ -108,7 +108,7 @@ class _Rewriter(HTMLParser):
         self._link_shows = False
         self._level = _TOP_LEVEL - 1
         self._renamed: defaultdict[str, list[str]] = defaultdict(list)
-        """For each tag, the names for its open tags. The name of an omitted tag is empty."""
+        """For each tag name, the names written for its open tags, or "" for an omitted tag."""
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         attributes = {name: value or "" for name, value in attrs}
@@ -138,7 +138,7 @@ class _Rewriter(HTMLParser):
         self.written.append(html.escape(data, quote=False))
 
     def _name(self, tag: str, attributes: dict[str, str]) -> str:
-        """Return the tag to write. Some classes, which are removed, are expressed as tags."""
+        """Return the tag to write. Some classes are replaced with tags."""
         classes = attributes.get("class", "").split()
         if tag in _HEADINGS:
             # Screen readers need headings that do not skip levels.

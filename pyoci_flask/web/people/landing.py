@@ -119,7 +119,7 @@ def _find_index(path: str) -> tuple[Base | None, str]:
 
 
 def _wrong_field(registry: str) -> str:
-    """Return the wrong field, which is the registry unless that is valid with another namespace."""
+    """Return the wrong field. It is the registry unless that is valid with another namespace."""
     settings = services().settings
     other = settings.index.namespace if settings.only_index and settings.index else "x"
     base, _ = _find_index(f"/{registry}/{other}/") if registry else (None, "")
@@ -140,7 +140,10 @@ def _what_is_missing(registry: str, namespace: str) -> str:
 
 
 def _asks_for_credentials() -> bool:
-    """Return whether the box is ticked at first. Only an open embedded registry never asks."""
+    """Return whether the box is ticked at first.
+
+    All registries except an open embedded one ask for credentials.
+    """
     settings = services().settings
     own = settings.index is not None and settings.index.registry == EMBEDDED
     return not own or settings.storage_users is not None

@@ -105,14 +105,14 @@ class Target:
         return self.url.startswith("http://") and self.hostname not in _LOOPBACK
 
     def with_credentials(self, user: str, token: str) -> str:
-        """Return the URL with these placeholders for user and password before its host."""
+        """Return the URL with the given placeholders for user and password before its host."""
         if not self.credentials:
             return self.url
         return self.url.replace("://", f"://{user}:{token}@", 1)
 
 
 def installers(target: Target) -> tuple[Tool, ...]:
-    """Return the commands of each installer that install one package."""
+    """Return the commands with which each installer installs a package."""
     return tuple(_tool("install", key, target) for key in ("pip", "uv", "poetry"))
 
 
