@@ -84,7 +84,7 @@ def _read_html(body: bytes, url: str) -> tuple[str, list[_Anchor]]:
     # once for each `<` in the tag. The end tag completes a link that is still open.
     reader.feed(body.decode("utf-8", "replace") + "</a>")
     if reader.version.partition(".")[0] != "1":
-        raise CopyError(f"{url} uses a version of the Simple API other than 1")
+        raise CopyError(f"{url} uses another version of the Simple API, not version 1")
     try:
         base = url if reader.base is None else urljoin(url, reader.base.strip())
     except ValueError as error:
@@ -201,7 +201,7 @@ def _json_list(body: bytes, member: str, url: str) -> tuple[Mapping[str, Any], l
     meta = document.get("meta")
     version = meta.get("api-version") if isinstance(meta, dict) else None
     if not isinstance(version, str) or version.partition(".")[0] != "1":
-        raise CopyError(f"{url} uses a version of the Simple API other than 1")
+        raise CopyError(f"{url} uses another version of the Simple API, not version 1")
     value = document.get(member)
     if not isinstance(value, list):
         raise CopyError(f"{url} has no list of {member}")
