@@ -89,7 +89,7 @@ if os.access("/dev/shm", os.W_OK):  # noqa: S108 -- gunicorn makes its file ther
 control_socket_disable = True
 
 errorlog = "-"
-# At debug, gunicorn logs each URL as it came, with any credentials that a client put into it.
+# At level debug, gunicorn logs each URL unchanged, including credentials that a client put there.
 loglevel = _settings.log_levels[""].lower().replace("debug", "info")
 
 
@@ -155,7 +155,7 @@ def _make_metrics_folder(folder: Path, uid: int, gid: int) -> None:
 
 
 def when_ready(server: Arbiter) -> None:
-    """Check the sockets before a worker accepts: systemd may have passed any address."""
+    """Check the sockets before a worker uses them; systemd might have passed any address."""
     _guard(listener.getsockname() for listener in server.LISTENERS)
 
 

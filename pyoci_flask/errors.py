@@ -56,7 +56,7 @@ class AlreadyExistsError(PyOCIError):
 
 
 class BusyError(PyOCIError):
-    """Something is in use by other requests for too long; try again later."""
+    """A resource was in use by other requests for too long; try again later."""
 
 
 # How the registry responded

@@ -44,7 +44,7 @@ def pip_options() -> dict[str, str]:
 
 
 def write_pip_config(file: Path) -> None:
-    """Write these options as pip's configuration, for root only: it may contain a password."""
+    """Write these options to a pip configuration that only root can read (for any password)."""
     lines = "".join(f"{name} = {value}\n" for name, value in pip_options().items())
     file.touch(mode=0o600)
     file.write_text(f"[global]\n{lines}")

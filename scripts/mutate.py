@@ -107,7 +107,7 @@ def score_of(module: str, tests: Sequence[str], trees: Sequence[Path], only: set
 
 
 def main() -> None:
-    """Measure the named modules, by default all; fail where a score is too low."""
+    """Measure the given modules, by default all; fail if a score is too low."""
     parser = argparse.ArgumentParser(description=main.__doc__)
     parser.add_argument("modules", nargs="*", metavar="MODULE", help=", ".join(TARGETS))
     parser.add_argument("--tests", nargs="+", help="other test files, for one module")

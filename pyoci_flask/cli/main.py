@@ -143,9 +143,9 @@ def _copy(
 ) -> None:
     """Copy packages from one index to another.
 
-    SOURCE_INDEX is any Simple index, TARGET_INDEX any index that accepts uploads and lists its
-    files. Files that the target already has are skipped, so an interrupted copy continues where it
-    stopped. All projects of the source are copied, or only those given. Credentials may also be
+    SOURCE_INDEX is any Simple index, and TARGET_INDEX is any index that accepts uploads and lists
+    its files. Files that the target already has are skipped, so an interrupted copy continues where
+    it stopped. All projects of the source are copied, or only those given. Credentials may also be
     part of the addresses or come from ~/.netrc.
     """
     from pyoci_flask.cli.copy.exchange import End

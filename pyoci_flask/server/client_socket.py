@@ -88,8 +88,7 @@ class ClientSocket(socket.socket):
         self.held = bytearray()
         """Bytes that have been received but not yet read."""
         self.unsent: memoryview | None = None
-        """Bytes that the client has not taken yet; if None, the sending thread waits for the
-        client."""
+        """Bytes the client has not taken yet; if None, the sending thread waits for the client."""
         self.grace = 0.0
         """Seconds that a thread waits for the client before it leaves bytes in `unsent`."""
         self._passed = 0

@@ -160,7 +160,7 @@ class ConnectionsWorker(AnsweringWorker):
         self._outgoing.add(conn, begin, answer.environ.get(STREAMS))
 
     def _on_writable(self, conn: ClientConnection) -> None:
-        """Send more of an answer; when the client has taken all, let a thread produce more."""
+        """Send more of a response; when the client has taken all, let a thread produce more."""
         conn.peer.note_taken(time.monotonic() - conn.since)
         try:
             if not conn.peer.flush():

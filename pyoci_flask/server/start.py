@@ -112,7 +112,7 @@ def check_paths(settings: Settings) -> None:
     """Make the folder of the embedded registry, and check that the other paths exist.
 
     Raises:
-        ConfigurationError: one cannot be used; the text names the variable.
+        ConfigurationError: a path cannot be used; the text names the variable.
     """
     if settings.storage is not None:
         try:

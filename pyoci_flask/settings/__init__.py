@@ -67,7 +67,7 @@ class Settings:
     storage: Path | None = None
     storage_users: Path | None = None
     registries: tuple[OriginPattern, ...] | None = None
-    """Which registries may be called; None = any."""
+    """Which registries may be called, or None if any may be."""
     only_index: bool = False
     """Whether only the registry and namespace of `index` may be addressed."""
     private_networks: bool = True

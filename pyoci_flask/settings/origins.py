@@ -62,7 +62,7 @@ class OriginPattern:
 
     @property
     def every_port(self) -> Registry | None:
-        """The host of which this matches every port, or None if it is a different pattern."""
+        """The only host that this matches, on every port, or None for other patterns."""
         if _WILDCARD.search(self.host) or self.port != "*":
             return None
         return Registry(self.scheme, self.host)

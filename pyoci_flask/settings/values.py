@@ -27,7 +27,7 @@ LEVELS = {
     "critical": "CRITICAL",
     "off": "CRITICAL",
 }
-"""Names of log levels, including those of Rust programs, to the names used by `logging`."""
+"""Maps log levels, including those of Rust programs, to the names that `logging` uses."""
 _BIND = re.compile(r"(?P<host>\[[^\]%]+\]|[^:\[\]]+)(?::(?P<port>[0-9]{1,5}))?")
 _PATH = re.compile(r"(/[A-Za-z0-9._~-]+)+")
 _HEADER_VALUE = re.compile(r"[\x21-\x7e]([\x20-\x7e]*[\x21-\x7e])?")

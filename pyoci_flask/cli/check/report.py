@@ -93,7 +93,7 @@ _HINTS: Sequence[tuple[type[PyOCIError], str | None, str]] = (
 
 
 class StopError(Exception):
-    """A step failed on which the next steps depend; the report already contains the reason."""
+    """A step failed that the next steps depend on; the report already contains the reason."""
 
 
 class Report:

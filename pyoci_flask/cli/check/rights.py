@@ -161,7 +161,7 @@ def may_delete(report: Report, project: RepositoryCaller) -> None:
             report.note(
                 "delete",
                 "the registry does not support deletion through its API",
-                "a deleted file leaves the index, but its bytes stay until you delete them there",
+                "a deleted file leaves the index, but its bytes stay in the registry",
             )
         else:
             report.ok("delete", "a deletion is not refused (--write tells whether it is done)")

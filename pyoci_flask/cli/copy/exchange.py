@@ -27,7 +27,7 @@ _PASSING = frozenset({408, 425, 429, 500, 502, 503, 504})
 _ERROR_LIMIT = 64 * 1024
 _QUOTED = 300
 _LONGEST_WAIT = 120.0
-"""Seconds. If a server asks for a longer wait, it is called again after this time anyway."""
+"""Seconds. If a server asks for a longer wait, the call is repeated after this time anyway."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +67,7 @@ class Exchange:
     ) -> Reply:
         """Send one request, with the credentials if it goes to the index itself.
 
-        `length` is the size of `body` in bytes, and `patience` the seconds to wait for the
+        `length` is the size of `body` in bytes; `patience` is how many seconds to wait for the
         response.
 
         Raises:
@@ -99,7 +99,7 @@ class Exchange:
             raise  # from the code that reads `body`
         except EgressError as error:
             raise CopyError(
-                f"refusing to connect to {urlsplit(url).netloc}: its address is reserved, or "
+                f"{urlsplit(url).netloc} is not called, because its address is reserved, or "
                 f"private while that of {self.host} is not"
             ) from error
         except PyOCIError as error:

@@ -169,7 +169,7 @@ def _check(file: ListedFile, hashes: Mapping[str, str], size: int) -> None:
         raise CopyError(f"{size} bytes came, and the page tells of {file.size}")
     for name, value in file.hashes.items():
         if hashes[name] != value:
-            raise CopyError(f"the received file does not match the {name} hash on the page")
+            raise CopyError(f"the received file does not match the hash on the page ({name})")
 
 
 def _form(file: ListedFile, content: IO[bytes], size: int) -> UploadBody:
