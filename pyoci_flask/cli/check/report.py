@@ -29,8 +29,8 @@ _RIGHTS: Mapping[str, Mapping[str, str]] = {
         "delete": "give the identity the role AcrDelete",
     },
     "*.amazonaws.com": {
-        "sign-in": "the user name is AWS; the password is what `aws ecr get-login-password` "
-        "prints; it is valid for 12 hours",
+        "sign-in": "the user name is AWS, and the password is the output of "
+        "`aws ecr get-login-password`, which is valid for 12 hours",
     },
     "*.pkg.dev": {
         "sign-in": "the user name is oauth2accesstoken with an access token, or _json_key with "

@@ -183,7 +183,7 @@ def may_list(report: Report, namespace: RepositoryCaller) -> None:
 
 def _asked(greeting: Greeting, namespace: RepositoryCaller) -> str:
     if greeting.open:
-        return "no credentials to be called"
+        return "no credentials"
     ways = [_way(one, namespace) for one in greeting.challenges]
     return " or ".join(ways) or "credentials, without saying how to send them"
 
