@@ -1,9 +1,9 @@
 "use strict";
 
-// The pages work without this script. It copies, remembers the tool, and searches while you type.
+// The pages work without this script. It copies text, remembers the chosen tool, and searches while you type.
 
 const TOOL = "pyoci-tool";
-const PAUSE = 300; // milliseconds after the last key before the server is asked
+const PAUSE = 300; // milliseconds from the last key press to the request
 
 function say(text) {
   document.getElementById("said").textContent = text;
@@ -72,7 +72,7 @@ function chooseRememberedTool() {
   }
 }
 
-// Do not send a form that is half empty: somebody is still filling it in.
+// Do not send a form that is half empty, because someone is still filling it in.
 function complete(form) {
   const fields = [...form.querySelectorAll("input[type=text]")];
   const filled = fields.filter((field) => field.value.trim()).length;
@@ -103,7 +103,7 @@ function live(form) {
       const response = await fetch(url, { headers: { Accept: "text/html" } });
       page = new DOMParser().parseFromString(await response.text(), "text/html");
     } catch {
-      // The server did not answer.
+      // The server did not respond.
     }
     if (mine !== asked) {
       return;
@@ -134,7 +134,7 @@ function live(form) {
   });
 }
 
-// All names are on the page, so the server need not be asked.
+// All names are on the page, so no request is needed.
 function filter(form) {
   const list = document.getElementById(form.dataset.filter);
   const count = list.querySelector("[data-count]");

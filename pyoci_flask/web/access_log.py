@@ -1,4 +1,4 @@
-"""The access log: one line at the end of each request, and the id of the request."""
+"""Assigns ids to requests, and writes the access log, which has one line for each request."""
 
 import io
 import logging
@@ -31,35 +31,35 @@ _BODILESS_STATUSES = frozenset({204, 304})
 
 @dataclass(frozen=True, slots=True)
 class RequestRecord:
-    """A request whose answer has ended or was broken off."""
+    """A request whose response was completed or aborted."""
 
     request_id: str
     method: str
     path: str
-    """Percent-encoded, without query and userinfo, of at most 2000 characters."""
+    """At most 2000 characters of the path, percent-encoded and without query and userinfo."""
     host: str
-    """The request's Host, percent-encoded, without userinfo, of at most 200 characters, or `-`."""
+    """At most 200 characters of the Host header, percent-encoded and without userinfo, or `-`."""
     user_agent: str
-    """At most 200 characters; control characters and quotes are escaped."""
+    """At most 200 characters of the User-Agent, with control characters and quotes escaped."""
     status: int | None = None
-    """None if the application raised before it began an answer."""
+    """None if the application raised an exception before it started a response."""
     aborted: bool = False
-    """The client went away or the application raised before the body's end."""
+    """Whether the client disconnected or the application failed before the end of the body."""
     error: BaseException | None = None
-    """What the application raised, if it did."""
+    """The exception that the application raised, or None."""
     duration: float = 0.0
-    """Seconds from the request's head to the answer's end."""
+    """Seconds from the head of the request to the end of the response."""
     bytes_in: int = 0
-    """Bytes of the request's body that the application read."""
+    """Bytes of the request body that the application read."""
     bytes_out: int = 0
-    """Bytes of the answer's body that were handed to the server."""
+    """Bytes of the response body that were passed to the server."""
 
 
 class RequestObserver(Protocol):
-    """Observes each request, in the context in which the application runs."""
+    """Observes each request in the context in which the application runs."""
 
     def request_started(self, environ: "WSGIEnvironment") -> Callable[[RequestRecord], None]:
-        """Observe the start of a request, and return what is called once at its end.
+        """Observe the start of a request, and return a function that is called once at its end.
 
         A context variable that is set here is visible to this request only.
         """
@@ -69,14 +69,14 @@ class RequestObserver(Protocol):
 class AccessLog:
     """WSGI middleware (PEP 3333) that gives each request an id, a log line and a context.
 
-    The id is a valid incoming `X-Request-Id`. Without one, a request that is made in-process while
-    another is served has the id of that one, and every other request has a new id. The id is in
-    `environ["pyoci.request_id"]`, in `pyoci_flask.logs.request_id` and in the `X-Request-Id` of
-    the answer.
+    If the request has a valid `X-Request-Id`, that is its id. Otherwise, a request that is made
+    in-process while another request is being served gets the id of the outer request, and every
+    other request gets a new id. The id is in `environ["pyoci.request_id"]`, in
+    `pyoci_flask.logs.request_id` and in the `X-Request-Id` header of the response.
 
-    The application and the body run in their own `contextvars.Context`. What they set there is not
-    visible to the next request of the thread, nor outside of a request that is served in another.
-    Bytes that go to the deprecated `write` callable are not counted.
+    The application and the body run in their own `contextvars.Context`. Variables that they set
+    there are visible neither to the next request of the thread nor to an outer request.
+    Bytes that are passed to the deprecated `write` callable are not counted.
     """
 
     def __init__(self, app: "WSGIApplication", observers: Sequence[RequestObserver] = ()) -> None:
@@ -99,10 +99,10 @@ class AccessLog:
 
 
 class _Exchange:
-    """One request, and the body of its answer. Each step runs in the context of the request."""
+    """One request, and the body of its response. Each step runs in the context of the request."""
 
     chunks: Iterable[bytes]
-    """What the application returned."""
+    """The iterable that the application returned."""
 
     def __init__(
         self,
@@ -115,7 +115,7 @@ class _Exchange:
         outer_id = request_id.get()
         self._nested = outer_id is not None
         incoming = str(environ.get("HTTP_X_REQUEST_ID", ""))
-        # Read now, because an application may change them.
+        # These values are read now, because the application may change them later.
         self._record = RequestRecord(
             incoming if _VALID_ID.fullmatch(incoming) else outer_id or uuid.uuid4().hex,
             str(environ.get("REQUEST_METHOD", "")),
@@ -204,13 +204,13 @@ class _Exchange:
         bodiless = self._record.method == "HEAD" or self._status in _BODILESS_STATUSES
         if self._exhausted or bodiless:
             return True
-        # A caller in the same process may stop after Content-Length bytes. A server reads on to the
-        # end, unless it could not send the last piece.
+        # A caller in the same process may stop after Content-Length bytes. A server reads to the
+        # end unless it could not send the last chunk.
         return self._nested and self._bytes_out == self._content_length
 
 
 class _CountedInput(io.IOBase):
-    """`wsgi.input` that counts the bytes that are read; `IOBase` reads lines with `read`."""
+    """A `wsgi.input` that counts the bytes that are read. `IOBase` reads lines with `read`."""
 
     def __init__(self, stream: "InputStream") -> None:
         self._stream = stream

@@ -1,6 +1,6 @@
-"""The addresses of an index: what a path means.
+"""The addresses of an index, with a class for each kind of resource.
 
-Traces and metrics name a request by `operation` and `route`.
+Traces and metrics identify a request by `operation` and `route`.
 """
 
 from dataclasses import dataclass
@@ -11,17 +11,17 @@ from pyoci_flask.index.names import Filename, ProjectName
 from pyoci_flask.oci.reference import Registry
 
 PINNED = "simple"
-"""The first segment of the addresses of the server's own index."""
+"""The first path segment of the server's own index."""
 
 
 @dataclass(frozen=True, slots=True)
 class Base:
-    """`{base}` of the addresses: a registry and a namespace in it."""
+    """The `{base}` of an address, which consists of a registry and a namespace in it."""
 
     registry: Registry
     namespace: str
     pinned: bool = False
-    """Whether its address is `/simple`."""
+    """Whether this is the server's own index at `/simple`."""
 
     @property
     def path(self) -> str:
@@ -36,7 +36,7 @@ class Base:
 
 @dataclass(frozen=True, slots=True)
 class ListAddress:
-    """The list of the projects of a base."""
+    """The project list of a base."""
 
     operation: ClassVar = "list_projects"
     route: ClassVar = "/"
@@ -57,7 +57,7 @@ class ProjectAddress(_InProject):
     operation: ClassVar = "list"
     route: ClassVar = "/{project}/"
     slash: bool
-    """Whether the path ends in a slash, which relative links need."""
+    """Whether the path ends with a slash. Relative links need one."""
 
 
 @dataclass(frozen=True, slots=True)

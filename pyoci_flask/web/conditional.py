@@ -1,4 +1,4 @@
-"""Strong ETags, and the answers 304 and 412 to conditional requests (RFC 9110, section 13)."""
+"""Strong ETags, and 304 and 412 responses to conditional requests (RFC 9110, section 13)."""
 
 import hashlib
 import threading
@@ -16,13 +16,14 @@ from pyoci_flask.errors import PreconditionFailedError
 from pyoci_flask.index.project import Project
 
 PRIVATE = "private, no-cache"
-"""Caches have to ask each time: a file may be deleted, and another published under its name."""
+"""Caches must revalidate each time, because a file may be deleted and another one published under
+the same name."""
 
 _VARIANTS = 6
-"""Pages of one project: three media types, one of them in two forms, and a few more for when the
-announced core metadata grows."""
+"""Maximum number of cached pages for each project. There are three media types, and one of them has
+two forms. The other entries are for pages whose announced core metadata has grown."""
 _PAGE_BYTES = 32 * 1024 * 1024
-"""Bytes of the pages of one project."""
+"""Maximum size of the cached pages of one project, in bytes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,16 +36,16 @@ class Page:
 
     @classmethod
     def of(cls, text: str, media_type: str) -> Self:
-        """Encode a page. The same text as another media type has another ETag."""
+        """Encode a page. Its ETag depends on the text and on the media type."""
         content = text.encode()
         tag = hashlib.sha256(f"{media_type}\n".encode() + content).hexdigest()[:32]
         return cls(content, media_type, tag)
 
     def answer(self, *, vary: str) -> Response:
-        """Return the answer with the page, or 304.
+        """Return the response with the page, or a 304.
 
         Raises:
-            PreconditionFailedError: see `is_current`.
+            PreconditionFailedError: the request applies only to other content (see `is_current`).
         """
         charset = "" if self.media_type.endswith("json") else "; charset=utf-8"
         response = Response(
@@ -57,14 +58,14 @@ class Page:
 
 
 class ProjectPages:
-    """The pages that were made of projects, for as long as each project is remembered."""
+    """The rendered pages of each project, which are kept as long as its `Project` object."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._pages: WeakKeyDictionary[Project, Memory[Hashable, Page]] = WeakKeyDictionary()
 
     def of(self, project: Project) -> Memory[Hashable, Page]:
-        """Return the pages of this very project, by the name of their variant."""
+        """Return the pages of exactly this project object. Each key is a variant of the page."""
         with self._lock:
             if project not in self._pages:
                 self._pages[project] = Memory(
@@ -74,13 +75,14 @@ class ProjectPages:
 
 
 def is_current(response: Response, etag: str, modified: datetime | None = None) -> bool:
-    """Set ETag and Last-Modified, and return whether the client has this content already.
+    """Set ETag and Last-Modified, and return whether the client already has this content.
 
-    If it has, the answer becomes a 304 (13.1.2 and 13.1.3). Without `modified`, conditions about
-    times are ignored.
+    If it does, the response becomes a 304 (sections 13.1.2 and 13.1.3). If `modified` is None,
+    conditions about times are ignored.
 
     Raises:
-        PreconditionFailedError: the client wants another content only (13.1.1 and 13.1.4).
+        PreconditionFailedError: the request applies only to other content (sections 13.1.1 and
+            13.1.4).
     """
     _check_preconditions(etag, modified)
     response.set_etag(etag)
@@ -93,7 +95,7 @@ def is_current(response: Response, etag: str, modified: datetime | None = None) 
 
 
 def last_modified(uploaded: datetime | None) -> datetime | None:
-    """Return the time of an upload as Last-Modified has it: whole seconds, never in the future."""
+    """Return the time of an upload for Last-Modified, in whole seconds and not in the future."""
     if uploaded is None:
         return None
     return min(uploaded, datetime.now(UTC)).replace(microsecond=0)

@@ -1,4 +1,4 @@
-"""The one place where exceptions become HTTP answers."""
+"""Turns exceptions into HTTP responses. No other module does this."""
 
 import json
 import logging
@@ -44,32 +44,32 @@ _STATUS: Mapping[type[errors.PyOCIError], int] = {
 }
 
 _SETTINGS = frozenset({"simple", "+simple", "pypi", "ui", "v2", "metrics"})
-"""Segments of addresses that exist only with a setting such as `PYOCI_INDEX`."""
+"""Path segments that are served only with a setting such as `PYOCI_INDEX`."""
 _HTML = "text/html"
 _SIMPLE = "application/vnd.pypi.simple"
 PROBLEM_TYPE = "application/problem+json"
 _REASON_LIMIT = 200
 _DELAY = re.compile(r"[0-9]{1,9}|[A-Z][a-z]{2}, [0-9]{2} [A-Z][a-z]{2} [0-9]{4} [0-9:]{8} GMT")
-"""A Retry-After: seconds or a date (RFC 9110, section 10.2.3)."""
+"""A Retry-After value, which is a number of seconds or a date (RFC 9110, section 10.2.3)."""
 
 
 class UnmatchedError(NotFound):
-    """Nothing is served at this path; caches may keep this answer."""
+    """Nothing is served at this path. Caches may store the response."""
 
-    description = "nothing is served here; an index is addressed as /REGISTRY/NAMESPACE/PROJECT/"
+    description = "nothing is served here; the page of a project is at /REGISTRY/NAMESPACE/PROJECT/"
 
 
 def register_error_handlers(app: Flask, page: ErrorPage | None = None) -> None:
-    """Answer every exception, foreseen or not: browsers get `page`, all other clients text."""
+    """Handle every exception, expected or not. Browsers get `page`, and other clients get text."""
     app.register_error_handler(errors.PyOCIError, partial(_foreseen, page))
     app.register_error_handler(HTTPException, partial(_http, page))
     app.register_error_handler(InternalServerError, partial(_unforeseen, page))
-    # Flask would write the same traceback a second time.
+    # Flask would log the same traceback a second time.
     app.log_exception = lambda _: None  # type: ignore[assignment, method-assign]  # a lambda in place of a method
 
 
 def status_of(error: errors.PyOCIError) -> int:
-    """Return the HTTP status of an error; denials and rate limits keep that of the registry."""
+    """Return the HTTP status of an error. Denials and rate limits keep the registry's status."""
     if isinstance(error, errors.DeniedError | errors.RateLimitedError):
         return error.status
     return next((_STATUS[kind] for kind in type(error).__mro__ if kind in _STATUS), 500)
@@ -78,9 +78,9 @@ def status_of(error: errors.PyOCIError) -> int:
 def challenge() -> str:
     """Return the challenge for Basic credentials (RFC 7617).
 
-    A browser sends the credentials that it has for a realm to every page of that realm, whatever
-    link led there. So browsers get a realm for each origin of a registry: they must not send the
-    password for one to another, nor without TLS.
+    A browser sends its credentials for a realm to every page of that realm, whatever link led to
+    the page. So browsers get a separate realm for each registry origin. Otherwise they would send
+    the password for one registry to another one, or to the same registry without TLS.
     """
     base = visit().base
     realm = f"PyOCI {base.registry.origin}" if base is not None and _is_browser() else "PyOCI"
@@ -88,7 +88,7 @@ def challenge() -> str:
 
 
 def _is_browser() -> bool:
-    """Return whether a browser asks for a page, or for something that a page loads."""
+    """Return whether a browser requests a page, or a file that a page loads."""
     names_itself = "Mozilla/" in request.headers.get("User-Agent", "")
     return wants_page() or names_itself or "Sec-Fetch-Mode" in request.headers
 
@@ -130,9 +130,9 @@ def _http(page: ErrorPage | None, error: HTTPException) -> Response:
 
 
 def _is_of_a_setting() -> bool:
-    """Return whether the address would have a meaning with another setting.
+    """Return whether another setting could make the server serve this path.
 
-    One of these settings is `PYOCI_PATH`, so the path is read as it was sent.
+    One of these settings is `PYOCI_PATH`, so this reads the path as the client sent it.
     """
     sent = sent_path(request.environ) or request.path
     segments = [part for part in sent.split("/") if part]
@@ -141,14 +141,14 @@ def _is_of_a_setting() -> bool:
 
 def _unforeseen(page: ErrorPage | None, error: InternalServerError) -> Response:
     number = request.environ.get("pyoci.request_id", "-")
-    logger.error("unforeseen error, request %s", number, exc_info=error.original_exception)
+    logger.error("unforeseen error in request %s", number, exc_info=error.original_exception)
     return _answer(page, f"an unforeseen error, logged as {number}", 500, error)
 
 
 def _answer(page: ErrorPage | None, text: str, status: int, error: Exception) -> Response:
-    """Answer with a text or a page, and with the reason in the status line as well.
+    """Return a response with a text or a page. The status line contains the reason as well.
 
-    Some clients show only the status line (twine), others show RFC 9457 problem details (uv).
+    Some clients show only the status line (twine); others show RFC 9457 problem details (uv).
     """
     title = HTTP_STATUS_CODES.get(status, "Error")
     text = redact(text)  # text quoted from a request or a registry may contain a credential
@@ -166,6 +166,6 @@ def _answer(page: ErrorPage | None, text: str, status: int, error: Exception) ->
 
 
 def _reason(text: str) -> str:
-    """Return one line of printable ASCII (RFC 9112, section 4)."""
+    """Return the text as one line of printable ASCII (RFC 9112, section 4)."""
     line = "".join(char if " " <= char <= "~" else "?" for char in text)
     return line if len(line) <= _REASON_LIMIT else f"{line[: _REASON_LIMIT - 3]}..."

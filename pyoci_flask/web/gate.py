@@ -1,4 +1,4 @@
-"""How many threads of a worker may wait for one registry, so that the others get some too."""
+"""Limits the threads of a worker that wait for one registry, so that some stay free for others."""
 
 import threading
 from collections import Counter
@@ -8,19 +8,20 @@ from pyoci_flask.errors import BusyError
 from pyoci_flask.oci.shares import Share
 
 MAY_POSTPONE = "pyoci.may_postpone"
-"""Key of the WSGI environ: whether the server handles a `NoPlaceError`; it is missing elsewhere."""
+"""Key of the WSGI environ. The value says whether the server handles `NoPlaceError`. Other servers
+do not set it."""
 
 STREAMS = "pyoci.streams"
-"""Key of the WSGI environ: the `Share` of the registry that the body of the answer comes from."""
+"""Key of the WSGI environ. The value is the `Share` of the registry that sends the body."""
 
 _PATIENCE = 0.5
-"""Seconds to wait for a place: enough for a burst of requests to a registry that answers fast."""
+"""Seconds to wait for a place, which is enough for a burst of requests to a fast registry."""
 
 
 class NoPlaceError(BaseException):
     """Nothing was done for this request; serve it again when `places()` is positive.
 
-    This is not an `Exception`, so that no error handler answers it.
+    This class is not derived from `Exception`, so that no error handler catches it.
     """
 
     def __init__(self, share: Share, places: Callable[[], int]) -> None:
@@ -30,13 +31,13 @@ class NoPlaceError(BaseException):
 
 
 class RegistryGate:
-    """Counts the requests that wait for each registry, by the `Share` of the registry.
+    """Counts the requests that wait for each registry, which is identified by its `Share`.
 
-    A request counts until its answer begins.
+    A request counts as waiting until its response begins.
     """
 
     def __init__(self, threads: int, others: int | None = None) -> None:
-        """Divide `threads`; at most `others` are for the registries that no setting names.
+        """Divide `threads`. Registries that no setting mentions share at most `others` of them.
 
         Requests waiting for one registry may use at most seven eighths of the free threads; at
         least two stay free. One thread never waits for any registry.
@@ -47,14 +48,14 @@ class RegistryGate:
         self._waiting: Counter[Share] = Counter()
 
     def enter(self, share: Share, *, may_postpone: bool | None = None) -> None:
-        """Count a request in. Call `leave` when it ends.
+        """Count a request as waiting. Call `leave` when it no longer waits.
 
-        `may_postpone` is the value of `MAY_POSTPONE`. Without one, this waits up to half a second
-        for a place.
+        `may_postpone` is the value of `MAY_POSTPONE`. If it is None, this method waits up to half a
+        second for a place.
 
         Raises:
-            BusyError: too many requests wait for this registry already.
-            NoPlaceError: the same, but the request can be served later.
+            BusyError: too many requests are already waiting for this registry.
+            NoPlaceError: as for `BusyError`, but the request can be served later.
         """
         with self._changed:
             patience = _PATIENCE if may_postpone is None else 0
@@ -62,13 +63,13 @@ class RegistryGate:
                 if may_postpone:
                     raise NoPlaceError(share, lambda: self.places(share))
                 raise BusyError(
-                    f"registries are slow to answer: {self._waiting.total()} requests wait, "
-                    f"{self._waiting[share]} of them for {share.host}; try again"
+                    f"registries are slow to respond: {self._waiting.total()} requests are "
+                    f"waiting, {self._waiting[share]} of them for {share.host}; try again"
                 )
             self._waiting[share] += 1
 
     def leave(self, share: Share) -> None:
-        """Count a request out."""
+        """Stop counting a request as waiting."""
         with self._changed:
             self._changed.notify_all()
             self._waiting[share] -= 1

@@ -1,4 +1,4 @@
-"""The request that is served: what is read from it, and what it holds until its answer begins."""
+"""Reads the current request, and keeps its state until its response begins."""
 
 import base64
 import re
@@ -30,25 +30,25 @@ _TOKEN = re.compile(r"[\x21-\x7e]+")
 _ORIGIN = re.compile(r"\Ahttps?://[^/?]*", re.IGNORECASE)
 # RFC 3986 section 3.3: the characters that a path may contain unencoded.
 _PATH_SAFE = "/:@!$&'()*+,;="
-# RFC 3986 section 3.2.2 and a port; brackets and @ are also in what was redacted.
+# RFC 3986 section 3.2.2, and a port. A redacted host contains brackets and @ as well.
 _HOST_SAFE = ":[]@"
 _PATH_READ = 1300
 _PATH_LIMIT = 2000
 
 
 class Visit:
-    """The index that the request is about, and what it holds until its answer begins."""
+    """The index of a request, and the resources that it holds until its response begins."""
 
     def __init__(self) -> None:
         self.base: Base | None = None
         self.share: Share | None = None
         """Set while the request has a place at the gate."""
         self.listing = ExitStack()
-        """Holds the memory of a large listing."""
+        """Counts a large listing as being built until this is closed."""
 
 
 def visit() -> Visit:
-    """Return the state of the request that is served."""
+    """Return the state of the current request."""
     state: Visit = request.environ.setdefault(_VISIT, Visit())
     return state
 
@@ -56,45 +56,45 @@ def visit() -> Visit:
 def sent_path(environ: "WSGIEnvironment") -> str | None:
     """Return the path as the client sent it, without its query.
 
-    It is None if the WSGI server does not keep it; gunicorn and Werkzeug do.
+    Return None if the WSGI server does not provide that path. gunicorn and Werkzeug do.
     """
     sent = environ.get("RAW_URI") or environ.get("REQUEST_URI")
     return _ORIGIN.sub("", sent.partition("?")[0], count=1) if isinstance(sent, str) else None
 
 
 def safe_path(environ: "WSGIEnvironment") -> str:
-    """Return the request's path as `RequestRecord.path` has it."""
+    """Return the path of the request, redacted and encoded for `RequestRecord.path`."""
     text = f"{environ.get('SCRIPT_NAME', '')}{environ.get('PATH_INFO', '')}"
     # The path was decoded once, so everything before an @ may be a password with slashes.
     shown = without_userinfo(text)
     target = str(environ.get("RAW_URI") or environ.get("QUERY_STRING", ""))
     if shown is text and ":" in text and holds_userinfo(target):
-        # The password contains ? or #, so its @ is not in the path.
+        # The password contains ? or #, so the @ after it is not in the path.
         return f"/{REDACTED}"
     path = quote(shown[:_PATH_READ].encode("latin-1", "replace"), safe=_PATH_SAFE)
     return shortened(path.replace(quote(REDACTED), REDACTED), _PATH_LIMIT) or "/"
 
 
 def safe_host(environ: "WSGIEnvironment") -> str:
-    """Return the request's Host as `RequestRecord.host` has it."""
+    """Return the Host header, redacted and encoded for `RequestRecord.host`."""
     host = field(str(environ.get("HTTP_HOST", "")))
     host = quote(host.encode("latin-1", "replace"), safe=_HOST_SAFE)
     return host[:FIELD_LIMIT] or "-"
 
 
 def safe_user_agent(environ: "WSGIEnvironment") -> str:
-    """Return the User-Agent as `RequestRecord.user_agent` has it."""
+    """Return the User-Agent, escaped for `RequestRecord.user_agent`."""
     text = shortened(str(environ.get("HTTP_USER_AGENT", "")))
     return one_line(text.replace("\\", "\\\\").replace('"', '\\"'))
 
 
 def read_credentials(header: str | None, bearer_username: str | None) -> Credentials | None:
-    """Read a `Basic` (RFC 7617) or `Bearer` (RFC 6750) header; None if there is none.
+    """Read a `Basic` (RFC 7617) or `Bearer` (RFC 6750) header, or return None without credentials.
 
-    With the user name `bearer_username`, the password is a Bearer token.
+    If the user name is `bearer_username`, the password is used as a Bearer token.
 
     Raises:
-        InvalidRequestError: the header is neither, or malformed.
+        InvalidRequestError: the header has another scheme or is malformed.
     """
     if header is None or not header.strip():
         return None
@@ -103,11 +103,11 @@ def read_credentials(header: str | None, bearer_username: str | None) -> Credent
     if scheme.lower() == "bearer":
         return _bearer(value)
     if scheme.lower() != "basic":
-        raise InvalidRequestError("Authorization must be Basic or Bearer")
+        raise InvalidRequestError("the Authorization header must use Basic or Bearer")
     try:
         content = base64.b64decode(value, validate=True)
     except ValueError as error:
-        raise InvalidRequestError("the Basic credentials are not base64") from error
+        raise InvalidRequestError("the Basic credentials are not valid base64") from error
     try:
         pair = content.decode()
     except UnicodeDecodeError:
@@ -115,7 +115,7 @@ def read_credentials(header: str | None, bearer_username: str | None) -> Credent
         pair = content.decode("latin-1")
     username, colon, password = pair.partition(":")
     if not colon or any(ord(char) < 32 or ord(char) == 127 for char in pair):
-        raise InvalidRequestError("the Basic credentials are not a user name and a password")
+        raise InvalidRequestError("the Basic credentials are not a valid user name and password")
     if not username and not password:
         return None
     if bearer_username is not None and username == bearer_username:

@@ -1,10 +1,10 @@
-"""Links of pages and documents, and the public address of this server that they begin with.
+"""Links in pages and documents, and the public address of this server with which they begin.
 
-`PYOCI_URL` says what the public address is; without it, the request does. Behind a proxy the
-request contains only a part of it. What a proxy adds (`X-Forwarded-Host`, `X-Forwarded-Prefix`) is
-trusted only if it comes from a proxy that gunicorn trusts: the addresses and networks of
-`FORWARDED_ALLOW_IPS`. The scheme comes from gunicorn, which reads `X-Forwarded-Proto` under the
-same condition.
+The public address is `PYOCI_URL`. Without this setting, it is derived from the request. Behind a
+proxy, the request itself contains only a part of the address. The headers that a proxy adds
+(`X-Forwarded-Host`, `X-Forwarded-Prefix`) are used only if gunicorn trusts the proxy, which means
+that `FORWARDED_ALLOW_IPS` contains its address. The scheme comes from gunicorn, which reads
+`X-Forwarded-Proto` under the same condition.
 """
 
 import ipaddress
@@ -21,7 +21,7 @@ from pyoci_flask.settings import Settings
 from pyoci_flask.web.address import Base
 
 DEFAULT_PROXIES = "127.0.0.1,::1"
-"""The default of gunicorn for `FORWARDED_ALLOW_IPS`."""
+"""gunicorn's default for `FORWARDED_ALLOW_IPS`."""
 
 _HOST = re.compile(r"(?:[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(?::[0-9]{1,5})?")
 _PREFIX = re.compile(r"(?:/[A-Za-z0-9._~-]+)+")
@@ -39,7 +39,7 @@ class PublicOrigin:
         self._networks = _networks(names)
 
     def path(self) -> str:
-        """Return the path that all addresses of this server begin with, without a final slash."""
+        """Return the path with which all addresses of this server begin, without a final slash."""
         if self._public is not None:
             return urlsplit(self._public).path
         mounted = request.root_path.rstrip("/")
@@ -48,10 +48,10 @@ class PublicOrigin:
         return self._forwarded("X-Forwarded-Prefix", _PREFIX) + mounted
 
     def url(self) -> str:
-        """Return scheme, host and path, without a final slash.
+        """Return the scheme, host and path, without a final slash.
 
         Raises:
-            InvalidRequestError: the request has no usable Host.
+            InvalidRequestError: the request has no valid Host header.
         """
         if self._public is not None:
             return self._public
@@ -64,17 +64,17 @@ class PublicOrigin:
         """Return the URL of an index.
 
         Raises:
-            InvalidRequestError: the request has no usable Host.
+            InvalidRequestError: the request has no valid Host header.
         """
         return f"{self.url()}{base.path}/"
 
     def _forwarded(self, name: str, allowed: re.Pattern[str]) -> str:
-        """Return what the nearest proxy wrote (the last value); empty if it is not trusted."""
+        """Return the last value, which the nearest proxy added, or "" if it is not trusted."""
         value = request.headers.get(name, "").rpartition(",")[2].strip().rstrip("/")
         return value if allowed.fullmatch(value) and self._is_proxy(request.remote_addr) else ""
 
     def _is_proxy(self, address: str | None) -> bool:
-        # Over a Unix socket there is no address: gunicorn trusts all who can open it.
+        # A Unix socket has no peer address. gunicorn trusts every process that can open the socket.
         if self._everybody or not address:
             return True
         try:
@@ -90,12 +90,12 @@ def quote_segment(text: str) -> str:
 
 
 def redirect(location: str, status: int = 302) -> Response:
-    """Redirect to an address; one that is relative to this one is right behind every proxy."""
+    """Redirect to a location. A relative location is correct behind every proxy."""
     return Response(status=status, headers={"Location": location, "Cache-Control": "no-store"})
 
 
 def redirect_to_slash(segment: str) -> Response:
-    """Redirect to the address of the request with a slash at its end; `segment` is its last."""
+    """Redirect to the same path with a trailing slash. `segment` is its last segment."""
     query = request.query_string.decode("latin-1")
     query = f"?{query}" if query else ""
     if redact(query) != query:

@@ -1,8 +1,8 @@
-"""The paths of the index: read into the addresses that they mean.
+"""Parses the paths of an index into addresses.
 
-Flask's own routing cannot do this: the registry may be a URL whose slashes were decoded or merged
-on the way, the namespace has any number of segments, and a path that names no registry must be
-answered without any look-up.
+Flask's own routing cannot do this. The registry may be a URL whose slashes were decoded or merged
+on the way, the namespace has any number of segments, and the response to a path without a registry
+must not need any lookup.
 """
 
 import re
@@ -37,15 +37,15 @@ from pyoci_flask.web.address import (
 
 _SIMPLE = "+simple"
 _JSON = "pypi"
-"""The first segment of the JSON API. Dependabot writes it in place of a final `simple`."""
+"""The first segment of the JSON API. Dependabot replaces a final `simple` with it."""
 _METADATA = ".metadata"
 _NOT_STORED = (
     *(".asc", ".sig", ".sigstore", ".provenance", ".publish.attestation"),
     *OTHER_SUFFIXES,
 )
-"""Endings of files that other indexes have, and that are not stored here."""
+"""Suffixes of files that other indexes store and this one does not."""
 _SHORT = 1000
-"""Characters of a path whose meaning is remembered: clients send the same few."""
+"""Maximum length of the paths whose addresses are cached. Clients repeat the same few paths."""
 _SCHEME = re.compile(r"(https?):/{1,2}([^/]+)(?:/(.*))?", re.IGNORECASE | re.DOTALL)
 _SCHEME_START = re.compile(r"https?:/", re.IGNORECASE)
 
@@ -58,21 +58,21 @@ class _Path:
     pinned: str | None = None
     """The namespace of the server's own index, if the path is below `/simple/` or `/pypi/`."""
     json: bool = False
-    """Whether it belongs to the JSON API of the server's own index, `/pypi/`."""
+    """Whether the path belongs to the JSON API of the server's own index (`/pypi/`)."""
 
 
 class AddressParser:
-    """Reads paths; the settings decide which registries may be addressed."""
+    """Parses paths. The settings decide which registries are allowed."""
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._read_once = lru_cache(maxsize=256)(self._read)
 
     def read(self, path: str, raw_path: str | None = None) -> ReadAddress | None:
-        """Return what a GET or HEAD asks for, or None if the path has no meaning.
+        """Return the address that a GET or HEAD requests, or None if nothing is served there.
 
         `path` is the decoded path below the mount point. `raw_path` is the path as the client sent
-        it, if the WSGI server keeps it.
+        it, if the WSGI server provides it.
         """
         short = len(path) + len(raw_path or "") <= _SHORT
         return (self._read_once if short else self._read)(path, raw_path)
@@ -94,7 +94,7 @@ class AddressParser:
         return _read_below(base, rest, found)
 
     def change(self, path: str, raw_path: str | None = None) -> ChangeAddress | None:
-        """Return what a DELETE or PATCH changes."""
+        """Return the file or version that a DELETE or PATCH changes, or None if there is none."""
         found = self._split(path, raw_path)
         if found is None or found.json or len(found.segments) < 2:
             return None
@@ -107,21 +107,22 @@ class AddressParser:
             return FileAddress(base, project, Filename.parse(last, project))
         if _is_metadata(last):
             raise InvalidRequestError(
-                f"{shown(last)} is neither a file nor a version: it is deleted with its wheel"
+                f"{shown(last)} is neither a file nor a version; it is deleted along with its wheel"
             )
         _refuse_dots(last)
         return VersionAddress(base, project, without_dash(last))
 
     def publish(self, path: str, raw_path: str | None = None) -> Base | None:
-        """Return where a POST publishes to."""
+        """Return the index to which a POST publishes, or None if there is none."""
         found = self._split(path, raw_path)
         return None if found is None or found.json else self._base(found, found.segments)
 
     def _split(self, path: str, raw_path: str | None) -> _Path | None:
         if holds_userinfo(path):
             raise InvalidRequestError(
-                "no address of an index holds an '@': write user name and password before the "
-                "host of this server, so that clients send them in the Authorization header"
+                "the address of an index must not contain an '@': write the user name and the "
+                "password before the host of this server, so that clients send them in the "
+                "Authorization header"
             )
         slash = path.endswith("/")
         path = path.lstrip("/")
@@ -130,7 +131,7 @@ class AddressParser:
             head, tail = f"{explicit[1]}://{explicit[2]}", explicit[3] or ""
         else:
             head, _, tail = path.partition("/")
-        # Proxies merge slashes, so an empty segment never means anything.
+        # Proxies merge slashes, so empty segments have no meaning.
         segments = tuple(segment for segment in tail.split("/") if segment)
         if head in {PINNED, _JSON}:
             pinned = self._settings.index
@@ -146,7 +147,8 @@ class AddressParser:
         if registry is None:
             if explicit is not None:
                 raise InvalidRequestError(
-                    f"{shown(head)} is not a registry: write an http or https URL of host and port"
+                    f"{shown(head)} is not a registry: write an http or https URL with a host and "
+                    "a port"
                 )
             return None
         _refuse_encoded_slashes(raw_path)
@@ -170,7 +172,9 @@ class AddressParser:
         Repository(found.registry, name)
         registry, settings = found.registry, self._settings
         if registry == EMBEDDED and settings.storage is None:
-            raise NotFoundError("this server has no embedded registry: PYOCI_STORAGE is not set")
+            raise NotFoundError(
+                "this server has no embedded registry, because PYOCI_STORAGE is not set"
+            )
         if settings.allows(registry, name):
             return Base(registry, name)
         if settings.only_index:
@@ -186,7 +190,7 @@ class AddressParser:
 def _usual_split(
     segments: tuple[str, ...], *, slash: bool
 ) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """Split namespace and project of `{registry}/{namespace}/{project}[/more]`."""
+    """Split `{namespace}/{project}[/more]` into the namespace and the rest."""
     last = segments[-1] if segments else ""
     more = last == "json" or is_filename(last.removesuffix(_METADATA))
     more = more or (len(segments) > 2 and not slash and _is_other_file(segments[-2], last))
@@ -215,7 +219,8 @@ def _read_below(base: Base, rest: tuple[str, ...], found: _Path) -> ReadAddress 
                 return MetadataAddress(base, project, filename)
             if last.endswith(_NOT_STORED):
                 raise NotFoundError(
-                    f"there is no {shown(last)}: this index stores only wheels and .tar.gz sdists"
+                    f"{shown(last)} does not exist, because this index stores only wheels and "
+                    ".tar.gz sdists"
                 )
             return FileAddress(base, project, Filename.parse(last, project))
     for segment in rest:
@@ -224,7 +229,7 @@ def _read_below(base: Base, rest: tuple[str, ...], found: _Path) -> ReadAddress 
 
 
 def _is_other_file(name: str, segment: str) -> bool:
-    """Return whether a segment names a file of the project that cannot be stored here."""
+    """Return whether a segment is a file of the project that this index does not store."""
     if not segment.endswith(_NOT_STORED):
         return False
     try:
@@ -245,7 +250,7 @@ def _refuse_dots(segment: str) -> None:
 def _refuse_encoded_slashes(raw_path: str | None) -> None:
     """Refuse percent-encoded slashes, except those in the URL of the registry.
 
-    Once a page has asked for a password, browsers send it to every path in the same folder. The
+    After a page has asked for a password, browsers send it to every path in the same folder. The
     folder of `/ghcr.io%2Facme%2F` is `/`, which contains all other registries. A path in the URL of
     the registry is refused because, once decoded, it would look like a part of the namespace.
     """
@@ -261,6 +266,6 @@ def _refuse_encoded_slashes(raw_path: str | None) -> None:
         authority, slash, rest = _SCHEME_START.sub("", decoded).lstrip("/").partition("/")
         if slash and rest:
             raise InvalidRequestError(
-                "the registry's URL goes no further than its host and port "
-                f"({shown(authority)}); write the namespace after it, with plain slashes"
+                "the registry's URL must go no further than its host and port "
+                f"({shown(authority)}); write the namespace after it, with unencoded slashes"
             )

@@ -1,4 +1,4 @@
-"""Where a request goes below the server's root, and how traces and metrics name its operation."""
+"""Routes requests below the server's root, and names their operations for traces and metrics."""
 
 from collections.abc import Iterable
 from contextlib import suppress
@@ -18,14 +18,14 @@ if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
 
 OPERATION = "pyoci.operation"
-"""Key of the WSGI environ: the request's `Operation`, if it has one."""
+"""Key of the WSGI environ. The value is the `Operation` of the request, if it has one."""
 
 _INDEX = "index."
 _CHANGES = {"DELETE": "delete", "PATCH": "yank"}
 
 
 class Mount:
-    """WSGI middleware: the sub-path of `PYOCI_PATH`, and what is always at the root."""
+    """WSGI middleware for the sub-path of `PYOCI_PATH` and for the paths that stay at the root."""
 
     def __init__(
         self,
@@ -37,7 +37,7 @@ class Mount:
     ) -> None:
         """Serve `app` below `prefix` ("" or "/acme") and `registry` at `/v2/`.
 
-        `/health` stays at the root, and so does `/metrics` if there are `metrics`.
+        `/health` stays at the root, and so does `/metrics` if `metrics` is true.
         """
         self._app = app
         self._prefix = prefix
@@ -56,16 +56,16 @@ class Mount:
                 environ["SCRIPT_NAME"] = environ.get("SCRIPT_NAME", "") + self._prefix
                 environ["PATH_INFO"] = path[len(self._prefix) :] or "/"
             else:
-                # Outside of the sub-path nothing matches, whatever the path looks like.
+                # Nothing is served outside of the sub-path, whatever the path looks like.
                 environ["PATH_INFO"] = "/.outside"
         return self._app(environ, start_response)
 
 
 def _is_below_v2(environ: "WSGIEnvironment") -> bool:
-    """Return whether the path belongs to the embedded registry, as it was sent and as decoded.
+    """Return whether both the sent and the decoded path belong to the embedded registry.
 
-    To a browser, `/v2` and `/v2%2F` are in the folder `/`: it would send a password for them to the
-    whole server.
+    For a browser, `/v2` and `/v2%2F` are in the folder `/`, so it would send a password for them to
+    every path of the server.
     """
     path = environ.get("PATH_INFO", "")
     sent = sent_path(environ)
@@ -74,9 +74,9 @@ def _is_below_v2(environ: "WSGIEnvironment") -> bool:
 
 @dataclass(frozen=True, slots=True)
 class Operation:
-    """What a request asks for, such as `download`, and the pattern of its path.
+    """The operation that a request asks for, such as `download`, and the pattern of its path.
 
-    There are few names and few patterns, whatever the address is.
+    There are only a few names and patterns, whatever the paths of requests are.
     """
 
     name: str
@@ -84,10 +84,10 @@ class Operation:
 
 
 def name_operation() -> None:
-    """Put the operation into the environ, and its route into the request; for `before_request`.
+    """Store the operation in the environ, and its route in the request.
 
-    There is none if nothing is served at the path. Flask knows one route for all addresses of an
-    index.
+    This is a function for `before_request`. A request has no operation if nothing is served at its
+    path. Flask itself has only one route for all addresses of an index.
     """
     rule = request.url_rule
     if rule is None or "." not in rule.endpoint or OPERATION in request.environ:

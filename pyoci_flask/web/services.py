@@ -1,4 +1,4 @@
-"""The objects that the views use. They are made once in `app.py`."""
+"""The objects that the views use. They are created once, in `app.py`."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -51,26 +51,26 @@ class Services:
     guesses: Guesses = field(default_factory=Guesses)
 
     def enter_namespace(self, base: Base) -> RepositoryCaller:
-        """Take a place at the gate, and return what calls the registry about the namespace itself.
+        """Take a place at the gate, and return a caller for the namespace itself.
 
-        It uses the credentials of the request.
+        The caller uses the credentials of the request.
 
         Raises:
-            BusyError: too many requests wait for this registry.
-            InvalidRequestError: the Authorization header cannot be read.
+            BusyError: too many requests are waiting for this registry.
+            InvalidRequestError: the Authorization header is not valid.
         """
         credentials = self._enter(base)
         repository = Repository(base.registry, base.namespace)
         return RepositoryCaller(self.transport, self.authenticator, repository, credentials)
 
     def enter_project(self, base: Base, project: ProjectName) -> Candidates:
-        """Take a place at the gate, and return the repositories that may hold the project.
+        """Take a place at the gate, and return the repositories that may contain the project.
 
-        They use the credentials of the request.
+        Calls to them use the credentials of the request.
 
         Raises:
-            BusyError: too many requests wait for this registry.
-            InvalidRequestError: the Authorization header or the project's name cannot be used.
+            BusyError: too many requests are waiting for this registry.
+            InvalidRequestError: the Authorization header or the project's name is not valid.
         """
         credentials = self._enter(base)
         found: list[ProjectRepository] = []
@@ -79,7 +79,7 @@ class Services:
                 repository = Repository(base.registry, f"{base.namespace}/{segment}")
             except InvalidRequestError:
                 if found:
-                    continue  # a dotted spelling that no registry can hold
+                    continue  # a dotted spelling that is not a valid repository name
                 raise
             caller = RepositoryCaller(self.transport, self.authenticator, repository, credentials)
             guesses = self.guesses if found else None
@@ -92,9 +92,10 @@ class Services:
         tags: Sequence[str],
         failures: Failures | None = None,
     ) -> Project:
-        """Read the files of a project; the memory of a large listing is held until the answer.
+        """Read the files of a project.
 
-        `failures` collects the errors of single versions, which are left out; one error too many
+        A large listing counts as being built until the response begins. `failures` collects the
+        errors of single versions, whose files are then left out. An error that exceeds its limit
         is raised.
         """
         held = visit().listing
@@ -113,9 +114,9 @@ class Services:
         return announced
 
     def _enter(self, base: Base) -> Credentials | None:
-        """Count this request among those that wait for the registry, until its answer begins.
+        """Count this request as waiting for the registry, and return its credentials.
 
-        Return its credentials.
+        It counts until its response begins.
         """
         now = visit()
         now.base = base
@@ -126,7 +127,7 @@ class Services:
         return read_credentials(request.headers.get("Authorization"), self.settings.bearer_username)
 
     def leave(self) -> Share | None:
-        """Release what the request holds; return the share of its registry, if it had a place."""
+        """Release what the request holds. Return the share if it had a place at the gate."""
         now = visit()
         now.listing.close()
         share, now.share = now.share, None

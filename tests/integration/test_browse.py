@@ -147,7 +147,7 @@ def test_empty_index_says_how_to_publish_and_opens_what_is_not_listed(
     """A registry may list to each caller only their own repositories, and show more."""
     page = shown(storage_app.get("/ui/simple/"))
 
-    assert "The registry lists no projects here to you" in page
+    assert "The registry lists no projects that you can see" in page
     assert '<input id="project" name="project"' in page
     assert "Search projects" not in page
     assert storage_app.get("/ui/simple/?project=Zeta.X").headers["Location"] == "Zeta.X/"
@@ -207,7 +207,7 @@ def test_long_lists_are_folded_and_the_hidden_rest_is_counted(
 
     text = text_of(page)
     assert "k48, k49 and 20 more" in text
-    assert "The package names 5 more." in text
+    assert "The package lists 5 more dependencies." in text
     summaries = re.findall(r"<summary>(.*?)</summary>", page)
     assert summaries == ["10 more", "950 more"]
     assert page.index(">r49<") < page.index("<summary>950") < page.index(">r50<")

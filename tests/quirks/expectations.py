@@ -30,8 +30,8 @@ class Cell:
 
 
 OK = Cell(200)
-STAYS = Cell(200, "the bytes stay in it", "bytes stay")
-OPEN = Cell(200, words="may")
+STAYS = Cell(200, "the bytes stay in it", "bytes kept")
+OPEN = Cell(200, words="allowed")
 EMPTY = Cell(200, words="empty page")
 ASKED = Cell(401, words="401")
 FORBIDDEN = Cell(403, words="403")

@@ -15,7 +15,7 @@ _ROW = re.compile(r"^\| (`[A-Z_`, ]+`) \| ([^|]+) \|", re.MULTILINE)
 _NOTHING = {
     "none",
     "from the request",
-    "see above; else any",
+    "the registry of `PYOCI_INDEX` if you set it, otherwise any",
     "`embedded/python` if `PYOCI_STORAGE` is set",
 }
 _COMMAND_LINE = re.compile(

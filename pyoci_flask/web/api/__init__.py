@@ -1,1 +1,1 @@
-"""The index for programs: the Simple API, the legacy JSON API, uploads, files and changes."""
+"""The APIs of an index: Simple API, legacy JSON API, uploads, files and changes."""

@@ -1,4 +1,4 @@
-"""The blueprint of the index: every address that names a registry, or `/simple/`."""
+"""The blueprint of the index. Its paths begin with a registry, `/simple/` or `/pypi/`."""
 
 from collections.abc import Callable, Mapping
 from contextlib import suppress
@@ -43,7 +43,7 @@ _VIEWS: Mapping[type[ReadAddress], Callable[[Any], Response]] = {
 
 @blueprint.before_app_request
 def refuse_other_sites() -> None:
-    """Refuse requests that a page of another site makes with the credentials of the user."""
+    """Refuse requests that another site's page makes with the user's credentials."""
     if request.method not in _SAFE and is_cross_site(request, services().settings.url):
         origin = shown(request.headers.get("Origin", ""))
         raise CrossSiteError(f"this request comes from another site's page (Origin: {origin})")
@@ -51,7 +51,7 @@ def refuse_other_sites() -> None:
 
 @blueprint.before_app_request
 def refuse_other_methods() -> None:
-    """Answer 405 with the methods of this address; the router knows those of the whole index."""
+    """Respond with 405 and the methods of this address, instead of those of the whole index."""
     if not isinstance(request.routing_exception, MethodNotAllowed):
         return
     adapter = current_app.create_url_adapter(request)
@@ -65,10 +65,10 @@ def refuse_other_methods() -> None:
 
 @blueprint.after_app_request
 def begin_answer(response: Response) -> Response:
-    """Leave the gate of the registry, and tell the server if the body comes from a registry.
+    """Leave the gate, and record for the server whether the body comes from a registry.
 
-    The server reads the rest of an upload or closes the connection: PEP 3333 does not let
-    applications decide about connections.
+    The server reads the rest of an upload or closes the connection, because PEP 3333 does not let
+    applications control connections.
     """
     share = services().leave()
     if response.is_streamed:
@@ -78,7 +78,7 @@ def begin_answer(response: Response) -> Response:
 
 @blueprint.get("/<path:path>", provide_automatic_options=False)
 def read(path: str) -> Response:
-    """Answer GET and HEAD."""
+    """Handle GET and HEAD."""
     address = services().addresses.read(f"/{path}", sent_path(request.environ))
     if address is None:
         raise UnmatchedError
@@ -87,7 +87,7 @@ def read(path: str) -> Response:
 
 @blueprint.post("/<path:path>", provide_automatic_options=False)
 def publish(path: str) -> Response:
-    """Answer an upload."""
+    """Handle an upload."""
     base = services().addresses.publish(f"/{path}", sent_path(request.environ))
     if base is None:
         raise UnmatchedError
@@ -96,20 +96,21 @@ def publish(path: str) -> Response:
 
 @blueprint.route("/<path:path>", methods=["DELETE", "PATCH"], provide_automatic_options=False)
 def change(path: str) -> Response:
-    """Answer a deletion or a yank."""
+    """Handle a deletion or a yank."""
     address = services().addresses.change(f"/{path}", sent_path(request.environ))
     if address is not None:
         return delete(address) if request.method == "DELETE" else patch(address)
     if services().addresses.read(f"/{path}", sent_path(request.environ)) is None:
         raise UnmatchedError
     raise MethodNotAllowed(
-        _methods(path), "only a file or a version can be changed: .../PROJECT/FILENAME"
+        _methods(path),
+        "only a file or a version can be changed (.../PROJECT/FILENAME or .../PROJECT/VERSION)",
     )
 
 
 @blueprint.route("/<path:path>", methods=["OPTIONS"])
 def options(path: str) -> Response:
-    """Answer with the methods of an address (RFC 9110, section 9.3.7), without any call."""
+    """Return the methods of an address (RFC 9110, section 9.3.7) without calling the registry."""
     methods = _methods(path)
     if not methods:
         raise UnmatchedError
@@ -117,7 +118,7 @@ def options(path: str) -> Response:
 
 
 def _methods(path: str) -> list[str]:
-    """Return the methods of an address, as far as they are known without a call."""
+    """Return the methods of an address that are known without calling the registry."""
     addresses = services().addresses
     methods: list[str] = []
     for parse, names in (

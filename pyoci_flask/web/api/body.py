@@ -1,4 +1,4 @@
-"""The body of a request, read within its limits."""
+"""Reads the body of a request within its limits."""
 
 from typing import IO, TYPE_CHECKING
 
@@ -12,10 +12,10 @@ _MEGABYTE = 1_000_000
 
 
 class RequestBody:
-    """The body of one request, of known length or chunked."""
+    """The body of one request, with a known length or in chunks."""
 
     def __init__(self, environ: "WSGIEnvironment", limit: int, setting: str | None = None) -> None:
-        """Accept at most `limit` bytes; `setting` is the name of the setting that raises the limit.
+        """Accept at most `limit` bytes; `setting` is the name of the setting for this limit.
 
         Raises:
             InvalidRequestError: there is no body, or Content-Length is not a number.
@@ -31,17 +31,17 @@ class RequestBody:
             raise InvalidRequestError("Content-Length is not a number of bytes")
         if not length and not chunked:
             raise InvalidRequestError(
-                "the request needs a body, with a Content-Length or in chunks"
+                "the request needs a body, sent with a Content-Length or in chunks"
             )
         self.length = int(length) if length and not chunked else None
         if self.length is not None and self.length > limit:
             raise self._too_large(self.length)
 
     def read(self) -> bytes:
-        """Read the next piece; it is empty at the end.
+        """Read the next piece. At the end of the body, the piece is empty.
 
         Raises:
-            ClientTimeoutError: the client stopped sending, or sends too slowly.
+            ClientTimeoutError: the client stopped sending or is too slow.
             InvalidRequestError: the client closed the connection, or its chunks are malformed.
             PayloadTooLargeError: a chunked body exceeds the limit.
         """
@@ -67,7 +67,7 @@ class RequestBody:
         return piece
 
     def read_all(self) -> bytes:
-        """Read all of it; see `read` for the errors."""
+        """Read the whole body. This raises the same exceptions as `read`."""
         return b"".join(iter(self.read, b""))
 
     def _too_large(self, size: int) -> PayloadTooLargeError:

@@ -23,14 +23,14 @@ logger = logging.getLogger("pyoci.web")
 _PATCH_LIMIT = 64 * 1024
 _REASON_LIMIT = 1000
 _STAYS = (
-    " from the index. This registry did not delete its content: the bytes stay in it until they "
-    "are deleted there"
+    " from the index. The registry did not delete the content: the bytes stay in it until they are "
+    "deleted there"
 )
 _READABLE = "; its bytes can be read by digest until the registry collects garbage"
 
 
 def delete(address: ChangeAddress) -> Response:
-    """Delete a file or a version, and say whether its bytes were deleted too.
+    """Delete a file or a version. The response says whether the bytes were deleted as well.
 
     `?blobs=delete` also deletes the blobs that nothing else refers to.
     """
@@ -41,7 +41,7 @@ def delete(address: ChangeAddress) -> Response:
     text = f"deleted {_name(address)}"
     with ExitStack() as held:
         if every:
-            # A user who may not delete must not block the uploads of others.
+            # A user who is not allowed to delete must not block the uploads of others.
             refuse_denied_deletion(candidates[0].caller)
             held.enter_context(hold_blobs(candidates[0], found.locks, shared=False))
         blobs = FileBlobs(every=every)
@@ -61,7 +61,8 @@ def _wants_blobs() -> bool:
     values = request.args.getlist("blobs")
     if values not in ([], ["delete"]):
         raise InvalidRequestError(
-            "the only value is blobs=delete, to delete the blobs as well; leave it out to keep them"
+            "the value of blobs is invalid: use blobs=delete to delete the blobs as well, or omit "
+            "it to keep them"
         )
     return bool(values)
 
@@ -76,7 +77,7 @@ def _outcome(done: DeletedBlobs) -> str:
 
 
 def patch(address: ChangeAddress) -> Response:
-    """Yank a file or a version, or undo that (PEP 592).
+    """Yank or un-yank a file or a version (PEP 592).
 
     The body is `{"yanked": true}`, `{"yanked": "reason"}` or `{"yanked": false}`.
     """
@@ -95,7 +96,7 @@ def _read_reason() -> str | None:
     try:
         value = json.loads(document)
     except (ValueError, RecursionError) as error:
-        raise InvalidRequestError("the request body is not JSON") from error
+        raise InvalidRequestError("the request body is not valid JSON") from error
     yanked = value.get("yanked") if isinstance(value, dict) and set(value) == {"yanked"} else None
     if isinstance(yanked, str):
         if len(yanked) > _REASON_LIMIT or not yanked.isprintable():

@@ -1,4 +1,4 @@
-"""GET and HEAD of a file and of its core metadata."""
+"""GET and HEAD requests for files and their core metadata."""
 
 import logging
 from collections.abc import Callable, Iterator
@@ -21,14 +21,14 @@ _PRIVATE = {"Cache-Control": PRIVATE, "Vary": "Authorization"}
 
 
 def download(address: FileAddress) -> Response:
-    """Send a file, a part of it, its headers only, or 304."""
+    """Return a file, a part of it, only its headers, or a 304."""
     return _with_file(address, lambda stored: _send(stored, address.filename.text))
 
 
 def _with_file(
     address: FileAddress | MetadataAddress, use: Callable[[StoredFile], Response]
 ) -> Response:
-    """Answer with the file. If a remembered file is gone, look it up in the registry again."""
+    """Respond with a file. If the cached entry is outdated, look the file up in the registry."""
     found = services()
     candidates = found.enter_project(address.base, address.project)
     stored = find_file(candidates, address.filename, found.versions)
@@ -62,8 +62,8 @@ def _send(stored: StoredFile, name: str) -> Response:
 def _open(stored: StoredFile, first: int = 0, last: int | None = None) -> str | OpenBlob:
     """Open a file or a part of it, or return the URL to which the client is redirected.
 
-    That is the storage of the registry, where the client repeats its Range. Then only the client
-    checks the bytes, against the hash on the project page.
+    The URL points to the storage of the registry, to which the client sends its Range again. In
+    this case, only the client compares the bytes with the hash on the project page.
     """
     opened = locate_blob if services().settings.redirect_downloads else open_blob
     found = opened(stored.repository.caller, stored.digest, first=first, last=last)
@@ -84,7 +84,7 @@ def _stream(stored: StoredFile, blob: OpenBlob, response: Response) -> Response:
 
 def _part(stored: StoredFile, wanted: ByteRange, response: Response) -> Response:
     if stored.file.size is None and services().settings.redirect_downloads:
-        # A redirect needs no size, so do not make the client wait for a call that asks for it.
+        # A redirect needs no size, so do not make the client wait for a call that returns it.
         found = _open(stored)
         if isinstance(found, str):
             return redirect(found, 307)
@@ -115,7 +115,7 @@ def _part(stored: StoredFile, wanted: ByteRange, response: Response) -> Response
 
 
 def _slice(blob: OpenBlob, first: int, stop: int) -> Iterator[bytes]:
-    """Cut the part out of the blob: a registry without ranges sends all of it."""
+    """Yield the requested part. A registry that does not support ranges sends the whole blob."""
     position = blob.start
     with blob:
         for chunk in blob.chunks():
@@ -129,19 +129,19 @@ def _slice(blob: OpenBlob, first: int, stop: int) -> Iterator[bytes]:
 
 
 def _logged(path: str, chunks: Iterator[bytes]) -> Iterator[bytes]:
-    """Log why a transfer is broken off. The exception makes the server close the connection."""
-    # This sends the headers before the first byte is checked. Wrong bytes then break the transfer
-    # even of the smallest file, and no client takes an error for a file.
+    """Log why a transfer is aborted. The exception makes the server close the connection."""
+    # This sends the headers before the first byte is checked. Wrong bytes then abort the
+    # transfer of even the smallest file, and no client mistakes an error for a file.
     yield b""
     try:
         yield from chunks
     except PyOCIError as error:
-        logger.warning("broke off %s: %s", path, error)
+        logger.warning("aborted the download of %s: %s", path, error)
         raise
 
 
 def core_metadata(address: MetadataAddress) -> Response:
-    """Send the core metadata of a wheel (PEP 658)."""
+    """Return the core metadata of a wheel (PEP 658)."""
     return _with_file(address, _send_metadata)
 
 

@@ -1,4 +1,4 @@
-"""The upload form: multipart/form-data, whose file is written to disk and hashed on the way."""
+"""Reads upload forms (multipart/form-data), and writes the file to disk while hashing it."""
 
 import errno
 import hashlib
@@ -49,12 +49,12 @@ _FIELDS = frozenset(
 """The fields that are read. All others, such as the description, are skipped."""
 
 _DROPPED = {"attestations": "its attestations", "gpg_signature": "its signature"}
-"""Parts of an upload that people may expect to be stored, and that are not."""
+"""Parts of an upload that users may expect to be stored, and that this index does not store."""
 
 _TEXT_LIMIT = 1024 * 1024
-"""Bytes of all fields together that are read: each thread may be reading a form."""
+"""Maximum size of all fields together, in bytes. Each thread may be reading a form."""
 _VALUE_OVERHEAD = 100
-"""Bytes that a value counts in addition to its text, which may be empty."""
+"""Bytes that are counted for each value in addition to its text, which may be empty."""
 _PARTS = 100_000
 _URLENCODED = "application/x-www-form-urlencoded"
 _GONE = frozenset({"submit", "submit_pkg_info", "doc_upload", "verify", "user", "password_reset"})
@@ -68,21 +68,21 @@ class SpooledFile:
     filename: str
     content: IO[bytes]
     size: int
-    """Bytes."""
+    """Size in bytes."""
     digest: Digest
 
 
 @dataclass(frozen=True, slots=True)
 class UploadForm:
-    """The fields of the legacy upload API that are used here, and the file."""
+    """The uploaded file, and the fields of the legacy upload API that this index uses."""
 
     fields: Mapping[str, tuple[str, ...]]
     file: SpooledFile
     dropped: tuple[str, ...] = ()
-    """What came with the file and is not stored, in words."""
+    """Descriptions of the parts that came with the file and are not stored."""
 
     def one(self, name: str) -> str | None:
-        """Return the first value of a field that is not empty: some clients send empty ones."""
+        """Return the first non-empty value of a field, or None. Some clients send empty values."""
         return next((value for value in self.fields.get(name, ()) if value.strip()), None)
 
     def all(self, name: str) -> tuple[str, ...]:
@@ -95,8 +95,8 @@ def read_form(body: RequestBody, content_type: str, spool: Path) -> Iterator[Upl
     """Parse the form. The file on disk is deleted when the context ends.
 
     Raises:
-        InvalidRequestError: it is not a multipart form, or has no or several `content`.
-        PayloadTooLargeError: it exceeds a limit.
+        InvalidRequestError: the body is not a multipart form with exactly one `content`.
+        PayloadTooLargeError: the form exceeds a limit.
         SpoolFullError: the folder `spool` is full or missing.
     """
     kind, options = parse_options_header(content_type)
@@ -125,7 +125,7 @@ def read_form(body: RequestBody, content_type: str, spool: Path) -> Iterator[Upl
 
 
 def _action_of(body: RequestBody) -> str | None:
-    """Return the action of a form without a file; such a form is small."""
+    """Return the action of a form without a file. Such a form is small."""
     text = bytearray()
     while piece := body.read():
         text += piece
@@ -138,7 +138,7 @@ def _action_of(body: RequestBody) -> str | None:
 
 
 def refuse_gone(action: str | None) -> None:
-    """Refuse actions of the original package index that no index serves any more.
+    """Refuse actions of the upload API that no index supports any more.
 
     Raises:
         GoneError: the action is one of them.
@@ -157,7 +157,7 @@ def _parse(body: RequestBody, boundary: str, file: IO[bytes]) -> UploadForm:
                 piece = body.read()
                 form.take(parser.parse(piece))
             while body.read():
-                pass  # an epilogue; if it were left unread, the connection could not be kept
+                pass  # an epilogue; the connection stays usable only if all of it is read
     except ParserLimitReached as error:
         raise PayloadTooLargeError(f"the form is over a limit: {error}") from error
     except MultipartError as error:
@@ -168,7 +168,7 @@ def _parse(body: RequestBody, boundary: str, file: IO[bytes]) -> UploadForm:
 
 
 class _FormReader:
-    """Reads the events of the parser: a segment, its bytes, and None at its end."""
+    """Collects the events of the parser, which are a segment, its bytes, and None at its end."""
 
     def __init__(self, file: IO[bytes]) -> None:
         self._file = file

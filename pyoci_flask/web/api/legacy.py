@@ -1,4 +1,4 @@
-"""GET `{base}/{project}/json`: the legacy JSON API, as Renovate reads it."""
+"""GET `{base}/{project}/json`: the legacy JSON API, which Renovate uses."""
 
 import json
 from collections.abc import Sequence
@@ -21,13 +21,13 @@ from pyoci_flask.web.links import quote_segment
 from pyoci_flask.web.services import services
 
 _MOST_FAILURES = 5
-"""Versions that are listed without files if the registry fails to return them."""
+"""Maximum number of versions that are listed without files if the registry fails to return them."""
 
 
 def legacy_json(address: JsonAddress) -> Response:
-    """Answer with the document."""
+    """Return the JSON document of a project or of one of its versions."""
     found = services()
-    # As the request spells it: the original kept the dots of a name in its repository.
+    # Keep the spelling of the request, because the original PyOCI kept dots in repository names.
     name = quote_segment(address.project.text)
     page_url = f"{found.origin.index_url(address.base)}{name}/"
     repository, tags = find_project(found.enter_project(address.base, address.project))
@@ -35,9 +35,9 @@ def legacy_json(address: JsonAddress) -> Response:
         failures = Failures(_MOST_FAILURES)
         project = found.read_project(repository, tags, failures)
         if failures.errors and not project.files:
-            raise failures.errors[0]  # not just single versions fail
+            raise failures.errors[0]  # the failures are not limited to single versions
     else:
-        # A project with this version only: as on PyPI, the document omits the others.
+        # This project has only one version. As on PyPI, the document omits the others.
         project = _one_version(repository, tags, address.version)
     shown = preferred(releases_of(project))
     document = _document(project, page_url, shown)
@@ -47,11 +47,11 @@ def legacy_json(address: JsonAddress) -> Response:
 
 
 def _one_version(repository: ProjectRepository, tags: Sequence[str], version: str) -> Project:
-    """Read only this version, with one call unless it is remembered."""
+    """Read only this version. This needs one call unless the version is cached."""
     versions = services().versions
 
     def read(part: ProjectRepository, version: str, tag: Tag) -> VersionFiles | VersionIndex | None:
-        # Not another spelling of the version, which has its own tag.
+        # Ignore other spellings of the version, because they have their own tags.
         recalled = versions.recall([part], version, lambda found: found[1].version == version)
         return recalled[1] if recalled else versions.read_tag(part, version, tag)
 
@@ -61,10 +61,10 @@ def _one_version(repository: ProjectRepository, tags: Sequence[str], version: st
 
 
 def _document(project: Project, page_url: str, shown: Release | None) -> dict[str, Any]:
-    """Return the document. `releases` has all versions; those that are not listed have no files.
+    """Return the document. `releases` contains all versions, but no files of unlisted versions.
 
-    `info` and `urls` are about the version `shown`, which the page for people shows as well.
-    Unknown members are left out, because some readers fail on null.
+    `info` and `urls` describe the version `shown`, which the project's web page shows as well.
+    Members without a value are left out, because some clients fail on null.
     """
     releases = {
         release.version: [_file(file, page_url) for file in release.files]

@@ -1,4 +1,4 @@
-"""The Simple API: project pages and the project list (PEP 503, 691, 700, 714)."""
+"""The Simple API: project pages and the project list (PEPs 503, 691, 700 and 714)."""
 
 import json
 import re
@@ -37,24 +37,24 @@ _NAMES = {
     JSON: (JSON, "application/vnd.pypi.simple.latest+json"),
     HTML: (HTML, "application/vnd.pypi.simple.latest+html"),
 }
-"""The media types on offer, the preferred one first, each with all of its names."""
+"""The available media types in order of preference, each with all of its names."""
 
 _LONGEST_ACCEPT = 2000
-"""Characters that are read. Browsers send at most about 150."""
+"""Characters of an Accept header that are read. Browsers send at most about 150."""
 
 _VARY = "Accept, Authorization"
 _VERSION = "1.4"
 _VERSION_WITHOUT_SIZES = "1.0"
 """Since 1.1, the size of every file is mandatory."""
 
-# These versions of pip expect text in `dist-info-metadata`, and crash on the object that PEP 691
-# puts there, for every wheel (pip's issue 12042). PEP 714 renamed the key because of them. They do
-# not know the new key, and without the old one they read the metadata from the wheel.
+# These versions of pip expect `dist-info-metadata` to be text, and crash on every wheel for which
+# it is an object, as PEP 691 requires (pip's issue 12042). PEP 714 renamed the key because of them.
+# They do not know the new key, and read the metadata from the wheel if the old key is missing.
 _PIP_WITHOUT_ALIAS = re.compile(r"pip/(22\.3|23\.[01])(?![0-9])")
 
 
 def project_page(address: ProjectAddress) -> Response:
-    """Show the files of a project, or redirect to the fallback index."""
+    """Return the page of a project, or redirect to the fallback index."""
     if not address.slash:
         return redirect_to_slash(address.project.text)
     media_type = negotiate()
@@ -89,7 +89,7 @@ def project_page(address: ProjectAddress) -> Response:
 def _falls_back(address: ProjectAddress) -> bool:
     """Return whether a project that is not found may be looked up in the fallback index.
 
-    `docs/dependency-confusion.md` explains each of the conditions. Somebody who can make this
+    `docs/dependency-confusion.md` explains each of the conditions. Anyone who can make this
     server redirect the name of a private project decides what is installed under that name.
     """
     settings = services().settings
@@ -105,7 +105,7 @@ def _redirect_to_fallback(address: ProjectAddress, caller: RepositoryCaller) -> 
     """Redirect a project page to the fallback index.
 
     Raises:
-        AuthenticationRequiredError: the project may be private, and visible only with
+        AuthenticationRequiredError: the project may be private and visible only with
             credentials.
     """
     found = services()
@@ -113,8 +113,8 @@ def _redirect_to_fallback(address: ProjectAddress, caller: RepositoryCaller) -> 
     origin, scope = caller.repository.registry.origin, Scope(caller.repository.name, "pull")
     if caller.credentials is None and found.authenticator.wants_token(origin, scope):
         raise AuthenticationRequiredError(
-            f"{caller.repository.registry.netloc} asks for credentials: without them, {name} may "
-            "be a private project that cannot be seen, so it is not looked up elsewhere"
+            f"{caller.repository.registry.netloc} requires credentials. {name} may be a private "
+            "project, so it is not looked up in the fallback index without them"
         )
     return redirect(f"{found.settings.fallback_index}/{name}/")
 
@@ -135,7 +135,7 @@ def _render(project: Project, announced: frozenset[str], media_type: str, *, ali
 
 
 def list_page(address: ListAddress) -> Response:
-    """Show the projects of a namespace, if the registry has a catalog."""
+    """Return the list of the projects in a namespace, if the registry has a catalog."""
     if not address.slash:
         return redirect_to_slash(request.path.rstrip("/").rpartition("/")[2])
     media_type = negotiate()
@@ -195,7 +195,7 @@ def _file_json(file: File, announced: frozenset[str], *, alias: bool) -> dict[st
 
 
 def _core_metadata(file: File, announced: frozenset[str]) -> str | None:
-    """Return the value of the attribute (PEP 714): the digest, `true`, or None without metadata."""
+    """Return the attribute's value (PEP 714): a digest, `true`, or None if there is no metadata."""
     if not file.filename.is_wheel:
         return None
     if file.core_metadata is not None:
@@ -207,7 +207,7 @@ def negotiate() -> str:
     """Choose the media type by `?format=` or by Accept (PEP 691, Version + Format Selection).
 
     Raises:
-        NotAcceptableError: the client accepts none of them.
+        NotAcceptableError: the client accepts none of the available types.
     """
     # A literal + in a query arrives as a space.
     name = request.args.get("format", "").strip().replace(" ", "+").lower()
@@ -224,17 +224,17 @@ def negotiate() -> str:
 
 @lru_cache(maxsize=64)
 def _preferred(header: str) -> str | None:
-    """Return the best type that an Accept header allows; clients send the same few headers."""
+    """Return the best type that an Accept header allows, or None. Clients use only a few values."""
     if not header.strip():
         return PLAIN_HTML
-    # None of the types has parameters, so `text/html; charset=utf-8` is text/html.
+    # None of the types has parameters, so `text/html; charset=utf-8` counts as text/html.
     accept = MIMEAccept(
         (value.partition(";")[0].strip(), quality)
         for value, quality in parse_accept_header(header, MIMEAccept)
     )
     named = {name.lower(): quality for name, quality in reversed(accept)}
     qualities = {
-        # An alias counts if it is named; ranges such as text/* are compared with the type itself.
+        # An alias counts only if it is in the header. Ranges such as text/* match the type itself.
         kind: max([accept.quality(kind), *(named.get(alias, 0) for alias in aliases)])
         for kind, (_, *aliases) in _NAMES.items()
     }

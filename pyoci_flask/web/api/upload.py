@@ -1,6 +1,6 @@
 """POST `{base}/`: the legacy upload API that twine uses, and the checks of an upload.
 
-What is inside a file is checked by `pyoci_flask.index.metadata`.
+`pyoci_flask.index.archive` and `pyoci_flask.index.fields` check the content of a file.
 """
 
 import hashlib
@@ -42,7 +42,7 @@ logger = logging.getLogger("pyoci.web")
 _LABEL = re.compile(r"PyOCI :: Label :: (?P<key>.+?) :: (?P<value>.+)", re.DOTALL)
 
 _LARGE = 1024 * 1024
-"""Bytes of a file above which the slower digests are computed in a thread."""
+"""File size in bytes above which the slower digests are computed in a thread."""
 
 
 class _Hash(Protocol):
@@ -58,12 +58,12 @@ _OTHERS: Mapping[str, Mapping[int, Callable[[], _Hash]]] = {
     },
     "md5_digest": {32: lambda: hashlib.md5(usedforsecurity=False)},
 }
-"""How the slower digests are computed, by their number of characters."""
+"""The functions that compute the slower digests, by the number of hex characters."""
 _HEX = frozenset("0123456789abcdef")
 
 
 def upload(base: Base) -> Response:
-    """Publish the file in the form."""
+    """Publish the file of an upload form."""
     found = services()
     body = RequestBody(request.environ, found.settings.max_body, "PYOCI_MAX_BODY")
     with read_form(body, request.headers.get("Content-Type", ""), found.settings.spool) as form:
@@ -96,37 +96,39 @@ def upload(base: Base) -> Response:
 
 
 def read_upload(form: UploadForm) -> tuple[ProjectName, Upload]:
-    """Check that the fields fit each other and the name of the file, without opening the file.
+    """Return the project and the upload that a form describes, without opening the file.
+
+    The fields are compared with each other and with the name of the file.
 
     Raises:
-        InvalidRequestError: a field is wrong; the text says which and why.
-        GoneError: the form uses a part of the API that no index serves any more.
+        InvalidRequestError: a field is wrong; the text says which one and why.
+        GoneError: the form uses a part of the API that no index supports any more.
     """
     action = form.one(":action")
     refuse_gone(action)
     if action != "file_upload":
         raise InvalidRequestError(f":action must be 'file_upload', not {action!r}")
     if form.one("protocol_version") not in {None, "1"}:
-        raise InvalidRequestError("the field protocol_version must be 1")
+        raise InvalidRequestError("the form field 'protocol_version' must be '1'")
     name, version = form.one("name"), form.one("version")
-    # The filename first: people see it, and the other fields are compared with it.
+    # Check the filename first, because users see it and other fields are compared with it.
     if not is_filename(form.file.filename):
         raise InvalidRequestError(
             f"{form.file.filename[:300]!r} is not the name of a wheel (.whl) or an sdist (.tar.gz)"
         )
     if name is None:
-        raise InvalidRequestError("the field name is missing")
+        raise InvalidRequestError("the form field 'name' is missing")
     project = ProjectName(name)
     filename = Filename.parse(form.file.filename, project)
     if form.all("version") and not filename.is_same_version(version or ""):
         raise InvalidRequestError(
-            f"the field version is {(version or '')[:200]!r}, but {filename.text} is of "
-            f"{filename.version!r}"
+            f"the form field 'version' is {(version or '')[:200]!r}, but {filename.text} has "
+            f"version {filename.version!r}"
         )
     filetype, expected = form.one("filetype"), "bdist_wheel" if filename.is_wheel else "sdist"
     if filetype not in {None, expected}:
         raise InvalidRequestError(
-            f"the field filetype is {filetype!r}, but {filename.text} is a {expected}"
+            f"the form field 'filetype' is {filetype!r}, but {filename.text} has type '{expected}'"
         )
     version_of_metadata = form.one("metadata_version")
     if version_of_metadata is not None:
@@ -146,7 +148,7 @@ def read_upload(form: UploadForm) -> tuple[ProjectName, Upload]:
 
 
 def _completed(upload: Upload, project: ProjectName, form: UploadForm) -> Upload:
-    """Check the content of the file, and add the core metadata; an old sdist may have none."""
+    """Check the content of the file, and add its core metadata. An old sdist may not have any."""
     filename = upload.filename
     requirements = [text for text in form.all("requires_dist") if text.strip()]
     try:
@@ -185,13 +187,13 @@ def _specifiers(text: str | None) -> str | None:
 
 
 def _project_urls(form: UploadForm) -> Mapping[str, str]:
-    """Read entries of the form `Label, URL` (core metadata, Project-URL)."""
+    """Read entries with the format `Label, URL` (core metadata, Project-URL)."""
     pairs = [entry.partition(",") for entry in form.all("project_urls")]
     return {label.strip(): url.strip() for label, _, url in pairs if label.strip() and url.strip()}
 
 
 def _labels(form: UploadForm) -> Mapping[str, str]:
-    """Read the labels among the classifiers; of two with the same key, the last one counts."""
+    """Read the labels from the classifiers. If two have the same key, the last one is used."""
     matches = [_LABEL.fullmatch(classifier.strip()) for classifier in form.all("classifiers")]
     labels = {match["key"].strip(): match["value"].strip() for match in matches if match}
     labels.pop(CREATED, None)  # a package cannot choose its time of upload
@@ -199,12 +201,13 @@ def _labels(form: UploadForm) -> Mapping[str, str]:
 
 
 def check_digests(form: UploadForm) -> None:
-    """Compare each digest in the form with that of the file.
+    """Compare each digest in the form with the digest of the file.
 
-    If a large file has the sha256 of the form, the slower digests are left to `checked_meanwhile`.
+    If the form has the sha256 of a large file, this leaves the slower digests to
+    `checked_meanwhile`.
 
     Raises:
-        InvalidRequestError: one does not match, or is not a digest.
+        InvalidRequestError: a digest does not match or is malformed.
     """
     _check_form(form, "sha256_digest", [len(form.file.digest.hex)])
     for field, ways in _OTHERS.items():
@@ -218,8 +221,8 @@ def check_digests(form: UploadForm) -> None:
 def checked_meanwhile(form: UploadForm) -> Iterator[Callable[[], None]]:
     """Compare the digests that `check_digests` left, in another thread while the block runs.
 
-    The function that is yielded waits for the result, and raises as `check_digests` does. Call it
-    before anything in the registry refers to the file.
+    The yielded function waits for the result, and raises the same exceptions as `check_digests`.
+    Call it before anything in the registry refers to the file.
     """
     if not _is_left(form):
         yield lambda: None
@@ -243,7 +246,7 @@ def _compare_others(form: UploadForm, over: threading.Event) -> None:
         if (text := _stated(form, field))
     }
     file, position = form.file.content.fileno(), 0
-    # With a position of its own, because the file is being sent to the registry meanwhile.
+    # `pread` uses its own position, because the file is being sent to the registry meanwhile.
     while hashes and not over.is_set() and (piece := os.pread(file, CHUNK, position)):
         position += len(piece)
         for one in hashes.values():
@@ -257,12 +260,13 @@ def _stated(form: UploadForm, field: str) -> str:
 
 
 def _check_form(form: UploadForm, field: str, sizes: Collection[int]) -> None:
-    """Check that a field is a digest in hex, if the form has it."""
+    """Check that a field is a hex digest, if the form has this field."""
     text = _stated(form, field)
     if text and (len(text) not in sizes or not _HEX.issuperset(text)):
         wanted = " or ".join(str(size) for size in sizes)
         raise InvalidRequestError(
-            f"the field {field} is not a digest: it has to be {wanted} characters of 0-9 and a-f"
+            f"the form field {field} is not a digest: it has to be {wanted} characters of 0-9 and "
+            "a-f"
         )
 
 
@@ -270,6 +274,6 @@ def _compare(form: UploadForm, field: str, actual: str) -> None:
     stated = _stated(form, field)
     if stated and stated != actual:
         raise InvalidRequestError(
-            f"the field {field} does not match the file: the file was changed in transit, or the "
-            "field is about another file"
+            f"the form field {field} does not match the file: the file was changed in transit, or "
+            "the digest is that of another file"
         )

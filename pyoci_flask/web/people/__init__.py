@@ -1,1 +1,1 @@
-"""The pages for people: configuration, projects, versions and errors."""
+"""The web pages: configuration, projects, versions and errors."""

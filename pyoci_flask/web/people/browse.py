@@ -1,7 +1,7 @@
-"""The pages on which people browse an index: `/ui/{base}/` and below.
+"""The web pages of an index: `/ui/{base}/` and below.
 
-Their addresses are those of the index with `/ui` before them. The page about one version of a
-project has the version at its end.
+Their paths are those of the index with `/ui` in front. The path of a page about a single version
+ends with that version.
 """
 
 from urllib.parse import quote
@@ -40,13 +40,13 @@ blueprint = Blueprint("browse", __name__)
 
 _LONGEST_QUERY = 1000
 _MOST_SHOWN = 1000
-"""Projects on one page of a list."""
+"""Maximum number of projects on one page of a list."""
 
 
 @blueprint.get("/ui")
 @blueprint.get("/ui/")
 def begin() -> Response:
-    """Redirect to the index of this server, or to the form where people enter one."""
+    """Redirect to the index of this server, or to the form in which users enter one."""
     below = request.path.endswith("/")
     if services().settings.index is not None:
         return redirect("simple/" if below else "ui/simple/")
@@ -69,7 +69,7 @@ def _read(path: str) -> tuple[ListAddress | ProjectAddress, str | None]:
     """Return the address and the version at its end, if it has one."""
     addresses = services().addresses
     above, _, last = path.rstrip("/").rpartition("/")
-    # If the end of the namespace is unknown, a last segment that is not a version may be a project.
+    # If the end of the namespace is unknown, a last segment that is no version may be a project.
     certain = "/+simple/" in above or path.startswith("/simple/")
     if version_or_none(last) is not None or (certain and not is_filename(last)):
         project = addresses.read(f"{above}/", sent_path(request.environ))
@@ -83,7 +83,7 @@ def _read(path: str) -> tuple[ListAddress | ProjectAddress, str | None]:
 
 
 def _index_page(base: Base) -> Response:
-    """Show the projects of an index, or a field for a name if the registry lists none."""
+    """Show the projects of an index, or a field for a name if the registry lists no projects."""
     wanted = _in_one_word(request.args.get("project", ""))
     refused = ""
     if wanted:
@@ -123,14 +123,14 @@ def _index_page(base: Base) -> Response:
 
 
 def _in_one_word(text: str) -> str:
-    """Write a name as that of a project: people type a space where it has a dash."""
+    """Replace spaces with dashes. People type a space where the name of a project has a dash."""
     return "-".join(text[:_LONGEST_QUERY].split())
 
 
 def _projects(base: Base) -> tuple[int, list[str] | None, str]:
-    """Return the status of the page, the projects, and the reason if there are none.
+    """Return the status of the page, and the projects or the reason why they cannot be listed.
 
-    A registry may deny its catalog to a user and still show them a project.
+    A registry may deny its catalog to a user but allow them to read a project.
     """
     try:
         return 200, list(list_projects(services().enter_namespace(base))), ""
@@ -175,13 +175,13 @@ def _project_page(address: ProjectAddress, version: str | None) -> Response:
 
 
 def _index_href(base: Base) -> str:
-    """Return the relative link from the page of a project to that of its index."""
+    """Return the relative link from the page of a project to the page of its index."""
     one_segment = base.pinned or "/" not in base.namespace
     return "../" if one_segment or "/+simple/" in request.path else "../+simple/"
 
 
 def _about(repository: ProjectRepository, shown: Release | None) -> dict[str, object]:
-    """Return what metadata and manifests say about a version; this makes a few calls."""
+    """Return the details of a version from its metadata and manifests. This makes a few calls."""
     if shown is None:
         return {"details": Details(), "description": None, "known": True}
     found = services()

@@ -1,9 +1,9 @@
 """The description of a package as HTML that is safe to show, or as plain text.
 
 Publishers of packages are not trusted, and Python cannot interrupt a regular expression or a parser
-that does not end. So another process renders and sanitises Markdown and reStructuredText, with
+that never finishes. So another process renders and sanitises Markdown and reStructuredText, with
 limits on its time and memory. A description that is not ready in time is shown as plain text. The
-HTML is remembered under the digest of its source.
+HTML is cached under the digest of its source.
 """
 
 import hashlib
@@ -22,20 +22,20 @@ from pyoci_flask.common.memory import Memory
 logger = logging.getLogger("pyoci.web")
 
 LONGEST = 256 * 1024
-"""Characters of a description that are rendered, and of plain text that are shown."""
+"""Characters of a description. A longer one is not rendered, and is cut off as plain text."""
 
 _SECONDS = 10.0
-"""For the process, from its start to its end; its CPU time has a separate limit."""
+"""Maximum duration of the process. Its CPU time has a separate limit."""
 _AT_ONCE = 2
 _PATIENCE = 30.0
-"""Seconds to wait for a free process: enough for about a hundred descriptions."""
+"""Seconds to wait for a free process, which is enough for about a hundred descriptions."""
 _CACHE_SIZE = 8 * 1024 * 1024
 _MOST_CACHED = 2000
 
 _PROCESS = "pyoci_flask.web.people.description_process"
 
 _CONTROLS = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ufeff]")
-"""Control characters except tab and line feed, and those that change the text direction."""
+"""Control characters except tab and line feed, and characters that change the text direction."""
 
 _Kind = tuple[str, ...]
 _Key = tuple[_Kind, bytes]
@@ -43,7 +43,7 @@ _Key = tuple[_Kind, bytes]
 
 @dataclass(frozen=True, slots=True)
 class Description:
-    """A description to show: `html` if it could be rendered, else `text`."""
+    """A description to show, as `html` if it could be rendered, otherwise as `text`."""
 
     html: Markup | None
     text: str
@@ -52,14 +52,14 @@ class Description:
 
 
 class _LateError(Exception):
-    """This machine was too busy; the next try may succeed."""
+    """This machine was too busy to render a description. The next attempt may succeed."""
 
 
 class DescriptionRenderer:
-    """Renders descriptions; a worker has one."""
+    """Renders descriptions. Each worker has one renderer."""
 
     def __init__(self, seconds: float = _SECONDS) -> None:
-        """Stop the process of a description after `seconds`."""
+        """Stop each rendering process after `seconds`."""
         self._seconds = seconds
         self._places = threading.BoundedSemaphore(_AT_ONCE)
         self._rendered = Memory[_Key, str](entries=_MOST_CACHED, max_bytes=_CACHE_SIZE)
@@ -75,14 +75,14 @@ class DescriptionRenderer:
         try:
             html = self._rendered_once(key, source)
         except _LateError as error:
-            logger.warning("a description was not rendered: %s", error)
+            logger.warning("could not render a project description: %s", error)
             return plain
         if not html:
             return plain
         return Description(Markup(html), text, cut=False)  # noqa: S704 - it was sanitised
 
     def _rendered_once(self, key: _Key, source: bytes) -> str:
-        """Return the remembered HTML, or render it; empty if the text cannot be rendered.
+        """Return the cached HTML, or render it. It is empty if the text cannot be rendered.
 
         Raises:
             _LateError: it is not known whether the text can be rendered.
@@ -92,7 +92,7 @@ class DescriptionRenderer:
             if not self._places.acquire(timeout=_PATIENCE):
                 raise _LateError("too many other descriptions are being rendered")
             try:
-                # Requests for one page often come together: another one may have rendered it.
+                # Requests for one page often arrive together, so another one may have rendered it.
                 html = self._rendered.get_or_make(key, lambda: self._run(key[0], source))
             finally:
                 self._places.release()
@@ -116,7 +116,9 @@ class DescriptionRenderer:
             raise _LateError(type(error).__name__) from error
         if done.returncode:
             last = done.stderr.decode(errors="replace").strip().rpartition("\n")[2][:300]
-            logger.warning("a description was not rendered: exit %d %s", done.returncode, last)
+            logger.warning(
+                "could not render a project description (exit %d): %s", done.returncode, last
+            )
             return ""
         return done.stdout.decode()
 
@@ -128,7 +130,7 @@ def _kind_of(content_type: str | None) -> _Kind | None:
         case "text/markdown":
             commonmark = any("".join(one.split()) == "variant=commonmark" for one in parameters)
             return ("markdown", "CommonMark" if commonmark else "GFM")
-        # Without a type, the specification requires to try reStructuredText first.
+        # Without a type, the specification requires trying reStructuredText first.
         case "text/x-rst" | "":
             return ("rst",)
         case _:

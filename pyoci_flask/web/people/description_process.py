@@ -1,12 +1,12 @@
-"""The process that renders one description: source on stdin, sanitised HTML on stdout.
+"""Renders one description. It reads the source from stdin and writes sanitised HTML to stdout.
 
 Run as `python -m pyoci_flask.web.people.description_process markdown GFM` (or `markdown
-CommonMark`, or `rst`). If stdout is empty, the description has to be shown as plain text.
+CommonMark`, or `rst`). If stdout is empty, the description must be shown as plain text.
 
-This removes more than readme_renderer does: images (loading them would tell a third party who reads
-the page), forms, classes that could imitate parts of the page, ids that could clash with its own,
-and relative links, which would lead to addresses on this server that the author of the package
-chose.
+This removes more than readme_renderer does: images (loading them would reveal to a third party who
+reads the page), forms, classes that could imitate parts of the page, ids that could clash with the
+page's own ids, and relative links, which would lead to addresses on this server that the author of
+the package chose.
 """
 
 import html
@@ -47,7 +47,7 @@ _ATTRIBUTES = {
     "td": {"colspan", "rowspan"},
     "th": {"colspan", "rowspan"},
 }
-# The classes of Pygments that style.css has rules for.
+# The Pygments classes for which style.css has rules.
 _TOKENS = frozenset(
     {
         *("k", "kc", "kd", "kn", "kr", "kt", "ow", "nt"),
@@ -103,12 +103,12 @@ class _Rewriter(HTMLParser):
         super().__init__(convert_charrefs=True)
         self.written: list[str] = []
         self._link: int | None = None
-        """Position in `written` of the link that is open."""
+        """Position of the open link in `written`."""
         self._link_attributes: dict[str, str] = {}
         self._link_shows = False
         self._level = _TOP_LEVEL - 1
         self._renamed: defaultdict[str, list[str]] = defaultdict(list)
-        """For each name, how its open tags were written; empty if the tag was left out."""
+        """For each tag name, the names written for its open tags, or "" for an omitted tag."""
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         attributes = {name: value or "" for name, value in attrs}
@@ -138,10 +138,10 @@ class _Rewriter(HTMLParser):
         self.written.append(html.escape(data, quote=False))
 
     def _name(self, tag: str, attributes: dict[str, str]) -> str:
-        """Return the tag to write; some classes, which are removed, become tags."""
+        """Return the tag to write. Some classes are replaced with tags."""
         classes = attributes.get("class", "").split()
         if tag in _HEADINGS:
-            # Screen readers need headings that skip no level.
+            # Screen readers need headings that do not skip levels.
             self._level = min(_HEADINGS[tag] + _TOP_LEVEL - 1, self._level + 1, 6)
             return f"h{self._level}"
         if tag == "span" and "literal" in classes:
@@ -167,11 +167,11 @@ class _Rewriter(HTMLParser):
         self.written.append("")
 
     def _end_link(self) -> None:
-        """Write the link, now that it is known whether it has text; one without is an anchor."""
+        """Write the link when it is known whether it has text. Without text, it is an anchor."""
         if self._link is None:
             return
         href = self._link_attributes.get("href", "")
-        # To another site, or to another place in the description.
+        # The link leads to another site, or to another place in the description.
         leads_out = href.lower().startswith(("#", "mailto:")) or is_web_url(href)
         is_link = self._link_shows and leads_out
         kept = ("href", "title", "id") if is_link else ("id",)
@@ -183,7 +183,7 @@ class _Rewriter(HTMLParser):
         self._link = None
 
     def _image(self, attributes: dict[str, str]) -> None:
-        """Write a link to the image instead, or only its text if it is in a link already."""
+        """Write a link to the image, or only its text if the image is already in a link."""
         text = attributes.get("alt", "").strip() or "image"
         source = attributes.get("src", "")
         if self._link is None and is_web_url(source):

@@ -1,4 +1,4 @@
-"""Error pages for people: what happened, and what to do about it."""
+"""The error page, which says what happened and what to do about it."""
 
 from collections.abc import Mapping
 
@@ -19,14 +19,14 @@ _GITHUB = (
     "and install, write:packages to publish, and delete:packages to delete. If your organisation "
     "uses single sign-on, authorise the token for it."
 )
-_SPELLING = "Check the spelling of the address: registry, namespace, project."
+_SPELLING = "Check the spelling of the registry, the namespace and the project in the address."
 _USE_A_CLIENT = (
     "Use pip, uv, twine or curl. A page in a browser is not allowed to send this request."
 )
 _LATER = "Try again later. If the problem lasts, look at the status page of the registry."
 
 
-# A heading, and what people can do.
+# A heading, and the steps that a user can take.
 _Advice = tuple[str, ...]
 
 _ADVICE: Mapping[type[Exception], _Advice] = {
@@ -52,8 +52,8 @@ _ADVICE: Mapping[type[Exception], _Advice] = {
         "There is no such thing here",
         _SPELLING,
         (
-            "Registries hide what you have no permission to see. Check whether your account may "
-            "read this project."
+            "Registries hide what you have no permission to see. Check whether your account is "
+            "allowed to read this project."
         ),
     ),
     errors.RateLimitedError: (
@@ -65,8 +65,8 @@ _ADVICE: Mapping[type[Exception], _Advice] = {
         "Check the host name and the port in the address.",
         _LATER,
     ),
-    errors.RegistryTimeoutError: ("The registry does not answer", _LATER),
-    errors.RegistryError: ("The registry gave an answer that makes no sense", _LATER),
+    errors.RegistryTimeoutError: ("The registry does not respond", _LATER),
+    errors.RegistryError: ("The registry sent a response that makes no sense", _LATER),
     errors.BusyError: ("Too many requests are waiting", "Try again in a few seconds."),
     NotFound: (
         "Nothing is served here",
@@ -75,7 +75,7 @@ _ADVICE: Mapping[type[Exception], _Advice] = {
             "before it to browse the index: /ui/ghcr.io/acme/."
         ),
     ),
-    MethodNotAllowed: ("That cannot be done here", _USE_A_CLIENT),
+    MethodNotAllowed: ("This action is not possible here", _USE_A_CLIENT),
 }
 _WRONG_CREDENTIALS = (
     "The registry refused these credentials",
@@ -86,15 +86,15 @@ _WRONG_CREDENTIALS = (
 )
 _TOO_FEW_RIGHTS = (
     "These credentials may not do this",
-    "The registry accepted your credentials, but they have too few permissions for this namespace.",
+    "The registry accepted your credentials, but they lack permissions for this namespace.",
     (
-        "Your browser keeps sending the credentials that you entered. To use others, open this "
-        "page in a private window."
+        "Your browser keeps sending the credentials that you entered. To use other "
+        "credentials, open this page in a private window."
     ),
 )
 _OUR_FAULT = (
     "Something went wrong here",
-    "Send the number of this request to the administrator of this server. It is in the log.",
+    "Send the request ID below to the administrator of this server, who can find it in the log.",
 )
 
 
@@ -117,7 +117,7 @@ def error_page(status: int, text: str, error: Exception) -> Response:
 
 
 def _base() -> Base | None:
-    """Return the index that the address names, if it names one."""
+    """Return the index to which the requested address belongs, or None."""
     known = visit().base
     if known is not None:
         return known

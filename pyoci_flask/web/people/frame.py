@@ -1,4 +1,4 @@
-"""What all pages for people share: frame, security policy, files that they load, formats."""
+"""The parts that all web pages share: frame, security policy, static files and formats."""
 
 import hashlib
 from collections.abc import Mapping
@@ -25,7 +25,7 @@ _POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; "
     "connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
 )
-"""Content-Security-Policy: nothing inline, and nothing from other sites."""
+"""The Content-Security-Policy, which allows nothing inline and nothing from other sites."""
 
 _TYPES = {
     "style.css": "text/css; charset=utf-8",
@@ -36,14 +36,14 @@ _TYPES = {
 
 @dataclass(frozen=True, slots=True)
 class Asset:
-    """A file that pages load; `version`, a hash of its content, is part of its address."""
+    """A static file. `version`, a hash of its content, is part of its address."""
 
     content: bytes
     content_type: str
     version: str
 
     def answer(self) -> Response:
-        """Answer with the file, or 304. With its version in the address, it is kept for good."""
+        """Return the file, or a 304. An address with its version may be cached for a year."""
         response = Response(self.content, content_type=self.content_type)
         current = request.args.get("v") == self.version
         lifetime = "public, max-age=31536000, immutable" if current else "public, no-cache"
@@ -54,14 +54,14 @@ class Asset:
 
 @dataclass(frozen=True, slots=True)
 class People:
-    """The objects of one worker that only the pages for people need."""
+    """The objects of one worker that only the web pages need."""
 
     assets: Mapping[str, Asset]
     descriptions: DescriptionRenderer
 
     @classmethod
     def create(cls, folder: Path) -> "People":
-        """Read the files that pages load from `folder`."""
+        """Read the static files from `folder`."""
         assets = {name: _asset(folder / name, kind) for name, kind in _TYPES.items()}
         return cls(assets, DescriptionRenderer())
 
@@ -80,7 +80,7 @@ def browse_path(base: Base) -> str:
 
 
 def signed_in() -> bool:
-    """Return whether the request has credentials, so that other tools probably need some too."""
+    """Return whether the request has credentials. If so, other tools probably need them as well."""
     return "Authorization" in request.headers
 
 
@@ -95,7 +95,7 @@ def setup_path(base: Base | None) -> str:
 
 
 def answer(template: str, status: int = 200, /, **context: object) -> Response:
-    """Answer with a page for people. With status 200 it has an ETag, or becomes a 304."""
+    """Return a web page. With status 200, it has an ETag or becomes a 304."""
     found = people()
     root = services().origin.path()
     assets = {name: f"{root}/{name}?v={asset.version}" for name, asset in found.assets.items()}
@@ -121,7 +121,7 @@ def answer(template: str, status: int = 200, /, **context: object) -> Response:
 
 
 def as_size(size: int | None) -> str:
-    """Write a number of bytes with a decimal unit; empty if the size is not known."""
+    """Format a number of bytes with a decimal unit. The text is empty if the size is not known."""
     if size is None:
         return ""
     if size < _THOUSAND:
@@ -134,7 +134,7 @@ def as_size(size: int | None) -> str:
 
 
 def as_date(time: datetime | None) -> str:
-    """Write the day, such as `3 Nov 2026`; empty if there is none."""
+    """Format the day, such as `3 Nov 2026`. The text is empty if there is no time."""
     return "" if time is None else f"{time.astimezone(UTC):%-d %b %Y}"
 
 

@@ -1,4 +1,4 @@
-"""Pages that belong to no index: landing page, health, robots.txt, and the files of pages."""
+"""The paths that belong to no index: landing page, health, robots.txt and static files."""
 
 import re
 from dataclasses import dataclass
@@ -22,7 +22,7 @@ _ENCODED_URL = re.compile(r"https?%3a", re.IGNORECASE)
 
 @blueprint.get("/health")
 def health() -> Response:
-    """Answer that this worker is alive, without any call."""
+    """Report that this worker is alive, without calling a registry."""
     return Response(
         "ok\n", content_type="text/plain; charset=utf-8", headers={"Cache-Control": "no-store"}
     )
@@ -30,7 +30,7 @@ def health() -> Response:
 
 @blueprint.get("/robots.txt")
 def robots() -> Response:
-    """Keep crawlers away: each page that they read calls a registry."""
+    """Keep crawlers away, because each page that they read causes calls to a registry."""
     return Response("User-agent: *\nDisallow: /\n", content_type="text/plain; charset=utf-8")
 
 
@@ -38,7 +38,7 @@ def robots() -> Response:
 @blueprint.get("/script.js", defaults={"name": "script.js"})
 @blueprint.get("/favicon.svg", defaults={"name": "favicon.svg"})
 def asset(name: str) -> Response:
-    """Answer with the style sheet, the script or the icon."""
+    """Return the style sheet, the script or the icon."""
     return people().assets[name].answer()
 
 
@@ -51,7 +51,7 @@ class _Form:
     credentials: bool
     tool: str
     base: Base | None = None
-    """The index that the fields name, if they are valid."""
+    """The index that the fields specify, or None if they are not valid."""
     error: str = ""
     wrong: str = ""
     """The name of the field with the error."""
@@ -90,7 +90,7 @@ def landing() -> Response:
 
 
 def _read_form() -> _Form:
-    """Read the form. Without fields it stands for the index of this server, if it has one."""
+    """Read the form. An empty form stands for the index of this server, if it has one."""
     sent = "registry" in request.args
     registry = request.args.get("registry", "").strip()
     if _ENCODED_URL.match(registry):
@@ -111,7 +111,7 @@ def _read_form() -> _Form:
 
 
 def _find_index(path: str) -> tuple[Base | None, str]:
-    """Return the index at a path, or why it cannot be used; neither if there is none."""
+    """Return the index at a path, or the reason why it cannot be used, or neither."""
     try:
         return services().addresses.publish(path), ""
     except (InvalidRequestError, NotFoundError, EgressError) as refused:
@@ -119,7 +119,7 @@ def _find_index(path: str) -> tuple[Base | None, str]:
 
 
 def _wrong_field(registry: str) -> str:
-    """Return the wrong field: the registry, unless it is valid with another namespace."""
+    """Return the wrong field. It is the registry unless that is valid with another namespace."""
     settings = services().settings
     other = settings.index.namespace if settings.only_index and settings.index else "x"
     base, _ = _find_index(f"/{registry}/{other}/") if registry else (None, "")
@@ -128,10 +128,10 @@ def _wrong_field(registry: str) -> str:
 
 def _what_is_missing(registry: str, namespace: str) -> str:
     if not registry:
-        return "The registry is missing: a host name such as ghcr.io."
+        return "The registry is missing. Enter a host name such as ghcr.io."
     if not namespace:
         return (
-            "The namespace is missing: for most registries, it is your user name or organisation."
+            "The namespace is missing. For most registries, it is your user name or organisation."
         )
     return (
         f"{shown(registry)} is no registry: enter a host name such as ghcr.io, a host and port, "
@@ -140,14 +140,17 @@ def _what_is_missing(registry: str, namespace: str) -> str:
 
 
 def _asks_for_credentials() -> bool:
-    """Return whether the box starts ticked: all registries but an open embedded one ask."""
+    """Return whether the box is ticked at first.
+
+    All registries except an open embedded one ask for credentials.
+    """
     settings = services().settings
     own = settings.index is not None and settings.index.registry == EMBEDDED
     return not own or settings.storage_users is not None
 
 
 def _suggestions() -> list[str]:
-    """Return the registries that the allow-list names without wildcards."""
+    """Return the registries that the allow-list contains without wildcards."""
     settings = services().settings
     patterns = settings.registries or ()
     found = [one.registry.address for one in patterns if one.registry is not None]

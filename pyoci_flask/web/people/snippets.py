@@ -1,8 +1,8 @@
-"""Configuration to copy: how each tool is set up for an index.
+"""Configuration to copy, which sets up each tool for an index.
 
 The texts are templates in `templates/snippets`. They never contain secrets: where a tool needs
 credentials, its snippet reads the environment variables `REGISTRY_USER` and `REGISTRY_TOKEN`, or
-says where the tool keeps its own.
+says where the tool stores its credentials.
 """
 
 import shlex
@@ -44,7 +44,7 @@ _HINTS = {
         "Repositories must exist before the first upload."
     ),
     ".pkg.dev": "User: oauth2accesstoken. Token: the output of gcloud auth print-access-token.",
-    "docker.io": "User: your Docker ID. Token: a personal access token with read and write.",
+    "docker.io": "User: your Docker ID. Token: a personal access token with read and write access.",
 }
 
 _environment = Environment(
@@ -60,7 +60,7 @@ _environment.filters["quoted"] = shlex.quote
 
 @dataclass(frozen=True, slots=True)
 class Snippet:
-    """A piece of text to copy. `title` says where it goes, `note` what to know about it."""
+    """A text to copy. `title` says where it belongs, and `note` what users should know about it."""
 
     title: str
     text: str
@@ -69,7 +69,7 @@ class Snippet:
 
 @dataclass(frozen=True, slots=True)
 class Tool:
-    """What one tool needs; `key` is used in addresses and ids."""
+    """The snippets for one tool. `key` is used in addresses and ids."""
 
     key: str
     name: str
@@ -81,9 +81,9 @@ class Target:
     """The index that a tool is set up for."""
 
     url: str
-    """With its slash."""
+    """URL of the index, with a slash at its end."""
     registry: str
-    """Host of the registry that holds the index."""
+    """Host of the registry that contains the index."""
     credentials: bool
     """Whether the registry asks for credentials."""
     package: str = PACKAGE
@@ -96,7 +96,7 @@ class Target:
 
     @property
     def hostname(self) -> str:
-        """Host of this server without a port, as `.netrc` names it."""
+        """Host of this server without a port, as `.netrc` expects it."""
         return urlsplit(self.url).hostname or ""
 
     @property
@@ -105,37 +105,37 @@ class Target:
         return self.url.startswith("http://") and self.hostname not in _LOOPBACK
 
     def with_credentials(self, user: str, token: str) -> str:
-        """Return the URL with these placeholders for user and password before its host."""
+        """Return the URL with the given placeholders for user and password before its host."""
         if not self.credentials:
             return self.url
         return self.url.replace("://", f"://{user}:{token}@", 1)
 
 
 def installers(target: Target) -> tuple[Tool, ...]:
-    """Return how each installer installs one package."""
+    """Return the commands with which each installer installs a package."""
     return tuple(_tool("install", key, target) for key in ("pip", "uv", "poetry"))
 
 
 def tools(target: Target) -> tuple[Tool, ...]:
-    """Return how each tool that people run is set up."""
+    """Return the configuration of each tool that people run themselves."""
     keys = ("pip", "uv", "poetry", "pdm", "twine", "hatch")
     return tuple(_tool("setup", key, target) for key in keys)
 
 
 def pipelines(target: Target) -> tuple[Tool, ...]:
-    """Return how CI services, Renovate and stores of credentials are set up."""
+    """Return the configuration of CI services, Renovate and credential stores."""
     keys = ("github", "gitlab", "renovate", *(("keyring",) if target.credentials else ()))
     return tuple(_tool("setup", key, target) for key in keys)
 
 
 def credentials_hint(registry: str) -> str:
-    """Return what the credentials of a registry are; empty if that is not known."""
+    """Return a hint about the credentials of a registry. It is empty if they are not known."""
     host = registry.partition(":")[0]
     return next((text for end, text in _HINTS.items() if host.endswith(end)), "")
 
 
 def _tool(folder: str, key: str, target: Target) -> Tool:
-    """Render the template of a tool, which calls `snippet` for each of its pieces."""
+    """Render the template of a tool, which calls `snippet` for each of its snippets."""
     snippets: list[Snippet] = []
 
     def snippet(title: str, note: str = "", *, caller: Callable[[], str]) -> str:
