@@ -1,9 +1,9 @@
 """gunicorn's settings: `gunicorn wsgi:app` in this folder reads them by itself.
 
-docs/settings.md describes the environment variables. All else has gunicorn's default. In
-particular, each worker loads the application itself and so has its own connections to registries,
-and forwarded headers are trusted only from loopback addresses (gunicorn's own `FORWARDED_ALLOW_IPS`
-names other proxies).
+docs/settings.md describes the environment variables. All other settings have gunicorn's defaults.
+In particular, each worker loads the application itself and so has its own connections to
+registries, and forwarded headers are trusted only from loopback addresses (gunicorn's own
+`FORWARDED_ALLOW_IPS` lists other proxies).
 """
 
 import atexit
@@ -57,7 +57,7 @@ proc_name = "pyoci"
 workers = _settings.web_concurrency
 threads = _settings.threads
 worker_class = "pyoci_flask.server.worker.ClientTimeoutThreadWorker"
-# Idle connections hold no thread, so there may be many more of them than threads.
+# Idle connections use no thread, so there may be many more connections than threads.
 _wanted = 1000 + _settings.threads
 _open_files = raise_limit()
 worker_connections = connections_that_fit(
@@ -80,15 +80,16 @@ limit_request_line = 8190
 # Files are sent by our socket class, which notices clients that stop reading.
 sendfile = False
 
-# The heartbeat file: an update on a disk can hang, and gunicorn then kills a healthy worker.
+# The folder of the heartbeat file. On a disk, an update of the file can hang, and gunicorn then
+# kills a healthy worker.
 if os.access("/dev/shm", os.W_OK):  # noqa: S108 -- gunicorn makes its file there by mkstemp
     worker_tmp_dir = "/dev/shm"  # noqa: S108 -- as above
 
-# The socket could reload and stop the server, and needs a home folder that can be written.
+# The control socket could reload and stop the server, and it needs a writable home folder.
 control_socket_disable = True
 
 errorlog = "-"
-# At debug, gunicorn logs each URL as it came, with any credentials that a client put into it.
+# At level debug, gunicorn logs each URL unchanged, including credentials that a client put there.
 loglevel = _settings.log_levels[""].lower().replace("debug", "info")
 
 
@@ -106,8 +107,8 @@ def on_starting(server: Arbiter) -> None:
     _keep_restartable(server)
     if worker_connections < _wanted:
         server.log.warning(  # type: ignore[union-attr] # gunicorn sets it before this
-            "a process may have %d files open: each worker takes %d connections at once, not %d "
-            "(ulimit -n, or LimitNOFILE= of systemd, raises that)",
+            "a process may have %d files open: each worker takes %d connections at a time, not %d "
+            "(raise the limit with ulimit -n or with LimitNOFILE= of systemd)",
             *(_open_files, worker_connections, _wanted),
         )
     if _settings.cache_ttl or _settings.metrics:
@@ -154,7 +155,7 @@ def _make_metrics_folder(folder: Path, uid: int, gid: int) -> None:
 
 
 def when_ready(server: Arbiter) -> None:
-    """Check the sockets before a worker accepts: systemd may have passed any address."""
+    """Check the sockets before a worker uses them; systemd might have passed any address."""
     _guard(listener.getsockname() for listener in server.LISTENERS)
 
 

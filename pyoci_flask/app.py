@@ -56,11 +56,12 @@ def create_app(
     """Build the application for one worker.
 
     `transport_timeouts` are the seconds to connect to a registry and to wait for its next byte.
-    `cache_folder` holds the listing cache that workers share; None = it is not shared. `started` is
-    the result of `seen_at_start` if the checks of a start have been made already.
+    `cache_folder` is the folder of the listing cache that workers share, or None if it is not
+    shared. `started` is the result of `seen_at_start` if the start-up checks have already been
+    made.
 
     Raises:
-        ConfigurationError: a setting, or the version of a package, cannot work on this machine.
+        ConfigurationError: a setting, or the version of a package, does not work on this machine.
     """
     check_overrides()
     if started is not None:
@@ -68,7 +69,7 @@ def create_app(
         try:
             prepare_folders(settings, started)
         except ConfigurationError as error:
-            # It became unusable after the start; only requests that need it fail.
+            # A folder became unusable after the start; only requests that need it fail.
             logger.error("%s", error)  # noqa: TRY400 - a traceback would add nothing
     else:
         check_start(settings)
@@ -120,7 +121,7 @@ def create_app(
     mounted: Any = Mount(app.wsgi_app, settings.path, registry, metrics=settings.metrics)
     if open_to_everyone(settings):
         mounted = LocalHosts(mounted, settings.url)
-    # Flask documents that middleware is put around the application by this assignment.
+    # Flask documents this assignment as the way to add middleware to an application.
     app.wsgi_app = AccessLog(mounted, [one.request_observer for one in exports])  # type: ignore[method-assign] # see above
     return app
 
@@ -131,7 +132,7 @@ def create_app_from_env(environ: Mapping[str, str] = os.environ) -> Flask:
     Raises:
         ConfigurationError: a setting cannot be used.
     """
-    # gunicorn.conf.py makes this folder and the checks once for all workers.
+    # gunicorn.conf.py makes this folder and does the checks once for all workers.
     folder = environ.get("PYOCI_FLASK_CACHE_FOLDER")
     return create_app(
         Settings.from_env(environ),
@@ -158,8 +159,8 @@ def _embedded(settings: Settings, transport: Transport) -> Any:  # noqa: ANN401 
 def _guarded(response: Any) -> Any:  # noqa: ANN401 - Flask's own type
     """Add the headers that restrict browsers and caches, unless the view has set them.
 
-    Browsers must not guess types, show answers in frames or run scripts. Shared caches must not
-    keep an answer unless it is the same for all.
+    Browsers must not guess types, show responses in frames or run scripts. Shared caches must not
+    keep a response unless it is the same for all clients.
     """
     response.headers.setdefault("Cache-Control", PRIVATE)
     if not response.cache_control.public:

@@ -1,7 +1,7 @@
 """The exceptions. Each is raised once, where the fault is understood.
 
 The text of an exception is for the person who sent the request: it says what is wrong and what to
-do about it. The table in `web/errors.py` maps exceptions to HTTP.
+do about it. The table in `web/error_answers.py` maps exceptions to HTTP.
 """
 
 
@@ -25,7 +25,7 @@ class GoneError(PyOCIError):
 
 
 class PayloadTooLargeError(PyOCIError):
-    """The upload is over `PYOCI_MAX_BODY`, too large for a manifest, or for the registry."""
+    """The upload exceeds `PYOCI_MAX_BODY`, or is too large for a manifest or for the registry."""
 
 
 class ClientTimeoutError(PyOCIError):
@@ -33,7 +33,7 @@ class ClientTimeoutError(PyOCIError):
 
 
 class CrossSiteError(PyOCIError):
-    """A browser sent a changing request from another site's page."""
+    """A browser sent a state-changing request from another site's page."""
 
 
 class PreconditionFailedError(PyOCIError):
@@ -44,7 +44,7 @@ class NotAcceptableError(PyOCIError):
     """None of the media types that the client accepts can be produced."""
 
 
-# What the index holds
+# What the index contains
 
 
 class NotFoundError(PyOCIError):
@@ -52,14 +52,14 @@ class NotFoundError(PyOCIError):
 
 
 class AlreadyExistsError(PyOCIError):
-    """The file exists already, or the registry does not allow tags to change."""
+    """The file already exists, or the registry does not allow tags to change."""
 
 
 class BusyError(PyOCIError):
-    """Something is in use by other requests for too long; try again later."""
+    """A resource was in use by other requests for too long; try again later."""
 
 
-# What the registry answered
+# How the registry responded
 
 
 class AuthenticationRequiredError(PyOCIError):
@@ -67,9 +67,9 @@ class AuthenticationRequiredError(PyOCIError):
 
 
 class DeniedError(PyOCIError):
-    """The registry denied a request that had credentials, or did not ask for any.
+    """The registry denied a request that had credentials, or denied it without asking for any.
 
-    `status` is the registry's, 401 or 403.
+    `status` is the status that the registry returned, 401 or 403.
     """
 
     def __init__(self, message: str, status: int) -> None:
@@ -86,9 +86,9 @@ class UnsupportedError(PyOCIError):
 
 
 class RateLimitedError(PyOCIError):
-    """The registry asks to slow down. `retry_after` is its Retry-After header, if any.
+    """The registry received too many requests. `retry_after` is its Retry-After header, if any.
 
-    `status` is the registry's, 429, or 503 with a Retry-After header.
+    `status` is the status that the registry returned: 429, or 503 with a Retry-After header.
     """
 
     def __init__(self, message: str, retry_after: str | None, status: int = 429) -> None:
@@ -98,7 +98,7 @@ class RateLimitedError(PyOCIError):
 
 
 class RegistryError(PyOCIError):
-    """The registry failed, or its answer is not valid."""
+    """The registry failed, or its response is not valid."""
 
 
 class OversizedError(RegistryError):
@@ -110,7 +110,7 @@ class RegistryUnreachableError(PyOCIError):
 
 
 class RegistryTimeoutError(PyOCIError):
-    """The registry did not answer in time."""
+    """The registry did not respond in time."""
 
 
 class TransferBrokenError(PyOCIError):

@@ -9,10 +9,10 @@ from contextvars import ContextVar
 from pyoci_flask.common.redaction import redact, redacted_traceback
 
 request_id: ContextVar[str | None] = ContextVar("pyoci_request_id", default=None)
-"""The id of the request being served; `web.access` sets it, every log line carries it."""
+"""The id of the request being served; `web.access_log` sets it, and each log line contains it."""
 
 LINE_LIMIT = 4096
-"""Bytes of a line, its end included."""
+"""Maximum size of a line in bytes, including its end."""
 _MESSAGE_LIMIT = 3400
 _MESSAGE_BEFORE_TRACEBACK_LIMIT = 1000
 
@@ -22,8 +22,8 @@ _levelled: frozenset[str] = frozenset()
 def configure_logging(levels: Mapping[str, str]) -> None:
     """Write every record to stderr, one line each, at the given levels.
 
-    `levels` maps a logger's name ("" = the root, INFO if absent) to the name of its level. A
-    second call replaces the first; handlers that others have installed stay.
+    `levels` maps a logger's name ("" = the root, INFO if absent) to the name of its level. A second
+    call replaces the first; handlers that others have installed are kept.
     """
     global _levelled
     root = logging.getLogger()
@@ -42,7 +42,7 @@ def configure_logging(levels: Mapping[str, str]) -> None:
 
 
 def one_line(text: str) -> str:
-    """Escape all that is not printable, so that no text can forge or hide a line."""
+    """Escape all unprintable characters, so that no text can forge or hide a line."""
     if text.isprintable():
         return text
     return "".join(
@@ -68,7 +68,7 @@ def _first_bytes(text: str, limit: int) -> str:
 class _LineFormatter(logging.Formatter):
     """`time=... level=... logger=... request_id=... ` and the message.
 
-    The message of a record with `extra={"fields": True}` consists of `key=value` pairs already. Any
+    The message of a record with `extra={"fields": True}` already consists of `key=value` pairs. Any
     other message, and a traceback, is written as one quoted value.
     """
 
@@ -90,14 +90,14 @@ class _LineFormatter(logging.Formatter):
         if trace:
             name = "exception" if record.exc_info else "stack"
             parts.append(f"{name}={quoted(redacted_traceback(trace))}")
-        # Redact the whole line as well: a secret may extend from one part into the next.
+        # Redact the whole line as well, because a secret might extend from one part into the next.
         line = redact(" ".join(parts))
         cut = len(line.encode()) >= LINE_LIMIT
         return f'{_first_bytes(line, LINE_LIMIT - 5)}..."' if cut else line
 
 
 class _StderrHandler(logging.Handler):
-    """Writes each line in one call to the present `sys.stderr`."""
+    """Writes each line in one call to the current `sys.stderr`."""
 
     def handle(self, record: logging.LogRecord) -> bool:
         """Format the line before taking the lock, because many threads compete for it."""

@@ -43,7 +43,7 @@ _BUILDAH = ["buildah", "--root", str(_WORK / "storage"), "--runroot", str(_WORK 
 _BUILDAH += ["--storage-driver", "vfs"]
 _STOP_SECONDS = 120.0
 
-# What a container engine does to a read-only container, with a disk at /tmp.
+# Do what a container engine does for a read-only container with a disk at /tmp.
 _INSIDE = """\
 mount --bind "$ROOT" "$ROOT"
 mount --rbind /dev "$ROOT/dev"
@@ -128,7 +128,7 @@ def _try_out(container: _Container) -> None:
         step("Stop it")
         _signal_inside(server)
         if server.wait(_STOP_SECONDS):
-            sys.exit(f"It ended with status {server.returncode}")
+            sys.exit(f"The server ended with status {server.returncode}")
     finally:
         if server.poll() is None:
             server.kill()
@@ -142,7 +142,7 @@ def _signal_inside(server: subprocess.Popen[bytes]) -> None:
 
 
 def _base_image() -> None:
-    """Make the stand-in under the name of the Dockerfile's base, unless it is there."""
+    """Make the stand-in under the name of the Dockerfile's base image, unless it exists."""
     [name] = set(re.findall(r"^FROM (\S+)", (_ROOT / "Dockerfile").read_text(), re.MULTILINE))
     image = f"docker.io/library/{name}"
     if image in output([*_BUILDAH, "images", "--format", "{{.Name}}:{{.Tag}}"]).splitlines():

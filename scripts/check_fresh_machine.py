@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Run the make targets on a fresh Debian system, where nothing was installed (Debian, as root).
+"""Run the make targets on a fresh Debian system without other packages (Debian, as root).
 
 For each SUITE, debootstrap makes a minimal system in a temporary folder, with Python, make and what
 `python3 -m venv` needs, but without a compiler. An ordinary user there has a clone of this
@@ -56,9 +56,9 @@ def main() -> None:
     """Check each suite; the first failure ends the program."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("suites", nargs="+", metavar="SUITE", help="such as bookworm or trixie")
-    parser.add_argument("--mirror", metavar="URL", help="Debian mirror, in place of apt's")
+    parser.add_argument("--mirror", metavar="URL", help="Debian mirror to use instead of apt's")
     parser.add_argument(
-        "--newest-pip", action="store_true", help="upgrade Debian's pip in the environment first"
+        "--newest-pip", action="store_true", help="first upgrade the pip in the virtual environment"
     )
     parser.add_argument("--test", action="store_true", help="run `make test` as well")
     options = parser.parse_args()

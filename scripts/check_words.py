@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
-"""Finds constructions in texts, comments and docstrings that are not plain English.
+"""Find constructions in texts, comments and docstrings that are not plain English.
 
-Exits with 1 and a line for each if there are any. Of Python files only comments and strings are
-read, so names in code are free.
+If there are any, print a line for each and exit with status 1. In Python files, only comments and
+strings are checked, so names in code are free.
 """
 
 import io

@@ -1,8 +1,9 @@
 #!/usr/bin/env python3
-"""Count what makes the program hard to live in: `make counts`, or `scripts/counts.py FOLDER`.
+"""Count what makes the program hard to maintain: `make counts`, or `scripts/counts.py FOLDER`.
 
-The folder may be the clone of another commit. Four requests go through it, the last ones traced:
-a file of `pyoci_flask` is crossed if any function in it runs.
+The folder may be a clone of another commit. The script sends several requests to the program and
+traces the last one of each kind. A request crosses a file of `pyoci_flask` if any function in the
+file runs.
 """
 
 import ast
@@ -26,9 +27,9 @@ import coverage
 PACKAGE = "pyoci_flask"
 LONG, SHORT = 300, 30
 MADE = re.compile(r"([\w.]+\.)?(OrderedDict|SizedCache|Weak(Key|Value)Dictionary)\b.*\(")
-"""Makes a mapping that the code around it has to bound, to lock and to age."""
+"""Matches code that makes a mapping which the code around it has to bound, lock and expire."""
 OWN = frozenset({"memory.py", "bounded.py"})
-"""Where the one mechanism is, or the helpers were that the memories of earlier commits shared."""
+"""Files of the shared mechanism, or of the helpers that memories in earlier commits shared."""
 
 
 def statements_of(tree: Path, paths: list[Path]) -> int:
@@ -40,8 +41,8 @@ def statements_of(tree: Path, paths: list[Path]) -> int:
 def memories_of(source: str) -> Iterator[str]:
     """Yield the names of attributes and variables that are memories made by hand.
 
-    They are what `MADE` matches, or dicts or sets that start empty in a class which guards them
-    by a lock.
+    These are the mappings that `MADE` matches, and dicts or sets that start empty in a class that
+    guards them with a lock.
     """
     tree = ast.parse(source)
     locked = {
@@ -86,7 +87,7 @@ def trace(tree: Path) -> None:
         if code.co_flags & inspect.CO_OPTIMIZED and code.co_filename.startswith(package):
             running.add(code.co_filename.removeprefix(package))
 
-    # Before any thread of the application begins.
+    # This must come before any thread of the application begins.
     threading.setprofile(note)
     sys.setprofile(note)
     from werkzeug.test import Client

@@ -19,14 +19,14 @@ _START_SECONDS = 120.0
 
 
 def mirror() -> tuple[str, str]:
-    """Return the URL of the mirror that apt uses here, and the name of the machine's release."""
+    """Return the URL of the mirror that apt uses here, and the name of this machine's release."""
     listed = ["--format", "$(SITE) $(CODENAME)", "Created-By: Packages", "Origin: Debian"]
     site, codename = output(["apt-get", "indextargets", *listed]).split()[:2]
     return site, codename
 
 
 def bootstrap(suite: str, site: str, packages: Sequence[str], root: Path) -> None:
-    """Make a minimal Debian system with `packages` in `root`; needs the user root.
+    """Make a minimal Debian system with `packages` in `root`; this needs the user root.
 
     An older debootstrap does not know the newest suites; they are made like `sid`.
     """
@@ -37,14 +37,14 @@ def bootstrap(suite: str, site: str, packages: Sequence[str], root: Path) -> Non
 
 
 def pip_options() -> dict[str, str]:
-    """Return pip's options about its index on this machine; later lines win, as with pip."""
+    """Return this machine's pip options for its index; later lines take precedence, as in pip."""
     listed = output([sys.executable, "-m", "pip", "config", "list"])
     found = re.findall(r"^\S*?\.([a-z-]+)='(.*)'$", listed, re.MULTILINE)
     return {name: value for name, value in found if name in _PIP_OPTIONS}
 
 
 def write_pip_config(file: Path) -> None:
-    """Write these options as pip's configuration, for root only: it may contain a password."""
+    """Write these options to a pip configuration that only root can read (for any password)."""
     lines = "".join(f"{name} = {value}\n" for name, value in pip_options().items())
     file.touch(mode=0o600)
     file.write_text(f"[global]\n{lines}")
@@ -60,7 +60,7 @@ def wait_for(port: int, server: subprocess.Popen[bytes]) -> None:
 
 
 def get(port: int, path: str) -> int | None:
-    """Return the status that a server on this machine answers with; None if there is none."""
+    """Return the status that a server on this machine returns, or None without a response."""
     with closing(http.client.HTTPConnection("127.0.0.1", port, timeout=5)) as connection:
         try:
             connection.request("GET", path)

@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 """Build a small package, publish it with twine, install it with pip and import it.
 
-This uses the server on http://localhost:$PORT if there is one. Otherwise it starts its own with
-temporary storage on a free port.
+This uses the server on http://localhost:$PORT if one is running there. Otherwise, it starts its own
+server with temporary storage on a free port.
 """
 
 import contextlib

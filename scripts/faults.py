@@ -32,7 +32,7 @@ REMOVABLE = (ast.Expr, ast.Raise, ast.Assign, ast.AugAssign, ast.AnnAssign, ast.
 
 @dataclass(frozen=True, slots=True)
 class Mutant:
-    """The module's text with one fault, and where and what it is."""
+    """The module's text with one fault, and the line and a description of the fault."""
 
     number: int
     line: int
@@ -53,7 +53,7 @@ def mutants(source: str) -> Iterator[Mutant]:
 def _faults(
     tree: ast.Module, node: ast.AST, *, in_function: bool, in_raise: bool = False
 ) -> Iterator[tuple[int, str]]:
-    """Make each fault below a node in the tree, yield, and take it back."""
+    """Make each fault below a node in the tree, yield, and undo the fault."""
     in_function = in_function or isinstance(node, ast.FunctionDef)
     in_raise = in_raise or isinstance(node, ast.Raise)
     for name, value in ast.iter_fields(node):
@@ -80,7 +80,7 @@ def _put(node: ast.AST, name: str, index: int, child: ast.AST) -> None:
 
 
 def _says_nothing(node: ast.AST) -> bool:
-    """Return whether it is a docstring, a log line, an import or for type checkers only."""
+    """Return whether a node is a docstring, a log line, an import or only for type checkers."""
     match node:
         case (
             ast.Import()
@@ -97,7 +97,7 @@ def _says_nothing(node: ast.AST) -> bool:
 def _amount(node: ast.AST) -> int | float | None:
     """Return a number of seconds, or of bytes (`10 * 1024 * 1024`), if the node is one.
 
-    One more or less would change nothing that could be noticed; twice as many should.
+    A change by one would not be noticeable; twice or half the amount should be.
     """
     match node:
         case ast.Constant(value=float() as number):
@@ -111,7 +111,7 @@ def _amount(node: ast.AST) -> int | float | None:
 def _instead_of(
     node: ast.AST, field: str, *, in_function: bool, in_raise: bool
 ) -> Iterator[tuple[str, ast.AST]]:
-    """Yield the faults that can stand in the place of a node, and what each is."""
+    """Yield the faults that can replace a node, and a description of each."""
     for operator in OPERATORS.get(type(node), ()):
         yield f"{type(node).__name__} -> {operator.__name__}", operator()
     if isinstance(node, REMOVABLE) and in_function:

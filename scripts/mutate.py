@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
-"""Count how many small faults in a module its own tests notice: `make mutation`.
+"""Count how many small faults in a module are noticed by its own tests: `make mutation`.
 
 One fault at a time is written to a copy of the tree, and the module's tests run there. A fault is
-killed if they fail or hang. mutmut was tried first: most of what it changes are texts of log lines
-and errors, and it leaves properties, handlers, `with` blocks and whole statements alone.
+killed if they fail or hang. mutmut was tried first, but it mostly changes texts of log lines and
+errors, and it does not change properties, handlers, `with` blocks or whole statements.
 """
 
 import argparse
@@ -50,7 +50,7 @@ TARGETS = {
 
 
 def passes(tree: Path, tests: Sequence[str], seconds: float) -> bool:
-    """Return whether the tests pass in a tree within so many seconds."""
+    """Return whether the tests pass in a tree within `seconds`."""
     command = [sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider"]
     environment = {key: text for key, text in os.environ.items() if key != "PYTHONPATH"}
     with subprocess.Popen(  # noqa: S603 - our own tests
@@ -71,11 +71,11 @@ def passes(tree: Path, tests: Sequence[str], seconds: float) -> bool:
 
 
 def score_of(module: str, tests: Sequence[str], trees: Sequence[Path], only: set[int]) -> float:
-    """Run the tests on every fault of a module, print those that survive, return the score."""
+    """Run the tests on every fault of a module, print the faults that survive, return the score."""
     path = Path("pyoci_flask", module)
     source = (ROOT / path).read_text()
     began = time.monotonic()
-    # The same text as the faults are written in, so that only the fault makes a difference.
+    # Write the module as the faults are written, so that only the fault makes a difference.
     (trees[0] / path).write_text(ast.unparse(ast.parse(source)))
     if not passes(trees[0], tests, 600):
         raise SystemExit(f"the tests of {module} fail without a fault: {' '.join(tests)}")
@@ -87,7 +87,7 @@ def score_of(module: str, tests: Sequence[str], trees: Sequence[Path], only: set
     def is_killed(mutant: Mutant) -> bool:
         tree = free.get()
         (tree / path).write_text(mutant.text)
-        # Python takes a file of the same size and second for the one that it compiled before.
+        # Python mistakes a file of the same size and second for the one that it compiled before.
         os.utime(tree / path, (mutant.number, mutant.number))
         killed = not passes(tree, tests, limit)
         if not killed:
@@ -107,10 +107,10 @@ def score_of(module: str, tests: Sequence[str], trees: Sequence[Path], only: set
 
 
 def main() -> None:
-    """Measure the named modules, by default all; fail where a score is too low."""
+    """Measure the given modules, by default all; fail if a score is too low."""
     parser = argparse.ArgumentParser(description=main.__doc__)
     parser.add_argument("modules", nargs="*", metavar="MODULE", help=", ".join(TARGETS))
-    parser.add_argument("--tests", nargs="+", help="other files of tests, for one module")
+    parser.add_argument("--tests", nargs="+", help="other test files, for one module")
     parser.add_argument("--only", nargs="+", type=int, default=[], help="numbers of faults")
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1)
     arguments = parser.parse_args()

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Take the pictures for docs/images: a server with a few packages, shown in Chromium.
+"""Take the pictures for docs/images: pages of a server with a few packages, in Chromium.
 
 Each page is taken in light mode, in dark mode, and on a phone.
 """
@@ -98,7 +98,7 @@ def _take_all(root: str) -> None:
     with chromium() as browser:
         for kind, size, colours in _LOOKS:
             with window(browser, size=size, colours=colours) as opened:
-                # The error page shows the request id: a fixed one keeps its picture the same.
+                # The error page shows the request id; a fixed id keeps the picture the same.
                 opened.page.set_extra_http_headers({"X-Request-Id": _REQUEST_ID})
                 for name, path in _PAGES.items():
                     opened.page.goto(f"{root}{path}")

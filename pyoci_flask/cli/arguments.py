@@ -1,4 +1,4 @@
-"""The commands' arguments, read and checked before anything is done; and their credentials."""
+"""Parse and check the arguments and credentials of the commands before anything is done."""
 
 import sys
 from dataclasses import dataclass, field
@@ -16,25 +16,25 @@ from pyoci_flask.transport.request import BasicCredentials
 
 @dataclass(frozen=True, slots=True)
 class Login:
-    """A user name and a password; each may be missing."""
+    """A user name and a password; either may be missing."""
 
     username: str | None = None
     password: str | None = field(default=None, repr=False)
 
     def over(self, other: "Login") -> "Login":
-        """Return this login, with a missing half taken from `other`."""
+        """Return this login, with a missing user name or password taken from `other`."""
         return Login(
             other.username if self.username is None else self.username,
             other.password if self.password is None else self.password,
         )
 
     def credentials(self, url: str, whose: str) -> BasicCredentials | None:
-        """Return credentials for `url`; None if none were given and `.netrc` has none.
+        """Return credentials for `url`, or None if none were given and `.netrc` has none.
 
-        On a terminal, ask for a missing password.
+        If standard input is a terminal, ask for a missing password.
 
         Raises:
-            click.UsageError: one half is missing.
+            click.UsageError: the user name or the password is missing.
         """
         if self.username is None and self.password is None:
             found = get_netrc_auth(url)
@@ -50,7 +50,7 @@ class Login:
 
 
 def password_from_stdin() -> str:
-    """Read one line of standard input, without its line break.
+    """Read one line from standard input, without its line break.
 
     Raises:
         click.UsageError: the line is empty or missing.
@@ -63,14 +63,14 @@ def password_from_stdin() -> str:
 
 @dataclass(frozen=True, slots=True)
 class Address:
-    """The address of an index, with a slash at its end, and the credentials that it contained."""
+    """The address of an index, which ends with a slash, and the credentials that it contained."""
 
     url: str
     login: Login
 
 
 def project(_: click.Context, __: click.Parameter, text: str | None) -> ProjectName | None:
-    """Read a project's name."""
+    """Parse a project's name."""
     try:
         return None if text is None else ProjectName(text)
     except InvalidRequestError as error:
@@ -80,16 +80,18 @@ def project(_: click.Context, __: click.Parameter, text: str | None) -> ProjectN
 def projects(
     context: click.Context, parameter: click.Parameter, texts: tuple[str, ...]
 ) -> tuple[ProjectName, ...]:
-    """Read names of projects; two spellings of one name count once."""
+    """Parse project names; different spellings of one name count once."""
     names = (project(context, parameter, text) for text in texts)
     return tuple({name.normalized: name for name in names if name is not None}.values())
 
 
 def registry_index(_: click.Context, __: click.Parameter, text: str) -> PinnedIndex:
-    """Read a registry and a namespace, also percent-encoded as in the address of an index."""
+    """Parse a registry and a namespace, which may be percent-encoded as in an index's address."""
     plain = unquote(text)
     if "@" in plain:
-        raise click.BadParameter("credentials do not belong here: --username, --password-stdin")
+        raise click.BadParameter(
+            "must not contain credentials; use --username and --password-stdin"
+        )
     try:
         return PinnedIndex.parse(plain)
     except ValueError as error:
@@ -97,13 +99,13 @@ def registry_index(_: click.Context, __: click.Parameter, text: str) -> PinnedIn
 
 
 def address(_: click.Context, __: click.Parameter, text: str | None) -> Address | None:
-    """Read the address of an index, which may contain a user name and a password."""
+    """Parse the address of an index, which may contain a user name and a password."""
     if text is None:
         return None
     parts = usable_url(text)
-    # The error does not quote it, because it may contain a password.
+    # The error does not quote the address, because it might contain a password.
     if parts is None or parts.query or parts.fragment:
-        raise click.BadParameter("must be an http or https URL without query and fragment")
+        raise click.BadParameter("must be an http or https URL without a query or fragment")
     login = Login(
         None if parts.username is None else unquote(parts.username),
         None if parts.password is None else unquote(parts.password),
@@ -115,14 +117,14 @@ def address(_: click.Context, __: click.Parameter, text: str | None) -> Address 
 
 
 def target_logins(given: Login, target: Address, upload: Address | None) -> tuple[Login, Login]:
-    """Return the login that reads TARGET_INDEX and the one that uploads.
+    """Return the login for reading TARGET_INDEX and the login for uploads.
 
-    Options come before the credentials in the addresses. Each address has its own. Uploads use the
-    target's if --upload-url has none; reading uses those of --upload-url only if the host is the
-    same and the connection is as secure.
+    Options take precedence over credentials in the addresses. Uploads use the credentials in
+    TARGET_INDEX if --upload-url contains none. Reading uses the credentials in --upload-url only if
+    TARGET_INDEX contains none, the host is the same and the connection is at least as secure.
 
     Raises:
-        click.UsageError: TARGET_INDEX is https, and the uploads would go over http.
+        click.UsageError: TARGET_INDEX uses https, but --upload-url uses http.
     """
     if upload is None:
         upload = target

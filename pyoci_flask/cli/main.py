@@ -18,7 +18,7 @@ from pyoci_flask.transport.request import BearerCredentials, Credentials
 
 
 class _Group(click.Group):
-    """Turns an expected error into one line and exit status 1."""
+    """A group that turns an expected error into one line and exit status 1."""
 
     def invoke(self, ctx: click.Context) -> object:
         try:
@@ -44,7 +44,7 @@ def main() -> None:
 @click.option(
     "--storage", metavar="FOLDER", help="Folder of the embedded registry.  [PYOCI_STORAGE]"
 )
-@click.option("--index", metavar="REGISTRY/NAMESPACE", help="What /simple/ serves.  [PYOCI_INDEX]")
+@click.option("--index", metavar="REGISTRY/NAMESPACE", help="Served at /simple/.  [PYOCI_INDEX]")
 def _serve(port: str | None, bind: tuple[str, ...], storage: str | None, index: str | None) -> None:
     """Serve the index with gunicorn.
 
@@ -65,7 +65,7 @@ def _serve(port: str | None, bind: tuple[str, ...], storage: str | None, index: 
     is_flag=True,
     help="Read the password, or token, from standard input.  [or: env var: PYOCI_PASSWORD]",
 )
-@click.option("--project", callback=arguments.project, help="An existing project to ask about.")
+@click.option("--project", callback=arguments.project, help="An existing project to check.")
 @click.option("--write", is_flag=True, help="Publish a tiny package, read it back and remove it.")
 @click.option("--verbose", "-v", is_flag=True, help="Log each call to standard error.")
 def _check(
@@ -76,7 +76,7 @@ def _check(
     write: bool,
     verbose: bool,
 ) -> None:
-    """Find out what a registry lets you do, step by step.
+    """Check step by step what a registry lets you do.
 
     The steps are: reach the registry, authenticate, and ask whether these credentials may pull,
     push and delete in NAMESPACE. Nothing is changed without --write.
@@ -109,7 +109,7 @@ def _check(
 @click.option(
     "--source-password-stdin",
     is_flag=True,
-    help="Read a line of standard input.  [or: env var: PYOCI_SOURCE_PASSWORD]",
+    help="Read the password from standard input.  [or: env var: PYOCI_SOURCE_PASSWORD]",
 )
 @click.option(
     "--target-username", envvar="PYOCI_TARGET_USERNAME", show_envvar=True, help="User name."
@@ -117,16 +117,16 @@ def _check(
 @click.option(
     "--target-password-stdin",
     is_flag=True,
-    help="Read a line, after the source's.  [or: env var: PYOCI_TARGET_PASSWORD]",
+    help="Read the password from the next line.  [or: env var: PYOCI_TARGET_PASSWORD]",
 )
 @click.option(
     "--jobs",
     type=click.IntRange(1, 64),
     default=4,
     show_default=True,
-    help="Files copied at once.",
+    help="Number of files copied at a time.",
 )
-@click.option("--dry-run", is_flag=True, help="Only say what would be copied.")
+@click.option("--dry-run", is_flag=True, help="Only report what would be copied.")
 @click.option("--verbose", "-v", is_flag=True, help="Log each call to standard error.")
 def _copy(
     source: Address,
@@ -143,10 +143,10 @@ def _copy(
 ) -> None:
     """Copy packages from one index to another.
 
-    SOURCE_INDEX is any Simple index, TARGET_INDEX any index that accepts uploads and lists its
-    files. Files that the target has already are skipped, so an interrupted copy continues where it
-    stopped. All projects of the source are copied, or the ones named. Credentials may also be part
-    of the addresses or stand in ~/.netrc.
+    SOURCE_INDEX is any Simple index, and TARGET_INDEX is any index that accepts uploads and lists
+    its files. Files that the target already has are skipped, so an interrupted copy continues where
+    it stopped. All projects of the source are copied, or only those given. Credentials may also be
+    part of the addresses or come from ~/.netrc.
     """
     from pyoci_flask.cli.copy.exchange import End
     from pyoci_flask.cli.copy.run import copy
@@ -160,7 +160,7 @@ def _copy(
     if upload_url is not None and uploader != reader:
         writing = uploader.credentials(upload_url.url, "the uploads")
     screen = Screen(*[one.password for one in (reading, listing, writing) if one is not None])
-    # PyOCI and devpi accept uploads at the address without what they add to it for reading.
+    # PyOCI and devpi accept uploads at the address without the suffix that they add for reading.
     uploads = target.url.removesuffix("+simple/") if upload_url is None else upload_url.url
     ends = End(source.url, reading), End(target.url, listing, uploads, writing)
     sys.exit(copy(screen, *ends, projects, jobs=jobs, dry_run=dry_run))

@@ -14,14 +14,14 @@ from pyoci_flask.common.redaction import REDACTED, redact
 from pyoci_flask.logs import one_line
 
 _SHORTEST_SECRET = 4
-"""Characters. A shorter secret is not searched for: it also occurs in ordinary words."""
+"""Characters. Shorter secrets are not redacted, because they also occur in ordinary words."""
 _STEP_WIDTH = 10
 FEW = 5
-"""Items of a long list that are shown."""
+"""Number of items that are shown of a long list."""
 
 
 def few(texts: Sequence[str], most: int = FEW) -> str:
-    """Return the first texts as a list, with dots if there are more than `most`."""
+    """Return the first `most` texts, separated by commas, and dots if there are more."""
     return ", ".join(texts[:most]) + (", ..." if len(texts) > most else "")
 
 
@@ -29,7 +29,7 @@ class Mark(Enum):
     """The result of a step: its sign on a terminal, its word elsewhere, and its colour."""
 
     OK = ("✓", "ok  ", "green")
-    NOTE = ("–", "note", "yellow")  # noqa: RUF001 - a dash is meant
+    NOTE = ("–", "note", "yellow")  # noqa: RUF001 - the dash is intended
     FAILED = ("✗", "FAIL", "red")
 
 
@@ -37,10 +37,10 @@ class Screen:
     """Writes to standard output; no text is trusted."""
 
     def __init__(self, *secrets: str) -> None:
-        """Replace `secrets` in all output, because a server may quote what it received."""
+        """Replace `secrets` in all output, because a server might quote what it received."""
         self._secrets = tuple(one for one in secrets if len(one) >= _SHORTEST_SECRET)
         if isinstance(sys.stdout, io.TextIOWrapper):
-            # A filename of another language must not end the program under LANG=C.
+            # A filename that LANG=C cannot encode must not end the program.
             sys.stdout.reconfigure(errors="backslashreplace")
         self.console = Console(highlight=False, markup=False, emoji=False)
 
@@ -49,7 +49,7 @@ class Screen:
         self._write(Text(self.clean(text), style))
 
     def mark(self, mark: Mark, step: str, text: str, hint: str | None = None) -> None:
-        """Write the result of a step and, below it, what to do."""
+        """Write the result of a step and, below it, a hint about what to do."""
         sign, word, colour = mark.value
         utf8 = self.console.encoding.startswith("utf")
         line = Text(sign if self.console.is_terminal and utf8 else word, colour)
@@ -77,5 +77,5 @@ class Screen:
         if self.console.is_terminal:
             self.console.print(Padding(line, (0, 0, 0, indent)))
         else:
-            # In a file or a pipe a line stays one line, however long.
+            # In a file or a pipe, long lines are not wrapped.
             self.console.print(Text(" " * indent) + line, soft_wrap=True)

@@ -1,4 +1,4 @@
-"""`serve`: gunicorn with the shipped settings, from a checkout or an installed wheel."""
+"""`serve`: run gunicorn with the shipped settings, from a checkout or an installed wheel."""
 
 import os
 import sys
@@ -14,10 +14,10 @@ _PACKAGE = Path(__file__).resolve().parent.parent
 
 
 def serve(bind: tuple[str, ...]) -> NoReturn:
-    """Replace this process by gunicorn, which then has its id and gets its signals.
+    """Replace this process with gunicorn, which keeps the process id and receives the signals.
 
     Raises:
-        ConfigurationError: a setting cannot be used, or there is no gunicorn.
+        ConfigurationError: a setting cannot be used, or gunicorn is not installed.
     """
     try:
         import_module("gunicorn")
@@ -35,6 +35,6 @@ def serve(bind: tuple[str, ...]) -> NoReturn:
 
 
 def configuration() -> Path:
-    """Return the path of gunicorn's settings: inside an installed package, or next to it."""
+    """Return the path of gunicorn's settings: in the package, or next to it in a checkout."""
     packaged = _PACKAGE / "gunicorn.conf.py"
     return packaged if packaged.is_file() else _PACKAGE.parent / packaged.name

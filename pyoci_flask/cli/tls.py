@@ -1,4 +1,4 @@
-"""Errors of TLS, found under the layers of errors that requests and urllib3 add."""
+"""TLS errors, found beneath the exceptions that requests and urllib3 wrap around them."""
 
 import ssl
 
@@ -6,7 +6,7 @@ _DEPTH = 10
 
 
 def tls_fault(error: BaseException) -> ssl.SSLError | None:
-    """Return the TLS error that caused `error`; None = there is none."""
+    """Return the TLS error that caused `error`, or None if another fault caused it."""
     seen: BaseException | None = error
     for _ in range(_DEPTH):
         if seen is None or isinstance(seen, ssl.SSLError):
@@ -18,7 +18,7 @@ def tls_fault(error: BaseException) -> ssl.SSLError | None:
 
 
 def explained(fault: ssl.SSLError) -> str:
-    """Return a short text for a TLS error."""
+    """Return a short description of a TLS error."""
     if isinstance(fault, ssl.SSLCertVerificationError):
         return fault.verify_message
-    return fault.reason or "the handshake was broken off"
+    return fault.reason or "the handshake failed"

@@ -1,1 +1,1 @@
-"""What concerns gunicorn: its worker, the start, addresses, limits and its log."""
+"""Everything that concerns gunicorn: its worker, the start, addresses, limits and its log."""

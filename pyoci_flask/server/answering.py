@@ -1,6 +1,6 @@
-"""What the threads of a worker do: call the application and send its answer."""
+"""What the threads of a worker do: call the application and send its response."""
 
-# The worker makes each TConn as a ClientConnection, which its methods may therefore require.
+# The worker creates each TConn as a ClientConnection, so its methods may require that type.
 # pyright: reportIncompatibleMethodOverride=false
 
 import errno
@@ -24,16 +24,16 @@ from pyoci_flask.server.connection import Answer, ClientConnection, Postponed
 from pyoci_flask.web.gate import MAY_POSTPONE, STREAMS, NoPlaceError
 
 _POSTPONED = 5.0
-"""Seconds that a request waits for a place at its registry."""
+"""Maximum number of seconds that a request waits for a place at its registry."""
 _AT_ONCE = 256 * 1024
-"""Bytes of an answer that the thread of its request sends."""
+"""Bytes of a response that the request's own thread sends."""
 _TURN = 0.1
-"""Seconds that a longer answer keeps a thread before another answer has its turn."""
+"""Seconds for which a longer response keeps a thread before another response gets its turn."""
 _GRACE = 0.005
-"""Seconds that such a thread waits for its client before it hands over to the main loop."""
+"""Seconds that such a thread waits for its client before the main loop takes over."""
 _LITTLE = 64 * 1024
 _SOON = 1.0
-"""At most this much of an unread body, in bytes and seconds, is read before the answer."""
+"""Limits, in bytes and seconds, for reading the rest of a body before the response is sent."""
 _CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 _GONE = frozenset({errno.EPIPE, errno.ECONNRESET, errno.ENOTCONN})
 
@@ -45,7 +45,7 @@ relies_on(Parser, "finish_body", user=__name__)
 class _AwaitedBody:
     """`wsgi.input` of a request whose client waits for "100 Continue" (RFC 9110, 10.1.1).
 
-    Before the first read the request can be refused without receiving any of its body.
+    Before the first read, the request can be refused without receiving any of its body.
     """
 
     def __init__(self, body: Any, send: Callable[[bytes], object]) -> None:  # noqa: ANN401 - gunicorn's own
@@ -74,14 +74,14 @@ class _AwaitedBody:
 
 @overrides("handle", "handle_request", "_keepalive_after")
 class AnsweringWorker(ThreadWorker):
-    """gunicorn's threaded worker with answers that can be interrupted and continued."""
+    """gunicorn's threaded worker, with responses that can be interrupted and continued."""
 
     alive: bool
     keepalived_conns: deque[ClientConnection]  # pyright: ignore[reportIncompatibleVariableOverride] # see above
     poller: DefaultSelector
     tpool: ThreadPoolExecutor
     _idle: float
-    """Seconds that a client may be silent."""
+    """Seconds for which a client may be silent."""
 
     def handle(self, conn: ClientConnection) -> bool:
         """Serve one request."""
@@ -95,7 +95,7 @@ class AnsweringWorker(ThreadWorker):
         return kept
 
     def handle_request(self, req: Any, conn: ClientConnection) -> bool:  # noqa: ANN401 - gunicorn's own
-        """Answer a request whose headers have been read."""
+        """Respond to a request whose headers have been read."""
         conn.begin_body(self._idle)
         return self._answer(conn, req, time.monotonic() + _POSTPONED)
 
@@ -104,13 +104,13 @@ class AnsweringWorker(ThreadWorker):
         self.cfg.pre_request(self, request)
         begun = datetime.now()  # noqa: DTZ005 -- gunicorn's own
         expects = request._expected_100_continue  # noqa: SLF001 -- see `relies_on` above
-        request._expected_100_continue = False  # noqa: SLF001 -- else gunicorn answers 100 now
+        request._expected_100_continue = False  # noqa: SLF001 -- else gunicorn sends 100 now
         response, environ = wsgi.create(request, conn.sock, conn.client, conn.server, self.cfg)
         environ["wsgi.multithread"] = True
         awaited = _AwaitedBody(request.body, conn.sock.sendall) if expects else None
         if awaited is not None:
             environ["wsgi.input"] = awaited
-        if getattr(request.body.reader, "length", None) == 0:  # else it may have been read
+        if getattr(request.body.reader, "length", None) == 0:  # else it might have been read
             environ[MAY_POSTPONE] = time.monotonic() < until
         try:
             body = self.wsgi(environ, response.start_response)  # pyright: ignore[reportArgumentType] # typeshed
@@ -133,9 +133,10 @@ class AnsweringWorker(ThreadWorker):
         return self._send(conn, answer, lambda: bool(response.sent >= _AT_ONCE))
 
     def _read_rest(self, conn: ClientConnection, body: Any, *, unsent: bool) -> bool:  # noqa: ANN401 - gunicorn's own
-        """Read what the application left of a body; return whether that was all of it.
+        """Read what the application left of a body; return whether the body is complete.
 
-        This comes before the answer, whose headers say whether the connection is kept.
+        This happens before the response is sent, because its headers say whether the connection is
+        kept.
         """
         left: int | None = getattr(body.reader, "length", None)
         if left == 0:
@@ -146,11 +147,11 @@ class AnsweringWorker(ThreadWorker):
         until = time.monotonic() + _SOON
         try:
             return bool(conn.parser.finish_body(deadline=until, max_bytes=_LITTLE))
-        except Exception:  # noqa: BLE001 -- gunicorn raises many kinds for a broken body
+        except Exception:  # noqa: BLE001 -- gunicorn raises many exceptions for a broken body
             return False
 
     def _go_on(self, conn: ClientConnection) -> bool:
-        """Send more of an answer."""
+        """Send more of a response."""
         answer = conn.answer
         if answer is None:
             return False
@@ -160,7 +161,7 @@ class AnsweringWorker(ThreadWorker):
         return self._guarded(conn, step)
 
     def _send(self, conn: ClientConnection, answer: Answer, enough: Callable[[], bool]) -> bool:
-        """Send as much of an answer as the client takes; return whether to keep the connection."""
+        """Send as much of a response as the client takes; return whether to keep the connection."""
         try:
             if conn.peer.abandoned:
                 raise ClientStalledError
@@ -180,13 +181,13 @@ class AnsweringWorker(ThreadWorker):
             self._end(conn, answer)
             if not answer.response.headers_sent:
                 raise
-            # The client would read another answer on this connection as a part of this one.
+            # The client would read another response on this connection as a part of this one.
             self.log.exception("Error handling request")
             raise StopIteration from None
         return True
 
     def _end(self, conn: ClientConnection, answer: Answer) -> None:
-        """Log an answer and close the application's part of it, whether or not it is complete."""
+        """Log a response and close the application's iterable, whether or not it is complete."""
         conn.answer = None
         duration = datetime.now() - answer.begun  # noqa: DTZ005 -- gunicorn's own
         self.log.access(answer.response, answer.request, answer.environ, duration)
@@ -200,7 +201,7 @@ class AnsweringWorker(ThreadWorker):
                 self.log.exception("Exception in post_request hook")
 
     def _keepalive_after(self, conn: ClientConnection, keepalive: object) -> bool:
-        """Return whether the connection stays open, for a request or the rest of an answer."""
+        """Return whether to keep the connection open, for a request or the rest of a response."""
         conn.end_headers(self._idle)
         if keepalive and (conn.answer is not None or conn.postponed is not None):
             return True
@@ -217,6 +218,6 @@ class AnsweringWorker(ThreadWorker):
         except OSError as error:
             if error.errno not in _GONE:
                 self.log.exception("Socket error processing request.")
-        except Exception as error:  # noqa: BLE001 -- answered, and logged with its traceback
+        except Exception as error:  # noqa: BLE001 -- `handle_error` logs it and responds
             self.handle_error(None, conn.sock, conn.client, error)
         return self._closed_if_tls(conn, kept)

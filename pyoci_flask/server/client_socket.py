@@ -17,11 +17,11 @@ if TYPE_CHECKING:
     from _typeshed import ReadableBuffer
 
 LEAST_RATE = 1024.0
-"""Bytes per second that a client must at least send of a body, or take of an answer."""
+"""Minimum bytes per second that a client must send of a body, or receive of a response."""
 
 _FILL = 64 * 1024
 _AHEAD = 256 * 1024
-"""Unsent bytes that the kernel buffers; by default it buffers megabytes of each answer."""
+"""Unsent bytes that the kernel buffers; by default, it buffers megabytes of each response."""
 _NOTSENT_LOWAT = getattr(socket, "TCP_NOTSENT_LOWAT", 25)
 _LOOK_AGAIN = 1.0
 """Seconds after which a thread that waits for a body checks whether it has to give up."""
@@ -29,10 +29,10 @@ _RESET_ON_CLOSE = struct.pack("ii", 1, 0)
 
 
 class ClientStalledError(TimeoutError):
-    """The client sent or took no bytes for `PYOCI_CLIENT_TIMEOUT` seconds, or too few.
+    """The client sent or received no bytes for `PYOCI_CLIENT_TIMEOUT` seconds, or too few.
 
-    Its errno is that of a reset connection: gunicorn then logs that the client disconnected (a
-    line at debug level) and not an error of the server (a traceback).
+    Its errno is that of a reset connection, so that gunicorn logs a disconnected client (a line at
+    debug level) and not an error of the server (a traceback).
     """
 
     def __init__(self) -> None:
@@ -42,18 +42,18 @@ class ClientStalledError(TimeoutError):
 class Patience:
     """How long to wait for a client: `idle` seconds, less while it is slower than `LEAST_RATE`.
 
-    Only the time that the client needs counts, not what the application needs between two pieces.
-    A client that was fast before still gets no more than the idle time.
+    Only the time that the client needs counts, not the time that the application needs between two
+    pieces. A client that was fast earlier still gets no more than `idle` seconds.
     """
 
     def __init__(self, idle: float) -> None:
         self._idle = idle
         self.left = idle
-        """Seconds."""
+        """Seconds that remain."""
         self.waited = 0.0
-        """Seconds in all."""
+        """Seconds of waiting in total."""
         self.moved = 0
-        """Bytes in all."""
+        """Bytes that were sent or received in total."""
 
     def spend(self, waited: float, moved: int) -> None:
         """Count the seconds of one wait, and the bytes that moved."""
@@ -76,19 +76,19 @@ class ClientSocket(socket.socket):
         self._idle = idle
         self.stalled = False
         self.abandoned = False
-        """Whether nothing more is sent to it."""
+        """Whether the server no longer sends anything to the client."""
         self.deadline: float | None = None
         """`time.monotonic()` by which the headers must be complete; None outside of headers."""
         self.receiving: Patience | None = None
         """For the body being received; None outside of a body."""
         self.sending = Patience(idle)
-        """For the answer being sent."""
+        """For the response being sent."""
         self.given_up = False
         """Whether another request needs the thread that waits for this body."""
         self.held = bytearray()
-        """What has been received and not yet read."""
+        """Bytes that have been received but not yet read."""
         self.unsent: memoryview | None = None
-        """What the client has not taken yet; None = the sending thread waits for the client."""
+        """Bytes the client has not taken yet; if None, the sending thread waits for the client."""
         self.grace = 0.0
         """Seconds that a thread waits for the client before it leaves bytes in `unsent`."""
         self._passed = 0
@@ -110,13 +110,13 @@ class ClientSocket(socket.socket):
         return len(received)
 
     def recv(self, size: int, flags: int = 0, /) -> bytes:
-        """Receive bytes, for headers until `deadline`, for a body as long as `receiving` allows.
+        """Receive bytes: of headers until `deadline`, of a body as long as `receiving` allows.
 
         With only a time-out for each read, a client that sends a byte now and then would keep a
-        thread for ever.
+        thread forever.
 
         Raises:
-            ClientStalledError: nothing came in time.
+            ClientStalledError: nothing arrived in time.
         """
         if self.held:
             taken = bytes(self.held[:size])
@@ -147,10 +147,10 @@ class ClientSocket(socket.socket):
         raise TimeoutError
 
     def sendall(self, data: "ReadableBuffer", flags: int = 0, /) -> None:
-        """Send all of `data`, each part within the idle time; or what fits now, see `unsent`.
+        """Send all of `data`, each part within the idle time, or only what fits now (see `unsent`).
 
-        In the base class the time-out is for the whole of `data`, too short for a client that
-        reads slowly but steadily.
+        In the base class, the time-out applies to the whole of `data`, which is too short for a
+        client that reads slowly but steadily.
 
         Raises:
             ClientStalledError: the client took nothing in time.
@@ -169,7 +169,7 @@ class ClientSocket(socket.socket):
                     raise
 
     def begin_answer(self) -> None:
-        """Switch to keeping in `unsent` what the client does not take at once."""
+        """From now on, keep in `unsent` what the client does not take immediately."""
         self.sending = Patience(self._idle)
         self.grace = 0.0
         self.unsent = memoryview(b"")
@@ -177,7 +177,7 @@ class ClientSocket(socket.socket):
             self.setsockopt(socket.IPPROTO_TCP, _NOTSENT_LOWAT, _AHEAD)
 
     def flush(self, grace: float = 0.0) -> bool:
-        """Send what fits of `unsent`, waiting at most `grace`; return whether it was all."""
+        """Send what fits of `unsent`, waiting at most `grace`; return whether all was sent."""
         self.settimeout(0)
         while self.unsent:
             try:
@@ -197,7 +197,7 @@ class ClientSocket(socket.socket):
         self._seen = taken
 
     def abandon(self) -> None:
-        """Count the client as stalled, and discard what it has not taken.
+        """Mark the client as stalled, and discard what it has not taken.
 
         Otherwise the kernel would keep the unsent bytes for many more minutes.
         """
@@ -223,7 +223,7 @@ def _is_writable(sock: socket.socket, seconds: float) -> bool:
 
 
 def _queued(sock: socket.socket) -> int:
-    """Return how many sent bytes the client has not acknowledged; 0 = not known."""
+    """Return how many sent bytes the client has not acknowledged, or 0 if this is not known."""
     try:
         found = fcntl.ioctl(sock, termios.TIOCOUTQ, bytes(4))
     except OSError:

@@ -1,4 +1,4 @@
-"""A client's connection: the headers of its next request, and the answer being sent."""
+"""A client's connection: the headers of its next request, and the response being sent."""
 
 import contextlib
 import ipaddress
@@ -17,8 +17,9 @@ from pyoci_flask.common.overrides import overrides
 from pyoci_flask.oci.shares import Share
 from pyoci_flask.server.client_socket import ClientSocket, Patience
 
-# The rest of a refused upload is read and discarded, up to these seconds and bytes. Closing at once
-# would reset the connection, and the client would report that instead of the answer.
+# The rest of a refused upload is read and discarded, up to these limits in seconds and bytes.
+# Closing immediately would reset the connection, and the client would report the reset instead of
+# the response.
 LINGER_TOTAL = 30.0
 LINGER_IDLE = 2.0
 LINGER_BYTES = 2 << 30
@@ -28,7 +29,7 @@ _REFUSAL = (
     "Content-Type: text/plain\r\nContent-Length: {}\r\n\r\n{}"
 )
 _LARGE_FIELDS = 4
-# gunicorn refuses a line that ends without CR as soon as it has one.
+# gunicorn refuses a line that ends without CR as soon as it has received one.
 _END = re.compile(rb"\r\n\r\n|(?<!\r)\n")
 _PROBE = re.compile(rb"(?:GET|HEAD) /health[ ?]")
 _BODY = re.compile(
@@ -39,7 +40,7 @@ _BODY = re.compile(
 
 @dataclass(slots=True)
 class Answer:
-    """An answer that is being sent: gunicorn's objects and the application's iterable."""
+    """A response that is being sent: gunicorn's objects and the application's iterable."""
 
     request: Any
     response: Any
@@ -57,12 +58,12 @@ class Postponed:
     share: Share
     places: Callable[[], int]
     until: float
-    """`time.monotonic()` at which it is refused."""
+    """`time.monotonic()` at which the request is refused."""
 
 
 @overrides("init", "close")
 class ClientConnection(TConn):
-    """A connection that holds a thread only while there is something to do for it."""
+    """A connection that uses a thread only while there is something to do for it."""
 
     sock: socket.socket
     data_ready: bool
@@ -73,18 +74,18 @@ class ClientConnection(TConn):
         super().__init__(cfg, sock, client, server)
         self.peer = sock
         """The client's socket; `sock` is a wrapper around it if gunicorn speaks TLS itself."""
-        self.data_ready = True  # no thread gets a connection before that
+        self.data_ready = True  # no thread gets a connection before its data is ready
         self.answer: Answer | None = None
         self.postponed: Postponed | None = None
         self.is_kept = False
         self.in_thread = False
         self.lingered = 0
-        """Bytes that were discarded after the last answer."""
+        """Bytes that were discarded after the last response."""
         self.since = self.began = time.monotonic()
-        """When its present wait began, and when its last request began."""
+        """When its current wait began, and when its last request began."""
         self._scanned = 0
         self._is_too_large = False
-        # In other protocols, gunicorn's thread reads the headers.
+        # For other protocols, gunicorn's thread reads the headers.
         self._gathers = not cfg.is_ssl and cfg.protocol == "http"
 
     def gather(self) -> bool:
@@ -100,7 +101,7 @@ class ClientConnection(TConn):
         return self.is_ready()
 
     def is_ready(self) -> bool:
-        """Return whether `held` has complete headers, or too large ones, which are refused."""
+        """Return whether `held` contains complete headers, or headers too large to be accepted."""
         if not self._gathers:
             return True
         held, limit = self.peer.held, int(self.cfg.limit_request_line) + 2
@@ -136,14 +137,14 @@ class ClientConnection(TConn):
         self.peer.receiving = None
 
     def begin_body(self, idle: float) -> None:
-        """Expect a body, and then send an answer, at no less than `LEAST_RATE`."""
+        """Prepare to receive a body and to send a response, each at no less than `LEAST_RATE`."""
         self.end_headers(idle)
         self.peer.receiving = Patience(idle)
         self.peer.begin_answer()
         self.began = time.monotonic()
 
     def refuse(self, reason: str) -> None:
-        """Answer 503 instead of the application."""
+        """Respond with 503 without calling the application."""
         body = f"{reason}\n"
         self.peer.begin_answer()
         self.peer.sendall(_REFUSAL.format(len(body), body).encode())
@@ -151,7 +152,7 @@ class ClientConnection(TConn):
     def end_headers(self, idle: float) -> None:
         """Allow `idle` seconds for each further read or write."""
         self.peer.deadline = self.peer.receiving = None
-        # By now `sock` may be a TLS socket, which gunicorn made blocking without a time-out.
+        # By now, `sock` might be a TLS socket, which gunicorn made blocking without a time-out.
         self.sock.settimeout(idle)
 
     @property
@@ -160,7 +161,7 @@ class ClientConnection(TConn):
         return bool(self.peer.unsent)
 
     def take_back(self) -> bool:
-        """Take back what was read beyond the last request; return whether it was anything."""
+        """Take back what was read beyond the last request; return whether there was anything."""
         ahead: bytes = self.parser.unreader.take_buffered()
         self._scanned = 0
         if not self.cfg.is_ssl:
@@ -171,9 +172,9 @@ class ClientConnection(TConn):
         return bool(ahead)
 
     def linger_and_close(self) -> None:
-        """Close a TLS connection so that the client can still read its answer (RFC 9112, 9.6)."""
+        """Close a TLS connection so that the client can still read its response (RFC 9112, 9.6)."""
         if self.sock.fileno() == -1:
-            return  # gunicorn has aborted an answer that failed half-way
+            return  # gunicorn has aborted a response that failed halfway
         self.end_headers(LINGER_IDLE)
         with contextlib.suppress(OSError):
             self.sock.shutdown(socket.SHUT_WR)
@@ -186,10 +187,10 @@ class ClientConnection(TConn):
         self.close()
 
     def close(self, graceful: bool = False) -> None:  # noqa: ARG002 -- gunicorn's signature
-        """Close at once, unless it is closed already.
+        """Close the connection immediately, unless it is already closed.
 
         gunicorn's own method fails on a closed socket and then counts the connection twice, so that
-        a stopping worker believes that no transfer is left and ends those that are.
+        a stopping worker believes that no transfer is left and ends those that are running.
         """
         if self.sock.fileno() != -1:
             super().close()

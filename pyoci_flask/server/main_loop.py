@@ -1,12 +1,12 @@
 """What a worker's main loop does with connections, and which pool serves a request.
 
 gunicorn's threaded worker gives each connection a thread from the first byte of the request to the
-last byte of the answer, so that as many slow clients as there are threads stop the server. Here the
-main loop waits for headers and until more of an answer can be sent. Request bodies and long
-answers have thread pools of their own.
+last byte of the response, so that as many slow clients as there are threads stop the server. Here,
+the main loop waits for headers, and until more of a response can be sent. Request bodies and long
+responses have thread pools of their own.
 """
 
-# The worker makes each TConn as a ClientConnection, which its methods may therefore require.
+# The worker creates each TConn as a ClientConnection, so its methods may require that type.
 # pyright: reportIncompatibleMethodOverride=false
 
 import selectors
@@ -45,14 +45,14 @@ _MOST_HEADERS = 16 * 1024 * 1024
 
 @overrides("get_thread_pool", "run", "on_client_socket_readable", "enqueue_req", "finish_request")
 class ConnectionsWorker(AnsweringWorker):
-    """The path of a connection: headers, a thread, the answer, and the next request or the end."""
+    """The path of a connection: headers, a thread, the response, the next request or the end."""
 
     _postponed: dict[Share, list[tuple[Postponed, ClientConnection]]]
     _header_bytes: int
     """Bytes of unfinished headers."""
 
     def get_thread_pool(self) -> FrugalExecutor:
-        """Return the pool for requests; make those for request bodies, long answers and probes."""
+        """Return the pool for requests; make those for bodies, long responses and probes."""
         threads = self.cfg.threads
         half = max(1, threads // 2)
         self._receivers = FrugalExecutor(half, thread_name_prefix="receive")
@@ -60,7 +60,8 @@ class ConnectionsWorker(AnsweringWorker):
         self._probes = FrugalExecutor(1, thread_name_prefix="probe")
         self._incoming = Incoming(self.log)
         self._outgoing = Turns(half, max(1, half // 8), LOOK_EVERY)
-        # The gate lets all but one of `threads` wait for registries; the additional ones do not.
+        # The gate lets all but one of `threads` wait for registries; the additional threads do not
+        # wait.
         most = threads + max(2, threads // 8)
         self._requests = Turns(most, max(2, threads // 4), _WAITING)
         return FrugalExecutor(most, thread_name_prefix="serve")
@@ -154,12 +155,12 @@ class ConnectionsWorker(AnsweringWorker):
             self._end_exchange(conn)
 
     def _continue(self, conn: ClientConnection, answer: Answer) -> None:
-        """Let a thread send more of an answer when it is its turn."""
+        """Let a thread send more of a response when it is the response's turn."""
         begin = partial(self._submit, self._senders, self._go_on, conn)
         self._outgoing.add(conn, begin, answer.environ.get(STREAMS))
 
     def _on_writable(self, conn: ClientConnection) -> None:
-        """Send more of an answer; when the client has taken all, let a thread produce more."""
+        """Send more of a response; when the client has taken all, let a thread produce more."""
         conn.peer.note_taken(time.monotonic() - conn.since)
         try:
             if not conn.peer.flush():
@@ -175,7 +176,7 @@ class ConnectionsWorker(AnsweringWorker):
             self._end_exchange(conn)
 
     def _give_up(self, conn: ClientConnection) -> None:
-        """Stop sending an answer."""
+        """Stop sending a response."""
         self._answers.remove(conn)
         conn.peer.abandon()
         if conn.answer is not None:
@@ -188,7 +189,7 @@ class ConnectionsWorker(AnsweringWorker):
         if not conn.is_kept:
             self._linger(conn)
         elif conn.take_back():
-            # The next request, or a part of it, is here already.
+            # The next request, or a part of it, has already arrived.
             if conn.is_ready():
                 self.enqueue_req(conn)
             else:
@@ -205,7 +206,7 @@ class ConnectionsWorker(AnsweringWorker):
             self.poller.register(conn.sock, selectors.EVENT_READ, readable)
 
     def _linger(self, conn: ClientConnection) -> None:
-        """Close in stages, so that the client can read its answer (RFC 9112, 9.6)."""
+        """Close in stages, so that the client can read its response (RFC 9112, 9.6)."""
         if self.cfg.is_ssl or conn.peer.abandoned:
             self._drop(conn)
             return

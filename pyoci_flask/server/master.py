@@ -1,6 +1,6 @@
 """What gunicorn's master does before it forks its workers, and what the workers inherit.
 
-That is: the limit on open files, the allocator's arenas, the filter of gunicorn's log, and the
+This concerns the limit on open files, the allocator's arenas, the filter of gunicorn's log, and the
 folder of the listing cache.
 """
 
@@ -21,34 +21,34 @@ from pathlib import Path
 from pyoci_flask.common.redaction import redact, redacted_traceback, without_userinfo
 
 _ENOUGH = 65536
-"""Open files to ask for; a hard limit may be in the millions."""
+"""Number of open files to request; a hard limit might be in the millions."""
 _M_ARENA_MAX = -8
 """glibc's `mallopt(3)`."""
 _ARENAS = 2
-# The client's address and the fault, without the quoted request: a request that could not be parsed
-# may contain a password that cannot be recognised.
+# Matches the client's address and the fault, but not the quoted request: a request that could not
+# be parsed might contain a password that cannot be recognised.
 _UNREADABLE = re.compile(
     r"(Invalid request from ip=\S*: (?:\[\w+: \w+\] )?[\w -]*(?:\(\d+ > \d+\))?)"
 )
 _PREFIX = "pyoci-flask-cache-"
 _OWNER = "owner"
-"""The file that is locked. It gets this name after it is locked, so that all see it locked."""
+"""The lock file. It gets this name after it is locked, so that no process sees it unlocked."""
 _DAY = 24 * 60 * 60.0
 """Seconds without a change after which a folder without that file counts as abandoned.
 
-A folder that is just being made has none; nor has one of an older version or of another WSGI
-server, which makes its folder again if it is missing.
+A folder that is just being made does not contain the file. The same is true for a folder of an
+older version or of another WSGI server, which makes its folder again if it is missing.
 """
 
 
 def raise_limit() -> int:
     """Raise the soft limit on open files of this process and of the workers that it forks.
 
-    A worker that cannot open a file for a connection cannot accept it, which ends gunicorn's worker
-    with all its transfers. Idle clients soon reach 1024, the usual soft limit.
+    A worker that cannot open a file for a connection cannot accept the connection, and gunicorn's
+    worker then ends with all its transfers. Idle clients soon reach 1024, the usual soft limit.
 
     Returns:
-        How many files it may have open now.
+        How many files the process may have open now.
     """
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     wanted = _ENOUGH if hard == resource.RLIM_INFINITY else min(hard, _ENOUGH)
@@ -65,7 +65,7 @@ def connections_that_fit(wanted: int, limit: int, *, threads: int, fetch_threads
     """Return how many of the `wanted` connections a worker may keep if `limit` files can be open.
 
     The process also needs files for itself, for connections to registries and for uploads. At least
-    half of the limit is for clients, because the rest is rarely needed all at once.
+    half of the limit is for clients, because the other half is rarely needed completely.
     """
     requests = 2 * threads  # two calls at once each
     downloads = 4 * threads  # the most that wait for slow clients
@@ -88,7 +88,7 @@ def keep_few_arenas() -> None:
 def keep_secrets_out() -> None:
     """Filter secrets from gunicorn's logs in this process and in those it forks.
 
-    At every level gunicorn quotes what clients sent without a change.
+    At every log level, gunicorn quotes what clients sent, unchanged.
     """
     for name in ("gunicorn.error", "gunicorn.access"):
         logging.getLogger(name).addFilter(_filter)
@@ -96,7 +96,7 @@ def keep_secrets_out() -> None:
 
 def _filter(record: logging.LogRecord) -> bool:
     if isinstance(record.args, tuple):
-        # One of them is the path of the request.
+        # One of the arguments is the path of the request.
         record.args = tuple(
             without_userinfo(one) if isinstance(one, str) else one for one in record.args
         )
@@ -113,15 +113,15 @@ def _filter(record: logging.LogRecord) -> bool:
 def make_cache_folder(parent: Path, uid: int, gid: int) -> Path:
     """Make a folder in `parent` for this process and those that it forks, which run as `uid`.
 
-    A lock shows whether the folder is in use: the master holds it and its workers inherit it, so
-    it ends with the last of them, even if they are killed.
+    A lock shows whether the folder is in use. The master takes the lock and its workers inherit it,
+    so the lock ends with the last of these processes, even if they are killed.
 
     Raises:
-        OSError: it cannot be made.
+        OSError: the folder cannot be made.
     """
     folder = Path(tempfile.mkdtemp(prefix=_PREFIX, dir=parent))
     unlocked = folder / f"{_OWNER}.new"
-    # Never closed: it ends with the last process that has it.
+    # The descriptor is never closed. It ends with the last process that has it.
     descriptor = os.open(unlocked, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
     with contextlib.suppress(OSError):  # a file system without locks
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -135,7 +135,8 @@ def make_cache_folder(parent: Path, uid: int, gid: int) -> Path:
 def remove_abandoned(parent: Path, uids: Collection[int]) -> None:
     """Remove the unused folders in `parent` that belong to one of `uids`.
 
-    A server that was killed leaves one with up to 64 MiB. What cannot be read or removed stays.
+    A killed server leaves behind a folder of up to 64 MiB. Folders that cannot be read or removed
+    are skipped.
     """
     with contextlib.suppress(OSError):
         for folder in list(parent.glob(f"{_PREFIX}*")):

@@ -18,7 +18,7 @@ _WAIT_FOR_PLACE = 30.0
 _CROWDED = 1.0
 """Seconds that a request waits for a thread before a slow body has to give one up."""
 _SLOW = 16 * 1024.0
-"""Bytes per second under which a body is slow."""
+"""A body that arrives with fewer bytes per second counts as slow."""
 _TRIAL = 2.0
 """Seconds of waiting after which the rate of a client is known."""
 
@@ -55,9 +55,11 @@ class Incoming:
         late = [conn for conn in queued if now - conn.since > _WAIT_FOR_PLACE]
         refused = [conn for conn in late if self._futures[conn].cancel()]
         for conn in refused:
-            conn.refuse("this server is receiving too many uploads; try again")
+            conn.refuse("this server is receiving too many uploads; try again later")
         if refused:
-            self._log.warning("refused %d uploads: too many come in at once", len(refused))
+            self._log.warning(
+                "refused %d uploads, because too many arrived at the same time", len(refused)
+            )
 
 
 def _is_slow(sock: ClientSocket) -> bool:
@@ -68,11 +70,11 @@ def _is_slow(sock: ClientSocket) -> bool:
 
 
 class Turns:
-    """Connections that wait for a thread of a pool, and those that have one.
+    """Connections waiting for a thread from a pool, and connections that have one.
 
-    Few run at once: they compete for the processor with each other and with the main loop. While a
-    thread waits for a registry, the next one may run, as long as that registry has less than its
-    share of the threads.
+    Only a few run at a time, because they compete for CPU time with each other and with the main
+    loop. While a thread waits for a registry, the next one may run, as long as that registry uses
+    less than its share of the threads.
     """
 
     def __init__(self, threads: int, at_once: int, stalled: float) -> None:
@@ -181,5 +183,5 @@ class Waiting:
         return [conn for conn, until in self._until.items() if until <= now]
 
     def cap(self, deadline: float) -> None:
-        """Wait for all connections until `deadline` at the latest."""
+        """Wait for all connections no longer than until `deadline`."""
         self._until = {conn: min(until, deadline) for conn, until in self._until.items()}

@@ -1,7 +1,7 @@
-"""What is checked once per start, before any worker: settings, folders, addresses to listen on.
+"""Checks made once per start, before any worker: settings, folders, addresses to listen on.
 
-The server listens on `PYOCI_BIND`; without it everywhere, or on the loopback interface while no
-password is required.
+The server listens on `PYOCI_BIND`. If this is not set, it listens on all interfaces, or only on the
+loopback interface if no password is required.
 """
 
 import ipaddress
@@ -22,42 +22,43 @@ from pyoci_flask.transport.network import check_ca_bundle
 logger = logging.getLogger("pyoci")
 
 STARTED = "PYOCI_FLASK_STARTED"
-"""The variable in which gunicorn's master passes the result of `seen_at_start` to workers."""
+"""The variable with which gunicorn's master passes the result of `seen_at_start` to workers."""
 
 
 def check_start(settings: Settings) -> None:
-    """Log warnings, and check the files and folders that settings name.
+    """Log warnings, and check the files and folders that settings refer to.
 
     Raises:
-        ConfigurationError: one of them cannot be used.
+        ConfigurationError: a file or folder cannot be used.
     """
     configure_logging(settings.log_levels)
     check_paths(settings)
     check_ca_bundle(os.environ)
     endpoints(settings, os.environ)
     for directive in settings.log_ignored:
-        logger.warning("RUST_LOG: %r means nothing here and is ignored", directive)
+        logger.warning("RUST_LOG: ignoring unsupported directive %r", directive)
     if settings.fallback_index is not None and not settings.fallback_exclude:
         logger.warning(
-            "PYOCI_FALLBACK_INDEX is set without PYOCI_FALLBACK_EXCLUDE: a private project that is "
-            "deleted or misspelled is then installed from there, no matter who published it"
+            "PYOCI_FALLBACK_INDEX is set without PYOCI_FALLBACK_EXCLUDE: if a private project is "
+            "deleted or misspelled, the project of that name in the fallback index is installed, "
+            "no matter who published it"
         )
     if settings.fallback_index is not None and settings.fallback_empty:
         logger.warning(
-            "PYOCI_FALLBACK_EMPTY=redirect: a private project without versions, deleted ones "
-            "included, is installed from PYOCI_FALLBACK_INDEX unless PYOCI_FALLBACK_EXCLUDE names "
-            "it"
+            "PYOCI_FALLBACK_EMPTY=redirect: a private project without versions, or whose versions "
+            "were all deleted, is installed from PYOCI_FALLBACK_INDEX unless "
+            "PYOCI_FALLBACK_EXCLUDE matches it"
         )
     if settings.registries is None and not open_to_everyone(settings):  # else only on loopback
         logger.warning(
             "neither PYOCI_REGISTRIES nor PYOCI_INDEX is set: anybody who reaches this server can "
-            "make it call any host, with %s",
+            "make it call any host (%s)",
             "private addresses included" if settings.private_networks else "public ones only",
         )
     if settings.url is not None and not urlsplit(settings.url).path.endswith(settings.path):
         logger.warning(
-            "the path of PYOCI_URL (%s) does not end in PYOCI_PATH (%s): the links and addresses "
-            "that pages show lead elsewhere",
+            "the path of PYOCI_URL (%s) does not end in PYOCI_PATH (%s), so the links and "
+            "addresses on pages are wrong",
             settings.url,
             settings.path,
         )
@@ -72,7 +73,7 @@ def check_start(settings: Settings) -> None:
 
 
 def seen_at_start(settings: Settings) -> str:
-    """Return an identity of the storage folder, to notice later if another is at its path."""
+    """Return an identifier of the storage folder, to notice later if another one replaced it."""
     if settings.storage is None:
         return "no storage"
     found = settings.storage.stat()
@@ -80,11 +81,11 @@ def seen_at_start(settings: Settings) -> str:
 
 
 def prepare_folders(settings: Settings, started: str | None = None) -> None:
-    """Make the folders that uploads need, as the user that the workers run as.
+    """Make the folders that uploads need; call this as the user that the workers run as.
 
-    `started` is the result of `seen_at_start` at the start, if there was one before. If the disk of
-    the storage has been unmounted since then, nothing is made in its mount point, which would then
-    look like an empty storage.
+    `started` is what `seen_at_start` returned when the server started, if it was called then. If
+    the disk of the storage has been unmounted since, nothing is made at its mount point, because
+    the result would look like an empty storage.
 
     Raises:
         ConfigurationError: a folder cannot be made, or belongs to another user.
@@ -98,7 +99,7 @@ def prepare_folders(settings: Settings, started: str | None = None) -> None:
             changed = started is not None and started != seen_at_start(settings)
             if changed and not storage.uploads.is_dir():
                 raise ConfigurationError(
-                    "PYOCI_STORAGE is not the folder that it was at the start: is its disk mounted?"
+                    "PYOCI_STORAGE is not the folder that it was at the start; is its disk mounted?"
                 )
             storage.prepare()
         except OSError as error:
@@ -111,19 +112,19 @@ def check_paths(settings: Settings) -> None:
     """Make the folder of the embedded registry, and check that the other paths exist.
 
     Raises:
-        ConfigurationError: one cannot be used; the text names the variable.
+        ConfigurationError: a path cannot be used; the text names the variable.
     """
     if settings.storage is not None:
         try:
             settings.storage.mkdir(0o700, parents=True, exist_ok=True)
         except OSError as error:
             raise ConfigurationError(
-                "PYOCI_STORAGE must be a folder that can be made and written "
+                "PYOCI_STORAGE must be a folder that can be created and written "
                 f"({error.strerror}), not {str(settings.storage)!r}"
             ) from error
     if settings.storage_users is not None and not settings.storage_users.is_file():
         raise ConfigurationError(
-            "PYOCI_STORAGE_USERS must be an existing file (htpasswd -B makes one), "
+            "PYOCI_STORAGE_USERS must be an existing file (htpasswd -B creates one), "
             f"not {str(settings.storage_users)!r}"
         )
     if settings.bind is not None and settings.bind.startswith("unix:"):
@@ -185,7 +186,7 @@ def _is_loopback(host: str) -> bool:
 
 
 def _takes_ipv4(host: str) -> bool | None:
-    """Return whether a socket on this IPv6 address takes IPv4, too; None = there is no IPv6.
+    """Return whether a socket on this IPv6 address also takes IPv4, or None without IPv6.
 
     `net.ipv6.bindv6only` decides this, and gunicorn does not change it.
     """

@@ -1,6 +1,6 @@
 """The worker that gunicorn starts: start, signals, new connections, and time limits."""
 
-# The worker makes each TConn as a ClientConnection, which its methods may therefore require.
+# The worker creates each TConn as a ClientConnection, so its methods may require that type.
 # pyright: reportIncompatibleMethodOverride=false
 
 import errno
@@ -61,21 +61,21 @@ class ClientTimeoutThreadWorker(ConnectionsWorker):
         self._next_look = self._next_retry = 0.0
 
     def init_signals(self) -> None:
-        """Ignore signals meant for the master: a worker that reloads would end its transfers."""
+        """Ignore signals meant for the master; a worker that reloads would end its transfers."""
         super().init_signals()
         for one in (signal.SIGHUP, signal.SIGUSR2):
             signal.signal(one, signal.SIG_IGN)
 
     def handle_quit(self, sig: int, frame: FrameType | None) -> None:
-        """End at once (SIGINT, SIGQUIT); the interpreter joins the threads when it exits.
+        """End immediately (SIGINT, SIGQUIT); the interpreter joins the threads when it exits.
 
         gunicorn shuts the thread pool down in the signal handler. That needs locks which the
-        interrupted code in this thread may hold, and the worker would hang.
+        interrupted code in this thread might hold, so the worker would hang.
         """
         super(ThreadWorker, self).handle_quit(sig, frame)
 
     def load_wsgi(self) -> None:
-        """Load the application; after an unusable setting, log one line and end gunicorn.
+        """Load the application; if a setting is unusable, log one line and end gunicorn.
 
         Another exception would print a traceback; after `SystemExit` gunicorn would start this
         worker again and again.
@@ -114,7 +114,7 @@ class ClientTimeoutThreadWorker(ConnectionsWorker):
         super().wait_for_and_dispatch_events(min(timeout, _RETRY_EVERY) if hurried else timeout)
 
     def murder_pending(self) -> None:
-        """Check all connections that wait, and end those that have waited too long."""
+        """Check all waiting connections, and end those that have waited too long."""
         now = time.monotonic()
         if now >= self._next_retry:
             self._next_retry = now + _RETRY_EVERY
@@ -180,7 +180,7 @@ class ClientTimeoutThreadWorker(ConnectionsWorker):
             self._drop(conn)
 
     def _cap_keepalive(self, deadline: float) -> None:
-        """Stop: limit the wait for idle clients, and close the listeners.
+        """At a stop, limit the wait for idle clients, and close the listeners.
 
         gunicorn closes its listeners after the last transfer. Until then the kernel would accept
         connections that remain unanswered, and a proxy would not try another server.

@@ -24,7 +24,7 @@ class PinnedIndex:
 
     @classmethod
     def parse(cls, text: str) -> Self:
-        """Read `ghcr.io/acme`, `http://localhost:5000/team/python` or `embedded/python`."""
+        """Parse `ghcr.io/acme`, `http://localhost:5000/team/python` or `embedded/python`."""
         match = re.fullmatch(r"((?:https?://)?[^/]+)/+([^/].*?)/*", text)
         registry = match and Registry.parse(match[1], any_host=True)
         if not match or not registry:
@@ -42,14 +42,14 @@ class Settings:
 
     port: int = 8080
     bind: str | None = None
-    """Where to listen, as gunicorn takes it: `host:port` or `unix:/path`; None = everywhere."""
+    """The address to listen on, as gunicorn accepts it (`host:port` or `unix:/path`), if set."""
     path: str = ""
-    """Sub-path with a leading and without a trailing slash; empty for the root."""
+    """Sub-path with a leading but without a trailing slash; empty for the root."""
     url: str | None = None
     max_body: int = 50_000_000
-    """Bytes of a whole upload request."""
+    """Maximum size of an upload request, in bytes."""
     max_versions: int = 100
-    """Versions listed; 0 = all."""
+    """Maximum number of versions per project whose files are listed; 0 = all."""
     bearer_username: str | None = None
     otlp_endpoint: str | None = None
     otlp_auth: str | None = field(default=None, repr=False)
@@ -62,34 +62,34 @@ class Settings:
     log_levels: Mapping[str, str] = field(default_factory=lambda: {"": "INFO"})
     """Logger name ("" = the root) to the name of its level."""
     log_ignored: tuple[str, ...] = ()
-    """Directives of RUST_LOG without a meaning here; the start warns of them."""
+    """Unsupported directives of RUST_LOG, which are logged as warnings at the start."""
     index: PinnedIndex | None = None
     storage: Path | None = None
     storage_users: Path | None = None
     registries: tuple[OriginPattern, ...] | None = None
-    """Which registries may be called; None = any."""
+    """Which registries may be called, or None if any may be."""
     only_index: bool = False
     """Whether only the registry and namespace of `index` may be addressed."""
     private_networks: bool = True
-    """Whether registries at loopback and private addresses may be called."""
+    """Whether registries on loopback and private addresses may be called."""
     publish_settle: float = 0.0
-    """Seconds to wait before reading back what was written, where several hosts publish."""
+    """Seconds to wait before reading back what was written, needed if several hosts publish."""
     fallback_index: str | None = None
-    """URL of the Simple index for projects that the registry does not have, without a slash."""
+    """URL, without a slash at its end, of the Simple index for projects that are not here."""
     fallback_exclude: tuple[str, ...] = ()
     """Patterns of normalised names that never fall back."""
     fallback_denied: bool = False
-    """Whether a denial counts as a missing project, for registries that deny access to these."""
+    """Whether a denied project counts as missing, for registries that deny missing projects."""
     fallback_empty: bool = False
-    """Whether a project without versions counts as missing, for registries that answer so."""
+    """Whether a project without versions counts as missing, for registries that return no 404."""
     skip_identical: bool = False
     cache_ttl: int = 60
-    """Seconds that listings are remembered; 0 = not at all."""
+    """Seconds for which listings are cached; 0 = no caching."""
     redirect_downloads: bool = False
     """Whether clients are redirected to the registry's storage for whole files."""
     spool: Path = field(default_factory=values.temporary_folder)
     client_timeout: int = 60
-    """Idle seconds on a client's socket."""
+    """Seconds for which a client may be idle."""
     fetch_threads: int = 32
     web_concurrency: int = 2
     threads: int = 64
@@ -102,18 +102,18 @@ class Settings:
         return self.registries is None or self.lists(registry.scheme, registry.host, port)
 
     def lists(self, scheme: str, host: str, port: int) -> bool:
-        """Return whether the allow-list names an origin; IPv6 with or without brackets."""
+        """Return whether the allow-list contains an origin; IPv6 hosts may be in brackets."""
         host = f"[{host}]" if ":" in host and not host.startswith("[") else host
         return any(one.matches(scheme, host, port) for one in self.registries or ())
 
     def names(self, registry: Registry) -> bool:
-        """Return whether the allow-list names this host in full, not by a pattern."""
+        """Return whether the allow-list contains this host in full, not only a pattern for it."""
         patterns = self.registries or ()
         return any(registry in {one.registry, one.every_port} for one in patterns)
 
     @property
     def shares(self) -> Shares:
-        """Return how registries share the threads: each that a setting names has its own share."""
+        """Return how registries share the threads; each registry in a setting has its own share."""
         own = [None if self.index is None else self.index.registry]
         own.append(None if self.storage is None else EMBEDDED)
         patterns = self.registries or ()
@@ -124,7 +124,7 @@ class Settings:
     def from_env(cls, environ: Mapping[str, str]) -> Self:
         """Read the environment; an empty variable counts as unset.
 
-        The result does not depend on files: workers that start later must get the same settings.
+        The result does not depend on files, because later workers must get the same settings.
 
         Raises:
             ConfigurationError: a value cannot be used; the text names the variable.
@@ -133,7 +133,9 @@ class Settings:
         storage = read("PYOCI_STORAGE", values.path, None)
         index = read("PYOCI_INDEX", PinnedIndex.parse, None)
         if index is not None and index.registry == EMBEDDED and storage is None:
-            raise ConfigurationError("PYOCI_INDEX names the embedded registry: set PYOCI_STORAGE")
+            raise ConfigurationError(
+                "PYOCI_INDEX points to the embedded registry, so set PYOCI_STORAGE as well"
+            )
         registries = read("PYOCI_REGISTRIES", values.origins, None)
         only_index = registries is None and index is not None
         if index is not None and registries is None:
@@ -147,13 +149,14 @@ class Settings:
         if denied and not exclude:
             raise ConfigurationError(
                 "PYOCI_FALLBACK_DENIED=redirect needs PYOCI_FALLBACK_EXCLUDE: without it, anybody "
-                "who is denied a private package gets the public one of its name"
+                "who is denied a private package gets the public package of the same name"
             )
         empty = read("PYOCI_FALLBACK_EMPTY", values.redirect, default=False)
         if empty and not exclude:
             raise ConfigurationError(
                 "PYOCI_FALLBACK_EMPTY=redirect needs PYOCI_FALLBACK_EXCLUDE: without it, a private "
-                "project whose versions were all deleted is replaced by the public one of its name"
+                "project whose versions were all deleted is replaced by the public project of the "
+                "same name"
             )
         metrics = read("PYOCI_METRICS", values.on_or_off, default=False)
         path = read("PYOCI_PATH", values.sub_path, "")
@@ -212,14 +215,14 @@ class _Reader:
         try:
             return parse(text)
         except ValueError as error:
-            # Like the parsers, do not quote a value that is or may contain a secret.
+            # Like the parsers, do not quote a value that is a secret or might contain one.
             secret = name == "OTLP_AUTH" or "@" in text
             shown = "" if secret else f", not {text!r}"
             raise ConfigurationError(f"{name} must be {error}{shown}") from error
 
 
 def _log_levels(read: _Reader) -> tuple[Mapping[str, str], tuple[str, ...]]:
-    """Read `LOG_LEVEL`, one level, or `RUST_LOG`, a list of `level` and `target=level`."""
+    """Read `LOG_LEVEL` (one level), or `RUST_LOG` (a list of `level` and `target=level`)."""
     level = read("LOG_LEVEL", values.level, None)
     if level is not None:
         return {"": level}, ()

@@ -28,9 +28,9 @@ class OriginPattern:
 
     @classmethod
     def parse(cls, text: str) -> Self:
-        """Read `ghcr.io`, `host:port`, `*.azurecr.io`, `http://localhost:5000` or `embedded`.
+        """Parse `ghcr.io`, `host:port`, `*.azurecr.io`, `http://localhost:5000` or `embedded`.
 
-        Without a scheme https is meant, and without a port the port of the scheme.
+        The default scheme is https, and the default port is that of the scheme.
 
         Raises:
             ValueError: the text is none of these.
@@ -55,21 +55,21 @@ class OriginPattern:
 
     @property
     def registry(self) -> Registry | None:
-        """The only registry that this matches; None = there is a wildcard."""
+        """The only registry that this matches, or None if it contains a wildcard."""
         if _WILDCARD.search(self.host) or self.port == "*":
             return None
         return Registry(self.scheme, self.host, int(self.port))
 
     @property
     def every_port(self) -> Registry | None:
-        """The only host that this matches, with every port; None = it is not such a pattern."""
+        """The only host that this matches, on every port, or None for other patterns."""
         if _WILDCARD.search(self.host) or self.port != "*":
             return None
         return Registry(self.scheme, self.host)
 
     def matches(self, scheme: str, host: str, port: int) -> bool:
         """Return whether this matches an origin; `host` is in lower case, IPv6 in brackets."""
-        # The brackets of an IPv6 address are not those of a pattern.
+        # The brackets of an IPv6 address are not part of a pattern.
         pattern = self.host.replace("[", "[[]")
         return (
             self.scheme == scheme and self.port in {"*", str(port)} and fnmatchcase(host, pattern)

@@ -1,4 +1,4 @@
-"""The endpoints of telemetry: from our own settings, or else from the `OTEL_*` variables.
+"""The telemetry endpoints, from our own settings or else from the `OTEL_*` variables.
 
 OpenTelemetry's SDK reads all variables that are not checked here.
 """

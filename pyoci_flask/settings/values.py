@@ -27,7 +27,7 @@ LEVELS = {
     "critical": "CRITICAL",
     "off": "CRITICAL",
 }
-"""Names of log levels, including those of Rust programs, to the names used by `logging`."""
+"""Maps log levels, including those of Rust programs, to the names that `logging` uses."""
 _BIND = re.compile(r"(?P<host>\[[^\]%]+\]|[^:\[\]]+)(?::(?P<port>[0-9]{1,5}))?")
 _PATH = re.compile(r"(/[A-Za-z0-9._~-]+)+")
 _HEADER_VALUE = re.compile(r"[\x21-\x7e]([\x20-\x7e]*[\x21-\x7e])?")
@@ -37,18 +37,19 @@ def temporary_folder() -> Path:
     """Return the system's temporary folder.
 
     Raises:
-        ConfigurationError: there is none that can be written.
+        ConfigurationError: no temporary folder can be written.
     """
     try:
         return Path(tempfile.gettempdir())
     except FileNotFoundError as error:
         raise ConfigurationError(
-            "PYOCI_SPOOL must be set to a folder that can be written: there is no temporary folder"
+            "PYOCI_SPOOL must be set to a folder that can be written, because no temporary folder "
+            "can be used"
         ) from error
 
 
 def between(low: int, high: int | None = None) -> Callable[[str], int]:
-    """Read whole numbers of `low` to `high`, both included; None = no upper bound."""
+    """Return a parser of whole numbers from `low` to `high`, inclusive (None = no upper bound)."""
 
     def parse(text: str) -> int:
         wanted = f"a whole number of at least {low}" if high is None else f"{low} to {high}"
@@ -60,7 +61,7 @@ def between(low: int, high: int | None = None) -> Callable[[str], int]:
 
 
 def bind_address(port: int) -> Callable[[str], str]:
-    """Read where to listen, as gunicorn's `bind` takes it; `port` is for text without one."""
+    """Return a parser of addresses for gunicorn's `bind`; `port` is the default port."""
 
     def parse(text: str) -> str:
         if text.startswith("unix:/") and not text.endswith("/"):
@@ -88,17 +89,17 @@ def _is_bindable(host: str) -> bool:
 
 
 def sub_path(text: str) -> str:
-    """Read the path under which the application is served: empty, or with a leading slash."""
+    """Parse the path under which the application is served: empty, or with a leading slash."""
     path = "/" + text.strip("/") if text.strip("/") else ""
     if path and (not _PATH.fullmatch(path) or ".." in path):
         raise ValueError("a path such as /acme-corp")
     if path == "/health" or f"{path}/".startswith("/v2/"):
-        raise ValueError("another path: this one is always served at the root")
+        raise ValueError("another path, because this one is always served at the root")
     return path
 
 
 def http_url(text: str) -> str:
-    """Read a URL, without the slashes at its end."""
+    """Parse a URL, and remove the slashes at its end."""
     parts = usable_url(text)
     if parts is None or parts.username is not None or parts.query or parts.fragment:
         raise ValueError("an http or https URL without credentials, query or fragment")
@@ -106,14 +107,14 @@ def http_url(text: str) -> str:
 
 
 def header_value(text: str) -> str:
-    """Read the value of a header."""
+    """Parse the value of a header."""
     if not _HEADER_VALUE.fullmatch(text):
-        raise ValueError("a whole Authorization header value in printable ASCII")
+        raise ValueError("a complete Authorization header value in printable ASCII")
     return text
 
 
 def origins(text: str) -> tuple[OriginPattern, ...]:
-    """Read the registries that may be addressed."""
+    """Parse the registries that may be addressed."""
     try:
         return tuple(OriginPattern.parse(part) for part in re.split(r"[,\s]+", text) if part)
     except ValueError as error:
@@ -124,7 +125,7 @@ def origins(text: str) -> tuple[OriginPattern, ...]:
 
 
 def name_patterns(text: str) -> tuple[str, ...]:
-    """Read patterns of project names, normalised like the names that they are compared with."""
+    """Parse patterns of project names, normalised like the names that they are compared with."""
     patterns = [part.lower() for part in re.split(r"[,\s]+", text) if part]
     if not all(re.fullmatch(r"[a-z0-9._*?-]+", pattern) for pattern in patterns):
         raise ValueError("project names or patterns like acme-*, separated by commas")
@@ -132,7 +133,7 @@ def name_patterns(text: str) -> tuple[str, ...]:
 
 
 def choice(expected: str, words: Mapping[str, _T]) -> Callable[[str], _T]:
-    """Read one of `words`, in any case; `expected` names them in the error."""
+    """Return a parser of `words`, in any case; `expected` is the text of the error."""
 
     def parse(text: str) -> _T:
         if text.lower() not in words:
@@ -154,12 +155,12 @@ boolean = choice(
 
 
 def seconds(text: str) -> float:
-    """Read seconds, to the millisecond."""
+    """Parse a number of seconds, with up to three decimals."""
     if not re.fullmatch(r"[0-9]{1,2}(\.[0-9]{1,3})?", text):
         raise ValueError("seconds, 0 to 99, such as 0.5")
     return float(text)
 
 
 def path(text: str) -> Path:
-    """Read the path of a file or folder; `pyoci_flask.server.start` checks what is there."""
+    """Parse the path of a file or folder; `pyoci_flask.server.start` checks whether it exists."""
     return Path(text).absolute()

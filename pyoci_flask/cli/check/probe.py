@@ -40,7 +40,7 @@ class Probe:
 
     @classmethod
     def make(cls) -> "Probe":
-        """Make it in memory (PEP 427)."""
+        """Make a wheel in memory (PEP 427)."""
         version = f"0.{time.time_ns() // 10**9}.{secrets.randbelow(10**6)}"
         stem = f"pyoci_probe-{version}"
         metadata = (
@@ -75,7 +75,7 @@ def _recorded(content: bytes) -> str:
 
 
 def try_format(report: Report, repository: ProjectRepository, locks: VersionLocks) -> None:
-    """Publish a probe, list, download and yank it, and remove it."""
+    """Publish a probe; list, download and yank it; then remove it."""
     probe = Probe.make()
     with suppress(StopError), _published(report, repository, locks, probe):
         _read_back(report, repository, probe)
@@ -83,7 +83,7 @@ def try_format(report: Report, repository: ProjectRepository, locks: VersionLock
             version = probe.filename.version
             set_yanked([repository], version, probe.filename, "a probe", locks)
             if find_file([repository], probe.filename, _UNCACHED).file.yanked != "a probe":
-                raise RegistryError("the registry does not keep annotations of an index's entries")
+                raise RegistryError("the registry does not keep the annotations of index entries")
         report.ok("yank", "the file was yanked")
 
 
@@ -102,7 +102,7 @@ def _published(
         try:
             publish(repository, upload, locks)
         except BaseException:
-            # A failure half-way may have left an entry in the index.
+            # A failure halfway might have left an entry in the index.
             with suppress(PyOCIError):
                 delete_version([repository], probe.filename.version, locks)
             raise
@@ -120,19 +120,19 @@ def _read_back(report: Report, repository: ProjectRepository, probe: Probe) -> N
             _, tags = find_project([repository])
         except NotFoundError as error:
             raise RegistryError(
-                "the registry accepted the package, but does not list its tags: no version can be "
-                "found"
+                "the registry accepted the package, but does not list its tags, so no version can "
+                "be found"
             ) from error
         if str(tag_of(probe.filename.version)) not in tags:
             raise RegistryError("the list of tags does not contain the published version")
-    report.ok("list", f"it is among {len(tags)} {'version' if len(tags) == 1 else 'versions'}")
+    report.ok("list", f"it is listed ({len(tags)} {'version' if len(tags) == 1 else 'versions'})")
     with report.step("download"):
         stored = find_file([repository], probe.filename, _UNCACHED)
         size = len(probe.content)
         content = b"".join(verified(open_file(stored), stored.digest, size))
         if content != probe.content:
-            raise RegistryError("the downloaded bytes are not the published ones")
-    report.ok("download", "the same bytes came back")
+            raise RegistryError("the downloaded file differs from the published file")
+    report.ok("download", "the downloaded file is identical to the published file")
 
 
 def _remove(
@@ -149,12 +149,12 @@ def _remove(
         raise
     if gone:
         report.ok("remove", "the version was deleted")
-        left = f"the {'empty ' if not tags else ''}repository {name}, and bytes until the "
+        left = f"the {'empty ' if not tags else ''}repository {name}, and its bytes until the "
         report.note("left", f"{left}registry's garbage collection")
     else:
         report.ok("remove", "the version is out of the index")
         report.note(
             "left",
             f"its bytes in {name}: this registry does not delete them",
-            "delete them in the registry's own interface if they are in the way",
+            "delete them in the registry's own interface if you do not want to keep them",
         )

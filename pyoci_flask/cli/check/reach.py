@@ -23,10 +23,10 @@ _SHOWN_ADDRESSES = 3
 
 @dataclass(frozen=True, slots=True)
 class Greeting:
-    """How the registry answers a call without credentials."""
+    """How the registry responds to a call without credentials."""
 
     open: bool
-    """It asked for no credentials."""
+    """Whether the registry requires no credentials."""
     challenges: tuple[Challenge, ...]
 
 
@@ -40,7 +40,7 @@ def reach(report: Report, transport: Transport, network: Network, registry: Regi
     if registry == EMBEDDED:
         report.note("connection", "the embedded registry is called within this process")
     elif network.proxies_for(url):
-        report.note("connection", "goes through the proxy of the environment")
+        report.note("connection", "uses the proxy that is set in the environment")
     else:
         _connect(report, registry)
     return _greeting(report, transport, registry, url)
@@ -57,7 +57,7 @@ def _connect(report: Report, registry: Registry) -> None:
         report.failed(
             "name",
             f"{host} is not known: {error.strerror}",
-            "check the spelling, and whether this machine's name service knows the registry",
+            "check the spelling, and whether this machine can resolve the registry's name",
         )
         raise StopError from error
     shown = few([str(address) for address, _ in found], _SHOWN_ADDRESSES)
@@ -70,7 +70,7 @@ def _connect(report: Report, registry: Registry) -> None:
         report.failed(
             "connection",
             f"port {port} of {host}: {'no answer' if late else error.strerror}",
-            "check that the registry runs and that no firewall stands between"
+            "check that the registry is running and that no firewall blocks the connection"
             if late
             else "check that the registry runs, and its port",
         )
@@ -110,7 +110,7 @@ def _explained(fault: ssl.SSLError, registry: Registry) -> tuple[str, str]:
     if isinstance(fault, ssl.SSLCertVerificationError):
         return (
             f"the certificate of {registry.netloc} is not accepted: {explained(fault)}",
-            "for an authority of your own, set REQUESTS_CA_BUNDLE to its certificate",
+            "to trust your own certificate authority, set REQUESTS_CA_BUNDLE to its certificate",
         )
     return (
         f"{registry.netloc} does not answer in TLS ({explained(fault)})",

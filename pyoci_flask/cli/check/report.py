@@ -1,4 +1,4 @@
-"""The report of a check: a line for each step, and what to do about those that failed."""
+"""The report of a check: a line for each step, and what to do about failed steps."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -19,7 +19,7 @@ from pyoci_flask.oci.reference import Registry
 
 _RIGHTS: Mapping[str, Mapping[str, str]] = {
     "ghcr.io": {
-        "sign-in": "the user name is the GitHub user, the password a classic token",
+        "sign-in": "the user name is the GitHub user, and the password is a classic token",
         "pull": "give the token the scope read:packages",
         "push": "give the token the scope write:packages",
     },
@@ -29,8 +29,8 @@ _RIGHTS: Mapping[str, Mapping[str, str]] = {
         "delete": "give the identity the role AcrDelete",
     },
     "*.amazonaws.com": {
-        "sign-in": "the user name is AWS; the password is what `aws ecr get-login-password` "
-        "prints, and lasts 12 hours",
+        "sign-in": "the user name is AWS, and the password is the output of "
+        "`aws ecr get-login-password`, which is valid for 12 hours",
     },
     "*.pkg.dev": {
         "sign-in": "the user name is oauth2accesstoken with an access token, or _json_key with "
@@ -39,12 +39,13 @@ _RIGHTS: Mapping[str, Mapping[str, str]] = {
         "delete": "give the account the role Artifact Registry Repository Administrator",
     },
     "docker.io": {
-        "push": "the token needs to read and write, and the namespace is the user or organisation",
+        "push": "the token needs permission to read and write, and the namespace is the user or "
+        "organisation",
     },
     "quay.io": {"sign-in": "use a robot account or an encrypted password"},
 }
 """For each pattern of hosts and each step: what to do if the credentials are denied."""
-_AGAIN = "try again; if it stays, ask who runs the registry"
+_AGAIN = "try again; if the error persists, ask the operator of the registry"
 _HINTS: Sequence[tuple[type[PyOCIError], str | None, str]] = (
     (AuthenticationRequiredError, None, "give credentials: --username NAME --password-stdin"),
     # Pushing was allowed before, but perhaps only to the repository of --project.
@@ -65,34 +66,34 @@ _HINTS: Sequence[tuple[type[PyOCIError], str | None, str]] = (
         DeniedError,
         "pull",
         (
-            "give these credentials the right to pull; some registries deny what does not exist: "
-            "name a project that does with --project NAME"
+            "give these credentials the right to pull; some registries deny what does not exist, "
+            "so name a project that does with --project NAME"
         ),
     ),
     (DeniedError, None, "give these credentials the right to {step}"),
     (
         NotFoundError,
         "publish",
-        "make the repository {repository} first: the probe is published there",
+        "make the repository {repository} first, because the probe is published there",
     ),
     (
         NotFoundError,
         "push",
         (
-            "make the repository of each project there first, and name one with --project; for "
-            "--write, make NAMESPACE/pyoci_probe"
+            "make the repository of each project there first, and name one of them with "
+            "--project; for --write, make NAMESPACE/pyoci_probe"
         ),
     ),
-    (RateLimitedError, None, "wait, or give credentials: most registries allow more with them"),
+    (RateLimitedError, None, "wait, or give credentials: most registries then allow more"),
     (RegistryTimeoutError, None, _AGAIN),
     (RegistryError, None, _AGAIN),
     (UnsupportedError, "publish", "another registry has to keep the packages"),
 )
-"""For each error, and the step if it matters: what to do. The first that fits is shown."""
+"""What to do about each error, in any step or only in the given one. The first match is shown."""
 
 
 class StopError(Exception):
-    """A step failed, and the next ones depend on it; the reason is in the report already."""
+    """A step failed that the next steps depend on; the report already contains the reason."""
 
 
 class Report:
@@ -110,7 +111,7 @@ class Report:
         self.screen.mark(Mark.OK, step, text)
 
     def note(self, step: str, text: str, hint: str | None = None) -> None:
-        """Report something that is missing or was not tried, and is not needed."""
+        """Report something that is missing or was not tried, but is not required."""
         self.screen.mark(Mark.NOTE, step, text, hint)
 
     def failed(self, step: str, text: str, hint: str | None = None) -> None:
@@ -125,7 +126,7 @@ class Report:
         `repository` is the name of the repository that the block writes to.
 
         Raises:
-            StopError: there was such an error.
+            StopError: the block raised an expected error.
         """
         try:
             with self.screen.working(name):
@@ -136,7 +137,7 @@ class Report:
 
 
 def hint_for(error: PyOCIError, step: str, registry: Registry, repository: str = "") -> str | None:
-    """Return what to do about `error` in `step`; None if its text is enough.
+    """Return what to do about `error` in `step`, or None if its text is sufficient.
 
     `repository` is the name of the repository that the step writes to, if it writes.
     """

@@ -31,7 +31,8 @@ def sign_in(report: Report, greeting: Greeting, namespace: RepositoryCaller) -> 
     """Report how the registry authenticates, and whether it accepts the credentials.
 
     Raises:
-        StopError: it does not accept them, or requires some and none were given.
+        StopError: the registry does not accept the credentials, or requires some and none were
+        given.
     """
     report.ok("asks for", _asked(greeting, namespace))
     who = _who(namespace.credentials)
@@ -55,7 +56,7 @@ def sign_in(report: Report, greeting: Greeting, namespace: RepositoryCaller) -> 
             raise _not_taken(reply, registry, who)
         reply.close()
     if who is None:
-        report.note("sign-in", "no credentials given: the steps show what anyone may do")
+        report.note("sign-in", "no credentials were given; the steps show what anyone may do")
     else:
         report.ok("sign-in", f"takes the credentials of {who}")
 
@@ -63,7 +64,7 @@ def sign_in(report: Report, greeting: Greeting, namespace: RepositoryCaller) -> 
 def _not_taken(reply: Reply, registry: Registry, who: str | None) -> PyOCIError:
     detail = ErrorBody.read(reply)
     if reply.status not in {401, 403}:
-        return RegistryError(f"{registry.netloc} answered {reply.status}{detail}")
+        return RegistryError(f"{registry.netloc} returned {reply.status}{detail}")
     if who is None:
         return AuthenticationRequiredError(
             f"{registry.netloc} lets no one in without credentials{detail}"
@@ -92,24 +93,24 @@ def may_pull(report: Report, project: RepositoryCaller, *, exists: bool) -> None
 
 
 def shows_missing(report: Report, unknown: RepositoryCaller) -> None:
-    """Report how the registry answers for a missing repository, and what falls back then.
+    """Report how the registry responds if a repository is missing, and whether projects fall back.
 
-    `unknown` has a name that is not in use.
+    `unknown` is a repository whose name is not in use.
     """
-    step, settings = "missing", "docs/dependency-confusion.md says what that risks"
+    step, settings = "missing", "docs/dependency-confusion.md describes the risk"
     try:
         with report.screen.working(step):
             tags = list_tags(unknown)
     except AuthenticationRequiredError:
         report.note(
             step,
-            "not known: the registry asks for credentials",
-            "give credentials, to learn whether projects can fall back (PYOCI_FALLBACK_INDEX)",
+            "not known: the registry requires credentials",
+            "give credentials to find out whether projects can fall back (PYOCI_FALLBACK_INDEX)",
         )
     except DeniedError as error:
         report.note(
             step,
-            f"the registry denies ({error.status}) what does not exist: nothing falls back",
+            f"the registry denies ({error.status}) what does not exist, so nothing falls back",
             f"PYOCI_FALLBACK_DENIED=redirect changes that; {settings}",
         )
     except PyOCIError as error:
@@ -120,7 +121,7 @@ def shows_missing(report: Report, unknown: RepositoryCaller) -> None:
         else:
             report.note(
                 step,
-                "200 without tags for what does not exist: nothing falls back",
+                "200 without tags for what does not exist, so nothing falls back",
                 f"PYOCI_FALLBACK_EMPTY=redirect changes that; {settings}",
             )
 
@@ -131,10 +132,10 @@ def _tags(project: RepositoryCaller) -> tuple[list[str] | None, str]:
     except (AuthenticationRequiredError, DeniedError):
         if project.credentials is None:
             raise
-        # Quay and Docker Hub let only those who may push find out that a repository is missing.
+        # Quay and Docker Hub reveal only to users who may push that a repository is missing.
         writing = replace(project, writing=True)
         with suppress(PyOCIError):
-            return list_tags(writing), " (with the right to push: it denies what is not there)"
+            return list_tags(writing), " (with push rights; others are denied what does not exist)"
         raise
 
 
@@ -145,7 +146,7 @@ def may_push(report: Report, project: RepositoryCaller) -> bool:
             cancelled = begin_upload(project).cancel()
     except StopError:
         return False
-    end = "begun and cancelled" if cancelled else "begun; the registry lets it run out by itself"
+    end = "begun and cancelled" if cancelled else "begun; the registry will let it expire"
     report.ok("push", f"an upload was {end}")
     return True
 
@@ -159,20 +160,20 @@ def may_delete(report: Report, project: RepositoryCaller) -> None:
         if outcome is Deletion.UNSUPPORTED:
             report.note(
                 "delete",
-                "the registry does not delete through its API",
-                "a deleted file leaves the index, its bytes stay until they are deleted there",
+                "the registry does not support deletion through its API",
+                "a deleted file leaves the index, but its bytes stay in the registry",
             )
         else:
             report.ok("delete", "a deletion is not refused (--write tells whether it is done)")
 
 
 def may_list(report: Report, namespace: RepositoryCaller) -> None:
-    """Ask for the catalog; without one the index works, but cannot list its projects."""
+    """Ask for the catalog; without a catalog the index works, but cannot list its projects."""
     try:
         with report.screen.working("catalog"):
             found = len(list_projects(namespace))
     except (NotFoundError, AuthenticationRequiredError, DeniedError, RegistryError) as error:
-        report.note("catalog", str(error), "projects are then installed by name, but not listed")
+        report.note("catalog", str(error), "projects can then be installed by name, but not listed")
     except PyOCIError as error:
         report.failed("catalog", str(error))
     else:
@@ -182,9 +183,9 @@ def may_list(report: Report, namespace: RepositoryCaller) -> None:
 
 def _asked(greeting: Greeting, namespace: RepositoryCaller) -> str:
     if greeting.open:
-        return "no credentials to be called"
+        return "no credentials"
     ways = [_way(one, namespace) for one in greeting.challenges]
-    return " or ".join(ways) or "credentials, without saying in which way"
+    return " or ".join(ways) or "credentials, without saying how to send them"
 
 
 def _way(challenge: Challenge, namespace: RepositoryCaller) -> str:

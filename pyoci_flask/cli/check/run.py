@@ -47,12 +47,12 @@ def check(
 ) -> bool:
     """Try the steps one after another; return whether all of them passed.
 
-    `project` is an existing project to ask about, instead of one that may not exist. With `write`,
-    publish a probe and remove it.
+    `project` is an existing project to check; by default, the check uses one that might not exist.
+    With `write`, publish a probe and remove it.
 
     Raises:
-        ConfigurationError: `index` is the embedded registry, and there is none; or a file that the
-            environment names is missing.
+        ConfigurationError: `index` is in the embedded registry, but PYOCI_STORAGE is not set; or a
+        file that the environment refers to is missing.
     """
     check_ca_bundle(os.environ)
     network = Network.from_env(os.environ)
@@ -60,7 +60,7 @@ def check(
         network=network,
         pool_size=_CONNECTIONS,
         observers=[CallLog()],
-        # Behind a proxy, addresses cannot be checked; the user named this registry.
+        # Behind a proxy, addresses cannot be checked; the user chose this registry.
         listed=(lambda _scheme, _host, _port: True) if network.proxies else None,
     )
     if index.registry == EMBEDDED:

@@ -1,1 +1,1 @@
-"""`copy`: packages from one index to another, Simple API in, upload API out; without Flask."""
+"""`copy`: read packages with the Simple API and publish them with the upload API."""

@@ -1,4 +1,4 @@
-"""What a page of a Simple index says, JSON or HTML, before it is checked (PEP 503, 629, 691)."""
+"""Parse pages of a Simple index, JSON or HTML, without checking entries (PEP 503, 629, 691)."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -21,7 +21,7 @@ SUFFIXES = (SDIST, WHEEL, *OTHER_SUFFIXES)
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """An entry of the page, of which only the types were checked."""
+    """An entry of a page; only the types of its values were checked."""
 
     name: str
     url: str
@@ -34,13 +34,13 @@ class Entry:
 def read_files(
     body: bytes, content_type: str, url: str
 ) -> tuple[Sequence[Entry | None], Mapping[str, Any]]:
-    """Read the files of a project's page, None = an entry without a name or a URL.
+    """Read the entries of a project's page; an entry without a name or a URL is None.
 
-    Return the whole document, too, which is empty for HTML. `url` is the page's address after
+    Also return the whole JSON document, which is empty for HTML. `url` is the page's address after
     redirects.
 
     Raises:
-        CopyError: it is not such a page.
+        CopyError: `body` is not a project's page.
     """
     if _is_json(content_type, url):
         document, entries = _json_list(body, "files", url)
@@ -50,10 +50,10 @@ def read_files(
 
 
 def read_names(body: bytes, content_type: str, url: str) -> Sequence[str]:
-    """Read the names in the list of an index's projects; `url` is where it came from.
+    """Read the names in an index's project list; `url` is the address of the list.
 
     Raises:
-        CopyError: it is not such a list.
+        CopyError: `body` is not a project list.
     """
     if _is_json(content_type, url):
         _, entries = _json_list(body, "projects", url)
@@ -65,26 +65,26 @@ def read_names(body: bytes, content_type: str, url: str) -> Sequence[str]:
 
 @dataclass(frozen=True, slots=True)
 class _Anchor:
-    """One link."""
+    """A link."""
 
     href: str
     text: str
     attributes: Mapping[str, str]
-    """Values by lower-case name; an attribute without a value has an empty one."""
+    """Values by lower-case name; the value of an attribute without one is empty."""
 
 
 def _read_html(body: bytes, url: str) -> tuple[str, list[_Anchor]]:
-    """Read the links of a page that came from `url`, and the URL that they are relative to.
+    """Read the links of the page at `url`, and the URL that they are relative to.
 
     Raises:
-        CopyError: it has another major version of the repository API (PEP 629).
+        CopyError: the page has another major version of the repository API (PEP 629).
     """
     reader = _Reader()
-    # Not HTMLParser.close(): it would read an unfinished tag at the end of the page once for each
-    # `<` in it. The end tag completes a link that is still open.
+    # Do not call HTMLParser.close(), which would parse an unfinished tag at the end of the page
+    # once for each `<` in the tag. The end tag completes a link that is still open.
     reader.feed(body.decode("utf-8", "replace") + "</a>")
     if reader.version.partition(".")[0] != "1":
-        raise CopyError(f"{url} uses another version of the Simple API than 1")
+        raise CopyError(f"{url} uses another version of the Simple API, not version 1")
     try:
         base = url if reader.base is None else urljoin(url, reader.base.strip())
     except ValueError as error:
@@ -170,7 +170,7 @@ def _from_html(anchor: _Anchor, base: str) -> Entry | None:
 
 
 def _is_file(anchor: _Anchor) -> bool:
-    """Return whether a link is to a file; HTML pages have other links, too."""
+    """Return whether a link is to a file; HTML pages also contain other links."""
     path = anchor.href.partition("#")[0].partition("?")[0]
     return path.endswith(SUFFIXES) or anchor.text.strip().endswith(SUFFIXES)
 
@@ -191,7 +191,7 @@ def _is_json(content_type: str, url: str) -> bool:
 
 
 def _json_list(body: bytes, member: str, url: str) -> tuple[Mapping[str, Any], list[object]]:
-    """Return the JSON document in `body`, and the list that is its `member`."""
+    """Return the JSON document in `body`, and the list in its `member`."""
     try:
         document = json.loads(body)
     except (ValueError, RecursionError) as error:
@@ -201,7 +201,7 @@ def _json_list(body: bytes, member: str, url: str) -> tuple[Mapping[str, Any], l
     meta = document.get("meta")
     version = meta.get("api-version") if isinstance(meta, dict) else None
     if not isinstance(version, str) or version.partition(".")[0] != "1":
-        raise CopyError(f"{url} uses another version of the Simple API than 1")
+        raise CopyError(f"{url} uses another version of the Simple API, not version 1")
     value = document.get(member)
     if not isinstance(value, list):
         raise CopyError(f"{url} has no list of {member}")

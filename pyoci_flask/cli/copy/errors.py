@@ -1,4 +1,4 @@
-"""What can go wrong with an index, a project or a single file."""
+"""The errors that concern an index, a project or a single file."""
 
 from pyoci_flask.errors import PyOCIError
 
@@ -8,7 +8,7 @@ class CopyError(PyOCIError):
 
 
 class PassingError(CopyError):
-    """Another try may succeed. `retry_after` is the seconds that the server asked to wait."""
+    """A retry might succeed. `retry_after` is how many seconds the server asked to wait."""
 
     def __init__(self, message: str, retry_after: float | None = None) -> None:
         super().__init__(message)
@@ -24,7 +24,7 @@ class ElsewhereError(CopyError):
 
 
 class ExistsError(CopyError):
-    """The target has a file of that name already."""
+    """The target already has a file of that name."""
 
 
 class StoppedError(CopyError):

@@ -1,4 +1,4 @@
-"""Calls to a package index: what an answer means, redirects, and who gets the credentials."""
+"""Calls to a package index: what a response means, redirects, and who gets the credentials."""
 
 import json
 from collections.abc import Mapping
@@ -27,20 +27,20 @@ _PASSING = frozenset({408, 425, 429, 500, 502, 503, 504})
 _ERROR_LIMIT = 64 * 1024
 _QUOTED = 300
 _LONGEST_WAIT = 120.0
-"""Seconds. A server that asks for a longer wait is called again after this one."""
+"""Seconds. If a server asks for a longer wait, the call is repeated after this time anyway."""
 
 
 @dataclass(frozen=True, slots=True)
 class End:
-    """One of the two indexes, as the user named it."""
+    """One of the two indexes, as the user specified it."""
 
     url: str
-    """With a slash at its end, without credentials."""
+    """Ends with a slash and contains no credentials."""
     credentials: BasicCredentials | None
     upload_url: str = ""
-    """Where it accepts files; empty for a source."""
+    """The address that accepts uploads; empty for a source."""
     upload_credentials: BasicCredentials | None = None
-    """For uploads."""
+    """The credentials for uploads."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +52,7 @@ class Exchange:
 
     @property
     def host(self) -> str:
-        """Host and port, for people."""
+        """Host and port, as they are shown to users."""
         return urlsplit(self.end.url).netloc
 
     def send(
@@ -67,14 +67,15 @@ class Exchange:
     ) -> Reply:
         """Send one request, with the credentials if it goes to the index itself.
 
-        `length` is the size of `body` in bytes, `patience` the seconds to wait for the answer.
+        `length` is the size of `body` in bytes; `patience` is how many seconds to wait for the
+        response.
 
         Raises:
-            PassingError: no answer came.
+            PassingError: no response arrived.
             CopyError: the request was refused before it was sent.
         """
         sent = dict(headers or {})
-        # The user named these two addresses; a server named every other one.
+        # The user specified these two addresses; all others come from a server.
         place, credentials = self.end.url, self.end.credentials
         if url == self.end.upload_url:
             place, credentials = self.end.upload_url, self.end.upload_credentials
@@ -98,18 +99,20 @@ class Exchange:
             raise  # from the code that reads `body`
         except EgressError as error:
             raise CopyError(
-                f"{urlsplit(url).netloc} is not called: its address is reserved, or it is "
-                f"private and {self.host} is not"
+                f"{urlsplit(url).netloc} is not called, because its address is reserved, or "
+                f"private while that of {self.host} is not"
             ) from error
         except PyOCIError as error:
             raise understood(error, url) from error
 
     def get(self, url: str, *, accept: str = "*/*", leaves: bool = False) -> Reply | None:
-        """GET `url` and follow redirects; None = 404. With `leaves` they may leave the index.
+        """GET `url` and follow redirects; return None for a 404.
+
+        With `leaves`, redirects may lead out of the index.
 
         Raises:
             ElsewhereError: a redirect leads out of the index although `leaves` is false.
-            CopyError: the answer is neither 200 nor 404.
+            CopyError: the response is neither 200 nor 404.
         """
         for _ in range(_MOST_REDIRECTS + 1):
             reply = self.send("GET", url, headers={"Accept": accept})
@@ -135,14 +138,14 @@ class Exchange:
 
 @dataclass(frozen=True, slots=True)
 class Text:
-    """The text of an answer, and its first line if it is meant for people."""
+    """The text of a response, and its first line if it is meant for people."""
 
     whole: str = ""
     first: str = ""
 
     @classmethod
     def read(cls, reply: Reply) -> "Text":
-        """Read and close the answer."""
+        """Read and close the response."""
         kind = reply.headers.get("Content-Type", "").partition(";")[0].strip().lower()
         with reply:
             try:
@@ -158,7 +161,7 @@ class Text:
 
 
 def refusal(reply: Reply, text: Text | None = None) -> CopyError:
-    """Return the error for an unexpected answer; `text` is its text if that has been read."""
+    """Return the error for an unexpected response; `text` is its text if already read."""
     host = urlsplit(reply.url).netloc
     says = (text or Text.read(reply)).first
     if reply.status in {401, 403} and reply.authorization is None:
@@ -177,7 +180,7 @@ def refusal(reply: Reply, text: Text | None = None) -> CopyError:
 
 
 def understood(error: PyOCIError, url: str) -> CopyError:
-    """Return an error of the transport as one of an index."""
+    """Convert an error of the transport to an error of an index."""
     host = urlsplit(url).netloc
     if isinstance(error, RegistryUnreachableError):
         fault = tls_fault(error)

@@ -31,7 +31,7 @@ def form_fields(
 ) -> Fields:
     """Return the form fields that describe a file, from its core metadata if there is any.
 
-    `project` and `requires_python` are for fields that the metadata does not have.
+    `project` and `requires_python` fill fields that the metadata does not contain.
     """
     raw = RawMetadata() if metadata is None else parse_fields(metadata)
     described = dict(_described(raw))
@@ -44,7 +44,7 @@ def form_fields(
     if text.strip():
         described["description"] = [text]
     described["filetype"] = ["bdist_wheel" if filename.is_wheel else "sdist"]
-    # Like twine: the wheel's first Python tag.
+    # As twine does, send the wheel's first Python tag.
     described["pyversion"] = [
         filename.architecture.split("-")[-3] if filename.is_wheel else "source"
     ]
@@ -77,7 +77,7 @@ class UploadBody:
     head: bytes
     content: IO[bytes]
     size: int
-    """Bytes of the file."""
+    """Size of the file in bytes."""
     tail: bytes
     content_type: str
 
@@ -85,8 +85,8 @@ class UploadBody:
     def make(
         cls, fields: Fields, filename: Filename, content: IO[bytes], size: int
     ) -> "UploadBody":
-        """Write all of the form except the file itself."""
-        # The author of a package cannot know it, so no field can end its own part.
+        """Build all of the form except the file itself."""
+        # The author of a package cannot know the boundary, so no field can end its own part.
         boundary = secrets.token_hex(24)
         head = "".join(
             f'--{boundary}\r\nContent-Disposition: form-data; name="{name}"\r\n\r\n{value}\r\n'
@@ -106,7 +106,7 @@ class UploadBody:
 
     @property
     def length(self) -> int:
-        """Bytes."""
+        """Size of the form in bytes."""
         return len(self.head) + self.size + len(self.tail)
 
     def open(self, watch: Callable[[], object]) -> IO[bytes]:
@@ -135,7 +135,7 @@ class _Joined(io.RawIOBase):
 
     def seek(self, offset: int, whence: int = io.SEEK_SET, /) -> int:
         if whence != io.SEEK_SET or offset != 0:
-            raise io.UnsupportedOperation("only rewinding is needed")
+            raise io.UnsupportedOperation("only rewinding is supported")
         for part in self._parts:
             part.seek(0)
         return 0

@@ -19,33 +19,32 @@ from pyoci_flask.transport.reply import Reply
 
 _PAGE_LIMIT = 64 * 1024 * 1024
 _UPLOAD_PATIENCE = 600.0
-"""Seconds for the answer to an upload: the target stores the file before it answers."""
+"""Seconds to wait for the response to an upload, because the target stores the file first."""
 _DIGEST_TAG = re.compile(r'"sha256:([0-9a-f]{64})"')
 _ALREADY = re.compile(r"already (exists|been taken|uploaded)|file exists", re.IGNORECASE)
 
 
 class Index(Exchange):
-    """One index."""
+    """A package index."""
 
     def projects(self) -> list[NormalizedName]:
         """List the projects.
 
         Raises:
-            CopyError: the index lists none.
+            CopyError: the index has no project list.
         """
         found = self._page(self.end.url)
         if found is None:
             raise CopyError(
-                f"{self.host} has no list of its projects at {self.end.url}: name the "
-                "projects to be copied"
+                f"{self.host} has no project list at {self.end.url}; name the projects to be copied"
             )
         return parse_list(*found)
 
     def project(self, project: ProjectName) -> ProjectPage | None:
-        """Read a project's page; None = there is no such project.
+        """Read a project's page, or return None if the project does not exist.
 
         Raises:
-            CopyError: the index does not answer, or its page is not valid.
+            CopyError: the index does not respond, or its page is not valid.
         """
         found = self._page(f"{self.end.url}{project.normalized}/")
         return None if found is None else parse_project(*found, project)
@@ -66,7 +65,7 @@ class Index(Exchange):
         """Begin to read a file.
 
         Raises:
-            CopyError: there is no such file.
+            CopyError: the file does not exist.
         """
         reply = self.get(url, leaves=True)
         if reply is None:
@@ -80,11 +79,11 @@ class Index(Exchange):
                 raise understood(error, url) from error
 
     def file_url(self, project: ProjectName, filename: Filename) -> str:
-        """Return the URL of a file in PyOCI, which may not list it."""
+        """Return the URL that a file has in PyOCI, even if no page lists it."""
         return f"{self.end.url}{project.normalized}/{quote(filename.text)}"
 
     def tagged_digest(self, project: ProjectName, filename: Filename) -> str | None:
-        """Return the sha256 of a file that is on no page: PyOCI sends it as the ETag."""
+        """Return the SHA-256 of a file that no page lists; PyOCI sends it as the ETag."""
         with self.send("HEAD", self.file_url(project, filename)) as reply:
             match = _DIGEST_TAG.fullmatch(reply.headers.get("ETag", ""))
             return match[1] if match and reply.status == 200 else None
@@ -93,7 +92,7 @@ class Index(Exchange):
         """Upload a file (the legacy upload API); call `watch`, which may raise, before each read.
 
         Raises:
-            ExistsError: there is a file of that name.
+            ExistsError: the target already has a file of that name.
             CopyError: the upload failed.
         """
         with self.send(
@@ -112,10 +111,10 @@ class Index(Exchange):
         raise refusal(reply, text)
 
     def yank(self, file: ListedFile) -> bool:
-        """Yank a file if the target is a PyOCI; return whether it did.
+        """Yank a file if the target is a PyOCI server; return whether it was yanked.
 
         Raises:
-            CopyError: the target supports it, but it failed.
+            CopyError: the target supports yanking, but the request failed.
         """
         document = json.dumps({"yanked": file.yanked or True}).encode()
         with self.send(

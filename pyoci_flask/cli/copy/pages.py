@@ -32,9 +32,9 @@ _ALGORITHMS = frozenset(
 )
 _HEX = re.compile(r"[0-9a-f]{32,128}")
 _MOST_PARTS = 12
-"""Parts of a name, split at its dots, that may belong to its version."""
+"""Maximum number of the dot-separated parts of a name that can belong to its version."""
 _LONGEST_REASON = 1000
-"""Characters that PyOCI accepts with `PATCH`."""
+"""Maximum number of characters that PyOCI accepts with `PATCH`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,34 +44,34 @@ class ListedFile:
     project: ProjectName
     filename: Filename
     url: str
-    """Absolute, http or https."""
+    """An absolute http or https URL."""
     hashes: Mapping[str, str] = field(default_factory=dict)
     """Hex digests by algorithm, for the algorithms that can be computed here."""
     size: int | None = None
-    """Bytes."""
+    """Size in bytes."""
     requires_python: str | None = None
     yanked: str | None = None
-    """The reason, which may be empty; None = not yanked."""
+    """The reason, which may be empty, or None if the file is not yanked."""
 
 
 @dataclass(frozen=True, slots=True)
 class ProjectPage:
-    """What an index lists of a project."""
+    """What an index lists for a project."""
 
     files: tuple[ListedFile, ...] = ()
     versions: tuple[str, ...] = ()
-    """All versions, if the index lists them; PyOCI lists only the files of the newest ones."""
+    """All versions, if the index lists them; PyOCI lists files only for the newest versions."""
     other_kinds: tuple[str, ...] = ()
     """Names of files that are neither wheels nor .tar.gz."""
     other_versions: tuple[str, ...] = ()
     """Versions of the files that are not among `files`."""
     faults: tuple[str, ...] = ()
-    """Why an entry cannot be used, for each such entry."""
+    """For each entry that cannot be used, the reason."""
     hides: bool = False
-    """Whether the index is a PyOCI that says it has files which the page does not list."""
+    """Whether the index is a PyOCI server with files that the page does not list."""
 
     def find(self, filename: Filename) -> ListedFile | None:
-        """Return the file of that name, or one whose name spells only the project differently."""
+        """Return the file of that name, or one whose name only spells the project differently."""
         same = [file for file in self.files if file.filename.text == filename.text]
         same += [file for file in self.files if _kind(file.filename) == _kind(filename)]
         return same[0] if same else None
@@ -88,7 +88,7 @@ def parse_project(body: bytes, content_type: str, url: str, project: ProjectName
     """Read a project's page; `url` is its address after redirects.
 
     Raises:
-        CopyError: it is not such a page.
+        CopyError: `body` is not a project's page.
     """
     entries, document = read_files(body, content_type, url)
     told = document.get("versions")
@@ -99,15 +99,15 @@ def parse_project(body: bytes, content_type: str, url: str, project: ProjectName
 
 
 def parse_list(body: bytes, content_type: str, url: str) -> list[NormalizedName]:
-    """Read the list of an index's projects; return it sorted.
+    """Read an index's project list and sort it.
 
     Raises:
-        CopyError: it is not such a list.
+        CopyError: `body` is not a project list.
     """
     found = set()
     for name in read_names(body, content_type, url):
         if is_filename(name):
-            raise CopyError(f"{url} is a project's page, not the list of an index's projects")
+            raise CopyError(f"{url} is a project's page, not the list of projects")
         with suppress(InvalidRequestError):  # another link, or a name for which there is no page
             found.add(ProjectName(name).normalized)
     return sorted(found)
@@ -150,7 +150,7 @@ def _file(entry: Entry, project: ProjectName, url: str) -> ListedFile:
         if name in _ALGORITHMS and _HEX.fullmatch(value.lower())
     }
     if not hashes and parts.scheme == "http" and url.startswith("https:"):
-        raise CopyError(f"{filename.text} has a link that leaves https, and no hash")
+        raise CopyError(f"{filename.text} has no hash, and its link leads from https to http")
     return ListedFile(
         project,
         filename,
@@ -169,17 +169,17 @@ def _kind(filename: Filename) -> tuple[str, str]:
 def _version(text: str) -> Version | str:
     try:
         return Version(text)
-    except ValueError:  # InvalidVersion, or a number of more digits than Python reads
+    except ValueError:  # InvalidVersion, or a number with more digits than Python converts
         return text
 
 
 def _version_in(name: str, project: ProjectName) -> str | None:
-    """Read the version out of a name such as `hello-1.0.win32-py2.7.exe`."""
+    """Extract the version from a name such as `hello-1.0.win32-py2.7.exe`."""
     suffix = next((suffix for suffix in SUFFIXES if name.endswith(suffix)), "")
     rest = after_name(name.removesuffix(suffix), project)
     if rest is None:
         return None
-    # An sdist's version may contain a dash; in other names a build or a platform follows it.
+    # An sdist's version may contain a dash; in other names, a build or platform follows the dash.
     parts = rest.partition("-")[0].split(".", _MOST_PARTS)
     tried = [rest, *(".".join(parts[:end]) for end in range(len(parts), 0, -1))]
     return next((text for text in tried if version_or_none(text)), None)

@@ -1,4 +1,4 @@
-"""What is to be done for a project: the source's files compared with the target's."""
+"""The plan for a project, made by comparing the source's files with the target's."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, fields
@@ -12,38 +12,38 @@ from pyoci_flask.index.names import ProjectName
 
 @dataclass(frozen=True, slots=True)
 class Item:
-    """One file of the source, and the one of its name at the target."""
+    """A file of the source, and the target's file of the same name if needed."""
 
     file: ListedFile
     there: ListedFile | None = None
     """The target's file, if only its bytes can show whether it is the same."""
     settled: bool = False
-    """The target has these bytes, and only has to yank them."""
+    """Whether the target already has these bytes and only has to yank the file."""
 
 
 @dataclass(slots=True)
 class Plan:
-    """What is to be done, and what cannot be."""
+    """What will be copied and yanked, and what cannot be."""
 
     copies: list[Item] = field(default_factory=list)
     yanks: list[Item] = field(default_factory=list)
-    """Files that both have, but only the source has yanked."""
+    """Files that both indexes have, but only the source has yanked."""
     present: int = 0
-    """Files that the target has already, with the same hash."""
+    """Number of files that the target already has, with the same hash."""
     other_kinds: list[str] = field(default_factory=list)
     faults: list[str] = field(default_factory=list)
     """What cannot be copied, and why."""
     notes: list[str] = field(default_factory=list)
-    """What is unusual at the source and does not prevent a copy."""
+    """What is unusual at the source but does not prevent a copy."""
 
     def add(self, other: "Plan") -> None:
-        """Add what is to be done for another project."""
+        """Add the plan for another project."""
         for one in fields(self):
             setattr(self, one.name, getattr(self, one.name) + getattr(other, one.name))
 
     @property
     def size(self) -> int | None:
-        """Bytes to be copied; None if the source does not list all sizes."""
+        """Number of bytes to copy, or None if the source does not list all sizes."""
         sizes = [item.file.size for item in self.copies]
         return sum(size or 0 for size in sizes) if all(s is not None for s in sizes) else None
 
@@ -52,8 +52,8 @@ def plan_project(source: Index, target: Index, project: ProjectName, *, named: b
     """Compare a project in the two indexes; if the user `named` it, it must have files.
 
     Raises:
-        PassingError: one of them does not answer.
-        UnusableError: one of them requires other credentials.
+        PassingError: one of the indexes does not respond.
+        UnusableError: one of the indexes requires other credentials.
     """
     plan = Plan()
     page = source.project(project)
@@ -68,7 +68,7 @@ def plan_project(source: Index, target: Index, project: ProjectName, *, named: b
     if page.hides:
         plan.faults.append(
             f"{project}: {source.host} lists no files of {_some(without)}; "
-            "set PYOCI_MAX_VERSIONS=0 there to have them listed"
+            "set PYOCI_MAX_VERSIONS=0 there to list them"
         )
     elif without:
         plan.notes.append(f"{project}: {source.host} has no files of {_some(without)}")
@@ -85,7 +85,7 @@ def plan_project(source: Index, target: Index, project: ProjectName, *, named: b
 
 
 def target_page(target: Index, project: ProjectName) -> ProjectPage:
-    """Read what the target itself has of a project; return an empty page if it has nothing."""
+    """Read the target's own page of a project; return an empty page if it has none."""
     try:
         return target.project(project) or ProjectPage()
     except ElsewhereError:
@@ -115,7 +115,7 @@ def _place(
 
 
 def same_bytes(here: ListedFile, there: ListedFile) -> bool | None:
-    """Compare two files by the hashes that both pages list; None = they share none."""
+    """Compare two files by the hashes that both pages list; return None if they share none."""
     shared = here.hashes.keys() & there.hashes.keys()
     return all(here.hashes[name] == there.hashes[name] for name in shared) if shared else None
 

@@ -1,4 +1,4 @@
-"""How far a copy is, and its result: a bar on a terminal, a line for each file elsewhere."""
+"""The progress and result of a copy: a bar on a terminal, or else a line for each file."""
 
 import threading
 from collections.abc import Sequence
@@ -12,9 +12,9 @@ from pyoci_flask.cli.screen import FEW, Screen, few
 
 
 class Board:
-    """Shows the progress over `files` files and `size` bytes (None = not known).
+    """Shows the progress of copying `files` files and `size` bytes (None if not known).
 
-    The terminal shows it inside `with board.bar:`. Several threads may call it.
+    A terminal shows the bar inside `with board.bar:`. Several threads may call the methods.
     """
 
     def __init__(self, screen: Screen, files: int, size: int | None) -> None:
@@ -42,7 +42,7 @@ class Board:
         self._show()
 
     def advance(self, size: int) -> None:
-        """Count received bytes; a negative number takes back those of a failed file."""
+        """Count received bytes; a negative number subtracts those of a failed file."""
         with self._lock:
             self.came += size
             self._show()
@@ -69,13 +69,13 @@ class Board:
 
 @dataclass(slots=True)
 class Summary:
-    """Counts files; what was copied or failed after the plan was made is added to it."""
+    """Counts the results of carrying out `plan`, to which later failures are added."""
 
     plan: Plan
     copied: int = 0
     yanked: int = 0
     not_yanked: list[str] = field(default_factory=list)
-    """Files that are yanked at the source only, because the target does not support it."""
+    """Files that are yanked only at the source, because the target does not support yanking."""
 
     def write(self, screen: Screen, headline: str) -> None:
         """Write the summary; `headline` says what was done or would be done."""
@@ -85,7 +85,9 @@ class Summary:
         for note in plan.notes[:FEW]:
             screen.say(f"note: {note}", "yellow")
         if len(plan.notes) > FEW:
-            screen.say(f"note: {len(plan.notes) - FEW} more projects have such versions", "yellow")
+            screen.say(
+                f"note: {len(plan.notes) - FEW} more projects have versions without files", "yellow"
+            )
         if plan.other_kinds:
             screen.say(
                 f"left out: {_files(plan.other_kinds)} that are neither wheels nor .tar.gz",
@@ -93,8 +95,8 @@ class Summary:
             )
         if self.not_yanked:
             screen.say(
-                f"not yanked: {_files(self.not_yanked)}, as the target does not take yanks (it is "
-                "no PyOCI); at the source they are",
+                f"not yanked: {_files(self.not_yanked)}; they are yanked at the source, but the "
+                "target is not a PyOCI server and does not support yanking",
                 "yellow",
             )
         parts = [headline, f"{plan.present} there already"]

@@ -1,4 +1,4 @@
-"""A whole copy: the two indexes, what is to be done, doing it on several threads, the result."""
+"""Run a whole copy: compare the indexes, copy on several threads and report the result."""
 
 import os
 import threading
@@ -23,12 +23,12 @@ from pyoci_flask.transport.observe import CallLog
 from pyoci_flask.transport.session import Transport
 
 INTERRUPTED = 130
-"""Exit status of a program that the user stopped, as shells have it."""
+"""Exit status of a program that the user stopped, as in shells."""
 
 _CONNECT_SECONDS = 10.0
 _READ_SECONDS = 60.0
 _FIRST_LOOKS = 3
-"""Projects that get no answer before the index counts as out of order."""
+"""Number of first projects that may get no response before the index counts as unavailable."""
 
 _In = TypeVar("_In")
 _Out = TypeVar("_Out")
@@ -43,13 +43,13 @@ def copy(
     jobs: int,
     dry_run: bool,
 ) -> int:
-    """Copy packages, all projects of the source if none are named, `jobs` files at once.
+    """Copy `jobs` files at a time, from all projects of the source if none are named.
 
-    Return the exit status: 0, 1 = not all were copied, 130 = stopped by the user.
+    Return the exit status: 0, or 1 if something was not copied, or 130 if the user stopped it.
 
     Raises:
         CopyError: both ends are the same index.
-        ConfigurationError: the CA bundle that the environment names does not exist.
+        ConfigurationError: the CA bundle that the environment specifies does not exist.
     """
     if source.url == target.url:
         raise CopyError("the two indexes are the same")
@@ -78,15 +78,15 @@ class _Outcome:
     item: Item
     copied: bool
     yanked: bool | None = None
-    """Whether the target took the yank; None = there was none to do."""
+    """Whether the target yanked the file; None if there was nothing to yank."""
     fault: str | None = None
 
 
 class Copy:
-    """Copies what the source has and the target does not have."""
+    """Copies what the source has and the target does not."""
 
     def __init__(self, screen: Screen, transfer: Transfer, jobs: int) -> None:
-        """Copy `jobs` files at once."""
+        """Copy `jobs` files at a time."""
         self._screen = screen
         self._transfer = transfer
         self._jobs = jobs
@@ -116,7 +116,7 @@ class Copy:
             try:
                 return plan_project(source, target, project, named=named)
             except (UnusableError, PassingError):
-                raise  # the first concerns every project, the second may pass
+                raise  # the first concerns every project, the second is retried
             except CopyError as error:
                 return Plan(faults=[f"{project}: {error}"])
 
@@ -129,7 +129,7 @@ class Copy:
         with self._screen.working("comparing the indexes"):
             names = projects or [ProjectName(name) for name in source.projects()]
             rest = list(names)
-            # Do not wait for an index that answers none of the first calls.
+            # Do not wait for an index that responds to none of the first calls.
             for first in names[:_FIRST_LOOKS]:
                 try:
                     plan.add(look(first))
@@ -192,7 +192,7 @@ class Copy:
         items: Iterable[_In],
         take: Callable[[_Out], object],
     ) -> None:
-        """Call `action` for each item on several threads, and `take` with each result on this one.
+        """Call `action` for each item on several threads, and `take` for each result in this one.
 
         Raises:
             StoppedError: the user stopped the program.

@@ -1,4 +1,4 @@
-"""One file from the source to the target, by way of an unnamed temporary file."""
+"""Copy one file from the source to the target through an unnamed temporary file."""
 
 import hashlib
 import tempfile
@@ -16,7 +16,7 @@ from pyoci_flask.index.archive import BrokenArchiveError, NoMetadataError, read_
 from pyoci_flask.index.fields import TooManyFieldsError
 
 _PAUSES = (1.0, 4.0, 15.0)
-"""Seconds before each further try of a file."""
+"""Seconds before each retry of a file."""
 
 _T = TypeVar("_T")
 
@@ -27,7 +27,7 @@ class _Hash(Protocol):
 
 
 Advance = Callable[[int], object]
-"""Called with a number of received bytes; a negative one takes back those of a failed file."""
+"""Called with a number of received bytes; a negative one subtracts those of a failed file."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,11 +40,11 @@ class Transfer:
     """Set when the user stops the program."""
 
     def copy(self, item: Item, advance: Advance) -> bool:
-        """Copy a file, with further tries; return whether the target did not have it yet.
+        """Copy a file, with retries; return False if the target already had it.
 
         Raises:
-            CopyError: it cannot be copied.
-            StoppedError: the user stopped it.
+            CopyError: the file cannot be copied.
+            StoppedError: the user stopped the program.
         """
         return self.patiently(lambda: self._copy_once(item, advance))
 
@@ -52,16 +52,16 @@ class Transfer:
         """Yank a file at the target; return whether the target supports it.
 
         Raises:
-            CopyError: the target supports it, but it failed.
-            StoppedError: the user stopped it.
+            CopyError: the target supports yanking, but the request failed.
+            StoppedError: the user stopped the program.
         """
         return self.patiently(lambda: self.target.yank(file))
 
     def patiently(self, action: Callable[[], _T]) -> _T:
-        """Call `action`, and again after a while if it fails in a way that may pass.
+        """Call `action`; retry it after a pause if it raises `PassingError`.
 
         Raises:
-            StoppedError: the user stopped it.
+            StoppedError: the user stopped the program.
         """
         for pause in _PAUSES:
             self._go_on()
@@ -82,11 +82,11 @@ class Transfer:
 
         copied = False
         try:
-            # A file without a name: after a crash nothing is left of it.
+            # The file has no name, so nothing of it remains after a crash.
             with tempfile.TemporaryFile(prefix="pyoci-copy-") as content:
                 copied = self._through(item, content, count)
         except OSError as error:
-            raise CopyError(f"the temporary folder: {error.strerror}") from error
+            raise CopyError(f"cannot use the temporary folder: {error.strerror}") from error
         finally:
             if not copied:
                 advance(-came)
@@ -106,7 +106,7 @@ class Transfer:
         try:
             self.target.upload(body, self._go_on)
         except ExistsError as error:
-            # An answer was lost, or an earlier run was killed during the upload.
+            # A response was lost, or an earlier run was killed during the upload.
             self._check_same(known, self._at_target(file, error))
             return False
         return True
@@ -120,7 +120,7 @@ class Transfer:
         count: Advance | None = None,
         limit: int | None = None,
     ) -> tuple[Mapping[str, str], int]:
-        """Read a whole file (not far beyond `limit` bytes); return its digests and its size."""
+        """Read a file, but not far beyond `limit` bytes; return its digests and its size."""
         sums: dict[str, _Hash] = {
             name: hashlib.new(name, usedforsecurity=False) for name in algorithms
         }
@@ -141,7 +141,7 @@ class Transfer:
         return {name: one.hexdigest() for name, one in sums.items()}, size
 
     def _at_target(self, file: ListedFile, refused: ExistsError) -> ListedFile:
-        """Return the file that the target has under the name of one that it refused."""
+        """Return the target's file of the same name as `file`, which it refused."""
         listed = target_page(self.target, file.project).find(file.filename)
         if listed is not None:
             return listed
@@ -169,7 +169,7 @@ def _check(file: ListedFile, hashes: Mapping[str, str], size: int) -> None:
         raise CopyError(f"{size} bytes came, and the page tells of {file.size}")
     for name, value in file.hashes.items():
         if hashes[name] != value:
-            raise CopyError(f"other bytes came than the page tells of ({name})")
+            raise CopyError(f"the received file does not match the hash on the page ({name})")
 
 
 def _form(file: ListedFile, content: IO[bytes], size: int) -> UploadBody:
