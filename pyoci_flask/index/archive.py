@@ -77,7 +77,7 @@ def _explained(filename: Filename) -> Iterator[None]:
         yield
     except (DamagedError, zlib.error, lzma.LZMAError, OSError) as error:
         kind = "wheel (a zip archive)" if filename.is_wheel else "sdist (a gzipped tar archive)"
-        raise BrokenArchiveError(f"{filename.text} is no sound {kind}: {error}") from error
+        raise BrokenArchiveError(f"{filename.text} is not a valid {kind}: {error}") from error
 
 
 def _check_wheel(file: IO[bytes], filename: Filename, project: ProjectName) -> None:
@@ -104,7 +104,7 @@ def _check_wheel(file: IO[bytes], filename: Filename, project: ProjectName) -> N
         if packed > size:
             raise DamagedError("its members overlap or are truncated")
         if unpacked > limit:
-            raise BrokenArchiveError(f"the wheel unpacks to over {limit} bytes")
+            raise BrokenArchiveError(f"the wheel unpacks to more than {limit} bytes")
         _check_content(file, member)
     for info in infos:
         _check_info(info, filename, project)
@@ -119,12 +119,13 @@ def _check_info(info: bytes, filename: Filename, project: ProjectName) -> None:
         named = Filename.parse(f"{folder.removesuffix('.dist-info')}-py3-none-any.whl", project)
     except InvalidRequestError as error:
         raise BrokenArchiveError(
-            f"{filename.text} contains the folder {shown(folder)}, which is not of {project}"
+            f"{filename.text} contains the folder {shown(folder)}, which does not belong to "
+            f"{project}"
         ) from error
     if not named.is_same_version(filename.version):
         raise BrokenArchiveError(
-            f"{filename.text} contains the folder {shown(folder)}, which is not of version "
-            f"{filename.version}"
+            f"{filename.text} contains the folder {shown(folder)}, which does not belong to "
+            f"version {filename.version}"
         )
 
 
@@ -139,7 +140,7 @@ def _check_content(file: IO[bytes], member: Member) -> None:
             break
         crc = zlib.crc32(part, crc)
     if size != member.size or crc != member.crc:
-        raise DamagedError(f"{member.title} is not what its checksum says")
+        raise DamagedError(f"{member.title} does not match its size or checksum")
 
 
 def _parts(file: IO[bytes], member: Member) -> Iterator[bytes]:

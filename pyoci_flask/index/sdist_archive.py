@@ -59,7 +59,7 @@ def read_sdist_metadata(file: IO[bytes]) -> bytes:
         size = 0 if member.kind in _WITHOUT_CONTENT else member.size
         if metadata is None and _is_metadata(member):
             if size > METADATA_LIMIT:
-                raise BrokenArchiveError(f"PKG-INFO is over {METADATA_LIMIT} bytes")
+                raise BrokenArchiveError(f"PKG-INFO is larger than {METADATA_LIMIT} bytes")
             metadata = stream.read(size)
             stream.skip(_padded(size) - size)
         else:
@@ -171,7 +171,7 @@ class _Unpacked:
     def skip(self, size: int) -> None:
         """Skip `size` bytes."""
         if size > self._left + len(self._piece):
-            raise BrokenArchiveError(f"the sdist unpacks to over {self._limit} bytes")
+            raise BrokenArchiveError(f"the sdist unpacks to more than {self._limit} bytes")
         while size:
             part = self._part(size)
             if not part:
@@ -207,7 +207,7 @@ class _Unpacked:
             raise DamagedError("its gzip stream ends too early")
         self._left -= len(piece)
         if self._left < 0:
-            raise BrokenArchiveError(f"the sdist unpacks to over {self._limit} bytes")
+            raise BrokenArchiveError(f"the sdist unpacks to more than {self._limit} bytes")
         return piece
 
     def _begin_stream(self) -> bool:

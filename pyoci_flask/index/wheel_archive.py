@@ -102,7 +102,7 @@ def read_members(file: IO[bytes]) -> Iterator[Member]:
     """
     start, size, shift = _find_directory(file)
     if size > _DIRECTORY_LIMIT:
-        raise BrokenArchiveError(f"the wheel's directory is over {_DIRECTORY_LIMIT} bytes")
+        raise BrokenArchiveError(f"the wheel's directory is larger than {_DIRECTORY_LIMIT} bytes")
     count, rest = 0, b""
     end = start + size
     while start < end:
@@ -148,7 +148,7 @@ def _find_directory(file: IO[bytes]) -> tuple[int, int, int]:
         if found >= 0:
             break
     else:
-        raise BrokenArchiveError("the wheel is no zip archive")
+        raise BrokenArchiveError("the wheel is not a zip archive")
     _, size, offset, _ = _END.unpack_from(tail, found)
     after = start + found
     record = after - _LOCATOR.size - _END64.size
@@ -206,12 +206,12 @@ def _content(file: IO[bytes], member: Member, *, any_method: bool) -> bytes:
     if member.method not in (_UNPACK if any_method else {STORED, DEFLATED}):
         raise BrokenArchiveError("METADATA is compressed with a method that wheels must not use")
     if member.size > METADATA_LIMIT or member.packed > _PACKED_LIMIT:
-        raise BrokenArchiveError(f"METADATA is over {METADATA_LIMIT} bytes")
+        raise BrokenArchiveError(f"METADATA is larger than {METADATA_LIMIT} bytes")
     seek_content(file, member)
     # The size in the directory may be wrong. If so, one byte more than allowed shows it.
     content = _UNPACK[member.method](file.read(member.packed), METADATA_LIMIT + 1)
     if len(content) > METADATA_LIMIT:
-        raise BrokenArchiveError(f"METADATA is over {METADATA_LIMIT} bytes")
+        raise BrokenArchiveError(f"METADATA is larger than {METADATA_LIMIT} bytes")
     if len(content) != member.size or zlib.crc32(content) != member.crc:
         raise DamagedError("METADATA does not match its size or checksum")
     return content

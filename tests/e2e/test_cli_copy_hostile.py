@@ -141,8 +141,8 @@ def test_a_file_that_is_not_a_distribution_is_not_uploaded(
     site.show("foo", *({"filename": name, "url": f"/f/{name}", "hashes": {}} for name in names))
     done = command("copy", f"{site.url}/simple/", f"{target.base}/", "foo")
     assert done.status == 1
-    assert "is no zip archive" in done.output
-    assert "foo-1.1.tar.gz is no sound sdist" in done.output
+    assert "is not a zip archive" in done.output
+    assert "foo-1.1.tar.gz is not a valid sdist" in done.output
     assert target.get("/foo/").status_code == 404
 
 

@@ -212,7 +212,7 @@ def test_a_wheel_that_is_no_archive_is_refused_and_nothing_pushed(
     response = watched.publish(wheel, "foo", "1.0")
 
     assert response.status_code == 400
-    assert "no zip archive" in response.text
+    assert "not a zip archive" in response.text
     # The right to write is checked before the file is opened, with an upload that is cancelled.
     methods = [call.method for call in registry_calls.calls]
     assert methods.count("POST") == methods.count("DELETE") == 1

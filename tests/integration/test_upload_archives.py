@@ -124,12 +124,18 @@ def _overlapping() -> bytes:
 
 
 WHEELS_THAT_INSTALLERS_REFUSE = {
-    "a bad checksum": (_changed_crc("my_pkg/__init__.py"), "'my_pkg/__init__.py' is not what"),
-    "a bad checksum of RECORD": (_changed_crc(f"{INFO}/RECORD"), "RECORD' is not what"),
-    "a damaged member": (_cut_member(), "'my_pkg/__init__.py' is not what its checksum says"),
-    "another project's folder": (_zip(_renamed("other-1.0.dist-info")), "not of my-pkg"),
-    "another version's folder": (_zip(_renamed("my_pkg-2.0.dist-info")), "not of version 1.0"),
-    "a folder without a version": (_zip(_renamed("my_pkg.dist-info")), "not of my-pkg"),
+    "a bad checksum": (_changed_crc("my_pkg/__init__.py"), "'my_pkg/__init__.py' does not match"),
+    "a bad checksum of RECORD": (_changed_crc(f"{INFO}/RECORD"), "RECORD' does not match"),
+    "a damaged member": (_cut_member(), "'my_pkg/__init__.py' does not match its size or checksum"),
+    "another project's folder": (
+        _zip(_renamed("other-1.0.dist-info")),
+        "not belong to my-pkg",
+    ),
+    "another version's folder": (
+        _zip(_renamed("my_pkg-2.0.dist-info")),
+        "not belong to version 1.0",
+    ),
+    "a folder without a version": (_zip(_renamed("my_pkg.dist-info")), "not belong to my-pkg"),
     "two folders": (
         _zip(WHOLE | {"other-1.0.dist-info/RECORD": b""}),
         "more than one .dist-info folder",
@@ -138,7 +144,7 @@ WHEELS_THAT_INSTALLERS_REFUSE = {
         _zip({name: text for name, text in WHOLE.items() if not name.endswith("/WHEEL")}),
         "no .dist-info/WHEEL",
     ),
-    "members that overlap": (_overlapping(), "overlap|unpacks to over"),
+    "members that overlap": (_overlapping(), "overlap|unpacks to more than"),
 }
 
 

@@ -64,7 +64,7 @@ def test_only_users_who_may_write_learn_what_is_wrong_with_the_archive(
     response = _as(lab, auth).upload(filename, BROKEN)
 
     assert response.status_code == status, response.text
-    assert ("no sound" in response.text or "no zip" in response.text) == (status == 400)
+    assert ("not a valid" in response.text or "not a zip" in response.text) == (status == 400)
     if status != 400:
         assert {call.method for call in lab.calls.writes} == {"POST"}
 

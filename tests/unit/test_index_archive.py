@@ -84,7 +84,7 @@ def test_wheel_without_sound_metadata_is_broken(content: bytes) -> None:
 
 def test_changed_member_of_a_wheel_is_broken() -> None:
     content = wheel((INFO, METADATA), compression=zipfile.ZIP_STORED)
-    with pytest.raises(BrokenArchiveError, match="no sound wheel"):
+    with pytest.raises(BrokenArchiveError, match="is not a valid wheel"):
         read_metadata(io.BytesIO(content.replace(b"Name: hello", b"Name: jello")), WHEEL)
 
 
@@ -118,7 +118,7 @@ def test_metadata_over_the_limit_is_refused() -> None:
     assert read_metadata(io.BytesIO(wheel((INFO, fits))), WHEEL) == fits
     assert read_metadata(io.BytesIO(sdist((PKG_INFO, fits))), SDIST) == fits
     for content, filename in ((wheel((INFO, over)), WHEEL), (sdist((PKG_INFO, over)), SDIST)):
-        with pytest.raises(BrokenArchiveError, match=f"over {METADATA_LIMIT} bytes"):
+        with pytest.raises(BrokenArchiveError, match=f"larger than {METADATA_LIMIT} bytes"):
             read_metadata(io.BytesIO(content), filename)
 
 
@@ -167,7 +167,7 @@ def test_directory_of_a_wheel_that_is_too_large_is_not_read() -> None:
     content = bytearray(wheel((INFO, METADATA)))
     end = content.rindex(b"PK\x05\x06")
     struct.pack_into("<I", content, end + 12, 17 * 1024 * 1024)
-    with pytest.raises(BrokenArchiveError, match="directory is over"):
+    with pytest.raises(BrokenArchiveError, match="directory is larger than"):
         read_metadata(io.BytesIO(bytes(17 * 1024 * 1024) + content), WHEEL)
 
 
