@@ -195,7 +195,7 @@ class ArtifactPush:
             # All parts were pushed again, so none is missing: gitlab.com refuses the manifest
             # itself with this error.
             raise UnsupportedError(
-                f"{error}: this registry does not seem to take packages, so nothing was published"
+                f"{error}: this registry does not seem to accept packages, so nothing was published"
             ) from error
 
     def everything(self, missing: MissingContentError) -> None:

@@ -186,8 +186,8 @@ class _References:
             return read_manifest(self._caller, reference, self._note) is True
         except MalformedDocumentError as error:
             raise RegistryError(
-                f"{reference} in {self._caller.repository} holds {error}; it may reference these "
-                "blobs"
+                f"{reference} in {self._caller.repository} is malformed ({error}); it might refer "
+                "to these blobs"
             ) from error
 
     def _note(self, manifest: Manifest) -> bool:

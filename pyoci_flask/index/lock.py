@@ -120,7 +120,7 @@ class VersionLocks:
             if isinstance(error, OSError) and error.errno in _TOO_MANY:
                 raise BusyError("this server has too many files open; try again") from error
             why = f"PYOCI_SPOOL: {error.strerror}" if isinstance(error, OSError) else error
-            raise SpoolFullError(f"this server can change nothing ({why})") from error
+            raise SpoolFullError(f"this server cannot change anything ({why})") from error
         with file:
             try:
                 yield

@@ -107,7 +107,7 @@ def parse_version(text: str) -> Version:
     """
     if "-" in text:
         raise InvalidRequestError(
-            f"the version {shown(text)} holds a '-': write it in its normalised form"
+            f"the version {shown(text)} contains a '-': write it in its normalised form"
         )
     if len(text) > _LONGEST:
         raise InvalidRequestError(f"a version can be at most {_LONGEST} characters long")

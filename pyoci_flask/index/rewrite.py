@@ -91,7 +91,7 @@ def rewrite_index(
             logger.warning("%s; the index was written and is assumed to be in place", error)
             return
         logger.warning(
-            "%s:%s does not hold what was written; writing it again",
+            "%s:%s does not contain what was written; writing it again",
             repository.caller.repository,
             tag,
         )
@@ -164,7 +164,7 @@ def read_for_change(repository: ProjectRepository, version: str, tag: Tag) -> Ve
     except NotAPackageError as error:
         raise AlreadyExistsError(
             f"the tag {tag} of {repository.caller.repository} already exists and is {error}, "
-            "no package"
+            "not a package"
         ) from error
     except DeniedError as error:
         # JFrog's virtual repositories return 403 for a tag that does not exist.

@@ -135,7 +135,7 @@ def _manifest(
 ) -> Manifest:
     digest = Digest.of(document)
     if isinstance(reference, Digest) and digest != reference:
-        raise RegistryError(f"{caller.repository} sent other bytes than those of {reference}")
+        raise RegistryError(f"{caller.repository} sent content that does not match {reference}")
     stated = reply.headers.get("Content-Type", "").partition(";")[0].strip().lower()
     try:
         inner = parse_object(document).get("mediaType")

@@ -65,7 +65,8 @@ class UploadSession(AbstractContextManager["UploadSession"]):
         stored = answer.headers.get("Docker-Content-Digest")
         if stored is not None and stored != str(digest):
             raise RegistryError(
-                f"{self._caller.repository.registry.netloc} stored other bytes than were sent"
+                f"{self._caller.repository.registry.netloc} stored content that differs from "
+                "what was sent"
             )
 
     def cancel(self) -> bool:

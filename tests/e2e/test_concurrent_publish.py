@@ -101,4 +101,4 @@ def test_8_processes_lose_no_file_over_two_servers_that_share_no_lock(
         _publish_side_by_side(bases, shares)
         _assert_all_there(IndexClient(bases[0], None, http), shares)
         # Otherwise the servers never conflicted, and nothing was tested.
-        assert "does not hold what was written" in one.logged() + other.logged()
+        assert "does not contain what was written" in one.logged() + other.logged()

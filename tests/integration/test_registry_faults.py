@@ -1,4 +1,4 @@
-"""Registries that are down, hang, fail, or send other bytes than they should."""
+"""Registries that are down, hang, fail, or send wrong content."""
 
 from collections.abc import Callable
 from pathlib import Path

@@ -37,7 +37,7 @@ ASKED = Cell(401, words="401")
 FORBIDDEN = Cell(403, words="403")
 NOTHING = Cell(401, words="n/a")
 """There is no package to do this with."""
-REFUSED = Cell(405, "does not seem to take packages", "no (405)")
+REFUSED = Cell(405, "does not seem to accept packages", "no (405)")
 
 _USUAL: Mapping[str, Cell] = dict.fromkeys(OPERATIONS, OK) | {
     "ranged download": Cell(206),

@@ -145,7 +145,7 @@ def test_no_blob_is_deleted_where_it_is_not_known_what_a_document_names(
     store.registry.faults.append(showing("2.0", document, media_type))
     done = delete(store, locks)
     assert (done.found, done.deleted) == (2, 0)
-    assert "2.0 in embedded/python/hello holds a" in str(done.fault)
+    assert "2.0 in embedded/python/hello is malformed" in str(done.fault)
     assert deleted_blobs(store) == []
 
 

@@ -239,7 +239,9 @@ def test_without_flock_commands_can_be_imported_and_changes_are_refused(tmp_path
     )
     first, second = ran.stdout.splitlines()
     assert first.startswith("ConfigurationError this system has no file locks")
-    assert second.startswith("SpoolFullError this server can change nothing (this system has no")
+    assert second.startswith(
+        "SpoolFullError this server cannot change anything (this system has no"
+    )
 
 
 def test_folder_that_went_away_or_changed_hands_refuses_every_change(tmp_path: Path) -> None:

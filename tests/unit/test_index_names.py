@@ -77,7 +77,7 @@ def test_tag_that_is_no_version_is_read_as_some_text(tag: str) -> None:
 
 @pytest.mark.parametrize("version", ["1.0-1", "1.0-rc1", "1!1-1", "1.0+a-b"])
 def test_version_with_a_dash_is_refused(version: str) -> None:
-    with pytest.raises(InvalidRequestError, match="holds a '-'"):
+    with pytest.raises(InvalidRequestError, match="contains a '-'"):
         tag_of(version)
 
 

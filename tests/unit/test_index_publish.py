@@ -192,7 +192,7 @@ def test_tag_of_an_index_without_an_artifact_type_is_named_so(
 ) -> None:
     body = json.dumps({"schemaVersion": 2, "mediaType": INDEX_TYPE, "manifests": []}).encode()
     assert store.registry.ask("PUT", store.manifest("1.0"), body, INDEX_TYPE).status_code == 201
-    said = "already exists and is an image index without an artifactType, no package"
+    said = "already exists and is an image index without an artifactType, not a package"
     with pytest.raises(AlreadyExistsError, match=said):
         publish(store.repository, make_upload(SDIST), locks)
 
