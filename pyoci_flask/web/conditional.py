@@ -104,7 +104,7 @@ def last_modified(uploaded: datetime | None) -> datetime | None:
 def _check_preconditions(etag: str, modified: datetime | None) -> None:
     if "If-Match" in request.headers:
         if not request.if_match.contains(etag):
-            raise PreconditionFailedError(f'the ETag is now "{etag}", which If-Match does not name')
+            raise PreconditionFailedError(f'the ETag is now "{etag}", which is not in If-Match')
         return
     since = request.if_unmodified_since
     if modified is not None and since is not None and modified > since:

@@ -141,8 +141,8 @@ def _is_of_a_setting() -> bool:
 
 def _unforeseen(page: ErrorPage | None, error: InternalServerError) -> Response:
     number = request.environ.get("pyoci.request_id", "-")
-    logger.error("unforeseen error in request %s", number, exc_info=error.original_exception)
-    return _answer(page, f"an unforeseen error, logged as {number}", 500, error)
+    logger.error("unexpected error in request %s", number, exc_info=error.original_exception)
+    return _answer(page, f"an unexpected error occurred; it was logged as {number}", 500, error)
 
 
 def _answer(page: ErrorPage | None, text: str, status: int, error: Exception) -> Response:

@@ -179,8 +179,8 @@ class AddressParser:
             return Base(registry, name)
         if settings.only_index:
             raise EgressError(
-                f"this server does not call {registry.address}/{name}: it serves the index of "
-                "PYOCI_INDEX only, as PYOCI_REGISTRIES is not set"
+                f"this server does not call {registry.address}/{name}: it serves only the index "
+                "of PYOCI_INDEX, because PYOCI_REGISTRIES is not set"
             )
         raise EgressError(
             f"this server does not call {registry.address}: PYOCI_REGISTRIES does not allow it"
@@ -266,6 +266,6 @@ def _refuse_encoded_slashes(raw_path: str | None) -> None:
         authority, slash, rest = _SCHEME_START.sub("", decoded).lstrip("/").partition("/")
         if slash and rest:
             raise InvalidRequestError(
-                "the registry's URL must go no further than its host and port "
+                "the registry's URL must end after its host and port "
                 f"({shown(authority)}); write the namespace after it, with unencoded slashes"
             )

@@ -402,7 +402,7 @@ def test_action_that_no_index_serves_any_more_is_gone(
         else lab.index.request("POST", "/", data=fields)
     )
     text = lab.refused(answer, 410)
-    assert text == f":action={action} is not served any more; upload files with file_upload\n"
+    assert text == f":action={action} is no longer supported; upload files with file_upload\n"
 
 
 def test_upload_without_a_file_is_refused(lab: Lab) -> None:

@@ -54,7 +54,10 @@ def test_a_content_length_over_the_limit_is_refused_before_the_body_is_sent(
         answer = _answer(connection)
 
     assert answer.split()[1] == "413", answer
-    assert "has 51000000 bytes (51.0 MB), and this server takes 50000000 bytes (50.0 MB)" in answer
+    assert (
+        "has 51000000 bytes (51.0 MB), and this server accepts at most 50000000 bytes (50.0 MB)"
+        in answer
+    )
     assert registry_calls.calls == []
 
 
@@ -71,8 +74,8 @@ def test_a_limit_that_was_set_is_kept_and_named(
     assert large.status_code == 413
     size = int(large.request.headers["Content-Length"])
     assert large.text == (
-        f"the request has {size} bytes, and this server takes 20000 bytes: its administrator can "
-        "raise PYOCI_MAX_BODY\n"
+        f"the request has {size} bytes, and this server accepts at most 20000 bytes: its "
+        "administrator can raise PYOCI_MAX_BODY\n"
     )
     assert index.filenames("foo") == ["foo-1.0-py3-none-any.whl"]
 

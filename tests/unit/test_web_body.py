@@ -41,7 +41,7 @@ def test_chunked_body_is_read_to_its_end(coding: str, length: dict[str, str]) ->
 def test_length_over_the_limit_is_refused_unread() -> None:
     stream = io.BytesIO(b"x" * 11)
     with pytest.raises(
-        PayloadTooLargeError, match=r"has 11 bytes, .* takes 10 bytes: .*PYOCI_MAX_BODY"
+        PayloadTooLargeError, match=r"has 11 bytes, .* at most 10 bytes: .*PYOCI_MAX_BODY"
     ):
         RequestBody(environ(stream, CONTENT_LENGTH="11"), 10, "PYOCI_MAX_BODY")
     assert stream.tell() == 0

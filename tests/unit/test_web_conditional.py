@@ -113,7 +113,7 @@ def test_if_match(wanted: str, status: int, modified: datetime | None) -> None:
 
 def test_refusal_names_the_etag() -> None:
     answer = asked({"If-Match": '"other"'})
-    assert answer.text == f'the ETag is now "{ETAG}", which If-Match does not name\n'
+    assert answer.text == f'the ETag is now "{ETAG}", which is not in If-Match\n'
     assert "ETag" not in answer.headers
 
 

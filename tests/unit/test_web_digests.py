@@ -63,7 +63,7 @@ def test_digest_of_512_bits_that_distutils_sends_is_compared(content: bytes) -> 
 @pytest.mark.parametrize("text", ["0" * 40, "x" * 64, "deadbeef", "sha256=" + "0" * 64])
 def test_malformed_digest_is_refused_with_its_name(field: str, text: str) -> None:
     for upload in form(SMALL, **right(SMALL) | {field: text}):
-        said = f"{field} is not a digest: it has to be"
+        said = f"'{field}' is not a hex digest: it must have"
         with pytest.raises(InvalidRequestError, match=said):
             check(upload)
 

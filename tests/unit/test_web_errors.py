@@ -156,7 +156,7 @@ def test_unforeseen_error_is_logged_and_says_nothing(caplog: pytest.LogCaptureFi
             "/", environ_overrides={"pyoci.request_id": "r-7"}
         )
     assert answer.status_code == 500
-    assert answer.text == "an unforeseen error, logged as r-7\n"
+    assert answer.text == "an unexpected error occurred; it was logged as r-7\n"
     (record,) = [one for one in caplog.records if one.name == "pyoci.web"]
     assert "r-7" in record.getMessage()
     assert record.exc_info is not None

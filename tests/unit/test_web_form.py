@@ -152,14 +152,14 @@ def test_another_content_type_is_refused(content_type: str) -> None:
 @pytest.mark.parametrize(
     ("content", "text"),
     [
-        (encode(), "no file in the field content"),
-        (encode(field("name")), "no file in the field content"),
-        (encode(field("content")), "no file in the field content"),
-        (encode(('name="content"; filename=""', b"x")), "no file in the field content"),
-        (encode(('name="file"; filename="a.whl"', b"x")), "no file in the field content"),
+        (encode(), "'content' contains no file"),
+        (encode(field("name")), "'content' contains no file"),
+        (encode(field("content")), "'content' contains no file"),
+        (encode(('name="content"; filename=""', b"x")), "'content' contains no file"),
+        (encode(('name="file"; filename="a.whl"', b"x")), "'content' contains no file"),
         (encode(FILE, FILE), "more than one file"),
         (encode(FILE, field("content")), "more than one file"),
-        (encode(FILE, ('name="version"', b"\xff")), "the field version is not UTF-8"),
+        (encode(FILE, ('name="version"', b"\xff")), "the form field 'version' is not UTF-8"),
         (b"", "not valid multipart"),
         (b"x", "not valid multipart"),
         (encode(FILE, end=b""), "not valid multipart"),
@@ -167,7 +167,7 @@ def test_another_content_type_is_refused(content_type: str) -> None:
         (encode(FILE)[:60], "not valid multipart"),
         (encode(FILE).replace(b"\r\n", b"\n"), "not valid multipart"),
         (b"--B\r\n\r\nx\r\n--B--", "not valid multipart"),
-        (b"--B\r\nContent-Disposition: form-data\r\n\r\nx\r\n--B--", "no file in the field"),
+        (b"--B\r\nContent-Disposition: form-data\r\n\r\nx\r\n--B--", "'content' contains no file"),
         (b"--B\r\nnonsense\r\n\r\nx\r\n--B--", "not valid multipart"),
         (b"--C\r\n" + encode(FILE)[5:].replace(b"--B", b"--C"), "not valid multipart"),
     ],
@@ -181,16 +181,16 @@ def test_broken_form_is_refused_and_says_why(content: bytes, text: str) -> None:
 def test_fields_over_the_limit_are_refused() -> None:
     fits = encode(field("classifiers", "x" * (1024 * 1024 - 100)), FILE)
     assert parse(fits).file.size == len(CONTENT)
-    with pytest.raises(PayloadTooLargeError, match="fields are over"):
+    with pytest.raises(PayloadTooLargeError, match="fields exceed"):
         parse(encode(field("classifiers", "x" * (1024 * 1024 - 100)), field("name", "y"), FILE))
-    with pytest.raises(PayloadTooLargeError, match="fields are over"):
+    with pytest.raises(PayloadTooLargeError, match="fields exceed"):
         parse(encode(*[field("classifiers", "")] * 11_000, FILE))
 
 
 def test_too_many_parts_and_too_long_headers_are_refused() -> None:
-    with pytest.raises(PayloadTooLargeError, match="over a limit"):
+    with pytest.raises(PayloadTooLargeError, match="exceeds a limit"):
         parse(encode(field("x" * 20_000), FILE))
-    with pytest.raises(PayloadTooLargeError, match="over a limit"):
+    with pytest.raises(PayloadTooLargeError, match="exceeds a limit"):
         parse(encode(*[field("x")] * 100_001, FILE))
 
 

@@ -72,7 +72,10 @@ class RequestBody:
 
     def _too_large(self, size: int) -> PayloadTooLargeError:
         more = "" if self.length is not None else " or more"
-        text = f"the request has {_bytes(size)}{more}, and this server takes {_bytes(self._limit)}"
+        text = (
+            f"the request has {_bytes(size)}{more}, and this server accepts at most "
+            f"{_bytes(self._limit)}"
+        )
         if self._setting:
             text += f": its administrator can raise {self._setting}"
         return PayloadTooLargeError(text)

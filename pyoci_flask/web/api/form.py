@@ -130,7 +130,7 @@ def _action_of(body: RequestBody) -> str | None:
     while piece := body.read():
         text += piece
         if len(text) > _TEXT_LIMIT:
-            raise PayloadTooLargeError(f"the form's fields are over {_TEXT_LIMIT} bytes")
+            raise PayloadTooLargeError(f"the form's fields exceed {_TEXT_LIMIT} bytes")
     try:
         return dict(parse_qsl(text.decode("latin-1"), max_num_fields=1000)).get(":action")
     except ValueError as error:
@@ -144,7 +144,7 @@ def refuse_gone(action: str | None) -> None:
         GoneError: the action is one of them.
     """
     if action in _GONE:
-        raise GoneError(f":action={action} is not served any more; upload files with file_upload")
+        raise GoneError(f":action={action} is no longer supported; upload files with file_upload")
 
 
 def _parse(body: RequestBody, boundary: str, file: IO[bytes]) -> UploadForm:
@@ -159,7 +159,7 @@ def _parse(body: RequestBody, boundary: str, file: IO[bytes]) -> UploadForm:
             while body.read():
                 pass  # an epilogue; the connection stays usable only if all of it is read
     except ParserLimitReached as error:
-        raise PayloadTooLargeError(f"the form is over a limit: {error}") from error
+        raise PayloadTooLargeError(f"the form exceeds a limit: {error}") from error
     except MultipartError as error:
         raise InvalidRequestError(
             f"the request body is not valid multipart/form-data: {error}"
@@ -200,7 +200,7 @@ class _FormReader:
     def _keep(self, size: int) -> None:
         self._kept += size
         if self._kept > _TEXT_LIMIT:
-            raise PayloadTooLargeError(f"the form's fields are over {_TEXT_LIMIT} bytes")
+            raise PayloadTooLargeError(f"the form's fields exceed {_TEXT_LIMIT} bytes")
 
     def _begin(self, segment: MultipartSegment) -> None:
         self._segment = segment
@@ -209,7 +209,7 @@ class _FormReader:
             self._keep(_VALUE_OVERHEAD)
         if segment.name == "content":
             if self._filename is not None:
-                raise InvalidRequestError("the form has more than one file in the field content")
+                raise InvalidRequestError("the form field 'content' contains more than one file")
             self._filename = segment.filename or ""
 
     def _end(self) -> None:
@@ -217,7 +217,9 @@ class _FormReader:
             try:
                 text = self._text.decode()
             except UnicodeDecodeError as error:
-                raise InvalidRequestError(f"the field {self._segment.name} is not UTF-8") from error
+                raise InvalidRequestError(
+                    f"the form field '{self._segment.name}' is not UTF-8"
+                ) from error
             self._fields.setdefault(self._segment.name, []).append(text)
         self._segment = self._text = None
 
@@ -225,7 +227,7 @@ class _FormReader:
         fields = {name: tuple(values) for name, values in self._fields.items()}
         if not self._filename:
             refuse_gone(next(iter(fields.get(":action", ())), None))
-            raise InvalidRequestError("the form has no file in the field content")
+            raise InvalidRequestError("the form field 'content' contains no file")
         self._file.flush()
         return UploadForm(
             fields,

@@ -265,8 +265,8 @@ def _check_form(form: UploadForm, field: str, sizes: Collection[int]) -> None:
     if text and (len(text) not in sizes or not _HEX.issuperset(text)):
         wanted = " or ".join(str(size) for size in sizes)
         raise InvalidRequestError(
-            f"the form field {field} is not a digest: it has to be {wanted} characters of 0-9 and "
-            "a-f"
+            f"the form field '{field}' is not a hex digest: it must have {wanted} characters from "
+            "0-9 and a-f"
         )
 
 
