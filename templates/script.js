@@ -111,7 +111,7 @@ function live(form) {
     const parts = form.dataset.live.split(" ").map((id) => page?.getElementById(id));
     if (!parts.every(Boolean)) {
       // An error page has no such elements. The button leads to it.
-      say("The server did not answer: use the button");
+      say("The page could not be updated. Use the button.");
       return;
     }
     for (const part of parts) {

@@ -189,7 +189,7 @@ def test_typing_marks_the_field_that_is_wrong_and_an_answer_of_another_kind_chan
 
         # More than gunicorn accepts: it answers by itself.
         namespace.fill("x" * 20_000)
-        expect(page.locator("#said")).to_have_text("The server did not answer: use the button")
+        expect(page.locator("#said")).to_have_text("The page could not be updated. Use the button.")
         expect(page.locator("#index-url")).to_have_text(f"{server.url}/{EMBEDDED}/")
         assert [one for one in opened.seen.errors if "414" not in one] == []
 

@@ -199,7 +199,7 @@ def test_upload_that_another_sites_form_sends_with_the_browsers_credentials_is_r
         assert answer.request.method == "POST"
         assert "authorization" in answer.request.all_headers()
         expect(page.get_by_role("heading", level=1)).to_have_text(
-            "This came from another site's page"
+            "This request came from another site"
         )
         assert index.get("/forged/").status_code == 404
 

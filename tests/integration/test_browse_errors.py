@@ -77,9 +77,9 @@ def test_way_to_the_configuration_keeps_the_index_that_the_address_names(
 @pytest.mark.parametrize(
     ("auth", "status", "words"),
     [
-        (None, 401, ["asks who you are", "user name and the token"]),
+        (None, 401, ["requires credentials", "user name and the token"]),
         (("alice", "wrong"), 401, ["refused these credentials"]),
-        (BOB, 403, ["may not do this", "private window"]),
+        (BOB, 403, ["do not permit this", "private window"]),
     ],
 )
 def test_denial(
@@ -122,9 +122,9 @@ def test_address_that_cannot_be_one(shared_app: str, both: Both) -> None:
 @pytest.mark.parametrize(
     ("status", "answered", "words"),
     [
-        (429, 429, "asks to slow down"),
-        (500, 502, "makes no sense"),
-        (200, 502, "makes no sense"),
+        (429, 429, "received too many requests"),
+        (500, 502, "sent an invalid response"),
+        (200, 502, "sent an invalid response"),
     ],
 )
 def test_registry_that_fails(

@@ -117,15 +117,15 @@ def test_chosen_tool_stays_chosen(page_of: PageOf, tool: str, chosen: str) -> No
         ("", "", "registry is missing"),
         ("", "acme", "registry is missing"),
         ("ghcr.io", "", "namespace is missing"),
-        ("foo", "acme", "'foo' is no registry"),
+        ("foo", "acme", "'foo' is not a registry"),
         ("simple", "acme", "no index of its own"),
         ("embedded", "acme", "PYOCI_STORAGE"),
         ("ghcr.io", "a b", "cannot be the name of a repository"),
         ("ghcr.io", "../x", "'..'"),
         ("http://ghcr.io:99999", "acme", "is not a registry"),
-        ('"><script>alert(1)</script>', "acme", "is no registry"),
+        ('"><script>alert(1)</script>', "acme", "is not a registry"),
         ("ghcr.io", '"><script>alert(1)</script>', "cannot be the name of a repository"),
-        ("x" * 3000, "y" * 3000, "is no registry"),
+        ("x" * 3000, "y" * 3000, "is not a registry"),
     ],
 )
 def test_errors_are_shown_in_the_form(

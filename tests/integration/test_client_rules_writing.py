@@ -250,7 +250,7 @@ def test_rule_24_where_nothing_is_deleted_an_empty_index_takes_the_place(
     response = there.index().request("DELETE", f"/foo/{what}")
 
     assert response.status_code == 200
-    assert "stay" in response.text
+    assert "keeps the bytes" in response.text
     assert there.document()["manifests"] == []
     assert there.index().filenames("foo") == []
 

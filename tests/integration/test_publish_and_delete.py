@@ -189,7 +189,7 @@ def test_deleting_a_file_leaves_the_other_files_of_its_version(
     deleted = index.request("DELETE", f"/my-pkg/{WHEEL}")
 
     assert deleted.status_code == 200, deleted.text
-    assert ("stay" in deleted.text) is not registry.can_delete
+    assert ("keeps the bytes" in deleted.text) is not registry.can_delete
     assert index.filenames("my-pkg") == [SDIST]
     assert index.get(f"/my-pkg/{WHEEL}").status_code == 404
     assert index.get(f"/my-pkg/{SDIST}").content == sdist.read_bytes()
@@ -203,7 +203,7 @@ def test_deleting_the_last_file_takes_it_from_the_page(
     deleted = index.request("DELETE", f"/my-pkg/{WHEEL}")
 
     assert deleted.status_code == 200, deleted.text
-    assert ("stay" in deleted.text) is not registry.can_delete
+    assert ("keeps the bytes" in deleted.text) is not registry.can_delete
     assert index.filenames("my-pkg") == []
     assert index.get(f"/my-pkg/{WHEEL}").status_code == 404
     assert index.request("HEAD", f"/my-pkg/{WHEEL}").status_code == 404
@@ -247,7 +247,7 @@ def test_deleting_a_version_takes_all_its_files_and_no_others(
     deleted = index.request("DELETE", "/my-pkg/1.0")
 
     assert deleted.status_code == 200, deleted.text
-    assert ("stay" in deleted.text) is not registry.can_delete
+    assert ("keeps the bytes" in deleted.text) is not registry.can_delete
     assert index.filenames("my-pkg") == [other.name]
     assert index.get(f"/my-pkg/{SDIST}").status_code == 404
     assert index.get(f"/my-pkg/{other.name}").content == other.read_bytes()

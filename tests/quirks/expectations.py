@@ -30,7 +30,7 @@ class Cell:
 
 
 OK = Cell(200)
-STAYS = Cell(200, "the bytes stay in it", "bytes kept")
+STAYS = Cell(200, "keeps the bytes", "bytes kept")
 OPEN = Cell(200, words="allowed")
 EMPTY = Cell(200, words="empty page")
 ASKED = Cell(401, words="401")

@@ -213,7 +213,7 @@ def test_deletion_says_that_bytes_stay(client: FlaskClient, store: Store) -> Non
     answer = client.delete("/simple/hello/1.0")
     assert answer.status_code == 200
     assert answer.text.startswith("deleted hello 1.0 from the index.")
-    assert "the bytes stay" in answer.text
+    assert "keeps the bytes" in answer.text
 
 
 @pytest.mark.parametrize(

@@ -23,7 +23,7 @@ logger = logging.getLogger("pyoci.web")
 _PATCH_LIMIT = 64 * 1024
 _REASON_LIMIT = 1000
 _STAYS = (
-    " from the index. The registry did not delete the content: the bytes stay in it until they are "
+    " from the index. The registry did not delete the content and keeps the bytes until they are "
     "deleted there"
 )
 _READABLE = "; its bytes can be read by digest until the registry collects garbage"

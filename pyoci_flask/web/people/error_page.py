@@ -32,7 +32,7 @@ _Advice = tuple[str, ...]
 _ADVICE: Mapping[type[Exception], _Advice] = {
     errors.InvalidRequestError: ("This request is not valid", _SPELLING),
     errors.AuthenticationRequiredError: (
-        "The registry asks who you are",
+        "The registry requires credentials",
         (
             "Reload the page and enter the user name and the token of your account at the "
             "registry. They are passed on to the registry and stored nowhere."
@@ -47,7 +47,7 @@ _ADVICE: Mapping[type[Exception], _Advice] = {
             "added."
         ),
     ),
-    errors.CrossSiteError: ("This came from another site's page", _USE_A_CLIENT),
+    errors.CrossSiteError: ("This request came from another site", _USE_A_CLIENT),
     errors.NotFoundError: (
         "There is no such thing here",
         _SPELLING,
@@ -57,7 +57,7 @@ _ADVICE: Mapping[type[Exception], _Advice] = {
         ),
     ),
     errors.RateLimitedError: (
-        "The registry asks to slow down",
+        "The registry received too many requests",
         "Wait a few minutes. Most registries allow more requests to users who are signed in.",
     ),
     errors.RegistryUnreachableError: (
@@ -66,7 +66,7 @@ _ADVICE: Mapping[type[Exception], _Advice] = {
         _LATER,
     ),
     errors.RegistryTimeoutError: ("The registry does not respond", _LATER),
-    errors.RegistryError: ("The registry sent a response that makes no sense", _LATER),
+    errors.RegistryError: ("The registry sent an invalid response", _LATER),
     errors.BusyError: ("Too many requests are waiting", "Try again in a few seconds."),
     NotFound: (
         "Nothing is served here",
@@ -85,7 +85,7 @@ _WRONG_CREDENTIALS = (
     ),
 )
 _TOO_FEW_RIGHTS = (
-    "These credentials may not do this",
+    "These credentials do not permit this",
     "The registry accepted your credentials, but they lack permissions for this namespace.",
     (
         "Your browser keeps sending the credentials that you entered. To use other "

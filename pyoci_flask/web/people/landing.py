@@ -134,7 +134,7 @@ def _what_is_missing(registry: str, namespace: str) -> str:
             "The namespace is missing. For most registries, it is your user name or organisation."
         )
     return (
-        f"{shown(registry)} is no registry: enter a host name such as ghcr.io, a host and port, "
+        f"{shown(registry)} is not a registry: enter a host name such as ghcr.io, a host and port, "
         "or a URL with both."
     )
 
