@@ -3,7 +3,8 @@
 import re
 from dataclasses import dataclass
 
-_ONE_RANGE = re.compile(r"bytes[ \t]*=[ \t]*([0-9]{0,18})-([0-9]{0,18})[ \t]*", re.IGNORECASE)
+# Python converts at most 4,300 digits to a number.
+_ONE_RANGE = re.compile(r"bytes[ \t]*=[ \t]*([0-9]{0,4000})-([0-9]{0,4000})[ \t]*", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True)

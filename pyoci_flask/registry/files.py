@@ -108,6 +108,15 @@ def regular_file(path: Path) -> os.stat_result | None:
     return result if stat.S_ISREG(result.st_mode) else None
 
 
+def has_content(folder: Path) -> bool:
+    """Return whether there is anything in a folder, without listing all of it."""
+    try:
+        with os.scandir(folder) as entries:
+            return next(entries, None) is not None
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+
+
 def folder_content(folder: Path) -> list[Path]:
     """Return what is in a folder; nothing if there is no such folder."""
     try:

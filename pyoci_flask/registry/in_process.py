@@ -39,7 +39,7 @@ class InProcessAdapter(HTTPAdapter):
 
         The options for time-outs, certificates and proxies have no effect. Raises
         `requests.ConnectionError` if the application fails before it has made its first chunk. An
-        `OSError` of a later chunk becomes the error of a broken connection.
+        error of a later chunk becomes that of a broken connection.
         """
         try:
             chunks, status, headers = run_wsgi_app(self._app, _environ(request))
@@ -77,7 +77,10 @@ class _ResponseBody(io.RawIOBase):
     def readinto(self, buffer: "WriteableBuffer", /) -> int:
         target = memoryview(buffer).cast("B")
         while not self._unread:
-            chunk = next(self._iterator, None)
+            try:
+                chunk = next(self._iterator, None)
+            except Exception as error:
+                raise ConnectionAbortedError(f"the application failed: {error}") from error
             if chunk is None:
                 return 0
             self._unread = memoryview(chunk)

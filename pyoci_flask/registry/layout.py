@@ -35,6 +35,7 @@ from pyoci_flask.registry.errors import (
 from pyoci_flask.registry.files import (
     FileCache,
     folder_content,
+    has_content,
     locked,
     make_folder,
     read_file,
@@ -90,7 +91,7 @@ class ImageLayout:
         """
         if self.exists():
             return False
-        filled = any(folder_content(folder) for folder in self.blob_folders)
+        filled = any(has_content(folder) for folder in self.blob_folders)
         # Look again, because the first blob may have been pushed in the meantime.
         return filled and not self.exists()
 

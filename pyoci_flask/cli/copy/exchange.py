@@ -207,7 +207,7 @@ def _below(index: str, url: str) -> bool:
 
 
 def _resolved(url: str, location: str) -> str:
-    there = usable_url(location, url)
+    there = usable_url(location.replace(" ", "%20"), url)
     if there is None or there.username is not None:
         raise CopyError(f"{redacted(url)} redirects to what is no address")
     if urlsplit(url).scheme == "https" and there.scheme == "http":
