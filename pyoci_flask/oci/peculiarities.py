@@ -12,15 +12,15 @@ handled where the response is interpreted. This table lists those places:
 | Quay | refuses a token for the action `delete` | `transport/request.py` |
 | container-registry | sends its challenge only at the root of the API | `transport/auth.py` |
 | zuul-registry | refuses the scope of its own challenge | `transport/auth.py` |
-| Docker Hub, Quay | deny access to a missing repository if it may not be made | `oci/client.py` |
+| Docker Hub, Quay | deny access to a missing repository to most callers | `oci/client.py` |
 | AWS ECR | redirects to storage that refuses a second Authorization | `transport/request.py` |
 | Artifactory | omits part of the path in its links to the next page | `oci/tags.py` |
 | Artifactory | lists digests as tags | `oci/tags.py` |
 | distribution 2.8 | lists the tags of an emptied repository as `null` | `oci/tags.py` |
 | AWS ECR, distribution 3.1, Gitea | fail or page wrongly with a page size | `oci/tags.py` |
-| AWS ECR, ghcr.io, Google | do not support one of the other ways to upload | `oci/uploads.py` |
+| AWS ECR, ghcr.io, Google | fail with one of the other ways to upload a blob | `oci/uploads.py` |
 | AWS ECR | requires a repository to be made before the first upload | `oci/uploads.py` |
-| distribution | lists blobs whose bytes garbage collection has removed | `oci/blobs.py` |
+| distribution | reports blobs whose bytes garbage collection has removed | `oci/blobs.py` |
 | distribution 2.8, Harbor | return 400 for the deletion of a tag | `oci/manifests.py` |
 | Harbor, zot | keep a manifest that an index refers to (412, 405) | `oci/manifests.py` |
 | ghcr.io | deletes nothing | `index/delete.py` |

@@ -170,7 +170,7 @@ class Repository:
             )
         if not is_repository_name(self.name):
             raise InvalidRequestError(
-                f"{shown(self.name)} cannot be the name of a repository: it needs segments of "
+                f"{shown(self.name)} cannot be the name of a repository: its segments must be "
                 "lower-case letters and digits, joined by single dots, dashes or underscores"
             )
 

@@ -7,8 +7,8 @@
 - `.referrers/<hex of the subject>/<hex>`: records that a manifest has this subject.
 - `.lock`: locked while any of these files changes.
 
-A manifest is written blob first and tag last, and deleted in the opposite order, so that what a
-killed process leaves behind is still valid.
+A manifest is written blob first and tag last, and deleted in the opposite order, so that the files
+that a killed process leaves behind are still valid.
 """
 
 import json
@@ -117,7 +117,7 @@ class ImageLayout:
 
     @contextmanager
     def changing(self, missing: DistributionError) -> Iterator[None]:
-        """Hold the lock of the repository; raise `missing` if it does not exist."""
+        """Lock the repository while the block runs; raise `missing` if it does not exist."""
         if not self.exists():
             raise missing
         with locked(self.folder / ".lock"):

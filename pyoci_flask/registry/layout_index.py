@@ -61,7 +61,7 @@ class LayoutIndex:
 
     @cached_property
     def manifests(self) -> Mapping[Digest, Descriptor]:
-        """The manifests in the index. Those that another program wrote may have no tag."""
+        """The manifests in the index. Manifests that another program wrote may have no tag."""
         manifests: dict[Digest, Descriptor] = {}
         for entry in self.entries:
             if entry.manifest is not None:

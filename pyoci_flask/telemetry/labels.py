@@ -13,7 +13,7 @@ _STATUSES = frozenset(HTTPStatus)
 HOSTS_LIMIT = 100
 """The number of distinct registry hosts in the metrics of one worker."""
 UNANSWERED_HOSTS_LIMIT = 10
-"""The number of these hosts that may have failed to respond to their first call."""
+"""The number of these hosts that may be added although they did not respond to their first call."""
 OTHER_HOST = "_other"
 
 # Seconds. The last boundaries are for downloads of large files.

@@ -62,7 +62,7 @@ class Authenticator:
         self._basic: Memory[str, bool] = Memory(entries=_ENTRIES, max_bytes=_BYTES)
         """The registries that asked for Basic credentials."""
         self._anonymous: Memory[_Key, bool] = Memory(entries=_ENTRIES, max_bytes=_BYTES)
-        """Whether the last successful call without credentials needed an anonymous token."""
+        """Whether the last call without credentials that was allowed used an anonymous token."""
         self._fetching: KeyedLocks[_Key] = KeyedLocks()
 
     def send(self, request: Request, refused: Reply | None = None) -> Reply:
