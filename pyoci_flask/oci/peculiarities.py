@@ -12,7 +12,7 @@ handled where the response is interpreted. This table lists those places:
 | Quay | refuses a token for the action `delete` | `transport/request.py` |
 | container-registry | sends its challenge only at the root of the API | `transport/auth.py` |
 | zuul-registry | refuses the scope of its own challenge | `transport/auth.py` |
-| Docker Hub, Quay | deny access to a missing repository to most callers | `oci/client.py` |
+| Docker Hub, Quay | deny access to missing repositories without push access | `oci/client.py` |
 | AWS ECR | redirects to storage that refuses a second Authorization | `transport/request.py` |
 | Artifactory | omits part of the path in its links to the next page | `oci/tags.py` |
 | Artifactory | lists digests as tags | `oci/tags.py` |
@@ -75,7 +75,7 @@ MISSING_PART: Mapping[str, frozenset[str]] = {
     "zot": frozenset({"MANIFEST_INVALID"}),
     "distribution 2.8": frozenset({"DIGEST_INVALID"}),
 }
-"""The codes that refuse a manifest because the registry lacks its content, by registry.
+"""The codes that refuse a manifest because content it refers to is missing, by registry.
 
 distribution 2.8 sends its code while another upload links the same blob.
 """

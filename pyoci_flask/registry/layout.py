@@ -1,4 +1,4 @@
-"""One repository on disk: an OCI image layout, and what a registry stores in addition.
+"""One repository on disk: an OCI image layout, and the additional data that a registry stores.
 
 - `oci-layout`, `index.json`, `blobs/<algorithm>/<hex>`: the image layout (image specification).
 - `.manifests/<hex>`: marks a blob as a manifest and contains its media type. A layout that another
