@@ -77,6 +77,8 @@ class Memory(Generic[K, V]):
         until = now + (self._ttl if ttl is None else ttl)
         with self._lock:
             self._drop(key)
+            if size > self._max_bytes:
+                return  # it would push out all others, and then be dropped itself
             self._entries[key] = _Entry(value, size, until)
             self._bytes += size
             while self._entries:

@@ -26,11 +26,11 @@ handled where the response is interpreted. This table lists those places:
 | ghcr.io | deletes nothing | `index/delete.py` |
 | Google | deletes a manifest only after its tags | `index/delete.py` |
 | Pulp | deletes a moment after it responds | `index/delete.py` |
-| Pulp | accepts only JSON as the config of a manifest | `index/publish.py` |
-| gitlab.com | refuses the media types of packages | `index/publish.py` |
+| Pulp | accepts only JSON as the config of a manifest | `index/artifact.py` |
+| gitlab.com | refuses the media types of packages | `index/artifact.py` |
 | ghcr.io | may return the content from before the last write | `index/rewrite.py` |
 
-`cli/check/hints.py` lists the names of users, tokens and permissions of each host.
+`cli/check/report.py` lists the names of users, tokens and permissions of each host.
 """
 
 from collections.abc import Mapping
