@@ -208,7 +208,7 @@ def _below(index: str, url: str) -> bool:
 
 
 def _resolved(url: str, location: str) -> str:
-    there = usable_url(location, url)
+    there = usable_url(location.replace(" ", "%20"), url)
     if there is None or there.username is not None:
         raise CopyError(f"{redacted(url)} redirects to an invalid URL")
     if urlsplit(url).scheme == "https" and there.scheme == "http":
