@@ -44,8 +44,7 @@ def temporary_folder() -> Path:
         return Path(tempfile.gettempdir())
     except FileNotFoundError as error:
         raise ConfigurationError(
-            "PYOCI_SPOOL must be set to a folder that can be written, because no temporary folder "
-            "can be used"
+            "PYOCI_SPOOL must be set to a writable folder, because no temporary folder can be used"
         ) from error
 
 

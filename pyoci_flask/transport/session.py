@@ -160,8 +160,8 @@ class Transport:
             bundle = self._network.ca_bundle
             if isinstance(error, OSError) and bundle and not os.access(bundle, os.R_OK):
                 raise RegistryUnreachableError(
-                    f"no secure connection to {request.host}: this server's CA bundle is not there "
-                    "any more"
+                    f"no secure connection to {request.host}: this server's CA bundle can no "
+                    "longer be read"
                 ) from error
             raise
         return Reply(response, call, _DOCUMENT_PATIENCE * read)

@@ -65,7 +65,7 @@ def plan_project(source: Index, target: Index, project: ProjectName, *, named: b
         plan.faults.append(f"{project}: {source.host} has no such project")
         return plan
     if named and page == ProjectPage():
-        plan.faults.append(f"{project}: {source.host} has no files of it")
+        plan.faults.append(f"{project}: {source.host} has no files for this project")
     plan.other_kinds += page.other_kinds
     plan.faults += page.faults
     without = page.unlisted_versions
