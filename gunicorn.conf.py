@@ -134,7 +134,7 @@ def _make_cache_folder(server: Arbiter) -> None:
         if _settings.metrics:
             _make_metrics_folder(folder / "metrics", server.cfg.uid, server.cfg.gid)
     except OSError as error:
-        sys.exit(f"Error: PYOCI_SPOOL must be a folder that can be written ({error.strerror})")
+        sys.exit(f"Error: PYOCI_SPOOL must be a writable folder ({error.strerror})")
     os.environ["PYOCI_FLASK_CACHE_FOLDER"] = str(folder)
     made = os.getpid()
 

@@ -15,9 +15,17 @@ from pathlib import Path
 _ROOT = Path(__file__).resolve().parent.parent
 _PLACES = (
     *("pyoci_flask", "templates", "docs", "tests", "scripts", "benchmarks", "deploy"),
-    *("README.md", "CONTRIBUTING.md", "Makefile", "gunicorn.conf.py", "wsgi.py", "pyproject.toml"),
+    *(
+        "README.md",
+        "CHANGELOG.md",
+        "CONTRIBUTING.md",
+        "Makefile",
+        "gunicorn.conf.py",
+        "wsgi.py",
+        "pyproject.toml",
+    ),
 )
-_SUFFIXES = frozenset({".py", ".md", ".html", ".txt", ".toml", ".yaml", ".yml", ""})
+_SUFFIXES = frozenset({".py", ".md", ".html", ".txt", ".toml", ".yaml", ".yml", ".j2", ""})
 _INSTEAD = {
     "anew": "again",
     "beside": "besides, next to or at the same time as",

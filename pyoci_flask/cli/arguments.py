@@ -40,11 +40,11 @@ class Login:
             found = get_netrc_auth(url)
             return None if found is None else BasicCredentials(*found)
         if self.username is None:
-            raise click.UsageError(f"there is a password for {whose}, but no user name")
+            raise click.UsageError(f"a password for {whose} was given, but no user name")
         password = self.password
         if password is None:
             if not sys.stdin.isatty():
-                raise click.UsageError(f"there is a user name for {whose}, but no password")
+                raise click.UsageError(f"a user name for {whose} was given, but no password")
             password = click.prompt(f"Password for {whose}", hide_input=True, err=True)
         return BasicCredentials(self.username, str(password))
 
@@ -57,7 +57,7 @@ def password_from_stdin() -> str:
     """
     line = sys.stdin.readline().rstrip("\r\n")
     if not line:
-        raise click.UsageError("no password came on standard input")
+        raise click.UsageError("no password was given on standard input")
     return line
 
 

@@ -1,1 +1,1 @@
-"""What several layers share; it imports none of them."""
+"""Code that several layers share. It imports none of them."""

@@ -1,4 +1,4 @@
-"""Limit the bytes that all threads of a worker may hold in memory at once."""
+"""Limits the bytes that all threads of a worker may keep in memory at a time."""
 
 import threading
 import weakref
@@ -8,14 +8,14 @@ from contextlib import contextmanager
 
 from pyoci_flask.errors import BusyError
 
-_BUSY = "this server is working on too many large documents; try again"
+_BUSY = "this server is processing too many large documents; try again"
 
 
 class ByteBudget:
-    """A number of bytes to share. A thread that holds some of them must not wait for more."""
+    """A number of bytes that threads share. One that has some of them must not wait for more."""
 
     def __init__(self, total: int, share: int | None = None, patience: float = 20.0) -> None:
-        """Let one user hold at most `share` bytes at once; wait at most `patience` seconds."""
+        """Let one user reserve at most `share` bytes at a time; wait at most `patience` seconds."""
         self._total = total
         self._share = total if share is None else share
         self._patience = patience
@@ -27,12 +27,12 @@ class ByteBudget:
     def hold(
         self, size: int, user: Hashable = None, patience: float | None = None
     ) -> Iterator[None]:
-        """Wait for `size` bytes, or a whole share if that is less, and hold them.
+        """Wait for `size` bytes, or a whole share if that is less, and reserve them for the block.
 
-        `patience` is the seconds to wait, if not those of the budget.
+        `patience` is the number of seconds to wait, if it differs from that of the budget.
 
         Raises:
-            BusyError: other threads held them for too long.
+            BusyError: other threads kept the bytes for too long.
         """
         size = min(size, self._share)
         seconds = self._patience if patience is None else patience
@@ -46,10 +46,10 @@ class ByteBudget:
             self._give_back(size, user)
 
     def keep(self, size: int, owner: object) -> None:
-        """Hold `size` bytes for as long as `owner` lives, without waiting.
+        """Reserve `size` bytes for as long as `owner` lives, without waiting.
 
         Raises:
-            BusyError: too few are free.
+            BusyError: too few bytes are free.
         """
         with self._released:
             if not self._fits(size, None):

@@ -1,7 +1,7 @@
-"""Requests that the index and the embedded registry refuse because another site's page sent them.
+"""Recognises requests that the index and the registry refuse because another site's page sent them.
 
-A browser sends the credentials that it stores for a site with every request to it, even if the
-page of another site makes the request.
+A browser sends the credentials that it stores for a site with every request to that site, even if
+another site's page makes the request.
 """
 
 import ipaddress
@@ -20,16 +20,16 @@ _PORTS = {"http": "80", "https": "443"}
 _HOST = re.compile(r"(\[[0-9a-f:.]+\]|[^][:@/\\?#,\s]+)(?::([0-9]{1,5}))?")
 
 _REFUSAL = (
-    "this server asks for no password, so it answers under the names of this machine only "
-    "(localhost, 127.0.0.1, [::1]): set PYOCI_STORAGE_USERS to an htpasswd file, or PYOCI_URL to "
-    "the server's public address"
+    "this server does not require a password, so it can be reached only by the local names "
+    "localhost, 127.0.0.1 and [::1]. To allow other names, set PYOCI_STORAGE_USERS to an htpasswd "
+    "file, or PYOCI_URL to the server's public address"
 )
 
 
 def is_cross_site(request: Request, public_url: str | None = None) -> bool:
     """Return whether a page of another origin (RFC 6454) made a browser send the request.
 
-    `public_url` is another address of this server than the one in the request.
+    `public_url` is another address of this server, besides the one in the request.
     """
     if request.headers.get("Sec-Fetch-Site", "").lower() in {"cross-site", "same-site"}:
         return True
@@ -47,11 +47,11 @@ def is_cross_site(request: Request, public_url: str | None = None) -> bool:
 
 
 class LocalHosts:
-    """WSGI middleware that answers only if `Host` is a name of this machine.
+    """WSGI middleware that refuses requests unless `Host` is a name of this machine.
 
     A server without passwords listens only on loopback addresses. A web page can reach it if the
-    page's own host name resolves to 127.0.0.1 (DNS rebinding). The browser then takes page and
-    server for one origin, but its requests have that host name.
+    page's own host name resolves to 127.0.0.1 (DNS rebinding). The browser then treats the page and
+    the server as one origin, but its requests contain that host name.
     """
 
     def __init__(self, app: "WSGIApplication", public_url: str | None) -> None:
@@ -64,7 +64,7 @@ class LocalHosts:
     ) -> Iterable[bytes]:
         """Pass the request on, or refuse it (PEP 3333)."""
         path = environ.get("PATH_INFO", "")
-        # Browsers always send a Host; a request without one is from a program.
+        # Browsers always send a Host. A request without one is from another program.
         if path == "/health" or "HTTP_HOST" not in environ or self._is_own(environ["HTTP_HOST"]):
             return self._app(environ, start_response)
         if path == "/v2" or path.startswith("/v2/"):
@@ -94,7 +94,7 @@ class LocalHosts:
 
 
 def _origin(scheme: str, netloc: str) -> tuple[str, str, str] | None:
-    """Return scheme, host and port in one spelling; None if no web page can have them."""
+    """Return scheme, host and port in a uniform spelling, or None if no web page can have them."""
     scheme = scheme.lower()
     match = _HOST.fullmatch(netloc.lower())
     if match is None or scheme not in _PORTS:

@@ -1,4 +1,4 @@
-"""What outlives a request in a worker: the one kind of memory, and a lock for each of its keys."""
+"""What outlives a request in a worker: the only kind of memory, and a lock for each key."""
 
 import threading
 import time
@@ -12,13 +12,13 @@ K = TypeVar("K")
 V = TypeVar("V")
 
 _PER_ENTRY = 200
-"""Bytes that Python needs for an entry, about, besides the text in it."""
+"""The approximate number of bytes that Python needs for an entry, besides the text in it."""
 
 
 def text_size(thing: object) -> int:
-    """Return the bytes of the text in a key or a value: strings and bytes, also within tuples.
+    """Return the size of the text in a key or a value: strings and bytes, even within tuples.
 
-    Everything else counts as nothing. A value that holds text in another way needs its own `size`.
+    Everything else counts as 0. A value that contains text in another way needs its own `size`.
     """
     if isinstance(thing, (str, bytes)):
         return len(thing)
@@ -37,9 +37,9 @@ class _Entry(Generic[V]):
 class Memory(Generic[K, V]):
     """A mapping for all threads of a worker, bounded in entries, in bytes and in time.
 
-    Clients decide what is asked for, so they must not decide how much is remembered. When a bound
-    is passed, the entries that were used least recently are dropped, and so are expired ones in
-    front of them. Values are shared: do not change them.
+    Clients decide what is requested, so they must not decide how much is remembered. If a bound is
+    exceeded, the least recently used entries are dropped. Expired entries among the least recently
+    used are dropped as well. Values are shared, so do not change them.
     """
 
     def __init__(
@@ -51,10 +51,10 @@ class Memory(Generic[K, V]):
         size: Callable[[V], int] = text_size,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """Keep at most `entries` entries of `max_bytes` bytes in all, each for `ttl` seconds.
+        """Keep at most `entries` entries with a total of `max_bytes` bytes, each for `ttl` seconds.
 
-        Without `ttl`, an entry never expires. `size` returns the bytes of a value; the text of the
-        key and a constant for each entry are added.
+        Without `ttl`, entries never expire. `size` returns the size of a value in bytes, to which
+        the text of the key and a constant for each entry are added.
         """
         self._most = entries
         self._max_bytes = max_bytes
@@ -66,17 +66,19 @@ class Memory(Generic[K, V]):
         self._bytes = 0
 
     def get(self, key: K) -> V | None:
-        """Return the value of a key, or None if there is none or its time to live has passed."""
+        """Return the value of a key, or None if it does not exist or has expired."""
         entry = self._find(key)
         return None if entry is None else entry.value
 
     def put(self, key: K, value: V, *, ttl: float | None = None) -> None:
-        """Remember a value; `ttl` (seconds) replaces that of the memory."""
+        """Remember a value. `ttl` (in seconds) replaces that of the memory."""
         size = _PER_ENTRY + text_size(key) + self._size_of(value)
         now = self._clock()
         until = now + (self._ttl if ttl is None else ttl)
         with self._lock:
             self._drop(key)
+            if size > self._max_bytes:
+                return  # it would push out all others, and then be dropped itself
             self._entries[key] = _Entry(value, size, until)
             self._bytes += size
             while self._entries:
@@ -87,7 +89,7 @@ class Memory(Generic[K, V]):
                 self._drop(oldest)
 
     def get_or_make(self, key: K, make: Callable[[], V]) -> V:
-        """Return the value of a key. Call `make` for a missing one; two threads may both do so."""
+        """Return the value of a key. If it is missing, call `make`, perhaps in several threads."""
         entry = self._find(key)
         if entry is not None:
             return entry.value
@@ -96,7 +98,7 @@ class Memory(Generic[K, V]):
         return value
 
     def remove(self, key: K) -> None:
-        """Forget a key, if it is there."""
+        """Forget a key if it exists."""
         with self._lock:
             self._drop(key)
 
@@ -104,7 +106,7 @@ class Memory(Generic[K, V]):
         return self._find(key) is not None
 
     def __len__(self) -> int:
-        """Return the number of entries, those that expired and were not asked for included."""
+        """Return the number of entries, including expired ones that have not been dropped yet."""
         return len(self._entries)
 
     def _find(self, key: K) -> _Entry[V] | None:
@@ -133,7 +135,7 @@ class KeyedLocks(Generic[K]):
 
     @contextmanager
     def hold(self, key: K, timeout: float = -1) -> Iterator[bool]:
-        """Hold the lock of a key for a block. The value says whether another thread had it.
+        """Lock a key while a block runs. The value says whether another thread had the lock.
 
         After `timeout` seconds of waiting, the block runs without the lock.
         """

@@ -1,7 +1,7 @@
-"""Undocumented parts of other packages that this program relies on, checked at the start.
+"""Checks at startup that the undocumented parts of other packages that this program needs exist.
 
 Some time-outs and limits work only because a method of a base class is overridden. If another
-version of the package renamed the method, the limit would be lost without an error.
+version of the package renamed the method, the limit would silently be lost.
 """
 
 import inspect
@@ -37,7 +37,7 @@ _parts: list[Part] = []
 
 
 def overrides(*names: str) -> Callable[[_T], _T]:
-    """Return a class decorator: the other package's base class must have the methods `names`."""
+    """Return a class decorator. The other package's base class must have the methods `names`."""
 
     def register(cls: _T) -> _T:
         base = next(one for one in cls.__mro__ if not one.__module__.startswith(_OURS))
@@ -48,7 +48,7 @@ def overrides(*names: str) -> Callable[[_T], _T]:
 
 
 def relies_on(owner: object, *names: str, user: str) -> None:
-    """Note that `user` (a module or file) needs the attributes `names` of `owner`."""
+    """Record that `user` (a module or file) needs the attributes `names` of `owner`."""
     _parts.extend(Part(owner, name, user) for name in names)
 
 
@@ -61,8 +61,8 @@ def check_overrides(*modules: str) -> None:
     """Import `modules`, then check every part that imported modules rely on.
 
     Raises:
-        ConfigurationError: a part is missing or has other arguments; the text is one line with its
-            name, the installed version and what to do.
+        ConfigurationError: a part is missing or has other arguments. The text is one line with the
+            part's name, the installed version and what to do.
     """
     for module in modules:
         try:
@@ -80,7 +80,7 @@ def check(part: Part) -> None:
     """Check one part.
 
     Raises:
-        ConfigurationError: as `check_overrides`.
+        ConfigurationError: the part is missing or has other arguments.
     """
     module, owner = _described(part.owner)
     found = inspect.getattr_static(part.owner, part.name, None)
@@ -119,7 +119,7 @@ def _described(owner: object) -> tuple[str, str]:
 
 
 def _installed(module: str) -> str:
-    """Return name and version of the distribution that `module` belongs to."""
+    """Return the name and version of the distribution to which `module` belongs."""
     package = module.partition(".")[0]
     if package in sys.stdlib_module_names:
         return f"Python {platform.python_version()}"
@@ -132,5 +132,5 @@ def _installed(module: str) -> str:
 
 def _remedy(module: str) -> str:
     if module.partition(".")[0] in sys.stdlib_module_names:
-        return f"run this with one of Python {', '.join(PYTHONS)}"
-    return "install the version that the project's requirements.txt names"
+        return f"run this with Python {', '.join(PYTHONS)}"
+    return "install the version that the project's requirements.txt specifies"

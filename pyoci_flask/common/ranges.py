@@ -3,7 +3,8 @@
 import re
 from dataclasses import dataclass
 
-_ONE_RANGE = re.compile(r"bytes[ \t]*=[ \t]*([0-9]{0,18})-([0-9]{0,18})[ \t]*", re.IGNORECASE)
+# Python converts at most 4,300 digits to a number.
+_ONE_RANGE = re.compile(r"bytes[ \t]*=[ \t]*([0-9]{0,4000})-([0-9]{0,4000})[ \t]*", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -11,12 +12,12 @@ class ByteRange:
     """One range of bytes, before the size of the content is known."""
 
     first: int | None
-    """The first byte; None for a suffix."""
+    """The first byte, or None for a suffix."""
     last: int | None
-    """The last byte, or the length of a suffix; None for everything from `first` on."""
+    """The last byte, the length of a suffix, or None for everything from `first` on."""
 
     def of(self, size: int) -> tuple[int, int] | None:
-        """Return the first byte and the one after the last; None if no byte can be sent (416)."""
+        """Return the first byte and the one after the last, or None if none can be sent (416)."""
         if self.first is None:
             start, stop = max(0, size - (self.last or 0)), size
         else:
@@ -25,10 +26,10 @@ class ByteRange:
 
 
 def requested_range(header: str | None, if_range: str | None, etag: str) -> ByteRange | None:
-    """Return the range that a GET asks for, or None if it gets the whole content.
+    """Return the range that a GET requests, or None if it gets the whole content.
 
-    As RFC 9110 allows, several ranges, other units and what cannot be parsed are ignored.
-    `if_range` counts only if it is the strong `etag` (13.1.5), which is given without its quotes.
+    As RFC 9110 allows, several ranges, other units and invalid ranges are ignored. If `if_range` is
+    given, the range is used only if it equals the strong `etag` (13.1.5), passed without quotes.
     """
     found = _ONE_RANGE.fullmatch(header or "")
     if found is None or (if_range is not None and if_range.strip() != f'"{etag}"'):

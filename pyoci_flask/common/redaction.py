@@ -1,8 +1,8 @@
-"""Remove credentials from text of clients, registries and packages before it is logged or sent.
+"""Removes credentials from text of clients, registries and packages before it is logged or sent.
 
-Text is cut before it is searched. The regular expressions take linear time: what a repetition
-matches can neither match what follows it nor begin another match. They have no possessive
-quantifiers (`*+`), which Python before 3.11.5 matches wrongly.
+Text is cut before it is searched. The regular expressions take linear time, because text that a
+repetition matches can neither match what follows the repetition nor begin another match. They do
+not use possessive quantifiers (`*+`), which Python before 3.11.5 matches incorrectly.
 """
 
 import re
@@ -10,14 +10,14 @@ import re
 REDACTED = "[redacted]"
 
 FIELD_LIMIT = 200
-"""Characters of a quoted field."""
+"""The maximum number of characters of a quoted field."""
 TEXT_LIMIT = 4000
-"""Characters of a text that are searched and kept."""
+"""The maximum number of characters of a text that are searched and kept."""
 _SEARCHED = 8192
-"""Characters of a field that are searched for the end of userinfo: the longest path."""
+"""Characters of a field that are searched for the end of userinfo. No path is longer."""
 _TRACEBACK_LIMIT = 2400
 
-# Words that follow a scheme's name in a sentence or a challenge, instead of a token.
+# Words that may follow a scheme's name in a sentence or a challenge, instead of a token.
 _PROSE = (
     r"(?!(?:auth\w*|challenges?|credentials?|tokens?|schemes?|realm|scope|service|error"
     r"|and|or|is|was|are|for|with|where|from|at|to|in|of)(?:[\s,;:)\"'\\=]|\.?$|\.\s))"
@@ -27,7 +27,7 @@ _COLON = r"(?::|%(?:25)*3A)"
 _SLASH = r"(?:/|%(?:25)*2F)"
 _SPACE = r"(?:\s|%(?:25)*20)"
 
-# Each has words in lower case; without one of them in the text, the pattern cannot match.
+# Each entry has words in lower case. The pattern can match only if the text contains one of them.
 _SECRETS = (
     # RFC 9110 section 11.4: a scheme and a token68.
     (
@@ -35,7 +35,7 @@ _SECRETS = (
         re.compile(rf"\b(Basic|Bearer)({_SPACE}+){_PROSE}[A-Za-z0-9._~+/=%-]+", re.IGNORECASE),
         rf"\1\2{REDACTED}",
     ),
-    # Signed URLs of the registries' storage.
+    # Signed URLs for the registries' storage.
     (
         ("sig", "token", "credential", "secret", "pass", "key"),
         re.compile(
@@ -50,7 +50,7 @@ _SECRETS = (
     (("eyj",), re.compile(r"(?<![\w-])eyJ[\w-]{8,}(?:\.[\w-]*){0,2}"), REDACTED),
 )
 
-# RFC 3986 section 3.2.1: what ends the userinfo of a URL; not the @ before a digest.
+# RFC 3986 section 3.2.1: the end of the userinfo of a URL, but not the @ before a digest.
 _AT = re.compile(r"(?:@|%(?:25)*40)(?!sha256(?::|%))", re.IGNORECASE)
 # A URL may have lost a slash on its way through a proxy.
 _SCHEME = re.compile(rf"{_COLON}{_SLASH}{{1,2}}", re.IGNORECASE)
@@ -69,9 +69,9 @@ _NO_PORT = re.compile(
 def redact(text: str) -> str:
     """Return at most `TEXT_LIMIT` characters of `text`, with credentials replaced.
 
-    It recognises the value of an Authorization header, the userinfo of a URL with or without its
-    scheme, the query of a signed URL and a JSON Web Token. A word that the cut would split is left
-    out, because the missing part may be what shows that it is a secret.
+    This recognises the value of an Authorization header, the userinfo of a URL with or without its
+    scheme, the query of a signed URL and a JSON Web Token. A word that the cut would split is
+    omitted, because without its second half it might not be recognised as a secret.
     """
     if len(text) > TEXT_LIMIT:
         text = f"{_whole_words(text[:TEXT_LIMIT])}..."
@@ -90,22 +90,22 @@ def shortened(text: str, limit: int = FIELD_LIMIT) -> str:
 
 
 def shown(text: str) -> str:
-    """Return a field in quotes; see `field`."""
+    """Return a field in quotes (see `field`)."""
     return repr(field(text))
 
 
 def field(text: str) -> str:
     """Return at most `FIELD_LIMIT` characters of a name, header or path segment from outside.
 
-    An `@` has no meaning in such a field, so everything before one is replaced. So is a text with a
-    colon that no port follows.
+    An `@` has no meaning in such a field, so everything before it is replaced. Text with a colon
+    that is not followed by a port is also replaced.
     """
     text = without_userinfo(text)[: 2 * FIELD_LIMIT]
     return _cut(redact(_without_password(text)), FIELD_LIMIT)
 
 
 def without_userinfo(text: str) -> str:
-    """Return a field with everything before its last `@`, encoded or not, replaced."""
+    """Return a field in which everything before the last `@`, encoded or not, is replaced."""
     end = _last_at(text[:_SEARCHED])
     kept = _FIELD_BEGINNING.match(text)
     begin = kept.end() if kept else 0
@@ -143,7 +143,7 @@ def _cut(text: str, limit: int) -> str:
 
 
 def _last_at(text: str, *, before_host: bool = False) -> int | None:
-    """Return where the last `@` begins, or the last one before a host name."""
+    """Return the position of the last `@`, or of the last one before a host name."""
     position = None
     for match in _AT.finditer(text):
         if not before_host or _HOST_AND_PORT.match(text, match.end()):
@@ -152,7 +152,7 @@ def _last_at(text: str, *, before_host: bool = False) -> int | None:
 
 
 def _without_userinfo(word: str) -> str:
-    """Return a text without spaces with the userinfo of each URL replaced."""
+    """Return a text without spaces in which the userinfo of each URL is replaced."""
     begin, parts = 0, []
     first = _BEGINNING.match(word)
     kept = first.end() if first else 0
@@ -165,14 +165,14 @@ def _without_userinfo(word: str) -> str:
 
 
 def _hidden(text: str, kept: int, *, is_url: bool) -> str:
-    """Return `text` with the userinfo after its first `kept` characters replaced."""
+    """Return `text` in which the userinfo after the first `kept` characters is replaced."""
     end = _last_at(text)
     if end is not None and end <= kept:
         end = None
     if is_url and end is None:
         return _without_password(text)
     if is_url and _HOST_AND_PORT.fullmatch(_authority(text)):
-        end = _last_at(text, before_host=True)  # a path may contain others
+        end = _last_at(text, before_host=True)  # a path may contain more
     return text if end is None else f"{text[:kept]}{REDACTED}{text[end:]}"
 
 
@@ -183,7 +183,7 @@ def _authority(text: str) -> str:
 
 
 def _without_password(text: str) -> str:
-    """Return `text` with userinfo replaced that lacks its `@`: no port follows its colon."""
+    """Return `text` with userinfo that lacks its `@` (no port follows its colon) replaced."""
     authority = _authority(text)
     secret = _NO_PORT.match(authority) is not None
     return f"{REDACTED}{text[len(authority) :]}" if secret else text

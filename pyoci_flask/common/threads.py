@@ -1,4 +1,4 @@
-"""Threads on systems that may refuse new ones (`ulimit -u`, a limit on a container's processes)."""
+"""Threads on systems that may refuse to start more (`ulimit -u`, a container's process limit)."""
 
 import threading
 from collections.abc import Callable, Iterator
@@ -14,13 +14,13 @@ _T = TypeVar("_T")
 
 @overrides("_adjust_thread_count")
 class FrugalExecutor(ThreadPoolExecutor):
-    """A pool that continues with the threads it has if it cannot start another."""
+    """A pool that continues with its existing threads if it cannot start another."""
 
     def _adjust_thread_count(self) -> None:
         try:
             super()._adjust_thread_count()
         except RuntimeError:
-            # The call that was submitted stays in the queue for an existing thread.
+            # The submitted call remains in the queue for an existing thread.
             if not self._threads:
                 raise
 
@@ -34,10 +34,10 @@ def in_background(
 ) -> Iterator[Callable[[], _T]]:
     """Call `function` in a thread while the block runs, in a copy of the block's context.
 
-    The value is a function that waits for the call, and returns or raises what it did. The end of
-    the block waits as well, so that nothing goes on after the answer. If the block never asked for
-    the result, an error of the call is dropped. If `parallel` is false, or the system refuses a
-    thread, `function` is called before the block.
+    The value is a function that waits for the call and then returns its result or raises its error.
+    The end of the block also waits, so that nothing continues after the response. If the block
+    never asks for the result, an error of the call is ignored. If `parallel` is false, or the
+    system refuses a thread, `function` is called before the block.
     """
     if not parallel:
         done = function()
@@ -48,7 +48,7 @@ def in_background(
     def run() -> None:
         try:
             future.set_result(context.run(function))
-        except BaseException as error:  # noqa: BLE001 - raised again where the result is wanted
+        except BaseException as error:  # noqa: BLE001 - raised again where the result is used
             future.set_exception(error)
 
     context = copy_context()
@@ -56,7 +56,7 @@ def in_background(
     try:
         thread.start()
     except RuntimeError:
-        run()  # the system refuses another thread
+        run()  # the system refused another thread
     try:
         yield lambda: future.result()
     finally:

@@ -1,4 +1,4 @@
-"""Which URLs from outside may be used."""
+"""Checks which URLs from outside may be used."""
 
 import re
 from urllib.parse import SplitResult, urljoin, urlsplit
@@ -8,10 +8,11 @@ _WEB_URL = re.compile(r"https?://[^/?#\\\x00-\x20\x7f]+(?:[/?#][^\x00-\x1f\x7f]*
 
 
 def usable_url(text: str, base: str = "") -> SplitResult | None:
-    """Return the parts of an absolute http(s) URL that can be called, or None.
+    """Split an absolute http(s) URL; return None if it is not usable.
 
-    It has a host and a valid port, and consists of printable ASCII. It may hold credentials, a
-    query and a fragment. If `base` is given, `text` may be relative to it (RFC 3986, 5.2).
+    A usable URL has a host and a valid port, and consists of printable ASCII. It may contain
+    credentials, a query and a fragment. If `base` is given, `text` may be relative to it
+    (RFC 3986, 5.2).
     """
     if not (text.isascii() and text.isprintable()) or " " in text:
         return None

@@ -217,7 +217,7 @@ class CachedReader(VersionReader):
                     read |= self._ask(repository, rest, allowance, answered)
             except PyOCIError:
                 # Keep what was read, so that the next request can continue from there.
-                some = _existing(answered)
+                some = _existing(dict(answered))  # calls under way may still add to it
                 self._note(repository, some)
                 self._remember(repository, known, some, numbers, sent, tags)
                 raise

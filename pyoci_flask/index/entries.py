@@ -150,11 +150,10 @@ class Entries:
             for key in keys
             if key in stored and stored[key].value.isdigit()
         }
-        started = {key: secrets.randbits(62) for key in keys if key not in found}
-        values = {key: str(number).encode() for key, number in started.items()}
-        if values and self._store.set_many(values, _NUMBERS_LIVE):
-            found |= started
-        return found
+        values = {key: str(secrets.randbits(62)).encode() for key in keys if key not in found}
+        # If another thread has started some of them in the meantime, its numbers count.
+        started = self._store.start_many(values, _NUMBERS_LIVE) if values else {}
+        return found | {key: int(value) for key, value in started.items() if value.isdigit()}
 
 
 def _entry_key(location: str, tag: str) -> str:

@@ -12,9 +12,9 @@ from contextlib import ExitStack, suppress
 from contextvars import copy_context
 from functools import partial
 from typing import TypeVar
+from weakref import WeakValueDictionary
 
 from pyoci_flask.common.budget import ByteBudget
-from pyoci_flask.common.memory import Memory
 from pyoci_flask.common.threads import FrugalExecutor
 from pyoci_flask.errors import (
     AuthenticationRequiredError,
@@ -66,9 +66,8 @@ class FetchPool:
         self._executor = FrugalExecutor(2 * width, thread_name_prefix="fetch")
         self._free = threading.BoundedSemaphore(2 * width)
         self._lock = threading.Lock()
-        self._places: Memory[str, threading.BoundedSemaphore] = Memory(
-            entries=1000, max_bytes=1024 * 1024
-        )
+        self._places: WeakValueDictionary[str, threading.BoundedSemaphore] = WeakValueDictionary()
+        """By registry, what the listings that are being read share."""
 
     def map(
         self, registry: str, function: Callable[[_In], _Out], items: Iterable[_In]
@@ -80,9 +79,8 @@ class FetchPool:
         have one second to finish, so that their results can be kept.
         """
         with self._lock:
-            places = self._places.get_or_make(
-                registry, lambda: threading.BoundedSemaphore(self._width)
-            )
+            own = threading.BoundedSemaphore(self._width)
+            places = self._places.setdefault(registry, own)
         failed = threading.Event()
         futures: list[Future[_Out]] = []
 

@@ -63,6 +63,10 @@ class Store(Protocol):
         """Store values for `ttl` seconds; return whether they were stored."""
         ...
 
+    def start_many(self, values: Mapping[str, bytes], ttl: float) -> Mapping[str, bytes]:
+        """Store the values whose keys are missing; return what is stored for all these keys."""
+        ...
+
     def increment(self, keys: Collection[str]) -> Mapping[str, int]:
         """Increment the counters that exist and return their new values.
 
@@ -128,6 +132,26 @@ class SQLiteStore:
             return True
 
         return bool(self._use(run))
+
+    def start_many(self, values: Mapping[str, bytes], ttl: float) -> Mapping[str, bytes]:
+        """Store the values whose keys are missing; return what is stored for all these keys."""
+        now = self._clock()
+
+        def run(database: sqlite3.Connection) -> dict[str, bytes]:
+            with _transaction(database):
+                _shrink(database, now)
+                database.executemany(
+                    "INSERT INTO entries VALUES (?, ?, ?, ?) ON CONFLICT (key) DO NOTHING",
+                    [(key, now, now + ttl, value) for key, value in values.items()],
+                )
+                rows = database.execute(
+                    "SELECT key, CAST(value AS BLOB) FROM entries "
+                    "WHERE key IN (SELECT value FROM json_each(?))",
+                    (json.dumps(list(values)),),
+                )
+                return dict(rows.fetchall())
+
+        return self._use(run) or {}
 
     def increment(self, keys: Collection[str]) -> Mapping[str, int]:
         """Increment the counters that exist and return their new values.

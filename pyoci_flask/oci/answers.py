@@ -1,4 +1,4 @@
-"""What a registry's answer means: the one place where a status becomes an exception."""
+"""What a registry's response means: the only place where a status becomes an exception."""
 
 from dataclasses import dataclass
 
@@ -48,11 +48,11 @@ class ErrorBody:
     code: str = ""
     message: str = ""
     page: str = ""
-    """The title or first words of a body that is no error object, perhaps from a proxy."""
+    """The title or first words of a body that is not an error object, perhaps a proxy's."""
 
     @classmethod
     def read(cls, reply: Reply) -> "ErrorBody":
-        """Read the body and close the reply. A body that is no error object has no code."""
+        """Read the body and close the reply. A body that is not an error object has no code."""
         with reply:
             try:
                 document = reply.read(ERROR_LIMIT)
@@ -78,24 +78,24 @@ class ErrorBody:
     def no_content(self) -> bool:
         """Whether a 404 with this body says that a manifest or blob does not exist.
 
-        It does not exist either if its repository does not.
+        If its repository does not exist, neither does the content.
         """
         return self.code in _NO_CONTENT
 
     @property
     def missing_part(self) -> bool:
-        """Whether a manifest was refused because the registry lacks a part of it."""
+        """Whether a manifest was refused because the registry lacks content that it refers to."""
         return self.code in _MISSING_PART
 
     @property
     def immutable_tag(self) -> bool:
-        """Whether a manifest was refused because its tag exists and never changes."""
+        """Whether a manifest was refused because its tag exists and cannot be changed."""
         words = IMMUTABLE_TAG_WORDS.values()
         return self.code in _IMMUTABLE_TAG or any(one in self.message for one in words)
 
     @property
     def still_tagged(self) -> bool:
-        """Whether a deletion was refused because a tag or an index names the manifest."""
+        """Whether a deletion was refused because a tag or an index refers to the manifest."""
         return self.code.startswith(tuple(STILL_TAGGED.values()))
 
     def __str__(self) -> str:
@@ -106,10 +106,11 @@ class ErrorBody:
 def refusal(
     reply: Reply, doing: str, detail: ErrorBody, *, authenticated: bool, asks: bool
 ) -> PyOCIError:
-    """Return the error that an unexpected answer means.
+    """Return the error for an unexpected response.
 
-    `doing` completes the sentence "while ...". `detail` is the body; only its code and message are
-    quoted. `asks` says whether the registry asks for credentials at all.
+    `doing` completes the sentence "while ...". `detail` is the body, of which only the code and
+    message are quoted, or the page if there is no code. `asks` says whether the registry asks for
+    credentials at all.
     """
     host = reply.request.host
     text = f"{host} answered {reply.status}{detail} while {doing}"
@@ -127,23 +128,24 @@ def refusal(
         case 401 | 403:
             return DeniedError(
                 f"{host} denied the request ({reply.status}{detail}) while {doing}: check that "
-                "these credentials are right and allow this there",
+                "these credentials are valid and allow this there",
                 reply.status,
             )
         case 404 if not detail.code:
             shown = f" ({detail.page!r})" if detail.page else ""
             return RegistryError(
                 f"{host} answered 404{shown} while {doing}, but not with a registry's error "
-                "document: probably a proxy or load balancer in front of the registry answered. "
-                "This does not mean that anything is missing; check where the proxy sends /v2/"
+                "document. A proxy or load balancer in front of the registry probably sent this "
+                "response, which does not mean that anything is missing. Check where the proxy "
+                "sends /v2/"
             )
         case 405:
             return UnsupportedError(f"{host} does not support {doing} ({reply.status}{detail})")
         case 413:
             return PayloadTooLargeError(
                 f"{text}: the limit is the registry's, or that of a proxy in front of it "
-                "(client_max_body_size in nginx). Its administrator can raise it; this server "
-                "takes more"
+                "(client_max_body_size in nginx). An administrator there can raise it; this server "
+                "accepts more"
             )
         case _ if is_rate_limited(reply):
             return RateLimitedError(text, retry_after(reply), reply.status)
@@ -158,7 +160,7 @@ def _printable(value: object) -> str:
 
 
 def _first_words(document: bytes) -> str:
-    """Return the title of an HTML page, or the first line of a text."""
+    """Return the title of an HTML page, or the first line of other text."""
     text = document[:_PAGE_SEARCHED].decode("utf-8", "replace").strip()
     title = text.lower().find("<title>")
     if title >= 0:

@@ -27,17 +27,17 @@ _CONTENT_RANGE = re.compile(r"bytes ([0-9]{1,18})-([0-9]{1,18})/([0-9]{1,18}|\*)
 
 @dataclass(slots=True, eq=False)
 class OpenBlob(AbstractContextManager["OpenBlob"]):
-    """A blob, or a part of it, whose bytes have not been read. Close it."""
+    """A blob, or a part of one, whose content has not been read. Close it after use."""
 
     caller: RepositoryCaller
     digest: Digest
     reply: Reply
     size: int | None
-    """The number of bytes of the whole blob, if the registry says it."""
+    """The size of the whole blob in bytes, or None if the registry does not state it."""
     start: int = 0
-    """The position of the first byte that comes."""
+    """The position of the first byte that is received."""
     last: int | None = None
-    """The position of the last byte that was asked for; None = the end."""
+    """The position of the last byte that was requested, or None for the end of the blob."""
 
     def __exit__(self, *_: object) -> None:
         self.close()
@@ -45,8 +45,8 @@ class OpenBlob(AbstractContextManager["OpenBlob"]):
     def chunks(self) -> Iterator[bytes]:
         """Stream the bytes from `start` on, unverified.
 
-        If the connection breaks, ask for the rest with Range. This is repeated while each answer
-        brings some bytes and begins at exactly the next byte.
+        If the connection breaks, request the rest with Range. This is repeated as long as each
+        response contains some bytes and begins at exactly the next byte.
         """
         position = self.start
         while True:
@@ -81,15 +81,15 @@ class OpenBlob(AbstractContextManager["OpenBlob"]):
 
 
 def blob_size(caller: RepositoryCaller, digest: Digest) -> int:
-    """Ask for the number of bytes of a blob without fetching it.
+    """Return the size of a blob in bytes without fetching the blob.
 
     Raises:
-        NotFoundError: there is no such blob.
-        RegistryError: the registry does not say it, or failed.
+        NotFoundError: the blob does not exist.
+        RegistryError: the registry does not state the size, or failed.
     """
     reply = caller.call("HEAD", f"blobs/{digest}", "pull")
     if reply.status in {404, 405}:
-        # The answer to a HEAD has no body that would say whose 404 it is.
+        # The response to a HEAD has no body that shows whether the 404 is the registry's own.
         reply.close()
         with open_blob(caller, digest) as blob:
             size = blob.size
@@ -106,12 +106,12 @@ def blob_size(caller: RepositoryCaller, digest: Digest) -> int:
 def open_blob(
     caller: RepositoryCaller, digest: Digest, *, first: int = 0, last: int | None = None
 ) -> OpenBlob:
-    """Begin to read a blob, from byte `first` to byte `last` (inclusive) if the registry can.
+    """Begin to read a blob, from byte `first` to byte `last` (inclusive).
 
-    If it cannot, the whole blob comes, and `start` is 0.
+    If the registry does not support ranges, it sends the whole blob, and `start` is 0.
 
     Raises:
-        NotFoundError: there is no such blob.
+        NotFoundError: the blob does not exist.
     """
     headers = _range(first, last)
     reply = caller.call("GET", f"blobs/{digest}", "pull", headers=headers)
@@ -143,7 +143,7 @@ def _opened(
         if match is None or int(match[1]) != first:
             reply.close()
             raise RegistryError(
-                f"{caller.repository.registry.netloc} sent another part of a blob than asked for"
+                f"{caller.repository.registry.netloc} sent a part of a blob that was not requested"
             )
         size = None if match[3] == "*" else int(match[3])
         return OpenBlob(caller, digest, reply, size, first, last)
@@ -157,12 +157,12 @@ def locate_blob(
 ) -> str | OpenBlob:
     """Begin to read a blob, or return the URL of the storage that the registry redirects to.
 
-    `first` and `last` as in `open_blob`. A URL is returned only if it works for all who have it
-    and reveals nothing: it is of another origin, which gets no Authorization, and does not contain
-    the caller's credentials.
+    `first` and `last` are those of `open_blob`. A URL is returned only if it works for anyone who
+    has it and reveals nothing: it belongs to another origin, which receives no Authorization, and
+    does not contain the caller's credentials.
 
     Raises:
-        NotFoundError: there is no such blob.
+        NotFoundError: the blob does not exist.
     """
     headers = _range(first, last)
     reply = caller.call("GET", f"blobs/{digest}", "pull", headers=headers, follow=False)
@@ -176,22 +176,22 @@ def locate_blob(
 
 
 def _holds_secret(url: str, authorization: str | None) -> bool:
-    """Return whether a URL contains the credentials, or the token they were exchanged for."""
+    """Return whether a URL contains the credentials or the token that they were exchanged for."""
     secret = (authorization or "").partition(" ")[2]
     return bool(secret) and secret in unquote(url)
 
 
 def has_bytes(caller: RepositoryCaller, digest: Digest) -> bool:
-    """Read one byte of a blob and return whether it came.
+    """Return whether one byte of a blob can be read.
 
-    distribution remembers blobs: its HEAD still answers 200 after its garbage collection has
-    removed the bytes. If anything goes wrong here, an upload repairs it or reports it.
+    distribution remembers which blobs exist: its HEAD still returns 200 after garbage collection
+    has removed the bytes. If this check fails, the following upload repairs or reports the cause.
     """
     try:
         with open_blob(caller, digest, last=0) as blob:
             return any(blob.reply.chunks())
     except PyOCIError as error:
-        logger.info("%s has no bytes of %s: %s", caller.repository, digest, error)
+        logger.info("%s did not return any bytes of %s: %s", caller.repository, digest, error)
         return False
 
 
@@ -206,7 +206,7 @@ def shows_blob(caller: RepositoryCaller, digest: Digest) -> bool:
 
 
 def delete_blob(caller: RepositoryCaller, digest: Digest) -> Deletion:
-    """Delete a blob, even if a manifest names it (Content management, Deleting Blobs)."""
+    """Delete a blob, even if a manifest refers to it (Content management, Deleting Blobs)."""
     reply = caller.call("DELETE", f"blobs/{digest}", "delete", idempotent=True)
     if reply.status in {200, 202, 204}:
         reply.close()
@@ -214,7 +214,7 @@ def delete_blob(caller: RepositoryCaller, digest: Digest) -> Deletion:
     error = ErrorBody.read(reply)
     if reply.status == 404 and error.no_content and not shows_blob(caller, digest):
         return Deletion.MISSING
-    # A 404 for a blob that is there: there is no DELETE at this address.
+    # A 404 for an existing blob means that this registry does not support DELETE.
     if reply.status in {404, 405, 501} or error.code == "UNSUPPORTED":
         return Deletion.UNSUPPORTED
     raise caller.refused(reply, "deleting a blob", error)

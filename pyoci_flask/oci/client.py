@@ -1,4 +1,4 @@
-"""One repository's end of the distribution API: authenticated calls, redirects, locations."""
+"""Calls to one repository in the distribution API: authentication, redirects and locations."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -26,8 +26,8 @@ class RepositoryCaller:
     repository: Repository
     credentials: Credentials | None
     writing: bool = False
-    """Whether to read with the right to push, too: some registries (Quay, Docker Hub) let only
-    those who may make a repository see that it does not exist."""
+    """Whether to request push access for reads as well. Some registries (Quay, Docker Hub) reveal
+    only to callers who may create a repository that it does not exist."""
 
     @property
     def base(self) -> str:
@@ -45,7 +45,7 @@ class RepositoryCaller:
         idempotent: bool = False,
         follow: bool = True,
     ) -> Reply:
-        """Call `path` below the repository. A GET or HEAD follows redirects unless told not to."""
+        """Call `path` below the repository. With `follow`, a GET or HEAD follows redirects."""
         reading = method in {"GET", "HEAD"}
         if self.writing and access == "pull":
             access = "push"
@@ -63,7 +63,7 @@ class RepositoryCaller:
         return self.followed(reply) if reading and follow else reply
 
     def followed(self, reply: Reply) -> Reply:
-        """Follow the redirects of a GET or HEAD to its last answer."""
+        """Follow the redirects of a GET or HEAD, and return the last response."""
         for followed in range(_MOST_REDIRECTS + 1):
             location = reply.headers.get("Location")
             if reply.status not in REDIRECTS or location is None:
@@ -76,34 +76,34 @@ class RepositoryCaller:
         raise RegistryError(f"{self.repository.registry.netloc} redirects in circles")
 
     def is_own(self, url: str) -> bool:
-        """Return whether a URL is of the registry itself, where calls need an Authorization."""
+        """Return whether a URL belongs to the registry itself, which needs an Authorization."""
         return origin_of(url) == origin_of(self.base)
 
     def resolve(self, reply: Reply, location: str) -> str:
         """Make a Location absolute and check it.
 
         Raises:
-            RegistryError: it is no http(s) URL, holds credentials or leads from https to http.
+            RegistryError: it is not an http(s) URL, has credentials or leads from https to http.
         """
         here = urlsplit(reply.url)
-        # Some servers do not encode the spaces of a path.
+        # Some servers do not encode the spaces in a path.
         there = usable_url(location.replace(" ", "%20"), reply.url)
         if there is None or there.username is not None:
             raise RegistryError(f"{here.netloc} sent a Location that is no address")
         if here.scheme == "https" and there.scheme == "http":
             if there.hostname != here.hostname:
                 raise RegistryError(f"{here.netloc} sent a Location that leaves https")
-            # Registries behind a TLS proxy that they do not know of answer with http.
+            # A registry that does not know of the TLS proxy in front of it sends http URLs.
             there = there._replace(scheme="https", netloc=here.netloc)
         return there._replace(fragment="").geturl()
 
     def refused(
         self, reply: Reply, doing: str, error: ErrorBody | None = None, *, probing: bool = False
     ) -> PyOCIError:
-        """Return the error that an unexpected answer means, for `raise`.
+        """Return the error to raise for an unexpected response.
 
         A 403 without credentials may need one more call, to find out whether the registry asks
-        for credentials. If `probing`, no call is made and the registry counts as one that does.
+        for credentials. If `probing` is true, no call is made, and the registry counts as asking.
         """
         doing = f"{doing} in {self.repository}"
         error = error or ErrorBody.read(reply)

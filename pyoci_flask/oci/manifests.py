@@ -38,22 +38,22 @@ from pyoci_flask.transport.reply import Reply
 
 logger = logging.getLogger("pyoci.oci")
 
-# With the types of Docker, a container image among the versions is answered as it is: some
-# registries convert it or fail for a client that takes OCI types only.
+# Docker's types are included because a version's tag may point to a container image. Some
+# registries convert the image, or fail, if a client accepts only OCI types.
 _ACCEPT = f"{INDEX_TYPE}, {MANIFEST_TYPE}, {DOCKER_MANIFEST_LIST}, {DOCKER_MANIFEST}"
 _T = TypeVar("_T")
 
 _READING = ByteBudget(32 * 1024 * 1024, share=16 * 1024 * 1024)
-"""Bytes of large manifests that are read at the same time; one registry may have half of them."""
+"""Bytes of large manifests that may be read at a time. One registry may use half of them."""
 _PARSING = ByteBudget(DOCUMENT_LIMIT + 1024 * 1024)
-"""Bytes that are parsed at the same time. Parsing a byte may need ten bytes of memory, and the
-interpreter lock lets one thread parse at a time anyway."""
+"""Bytes that may be parsed at a time. Parsing one byte may need ten bytes of memory, and the
+interpreter lock lets only one thread parse at a time anyway."""
 
 
 class MissingContentError(RegistryError):
-    """A manifest was refused because the registry lacks something that it names.
+    """A manifest was refused because the registry lacks content that it refers to.
 
-    `code` is the registry's error code; MANIFEST_INVALID may have another reason as well.
+    `code` is the registry's error code. MANIFEST_INVALID can also have other reasons.
     """
 
     def __init__(self, message: str, code: str) -> None:
@@ -62,16 +62,16 @@ class MissingContentError(RegistryError):
 
 
 class ManifestRefusedError(RegistryError):
-    """A manifest was refused for an unknown reason: perhaps the registry cannot read its config."""
+    """A manifest was refused for an unknown reason. Perhaps the registry cannot read its config."""
 
 
 class UncertainWriteError(RegistryError):
-    """The registry failed while it wrote a tag. It may have written it."""
+    """The registry failed while writing a tag. The tag may have been written."""
 
 
 @dataclass(frozen=True, slots=True)
 class Manifest:
-    """A manifest or index as the registry holds it; `digest` is over `document`."""
+    """A manifest or index as the registry stores it. `digest` is that of `document`."""
 
     document: bytes
     media_type: str
@@ -87,9 +87,9 @@ class Deletion(Enum):
 
 
 def get_manifest(caller: RepositoryCaller, reference: Tag | Digest) -> Manifest | None:
-    """Fetch a manifest or index (Pulling manifests); None = there is none.
+    """Fetch a manifest or index, or return None if it does not exist (Pulling manifests).
 
-    Raises: as `read_manifest` does.
+    Raises the same exceptions as `read_manifest`.
     """
     return read_manifest(caller, reference, lambda manifest: manifest)
 
@@ -97,15 +97,15 @@ def get_manifest(caller: RepositoryCaller, reference: Tag | Digest) -> Manifest 
 def read_manifest(
     caller: RepositoryCaller, reference: Tag | Digest, parse: Callable[[Manifest], _T]
 ) -> _T | None:
-    """Fetch a manifest or index and return what `parse` makes of it; None = there is none.
+    """Fetch a manifest or index and return the result of `parse`, or None if it does not exist.
 
-    A worker holds only a few large ones in memory at a time, so `parse` must not wait.
+    A worker keeps only a few large manifests in memory at a time, so `parse` must not wait.
 
     Raises:
         RegistryError: the content does not match its digest or Content-Type, or a proxy sent the
             404.
-        OversizedError: it is larger than `DOCUMENT_LIMIT`, or holds too many values.
-        BusyError: this worker is reading too many others.
+        OversizedError: it is larger than `DOCUMENT_LIMIT` or contains too many values.
+        BusyError: this worker is reading too many other manifests.
     """
     reply = caller.call("GET", f"manifests/{reference}", "pull", headers={"Accept": _ACCEPT})
     if reply.status == 404:
@@ -126,7 +126,7 @@ def read_manifest(
 
 
 def _announced(reply: Reply) -> int:
-    """Return how many bytes a body may have."""
+    """Return the maximum number of bytes that the body may have."""
     return DOCUMENT_LIMIT if "Content-Encoding" in reply.headers else reply.length or DOCUMENT_LIMIT
 
 
@@ -141,15 +141,17 @@ def _manifest(
         inner = parse_object(document).get("mediaType")
     except MalformedDocumentError as error:
         if not isinstance(error.__cause__, RecursionError):
-            raise RegistryError(f"{caller.repository} sent a manifest that is {error}") from error
-        inner = None  # nested too deeply, but these are the bytes that were pushed
+            raise RegistryError(
+                f"{caller.repository} sent {error} instead of a manifest"
+            ) from error
+        inner = None  # nested too deeply, but this is the content that was pushed
     return Manifest(document, inner if isinstance(inner, str) else stated, digest)
 
 
 def _is_unlisted(caller: RepositoryCaller, reference: Tag | Digest) -> bool:
-    """Return whether the registry's list of tags lacks the reference.
+    """Return whether the reference is a tag that the registry does not list.
 
-    Some registries answer for a missing manifest with a 404 that looks like one of a proxy.
+    For a missing manifest, some registries return a 404 that looks like a proxy's.
     """
     return isinstance(reference, Tag) and str(reference) not in (list_tags(caller) or ())
 
@@ -160,17 +162,17 @@ def put_manifest(
     """Store a manifest or index (Pushing manifests).
 
     Raises:
-        PayloadTooLargeError: it is larger than registries have to accept, or than this reads.
-        MissingContentError: the registry lacks something that the document names.
-        AlreadyExistsError: the tag exists and the registry never changes tags.
-        ManifestRefusedError: the registry failed, or does not take the document, by its digest.
-        UncertainWriteError: the registry failed while it wrote a tag; read the tag to know.
+        PayloadTooLargeError: it is larger than registries must accept, or than this reads.
+        MissingContentError: the registry lacks content that the document refers to.
+        AlreadyExistsError: the tag exists and the registry does not change tags.
+        ManifestRefusedError: the registry failed, or refused a document sent by digest.
+        UncertainWriteError: the registry failed while writing a tag; read the tag to find out.
     """
     if len(document) > DOCUMENT_LIMIT or has_too_many_values(document):
         raise PayloadTooLargeError(
             f"the manifest for {caller.repository} would grow to {len(document)} bytes, but a "
-            f"manifest has at most {DOCUMENT_LIMIT} bytes and {MOST_VALUES} JSON values: shorten "
-            "the project's URLs and labels, or publish fewer files in one version"
+            f"manifest can have at most {DOCUMENT_LIMIT} bytes and {MOST_VALUES} JSON values. "
+            "Shorten the project's URLs and labels, or publish fewer files in one version"
         )
     reply = caller.call(
         "PUT",
@@ -178,7 +180,7 @@ def put_manifest(
         "push",
         headers={"Content-Type": media_type},
         body=document,
-        # A tag may have changed between two tries, what a digest names cannot.
+        # A tag may change between two attempts; the content of a digest cannot.
         idempotent=isinstance(reference, Digest),
     )
     if reply.status not in {200, 201, 202, 204}:
@@ -186,7 +188,7 @@ def put_manifest(
     reply.close()
     stored = reply.headers.get("Docker-Content-Digest")
     if stored is not None and stored != str(Digest.of(document)):
-        raise RegistryError(f"{caller.repository} stored another document than was sent")
+        raise RegistryError(f"{caller.repository} stored another document than the one sent")
 
 
 def _not_stored(caller: RepositoryCaller, reply: Reply, reference: Tag | Digest) -> PyOCIError:
@@ -209,7 +211,7 @@ def _not_stored(caller: RepositoryCaller, reply: Reply, reference: Tag | Digest)
 
 
 def delete_manifest(caller: RepositoryCaller, reference: Tag | Digest) -> Deletion:
-    """Delete a tag, or a manifest with its tags (Content management)."""
+    """Delete a tag, or a manifest and its tags (Content management)."""
     reply = caller.call("DELETE", f"manifests/{reference}", "delete", idempotent=True)
     if reply.status in {200, 202, 204}:
         reply.close()
@@ -219,21 +221,22 @@ def delete_manifest(caller: RepositoryCaller, reference: Tag | Digest) -> Deleti
         case 404 if error.no_content:
             return Deletion.MISSING
         case 404 | 405 | 501:
-            # A 404 that is not about the manifest: there is no DELETE at this address.
+            # A 404 that is not about the manifest means that DELETE is not supported.
             return Deletion.UNSUPPORTED
         case 400 if isinstance(reference, Tag) or error.still_tagged:
-            # distribution 2.8 and Harbor do not delete a tag: DIGEST_INVALID, UNSUPPORTED.
+            # distribution 2.8 and Harbor do not delete tags (DIGEST_INVALID, UNSUPPORTED).
             return Deletion.UNSUPPORTED
         case 409 | 412:
-            # An index still refers to it (Harbor), or it is immutable.
+            # An index still refers to the manifest (Harbor), or the tag is immutable.
             return Deletion.UNSUPPORTED
     raise caller.refused(reply, f"deleting {reference}", error)
 
 
 def refuse_denied_deletion(caller: RepositoryCaller) -> None:
-    """Try to delete a manifest that cannot exist, before anything is changed.
+    """Check whether deletion is denied to this caller, before anything is changed.
 
-    It does not matter whether the registry can delete at all, only whether it denies it.
+    This tries to delete a manifest that cannot exist. It does not matter whether the registry
+    supports deletion.
 
     Raises:
         AuthenticationRequiredError, DeniedError: this caller may not delete.

@@ -60,7 +60,7 @@ class Descriptor:
         """Read a descriptor.
 
         Raises:
-            MalformedDocumentError: a required member is missing or any has the wrong type.
+            MalformedDocumentError: a required member is missing, or a member has the wrong type.
         """
         members = dict(_object(value, "descriptor"))
         platform = members.pop("platform", None)
@@ -96,7 +96,7 @@ class Descriptor:
 
 @dataclass(frozen=True, slots=True)
 class ImageIndex:
-    """An image index (image-spec, Image Index): here, one version of a project."""
+    """An image index (image-spec, Image Index). Here, it is one version of a project."""
 
     artifact_type: str | None
     manifests: tuple[Descriptor, ...]
@@ -108,8 +108,8 @@ class ImageIndex:
         """Read an index.
 
         Raises:
-            MalformedDocumentError: it is not one.
-            OversizedError: it has more than 10,000 entries.
+            MalformedDocumentError: the document is not an index.
+            OversizedError: it has more than `MOST_ENTRIES` entries.
         """
         members = _document(document, INDEX_TYPE)
         entries = members.pop("manifests", None)
@@ -132,7 +132,7 @@ class ImageIndex:
 
 @dataclass(frozen=True, slots=True)
 class ImageManifest:
-    """An image manifest (image-spec, Image Manifest): here, one file of a version."""
+    """An image manifest (image-spec, Image Manifest). Here, it is one file of a version."""
 
     artifact_type: str | None
     config: Descriptor
@@ -144,7 +144,7 @@ class ImageManifest:
         """Read a manifest.
 
         Raises:
-            MalformedDocumentError: it is not one.
+            MalformedDocumentError: the document is not a manifest.
         """
         members = _document(document, MANIFEST_TYPE)
         layers = members.get("layers")
@@ -167,15 +167,15 @@ def parse_object(document: bytes) -> dict[str, Any]:
     """Read a JSON object that came from outside.
 
     Raises:
-        MalformedDocumentError: it is something else.
-        OversizedError: it holds too many values to be parsed.
+        MalformedDocumentError: the document is not a JSON object.
+        OversizedError: the document contains too many values to be parsed.
     """
     if has_too_many_values(document):
         raise OversizedError(f"a document has more than {MOST_VALUES} JSON values")
     try:
         value = json.loads(document)
     except (ValueError, RecursionError) as error:
-        raise MalformedDocumentError("not JSON") from error
+        raise MalformedDocumentError("a document that is not JSON") from error
     return dict(_object(value, "document"))
 
 
@@ -201,7 +201,7 @@ def _dump(
     members |= content
     if document.annotations:
         members["annotations"] = dict(document.annotations)
-    # In ASCII: a preserved member may hold text that UTF-8 cannot express.
+    # ASCII is used because a preserved member may contain text that UTF-8 cannot express.
     return json.dumps({**members, **others}, separators=(",", ":")).encode("ascii")
 
 
@@ -214,8 +214,8 @@ def _object(value: object, what: str) -> Mapping[str, Any]:
 def _kept(members: dict[str, Any]) -> dict[str, Any]:
     """Return members that are not read here, unless they are nested too deeply.
 
-    How deep JSON may be depends on what else is on a thread's stack: one thread could read what
-    another could not write.
+    How deeply JSON may be nested depends on what else is on a thread's stack. Without this limit,
+    one thread could read a document that another thread could not write.
     """
     level: list[Any] = list(members.values())
     if not level:
@@ -230,11 +230,11 @@ def _kept(members: dict[str, Any]) -> dict[str, Any]:
 
 def _string(value: object, what: str) -> str:
     if not isinstance(value, str):
-        raise MalformedDocumentError(f"{what} is not a string")
+        raise MalformedDocumentError(f"a document whose {what} is not a string")
     try:
         value.encode()
     except UnicodeEncodeError as error:
-        raise MalformedDocumentError(f"{what} is not Unicode text") from error
+        raise MalformedDocumentError(f"a document whose {what} is not Unicode text") from error
     return value
 
 
@@ -242,7 +242,7 @@ def _digest(value: object) -> Digest:
     try:
         return Digest(_string(value, "digest"))
     except InvalidRequestError as error:
-        raise MalformedDocumentError("a digest that is not sha256") from error
+        raise MalformedDocumentError("a descriptor whose digest is not sha256") from error
 
 
 def _platform(value: object) -> Platform:

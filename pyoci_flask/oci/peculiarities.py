@@ -1,36 +1,36 @@
-"""What single registries do differently from the specifications: the one list, by their names.
+"""The only list of how individual registries deviate from the specifications, by registry.
 
-The tables below are data that this package decides by. Another registry's host or error code is
-one more entry there. What needs code of its own is handled where the answer is understood; this
-is the list of those places:
+The tables at the end of this module are data on which this package bases its decisions. To
+support another registry's host or error code, add an entry there. Deviations that need code are
+handled where the response is interpreted. This table lists those places:
 
 | registry | what it does | handled in |
 |---|---|---|
-| AWS ECR, zot, distribution with htpasswd | want Basic credentials | `transport/auth.py` |
+| AWS ECR, zot, distribution with htpasswd | require Basic credentials | `transport/auth.py` |
 | Azure ACR | calls its token `access_token` | `transport/tokens.py` |
-| Harbor | answers an expired Bearer token with a Basic challenge | `transport/auth.py` |
+| Harbor | sends a Basic challenge for an expired Bearer token | `transport/auth.py` |
 | Quay | refuses a token for the action `delete` | `transport/request.py` |
-| container-registry | names its challenge at the root of the API only | `transport/auth.py` |
+| container-registry | sends its challenge only at the root of the API | `transport/auth.py` |
 | zuul-registry | refuses the scope of its own challenge | `transport/auth.py` |
-| Docker Hub, Quay | deny reading a missing repository to who may not make it | `oci/client.py` |
-| AWS ECR | redirects to a storage that refuses a second Authorization | `transport/request.py` |
-| Artifactory | loses a part of the path in its links to the next page | `oci/tags.py` |
+| Docker Hub, Quay | deny access to missing repositories without push access | `oci/client.py` |
+| AWS ECR | redirects to storage that refuses a second Authorization | `transport/request.py` |
+| Artifactory | omits part of the path in its links to the next page | `oci/tags.py` |
 | Artifactory | lists digests as tags | `oci/tags.py` |
 | distribution 2.8 | lists the tags of an emptied repository as `null` | `oci/tags.py` |
-| AWS ECR, distribution 3.1, Gitea | fail or page wrongly for a page size | `oci/tags.py` |
-| AWS ECR, ghcr.io, Google | break one of the other ways to upload a blob | `oci/uploads.py` |
-| AWS ECR | wants a repository to be made before the first upload | `oci/uploads.py` |
-| distribution | shows blobs whose bytes its garbage collection has removed | `oci/blobs.py` |
-| distribution 2.8, Harbor | answer 400 to the deletion of a tag | `oci/manifests.py` |
-| Harbor, zot | keep a manifest that an index names: 412, 405 | `oci/manifests.py` |
+| AWS ECR, distribution 3.1, Gitea | fail or page wrongly with a page size | `oci/tags.py` |
+| AWS ECR, ghcr.io, Google | fail with one of the other ways to upload a blob | `oci/uploads.py` |
+| AWS ECR | requires a repository to be made before the first upload | `oci/uploads.py` |
+| distribution | reports blobs whose bytes garbage collection has removed | `oci/blobs.py` |
+| distribution 2.8, Harbor | return 400 for the deletion of a tag | `oci/manifests.py` |
+| Harbor, zot | keep a manifest that an index refers to (412, 405) | `oci/manifests.py` |
 | ghcr.io | deletes nothing | `index/delete.py` |
 | Google | deletes a manifest only after its tags | `index/delete.py` |
-| Pulp | deletes a moment later than it answers | `index/delete.py` |
-| Pulp | takes only JSON as the config of a manifest | `index/publish.py` |
-| gitlab.com | refuses the media types of packages | `index/publish.py` |
-| ghcr.io | may answer a read with what was there before the last write | `index/rewrite.py` |
+| Pulp | deletes a moment after it responds | `index/delete.py` |
+| Pulp | accepts only JSON as the config of a manifest | `index/artifact.py` |
+| gitlab.com | refuses the media types of packages | `index/artifact.py` |
+| ghcr.io | may return the content from before the last write | `index/rewrite.py` |
 
-`cli/check/hints.py` has the names of users, tokens and rights, by host.
+`cli/check/report.py` lists the names of users, tokens and permissions of each host.
 """
 
 from collections.abc import Mapping
@@ -38,26 +38,26 @@ from collections.abc import Mapping
 _SPECIFICATION = "OCI distribution specification"
 
 API_HOSTS: Mapping[str, str] = {"docker.io": "registry-1.docker.io"}
-"""By the host that people name, the host to call (Docker Hub)."""
+"""Maps the host that people write to the host to call (Docker Hub)."""
 
 SAME_REGISTRY: Mapping[str, str] = {
     "index.docker.io": "docker.io",
     "registry-1.docker.io": "docker.io",
 }
-"""By another host of the same registry, the host that people name (Docker Hub)."""
+"""Maps other hosts of the same registry to the host that people write (Docker Hub)."""
 
 CHERRYPY_PAGE = "CherryPy page"
-"""Stands for a code: the error page of zuul-registry's web framework, which no proxy sends."""
+"""Used as a code for the error page of zuul-registry's web framework, which no proxy sends."""
 CHERRYPY_MARK = b'">CherryPy '
 
 MISSING_REPOSITORY: Mapping[str, frozenset[str]] = {
     _SPECIFICATION: frozenset({"NAME_UNKNOWN"}),
     "Harbor": frozenset({"NOT_FOUND"}),
 }
-"""By registry, the codes of a 404 that say that a repository does not exist.
+"""The codes of a 404 that mean that a repository does not exist, by registry.
 
-`docs/registries.md` has the same table. A code that is not in it decides nothing: the public
-package of a private name may be installed wherever a repository is taken for missing.
+`docs/registries.md` contains the same table. No other code counts, because if a private project's
+repository seemed to be missing, clients might install a public package of the same name.
 """
 
 MISSING_CONTENT: Mapping[str, frozenset[str]] = {
@@ -65,9 +65,9 @@ MISSING_CONTENT: Mapping[str, frozenset[str]] = {
     "Quay": frozenset({"TAG_EXPIRED"}),
     "zuul-registry": frozenset({CHERRYPY_PAGE}),
 }
-"""By registry, the codes of a 404 that say that a manifest, tag or blob does not exist.
+"""The codes of a 404 that mean that a manifest, tag or blob does not exist, by registry.
 
-`docs/registries.md` has the same table.
+`docs/registries.md` contains the same table.
 """
 
 MISSING_PART: Mapping[str, frozenset[str]] = {
@@ -75,19 +75,19 @@ MISSING_PART: Mapping[str, frozenset[str]] = {
     "zot": frozenset({"MANIFEST_INVALID"}),
     "distribution 2.8": frozenset({"DIGEST_INVALID"}),
 }
-"""By registry, the codes that refuse a manifest because the registry lacks a part of it.
+"""The codes that refuse a manifest because content it refers to is missing, by registry.
 
-distribution 2.8 does so while another upload links the same blob.
+distribution 2.8 sends its code while another upload links the same blob.
 """
 
 IMMUTABLE_TAG: Mapping[str, frozenset[str]] = {"AWS ECR": frozenset({"TAG_INVALID"})}
-"""By registry, the codes that refuse to overwrite a tag; 409 and 412 do so on any registry."""
+"""The codes that refuse to overwrite a tag, by registry. 409 and 412 do so on any registry."""
 
 IMMUTABLE_TAG_WORDS: Mapping[str, str] = {"ocimem": "cannot overwrite tag"}
-"""By registry, the words of a message that refuses to overwrite a tag."""
+"""The words of a message that refuses to overwrite a tag, by registry."""
 
 STILL_TAGGED: Mapping[str, str] = {"Google": "GOOGLE_MANIFEST_DANGLING"}
-"""By registry, the start of codes that refuse to delete what a tag or an index still names."""
+"""The start of codes that refuse to delete what a tag or index still refers to, by registry."""
 
 
 def codes(table: Mapping[str, frozenset[str]]) -> frozenset[str]:

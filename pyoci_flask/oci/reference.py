@@ -1,7 +1,7 @@
 """References of the OCI distribution specification: digests, tags, registries and repositories.
 
-Each type can only be made from checked text, so that no later code builds a URL from something
-that a client, a registry or a package invented.
+Each type can only be made from checked text, so that no later code builds a URL from unchecked
+text of a client, a registry or a package.
 """
 
 import hashlib
@@ -21,7 +21,7 @@ from pyoci_flask.errors import InvalidRequestError
 from pyoci_flask.oci.peculiarities import API_HOSTS
 
 _LABEL = r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?"
-# A container's name may have an underscore, a name of DNS may not.
+# A container's name may contain an underscore; a DNS name may not.
 _HOST = re.compile(rf"{_LABEL}(?:\.{_LABEL})*|[a-z0-9](?:[a-z0-9_-]{{0,61}}[a-z0-9])?")
 _NUMBER = re.compile(r"[0-9]+|0x[0-9a-f]*")
 """Text that the system's resolver reads as an IPv4 address, not as a name."""
@@ -48,7 +48,7 @@ class Digest:
 
     @classmethod
     def from_hex(cls, text: str) -> Self:
-        """Read the bare hexadecimal form that package indexes use."""
+        """Read the hexadecimal digits without the algorithm, as package indexes write them."""
         return cls(f"sha256:{text}")
 
     @property
@@ -78,8 +78,8 @@ class Tag:
 class Registry:
     """A registry's address: scheme, host in lower case (IPv6 in brackets) and port.
 
-    The scheme's default port is stored as None: memories, locks and tokens are keyed by this
-    address, and one registry must not have two.
+    The scheme's default port is stored as None, because memories, locks and tokens use this address
+    as their key, and one registry must not have two keys.
     """
 
     scheme: str
@@ -97,7 +97,7 @@ class Registry:
 
     @property
     def address(self) -> str:
-        """What people write to name it; `parse` reads it."""
+        """What people write to refer to the registry; `parse` reads it."""
         bare = self.scheme == "https" and (self.port is not None or not self.has_one_label)
         return self.netloc if bare or self == EMBEDDED else f"{self.scheme}://{self.netloc}"
 
@@ -108,16 +108,16 @@ class Registry:
 
     @property
     def origin(self) -> str:
-        """Scheme and host to send requests to."""
+        """The scheme and host to send requests to."""
         return f"{self.scheme}://{API_HOSTS.get(self.netloc, self.netloc)}"
 
     @classmethod
     def parse(cls, text: str, *, any_host: bool = False) -> Self | None:
-        """Read `host[:port]`, a URL without a path, or `embedded`; None if it is none of these.
+        """Read `host[:port]`, a URL without a path, or `embedded`; return None for other text.
 
-        A host without a `.`, such as `localhost` or a container's name, needs a port or scheme, as
-        `text` may be the first segment of any path. With `any_host`, it needs neither (for an
-        operator's own setting).
+        A host without a `.`, such as `localhost` or a container's name, needs a port or scheme,
+        because `text` may be the first segment of any path. If `any_host` is true, it needs
+        neither (for an operator's own setting).
         """
         if text == EMBEDDED.host:
             return cls(EMBEDDED.scheme, EMBEDDED.host)
@@ -145,7 +145,7 @@ class Registry:
 
 
 EMBEDDED = Registry("http", "embedded")
-"""The registry of this process; its adapter is mounted at this origin."""
+"""The registry in this process. Its adapter is mounted at this origin."""
 
 
 def _is_ipv6(text: str) -> bool:
@@ -158,7 +158,7 @@ def _is_ipv6(text: str) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class Repository:
-    """A repository of a registry; the name follows the grammar of distribution-spec."""
+    """A repository in a registry. The name follows the grammar of distribution-spec."""
 
     registry: Registry
     name: str
@@ -170,7 +170,7 @@ class Repository:
             )
         if not is_repository_name(self.name):
             raise InvalidRequestError(
-                f"{shown(self.name)} cannot be the name of a repository: it needs segments of "
+                f"{shown(self.name)} cannot be the name of a repository: its segments must be "
                 "lower-case letters and digits, joined by single dots, dashes or underscores"
             )
 
@@ -179,8 +179,8 @@ class Repository:
 
     @property
     def location(self) -> str:
-        """The key of locks and memories: the same however the registry is written.
+        """The key for locks and memories, which is the same however the registry is written.
 
-        It contains the scheme, as an answer over http must not be used over https.
+        It contains the scheme, because a response over http must not be used over https.
         """
         return f"{self.registry.origin}/{self.name}"

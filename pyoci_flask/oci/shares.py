@@ -1,4 +1,4 @@
-"""Which addresses count as one registry when threads are divided among registries."""
+"""Decides which addresses count as one registry when threads are divided among registries."""
 
 import ipaddress
 from collections.abc import Iterable
@@ -14,18 +14,18 @@ from pyoci_flask.transport.egress import literal
 class Share:
     """A registry as an operator understands the word.
 
-    It is what a setting names: a host and a port, or a host with any port. If no setting names it,
-    it is a host.
+    If a setting contains it, it is a host with a port, or a host with any port, as written there.
+    Otherwise it is a host.
     """
 
     host: str
-    """With a port if the setting names one."""
+    """The host, with a port if the setting contains one."""
     is_named: bool = True
-    """Whether a setting names it; all registries that no setting names share one pool."""
+    """Whether a setting contains it. All registries that no setting contains share one pool."""
 
     @property
     def pool(self) -> str:
-        """The host, or one name for all hosts that no setting names."""
+        """The host, or one name for all hosts that no setting contains."""
         return self.host if self.is_named else "*"
 
 
@@ -34,11 +34,11 @@ class Shares:
     """Finds the share of a registry."""
 
     named: frozenset[str] = frozenset()
-    """`host:port`, or `host` for every port; empty = each host has a share of its own."""
+    """`host:port`, or `host` for every port. If this is empty, each host has its own share."""
 
     @classmethod
     def of(cls, exact: Iterable[Registry], hosts: Iterable[Registry]) -> Self:
-        """Take the registries that the settings name, those with a port and those with any port."""
+        """Take the registries from the settings: `exact` with their port, `hosts` with any port."""
         return cls(frozenset([*map(_with_port, exact), *map(host_of, hosts)]))
 
     def __call__(self, registry: Registry) -> Share:
@@ -54,10 +54,10 @@ def _with_port(registry: Registry) -> str:
 
 
 def host_of(registry: Registry) -> str:
-    """Return the one spelling of a registry's host, without its port.
+    """Return a registry's host in its only spelling, without the port.
 
-    `127.1` and `0x7f000001` are `127.0.0.1`, all loopback addresses are `localhost`, an IPv4
-    address inside an IPv6 one is that IPv4 address.
+    `127.1` and `0x7f000001` become `127.0.0.1`, all loopback addresses become `localhost`, and an
+    IPv4 address embedded in an IPv6 address becomes that IPv4 address.
     """
     host = registry.host.rstrip(".").lower()
     host = SAME_REGISTRY.get(host, host)

@@ -1,4 +1,4 @@
-"""The lists of a registry, over all their pages: the tags of a repository, and the repositories."""
+"""Reads the lists of a registry over all their pages: a repository's tags, and repositories."""
 
 import re
 import time
@@ -19,22 +19,22 @@ _SHORT_PAGE = 64 * 1024
 _MOST_PAGES = 1000
 _MOST_NAMES = 200_000
 _LISTING_SECONDS = 60.0
-"""For all pages of a list: each has a time-out of its own, and they hold a thread."""
+"""The limit for all pages of a list, each of which has its own time-out, as they block a thread."""
 _LINK = re.compile(r'<([^<>]*)>((?:\s*;\s*[a-z]+\s*=\s*(?:"[^"]*"|[^\s";,]+))*)', re.IGNORECASE)
 _NEXT = re.compile(r';\s*rel\s*=\s*"?next"?(?![a-z])', re.IGNORECASE)
 
 _KNOWN: Memory[tuple[bytes, str, str], dict[str, None]] = Memory(entries=1024, max_bytes=512 * 1024)
-"""The names of short pages, by the page: most answers are the same as the last time."""
+"""The names in short pages, by page, because most responses are the same as the last time."""
 
 
 def list_tags(caller: RepositoryCaller, *, whole: bool = False) -> list[str] | None:
-    """List all tags, unsorted (Content discovery, Listing tags); None = no such repository.
+    """Return all tags, unsorted, or None if the repository does not exist (Listing tags).
 
-    No page size is asked for: some registries fail on it, others ignore it. An endless list is cut
-    off; if it has to be `whole`, it is an error.
+    No page size is requested, because some registries fail on it and others ignore it. An endless
+    list is cut off. If `whole` is true, it is an error instead.
 
     Raises:
-        RegistryError: also for a 404 that is not the registry's own, but that of a proxy.
+        RegistryError: the registry failed, or a 404 came from a proxy instead of the registry.
     """
     return _paged(
         caller,
@@ -48,9 +48,9 @@ def list_tags(caller: RepositoryCaller, *, whole: bool = False) -> list[str] | N
 
 
 def list_repositories(caller: RepositoryCaller) -> list[str] | None:
-    """List the registry's repositories (the catalog, an extension of distribution).
+    """Return the registry's repositories (from the catalog, an extension of distribution).
 
-    None = it offers no catalog. Of `caller`, only the registry and the credentials matter.
+    Return None if it has no catalog. Only the registry and the credentials of `caller` are used.
     """
     return _paged(
         caller,
@@ -94,7 +94,7 @@ def _paged(
         page = f"{path}?{query}"
     else:
         if whole:
-            raise RegistryError(f"{caller.repository} has a list of {member} that does not end")
+            raise RegistryError(f"{caller.repository} sent a list of {member} that does not end")
     return list(found)
 
 
@@ -124,14 +124,15 @@ def _parsed(document: bytes, member: str, repository: str) -> dict[str, None]:
     if names is not None and not isinstance(names, list):
         raise MalformedDocumentError(f"an object whose {member} are not a list")
     texts = (name for name in names or () if isinstance(name, str))
-    # Artifactory lists digests as tags; null and empty entries are seen too.
+    # Artifactory lists digests as tags. Null and empty entries also occur.
     return {name: None for name in texts if member != "tags" or is_tag(name)}
 
 
 def next_page(link: str) -> str | None:
-    """Return the query of a Link header's `rel=next` (RFC 8288), if there is one.
+    """Return the query of a Link header's `rel=next` (RFC 8288), or None if there is none.
 
-    Only the query: origin and path in it are wrong behind some proxies and on some registries.
+    The rest of the URL is ignored: behind some proxies and on some registries, the origin and path
+    are wrong.
     """
     for match in _LINK.finditer(link):
         if _NEXT.search(match[2]):

@@ -15,20 +15,20 @@ logger = logging.getLogger("pyoci.registry")
 
 _PASSING = frozenset({408, 500, 502, 503, 504})
 _PATIENCE = 300.0
-"""Seconds for the answer to an upload: registries hash and move the blob before they answer."""
+"""Seconds to wait for the response to an upload, before which registries hash and move the blob."""
 
 
 class UploadSession(AbstractContextManager["UploadSession"]):
-    """An upload that the registry has begun: the proof that the caller may push.
+    """An upload that the registry has begun, which proves that the caller may push.
 
-    Neither the scope of a token nor reading with it proves that (distribution-spec, Pushing blobs).
-    As a context manager, it cancels the upload unless a `put` has succeeded.
+    Neither a token's scope nor reading with the token proves this (distribution-spec, Pushing
+    blobs). As a context manager, the session cancels the upload unless a `put` has succeeded.
     """
 
     def __init__(self, caller: RepositoryCaller, request: Request) -> None:
-        """`request` is the POST that began the upload, moved to the Location of its answer.
+        """Take the POST that began the upload, moved to the Location of its response.
 
-        Its authorization is used again, so that no 401 comes while the body is sent.
+        Its Authorization is used again, so that no 401 arrives while the body is being sent.
         """
         self._caller = caller
         self._request = replace(request, idempotent=False)
@@ -38,10 +38,10 @@ class UploadSession(AbstractContextManager["UploadSession"]):
         self.cancel()
 
     def put(self, digest: Digest, body: Body, length: int) -> None:
-        """Send the whole blob and end the session; arguments as in `push_blob`.
+        """Send the whole blob and end the session. The arguments are those of `push_blob`.
 
         Raises:
-            RegistryError: the registry did not take it.
+            RegistryError: the registry did not accept the blob.
         """
         location = self._request.url
         request = replace(
@@ -55,7 +55,7 @@ class UploadSession(AbstractContextManager["UploadSession"]):
         )
         answer = self._caller.transport.send(request)
         if answer.status == 401 and request.authorization is not None:
-            # The token expired meanwhile: send the body once more.
+            # The token has expired in the meantime, so send the body once more.
             answer = self._caller.authenticator.send(request, refused=answer)
         if answer.status not in {201, 204}:
             error = self._caller.refused(answer, "uploading")
@@ -70,7 +70,7 @@ class UploadSession(AbstractContextManager["UploadSession"]):
             )
 
     def cancel(self) -> bool:
-        """Have the registry drop the upload unless it has ended; return whether it did."""
+        """Cancel the upload unless it has ended; return whether the registry cancelled it."""
         if not self._is_open:
             return False
         self._is_open = False
@@ -78,7 +78,7 @@ class UploadSession(AbstractContextManager["UploadSession"]):
             with self._caller.transport.send(replace(self._request, method="DELETE")) as answer:
                 return answer.status < 300
         except PyOCIError as error:
-            logger.info("an upload was not cancelled: %s", error)
+            logger.info("could not cancel an upload: %s", error)
             return False
 
 
@@ -86,9 +86,9 @@ def begin_upload(caller: RepositoryCaller) -> UploadSession:
     """Ask the registry to begin an upload.
 
     Raises:
-        AuthenticationRequiredError: the registry asks for credentials.
+        AuthenticationRequiredError: the registry requires credentials.
         DeniedError: the caller may not push.
-        NotFoundError: the registry wants the repository to be made first (ECR).
+        NotFoundError: the repository has to be made first (ECR).
     """
     reply = caller.call("POST", "blobs/uploads/", "push", idempotent=True)
     location = reply.headers.get("Location")
@@ -96,7 +96,7 @@ def begin_upload(caller: RepositoryCaller) -> UploadSession:
         error = ErrorBody.read(reply)
         if reply.status == 404 and error.no_repository:
             raise NotFoundError(
-                f"{caller.repository} does not exist and the registry does not make it on the "
+                f"{caller.repository} does not exist and the registry does not create it on the "
                 f"first upload{error}: make the repository there first"
             )
         raise caller.refused(reply, "starting an upload", error)
@@ -117,18 +117,19 @@ def push_blob(
     """Upload a blob unless it exists: POST, then one PUT with the whole content.
 
     Chunked uploads, PATCH and the single POST are each broken on some registry. `body` is bytes,
-    or a file of `length` bytes that can be rewound. If `looked`, the first try does not look
-    whether the blob exists; if `missing`, no try does, as the registry lacks it even if it says
-    otherwise. `session` is an upload that was begun for this blob, so that no POST is needed.
+    or a file of `length` bytes that can be rewound. If `looked` is true, the first attempt does not
+    check whether the blob exists. If `missing` is true, no attempt does, because the registry lacks
+    the blob even if it claims to have it. `session` is an upload that was begun for this blob, so
+    that no POST is needed.
 
     Raises:
-        NotFoundError: the registry wants the repository to be made first (ECR).
-        RegistryError: it did not take the upload.
+        NotFoundError: the repository has to be made first (ECR).
+        RegistryError: the registry did not accept the upload.
     """
     try:
         return _push_once(caller, digest, body, length, looked=looked or missing, session=session)
     except (_PassingFailureError, RegistryUnreachableError) as error:
-        # How much arrived is not known, so start again and look for what is there.
+        # It is not known how much has arrived, so start again and check whether the blob exists.
         logger.info("%s; uploading again", error)
     try:
         return _push_once(caller, digest, body, length, looked=missing)
@@ -137,7 +138,7 @@ def push_blob(
 
 
 class _PassingFailureError(PyOCIError):
-    """The registry failed in a way that may pass; `refusal` is the error if it does not."""
+    """The registry failed, perhaps temporarily. `refusal` is the error if the failure persists."""
 
     def __init__(self, refusal: PyOCIError) -> None:
         super().__init__(str(refusal))
@@ -160,13 +161,13 @@ def _push_once(
 
 
 def holds_blob(caller: RepositoryCaller, digest: Digest) -> bool:
-    """Return whether a blob is there already, before it is uploaded; False if that is unknown."""
+    """Return whether a blob exists before it is uploaded; False if this is unknown."""
     reply = caller.call("HEAD", f"blobs/{digest}", "push")
     if reply.status == 200:
         reply.close()
         return has_bytes(caller, digest)
     if reply.status in {403, 404, 405}:
-        # 403 and 405 say nothing about the blob: upload it.
+        # 403 and 405 say nothing about the blob, so upload it.
         reply.close()
         return False
     raise caller.refused(reply, "looking for a blob")

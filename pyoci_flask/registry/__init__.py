@@ -1,6 +1,6 @@
-"""An OCI registry for one machine, which keeps everything in a folder.
+"""An OCI registry for one machine, which stores everything in a folder.
 
-It speaks the distribution specification 1.1 and stores each repository as an OCI image layout.
+It implements the distribution specification 1.1 and stores each repository as an OCI image layout.
 """
 
 from pathlib import Path
@@ -21,14 +21,14 @@ def create_registry(
 ) -> "WSGIApplication":
     """Return the registry that stores its repositories in the folder `storage`.
 
-    It answers at `/v2/`. `users` is an htpasswd file of its users. Without one, everybody may do
-    everything. While the file is not valid, every request is answered with 503.
+    It is served below `/v2/`. `users` is an htpasswd file of its users. Without such a file, anyone
+    may do anything. While the file is not valid, every request returns 503.
 
-    If `prepare` is true, the folder is made if it is missing; raises `UsersFileError` (a
-    `ValueError`) if the users file is not valid, and `OSError` if the folder cannot be made. If it
-    is false, only the answers show that something is wrong with the file or the folder.
+    If `prepare` is true, make the folder if it is missing; raise `UsersFileError` (a `ValueError`)
+    if the users file is not valid, and `OSError` if the folder cannot be made. If `prepare` is
+    false, only responses show that something is wrong with the file or the folder.
 
-    `public_url` is another address of this server, besides the one that a request names. Pages of
-    its origin may send changes.
+    `public_url` is another address of this server, besides the one in a request. Pages of that
+    origin may send changes.
     """
     return EmbeddedRegistry(storage, users, prepare=prepare, public_url=public_url)

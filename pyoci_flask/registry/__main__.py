@@ -17,7 +17,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     gc = commands.add_parser("gc", help="remove stale uploads and content that no tag refers to")
     gc.add_argument("folder", type=Path, help="the storage folder (PYOCI_STORAGE)")
-    gc.add_argument("--dry-run", action="store_true", help="only say what would be removed")
+    gc.add_argument("--dry-run", action="store_true", help="only print what would be removed")
     options = parser.parse_args(arguments)
     if not (options.folder / UPLOADS).is_dir():
         parser.error(f"{options.folder} is not a storage folder")

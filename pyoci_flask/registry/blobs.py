@@ -26,12 +26,12 @@ from pyoci_flask.registry.names import Digest, RepositoryName, parse_name
 from pyoci_flask.registry.storage import Storage
 from pyoci_flask.registry.uploads import Upload, Uploads
 
-# Docker's client and containerd write the unit, the specification does not.
+# Docker's client and containerd write the unit; the specification does not.
 _CONTENT_RANGE = re.compile(r"(?:bytes[ =])?([0-9]{1,19})-([0-9]{1,19})(?:/(?:[0-9]+|\*))?")
 
 
 def get_blob(request: Request, layout: ImageLayout, digest: str) -> Response:
-    """`GET`, `HEAD /v2/<name>/blobs/<digest>`: a whole blob or one range of it (RFC 9110, 14)."""
+    """`GET`, `HEAD /v2/<name>/blobs/<digest>`: return a blob or one range of it (RFC 9110, 14)."""
     wanted = Digest.parse(digest)
     path = layout.blob(wanted)
     found = regular_file(path)
@@ -49,12 +49,14 @@ def get_blob(request: Request, layout: ImageLayout, digest: str) -> Response:
     start, stop = 0, found.st_size
     headers = request.headers
     wanted_range = requested_range(headers.get("Range"), headers.get("If-Range"), str(wanted))
-    # Range is defined for GET only (RFC 9110, 14.2).
+    # Range is defined only for GET (RFC 9110, 14.2).
     if wanted_range is not None and request.method == "GET":
         part = wanted_range.of(found.st_size)
         if part is None:
             size = {"Content-Range": f"bytes */{found.st_size}"}
-            raise DistributionError(416, "SIZE_INVALID", "no such range", headers=size)
+            raise DistributionError(
+                416, "SIZE_INVALID", "the requested range is outside the blob", headers=size
+            )
         start, stop = part
         response.status_code = 206
         response.headers["Content-Range"] = f"bytes {start}-{stop - 1}/{found.st_size}"
@@ -68,13 +70,13 @@ def get_blob(request: Request, layout: ImageLayout, digest: str) -> Response:
 
 
 def delete_blob(_request: Request, layout: ImageLayout, digest: str) -> Response:
-    """`DELETE /v2/<name>/blobs/<digest>`, even if a manifest refers to it."""
+    """`DELETE /v2/<name>/blobs/<digest>`: delete a blob, even if a manifest refers to it."""
     layout.delete_blob(Digest.parse(digest))
     return Response(status=202)
 
 
 class BlobBody:
-    """The bytes of an open file from `start` up to `stop`. It closes the file."""
+    """Iterates over the bytes of an open file from `start` up to `stop`, and closes the file."""
 
     def __init__(self, file: FileIO, start: int, stop: int) -> None:
         self._file = file
@@ -82,12 +84,12 @@ class BlobBody:
         file.seek(start)
 
     def __iter__(self) -> Iterator[bytes]:
-        # If the first read fails, the in-process caller gets no response that it could close.
+        # If the first read fails, the in-process caller does not get a response to close.
         with self._file:
             while self._remaining > 0:
                 chunk = self._file.read(min(CHUNK_SIZE, self._remaining))
                 if not chunk:
-                    raise OSError("the blob is shorter than it was")
+                    raise OSError("the blob is shorter than before")
                 self._remaining -= len(chunk)
                 yield chunk
 
@@ -115,19 +117,19 @@ class UploadEndpoints:
         return _progress(request, layout.name, upload, 0, status=202)
 
     def status(self, request: Request, layout: ImageLayout, upload: str) -> Response:
-        """`GET`: how much of the upload has arrived."""
+        """`GET`: return how much of the upload has arrived."""
         size = self._uploads.size(layout.name, upload)
         return _progress(request, layout.name, upload, size, status=204)
 
     def append(self, request: Request, layout: ImageLayout, upload: str) -> Response:
-        """`PATCH`: one more chunk."""
+        """`PATCH`: append a chunk."""
         with self._uploads.hold(layout.name, upload) as held:
             _check_position(request, layout.name, upload, held)
             _receive(request, held)
             return _progress(request, layout.name, upload, held.size, status=202)
 
     def finish(self, request: Request, layout: ImageLayout, upload: str) -> Response:
-        """`PUT`: the digest of the blob, and the last chunk or all of the content, if any."""
+        """`PUT`: finish the upload with a digest and, if sent, the last chunk or whole content."""
         digest = _digest(request)
         with self._uploads.hold(layout.name, upload, digest.algorithm) as held:
             _check_position(request, layout.name, upload, held)
@@ -148,13 +150,13 @@ class UploadEndpoints:
                 _receive(request, held)
                 held.finish(digest, layout)
             except BaseException:
-                # The client does not know the id of this upload, so it cannot continue it.
+                # The client does not know the id of this upload, so it cannot continue the upload.
                 held.discard()
                 raise
         return _created(request, layout, digest)
 
     def _mount(self, layout: ImageLayout, digest: Digest, source: str) -> bool:
-        """Link the blob from another repository: a user who may push may pull from all of them."""
+        """Link the blob from another repository. Users who may push may pull from all of them."""
         try:
             blob = self._storage.layout(parse_name(source)).blob(digest)
         except DistributionError:
@@ -165,13 +167,13 @@ class UploadEndpoints:
         try:
             os.link(blob, linked, follow_symlinks=False)
         except OSError:
-            # Not every file system has links, or the blob has just been deleted.
+            # The file system may not support links, or the blob has just been deleted.
             return False
         try:
             layout.create()  # only now, so that a mount that fails leaves no empty repository
             linked.rename(layout.blob(digest))
         finally:
-            # If both names are already links to the same file, rename does nothing.
+            # If both names already link to the same file, rename does nothing.
             linked.unlink(missing_ok=True)
         sync_folder(layout.blob(digest).parent)
         return True
@@ -189,13 +191,13 @@ def _check_position(request: Request, name: RepositoryName, upload: str, held: U
         return
     match = _CONTENT_RANGE.fullmatch(text)
     if match is None:
-        raise size_invalid("Content-Range is not <first byte>-<last byte>")
+        raise size_invalid("Content-Range must be <first byte>-<last byte>")
     first, last = int(match[1]), int(match[2])
     if first != held.size:
         raise DistributionError(
             416,
             "BLOB_UPLOAD_INVALID",
-            f"the next byte expected is {held.size}, not {first}",
+            f"the next expected byte is {held.size}, but the chunk begins at {first}",
             headers=_position(request, name, upload, held.size),
         )
     length = request.content_length
@@ -204,7 +206,7 @@ def _check_position(request: Request, name: RepositoryName, upload: str, held: U
 
 
 def _receive(request: Request, held: Upload) -> None:
-    # If the body breaks off, what has arrived is kept, and the client can continue after it.
+    # If the body breaks off, what has arrived is kept, and the client can continue from there.
     for chunk in chunks(request):
         held.append(chunk)
 

@@ -1,4 +1,4 @@
-"""The body of a request, which is read while it arrives."""
+"""Reads the body of a request while it arrives."""
 
 from collections.abc import Iterator
 
@@ -13,8 +13,8 @@ CHUNK_SIZE = 256 * 1024
 def chunks(request: Request) -> Iterator[bytes]:
     """Yield the body in pieces of at most `CHUNK_SIZE` bytes.
 
-    Raises `DistributionError` (SIZE_INVALID) after the last piece if the body does not have the
-    length of its Content-Length, or if the client disconnects.
+    Raises `DistributionError` (SIZE_INVALID) after the last piece if the length of the body differs
+    from its Content-Length, or if the client disconnects.
     """
     received = 0
     while chunk := _read(request):
@@ -31,5 +31,5 @@ def _read(request: Request) -> bytes:
     except (OSError, ClientDisconnected) as error:
         raise size_invalid("the body ended early") from error
     except Exception as error:
-        # Every WSGI server has its own exceptions for malformed chunks.
+        # Each WSGI server has its own exceptions for malformed chunks.
         raise size_invalid("the body cannot be read") from error

@@ -1,4 +1,4 @@
-"""Manifests and indexes as documents: what they refer to.
+"""Parses manifests and indexes to find out what they refer to.
 
 Image specification, sections Image Manifest, Image Index and Content Descriptors. Docker's
 equivalents (schema 2) have the same members as far as this module reads them.
@@ -20,7 +20,7 @@ from pyoci_flask.registry.names import Digest
 INDEX_TYPES = frozenset({IMAGE_INDEX, DOCKER_MANIFEST_LIST})
 MANIFEST_TYPES = frozenset({IMAGE_MANIFEST, DOCKER_MANIFEST}) | INDEX_TYPES
 
-# Layers that a registry need not hold, because clients fetch them from elsewhere.
+# Layers that a registry need not store, because clients fetch them from elsewhere.
 _FOREIGN_PREFIXES = (
     "application/vnd.oci.image.layer.nondistributable.",
     "application/vnd.docker.image.rootfs.foreign.",
@@ -48,7 +48,7 @@ class Descriptor:
 
 @dataclass(frozen=True, slots=True)
 class Manifest:
-    """A manifest or an index. `references` are config and layers, or an index's manifests."""
+    """A manifest or an index. `references` are the config and layers, or the index's manifests."""
 
     media_type: str
     references: tuple[Descriptor, ...]
@@ -60,19 +60,19 @@ class Manifest:
 def parse_manifest(body: bytes, media_type: str | None) -> Manifest:
     """Parse a document that was sent as `media_type`.
 
-    Raises `DistributionError` (MANIFEST_INVALID) if it is not a document of that type.
+    Raises `DistributionError` (MANIFEST_INVALID) if the document is not of that type.
     """
     document = parse_object(body)
     declared = document.get("mediaType") or media_type
     if media_type is not None and declared != media_type:
-        raise manifest_invalid(f"Content-Type is {media_type}, mediaType is {declared}")
+        raise manifest_invalid(f"Content-Type is {media_type}, but mediaType is {declared}")
     if not isinstance(declared, str) or declared not in MANIFEST_TYPES:
         raise manifest_invalid(f"{declared} is not the media type of a manifest")
     if document.get("schemaVersion") != 2:
         raise manifest_invalid("schemaVersion is not 2")
     config: Descriptor | None = None
     if declared in INDEX_TYPES:
-        # Two readers could take a document that is both for two different images.
+        # Two readers could interpret a document that is both types as two different images.
         _forbid(document, "an index", "config", "layers")
         references = _descriptors(document, "manifests")
     else:
@@ -101,7 +101,7 @@ def parse_object(body: bytes) -> dict[str, object]:
 
 
 def parse_descriptor(value: object) -> Descriptor | None:
-    """Return the descriptor that a stored document holds, or None if it holds none."""
+    """Return the descriptor in a part of a stored document, or None if it is not a descriptor."""
     try:
         return _descriptor(value, "descriptor")
     except DistributionError:
@@ -111,7 +111,7 @@ def parse_descriptor(value: object) -> Descriptor | None:
 def _forbid(document: Mapping[str, object], what: str, *fields: str) -> None:
     for field in fields:
         if field in document:
-            raise manifest_invalid(f"{what} has no {field}")
+            raise manifest_invalid(f"{what} must not have {field}")
 
 
 def _descriptors(document: Mapping[str, object], field: str) -> tuple[Descriptor, ...]:
@@ -126,7 +126,7 @@ def _descriptors(document: Mapping[str, object], field: str) -> tuple[Descriptor
 
 def _descriptor(value: object, where: str) -> Descriptor:
     if not isinstance(value, dict):
-        raise manifest_invalid(f"{where} is not a descriptor")
+        raise manifest_invalid(f"{where} is not a descriptor object")
     media_type, digest, size = value.get("mediaType"), value.get("digest"), value.get("size")
     if not isinstance(media_type, str) or not isinstance(digest, str):
         raise manifest_invalid(f"{where} needs a mediaType and a digest")
@@ -152,5 +152,5 @@ def _annotations(document: Mapping[str, object]) -> dict[str, str]:
     if not isinstance(annotations, dict) or not all(
         isinstance(value, str) for value in annotations.values()
     ):
-        raise manifest_invalid("annotations are not an object of strings")
+        raise manifest_invalid("annotations must be an object whose values are strings")
     return annotations

@@ -9,7 +9,7 @@ from pyoci_flask.common.redaction import field
 
 
 class DistributionError(Exception):
-    """An error response: an HTTP status, a code of the specification and a text for people."""
+    """An error response: an HTTP status, a code of the specification and a readable message."""
 
     def __init__(
         self,
@@ -40,12 +40,12 @@ class DistributionError(Exception):
 
 
 def name_unknown(name: str) -> DistributionError:
-    """Return the error for a repository that nothing was pushed to."""
+    """Return the error for a repository to which nothing has been pushed."""
     return DistributionError(404, "NAME_UNKNOWN", "no such repository", {"name": name})
 
 
 def digest_invalid(message: str) -> DistributionError:
-    """Return the error for a digest that is malformed or is not the digest of the content."""
+    """Return the error for a digest that is malformed or does not match the content."""
     return DistributionError(400, "DIGEST_INVALID", message)
 
 
@@ -77,7 +77,7 @@ def blob_upload_unknown() -> DistributionError:
 
 
 def unsupported(message: str, status: int = 405) -> DistributionError:
-    """Return the error for something that this registry does not do."""
+    """Return the error for something that this registry does not support."""
     return DistributionError(status, "UNSUPPORTED", message)
 
 

@@ -1,4 +1,4 @@
-"""Files that survive a kill: they are written whole or not at all, and locked across processes."""
+"""Files that survive a kill. They are written whole or not at all, and locked across processes."""
 
 import errno
 import fcntl
@@ -16,18 +16,18 @@ from typing import Generic, TypeVar
 T = TypeVar("T")
 
 FILE_MODE = 0o600
-"""Packages may be private: other users of the machine cannot read them."""
+"""Packages may be private, so other users of the machine must not be able to read the files."""
 FOLDER_MODE = 0o700
 
-# Two changes within one tick of the file system's clock can leave the same signature. A file that
-# changed less than this long ago is therefore read again and compared by its content.
+# Two changes within one tick of the file system's clock can result in the same signature.
+# Therefore a file that changed more recently than this is read again and compared by its content.
 SETTLED_NS = 100_000_000
 
 
 def write_file(path: Path, content: bytes, scratch: Path) -> None:
     """Write `content` to `path`. Readers see the old file or the new one, even after a crash.
 
-    `scratch` is a folder on the same file system, which holds the file while it is written.
+    `scratch` is a folder on the same file system that contains the file while it is being written.
     """
     temporary = scratch / f"tmp-{uuid.uuid4()}"
     try:
@@ -54,7 +54,7 @@ def sync_folder(folder: Path) -> None:
 
 
 def remove_file(path: Path) -> None:
-    """Remove the file at `path`, if there is one. A loss of power does not bring it back."""
+    """Remove the file at `path` if it exists. A loss of power does not bring it back."""
     try:
         path.unlink()
     except FileNotFoundError:
@@ -75,7 +75,7 @@ def make_folder(folder: Path) -> None:
 def open_file(path: Path) -> FileIO:
     """Open a regular file for reading.
 
-    Raises `FileNotFoundError` if there is none or if `path` is something else (a symbolic link).
+    Raises `FileNotFoundError` if `path` does not exist or is not a regular file (a symbolic link).
     """
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
@@ -90,17 +90,17 @@ def open_file(path: Path) -> FileIO:
 
 
 def _no_file(path: Path) -> FileNotFoundError:
-    return FileNotFoundError(errno.ENOENT, "no regular file", str(path))
+    return FileNotFoundError(errno.ENOENT, "not a regular file", str(path))
 
 
 def read_file(path: Path) -> bytes:
-    """Return the content of a regular file; raise the errors of `open_file`."""
+    """Return the content of a regular file; raise the same errors as `open_file`."""
     with open_file(path) as file:
         return file.read()
 
 
 def regular_file(path: Path) -> os.stat_result | None:
-    """Return the status of the regular file at `path`, or None if there is none."""
+    """Return the status of the regular file at `path`, or None if it does not exist."""
     try:
         result = path.lstat()
     except (FileNotFoundError, NotADirectoryError):
@@ -108,8 +108,17 @@ def regular_file(path: Path) -> os.stat_result | None:
     return result if stat.S_ISREG(result.st_mode) else None
 
 
+def has_content(folder: Path) -> bool:
+    """Return whether there is anything in a folder, without listing all of it."""
+    try:
+        with os.scandir(folder) as entries:
+            return next(entries, None) is not None
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+
+
 def folder_content(folder: Path) -> list[Path]:
-    """Return what is in a folder; nothing if there is no such folder."""
+    """Return the paths in a folder, or an empty list if the folder does not exist."""
     try:
         return list(folder.iterdir())
     except (FileNotFoundError, NotADirectoryError):
@@ -118,9 +127,9 @@ def folder_content(folder: Path) -> list[Path]:
 
 @contextmanager
 def locked(path: Path) -> Iterator[None]:
-    """Wait for the lock file at `path`, and hold it against other threads and processes.
+    """Lock the file at `path` while the block runs, so that other threads and processes wait.
 
-    The kernel releases the lock of a process that dies.
+    The kernel releases the lock if the process dies.
     """
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, FILE_MODE)
     try:
@@ -133,7 +142,7 @@ def locked(path: Path) -> Iterator[None]:
 class FileCache(Generic[T]):
     """The parsed content of a file, which is parsed again when the file has changed.
 
-    `parse_again` parses a changed file and also gets the value of its previous content.
+    `parse_again` parses a changed file. It also receives the value of the previous content.
     """
 
     def __init__(
@@ -148,7 +157,7 @@ class FileCache(Generic[T]):
         self._known: _Known[T] | None = None
 
     def get(self) -> T:
-        """Return the parsed content; raise `OSError` or the errors of the parser."""
+        """Return the parsed content; raise `OSError` or the parser's errors."""
         known = self._known
         if known is not None and known.signature == _signature(self._path.stat()):
             return known.value
@@ -175,7 +184,7 @@ class FileCache(Generic[T]):
 
 @dataclass(frozen=True, slots=True)
 class _Known(Generic[T]):
-    """A parsed value, valid for the file with this signature or for any with this content."""
+    """A parsed value, valid for a file with this signature or with this content."""
 
     value: T
     signature: tuple[int, int, int] | None = None

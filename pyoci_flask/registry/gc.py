@@ -1,7 +1,7 @@
 """Garbage collection: removes content that cannot be reached from any tag.
 
-From an index its manifests are reached, from a manifest its config, layers and subject, and from
-any content the manifests that name it as their subject.
+An index leads to its manifests, a manifest leads to its config, layers and subject, and any content
+leads to the manifests whose subject it is.
 """
 
 from collections.abc import Iterator, Sequence
@@ -26,10 +26,10 @@ class Freed:
 
 
 def collect_repository(storage: Storage, name: RepositoryName, *, dry_run: bool) -> Freed:
-    """Remove what no tag of a repository leads to; if `dry_run` is true, only measure it.
+    """Remove content that no tag of a repository leads to; if `dry_run` is true, only measure it.
 
-    Raises `DistributionError` and removes nothing if a document cannot be read, because what it
-    refers to is not known.
+    If a document cannot be read, raises `DistributionError` and removes nothing, because it is not
+    known what the document refers to.
     """
     layout = storage.layout(name)
     with layout.changing(name_unknown(name)):
@@ -46,7 +46,7 @@ def collect_repository(storage: Storage, name: RepositoryName, *, dry_run: bool)
 
 
 def collect_uploads(storage: Storage, *, dry_run: bool) -> Freed:
-    """Remove the uploads that were not continued for a day."""
+    """Remove uploads that have not been continued for a day."""
     return _remove(list(stale_files(storage.uploads)), dry_run=dry_run)
 
 
@@ -54,7 +54,7 @@ def _reachable(layout: ImageLayout) -> set[Digest]:
     index = layout.read_index()
     if index.foreign:
         raise DistributionError(
-            500, "MANIFEST_INVALID", f"index.json lists {index.foreign} unknown kinds of manifest"
+            500, "MANIFEST_INVALID", f"index.json lists {index.foreign} entries of an unknown type"
         )
     seen: set[tuple[Digest, bool]] = set()
     queue = list(index.manifests.values())
@@ -83,7 +83,7 @@ def _leads_to(layout: ImageLayout, descriptor: Descriptor) -> Iterator[Descripto
 
 
 def _forget(layout: ImageLayout, kept: set[str]) -> None:
-    """Remove the markers of the manifests that are not kept, before their blobs."""
+    """Remove the markers of manifests that are not kept, before their blobs are removed."""
     for path in folder_content(layout.markers):
         if path.name not in kept:
             path.unlink()
@@ -102,5 +102,5 @@ def _remove(garbage: Sequence[Path], *, dry_run: bool) -> Freed:
             path.unlink(missing_ok=True)
         for folder in {path.parent for path in garbage}:
             sync_folder(folder)
-    # A blob that was mounted in another repository is linked there: its bytes are not freed.
+    # A blob that was mounted in another repository is linked there, so its bytes are not freed.
     return Freed(len(found), sum(entry.st_size for entry in found if entry.st_nlink == 1))

@@ -1,7 +1,7 @@
 """Calls to the registry from within its own process, without a socket.
 
-The registry is called in the thread that asks, so a worker never waits for another worker (or for
-itself) to answer.
+The registry runs in the calling thread, so a worker never waits for a response of another worker
+(or its own).
 """
 
 import io
@@ -21,11 +21,11 @@ if TYPE_CHECKING:
 
 
 class InProcessAdapter(HTTPAdapter):
-    """Answers requests by calling a WSGI application (PEP 3333) in the calling thread.
+    """Sends requests to a WSGI application (PEP 3333) by calling it in the calling thread.
 
-    Bodies are streamed both ways: the application reads the request's body from the caller's file,
-    and the response's body is made while it is read. Closing the response closes the application's
-    iterable.
+    Bodies are streamed both ways: the application reads the request body from the caller's file,
+    and the response body is generated while it is read. Closing the response closes the
+    application's iterable.
     """
 
     def __init__(self, app: "WSGIApplication") -> None:
@@ -38,8 +38,8 @@ class InProcessAdapter(HTTPAdapter):
         """Call the application and return its response; only the first chunk of the body is read.
 
         The options for time-outs, certificates and proxies have no effect. Raises
-        `requests.ConnectionError` if the application fails before it has made its first chunk. An
-        `OSError` of a later chunk becomes the error of a broken connection.
+        `requests.ConnectionError` if the application fails before its first chunk. An error in a
+        later chunk looks like a broken connection.
         """
         try:
             chunks, status, headers = run_wsgi_app(self._app, _environ(request))
@@ -63,7 +63,7 @@ class InProcessAdapter(HTTPAdapter):
 
 
 class _ResponseBody(io.RawIOBase):
-    """The application's chunks as a file."""
+    """Provides the application's chunks as a file."""
 
     def __init__(self, chunks: Iterable[bytes]) -> None:
         super().__init__()
@@ -77,7 +77,10 @@ class _ResponseBody(io.RawIOBase):
     def readinto(self, buffer: "WriteableBuffer", /) -> int:
         target = memoryview(buffer).cast("B")
         while not self._unread:
-            chunk = next(self._iterator, None)
+            try:
+                chunk = next(self._iterator, None)
+            except Exception as error:
+                raise ConnectionAbortedError(f"the application failed: {error}") from error
             if chunk is None:
                 return 0
             self._unread = memoryview(chunk)
@@ -96,9 +99,9 @@ class _ResponseBody(io.RawIOBase):
 
 def _environ(request: requests.PreparedRequest) -> "WSGIEnvironment":
     url = urlsplit(request.url or "")
-    # requests passes files on too, which its stubs do not say.
+    # requests also passes files on, although its stubs do not say so.
     body = cast("bytes | BinaryIO | None", request.body) or b""
-    # Not given as `input_stream`, where EnvironBuilder would seek in it to find its length.
+    # This does not use `input_stream`, in which EnvironBuilder would seek to find the length.
     own: dict[str, object] = {
         "wsgi.input": io.BytesIO(body) if isinstance(body, bytes) else body,
         "wsgi.input_terminated": True,

@@ -1,14 +1,14 @@
-"""One repository on disk: an OCI image layout, and what a registry stores in addition.
+"""One repository on disk: an OCI image layout, and the additional data that a registry stores.
 
 - `oci-layout`, `index.json`, `blobs/<algorithm>/<hex>`: the image layout (image specification).
-- `.manifests/<hex>`: marks a blob as a manifest and holds its media type. A layout that another
-  program wrote has no markers. There `index.json` is read instead, and a marker is written before
-  an entry is removed from it.
-- `.referrers/<hex of the subject>/<hex>`: the second manifest names the first as its subject.
-- `.lock`: held while any of them changes.
+- `.manifests/<hex>`: marks a blob as a manifest and contains its media type. A layout that another
+  program wrote has no markers. In that case `index.json` is read instead, and a marker is written
+  before an entry is removed from it.
+- `.referrers/<hex of the subject>/<hex>`: records that a manifest has this subject.
+- `.lock`: locked while any of these files changes.
 
-A manifest is written blob first and tag last, and deleted in the opposite order, so that what a
-killed process leaves behind is still valid.
+A manifest is written blob first and tag last, and deleted in the opposite order, so that the files
+that a killed process leaves behind are still valid.
 """
 
 import json
@@ -35,6 +35,7 @@ from pyoci_flask.registry.errors import (
 from pyoci_flask.registry.files import (
     FileCache,
     folder_content,
+    has_content,
     locked,
     make_folder,
     read_file,
@@ -52,7 +53,7 @@ LAYOUT = {"imageLayoutVersion": "1.0.0"}
 
 @dataclass(frozen=True, slots=True)
 class ImageLayout:
-    """A repository, which need not exist. `scratch` is the folder of half-written files."""
+    """A repository, which need not exist. `scratch` is the folder for half-written files."""
 
     name: RepositoryName
     folder: Path
@@ -61,7 +62,7 @@ class ImageLayout:
 
     @property
     def blob_folders(self) -> tuple[Path, ...]:
-        """The folders of all content, manifests included: one for each algorithm."""
+        """The folders of all content, including manifests: one for each digest algorithm."""
         return tuple(self.folder / "blobs" / algorithm for algorithm in HEX_DIGITS)
 
     @property
@@ -71,7 +72,7 @@ class ImageLayout:
 
     @property
     def referrers(self) -> Path:
-        """The folder of the files that name the manifests of each subject."""
+        """The folder of the files that record which manifests have which subject."""
         return self.folder / ".referrers"
 
     def blob(self, digest: Digest) -> Path:
@@ -79,23 +80,23 @@ class ImageLayout:
         return self.folder / "blobs" / digest.algorithm / digest.hex
 
     def exists(self) -> bool:
-        """Return whether something was ever pushed here."""
+        """Return whether anything was ever pushed to this repository."""
         return regular_file(self.folder / INDEX_FILE) is not None
 
     def has_lost_index(self) -> bool:
         """Return whether there is content but no index, although the index is written first.
 
-        `oci-layout` does not count as content: a process that was killed while it made the layout
-        may have left it.
+        `oci-layout` does not count as content, because a process that was killed while it made the
+        layout may have left it behind.
         """
         if self.exists():
             return False
-        filled = any(folder_content(folder) for folder in self.blob_folders)
-        # Look again, because the first blob may have been pushed in the meantime.
+        filled = any(has_content(folder) for folder in self.blob_folders)
+        # Check again, because the first blob may have been pushed in the meantime.
         return filled and not self.exists()
 
     def read_index(self) -> LayoutIndex:
-        """Read `index.json`; it is empty if there is no repository."""
+        """Read `index.json`; return an empty index if the repository does not exist."""
         try:
             return self.cached_index.get()
         except (FileNotFoundError, NotADirectoryError):
@@ -104,7 +105,7 @@ class ImageLayout:
     def create(self) -> None:
         """Make the layout if it does not exist. Call this before content is put into it.
 
-        The index is written last, because a layout with an index exists.
+        The index is written last, because a layout counts as existing once it has an index.
         """
         for folder in (*self.blob_folders, self.markers, self.referrers):
             make_folder(folder)
@@ -117,16 +118,16 @@ class ImageLayout:
 
     @contextmanager
     def changing(self, missing: DistributionError) -> Iterator[None]:
-        """Hold the lock of the repository; raise `missing` if it does not exist."""
+        """Lock the repository while the block runs; raise `missing` if it does not exist."""
         if not self.exists():
             raise missing
         with locked(self.folder / ".lock"):
             yield
 
     def resolve(self, reference: Tag | Digest) -> Descriptor | None:
-        """Return the manifest that a tag or digest names.
+        """Return the manifest that a tag or digest refers to, or None if it is unknown.
 
-        The content of a manifest that a digest names exists; that of a tag may be missing.
+        The content of a manifest that is found by digest exists; that of a tag may be missing.
         """
         if isinstance(reference, Digest):
             media_type = self.manifest_type(reference)
@@ -150,7 +151,7 @@ class ImageLayout:
         return self._child_type(digest, known)
 
     def _child_type(self, digest: Digest, known: LayoutIndex) -> str | None:
-        # A layout that another program wrote has no markers, but its indexes name the type.
+        # A layout that another program wrote has no markers, but its indexes contain the type.
         seen: set[Digest] = set()
         queue = [entry for entry in known.manifests.values() if entry.media_type in INDEX_TYPES]
         while queue:
@@ -181,7 +182,7 @@ class ImageLayout:
     def put_manifest(
         self, manifest: Manifest, content: bytes, digest: Digest, tags: Sequence[Tag]
     ) -> None:
-        """Store a manifest under the digest of its content, and let `tags` name it.
+        """Store a manifest under the digest of its content, and point `tags` to it.
 
         Raises `DistributionError` (MANIFEST_BLOB_UNKNOWN) if content that it refers to is missing.
         """
@@ -215,7 +216,10 @@ class ImageLayout:
                 )
 
     def delete_tag(self, tag: Tag) -> None:
-        """Remove a tag but not its manifest; raise `DistributionError` (MANIFEST_UNKNOWN)."""
+        """Remove a tag but not its manifest.
+
+        Raises `DistributionError` (MANIFEST_UNKNOWN) if the tag does not exist.
+        """
         missing = manifest_unknown(tag)
         with self.changing(missing):
             if tag not in self.cached_index.get().tags:
@@ -223,7 +227,10 @@ class ImageLayout:
             self._change_index(lambda entry: entry.ref_name == tag)
 
     def delete_manifest(self, digest: Digest) -> None:
-        """Remove a manifest and its tags; raise `DistributionError` (MANIFEST_UNKNOWN)."""
+        """Remove a manifest and its tags.
+
+        Raises `DistributionError` (MANIFEST_UNKNOWN) if the manifest does not exist.
+        """
         missing = manifest_unknown(str(digest))
         with self.changing(missing):
             media_type = self.manifest_type(digest)
@@ -231,7 +238,7 @@ class ImageLayout:
                 raise missing
             descriptor = Descriptor(media_type, digest, 0)
             manifest = self.find_manifest(descriptor)
-            self._mark([descriptor])  # so that its children stay known
+            self._mark([descriptor])  # so that its children remain known
             self._change_index(lambda entry: entry.digest == str(digest))
             if manifest is not None and manifest.subject is not None:
                 (self.referrers / manifest.subject.hex / digest.hex).unlink(missing_ok=True)
@@ -241,18 +248,18 @@ class ImageLayout:
     def delete_blob(self, digest: Digest) -> None:
         """Remove a blob that is not a manifest.
 
-        Raises `DistributionError` (BLOB_UNKNOWN, or UNSUPPORTED for a manifest).
+        Raises `DistributionError`: BLOB_UNKNOWN if it does not exist, UNSUPPORTED for a manifest.
         """
         missing = blob_unknown(str(digest))
         with self.changing(missing):
             if regular_file(self.blob(digest)) is None:
                 raise missing
             if self.manifest_type(digest) is not None:
-                raise unsupported("this is a manifest; delete it under /manifests/")
+                raise unsupported("the digest is that of a manifest; delete it under /manifests/")
             remove_file(self.blob(digest))
 
     def referring(self, subject: Digest) -> Iterator[Descriptor]:
-        """Yield the manifests with this subject, in the order of their digests."""
+        """Yield the manifests with this subject, sorted by digest."""
         for path in sorted(folder_content(self.referrers / subject.hex)):
             descriptor = self.resolve(Digest(path.name))
             if descriptor is not None:
@@ -272,7 +279,7 @@ class ImageLayout:
         self.cached_index.put(content, changed)
 
     def _mark(self, manifests: Iterable[Descriptor]) -> None:
-        """Mark these manifests, and those that they refer to, before they leave `index.json`."""
+        """Mark these manifests and the ones they refer to, before they leave `index.json`."""
         make_folder(self.markers)
         seen: set[Digest] = set()
         queue = list(manifests)

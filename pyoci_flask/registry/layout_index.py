@@ -1,7 +1,7 @@
-"""The `index.json` of an image layout: which tag names which manifest.
+"""The `index.json` of an image layout, which maps tags to manifests.
 
 Image specification, section Image Layout. The file has one entry per line. If it has changed, only
-the lines that are new have to be parsed.
+new lines have to be parsed.
 """
 
 import json
@@ -33,7 +33,7 @@ class DamagedIndexError(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """An entry of `index.json`: its text, and the members of the text."""
+    """An entry of `index.json`: its text, and members parsed from the text."""
 
     text: bytes
     ref_name: str
@@ -51,7 +51,7 @@ class LayoutIndex:
 
     @cached_property
     def tags(self) -> Mapping[Tag, Descriptor]:
-        """The manifest of each tag: the first one, if another program wrote several."""
+        """Maps each tag to its manifest: the first one, if another program wrote several."""
         tags: dict[Tag, Descriptor] = {}
         for entry in self.entries:
             tag = parse_tag(entry.ref_name)
@@ -61,7 +61,7 @@ class LayoutIndex:
 
     @cached_property
     def manifests(self) -> Mapping[Digest, Descriptor]:
-        """The manifests in the index. Those that another program wrote may have no tag."""
+        """The manifests in the index. Manifests that another program wrote may have no tag."""
         manifests: dict[Digest, Descriptor] = {}
         for entry in self.entries:
             if entry.manifest is not None:
@@ -74,7 +74,7 @@ class LayoutIndex:
         return sum(entry.manifest is None for entry in self.entries)
 
     def changed(self, is_dropped: Callable[[Entry], bool], added: Iterable[Entry]) -> "LayoutIndex":
-        """Return the index without the dropped entries and with others at its end."""
+        """Return the index without the dropped entries and with the added entries at its end."""
         kept = [entry for entry in self.entries if not is_dropped(entry)]
         return LayoutIndex(self.head, [*kept, *added])
 
@@ -89,7 +89,7 @@ EMPTY_INDEX = LayoutIndex(
 
 
 def tag_entry(tag: Tag, manifest: Descriptor) -> Entry:
-    """Return the entry that gives a manifest the name `tag`."""
+    """Return the entry that points `tag` to a manifest."""
     return _entry(
         {
             "mediaType": manifest.media_type,
@@ -101,9 +101,9 @@ def tag_entry(tag: Tag, manifest: Descriptor) -> Entry:
 
 
 def parse_index(content: bytes, before: LayoutIndex = EMPTY_INDEX) -> LayoutIndex:
-    """Parse an `index.json`. The entries of `before`, its last content, are not parsed again.
+    """Parse an `index.json`. Entries of `before`, the previous content, are not parsed again.
 
-    Raises `DamagedIndexError` if it is not valid.
+    Raises `DamagedIndexError` if the content is not valid.
     """
     if content.endswith(_TAIL):
         with suppress(DistributionError):
@@ -112,7 +112,7 @@ def parse_index(content: bytes, before: LayoutIndex = EMPTY_INDEX) -> LayoutInde
 
 
 def _parse_lines(content: bytes, known: Mapping[bytes, Entry]) -> LayoutIndex:
-    """Parse the output of `serialize`; raise `DistributionError` if it is something else."""
+    """Parse the output of `serialize`; raise `DistributionError` for other content."""
     before, mark, rest = content.partition(_HEAD_END)
     head, lines = before + mark, rest.removesuffix(_TAIL)
     parse_object(head + _TAIL)

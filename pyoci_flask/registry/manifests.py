@@ -52,13 +52,13 @@ def get_manifest(request: Request, layout: ImageLayout, reference: str) -> Respo
 
 
 def put_manifest(request: Request, layout: ImageLayout, reference: str) -> Response:
-    """`PUT /v2/<name>/manifests/<reference>`; with a digest, any number of `tag=` may follow."""
+    """`PUT /v2/<name>/manifests/<reference>`. A digest may be followed by several `tag=`."""
     target = Digest.parse(reference) if ":" in reference else _parse_tag(reference)
     body = _body(request)
     if isinstance(target, Digest):
         digest, tags = target, [_parse_tag(tag) for tag in request.args.getlist("tag")]
         if Digest.of(body, digest.algorithm) != digest:
-            raise digest_invalid(f"the content is not {digest}")
+            raise digest_invalid(f"the content does not match {digest}")
     else:
         digest, tags = Digest.of(body), [target]
     media_type = parse_options_header(request.headers.get("Content-Type"))[0]
@@ -76,7 +76,7 @@ def put_manifest(request: Request, layout: ImageLayout, reference: str) -> Respo
 
 
 def delete_manifest(_request: Request, layout: ImageLayout, reference: str) -> Response:
-    """`DELETE /v2/<name>/manifests/<reference>`: only a tag, or a manifest with its tags."""
+    """`DELETE /v2/<name>/manifests/<reference>`: delete a tag, or a manifest and its tags."""
     target = _parse(reference)
     if isinstance(target, Digest):
         layout.delete_manifest(target)
@@ -86,7 +86,7 @@ def delete_manifest(_request: Request, layout: ImageLayout, reference: str) -> R
 
 
 def get_referrers(request: Request, layout: ImageLayout, digest: str) -> Response:
-    """`GET /v2/<name>/referrers/<digest>`. An unknown repository gets an empty index, too."""
+    """`GET /v2/<name>/referrers/<digest>`. An unknown repository has an empty index."""
     wanted = request.args.get("artifactType")
     found = [_referrer(layout, one) for one in layout.referring(Digest.parse(digest))]
     manifests = [
@@ -125,19 +125,19 @@ def list_tags(request: Request, layout: ImageLayout) -> Response:
 
 
 def list_repositories(request: Request, storage: Storage) -> Response:
-    """`GET /v2/_catalog`: the repositories, in the form that Docker's registry uses."""
+    """`GET /v2/_catalog`: list the repositories in the format of Docker's registry."""
     return _page(request, {}, "repositories", sorted(storage.repositories()))
 
 
 def _page(
     request: Request, document: dict[str, object], field: str, names: Sequence[str]
 ) -> Response:
-    """Return the names after `last`, at most `n` of them, with a link to the next page."""
+    """Return at most `n` of the names after `last`, with a link to the next page."""
     last = request.args.get("last", "")
     rest = [name for name in names if name > last]
     text = request.args.get("n")
     if text is not None and not (text.isascii() and text.isdigit()):
-        raise unsupported("n is not a number of names", status=400)
+        raise unsupported("n must be a number", status=400)
     page = rest if text is None else rest[: int(text[:9])]
     response = Response(json.dumps({**document, field: page}), mimetype="application/json")
     if page and len(page) < len(rest):
@@ -150,7 +150,7 @@ def _page(
 def _parse_tag(text: str) -> Tag:
     tag = parse_tag(text)
     if tag is None:
-        raise manifest_invalid("a tag has 1 to 128 letters, digits, dots, dashes and underscores")
+        raise manifest_invalid("a tag is 1 to 128 letters, digits, dots, dashes and underscores")
     return tag
 
 
@@ -164,7 +164,7 @@ def _parse(reference: str) -> Tag | Digest:
 
 def _body(request: Request) -> bytes:
     length = request.content_length
-    too_large = manifest_invalid(f"a manifest has at most {MANIFEST_SIZE} bytes", status=413)
+    too_large = manifest_invalid(f"a manifest can have at most {MANIFEST_SIZE} bytes", status=413)
     if length is not None and length > MANIFEST_SIZE:
         raise too_large
     body = bytearray()
@@ -173,5 +173,5 @@ def _body(request: Request) -> bytes:
         if len(body) > MANIFEST_SIZE:
             raise too_large
     if has_too_many_values(body):
-        raise manifest_invalid(f"a manifest has at most {MOST_VALUES} JSON values", status=413)
+        raise manifest_invalid(f"a manifest has over {MOST_VALUES} JSON values", status=413)
     return bytes(body)

@@ -1,4 +1,4 @@
-"""Names from a URL, which are checked before anything is done with them.
+"""Names from a URL, which are checked before they are used.
 
 Distribution specification, sections Pulling manifests and Definitions.
 """
@@ -39,16 +39,16 @@ class Digest:
 
     @classmethod
     def parse(cls, text: str) -> "Digest":
-        """Return the digest that `text` is; raise `DistributionError` (DIGEST_INVALID) if none."""
+        """Parse a digest; raise `DistributionError` (DIGEST_INVALID) if `text` is not valid."""
         if not is_digest(text):
             raise digest_invalid(
-                "a digest is sha256: and 64, or sha512: and 128 lower-case hexadecimal digits"
+                "a digest is sha256: and 64 or sha512: and 128 lower-case hexadecimal digits"
             )
         return cls(text.partition(":")[2])
 
 
 def parse_name(text: str) -> RepositoryName:
-    """Return `text` as the name of a repository; raise `DistributionError` (NAME_INVALID)."""
+    """Return `text` as a repository name; raise `DistributionError` (NAME_INVALID) if not valid."""
     if not is_repository_name(text):
         raise DistributionError(
             400, "NAME_INVALID", "invalid repository name", {"name": field(text)}
@@ -57,5 +57,5 @@ def parse_name(text: str) -> RepositoryName:
 
 
 def parse_tag(text: str) -> Tag | None:
-    """Return `text` as a tag, or None if it is not a valid one."""
+    """Return `text` as a tag, or None if it is not a valid tag."""
     return Tag(text) if is_tag(text) else None

@@ -18,15 +18,15 @@ logger = logging.getLogger(__name__)
 CACHED_INDEXES = 256
 UPLOADS = ".uploads"
 
-# A repository is stored in the folder of its name, which also holds the repositories whose names
-# begin with that name. The three components that a layout uses for its own files are written with
-# a prefix that no component begins with.
+# A repository is stored in the folder of its name. That folder also contains the repositories whose
+# names begin with that name. The three components that a layout uses for its own files get a prefix
+# with which no component can begin.
 _LAYOUT_NAMES = frozenset({"blobs", INDEX_FILE, LAYOUT_FILE})
 _ESCAPE = "_"
 
 
 class Storage:
-    """The repositories in one folder, all of which must be on one file system."""
+    """The repositories in a folder. The whole folder must be on one file system."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder.resolve()
@@ -43,10 +43,10 @@ class Storage:
     def prepare(self) -> None:
         """Make what the storage needs in its folder; raise `OSError` if the folder is missing.
 
-        A folder that has disappeared may be a disk that is not mounted. A new folder in its place
-        would receive what is pushed, and the disk would hide it later.
+        If the folder has disappeared, its disk may not be mounted. A new folder in its place would
+        receive new content, which would be hidden once the disk is mounted.
 
-        Other users of the machine lose their access to the folder: older versions made folders and
+        This removes other users' access to the folder, because older versions made folders and
         files that everyone could read.
         """
         self.uploads.mkdir(FOLDER_MODE, exist_ok=True)
@@ -61,20 +61,20 @@ class Storage:
     def check(self) -> None:
         """Raise `DistributionError` (503) if the folder is not the one that was prepared.
 
-        Its disk may have been unmounted. The answer "no such repository" would then be wrong and
-        make clients look for a package in another index, where anybody may have published it.
+        Its disk may have been unmounted. The error "no such repository" would then be wrong, and
+        clients would look for the package in another index, where anyone may have published it.
         """
         if not self.uploads.is_dir():
-            logger.error("%s is not there: is the disk of the storage mounted?", self.uploads)
+            logger.error("%s is not there. Is the disk of the storage mounted?", self.uploads)
             raise unforeseen(
-                "the registry's storage is not there (a disk that is not mounted?)", status=503
+                "the registry's storage is not there (is its disk not mounted?)", status=503
             )
 
     def layout(self, name: RepositoryName) -> ImageLayout:
         """Return the layout of a repository, which need not exist.
 
         Raises `DistributionError`: NAME_UNKNOWN if a symbolic link leads out of the storage, 503 if
-        the storage is missing, 500 if the index of the repository is lost.
+        the storage is missing, 500 if the repository has lost its index.
         """
         self.check()
         folder = self.folder.joinpath(*(_file_name(part) for part in name.split("/")))

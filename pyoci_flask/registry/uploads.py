@@ -1,4 +1,4 @@
-"""Upload sessions: files on disk, so that any worker process can continue an upload.
+"""Upload sessions, which are files on disk so that any worker process can continue an upload.
 
 Distribution specification, section Pushing blobs.
 """
@@ -26,22 +26,22 @@ _ID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 
 
 class Upload:
-    """One upload, held by this thread. `size` is the number of bytes that have arrived.
+    """An upload locked by this thread. `size` is the number of bytes that have arrived.
 
-    `algorithm` is the algorithm of the digest, if this request finishes the upload.
+    `algorithm` is the algorithm of the final digest if this request finishes the upload.
     """
 
     def __init__(self, path: Path, file: FileIO, algorithm: str | None) -> None:
         self._path = path
         self._file = file
         self.size = os.fstat(file.fileno()).st_size
-        # An upload that began with another request is hashed when it is finished, from disk.
+        # An upload that began with another request is hashed from disk when it is finished.
         self._hash = hashlib.new(algorithm) if algorithm and not self.size else None
 
     def append(self, chunk: bytes) -> None:
         """Append a piece of the content.
 
-        If it cannot be written, discard the upload and raise the `OSError`.
+        If the piece cannot be written, discard the upload and raise the `OSError`.
         """
         if self._hash is not None:
             self._hash.update(chunk)
@@ -55,13 +55,13 @@ class Upload:
         self.size += len(chunk)
 
     def finish(self, digest: Digest, layout: ImageLayout) -> None:
-        """Make the upload a blob of `layout`.
+        """Turn the upload into a blob of `layout`.
 
-        If its digest is another one, discard it and raise `DistributionError` (DIGEST_INVALID).
+        If its digest is different, discard it and raise `DistributionError` (DIGEST_INVALID).
         """
         if self._digest(digest.algorithm) != digest:
             self.discard()
-            raise digest_invalid(f"the content is not {digest}")
+            raise digest_invalid(f"the content does not match {digest}")
         try:
             os.fsync(self._file.fileno())
             layout.create()
@@ -85,7 +85,7 @@ class Upload:
 
 
 class Uploads:
-    """The uploads in progress, each of which belongs to the repository that it was begun for."""
+    """The uploads in progress. Each belongs to the repository for which it was begun."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
@@ -105,7 +105,7 @@ class Uploads:
     def size(self, name: RepositoryName, upload: str) -> int:
         """Return the number of bytes that have arrived.
 
-        Raises `DistributionError` (BLOB_UPLOAD_UNKNOWN).
+        Raises `DistributionError` (BLOB_UPLOAD_UNKNOWN) if the upload does not exist.
         """
         found = regular_file(self._path(name, upload))
         if found is None:
@@ -116,10 +116,10 @@ class Uploads:
     def hold(
         self, name: RepositoryName, upload: str, algorithm: str | None = None
     ) -> Iterator[Upload]:
-        """Hold an upload to continue it, or to finish it with a digest of `algorithm`.
+        """Lock an upload while it is continued or finished.
 
-        Raises `DistributionError` (BLOB_UPLOAD_UNKNOWN, or BLOB_UPLOAD_INVALID with status 409 if
-        another request holds it).
+        `algorithm` is that of the final digest. Raises `DistributionError`: BLOB_UPLOAD_UNKNOWN if
+        the upload does not exist, BLOB_UPLOAD_INVALID (409) if another request has locked it.
         """
         path = self._path(name, upload)
         try:
@@ -133,14 +133,14 @@ class Uploads:
                 raise DistributionError(
                     409, "BLOB_UPLOAD_INVALID", "another request is writing to this upload"
                 ) from None
-            # Another request may have made this file a blob before this one got the lock.
+            # Another request may have turned this file into a blob before this one got the lock.
             found = regular_file(path)
             if found is None or found.st_ino != os.fstat(descriptor).st_ino:
                 raise blob_upload_unknown()
             yield Upload(path, file, algorithm)
 
     def discard(self, name: RepositoryName, upload: str) -> None:
-        """Remove an upload; raise `DistributionError` (BLOB_UPLOAD_UNKNOWN) if there is none."""
+        """Remove an upload; raise `DistributionError` (BLOB_UPLOAD_UNKNOWN) if it is unknown."""
         try:
             self._path(name, upload).unlink()
         except FileNotFoundError:
@@ -154,7 +154,7 @@ class Uploads:
 
 
 def stale_files(folder: Path) -> Iterator[Path]:
-    """Yield the uploads and half-written files that were not touched for a day."""
+    """Yield the uploads and half-written files that have not been touched for a day."""
     oldest = time.time() - STALE_SECONDS
     for path in folder.iterdir():
         with suppress(FileNotFoundError):

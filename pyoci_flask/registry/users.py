@@ -1,7 +1,8 @@
 """The users of the registry: Basic authentication (RFC 7617) against an htpasswd file.
 
-A line is `name:hash`, `name:hash:write` or `name:hash:read`, with a bcrypt hash as `htpasswd -B`
-writes it. A user with `write`, the default, may pull, push and delete, one with `read` only pull.
+A line is `name:hash`, `name:hash:write` or `name:hash:read`, with a bcrypt hash as written by
+`htpasswd -B`. A user with `write`, the default, may pull, push and delete. A user with `read` may
+only pull.
 """
 
 import enum
@@ -32,7 +33,7 @@ PASSWORD_BYTES = 72
 """bcrypt ignores or refuses everything after this number of bytes."""
 
 HIGHEST_COST = 16
-"""Cost of a hash in the users file. Its check takes seconds; each further cost doubles that."""
+"""The highest cost of a hash in the users file. Its check takes seconds; one more doubles that."""
 _USUAL_COST = 10
 _CHECKS_AT_ONCE = 2
 _CHECKS_BEGUN = 8
@@ -42,7 +43,7 @@ _READING = frozenset({"GET", "HEAD"})
 
 
 class UsersFileError(ValueError):
-    """The users file is not valid. The text says in which line and why."""
+    """The users file is not valid. The text states the line and the reason."""
 
 
 class Role(enum.Enum):
@@ -61,12 +62,12 @@ class User:
 
     @property
     def cost(self) -> int:
-        """The cost of the hash: each further cost doubles the time of a check."""
+        """The cost of the hash. Each increase by one doubles the time of a check."""
         return int(self.password_hash[4:6])
 
 
 class Access:
-    """Decides which requests are allowed. Without a users file everybody may do everything."""
+    """Decides which requests are allowed. Without a users file, anyone may do anything."""
 
     def __init__(self, users: Path | None) -> None:
         self._file = users
@@ -85,12 +86,12 @@ class Access:
         try:
             users = self._read(self._users)
         except UsersFileError as error:
-            # While the file is not valid, all requests are refused: it may just have lost a user.
+            # While the file is not valid, all requests are refused: a user may have been removed.
             logger.error("%s", error)  # noqa: TRY400 - the text says it all
-            raise unforeseen("the registry's users file cannot be used", status=503) from error
+            raise unforeseen("the registry's users file is not valid", status=503) from error
         user = self._authenticate(request, users)
         if user.role is Role.READ and request.method not in _READING:
-            raise denied("this user may only pull")
+            raise denied("this user is only allowed to pull")
 
     def _read(self, users: FileCache[Mapping[str, User]]) -> Mapping[str, User]:
         try:
@@ -108,8 +109,8 @@ class Access:
         if len(password) > PASSWORD_BYTES or b"\0" in password:
             raise _unauthorized()
         user = users.get(name)
-        # A refusal always takes as long as a check of the highest cost in the file. Its time
-        # therefore does not reveal which names exist.
+        # A refusal always takes as long as a check of the highest cost in the file, so its
+        # duration does not reveal which names exist.
         highest = max((one.cost for one in users.values()), default=_USUAL_COST)
         known_hash = _unmatchable(highest) if user is None else user.password_hash
         if not self._checks.passes(name, password, known_hash, highest) or user is None:
@@ -118,10 +119,10 @@ class Access:
 
 
 class _Checks:
-    """Checks passwords, and remembers the right ones for a while, because bcrypt is slow.
+    """Checks passwords and remembers the correct ones for a while, because bcrypt is slow.
 
-    A keyed hash of name, password and password hash is remembered, so a changed entry of the users
-    file is checked again.
+    It remembers a keyed hash of name, password and password hash, so that passwords are checked
+    again if an entry of the users file changes.
     """
 
     def __init__(self) -> None:
@@ -134,16 +135,16 @@ class _Checks:
         self._places = threading.BoundedSemaphore(_CHECKS_AT_ONCE)
 
     def passes(self, name: str, password: bytes, known_hash: str, cost: int) -> bool:
-        """Return whether the password is right; a wrong one takes as long as a hash of `cost`.
+        """Return whether the password is correct; a wrong one takes as long as a hash of `cost`.
 
-        Raises `DistributionError` (503) if too many passwords wait to be checked.
+        Raises `DistributionError` (503) if too many passwords are waiting to be checked.
         """
         proof = self._proof(name.encode(), password, known_hash.encode())
         own: Future[bool] = Future()
         with self._lock:
             if proof in self._right:
                 return True
-            # The first requests of a client arrive together and share one check.
+            # A client's first requests arrive together and share one check.
             check = self._begun.get(proof, own)
             if check is own:
                 if len(self._begun) >= _CHECKS_BEGUN:
@@ -174,26 +175,26 @@ class _Checks:
 
 
 def _check(password: bytes, known_hash: str, cost: int) -> bool:
-    """Return whether a password is right; a wrong one takes as long as a hash of `cost`."""
+    """Return whether a password is correct; a wrong one takes as long as a hash of `cost`."""
     try:
         if bcrypt.checkpw(password, known_hash.encode()):
             return True
     except ValueError:  # the salt is not valid, so no hash was computed
         bcrypt.checkpw(password, _unmatchable(cost).encode())
         return False
-    # Each cost takes twice the time of the one below it, so these add up to the missing time.
+    # Each cost takes twice as long as the one below, so these checks add up to the missing time.
     for missing in range(int(known_hash[4:6]), cost):
         bcrypt.checkpw(password, _unmatchable(missing).encode())
     return False
 
 
 def parse_users(content: bytes) -> Mapping[str, User]:
-    """Parse a users file; raise `UsersFileError`, which names the line."""
+    """Parse a users file; raise `UsersFileError` if a line is not valid."""
     users: dict[str, User] = {}
     try:
         lines = content.decode().splitlines()
     except UnicodeDecodeError as error:
-        raise UsersFileError("not UTF-8") from error
+        raise UsersFileError("the text is not UTF-8") from error
     for number, line in enumerate(lines, 1):
         if not line.strip() or line.startswith("#"):
             continue
@@ -205,15 +206,15 @@ def parse_users(content: bytes) -> Mapping[str, User]:
             raise UsersFileError(f"line {number}: not a bcrypt hash (make one with htpasswd -B)")
         if int(password_hash[4:6]) > HIGHEST_COST:
             raise UsersFileError(
-                f"line {number}: the cost of the hash is over {HIGHEST_COST}, and its check would "
+                f"line {number}: the cost of the hash is over {HIGHEST_COST}, so its check would "
                 "take too long (make one with htpasswd -B -C 12)"
             )
         if name in users:
-            raise UsersFileError(f"line {number}: the name is in the file twice")
+            raise UsersFileError(f"line {number}: the file contains the name twice")
         try:
             users[name] = User(password_hash, Role(role or "write"))
         except ValueError:
-            raise UsersFileError(f"line {number}: the role is neither read nor write") from None
+            raise UsersFileError(f"line {number}: the role must be read or write") from None
     return users
 
 

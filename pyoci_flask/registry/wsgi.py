@@ -33,7 +33,7 @@ _SAFE = frozenset({"GET", "HEAD"})
 
 
 class EmbeddedRegistry:
-    """An OCI registry that keeps everything in a folder and answers below `/v2/`."""
+    """An OCI registry that stores everything in a folder and is served below `/v2/`."""
 
     def __init__(
         self,
@@ -54,7 +54,7 @@ class EmbeddedRegistry:
     def __call__(
         self, environ: "WSGIEnvironment", start_response: "StartResponse"
     ) -> Iterable[bytes]:
-        """Answer a request (PEP 3333)."""
+        """Respond to a request (PEP 3333)."""
         request = Request(environ)
         response = self._answer(request)
         response.headers.update(
@@ -84,7 +84,7 @@ class EmbeddedRegistry:
     def _dispatch(self, request: Request) -> Response:
         self._access.check(request)
         if request.method not in _SAFE and is_cross_site(request, self._public_url):
-            raise denied("the request comes from another site's page")
+            raise denied("the request was sent by another site's page")
         handler, values = self._routes.bind_to_environ(request.environ).match()
         arguments = dict(values)
         if "name" in arguments:
@@ -126,17 +126,17 @@ def _version(_request: Request) -> Response:
 
 
 def _storage_fault(request: Request, error: OSError | DamagedIndexError) -> DistributionError:
-    """Log a fault in one line; return it for the client, without paths of this machine."""
+    """Log a fault in one line; return an error for the client without paths of this machine."""
     if isinstance(error, DamagedIndexError):
         logger.error("%s %s failed: %s", request.method, request.path, error)
         return unforeseen(f"this repository is damaged: its {error}")
     if error.errno in _NO_ROOM:
         logger.warning("no room in the storage: %s", error.strerror)
-        return unforeseen("the registry has no room left", status=507)
-    # An error without `strerror` does not come from the operating system: log its traceback.
+        return unforeseen("the registry's storage is full", status=507)
+    # An error without `strerror` is not from the operating system, so log its traceback.
     trace = None if error.strerror else error
     logger.error("%s %s failed: %s", request.method, request.path, error, exc_info=trace)
-    return unforeseen(f"the registry's storage failed: {error.strerror or 'for no known reason'}")
+    return unforeseen(f"the registry's storage failed: {error.strerror or 'unknown reason'}")
 
 
 def _translate(error: HTTPException) -> DistributionError:
@@ -146,6 +146,6 @@ def _translate(error: HTTPException) -> DistributionError:
             405, "UNSUPPORTED", "this method is not supported here", headers=allowed
         )
     if isinstance(error, NotFound):
-        return DistributionError(404, "NAME_UNKNOWN", "nothing is served at this address")
+        return DistributionError(404, "NAME_UNKNOWN", "this server has nothing at this address")
     # The specification has no code for a request that is not valid HTTP.
     return DistributionError(error.code or 400, "UNSUPPORTED", error.description or "bad request")

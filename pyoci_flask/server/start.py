@@ -99,12 +99,12 @@ def prepare_folders(settings: Settings, started: str | None = None) -> None:
             changed = started is not None and started != seen_at_start(settings)
             if changed and not storage.uploads.is_dir():
                 raise ConfigurationError(
-                    "PYOCI_STORAGE is not the folder that it was at the start; is its disk mounted?"
+                    "PYOCI_STORAGE is not the same folder as at startup; is its disk mounted?"
                 )
             storage.prepare()
         except OSError as error:
             raise ConfigurationError(
-                f"PYOCI_STORAGE must be a folder that can be written ({error.strerror})"
+                f"PYOCI_STORAGE must be a writable folder ({error.strerror})"
             ) from error
 
 

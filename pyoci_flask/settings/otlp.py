@@ -76,7 +76,7 @@ def _check(environ: Mapping[str, str], signal: str) -> None:
     name, protocol = _of_signal(environ, signal, "PROTOCOL")
     if protocol.lower() not in {"", _PROTOCOL}:
         raise ConfigurationError(
-            f"{name} must be {_PROTOCOL}, not {protocol!r}: set it to that, and the endpoint to "
+            f"{name} must be {_PROTOCOL}, not {protocol!r}; the endpoint must then use "
             "the collector's port for HTTP (usually 4318)"
         )
     for kind in ("CERTIFICATE", "CLIENT_CERTIFICATE", "CLIENT_KEY"):
@@ -95,5 +95,6 @@ def _check_propagators(environ: Mapping[str, str]) -> None:
     for name in filter(None, map(str.strip, _value(environ, "OTEL_PROPAGATORS").split(","))):
         if name not in known:
             raise ConfigurationError(
-                f"OTEL_PROPAGATORS names {name!r}; installed are {', '.join(sorted(known))}"
+                f"OTEL_PROPAGATORS contains {name!r}, which is not installed; installed "
+                f"propagators: {', '.join(sorted(known))}"
             )

@@ -10,6 +10,7 @@ import tempfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TypeVar
+from urllib.parse import quote
 
 from pyoci_flask.common.url import usable_url
 from pyoci_flask.errors import ConfigurationError
@@ -43,8 +44,7 @@ def temporary_folder() -> Path:
         return Path(tempfile.gettempdir())
     except FileNotFoundError as error:
         raise ConfigurationError(
-            "PYOCI_SPOOL must be set to a folder that can be written, because no temporary folder "
-            "can be used"
+            "PYOCI_SPOOL must be set to a writable folder, because no temporary folder can be used"
         ) from error
 
 
@@ -100,7 +100,8 @@ def sub_path(text: str) -> str:
 
 def http_url(text: str) -> str:
     """Parse a URL, and remove the slashes at its end."""
-    parts = usable_url(text)
+    # What is not ASCII is percent-encoded where the URL is used.
+    parts = usable_url(quote(text, safe="%/:=&?~#+!$,;'@()*[]"))
     if parts is None or parts.username is not None or parts.query or parts.fragment:
         raise ValueError("an http or https URL without credentials, query or fragment")
     return text.rstrip("/")

@@ -1,4 +1,4 @@
-"""Traces, metrics and logs for a collector, and metrics for Prometheus, if they are turned on."""
+"""If turned on, exports telemetry to a collector and serves metrics to Prometheus."""
 
 import os
 from typing import TYPE_CHECKING
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 def start(settings: "Settings", app: "Flask") -> "Telemetry | None":
-    """Start the export to the collector, if there is one. Call this once in each worker process.
+    """Start exporting to the collector, if there is one. Call this once in each worker process.
 
     The caller passes the result's `request_observer` to the access log and its `call_observer` to
     the transport. Without a collector, OpenTelemetry is not imported at all.
@@ -26,17 +26,17 @@ def start(settings: "Settings", app: "Flask") -> "Telemetry | None":
     found = endpoints(settings, os.environ)
     if not found:
         return None
-    # Imported here, because it costs memory and time that a server without a collector can save.
+    # Imported here to save memory and time on servers without a collector.
     from pyoci_flask.telemetry.pipeline import Telemetry
 
     try:
         return Telemetry(settings, found, app)
     except ValueError as error:
-        raise ConfigurationError(f"a variable OTEL_... cannot be used: {error}") from error
+        raise ConfigurationError(f"an OTEL_... variable is not valid: {error}") from error
 
 
 def metrics(settings: "Settings", app: "Flask") -> "Prometheus | None":
-    """Serve `/metrics` if it is turned on. The result has the same observers as that of `start`."""
+    """Serve `/metrics` if it is turned on. The result has the same observers as `start` returns."""
     if not settings.metrics:
         return None
     from pyoci_flask.telemetry.prometheus import Prometheus

@@ -1,4 +1,4 @@
-"""The connection to the collector: OTLP over http/protobuf, also while it does not answer."""
+"""The connection to the collector: OTLP over http/protobuf, even while it does not respond."""
 
 import logging
 import os
@@ -22,23 +22,23 @@ logger = logging.getLogger("pyoci.telemetry")
 _SDK_LOGGER = logging.getLogger("opentelemetry")
 
 exporting: ContextVar[bool] = ContextVar("pyoci_exporting", default=False)
-"""Whether this thread is sending telemetry. What it logs meanwhile must not be exported."""
+"""Whether this thread is sending telemetry. Records that it logs meanwhile must not be exported."""
 
 WARNING_INTERVAL = 300.0
 """Seconds between two warnings from the same logger of the SDK."""
 
 
 class CollectorClosedError(RuntimeError):
-    """The worker is about to exit and the collector does not answer."""
+    """The worker is about to exit, and the collector does not respond."""
 
 
 @overrides("send")
 class CollectorSession(requests.Session):
     """Sends the exports of one signal to its collector.
 
-    It uses the proxies and trusted authorities of the calls to registries, unless `OTEL_*`
-    variables name a certificate. It does not read a `.netrc`. The Authorization of the settings is
-    added last, so that no exporter ever has it.
+    It uses the same proxies and CA certificates as calls to registries, unless `OTEL_*` variables
+    specify a certificate. It does not read a `.netrc`. The configured Authorization header is added
+    last, so that exporters never see it.
     """
 
     def __init__(self, network: Network, authorization: str | None) -> None:
@@ -49,13 +49,13 @@ class CollectorSession(requests.Session):
         self._deadline: float | None = None
 
     def hurry(self, seconds: float) -> None:
-        """Limit the time of all further exports together, and do not retry them."""
+        """Limit the total time of all further exports, and do not retry them."""
         self._deadline = time.monotonic() + seconds
 
     def send(
         self,
         request: requests.PreparedRequest,
-        **options: Any,  # noqa: ANN401 - what the overridden method takes
+        **options: Any,  # noqa: ANN401 - as in the overridden method
     ) -> requests.Response:
         """Send one export."""
         if self._authorization is not None:
@@ -80,14 +80,14 @@ class CollectorSession(requests.Session):
             return usual
         left = self._deadline - time.monotonic()
         if left <= 0:
-            raise CollectorClosedError("no time left for exports")
+            raise CollectorClosedError("there is no time left for exports")
         return min(left, usual)
 
 
 class Exporters:
-    """The exporters of the signals that have an endpoint, each with its own session.
+    """The exporters for the signals that have an endpoint, each with its own session.
 
-    They read everything else from the `OTEL_EXPORTER_OTLP_*` variables.
+    They read all other settings from the `OTEL_EXPORTER_OTLP_*` variables.
     """
 
     def __init__(
@@ -110,7 +110,7 @@ class Exporters:
         self.metrics = OTLPMetricExporter(**options(METRICS)) if METRICS in endpoints else None
 
     def hurry(self, seconds: float) -> None:
-        """Limit the time of all further exports together, and do not retry them."""
+        """Limit the total time of all further exports, and do not retry them."""
         for session in self._sessions:
             session.hurry(seconds)
 
@@ -118,7 +118,7 @@ class Exporters:
 class SDKLog(logging.Handler):
     """Receives the SDK's own log records and passes on one per logger in `WARNING_INTERVAL`.
 
-    While a collector is down, every exporter logs several records in each period.
+    While a collector is down, every exporter logs several records per interval.
     """
 
     def __init__(self) -> None:
@@ -138,7 +138,7 @@ class SDKLog(logging.Handler):
         _SDK_LOGGER.propagate = not any(isinstance(one, SDKLog) for one in _SDK_LOGGER.handlers)
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Pass a record on to `pyoci.telemetry`, unless one of its logger was just passed on."""
+        """Pass a record on to `pyoci.telemetry`, unless its logger passed one on recently."""
         if record.name in self._passed_on:
             return
         self._passed_on.put(record.name, True)

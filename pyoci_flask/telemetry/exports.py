@@ -1,4 +1,4 @@
-"""Exports of spans and log records, which are redacted as on stderr."""
+"""Exports spans and log records, redacted in the same way as on stderr."""
 
 import logging
 import traceback
@@ -17,14 +17,14 @@ from pyoci_flask.telemetry.collector import exporting
 from pyoci_flask.telemetry.collector import logger as own_logger
 
 POSTPONED = "pyoci.postponed"
-"""Attribute of the span of a request that the server will serve again."""
+"""The attribute that marks the span of a request that the server will serve again."""
 
 _HEADER = "http.request.header."
 _ANSWER_HEADER = "http.response.header."
 _SECRET_HEADERS = ("authorization", "cookie", "token", "key", "secret", "password", "auth")
 _LEFT_OUT = frozenset({"url.query"})
 
-# Data model of logs, section "Mapping of SeverityNumber".
+# Logs data model, section "Mapping of SeverityNumber".
 _SEVERITIES = (
     (logging.CRITICAL, SeverityNumber.FATAL, "FATAL"),
     (logging.ERROR, SeverityNumber.ERROR, "ERROR"),
@@ -35,9 +35,9 @@ _SEVERITIES = (
 
 
 class SafeSpans(SpanExporter):
-    """Passes spans on to another exporter, with the same redaction as the logs.
+    """Passes spans on to another exporter, redacted in the same way as the logs.
 
-    Instrumentations copy requests and exceptions into spans without redaction.
+    Instrumentations copy data of requests and exceptions into spans without redaction.
     """
 
     def __init__(self, exporter: SpanExporter) -> None:
@@ -49,7 +49,7 @@ class SafeSpans(SpanExporter):
         return self._exporter.export(kept) if kept else SpanExportResult.SUCCESS
 
     def shutdown(self) -> None:
-        """Shut the other exporter down."""
+        """Shut down the other exporter."""
         self._exporter.shutdown()
 
     def force_flush(self, timeout_millis: int = 30000) -> bool:
@@ -81,7 +81,7 @@ def _safe(span: ReadableSpan) -> ReadableSpan:
 
 
 def _context(context: SpanContext | None) -> SpanContext | None:
-    """Redact the `tracestate` of the client."""
+    """Redact the client's `tracestate`."""
     if context is None or not context.trace_state:
         return context
     return SpanContext(
@@ -112,10 +112,10 @@ def _value(name: str, value: AttributeValue) -> AttributeValue:
 
 
 class LogExport(logging.Handler):
-    """Passes log records on to OpenTelemetry, with the ids of the trace and of the request.
+    """Passes log records on to OpenTelemetry, with the ids of the trace and the request.
 
-    The SDK's own handler is deprecated and has neither redaction nor the request's id. Records that
-    are logged because of an export are left out: they would cause the next export.
+    The SDK's own handler is deprecated, does not redact and does not add the request's id. Records
+    that are logged because of an export are left out, because they would cause another export.
     """
 
     def __init__(self, provider: LoggerProvider) -> None:
@@ -129,7 +129,7 @@ class LogExport(logging.Handler):
         try:
             body = record.getMessage()
         except Exception:  # noqa: BLE001 - a bad log call must not fail the request
-            # The handler on stderr reports it.
+            # The handler on stderr reports the error.
             return
         number, text = _severity(record.levelno)
         self._provider.get_logger(record.name).emit(

@@ -1,7 +1,7 @@
-"""OpenTelemetry's instrumentation of Flask, extended by redaction and by spans of transfers.
+"""OpenTelemetry's instrumentation of Flask, extended by redaction and by spans for transfers.
 
-The span of the instrumentation begins with the request and ends before the first byte of the body.
-A body that is made while it is sent gets a child span for its transfer.
+The instrumentation's span begins with the request and ends before the first byte of the body. A
+body that is generated while it is sent gets a child span for its transfer.
 """
 
 import os
@@ -30,7 +30,7 @@ _PORT = re.compile(r":([0-9]{1,5})\Z")
 
 
 class _Request(flask.Request):
-    """A request with a readable URL, which the instrumentation needs, even if Host is not valid."""
+    """A request whose URL can be read even if its Host is invalid, for the instrumentation."""
 
     @property
     def url(self) -> str:
@@ -45,11 +45,11 @@ def instrument(
 ) -> None:
     """Record spans and `http.server.request.duration` of the requests of `app`.
 
-    Call it before blueprints are registered, so that the span includes their `before_request`.
+    Call this before blueprints are registered, so that the span includes their `before_request`.
     """
     app.request_class = _Request
     app.before_request(name_operation)
-    # The instrumentation reads this once. Without it, it uses the conventions of 2023.
+    # The instrumentation reads this once. Without it, the conventions of 2023 are used.
     os.environ["OTEL_SEMCONV_STABILITY_OPT_IN"] = "http"
     FlaskInstrumentor.instrument_app(  # type: ignore[no-untyped-call] # it has no annotations
         app,
@@ -69,7 +69,7 @@ def _begin(span: Span, environ: "WSGIEnvironment") -> None:
     if exchange is not None:
         exchange.span = span
     if flask.request.url_rule is None:
-        # The instrumentation uses the path, but there are too many different paths.
+        # The instrumentation uses the path as the name, but there are too many different paths.
         span.update_name(span_name(known_method(flask.request.method)))
 
 
@@ -116,7 +116,7 @@ def _span(environ: "WSGIEnvironment") -> Span:
 
 
 class _Transfers:
-    """WSGI middleware around the instrumented application: the span of the body's transfer."""
+    """WSGI middleware around the instrumented application that makes the span of the transfer."""
 
     def __init__(self, app: "WSGIApplication", tracer: Tracer) -> None:
         self._app = app
@@ -133,13 +133,13 @@ class _Transfers:
         exchange.span = INVALID_SPAN
         attach(exchange.outside)
         port = str(environ.get("SERVER_PORT", ""))
-        # Behind a Unix socket, gunicorn takes the port from the Host.
+        # If gunicorn listens on a Unix socket, it takes the port from the Host header.
         if not (port.isascii() and port.isdecimal() and len(port) <= 5):
             environ["SERVER_PORT"] = ""
         try:
             return self._app(environ, start_response)
         finally:
-            # This context is for the body and for what is logged at the end of the request.
+            # This context is for the body and for records logged at the end of the request.
             current = set_span_in_context(exchange.span, exchange.outside)
             if exchange.streams and exchange.span is not INVALID_SPAN:
                 exchange.transfer = self._tracer.start_span("send body", current)

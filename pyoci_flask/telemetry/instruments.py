@@ -19,22 +19,22 @@ Attributes = dict[str, str | int]
 
 
 class Instruments:
-    """The instruments of one worker process, in addition to those of the Flask instrumentation."""
+    """The instruments of a worker process, in addition to those of the Flask instrumentation."""
 
     def __init__(self, meter: Meter) -> None:
         self._started = time.monotonic()
         self._hosts = Hosts()
-        # These two have the kind and unit that the original program uses.
+        # The next two instruments have the same kind and unit as in the original program.
         meter.create_observable_counter(
             "pyoci_uptime", [self._uptime], unit="seconds", description="Age of the worker process"
         )
         self._requests = meter.create_counter(
-            "pyoci_requests", unit="requests", description="Requests answered"
+            "pyoci_requests", unit="requests", description="Requests handled"
         )
         self._request_duration = meter.create_histogram(
             "pyoci_request_duration",
             unit="s",
-            description="From a request's head to its answer's last byte",
+            description="Time from a request's head to the last byte of its response",
             explicit_bucket_boundaries_advisory=BOUNDARIES,
         )
         self._bytes = meter.create_counter(

@@ -1,4 +1,4 @@
-"""The names and labels of spans and metrics: few, whatever clients and registries send."""
+"""Limits the names and labels of spans and metrics, whatever clients and registries send."""
 
 import re
 import threading
@@ -11,27 +11,27 @@ KNOWN_METHODS = frozenset(
 )
 _STATUSES = frozenset(HTTPStatus)
 HOSTS_LIMIT = 100
-"""Distinct registry hosts in the metrics of one worker."""
+"""The number of distinct registry hosts in the metrics of one worker."""
 UNANSWERED_HOSTS_LIMIT = 10
-"""How many of them may be hosts that did not answer their first call."""
+"""The number of these hosts that may be added although they did not respond to their first call."""
 OTHER_HOST = "_other"
 
-# Seconds. The last ones are for downloads of large files.
+# Seconds. The last boundaries are for downloads of large files.
 BOUNDARIES = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300)
 
 
 def known_method(method: str) -> str:
-    """Return a method of RFC 9110 or 5789 unchanged, and `_OTHER` for any other text."""
+    """Return a method of RFC 9110 or 5789 unchanged, or `_OTHER` for any other text."""
     return method if method in KNOWN_METHODS else "_OTHER"
 
 
 def is_known_status(status: int) -> bool:
-    """Return whether HTTP defines a status: a registry may send any of nine hundred."""
+    """Return whether HTTP defines a status. A registry can send any of nine hundred."""
     return status in _STATUSES
 
 
 def status_label(status: int | None) -> str:
-    """Return the status of an answer as a label, or `error` if there was no answer.
+    """Return the status of a response as a label, or `error` if there was no response.
 
     A status that HTTP does not define counts as its class (`5xx`).
     """
@@ -43,9 +43,9 @@ def status_label(status: int | None) -> str:
 class Hosts:
     """Limits the hosts in the metrics of one process, first come, first served.
 
-    If a server has no allow-list of registries, anybody can make it call any host. Names of hosts
-    that do not answer are easy to invent, so only a few of the places are for them. This is not a
-    `Memory`: a series that has begun lasts as long as the process, so no host may be replaced.
+    If a server has no allow-list of registries, anyone can make it call any host. Names of hosts
+    that do not respond are easy to invent, so only a few places are available to them. This is not
+    a `Memory`, because a series lasts as long as the process, so no host may be replaced.
     """
 
     def __init__(self) -> None:
@@ -115,7 +115,7 @@ _ADDRESSES = (
 
 
 def registry_operation(method: str, path: str) -> RegistryOperation | None:
-    """Return the purpose of a request to a registry, or None for another kind of address."""
+    """Return the purpose of a request to a registry, or None for any other kind of address."""
     for pattern, template, names in _ADDRESSES:
         if method in names and pattern.fullmatch(path):
             return RegistryOperation(names[method], template)
@@ -125,7 +125,7 @@ def registry_operation(method: str, path: str) -> RegistryOperation | None:
 def call_purpose(method: str, url: str) -> tuple[str, str | None]:
     """Return the purpose of a call, and its URL template if it has one.
 
-    Calls also go to the registry's token service and storage, whose addresses can be anything.
+    Calls also go to the registry's token service and storage, which can have any address.
     """
     parts = urlsplit(url)
     operation = registry_operation(method, parts.path)

@@ -1,4 +1,4 @@
-"""The providers of the three signals, which are made at the start and flushed at the end."""
+"""The providers of the three signals, which are created at startup and flushed at the end."""
 
 import atexit
 import logging
@@ -30,7 +30,7 @@ from pyoci_flask.transport.network import Network
 _INTERVAL = 30_000
 """Milliseconds between exports."""
 SHUTDOWN_TIMEOUT = 5.0
-"""Seconds that the exit of a worker may wait for a collector."""
+"""Seconds for which the exit of a worker may wait for a collector."""
 
 _QUEUE = 4096
 
@@ -38,10 +38,10 @@ _T = TypeVar("_T")
 
 
 class Telemetry:
-    """The exports of one worker process, which `pyoci_flask.telemetry.start` makes.
+    """The exports of one worker process, created by `pyoci_flask.telemetry.start`.
 
     `request_observer` is for the access log, `call_observer` for the transport. `shutdown` sends
-    what is queued. It also runs when the process exits.
+    queued data and also runs when the process exits.
     """
 
     def __init__(self, settings: Settings, endpoints: Mapping[str, str], app: flask.Flask) -> None:
@@ -89,7 +89,7 @@ class Telemetry:
         logging.getLogger().addHandler(self._log_export)
         self._shutdown_lock = threading.Lock()
         self._ending = threading.Event()
-        # Started now, because an interpreter that exits can no longer start threads.
+        # Started now, because an exiting interpreter can no longer start threads.
         self._closer = threading.Thread(
             target=self._close_at_shutdown, name="pyoci-telemetry", daemon=True
         )
@@ -97,7 +97,7 @@ class Telemetry:
         atexit.register(self.shutdown)
 
     def shutdown(self) -> None:
-        """Send what is queued and stop, within `SHUTDOWN_TIMEOUT`; a second call does nothing."""
+        """Send queued data and stop, within `SHUTDOWN_TIMEOUT`. A second call does nothing."""
         with self._shutdown_lock:
             if self._ending.is_set():
                 return
@@ -105,7 +105,7 @@ class Telemetry:
             logging.getLogger().removeHandler(self._log_export)
             self._exporters.hurry(SHUTDOWN_TIMEOUT)
             self._ending.set()
-        # The SDK's own time-outs do not limit the time for a connection.
+        # The SDK's own time-outs do not limit the time for connecting.
         self._closer.join(SHUTDOWN_TIMEOUT)
         self._sdk_log.uninstall()
 
@@ -123,7 +123,7 @@ def _unless_set(variable: str, value: _T) -> _T | None:
 
 def _resource(settings: Settings) -> Resource:
     own = {
-        # Different for each process: with one id, they would overwrite each other's metrics.
+        # Each process has its own id. Otherwise they would overwrite each other's metrics.
         "service.instance.id": str(uuid.uuid4()),
         "telemetry.sdk.language": "python",
         "telemetry.sdk.name": "opentelemetry",

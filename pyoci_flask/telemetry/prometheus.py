@@ -1,4 +1,4 @@
-"""The metrics as text for Prometheus."""
+"""Serves the metrics as text for Prometheus."""
 
 import os
 import time
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from _typeshed.wsgi import WSGIEnvironment
 
 STARTED = "PYOCI_FLASK_METRICS_STARTED"
-"""Environment variable of gunicorn's workers: when the master started (monotonic clock)."""
+"""The environment variable that contains the master's start time (monotonic clock)."""
 
 _ROOM = 16 << 20
 """Bytes that must be free on the disk for a new series."""
@@ -41,18 +41,19 @@ class Series:
     """Decides whether a new series may begin.
 
     Series are stored in a file that is mapped into memory. If the disk is full, writing to a new
-    part of it kills the process, and clients can fill that disk with uploads. The known series are
-    not a `Memory`: they last as long as the process, and `labels` keeps their number small.
+    part of the file kills the process, and clients can fill that disk with uploads. The known
+    series are not in a `Memory`, because they last as long as the process; `labels` limits their
+    number.
     """
 
     def __init__(self, folder: str | None, room: int = _ROOM) -> None:
-        """Keep `room` bytes free on the disk of `folder`; None = the numbers are in memory."""
+        """Keep `room` bytes free on the disk of `folder`, or use memory if `folder` is None."""
         self._folder = folder
         self._room = room
         self._known: set[tuple[str, ...]] = set()
 
     def admits(self, *labels: str) -> bool:
-        """Return whether a series with these labels exists or has room to begin."""
+        """Return whether a series with these labels exists or there is room for it."""
         if self._folder is None or labels in self._known:
             return True
         disk = os.statvfs(self._folder)
@@ -79,7 +80,7 @@ class Prometheus:
         app.add_url_rule("/metrics", "metrics", self.answer)
 
     def answer(self) -> Response:
-        """Return everything that was counted since the server started."""
+        """Return the metrics since the server started."""
         registry = self._own
         if self._folder is not None:
             registry = CollectorRegistry()
@@ -122,10 +123,10 @@ class _Requests:
     def __init__(self, registry: CollectorRegistry, series: Series) -> None:
         self._series = series
         labels = ("method", "status", "operation")
-        self._count = Counter("pyoci_requests", "Requests answered", labels, registry=registry)
+        self._count = Counter("pyoci_requests", "Requests handled", labels, registry=registry)
         self._duration = Histogram(
             "pyoci_request_duration_seconds",
-            "From a request's head to its answer's last byte",
+            "Time from a request's head to the last byte of its response",
             labels,
             buckets=BOUNDARIES,
             registry=registry,
@@ -166,7 +167,7 @@ class _Calls:
         )
         self._duration = Histogram(
             "http_client_request_duration_seconds",
-            "From a registry call's start to its answer's end",
+            "Time from the start of a registry call to the end of its response",
             ("method", "host", "status", "operation"),
             buckets=BOUNDARIES,
             registry=registry,

@@ -1,4 +1,4 @@
-"""The spans of requests and of registry calls, and the metrics that are counted with them."""
+"""The spans of requests and registry calls, and the metrics that are recorded with them."""
 
 import time
 from collections.abc import Callable
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from _typeshed.wsgi import WSGIEnvironment
 
 EXCHANGE = "pyoci.exchange"
-"""Key of the WSGI environ: the request's `Exchange`."""
+"""The key of the request's `Exchange` in the WSGI environ."""
 
 _PORTS = {"http": 80, "https": 443}
 
@@ -47,19 +47,19 @@ class Exchange:
     """The context of the request before its first span."""
     span: Span
     in_flask: bool = False
-    """Whether Flask has the request. Then the instrumentation makes and ends `span`."""
+    """Whether Flask handles the request. If so, the instrumentation makes and ends `span`."""
     streams: bool = False
-    """Whether the body of Flask's answer is made while it is sent."""
+    """Whether the body of Flask's response is generated while it is sent."""
     transfer: Span | None = None
 
 
 class ServerSpans:
     """A `RequestObserver` that makes the SERVER spans of requests that do not reach Flask.
 
-    Those are the requests to the embedded registry and requests that are refused before Flask. For
-    other requests it ends the span of the body's transfer, since the access log knows when a body
-    ends. The access log also runs each request in its own context. A span that is made current here
-    therefore stays current until the last byte, also in pool threads that run in a copy of the
+    These are requests to the embedded registry and requests that are refused before Flask. For
+    other requests it ends the span of the body's transfer, because the access log knows when a body
+    ends. The access log also runs each request in its own context. Therefore a span that is made
+    current here remains current until the last byte, even in pool threads that run in a copy of the
     context, and need not be detached.
     """
 
@@ -132,20 +132,20 @@ def _broken(record: RequestRecord) -> str | None:
 
 def _end(span: Span, failure: str | None) -> None:
     if failure is not None:
-        # Without the text of the exception, which may quote anything. The log has it, redacted.
+        # The exception's text is omitted, as it may quote anything. The log has it, redacted.
         span.set_attribute("error.type", failure)
         span.set_status(Status(StatusCode.ERROR))
     span.end()
 
 
 def span_name(method: str) -> str:
-    """Return the beginning of the name of an HTTP span."""
+    """Return the first word of the name of an HTTP span."""
     return "HTTP" if method == "_OTHER" else method
 
 
 def _parent(environ: "WSGIEnvironment") -> Context:
     if get_current_span().get_span_context().is_valid:
-        # Called in-process, within another request.
+        # This is an in-process call within another request.
         return get_current()
     return extract(environ, Context(), wsgi_getter)
 
@@ -154,7 +154,7 @@ class ClientSpans:
     """A `CallObserver` that makes a CLIENT span for each call and counts the call.
 
     The parent is the span that is current when the call is made. The new span is not made current,
-    because another thread may read the body of the answer.
+    because another thread may read the body of the response.
     """
 
     def __init__(self, tracer: Tracer, instruments: Instruments) -> None:

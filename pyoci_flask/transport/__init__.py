@@ -1,1 +1,1 @@
-"""HTTP to registries: pooled connections, token authentication, egress guard."""
+"""Talks HTTP to registries: pooled connections, token authentication and the egress guard."""

@@ -1,8 +1,8 @@
-"""Authentication towards registries (docker token authentication, RFC 7617, RFC 6750).
+"""Authentication to registries (Docker token authentication, RFC 7617, RFC 6750).
 
-The caller's credentials are exchanged for a Bearer token where the registry asks for one and
-sent as Basic where it asks for that. Tokens live in this worker's memory until they expire,
-under a key that holds a keyed hash of the credentials. They are never shared across credentials.
+If a registry asks for a Bearer token, the caller's credentials are exchanged for one. If it asks
+for Basic, they are sent as they are. Tokens are kept in this worker's memory until they expire.
+Their key contains a keyed hash of the credentials, so they are never used for other credentials.
 """
 
 import time
@@ -36,18 +36,18 @@ _ENTRIES = 4096
 _BYTES = 4 * 1024 * 1024
 """Bounds of each memory."""
 _PATIENCE = 40.0
-"""Seconds, those of one fetch and its retries. A thread that waited longer for others that fetch
-the same token does not fetch it itself."""
+"""Seconds that one fetch and its retries may take. A thread that has waited longer for others to
+fetch the same token does not fetch it itself."""
 
 _MOVED = (EgressError, RegistryError, RegistryUnreachableError, RegistryTimeoutError)
-"""The errors of a token service that is gone, or has another address now."""
+"""The errors that occur if a token service no longer exists or has moved to another address."""
 
 _Key = tuple[str, str, Scope]
 """Registry, fingerprint of the credentials, scope."""
 
 
 class Authenticator:
-    """Sends calls with the authorization that the registry turns out to want."""
+    """Sends calls with the authorization that the registry requires."""
 
     def __init__(self, transport: Transport, clock: Callable[[], float] = time.monotonic) -> None:
         self._transport = transport
@@ -56,22 +56,22 @@ class Authenticator:
             entries=_ENTRIES, max_bytes=_BYTES, size=lambda grant: grant.size, clock=clock
         )
         self._last_bearer = _challenges()
-        """By registry, the last Bearer challenge."""
+        """The last Bearer challenge of each registry."""
         self._proven = _challenges()
-        """By registry, the challenge for which its service gave a token of a repository's scope."""
+        """For each registry, the challenge that led to a token for a repository's scope."""
         self._basic: Memory[str, bool] = Memory(entries=_ENTRIES, max_bytes=_BYTES)
-        """The registries that asked for Basic."""
+        """The registries that asked for Basic credentials."""
         self._anonymous: Memory[_Key, bool] = Memory(entries=_ENTRIES, max_bytes=_BYTES)
-        """Whether the last call without credentials was answered for an anonymous token."""
+        """Whether the last call without credentials that was allowed used an anonymous token."""
         self._fetching: KeyedLocks[_Key] = KeyedLocks()
 
     def send(self, request: Request, refused: Reply | None = None) -> Reply:
-        """Send the call; on 401 authenticate and send it again. A 401 returned is final.
+        """Send the call; after a 401, authenticate and send it again. A returned 401 is final.
 
-        `refused` is the 401 to a first try that the caller made by itself.
+        `refused` is the 401 response to a first attempt that the caller has already made.
 
         Raises:
-            AuthenticationRequiredError: the token service wants credentials and there are none.
+            AuthenticationRequiredError: the token service requires credentials; there are none.
             DeniedError: the token service refuses the credentials.
         """
         key = request.registry, fingerprint(request.credentials), request.scope
@@ -98,14 +98,14 @@ class Authenticator:
     def wants_token(self, registry: str, scope: Scope) -> bool:
         """Return whether the last anonymous call for `scope` needed an anonymous token.
 
-        With an anonymous token, private things are not seen. Calls that fail change nothing here.
+        An anonymous token does not show private content. Failed calls do not change the result.
         """
         return self._anonymous.get((registry, fingerprint(None), scope)) or False
 
     def probe(self, registry: str) -> bool:
-        """Find out whether a registry asks for credentials, by a call unless that is known.
+        """Return whether a registry asks for credentials, and call it if that is not known yet.
 
-        Return True unless the registry shows that it does not ask.
+        The result is False only if the root of the API returns 200 without credentials.
         """
         if registry in self._last_bearer or registry in self._basic:
             return True
@@ -114,15 +114,15 @@ class Authenticator:
         return True
 
     def _root(self, registry: str) -> Reply:
-        """Call the root of the API, where a registry says what it wants (distribution-spec)."""
+        """Call the API root. It states which authentication is required (distribution-spec)."""
         return self._transport.send(Request("GET", f"{registry}/v2/", registry, idempotent=True))
 
     def _first(self, request: Request, key: _Key) -> tuple[str | None, PyOCIError | None]:
-        """Return the authorization to begin with: a known one, or a token fetched in advance.
+        """Return the authorization for the first attempt: a known one, or a token fetched now.
 
-        A registry that gave a token for a repository's scope gives one for every repository, so
-        the call that would only bring its 401 is left out. The second value is the refusal of the
-        token service, which then need not be asked again.
+        A registry that issued a token for one repository's scope issues tokens for all of them, so
+        the call that would only return a 401 is skipped. The second value is the error if the
+        token service refused; then it need not be asked again.
         """
         known = self._known(request, key)
         challenge = self._proven.get(request.registry)
@@ -131,10 +131,10 @@ class Authenticator:
         try:
             return self._token(request, key, challenge, str(request.scope), {None}), None
         except (DeniedError, AuthenticationRequiredError) as error:
-            # Its own challenge may ask for another scope, and what is public needs none.
+            # The registry's challenge may ask for another scope; public content needs no token.
             return None, error
         except (EgressError, RegistryError, RegistryUnreachableError):
-            return None, None  # the next 401 says where the token service is now
+            return None, None  # the next 401 contains the service's new address
 
     def _known(self, request: Request, key: _Key) -> str | None:
         if isinstance(request.credentials, BearerCredentials):
@@ -160,7 +160,7 @@ class Authenticator:
         if bearer is not None:
             self._last_bearer.put(registry, bearer)
         elif (sent or "").startswith("Bearer "):
-            # Harbor answers an expired Bearer token with a Basic challenge.
+            # Harbor responds to an expired Bearer token with a Basic challenge.
             bearer = self._last_bearer.get(registry)
         if bearer is not None:
             yield from self._bearer_answers(request, key, bearer, sent, denied)
@@ -180,7 +180,7 @@ class Authenticator:
     ) -> Iterator[str]:
         known = self._known(request, key)
         if known is not None and known != sent:
-            # Another thread authenticated while this one's call was under way.
+            # Another thread authenticated while this thread's call was in progress.
             yield known
         tried = {sent, known}
         refused, own = denied, str(request.scope)
@@ -206,10 +206,10 @@ class Authenticator:
         wanted: str | None,
         tried: set[str | None],
     ) -> str:
-        """Fetch a token, unless another thread did so while this one waited for its turn.
+        """Fetch a token unless another thread fetched it while this thread was waiting.
 
-        One thread at a time asks for a token: 100 parallel calls fetch one. The calls themselves
-        are made side by side.
+        Only one thread at a time asks for a token, so 100 parallel calls fetch only one. The calls
+        themselves are made in parallel.
         """
         limit = self._clock() + _PATIENCE
         with self._fetching.hold(key, _PATIENCE):
@@ -223,14 +223,14 @@ class Authenticator:
                     self._forget(key)
                     raise
                 self._grants.put(key, grant, ttl=grant.lifetime)
-                # Scopes may be opaque; then only the registry's own challenge can name the next.
+                # If scopes are opaque, only the registry's own challenge can state the next one.
                 if (wanted or "").startswith(f"repository:{request.scope.repository}:"):
                     self._proven.put(request.registry, challenge)
                 tried.add(grant.header)
         return grant.header
 
     def _forget(self, key: _Key) -> None:
-        """Forget what a registry asked for, as it may have changed."""
+        """Forget what a registry asked for, because this may have changed."""
         self._last_bearer.remove(key[0])
         self._proven.remove(key[0])
         self._grants.remove(key)

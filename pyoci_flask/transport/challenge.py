@@ -1,4 +1,4 @@
-"""WWW-Authenticate challenges (RFC 7235, section 4.1), as registries really write them."""
+"""WWW-Authenticate challenges (RFC 7235, section 4.1), as registries actually write them."""
 
 import re
 from collections.abc import Mapping
@@ -16,14 +16,14 @@ _TOKEN68 = re.compile(r"[A-Za-z0-9._~+/-]+=*[ \t]*(?=,|$)")
 
 @dataclass(frozen=True, slots=True)
 class Challenge:
-    """One challenge: the scheme and the parameters' names in lower case, values unquoted."""
+    """One challenge. Its scheme and parameter names are in lower case, its values unquoted."""
 
     scheme: str
     parameters: Mapping[str, str]
 
     @property
     def size(self) -> int:
-        """Bytes that it counts in memory."""
+        """The number of bytes that this challenge counts for in a `Memory`."""
         return 500 + sum(100 + len(name) + len(text) for name, text in self.parameters.items())
 
     def __getitem__(self, name: str) -> str | None:
@@ -31,7 +31,7 @@ class Challenge:
 
 
 def parse_challenges(header: str) -> tuple[Challenge, ...]:
-    """Split the header into its challenges; several headers come joined by commas.
+    """Split the header into its challenges. Several headers are joined by commas.
 
     Registries send schemes in any case, values with and without quotes, a bare `Basic`, and headers
     that end in garbage. The challenges before the garbage are returned.
@@ -59,7 +59,7 @@ def parse_challenges(header: str) -> tuple[Challenge, ...]:
 
 
 def _ends_scheme(header: str, position: int) -> bool:
-    """Return whether a token68 may follow (`Negotiate YII=`), not a scheme (`Basic, Bearer`)."""
+    """Return whether a token68 can follow (`Negotiate YII=`), not a scheme (`Basic, Bearer`)."""
     return position > 0 and header[position - 1] in " \t"
 
 

@@ -1,4 +1,4 @@
-"""Deadlines for blocking reads: a socket's own time-out restarts with every byte."""
+"""Deadlines for blocking reads, because a socket's own time-out restarts with every byte."""
 
 import heapq
 import itertools
@@ -16,11 +16,11 @@ class Limit:
     abort: Callable[[], object] | None = field(repr=False)
     """None once the limit is over."""
     expired: bool = False
-    """Whether the time passed and `abort` was called."""
+    """Whether the time has passed and `abort` was called."""
 
 
 class Deadlines:
-    """One thread that aborts what is not finished in time. It starts at the first use."""
+    """Aborts operations that do not finish in time, from a thread that starts at the first use."""
 
     def __init__(self) -> None:
         self._condition = threading.Condition()
@@ -30,7 +30,7 @@ class Deadlines:
 
     @contextmanager
     def limit(self, seconds: float, abort: Callable[[], object]) -> Iterator[Limit]:
-        """Call `abort` from the other thread unless the context ends within `seconds`."""
+        """Call `abort` from the watching thread unless the context ends within `seconds`."""
         limit = Limit(abort)
         with self._condition:
             if not self._running:
@@ -44,7 +44,7 @@ class Deadlines:
             yield limit
         finally:
             with self._condition:
-                # The entry stays in the heap until its time; it must not keep an answer alive.
+                # The entry remains in the heap until its time. It must not keep a response alive.
                 limit.abort = None
 
     def _watch(self) -> None:
@@ -62,10 +62,10 @@ class Deadlines:
                 else:
                     heapq.heappop(self._heap)
                     limit.expired = True
-                    # Under the lock, so that it never aborts a connection that serves another call.
+                    # Called under the lock, so no connection that serves another call is aborted.
                     with suppress(Exception):  # an error must not end the only thread that watches
                         limit.abort()
 
 
 DEADLINES = Deadlines()
-"""Those of this process. Threads do not survive a fork, and no call is made before the fork."""
+"""The deadlines of this process. Threads do not survive a fork; no call is made before one."""

@@ -1,8 +1,8 @@
 """The egress guard: which addresses this server may connect to.
 
-The path of a request names the host to call, so the address that is really connected to is
-checked, after name resolution, on every connection. A check of the host's text would miss
-`127.1`, `0xa9fea9fe` and every DNS name that resolves to such an address.
+The path of a request specifies the host to call. Therefore the actual address of every connection
+is checked, after name resolution. A check of the host's text would miss `127.1`, `0xa9fea9fe` and
+every DNS name that resolves to a forbidden address.
 """
 
 import ipaddress
@@ -33,17 +33,17 @@ _NAT64 = (
     ipaddress.IPv6Network("64:ff9b:1::/48"),  # RFC 8215; its /96 parts are used in the same way
 )
 _SITE_LOCAL = ipaddress.IPv6Network("fec0::/10")
-"""Private by RFC 3513. RFC 3879 deprecated it, and Python counts it as global."""
+"""Private according to RFC 3513. RFC 3879 deprecated it, and Python treats it as global."""
 _HOSTS = 4096
 _HOSTS_BYTES = 2 * 1024 * 1024
-"""Bounds of the memory of public hosts. A name of DNS has at most 253 characters."""
+"""Bounds of the memory of public hosts. A DNS name has at most 253 characters."""
 
 
 def check_address(host: str, address: IPAddress) -> None:
     """Refuse addresses that no registry has: link-local, cloud metadata, multicast, unspecified.
 
     Raises:
-        EgressError: `host` resolved to such an address.
+        EgressError: `host` resolves to one of these addresses.
     """
     for candidate in _spellings(address):
         if (
@@ -60,13 +60,13 @@ def check_address(host: str, address: IPAddress) -> None:
 
 
 def is_private(address: IPAddress) -> bool:
-    """Return whether an address is not one of the public internet."""
+    """Return whether an address is not part of the public internet."""
     reached = _spellings(address)[-1]
     return not reached.is_global or reached in _SITE_LOCAL
 
 
 def _spellings(address: IPAddress) -> list[IPAddress]:
-    """Return the address and the IPv4 addresses inside it; the last one is what is reached."""
+    """Return the address and any IPv4 addresses embedded in it. Packets reach the last one."""
     found: list[IPAddress] = [address]
     if isinstance(address, ipaddress.IPv6Address):
         inner = [address.ipv4_mapped, address.sixtofour]
@@ -80,27 +80,27 @@ def _spellings(address: IPAddress) -> list[IPAddress]:
 
 
 def public_hosts() -> Memory[str, bool]:
-    """Return the memory of the hosts that were seen at public addresses."""
+    """Return a memory of hosts that have resolved to public addresses."""
     return Memory(entries=_HOSTS, max_bytes=_HOSTS_BYTES)
 
 
 @dataclass(frozen=True, slots=True)
 class EgressPolicy:
-    """What one pool of connections may connect to."""
+    """The addresses that one pool of connections may connect to."""
 
     public_hosts: Memory[str, bool]
-    """The hosts that were seen at public addresses; all pools share them."""
+    """The hosts that have resolved to public addresses. All pools share them."""
     private: bool
     """Whether loopback and private addresses are allowed."""
     why: str
-    """The reason that an error gives if they are not."""
+    """The reason to state in an error if private addresses are not allowed."""
 
     def choose(self, host: str, found: Sequence[IPAddress]) -> Sequence[IPAddress]:
-        """Return the addresses of `host` that may be connected to, in their order.
+        """Return the addresses of `host` that may be connected to, in the given order.
 
         Raises:
-            EgressError: one of them is never called, or all are private and this pool may not
-                call private ones.
+            EgressError: one of the addresses is never allowed, or all are private and this pool
+                does not allow private addresses.
         """
         for address in found:
             check_address(host, address)
@@ -113,13 +113,13 @@ class EgressPolicy:
             raise EgressError(f"{host} leads to the private address {found[0]}; {self.why}")
         if host in self.public_hosts:
             raise EgressError(
-                f"{host} was at a public address and now leads to the private one {found[0]}"
+                f"{host} was at a public address and now leads to the private address {found[0]}"
             )
         return found
 
 
 def literal(host: str) -> IPAddress | None:
-    """Return the address that a host is, in any spelling that `connect` takes; None for a name."""
+    """Return the address that `host` spells in any form `connect` accepts, or None for a name."""
     bare = host.strip("[]").rstrip(".").lower()
     if bare == "localhost" or bare.endswith(".localhost"):
         return ipaddress.IPv4Address("127.0.0.1")
@@ -131,7 +131,7 @@ def literal(host: str) -> IPAddress | None:
 
 
 def resolve(host: str, port: int) -> list[tuple[IPAddress, tuple[object, ...]]]:
-    """Resolve a name once. Connect to these socket addresses, so that no second answer counts.
+    """Resolve a name. Connect to the result, so that the name is not resolved a second time.
 
     Raises:
         OSError: the name is unknown or invalid.

@@ -1,4 +1,4 @@
-"""How this server reaches the network: proxies and the CA bundle of its environment."""
+"""How this server reaches the network: the proxies and the CA bundle from its environment."""
 
 import os
 import re
@@ -14,21 +14,21 @@ from pyoci_flask.errors import ConfigurationError
 
 @dataclass(frozen=True, slots=True)
 class Network:
-    """What the environment says about the network, read once at the start and then passed on.
+    """The network settings of the environment, read once at startup and then passed on.
 
-    requests would read the environment by itself with `trust_env`, but then also a `.netrc`,
-    which overwrites the Authorization of the user that is being served.
+    With `trust_env`, requests would read the environment itself, but it would also read a `.netrc`,
+    which overwrites the Authorization of the user who is being served.
     """
 
     proxies: Mapping[str, str] = field(default_factory=dict, repr=False)
-    """Scheme (or `all`) to the proxy's URL, which may hold a password."""
+    """Maps a scheme (or `all`) to the proxy's URL, which may contain a password."""
     no_proxy: str = ""
     ca_bundle: str | None = None
-    """File or folder of the trusted authorities; None = those of the certifi package."""
+    """A file or folder with trusted CA certificates, or None for those of the certifi package."""
 
     @classmethod
     def from_env(cls, environ: Mapping[str, str]) -> Self:
-        """Read `HTTP_PROXY` and similar names (in either case), and those of a CA bundle."""
+        """Read `HTTP_PROXY` and similar variables (in either case), and those for a CA bundle."""
         lower = {name.lower(): value for name, value in environ.items() if value}
         proxies = {
             scheme: lower[f"{scheme}_proxy"]
@@ -36,22 +36,22 @@ class Network:
             if f"{scheme}_proxy" in lower
         }
         if "REQUEST_METHOD" in environ:
-            proxies.pop("http", None)  # CGI: HTTP_PROXY is a header that the client chose (httpoxy)
+            proxies.pop("http", None)  # under CGI, HTTP_PROXY is a client's header (httpoxy)
         _, ca_bundle = _ca_bundle(environ)
         return cls(proxies, lower.get("no_proxy", ""), ca_bundle)
 
     def proxies_for(self, url: str) -> dict[str, str]:
-        """Return the proxies to use for `url`; none if `NO_PROXY` names its host."""
+        """Return the proxies to use for `url`: none if `NO_PROXY` contains its host."""
         if not self.proxies or _bypassed(url, self.no_proxy):
             return {}
         return dict(self.proxies)
 
 
 def check_ca_bundle(environ: Mapping[str, str]) -> None:
-    """Check that the CA bundle which the environment names can be read.
+    """Check that the CA bundle that the environment specifies can be read.
 
     Raises:
-        ConfigurationError: it cannot.
+        ConfigurationError: it cannot be read.
     """
     name, path = _ca_bundle(environ)
     if path is not None and not os.access(path, os.R_OK):

@@ -1,4 +1,4 @@
-"""What observers learn about each call to a registry: their interface, and the log line."""
+"""The interface of observers of calls to registries, and the observer that logs each call."""
 
 import logging
 import time
@@ -16,29 +16,29 @@ _PATH_LIMIT = 1700
 
 
 class CallRecord(Protocol):
-    """One registry call under way."""
+    """A registry call in progress."""
 
     def finished(
         self, *, status: int | None, error: BaseException | None, sent: int, received: int
     ) -> None:
-        """Close the record; called exactly once, on any thread.
+        """Close the record. This is called exactly once, on any thread.
 
-        That is when the body was read to its end, when the response was closed early, or when
-        the call failed. `status` is None if no answer came, `error` is None if nothing was
-        raised; `sent` and `received` are the bytes of the two bodies.
+        It is called when the body has been read to its end, when the response is closed early, or
+        when the call fails. `status` is None if no response arrived, `error` is None if nothing was
+        raised. `sent` and `received` are the sizes of the two bodies in bytes.
         """
 
 
 class CallObserver(Protocol):
-    """Learns about every HTTP exchange with a registry, its token service or its storage."""
+    """Is notified of every HTTP exchange with a registry, its token service or its storage."""
 
     def call_started(self, method: str, url: str) -> CallRecord:
-        """Open a record, on the thread that makes the call. `url` may hold secrets."""
+        """Open a record, on the thread that makes the call. `url` may contain secrets."""
         ...
 
 
 class Call:
-    """Collects what the observers learn about one exchange, and calls them at its end."""
+    """Collects the data of one exchange, and passes it to the observers when it ends."""
 
     def __init__(self, request: Request, observers: Sequence[CallObserver]) -> None:
         self.request = request
@@ -50,13 +50,13 @@ class Call:
         ]
 
     def end(self, status: int | None) -> None:
-        """Call the observers, once, with the status of the answer if there was one."""
+        """Call the observers once, with the status of the response if there was one."""
         self.ended = True
         sent = 0 if status is None else self.request.size
         for record in self._records:
             record.finished(status=status, error=self.error, sent=sent, received=self.received)
-        # Its traceback refers to this object. Such a circle would keep connections until the
-        # garbage collector runs.
+        # The error's traceback refers to this object. This cycle would keep connections open until
+        # the garbage collector runs.
         self.error = None
 
 
@@ -97,14 +97,14 @@ class _LoggedCall:
 
 
 def redacted(url: str) -> str:
-    """Return a URL without userinfo, query and fragment: each of them may hold a credential.
+    """Return a URL without userinfo, query and fragment, which may contain credentials.
 
     At most 2000 characters are kept.
     """
     try:
         parts = urlsplit(url)
     except ValueError:
-        # It cannot be parsed, so no part of it is known to be safe.
+        # The URL cannot be parsed, so no part of it is known to be safe.
         return REDACTED
     path = parts.path[:_PATH_LIMIT]
     safe = urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], path, "", ""))
@@ -112,7 +112,7 @@ def redacted(url: str) -> str:
 
 
 def _token(text: str) -> str:
-    """Return a value as one word of the log line, whatever a registry put into a redirect."""
+    """Return a value as one word for the log line; a redirect may contain any characters."""
     if text.isprintable() and " " not in text:
         return text
     return "".join(

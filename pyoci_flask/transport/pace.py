@@ -1,4 +1,4 @@
-"""How often to call a registry that asks to slow down: one pace for all threads of a worker."""
+"""The pace of calls to a registry that asks to slow down, shared by all threads of a worker."""
 
 import math
 import threading
@@ -14,11 +14,11 @@ _BYTES = 512 * 1024
 """Bounds of the memory of paces."""
 _FIRST = 0.05
 _MOST = 1.0
-"""Seconds between two calls: after the first refusal, and at most."""
+"""Seconds between two calls after the first refusal, and the maximum."""
 _EASED = 0.97
-"""The factor for this interval after a call that was not refused."""
+"""The factor by which the interval shrinks after a call that was not refused."""
 _LEAST = 0.005
-"""An interval below this is no longer kept."""
+"""Seconds. A shorter interval is forgotten."""
 _PATIENCE = 10.0
 """Seconds that a call waits for its turn. After that, the client is asked to try again."""
 _FORGOTTEN = 60.0
@@ -44,10 +44,10 @@ class Paces:
         self._known: Memory[str, _Pace] = Memory(entries=_HOSTS, max_bytes=_BYTES, ttl=_FORGOTTEN)
 
     def wait(self, host: str) -> float:
-        """Wait until a call may begin; return the time at which it did.
+        """Wait until a call may begin, and return the time.
 
         Raises:
-            RateLimitedError: too many calls wait already.
+            RateLimitedError: too many calls are already waiting.
         """
         limit = self._clock() + _PATIENCE
         while True:
@@ -62,17 +62,17 @@ class Paces:
                 pause = pace.turn - now
             if now > limit:
                 raise RateLimitedError(
-                    f"{host} asks to slow down, and too many calls to it are waiting: try again",
+                    f"{host} asks to slow down, and too many calls to it are waiting; try again",
                     str(math.ceil(pause)),
                 )
             time.sleep(pause)
 
     def slow(self, host: str, began: float, pause: float) -> None:
-        """Note that a call begun at `began` was refused; the next one waits `pause` seconds."""
+        """Record that a call begun at `began` was refused; the next call waits `pause` seconds."""
         with self._lock:
             now = self._clock()
             pace = self._known.get(host) or _Pace()
-            # Calls that were side by side are refused together: that counts once.
+            # Calls made in parallel are refused together, which counts as one refusal.
             if began > pace.slowed:
                 pace.interval = min(max(2 * pace.interval, _FIRST), _MOST)
                 pace.slowed = now
@@ -80,7 +80,7 @@ class Paces:
             self._known.put(host, pace)
 
     def ease(self, host: str) -> None:
-        """Note that a call was not refused."""
+        """Record that a call was not refused."""
         with self._lock:
             pace = self._known.get(host)
             if pace is not None:

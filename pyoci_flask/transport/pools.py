@@ -20,14 +20,14 @@ from pyoci_flask.transport.egress import EgressPolicy, literal, resolve
 
 _MOST_ADDRESSES = 4
 _BLOCK = 128 * 1024
-"""Bytes of a file that are read and sent together."""
+"""Bytes of a file that are read and sent at a time."""
 _BLOCK_PATIENCE = 60.0
-"""Seconds for a registry to take a block: some pause to move what they have to storage."""
+"""Seconds for a registry to accept a block. Some pause while they move data to storage."""
 
 
 @overrides("_new_conn", "send", "getresponse")
 class _GuardedConnection(HTTPConnection):
-    """Connects to exactly the address that was checked; limits the time for all the headers."""
+    """Connects only to addresses that were checked, and limits the time for all headers."""
 
     policy: EgressPolicy
 
@@ -39,7 +39,7 @@ class _GuardedConnection(HTTPConnection):
             raise NameResolutionError(self.host, self, reason) from error
         allowed = self.policy.choose(self.host, [address for address, _ in found])
         last: OSError | None = None
-        # The time-out is for the whole connection, however many addresses the name has.
+        # The time-out covers all attempts to connect, however many addresses the name has.
         timed = isinstance(self.timeout, int | float)
         limit = time.monotonic() + cast("float", self.timeout) if timed else None
         reachable = [one for one in found if one[0] in allowed]
@@ -61,7 +61,7 @@ class _GuardedConnection(HTTPConnection):
         raise NewConnectionError(self, f"no connection: {last}") from last
 
     def send(self, data: Any) -> None:  # noqa: ANN401 - as in http.client
-        """Send a part of the request. The time-out for connecting does not apply any more."""
+        """Send a part of the request. The time-out for connecting no longer applies."""
         if self.sock is not None:
             self.sock.settimeout(_BLOCK_PATIENCE)
         super().send(data)
@@ -76,17 +76,17 @@ class _GuardedConnection(HTTPConnection):
                 response = super().getresponse()
             except Exception as error:
                 if limit.expired:
-                    raise TimeoutError("the headers of the answer took too long") from error
+                    raise TimeoutError("the response headers took too long") from error
                 raise
             if limit.expired:
-                # http.client takes the end of the connection for the end of the headers.
+                # http.client mistakes the end of the connection for the end of the headers.
                 response.close()
-                raise TimeoutError("the headers of the answer took too long")
+                raise TimeoutError("the response headers took too long")
             return response
 
 
 class _GuardedTLSConnection(_GuardedConnection, HTTPSConnection):
-    """The same over TLS. The time-out of a socket applies to the whole handshake."""
+    """A guarded connection over TLS. The socket's time-out applies to the whole handshake."""
 
 
 def _pool_classes(policy: EgressPolicy) -> dict[str, Any]:
@@ -103,9 +103,9 @@ class GuardedAdapter(HTTPAdapter):
     """A pooled adapter of requests that checks the address of every direct connection.
 
     A connection through a configured proxy goes to the proxy's own address, which is the
-    operator's choice and is not checked. If the host behind the proxy is an address, that is
-    checked; a name cannot be. Each policy needs its own adapter: a call must not use a connection
-    that only another policy allowed.
+    operator's choice and is not checked. If the host behind the proxy is an IP address, it is
+    checked; a name cannot be checked. Each policy needs its own adapter, because a call must not
+    use a connection that only another policy allowed.
     """
 
     def __init__(self, policy: EgressPolicy, pool_size: int) -> None:
@@ -124,7 +124,7 @@ class GuardedAdapter(HTTPAdapter):
         """Send one request.
 
         Raises:
-            EgressError: its address, or the one that its name resolves to, may not be called.
+            EgressError: the host's address, or the one its name resolves to, is not allowed.
         """
         if proxies and select_proxy(request.url or "", proxies):
             host = urlsplit(request.url or "").hostname or ""

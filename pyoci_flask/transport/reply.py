@@ -1,4 +1,4 @@
-"""An answer whose body is read from the connection when it is needed."""
+"""A response whose body is read from the connection when needed."""
 
 import io
 from collections.abc import Callable, Iterator, Mapping
@@ -16,17 +16,17 @@ CHUNK = 128 * 1024
 """Bytes per read of a streamed body."""
 
 _SMALL = 64 * 1024
-"""A body of at most these bytes does not count as large."""
+"""Bytes. Only a larger body counts as large."""
 
 _DRAIN_PATIENCE = 1.0
-"""Seconds to read the rest of an unwanted body; a new connection costs less than more."""
+"""Seconds for reading the rest of an unwanted body. Beyond that, a new connection is cheaper."""
 
 
 class Reply(AbstractContextManager["Reply"]):
-    """An answer whose body has not been read. Use it as a context manager, or close it."""
+    """A response whose body has not been read. Use it as a context manager, or close it."""
 
     def __init__(self, response: requests.Response, call: Call, patience: float) -> None:
-        """Take an answer. `patience` is the seconds that `read` may take for the whole body."""
+        """Wrap a response. `read` may take `patience` seconds for the whole body."""
         self._response = response
         self._patience = patience
         self._raw = cast("urllib3.HTTPResponse", response.raw)
@@ -41,7 +41,7 @@ class Reply(AbstractContextManager["Reply"]):
 
     @property
     def length(self) -> int | None:
-        """The Content-Length, if the header is there and valid."""
+        """The Content-Length, or None if the header is missing or not valid."""
         text = self.headers.get("Content-Length", "")
         return int(text) if text.isascii() and text.isdigit() and len(text) < 19 else None
 
@@ -49,10 +49,10 @@ class Reply(AbstractContextManager["Reply"]):
         self.close()
 
     def read(self, limit: int, large: Callable[[], object] | None = None) -> bytes:
-        """Read and decode the whole body; call `large` once if it is more than 64 KiB.
+        """Read and decode the whole body; call `large` once if it exceeds 64 KiB.
 
         Raises:
-            OversizedError: it is larger than `limit` bytes, after decoding.
+            OversizedError: the body is larger than `limit` bytes after decoding.
         """
         body, size = io.BytesIO(), 0
         with DEADLINES.limit(self._patience, self._raw.shutdown) as deadline:
@@ -72,9 +72,11 @@ class Reply(AbstractContextManager["Reply"]):
             except TransferBrokenError:
                 if not deadline.expired:
                     raise
-            # A body without a stated length looks whole when it is cut off.
+            # A body without a Content-Length looks complete even if it was cut off.
             if deadline.expired:
-                raise RegistryTimeoutError(f"{self.request.host} took too long to send its answer")
+                raise RegistryTimeoutError(
+                    f"{self.request.host} took too long to send its response"
+                )
         return body.getvalue()
 
     def chunks(self) -> Iterator[bytes]:
@@ -90,9 +92,11 @@ class Reply(AbstractContextManager["Reply"]):
         except (urllib3.exceptions.HTTPError, OSError) as error:
             self._call.error = error
             if isinstance(error, urllib3.exceptions.TimeoutError | TimeoutError):
-                raise RegistryTimeoutError(f"{self.request.host} stopped sending") from error
+                raise RegistryTimeoutError(
+                    f"{self.request.host} stopped sending its response"
+                ) from error
             raise TransferBrokenError(
-                f"{self.request.host} broke off in the middle of its answer"
+                f"{self.request.host} broke off in the middle of its response"
             ) from error
         finally:
             self.close()
@@ -112,8 +116,8 @@ def _drain(raw: urllib3.HTTPResponse) -> None:
     if left is not None and left <= CHUNK:
         try:
             with DEADLINES.limit(_DRAIN_PATIENCE, raw.shutdown):
-                # Read one byte more than is left: only at the end of the body is the connection
-                # returned, also if the answer has no body.
+                # Read one byte more than is left, because the connection is returned only at the
+                # end of the body, even if the response has no body.
                 raw.read(left + 1, decode_content=False)
         except (urllib3.exceptions.HTTPError, OSError):
             raw.close()

@@ -1,6 +1,6 @@
-"""One call to a registry, its token service or its storage, as a value.
+"""A call to a registry, its token service or its storage, as a value.
 
-It holds the caller's credentials: forwarded during one request, never kept.
+It contains the caller's credentials, which are forwarded during one request and never kept.
 """
 
 import base64
@@ -16,7 +16,7 @@ Access = Literal["none", "pull", "push", "delete", "catalog"]
 
 _PORTS = {"http": 80, "https": 443}
 _KEY = secrets.token_bytes(32)
-"""The key of this process: a fingerprint means nothing elsewhere and cannot be looked up."""
+"""The key of this process. Without it, a fingerprint is meaningless and cannot be looked up."""
 
 
 class Credentials(Protocol):
@@ -37,7 +37,7 @@ class BasicCredentials:
 
     @property
     def header(self) -> str:
-        """`Basic` and the base64 of both, in UTF-8."""
+        """`Basic` and the base64 encoding of user name and password in UTF-8."""
         pair = f"{self.username}:{self.password}".encode()
         return f"Basic {base64.b64encode(pair).decode('ascii')}"
 
@@ -55,7 +55,7 @@ class BearerCredentials:
 
 
 def fingerprint(credentials: Credentials | None) -> str:
-    """Return a name for credentials in a key, without holding them: a keyed hash."""
+    """Return a keyed hash that stands for credentials in keys but does not contain them."""
     if credentials is None:
         return "anonymous"
     return hashlib.blake2b(credentials.header.encode(), key=_KEY, digest_size=16).hexdigest()
@@ -63,7 +63,7 @@ def fingerprint(credentials: Credentials | None) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Scope:
-    """What a call needs: access to a repository, or (with any name) to the registry's catalog."""
+    """What a call needs access to: a repository, or (with any name) the registry's catalog."""
 
     repository: str
     access: Access
@@ -73,8 +73,8 @@ class Scope:
             return ""
         if self.access == "catalog":
             return "registry:catalog:*"
-        # `delete` is asked for only in the words of the registry's own challenge: some token
-        # services refuse the whole request for an action that they do not know.
+        # `delete` is requested only with the scope of the registry's own challenge, because some
+        # token services refuse a whole request that contains an action they do not know.
         actions = "pull" if self.access == "pull" else "pull,push"
         return f"repository:{self.repository}:{actions}"
 
@@ -94,15 +94,15 @@ class Request:
     headers: Mapping[str, str] = field(default_factory=dict, repr=False)
     body: Body = field(default=None, repr=False)
     length: int = 0
-    """The number of bytes of a file `body`."""
+    """The number of bytes in `body` if it is a file."""
     credentials: Credentials | None = None
     scope: Scope = Scope("", "none")
     idempotent: bool = False
-    """Whether the call may be made again after a failure."""
+    """Whether the call may be repeated after a failure."""
     patience: float | None = None
-    """Seconds that replace the read time-out."""
+    """Seconds to use instead of the read time-out."""
     may_be_private: bool = True
-    """Whether a registry at a private address may lead to another private host with this call."""
+    """Whether a registry at a private address may send this call to another private host."""
 
     @property
     def host(self) -> str:
@@ -116,19 +116,19 @@ class Request:
 
     @property
     def size(self) -> int:
-        """The number of bytes of the body."""
+        """The number of bytes in the body."""
         return len(self.body) if isinstance(self.body, bytes) else self.length
 
     def authorized(self, authorization: str | None) -> Self:
-        """Return the request with an Authorization header; the same request for None."""
+        """Return the request with an Authorization header, or unchanged if it is None."""
         if authorization is None:
             return self
         return replace(self, headers={**self.headers, "Authorization": authorization})
 
     def moved(self, url: str) -> Self:
-        """Return the request to another URL. Another origin does not get the Authorization.
+        """Return the request with another URL. Another origin does not receive the Authorization.
 
-        Storage services answer 400 to a signed URL that comes with one.
+        Storage services return 400 for a signed URL that comes with an Authorization.
         """
         headers = dict(self.headers)
         if origin_of(url) != origin_of(self.url):

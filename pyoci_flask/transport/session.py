@@ -1,4 +1,4 @@
-"""One HTTP exchange at a time: pooled connections, time-outs, retries, and no memory of callers.
+"""Sends HTTP requests over pooled connections with time-outs and retries; remembers no caller.
 
 Requests are prepared and sent through the adapter by hand. A `requests.Session` would keep one
 caller's cookies for the next, follow redirects with its own rules and read `.netrc`.
@@ -34,21 +34,21 @@ USER_AGENT = f"pyoci-flask/{__version__}"
 
 _RETRIED = frozenset({408, 500, 502, 503, 504})
 _PAUSES = (0.2, 0.8)
-"""Seconds before the second and the third try of an idempotent call."""
+"""Seconds before the second and the third attempt at an idempotent call."""
 _SLOWER_PAUSES = (0.2, 0.8, 0.8, 0.8)
-"""Seconds before the further tries after refusals for the rate."""
+"""Seconds before each further attempt after a refusal because of the rate."""
 _DOCUMENT_PATIENCE = 2.5
-"""How many read time-outs a body that is read into memory may take as a whole."""
+"""The time for a whole body that is read into memory, as a multiple of the read time-out."""
 _LONGEST_PAUSE = 3.0
-"""Seconds. A longer Retry-After is passed on to the client, which holds no thread meanwhile."""
+"""Seconds. A longer Retry-After is passed on to the client, so that no thread waits for it."""
 
 
 class _ConnectionLostError(RegistryUnreachableError):
-    """The connection was refused or broke before an answer; this is known soon, so retry."""
+    """The connection was refused, or broke before a response. This is known quickly, so retry."""
 
 
 class Transport:
-    """Sends requests; the same object serves all threads of a worker."""
+    """Sends requests. One object serves all threads of a worker."""
 
     def __init__(
         self,
@@ -61,11 +61,11 @@ class Transport:
         private_networks: bool = True,
         listed: Callable[[str, str, int], bool] | None = None,
     ) -> None:
-        """Make the pools.
+        """Create the pools.
 
-        `connect_timeout` is the seconds until there must be a connection, `read_timeout` the
-        longest time without a byte from the other side. `listed` returns whether the operator's
-        allow-list names an origin (scheme, host, port); None = there is no list.
+        `connect_timeout` is the number of seconds to wait for a connection, `read_timeout` the
+        longest time without receiving any data. `listed` returns whether the operator's allow-list
+        contains an origin (scheme, host, port); it is None if there is no list.
         """
         self._network = network
         self._timeouts = (connect_timeout, read_timeout)
@@ -74,7 +74,7 @@ class Transport:
         self._public_hosts = public_hosts()
         self._adapter = GuardedAdapter(
             EgressPolicy(
-                self._public_hosts, private_networks, "PYOCI_PRIVATE_NETWORKS=deny refuses those"
+                self._public_hosts, private_networks, "PYOCI_PRIVATE_NETWORKS=deny is set"
             ),
             pool_size,
         )
@@ -82,8 +82,8 @@ class Transport:
             EgressPolicy(
                 self._public_hosts,
                 private=False,
-                why="a registry may lead there only if it is its own host or one that "
-                "PYOCI_REGISTRIES names",
+                why="a registry may redirect or link there only if the host is its own or in "
+                "PYOCI_REGISTRIES",
             ),
             pool_size,
         )
@@ -91,7 +91,7 @@ class Transport:
         self._paces = Paces()
 
     def mount(self, origin: str, adapter: BaseAdapter) -> None:
-        """Send calls to the registry at `origin` to `adapter`, not to the network."""
+        """Send calls to the registry at `origin` to `adapter` instead of the network."""
         self._mounted[origin] = adapter
 
     def close(self) -> None:
@@ -100,16 +100,17 @@ class Transport:
         self._public_adapter.close()
 
     def send(self, request: Request) -> Reply:
-        """Make one exchange (or, if it is idempotent, up to three) and return the last answer.
+        """Make one exchange (up to three if it is idempotent) and return the last response.
 
-        A refusal for the rate (429) changed nothing, so any call is made again after it, up to
-        four times. A mounted registry is called once: a failure of this process would recur.
+        A call that was refused because of the rate (429) changed nothing, so any such call is
+        repeated up to four times. A mounted registry is called only once, because a failure of
+        this process would recur.
 
         Raises:
-            EgressError: the address is one that is never called.
-            RateLimitedError: too many calls wait for a registry that asks to slow down.
-            RegistryUnreachableError: no connection, or it broke before an answer.
-            RegistryTimeoutError: no answer in time.
+            EgressError: the address is not allowed.
+            RateLimitedError: too many calls are waiting for a registry that asks to slow down.
+            RegistryUnreachableError: there was no connection, or it broke before a response.
+            RegistryTimeoutError: there was no response in time.
         """
         mounted = self._is_mounted(request)
         pauses = iter(() if mounted else _PAUSES)
@@ -159,14 +160,14 @@ class Transport:
             bundle = self._network.ca_bundle
             if isinstance(error, OSError) and bundle and not os.access(bundle, os.R_OK):
                 raise RegistryUnreachableError(
-                    f"no secure connection to {request.host}: this server's CA bundle is not there "
-                    "any more"
+                    f"no secure connection to {request.host}: this server's CA bundle can no "
+                    "longer be read"
                 ) from error
             raise
         return Reply(response, call, _DOCUMENT_PATIENCE * read)
 
     def _adapter_for(self, request: Request) -> BaseAdapter:
-        """Choose the pool: what a registry leads to is trusted less than the registry itself."""
+        """Choose the pool. Hosts that a registry points to are trusted less than the registry."""
         if self._is_mounted(request):
             return self._mounted[request.registry]
         _, here, _ = origin_of(request.registry)
@@ -178,8 +179,8 @@ class Transport:
         return self._public_adapter
 
     def _is_mounted(self, request: Request) -> bool:
-        # Only calls on behalf of the mounted registry reach it: a redirect or realm of another
-        # registry must not reach into this process.
+        # Only calls on behalf of the mounted registry reach it, because a redirect or realm of
+        # another registry must not reach into this process.
         registry = request.registry
         return registry in self._mounted and f"{request.url}/".startswith(f"{registry}/")
 
@@ -188,7 +189,7 @@ class Transport:
         if proxies and self._listed is None:
             raise EgressError(
                 "this server calls registries through a proxy and cannot see which address the "
-                "proxy connects to: PYOCI_REGISTRIES must name the registries that may be called"
+                "proxy connects to, so PYOCI_REGISTRIES must list the registries that may be called"
             )
         return proxies
 
@@ -208,7 +209,7 @@ def _prepared(request: Request) -> requests.PreparedRequest:
 
 
 def is_rate_limited(reply: Reply) -> bool:
-    """Return whether an answer asks to slow down: 429, or 503 with a Retry-After."""
+    """Return whether a response asks to slow down: 429, or 503 with a Retry-After."""
     return reply.status == 429 or (reply.status == 503 and "Retry-After" in reply.headers)
 
 
@@ -223,7 +224,7 @@ def retry_after(reply: Reply) -> str | None:
 def _unanswered(error: requests.RequestException, host: str) -> Exception:
     if isinstance(error, requests.exceptions.ConnectTimeout):
         return RegistryUnreachableError(f"{host} did not accept a connection in time")
-    # A time-out that is met while the body is sent comes as a connection error.
+    # A time-out while the body is being sent is reported as a connection error.
     reason = error.args[0] if error.args else None
     inner = reason.args[-1] if isinstance(reason, urllib3.exceptions.ProtocolError) else None
     if isinstance(error, requests.exceptions.Timeout) or isinstance(inner, TimeoutError):
@@ -231,8 +232,8 @@ def _unanswered(error: requests.RequestException, host: str) -> Exception:
     if isinstance(error, requests.exceptions.SSLError):
         return RegistryUnreachableError(
             f"no secure connection to {host}: its certificate or TLS was not accepted "
-            "(a registry without TLS is written as a URL: http://localhost:5000, percent-encoded "
-            "in a path: http%3A%2F%2Flocalhost%3A5000)"
+            "(write a registry without TLS as a URL, http://localhost:5000, percent-encoded in a "
+            "path, http%3A%2F%2Flocalhost%3A5000)"
         )
     if isinstance(error, requests.exceptions.ProxyError):
         return RegistryUnreachableError(f"the proxy could not connect to {host}")
@@ -242,7 +243,7 @@ def _unanswered(error: requests.RequestException, host: str) -> Exception:
 
 
 def _asked_pause(headers: Mapping[str, str]) -> float | None:
-    """Return the seconds of a Retry-After header, a number or a date (RFC 9110, 10.2.3)."""
+    """Return the seconds to wait from a Retry-After header, a number or date (RFC 9110, 10.2.3)."""
     text = headers.get("Retry-After")
     if text is None:
         return None
@@ -252,4 +253,4 @@ def _asked_pause(headers: Mapping[str, str]) -> float | None:
         date = parsedate_to_datetime(text)
         return max(0.0, date.timestamp() - time.time())
     except (ValueError, OverflowError):
-        return _LONGEST_PAUSE + 1  # it asks to wait, without saying how long
+        return _LONGEST_PAUSE + 1  # the header asks to wait but does not say how long

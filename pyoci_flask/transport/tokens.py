@@ -1,6 +1,6 @@
-"""Token services: one request for one Bearer token (docker token authentication).
+"""Requests Bearer tokens from token services (Docker token authentication).
 
-What a registry says about its token service is checked here before credentials are sent there.
+The address that a registry states for its token service is checked before credentials are sent.
 """
 
 import json
@@ -22,38 +22,38 @@ from pyoci_flask.transport.session import Transport, is_rate_limited, retry_afte
 _TOKEN = re.compile(r"[\x21-\x7e]+")
 _ANSWER_LIMIT = 128 * 1024
 _TOKEN_LIMIT = 16 * 1024
-"""Characters of a token: no server accepts a longer header."""
+"""Characters of a token. No server accepts a longer header."""
 _SHORTEST_LIFE = 60.0
 _MARGIN = 5.0
 
 
 @dataclass(frozen=True, slots=True)
 class Grant:
-    """A Bearer token as a header, and for how many seconds it is used."""
+    """A Bearer token as a header, and the number of seconds for which it is used."""
 
     header: str = field(repr=False)
     lifetime: float
     scope: str | None
-    """The scope that was asked for: the registry's challenge may name less than a call needs."""
+    """The requested scope. The registry's challenge may ask for less than a call needs."""
 
     @property
     def size(self) -> int:
-        """Bytes that it counts in memory."""
+        """The number of bytes that this grant counts for in a `Memory`."""
         return 500 + len(self.header) + len(self.scope or "")
 
 
 def fetch_token(
     transport: Transport, request: Request, challenge: Challenge, scope: str | None
 ) -> Grant:
-    """Ask the token service that `challenge` names for a token for `scope`.
+    """Request a token for `scope` from the token service that `challenge` specifies.
 
     `request` is the call that needs the token, with its registry and credentials.
 
     Raises:
-        AuthenticationRequiredError: it wants credentials and there are none.
-        DeniedError: it refuses the credentials.
-        RateLimitedError: it asks to slow down.
-        RegistryError: it answers anything else, or has no address to send credentials to.
+        AuthenticationRequiredError: the service requires credentials and `request` has none.
+        DeniedError: the service refuses the credentials.
+        RateLimitedError: the service asks to slow down.
+        RegistryError: the response is not usable, or the address is not one for credentials.
     """
     asking = Request(
         "GET",
@@ -67,7 +67,7 @@ def fetch_token(
     with transport.send(asking.authorized(authorization)) as reply:
         if reply.status in {400, 401, 403}:
             if credentials is None:
-                raise AuthenticationRequiredError(f"{host} asks for a user name and password")
+                raise AuthenticationRequiredError(f"{host} requires a user name and password")
             status = 403 if reply.status == 403 else 401
             access = f", or they give no access to {scope}" if scope else ""
             raise DeniedError(
@@ -84,20 +84,20 @@ def fetch_token(
 
 
 def _parsed(document: bytes, host: str) -> tuple[str, float]:
-    """Return the token, and for how many seconds it is used."""
+    """Return the token, and the number of seconds for which it is used."""
     try:
         answer = json.loads(document)
     except (ValueError, RecursionError):
         answer = None
     if not isinstance(answer, dict):
-        raise RegistryError(f"the token service {host} did not answer with a JSON object")
+        raise RegistryError(f"the token service {host} did not return a JSON object")
     token = answer.get("token") or answer.get("access_token")
     if not isinstance(token, str) or not _TOKEN.fullmatch(token):
-        raise RegistryError(f"the token service {host} did not answer with a usable token")
+        raise RegistryError(f"the token service {host} did not return a usable token")
     if len(token) > _TOKEN_LIMIT:
         raise RegistryError(
-            f"the token service {host} answered with a token of {len(token)} characters; a token "
-            f"has at most {_TOKEN_LIMIT}"
+            f"the token service {host} returned a token of {len(token)} characters; a token can be "
+            f"at most {_TOKEN_LIMIT} characters long"
         )
     life = answer.get("expires_in")
     if not isinstance(life, int | float) or isinstance(life, bool) or not 0 < life < 1e9:
@@ -106,13 +106,13 @@ def _parsed(document: bytes, host: str) -> tuple[str, float]:
 
 
 def _token_url(registry: str, challenge: Challenge, scope: str | None) -> str:
-    """Build the token request: the realm's own query, the service, and each scope by itself."""
+    """Build the URL of the token request from the realm, its query, the service and each scope."""
     realm = usable_url(challenge["realm"] or "", f"{registry}/v2/")
     if realm is None or realm.username is not None:
-        raise RegistryError(f"{registry} names a token service whose address is not usable")
+        raise RegistryError(f"{registry} specifies an unusable address for its token service")
     if realm.scheme == "http" and registry.startswith("https:"):
         raise RegistryError(
-            f"{registry} names a token service without TLS; no credentials are sent there"
+            f"{registry} specifies a token service without TLS; no credentials are sent to it"
         )
     query = parse_qsl(realm.query, keep_blank_values=True)
     if challenge["service"]:

@@ -35,13 +35,13 @@ def test_the_embedded_registry_lets_its_user_do_everything(
         f"{embedded_socket.url}/{namespace}",
         "ok   name       127.0.0.1 is at 127.0.0.1",
         f"ok   connection port {embedded_socket.netloc.partition(':')[2]} takes connections",
-        "ok   API        /v2/ answers 401, as a registry does",
+        "ok   API        /v2/ returns 401, as expected of a registry",
         "ok   asks for   user name and password (Basic)",
         "ok   sign-in    takes the credentials of bob",
         "ok   pull       reading is allowed",
         "ok   missing    404 for what does not exist, as PYOCI_FALLBACK_INDEX needs",
         "ok   push       an upload was begun and cancelled",
-        "ok   delete     a deletion is not refused (--write tells whether it is done)",
+        "ok   delete     deletion is not refused (use --write to test whether it works)",
         f"ok   catalog    lists 0 projects in {namespace}",
         "note format     not tried: --write publishes a tiny package and removes it",
     ]
@@ -89,7 +89,7 @@ def test_distribution_refuses_a_wrong_password_and_it_is_not_shown(
     reason = "refuses the credentials of alice (401: UNAUTHORIZED authentication required)"
     assert done.lines[-2:] == [
         f"FAIL sign-in    {docker_htpasswd.netloc} {reason}",
-        "check user name and password, and whether they have run out",
+        "check the user name and password, and whether they have expired",
     ]
     assert "pull" not in done.marks()
     assert "guessed-wrongly" not in done.output
@@ -98,7 +98,7 @@ def test_distribution_refuses_a_wrong_password_and_it_is_not_shown(
 def test_distribution_refuses_users_without_a_password(docker_htpasswd: RunningRegistry) -> None:
     done = check(docker_htpasswd.url)
     assert done.status == 1
-    reason = "lets no one in without credentials: UNAUTHORIZED authentication required"
+    reason = "requires credentials: UNAUTHORIZED authentication required"
     assert done.lines[-2:] == [
         f"FAIL sign-in    {docker_htpasswd.netloc} {reason}",
         "give credentials: --username NAME --password-stdin",
@@ -114,7 +114,7 @@ def test_a_port_without_a_server_is_reported() -> None:
         f"{url}/team",
         "ok   name       127.0.0.1 is at 127.0.0.1",
         f"FAIL connection port {port} of 127.0.0.1: Connection refused",
-        "check that the registry runs, and its port",
+        "check that the registry is running and that the port is correct",
     ]
 
 
@@ -152,7 +152,7 @@ def test_a_registry_that_deletes_nothing_still_takes_packages(tmp_path: Path) ->
         done = check(registry.url, "--write")
     assert done.status == 0
     assert done.marks()["delete"] == "note"
-    assert "ok   remove     the version is out of the index" in done.output
+    assert "ok   remove     the version was removed from the index" in done.output
 
 
 def test_a_user_who_may_only_pull_from_the_embedded_registry(tmp_path: Path) -> None:
@@ -178,7 +178,7 @@ def test_the_embedded_registry_of_this_machine_is_looked_at_without_a_server(
     without = command("check", "embedded/python")
     assert without.status == 1
     assert without.output == (
-        "Error: the embedded registry is meant: set PYOCI_STORAGE to its folder\n"
+        "Error: to check the embedded registry, set PYOCI_STORAGE to its folder\n"
     )
 
 
@@ -226,5 +226,5 @@ def test_a_port_without_tls_is_distinguished_from_one_with_tls(
 ) -> None:
     done = command("check", f"{docker_open.netloc}/team")
     assert done.status == 1
-    assert "does not answer in TLS" in done.output
+    assert "does not respond with TLS" in done.output
     assert done.lines[-1] == f"if it has none, write http://{docker_open.netloc}/NAMESPACE"

@@ -36,7 +36,7 @@ def test_every_registry_that_takes_packages_passes_the_whole_check(
     if profile == "gitlab":
         assert done.status == 1
         assert "FAIL publish" in done.output
-        assert "another registry has to keep the packages" in done.output
+        assert "use another registry to store the packages" in done.output
     else:
         assert done.status == 0, done.output
         assert {marks[step] for step in _WRITE[:-1]} == {"ok"}
@@ -50,7 +50,7 @@ def test_check_says_which_rights_a_read_only_user_lacks(profile: str, tmp_path: 
     marks = done.marks()
     assert (marks["pull"], marks["push"], marks["delete"]) == ("ok", "FAIL", "FAIL")
     assert "give these credentials the right to push" in done.output
-    assert "note format     not tried, as nothing can be pushed" in done.output
+    assert "note format     not tried, because nothing can be pushed" in done.output
 
 
 def test_a_registry_that_denies_missing_projects_is_asked_about_an_existing_one(
@@ -60,7 +60,7 @@ def test_a_registry_that_denies_missing_projects_is_asked_about_an_existing_one(
         check(registry.url, "--write", auth=OWNER)
         missing = check(registry.url, "--project", "other", auth=READER)
         there = check(registry.url, "--project", "pyoci-probe", auth=READER)
-    assert "name a project that does with --project NAME" in missing.output
+    assert "specify an existing project with --project NAME" in missing.output
     assert "ok   pull       team/pyoci_probe has 0 tags" in there.output
 
 
@@ -79,7 +79,7 @@ def test_a_repository_that_must_be_made_first_is_asked_for(tmp_path: Path) -> No
     assert missing.status == 1
     assert "make the repository of each project there first" in missing.output
     assert named.marks()["push"] == "ok"
-    assert "FAIL pull       there is no team/bar" in nowhere.output
+    assert "FAIL pull       team/bar does not exist" in nowhere.output
 
 
 def test_a_registry_with_immutable_tags_cannot_yank_and_the_remains_are_named(
@@ -130,9 +130,9 @@ def test_registry_without_a_list_of_tags_does_not_pass(
 @pytest.mark.parametrize(
     ("response", "reason"),
     [
-        (Response("no", 404), "/v2/ answers 404"),
-        (Response("<html>", 200, mimetype="text/html"), "/v2/ answers 200 with a web page"),
-        (Response("", 302, {"Location": "/login"}), "/v2/ answers 302"),
+        (Response("no", 404), "/v2/ returns 404"),
+        (Response("<html>", 200, mimetype="text/html"), "/v2/ returns 200 with a web page"),
+        (Response("", 302, {"Location": "/login"}), "/v2/ returns 302"),
     ],
 )
 def test_a_server_that_is_not_a_registry_is_reported(response: Response, reason: str) -> None:
@@ -140,7 +140,7 @@ def test_a_server_that_is_not_a_registry_is_reported(response: Response, reason:
         done = check(url)
     assert done.status == 1
     assert f"FAIL API        {url}{reason}" in done.output
-    assert done.lines[-1] == "this is no registry, or it stands at another host or port"
+    assert done.lines[-1] == "this is not a registry, or the registry is at another host or port"
 
 
 def test_a_registry_that_quotes_the_password_does_not_get_it_shown() -> None:

@@ -49,7 +49,7 @@ def test_a_dry_run_lists_the_files_and_copies_none(
     done = command("copy", "--dry-run", source, target, "foo_bar", "Foo-Bar")
     assert done.status == 0
     assert done.lines[0] == "would copy Foo.Bar-1.0-py3-none-any.whl"
-    assert done.lines[-1] == "would copy 4 files, 0 there already"
+    assert done.lines[-1] == "would copy 4 files, 0 already present"
     assert _listed(target, "foo-bar", http) == {}
 
 
@@ -88,7 +88,7 @@ def test_yanks_requirements_and_metadata_come_along(
         environ={"PYOCI_TARGET_USERNAME": username, "PYOCI_TARGET_PASSWORD": password},
     )
     assert done.status == 0, done.output
-    assert re.fullmatch(r"copied 4 files \(.*\), 0 there already, 3 yanked", done.lines[-1])
+    assert re.fullmatch(r"copied 4 files \(.*\), 0 already present, 3 yanked", done.lines[-1])
     http.auth = (username, password)
     there, here = _listed(target, "foo", http), _listed(f"{pyoci.base}/", "foo", http)
     told = ("hashes", "size", "yanked", "requires-python", "core-metadata")
@@ -99,7 +99,7 @@ def test_yanks_requirements_and_metadata_come_along(
 
     pyoci.request("PATCH", "/foo/1.2", json={"yanked": "later"})
     again = command("copy", f"{pyoci.base}/", with_credentials(target, username, password), "foo")
-    assert again.lines[-1] == "copied 0 files (0 bytes), 4 there already, 1 yanked"
+    assert again.lines[-1] == "copied 0 files (0 bytes), 4 already present, 1 yanked"
     assert _listed(target, "foo", http)["foo-1.2-py3-none-any.whl"]["yanked"] == "later"
 
 
@@ -120,7 +120,7 @@ def test_a_file_of_the_same_name_with_other_bytes_is_left_alone(
     assert done.status == 1
     assert "with other bytes; it is left as it is" in done.output
     assert done.lines[-1].startswith("copied 1 file (")
-    assert done.lines[-1].endswith("0 there already, 1 failed")
+    assert done.lines[-1].endswith("0 already present, 1 failed")
     assert target.get("/foo/foo-1.0-py3-none-any.whl").content == other.read_bytes()
 
 
@@ -140,7 +140,7 @@ def test_versions_that_an_index_does_not_list_are_neither_lost_nor_copied_twice(
     assert command("copy", f"{pyoci.base}/", target, "foo").status == 0
     assert len(_listed(target, "foo", http)) == 1
     again = command("copy", f"{pyoci.base}/", target, "foo")
-    assert again.lines == ["copied 0 files (0 bytes), 3 there already"]
+    assert again.lines == ["copied 0 files (0 bytes), 3 already present"]
 
     hidden = f"{few}/{docker_open.address}/{namespace}/"
     third = f"{app.url}/{docker_open.address}/{namespace}-c/"
@@ -165,8 +165,8 @@ def test_version_without_files_is_a_note(
     assert done.status == again.status == 0
     assert "has no files of 2 of its versions (0.1, 1.0.1)" in done.output
     assert "PYOCI_MAX_VERSIONS" not in done.output
-    assert done.lines[-1].endswith("0 there already")
-    assert again.lines[-1].endswith("1 there already")
+    assert done.lines[-1].endswith("0 already present")
+    assert again.lines[-1].endswith("1 already present")
 
 
 def test_from_pyoci_to_an_index_that_takes_uploads_elsewhere_and_no_yanks(
@@ -188,7 +188,7 @@ def test_from_pyoci_to_an_index_that_takes_uploads_elsewhere_and_no_yanks(
     assert "not yanked: 1 file (foo-1.0.tar.gz)" in done.output
     assert (folder / wheel.name).read_bytes() == wheel.read_bytes()
     assert (folder / sdist.name).read_bytes() == sdist.read_bytes()
-    assert again.lines[-1] == "copied 0 files (0 bytes), 2 there already"
+    assert again.lines[-1] == "copied 0 files (0 bytes), 2 already present"
 
 
 def test_what_the_target_would_have_from_another_index_is_copied_all_the_same(
@@ -210,7 +210,7 @@ def test_what_the_target_would_have_from_another_index_is_copied_all_the_same(
     assert done.lines[-1].startswith("copied 4 files (")
     led = command("copy", target, source, "baz")
     assert led.status == 1
-    assert f"leads to {source}baz/, which is not of the index named" in led.output
+    assert f"redirects to {source}baz/, which is outside the specified index" in led.output
 
 
 def test_a_list_of_projects_is_needed_where_none_are_named(
@@ -223,7 +223,7 @@ def test_a_list_of_projects_is_needed_where_none_are_named(
     assert done.lines[0].endswith("name the projects to be copied")
     missing = command("copy", empty, source, "foo")
     assert missing.status == 1
-    assert "has no files of it" in missing.output
+    assert "has no files for this project" in missing.output
     same = command("copy", source, source)
     assert same.output == "Error: the two indexes are the same\n"
 

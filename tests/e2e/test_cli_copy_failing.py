@@ -95,7 +95,7 @@ def test_an_upload_whose_answer_was_lost_counts_as_done(
     other.pages["/simple/"] = _failing_once(exists, Response("", 502))
     done = command("copy", f"{site.url}/simple/", f"{other.url}/simple/", "foo")
     assert done.status == 0, done.output
-    assert done.lines[-1] == "copied 0 files (0 bytes), 1 there already"
+    assert done.lines[-1] == "copied 0 files (0 bytes), 1 already present"
 
 
 def test_a_target_that_claims_to_have_a_file_but_does_not_list_it_is_not_believed(
@@ -107,7 +107,7 @@ def test_a_target_that_claims_to_have_a_file_but_does_not_list_it_is_not_believe
     other.pages["/simple/"] = lambda _: Response("no", 409, content_type="text/plain")
     done = command("copy", f"{site.url}/simple/", f"{other.url}/simple/", "foo")
     assert done.status == 1
-    assert "has a file of that name already: no" in done.output
+    assert "already has a file of that name: no" in done.output
 
 
 @pytest.mark.parametrize(
@@ -118,7 +118,7 @@ def test_a_target_that_claims_to_have_a_file_but_does_not_list_it_is_not_believe
             Response('{"detail": "full \\u001b[2J"}', 507, mimetype="application/problem+json"),
             ": full",
         ),
-        (Response("", 301, {"Location": "/legacy/"}), "give the address itself, /legacy/"),
+        (Response("", 301, {"Location": "/legacy/"}), "specify the URL it redirects to, /legacy/"),
     ],
 )
 def test_the_reason_of_a_refused_upload_is_shown(
@@ -160,7 +160,7 @@ def test_a_target_without_hashes_is_compared_by_its_bytes(
     [fault] = [line for line in done.lines if line.startswith("failed: ")]
     assert fault.startswith(f"failed: {names[1]}: ")
     assert fault.endswith("with other bytes; it is left as it is")
-    assert done.lines[-1] == "copied 0 files (0 bytes), 2 there already, 1 failed"
+    assert done.lines[-1] == "copied 0 files (0 bytes), 2 already present, 1 failed"
     # For the third, the hash on the target's page was enough.
     assert not other.asked(f"/f/{names[2]}")
 
@@ -177,7 +177,7 @@ def test_a_refused_yank_is_reported_and_the_file_is_copied(
     password = {"PYOCI_TARGET_USERNAME": "alice", "PYOCI_TARGET_PASSWORD": "pw"}
     done = command(*arguments, environ=password)
     assert done.status == 1
-    assert "it is there, but could not be yanked: " in done.output
+    assert "the target has the file, but could not yank it: " in done.output
     [patch] = other.asked(f"/simple/foo/{name}")
     assert (patch.method, patch.get_data()) == ("PATCH", b'{"yanked": "why"}')
     assert done.lines[-1].startswith("copied 1 file (")
@@ -193,7 +193,7 @@ def test_one_project_that_is_denied_does_not_keep_the_others_back(site: Site, ot
     assert done.lines == [
         "would copy foo-1.0.tar.gz",
         f"failed: bar: {site.url[7:]} answered 403",
-        "would copy 1 file, 0 there already, 1 failed",
+        "would copy 1 file, 0 already present, 1 failed",
     ]
 
 
@@ -211,7 +211,7 @@ def test_a_project_whose_page_stays_broken_does_not_keep_the_others_back(
     assert done.lines == [
         "would copy foo-1.0.tar.gz",
         f"failed: {broken}: {site.url[7:]} answered 502: no",
-        "would copy 1 file, 0 there already, 1 failed",
+        "would copy 1 file, 0 already present, 1 failed",
     ]
 
 

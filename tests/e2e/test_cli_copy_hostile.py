@@ -75,7 +75,7 @@ def test_links_of_all_kinds_are_resolved_or_refused(
         assert [line for line in faults if part in line], part
     assert "left out: 1 file (foo-1.0-py3.11.egg) that are neither" in done.output
     assert done.lines[-1].startswith("copied 4 files (")
-    assert done.lines[-1].endswith("0 there already, 1 yanked, 8 failed")
+    assert done.lines[-1].endswith("0 already present, 1 yanked, 8 failed")
     assert set(target.filenames("foo")) == {
         "foo-1.0-py3-none-any.whl",
         "foo-1.0.tar.gz",
@@ -155,27 +155,27 @@ def test_a_download_with_a_wrong_size_is_stopped(
     site.show("foo", {"filename": name, "url": f"/f/{name}", "hashes": {}, "size": 1000})
     done = command("copy", f"{site.url}/simple/", f"{target.base}/", "foo")
     assert done.status == 1
-    assert "bytes came, and the page tells of 1000" in done.output
+    assert "bytes, but the page specifies 1000" in done.output
 
 
 @pytest.mark.parametrize(
     ("page", "reason"),
     [
-        (Response("{", content_type=SIMPLE_JSON), "is no JSON"),
-        (Response("[]", content_type=SIMPLE_JSON), "is no JSON object"),
+        (Response("{", content_type=SIMPLE_JSON), "is not JSON"),
+        (Response("[]", content_type=SIMPLE_JSON), "is not a JSON object"),
         (Response('{"meta": {"api-version": "2.0"}}', content_type=SIMPLE_JSON), "another version"),
         (
             Response('{"meta": {"api-version": "1.0"}}', content_type=SIMPLE_JSON),
             "no list of files",
         ),
-        (Response("hello", content_type="text/plain"), "no page of a package index"),
+        (Response("hello", content_type="text/plain"), "is not a package index page"),
         (
             Response(
                 '<meta name="pypi:repository-version" content="2.0">', content_type="text/html"
             ),
             "another version",
         ),
-        (Response("", 302, {"Location": "gopher://x/"}), "redirects to what is no address"),
+        (Response("", 302, {"Location": "gopher://x/"}), "redirects to an invalid URL"),
         (Response("", 302, {"Location": "."}), "redirects in circles"),
         (Response("", 418), "answered 418"),
     ],
@@ -208,4 +208,4 @@ def test_a_page_does_not_lead_to_the_machines_own_infrastructure(site: Site, oth
     site.show("foo", {"filename": "foo-1.0.tar.gz", "url": url, "hashes": {}})
     done = command("copy", f"{site.url}/simple/", f"{other.url}/simple/", "foo")
     assert done.status == 1
-    assert "169.254.169.254 is not called" in done.output
+    assert "refusing to connect to 169.254.169.254: " in done.output

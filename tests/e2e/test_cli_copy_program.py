@@ -101,7 +101,7 @@ def test_a_hundred_files_arrive_once_each_although_the_copy_is_killed(
     )
     assert second.returncode == 0, second.stdout + second.stderr
     summary = second.stdout.splitlines()[-1]
-    counted = re.fullmatch(r"copied (\d+) files \(.*\), (\d+) there already", summary)
+    counted = re.fullmatch(r"copied (\d+) files \(.*\), (\d+) already present", summary)
     assert counted is not None, summary
     assert int(counted[1]) + int(counted[2]) == 100
     assert int(counted[2]) >= begun
@@ -118,7 +118,7 @@ def test_a_hundred_files_arrive_once_each_although_the_copy_is_killed(
         check=False,
         text=True,
     )
-    assert third.stdout == "copied 0 files (0 bytes), 100 there already\n"
+    assert third.stdout == "copied 0 files (0 bytes), 100 already present\n"
 
 
 def test_a_copy_is_stopped_by_the_user_and_says_how_to_go_on(
@@ -143,8 +143,8 @@ def test_a_copy_is_stopped_by_the_user_and_says_how_to_go_on(
         process.send_signal(signal.SIGINT)
         said = process.stdout.read().splitlines()
     assert process.wait(PATIENCE) == 130
-    assert said[-1] == "stopped; the same command goes on from here"
-    assert re.fullmatch(r"copied \d+ files? \(.*\), 0 there already", said[-2])
+    assert said[-1] == "stopped; run the same command again to continue"
+    assert re.fullmatch(r"copied \d+ files? \(.*\), 0 already present", said[-2])
     assert not [line for line in said if "Traceback" in line]
 
 
@@ -174,7 +174,7 @@ def test_memory_does_not_grow_with_a_file(tmp_path: Path) -> None:
             text=True,
         )
     *_, summary, peak = done.stdout.splitlines()
-    assert summary == "copied 1 file (150.0 MB), 0 there already", done.stdout + done.stderr
+    assert summary == "copied 1 file (150.0 MB), 0 already present", done.stdout + done.stderr
     assert int(peak) * 1024 < size / 1.5, peak
 
 

@@ -103,7 +103,7 @@ def test_folders_and_a_ca_bundle_that_vanish_end_no_server(
         assert http.get(f"{server.url}/health", timeout=PATIENCE).ok
         page = http.get(f"{server.url}/127.0.0.1:{free_port()}/team/pkg/", timeout=PATIENCE)
         assert page.status_code == 502
-        assert "this server's CA bundle is not there" in page.text
+        assert "this server's CA bundle can no longer be read" in page.text
         body = {":action": "file_upload", "protocol_version": "1", "name": "a", "version": "1.0"}
         upload = http.post(
             f"{server.url}/127.0.0.1:{free_port()}/team/",
@@ -203,7 +203,7 @@ def test_a_storage_that_cannot_be_written_is_one_line(tmp_path: Path) -> None:
     """A folder in which not even root can create anything."""
     settings = {"PYOCI_STORAGE": "/proc/self", "PORT": str(free_port()), "WEB_CONCURRENCY": "1"}
     said = _failed_start(tmp_path, settings)
-    assert said.count("Error: PYOCI_STORAGE must be a folder that can be written (") == 1
+    assert said.count("Error: PYOCI_STORAGE must be a writable folder (") == 1
 
 
 def test_a_ca_bundle_that_is_not_there_stops_the_start(tmp_path: Path) -> None:

@@ -131,6 +131,6 @@ def test_start_ends_where_the_collector_is_to_be_asked_by_grpc(tmp_path: Path) -
     )
     assert done.returncode == 1
     assert done.stdout == (
-        "Error: OTEL_EXPORTER_OTLP_PROTOCOL must be http/protobuf, not 'grpc': set it to that, and "
-        "the endpoint to the collector's port for HTTP (usually 4318)\n"
+        "Error: OTEL_EXPORTER_OTLP_PROTOCOL must be http/protobuf, not 'grpc'; the endpoint must "
+        "then use the collector's port for HTTP (usually 4318)\n"
     )

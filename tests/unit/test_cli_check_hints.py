@@ -29,7 +29,7 @@ _DENIED = DeniedError("no", 403)
         ("docker.io", "push", _DENIED, "read and write"),
         ("quay.io", "sign-in", _DENIED, "robot account"),
         ("quay.io", "push", _DENIED, "the right to push"),
-        ("example.com", "sign-in", _DENIED, "check user name and password"),
+        ("example.com", "sign-in", _DENIED, "check the user name and password"),
         ("example.com", "pull", _DENIED, "--project NAME"),
         ("example.com", "pull", AuthenticationRequiredError("no"), "--password-stdin"),
         ("example.com", "push", NotFoundError("no"), "make the repository of each project"),

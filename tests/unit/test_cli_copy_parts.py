@@ -118,9 +118,9 @@ def test_a_file_is_found_under_another_spelling_of_its_project() -> None:
 
 def test_deep_nesting_and_a_broken_base_are_told_of(no_collection: None) -> None:
     del no_collection
-    with pytest.raises(CopyError, match="is no JSON"):
+    with pytest.raises(CopyError, match="is not JSON"):
         parse_project(b"[" * 100_000, _JSON, _URL, _FOO)
-    with pytest.raises(CopyError, match="a base that is no address"):
+    with pytest.raises(CopyError, match="contains an invalid base URL"):
         parse_project(b'<base href="http://[x">', "text/html", _URL, _FOO)
 
 

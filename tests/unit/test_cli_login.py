@@ -35,9 +35,9 @@ def test_netrc_is_looked_at_only_where_nothing_is_given(tmp_path: Path) -> None:
 
 
 def test_a_half_of_it_is_refused_where_nobody_can_be_asked() -> None:
-    with pytest.raises(click.UsageError, match="a user name for it, but no password"):
+    with pytest.raises(click.UsageError, match="a user name for it was given, but no password"):
         Login("alice").credentials(_URL, "it")
-    with pytest.raises(click.UsageError, match="a password for it, but no user name"):
+    with pytest.raises(click.UsageError, match="a password for it was given, but no user name"):
         Login(password="pw").credentials(_URL, "it")
 
 
@@ -56,7 +56,7 @@ def test_an_empty_standard_input_is_no_password() -> None:
     arguments_of_check = ["check", "ghcr.io/acme", "--username", "a", "--password-stdin"]
     result = CliRunner().invoke(main, arguments_of_check, input="\n")
     assert result.exit_code == 2
-    assert "no password came on standard input" in result.output
+    assert "no password was given on standard input" in result.output
 
 
 @pytest.mark.parametrize(

@@ -64,6 +64,9 @@ class Meeting:
     def set_many(self, values: Mapping[str, bytes], ttl: float) -> bool:
         return self.store.set_many(values, ttl)
 
+    def start_many(self, values: Mapping[str, bytes], ttl: float) -> Mapping[str, bytes]:
+        return self.store.start_many(values, ttl)
+
     def increment(self, keys: Collection[str]) -> Mapping[str, int]:
         return self.store.increment(keys)
 
@@ -210,6 +213,18 @@ def test_a_number_that_was_dropped_never_comes_back(
     assert found == {}
     assert others != numbers
     assert entries.changes(repository) != changes
+
+
+def test_threads_that_start_a_number_together_agree_on_it(
+    entries: Entries, repository: ProjectRepository
+) -> None:
+    caller = repository.caller
+    with ThreadPoolExecutor(8) as threads:
+        for attempt in range(30):
+            place = replace(caller.repository, name=f"team/project{attempt}")
+            other = replace(repository, caller=replace(caller, repository=place))
+            started = set(threads.map(entries.changes, [other] * 8))
+            assert started == {entries.changes(other)}
 
 
 def test_numbers_outlive_entries_by_far(

@@ -74,9 +74,9 @@ def test_the_entries_used_least_recently_are_dropped_beyond_the_number_of_bytes(
 
 def test_a_value_larger_than_all_is_not_kept() -> None:
     memory = Memory[str, bytes](entries=100, max_bytes=10_000)
+    memory.put("small", bytes(5))
     memory.put("large", bytes(10_001))
     assert memory.get("large") is None
-    memory.put("small", bytes(5))
     assert memory.get("small") == bytes(5)
 
 

@@ -54,7 +54,11 @@ def test_sdk_can_be_disabled(value: str) -> None:
         ("OTEL_EXPORTER_OTLP_LOGS_CLIENT_KEY", "/no/such.pem", "must be a file"),
         ("OTEL_EXPORTER_OTLP_HEADERS", "x-api-key: hunter2", "must be a list of name=value"),
         ("OTEL_EXPORTER_OTLP_LOGS_HEADERS", "a=b,hunter2", "must be a list of name=value"),
-        ("OTEL_PROPAGATORS", "tracecontext,b3", "names 'b3'; installed are "),
+        (
+            "OTEL_PROPAGATORS",
+            "tracecontext,b3",
+            "contains 'b3', which is not installed; installed propagators: ",
+        ),
     ],
 )
 def test_variable_that_cannot_be_used_is_named(name: str, value: str, wanted: str) -> None:

@@ -28,6 +28,11 @@ TEXTS = {
 URLS = {"PYOCI_URL": "url", "OTLP_ENDPOINT": "otlp_endpoint"}
 
 
+@pytest.mark.parametrize("url", ["https://pakete.büro.example", "https://h.example/a b"])
+def test_a_url_need_not_be_ascii(url: str) -> None:
+    assert Settings.from_env({"PYOCI_URL": f"{url}/"}).url == url
+
+
 def test_empty_environment_gives_the_documented_defaults() -> None:
     settings = Settings.from_env({})
     assert settings == Settings()

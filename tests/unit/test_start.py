@@ -44,7 +44,9 @@ def test_a_worker_that_begins_later_makes_nothing_in_an_empty_mount_point(tmp_pa
 
     away = storage.rename(tmp_path / "away")
     storage.mkdir()
-    with pytest.raises(ConfigurationError, match=r"^PYOCI_STORAGE is not the folder that it was"):
+    with pytest.raises(
+        ConfigurationError, match=r"^PYOCI_STORAGE is not the same folder as at startup"
+    ):
         prepare_folders(settings, seen)
     assert not list(storage.iterdir())
 

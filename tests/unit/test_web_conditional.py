@@ -280,7 +280,9 @@ def test_pages_of_one_project_are_6_and_32_mebibytes_at_most() -> None:
     pages.put("fits", fits)
     assert pages.get("fits") is fits
     pages.put("too large", too_large)
-    assert len(pages) == 0
+    assert pages.get("too large") is None
+    pages.put("as large", fits)
+    assert ("fits" in pages, "as large" in pages) == (False, True)
     many = ProjectPages().of(one)
     for variant in range(7):
         many.put(variant, PAGE)

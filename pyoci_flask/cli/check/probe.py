@@ -152,7 +152,7 @@ def _remove(
         left = f"the {'empty ' if not tags else ''}repository {name}, and its bytes until the "
         report.note("left", f"{left}registry's garbage collection")
     else:
-        report.ok("remove", "the version is out of the index")
+        report.ok("remove", "the version was removed from the index")
         report.note(
             "left",
             f"its bytes in {name}: this registry does not delete them",

@@ -72,7 +72,7 @@ def _connect(report: Report, registry: Registry) -> None:
             f"port {port} of {host}: {'no answer' if late else error.strerror}",
             "check that the registry is running and that no firewall blocks the connection"
             if late
-            else "check that the registry runs, and its port",
+            else "check that the registry is running and that the port is correct",
         )
         raise StopError from error
     report.ok("connection", f"port {port} takes connections")
@@ -93,14 +93,14 @@ def _greeting(report: Report, transport: Transport, registry: Registry, url: str
         report.ok("TLS", "the certificate is trusted")
     kind = reply.headers.get("Content-Type", "")
     if reply.status not in {200, 401} or (reply.status == 200 and kind.startswith("text/html")):
-        shown = f"{redacted(reply.url)} answers {reply.status}"
+        shown = f"{redacted(reply.url)} returns {reply.status}"
         report.failed(
             "API",
             f"{shown}{' with a web page' if reply.status == 200 else ''}",
-            "this is no registry, or it stands at another host or port",
+            "this is not a registry, or the registry is at another host or port",
         )
         raise StopError
-    report.ok("API", f"/v2/ answers {reply.status}, as a registry does")
+    report.ok("API", f"/v2/ returns {reply.status}, as expected of a registry")
     return Greeting(
         reply.status == 200, parse_challenges(reply.headers.get("WWW-Authenticate", ""))
     )
@@ -113,6 +113,6 @@ def _explained(fault: ssl.SSLError, registry: Registry) -> tuple[str, str]:
             "to trust your own certificate authority, set REQUESTS_CA_BUNDLE to its certificate",
         )
     return (
-        f"{registry.netloc} does not answer in TLS ({explained(fault)})",
+        f"{registry.netloc} does not respond with TLS ({explained(fault)})",
         f"if it has none, write http://{registry.netloc}/NAMESPACE",
     )

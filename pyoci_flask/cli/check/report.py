@@ -60,14 +60,14 @@ _HINTS: Sequence[tuple[type[PyOCIError], str | None, str]] = (
     (
         DeniedError,
         "sign-in",
-        "check user name and password, and whether they have run out",
+        "check the user name and password, and whether they have expired",
     ),
     (
         DeniedError,
         "pull",
         (
-            "give these credentials the right to pull; some registries deny what does not exist, "
-            "so name a project that does with --project NAME"
+            "give these credentials the right to pull; some registries deny access to what does "
+            "not exist, so specify an existing project with --project NAME"
         ),
     ),
     (DeniedError, None, "give these credentials the right to {step}"),
@@ -87,7 +87,7 @@ _HINTS: Sequence[tuple[type[PyOCIError], str | None, str]] = (
     (RateLimitedError, None, "wait, or give credentials: most registries then allow more"),
     (RegistryTimeoutError, None, _AGAIN),
     (RegistryError, None, _AGAIN),
-    (UnsupportedError, "publish", "another registry has to keep the packages"),
+    (UnsupportedError, "publish", "use another registry to store the packages"),
 )
 """What to do about each error, in any step or only in the given one. The first match is shown."""
 

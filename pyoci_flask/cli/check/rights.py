@@ -66,9 +66,7 @@ def _not_taken(reply: Reply, registry: Registry, who: str | None) -> PyOCIError:
     if reply.status not in {401, 403}:
         return RegistryError(f"{registry.netloc} returned {reply.status}{detail}")
     if who is None:
-        return AuthenticationRequiredError(
-            f"{registry.netloc} lets no one in without credentials{detail}"
-        )
+        return AuthenticationRequiredError(f"{registry.netloc} requires credentials{detail}")
     return DeniedError(
         f"{registry.netloc} refuses the credentials of {who} ({reply.status}{detail})",
         reply.status,
@@ -85,7 +83,7 @@ def may_pull(report: Report, project: RepositoryCaller, *, exists: bool) -> None
         with report.step("pull"):
             tags, way = _tags(project)
         if exists and tags is None:
-            report.failed("pull", f"there is no {name}", "check the name given with --project")
+            report.failed("pull", f"{name} does not exist", "check the name given with --project")
         elif exists:
             report.ok("pull", f"{name} has {len(tags or ())} tags")
         else:
@@ -164,7 +162,7 @@ def may_delete(report: Report, project: RepositoryCaller) -> None:
                 "a deleted file leaves the index, but its bytes stay in the registry",
             )
         else:
-            report.ok("delete", "a deletion is not refused (--write tells whether it is done)")
+            report.ok("delete", "deletion is not refused (use --write to test whether it works)")
 
 
 def may_list(report: Report, namespace: RepositoryCaller) -> None:

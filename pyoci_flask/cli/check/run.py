@@ -92,7 +92,7 @@ def _try_rights(
     if not write:
         report.note("format", "not tried: --write publishes a tiny package and removes it")
     elif not pushes:
-        report.note("format", "not tried, as nothing can be pushed")
+        report.note("format", "not tried, because nothing can be pushed")
     else:
         with tempfile.TemporaryDirectory(prefix="pyoci-check-") as folder:
             probed = ProjectRepository(PROBE, _of_project(namespace, PROBE))
@@ -107,7 +107,7 @@ def _of_project(namespace: RepositoryCaller, project: ProjectName) -> Repository
 def _mount_embedded(transport: Transport) -> None:
     settings = Settings.from_env(os.environ)
     if settings.storage is None:
-        raise ConfigurationError("the embedded registry is meant: set PYOCI_STORAGE to its folder")
+        raise ConfigurationError("to check the embedded registry, set PYOCI_STORAGE to its folder")
     check_paths(settings)
     # Imported only if it is used.
     from pyoci_flask.registry import create_registry

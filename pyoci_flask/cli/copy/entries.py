@@ -88,7 +88,7 @@ def _read_html(body: bytes, url: str) -> tuple[str, list[_Anchor]]:
     try:
         base = url if reader.base is None else urljoin(url, reader.base.strip())
     except ValueError as error:
-        raise CopyError(f"{url} names a base that is no address") from error
+        raise CopyError(f"{url} contains an invalid base URL") from error
     return base, reader.anchors
 
 
@@ -186,7 +186,7 @@ def _join(base: str, href: str) -> str | None:
 def _is_json(content_type: str, url: str) -> bool:
     kind = content_type.partition(";")[0].strip().lower()
     if kind != _JSON and kind not in _HTML:
-        raise CopyError(f"{url} is no page of a package index (it is {kind[:80] or 'untyped'!r})")
+        raise CopyError(f"{url} is not a package index page (it is {kind[:80] or 'untyped'!r})")
     return kind == _JSON
 
 
@@ -195,9 +195,9 @@ def _json_list(body: bytes, member: str, url: str) -> tuple[Mapping[str, Any], l
     try:
         document = json.loads(body)
     except (ValueError, RecursionError) as error:
-        raise CopyError(f"{url} is no JSON") from error
+        raise CopyError(f"{url} is not JSON") from error
     if not isinstance(document, dict):
-        raise CopyError(f"{url} is no JSON object")
+        raise CopyError(f"{url} is not a JSON object")
     meta = document.get("meta")
     version = meta.get("api-version") if isinstance(meta, dict) else None
     if not isinstance(version, str) or version.partition(".")[0] != "1":

@@ -99,8 +99,8 @@ class Exchange:
             raise  # from the code that reads `body`
         except EgressError as error:
             raise CopyError(
-                f"{urlsplit(url).netloc} is not called, because its address is reserved, or "
-                f"private while that of {self.host} is not"
+                f"refusing to connect to {urlsplit(url).netloc}: its address is reserved, or it is "
+                f"private and that of {self.host} is not"
             ) from error
         except PyOCIError as error:
             raise understood(error, url) from error
@@ -123,7 +123,8 @@ class Exchange:
             there = _resolved(reply.url, location)
             if not leaves and not _below(self.end.url, there):
                 raise ElsewhereError(
-                    f"{redacted(url)} leads to {redacted(there)}, which is not of the index named"
+                    f"{redacted(url)} redirects to {redacted(there)}, which is outside the "
+                    "specified index"
                 )
             url = there
         else:
@@ -175,7 +176,7 @@ def refusal(reply: Reply, text: Text | None = None) -> CopyError:
         return PassingError(answered, min(float(asked), _LONGEST_WAIT) if known else None)
     if reply.status in _REDIRECTS:
         there = redacted(reply.headers.get("Location", ""))[:_QUOTED]
-        return CopyError(f"{answered}: give the address itself, {there}")
+        return CopyError(f"{answered}: specify the URL it redirects to, {there}")
     return CopyError(answered)
 
 
@@ -207,9 +208,9 @@ def _below(index: str, url: str) -> bool:
 
 
 def _resolved(url: str, location: str) -> str:
-    there = usable_url(location, url)
+    there = usable_url(location.replace(" ", "%20"), url)
     if there is None or there.username is not None:
-        raise CopyError(f"{redacted(url)} redirects to what is no address")
+        raise CopyError(f"{redacted(url)} redirects to an invalid URL")
     if urlsplit(url).scheme == "https" and there.scheme == "http":
         raise CopyError(f"{redacted(url)} redirects from https to http")
     return there.geturl()

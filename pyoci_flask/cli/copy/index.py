@@ -107,7 +107,7 @@ class Index(Exchange):
                 return
             text = Text.read(reply)
         if reply.status == 409 or (reply.status == 400 and _ALREADY.search(text.whole)):
-            raise ExistsError(f"{self.host} has a file of that name already{text.first}")
+            raise ExistsError(f"{self.host} already has a file of that name{text.first}")
         raise refusal(reply, text)
 
     def yank(self, file: ListedFile) -> bool:

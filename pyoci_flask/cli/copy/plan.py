@@ -1,7 +1,7 @@
 """The plan for a project, made by comparing the source's files with the target's."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 
 from pyoci_flask.cli.copy.errors import CopyError, ElsewhereError, UnusableError
 from pyoci_flask.cli.copy.index import Index
@@ -38,8 +38,12 @@ class Plan:
 
     def add(self, other: "Plan") -> None:
         """Add the plan for another project."""
-        for one in fields(self):
-            setattr(self, one.name, getattr(self, one.name) + getattr(other, one.name))
+        self.copies += other.copies
+        self.yanks += other.yanks
+        self.present += other.present
+        self.other_kinds += other.other_kinds
+        self.faults += other.faults
+        self.notes += other.notes
 
     @property
     def size(self) -> int | None:
@@ -61,7 +65,7 @@ def plan_project(source: Index, target: Index, project: ProjectName, *, named: b
         plan.faults.append(f"{project}: {source.host} has no such project")
         return plan
     if named and page == ProjectPage():
-        plan.faults.append(f"{project}: {source.host} has no files of it")
+        plan.faults.append(f"{project}: {source.host} has no files for this project")
     plan.other_kinds += page.other_kinds
     plan.faults += page.faults
     without = page.unlisted_versions

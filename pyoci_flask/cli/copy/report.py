@@ -99,7 +99,7 @@ class Summary:
                 "target is not a PyOCI server and does not support yanking",
                 "yellow",
             )
-        parts = [headline, f"{plan.present} there already"]
+        parts = [headline, f"{plan.present} already present"]
         parts += [f"{self.yanked} yanked"] if self.yanked else []
         parts += [f"{len(plan.faults)} failed"] if plan.faults else []
         screen.say(", ".join(parts), "bold")

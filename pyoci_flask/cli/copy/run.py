@@ -101,7 +101,7 @@ class Copy:
             else:
                 self._copy(plan, done)
         except (StoppedError, KeyboardInterrupt):
-            self._screen.say("stopped; the same command goes on from here", "yellow")
+            self._screen.say("stopped; run the same command again to continue", "yellow")
             return INTERRUPTED
         except CopyError as error:
             self._screen.say(f"nothing was copied: {error}", "red")
@@ -175,7 +175,7 @@ class Copy:
         copied, yanked, so_far = False, None, ""
         try:
             copied = not item.settled and self._transfer.copy(item, board.advance)
-            so_far = "it is there, but could not be yanked: "
+            so_far = "the target has the file, but could not yank it: "
             if item.file.yanked is not None:
                 yanked = self._transfer.yank(item.file)
         except StoppedError:
@@ -183,7 +183,7 @@ class Copy:
         except CopyError as error:
             board.done(f"failed {name}", failed=True)
             return _Outcome(item, copied, fault=f"{name}: {so_far}{error}")
-        board.done(f"{'copied' if copied else 'there already:'} {name}")
+        board.done(f"{'copied' if copied else 'already present:'} {name}")
         return _Outcome(item, copied, yanked)
 
     def _each(

@@ -166,7 +166,7 @@ class Transfer:
 def _check(file: ListedFile, hashes: Mapping[str, str], size: int) -> None:
     """Compare the received file with what the source's page says."""
     if file.size is not None and size != file.size:
-        raise CopyError(f"{size} bytes came, and the page tells of {file.size}")
+        raise CopyError(f"received {size} bytes, but the page specifies {file.size}")
     for name, value in file.hashes.items():
         if hashes[name] != value:
             raise CopyError(f"the received file does not match the hash on the page ({name})")

@@ -228,10 +228,13 @@ def test_a_response_that_ends_early_is_a_broken_one(connect: Connect) -> None:
         connect(app).get(ORIGIN)
 
 
-def test_an_application_that_fails_in_the_middle_breaks_the_response(connect: Connect) -> None:
+@pytest.mark.parametrize("error", [OSError("in the middle"), ValueError("in the middle")])
+def test_an_application_that_fails_in_the_middle_breaks_the_response(
+    connect: Connect, error: Exception
+) -> None:
     def chunks() -> Iterator[bytes]:
         yield b"abc"
-        raise OSError("in the middle")
+        raise error
 
     response = connect(answering(chunks())).get(ORIGIN, stream=True)
 
