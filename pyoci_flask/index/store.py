@@ -16,7 +16,7 @@ import sqlite3
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import NamedTuple, Protocol, TypeVar
 
@@ -144,12 +144,7 @@ class SQLiteStore:
                     "INSERT INTO entries VALUES (?, ?, ?, ?) ON CONFLICT (key) DO NOTHING",
                     [(key, now, now + ttl, value) for key, value in values.items()],
                 )
-                rows = database.execute(
-                    "SELECT key, CAST(value AS BLOB) FROM entries "
-                    "WHERE key IN (SELECT value FROM json_each(?))",
-                    (json.dumps(list(values)),),
-                )
-                return dict(rows.fetchall())
+                return _read(database, values)
 
         return self._use(run) or {}
 
@@ -158,24 +153,17 @@ class SQLiteStore:
 
         Missing keys are not created. If the update fails, the database is moved away.
         """
-        wanted = (json.dumps(list(keys)),)
 
         def run(database: sqlite3.Connection) -> dict[str, int]:
             with _transaction(database):
                 database.execute(
                     "UPDATE entries SET value = CAST(CAST(value AS INTEGER) + 1 AS BLOB) "
                     "WHERE key IN (SELECT value FROM json_each(?))",
-                    wanted,
+                    (json.dumps(list(keys)),),
                 )
-                rows = database.execute(
-                    "SELECT key, CAST(value AS INTEGER) FROM entries "
-                    "WHERE key IN (SELECT value FROM json_each(?))",
-                    wanted,
-                )
-                return dict(rows.fetchall())
+                return {key: int(value) for key, value in _read(database, keys).items()}
 
-        counted = self._use(run, must=True)
-        return {} if counted is None else counted
+        return self._use(run, must=True) or {}
 
     def close(self) -> None:
         """Close the database; the next use opens it again."""
@@ -266,6 +254,15 @@ class SQLiteStore:
         shutil.rmtree(aside, ignore_errors=True)
 
 
+def _read(database: sqlite3.Connection, keys: Collection[str]) -> dict[str, bytes]:
+    rows = database.execute(
+        "SELECT key, CAST(value AS BLOB) FROM entries "
+        "WHERE key IN (SELECT value FROM json_each(?))",
+        (json.dumps(list(keys)),),
+    )
+    return dict(rows.fetchall())
+
+
 def _shrink(database: sqlite3.Connection, now: float) -> None:
     """Delete what has expired, and if that is not enough, what expires next."""
     database.execute("DELETE FROM entries WHERE expires <= ?", (now,))
@@ -286,16 +283,10 @@ def _used(database: sqlite3.Connection) -> int:
     return int((pages - free) * size)
 
 
-@contextlib.contextmanager
-def _transaction(database: sqlite3.Connection) -> Iterator[None]:
+def _transaction(database: sqlite3.Connection) -> contextlib.AbstractContextManager[object]:
+    """Begin a transaction, which the block commits, or rolls back if it raises."""
     database.execute("BEGIN IMMEDIATE")
-    try:
-        yield
-    except BaseException:
-        with contextlib.suppress(sqlite3.Error):
-            database.execute("ROLLBACK")
-        raise
-    database.execute("COMMIT")
+    return database
 
 
 def _identity(path: Path) -> tuple[int, int] | None:
