@@ -130,7 +130,7 @@ def without_dash(text: str) -> str:
 
 
 def version_key(version: str) -> str:
-    """Return the text that all spellings of a version share, with at least two numbers."""
+    """Return the canonical form of a version, with at least two release numbers (`1.0` for `1`)."""
     return _ONE_NUMBER.sub(r"\g<0>.0", canonicalize_version(parse_version(version)))
 
 

@@ -154,10 +154,10 @@ def blobs_of(entry: Descriptor) -> tuple[Digest | None, Digest | None]:
 
 
 def _is_dotted(index: ImageIndex, project: ProjectName) -> bool:
-    """Return whether the project's name is known to have dots that the repository's name lacks.
+    """Return whether the project's name is known to contain dots that the repository's name lacks.
 
-    If so, it was uploaded with dots, or a filename has them. Entries of the original PyOCI show
-    that the name has no dots, since the original keeps them.
+    This is known if it was uploaded with dots, or if a filename contains them. An entry of the
+    original PyOCI shows the opposite, because the original keeps dots in repository names.
     """
     name = index.annotations.get(NAME)
     if name is not None:

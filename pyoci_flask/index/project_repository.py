@@ -88,9 +88,9 @@ class ProjectRepository:
 
     @property
     def was_denied(self) -> bool:
-        """Whether the repository might not exist, and access was recently denied to this caller.
+        """Whether this caller was recently denied access to a repository that might not exist.
 
-        If the project is in another repository, this does not matter. If not, read the tags again.
+        Ignore this if the project is in another repository. Otherwise, read the tags again.
         """
         return self.guesses is not None and self.caller in self.guesses.denied
 

@@ -161,7 +161,7 @@ def _find_directory(file: IO[bytes]) -> tuple[int, int, int]:
     # Offsets do not count what precedes the archive, such as a program that unpacks it.
     shift = after - size - offset
     if shift < 0:
-        raise DamagedError("its directory begins before the file")
+        raise DamagedError("the offset of its central directory is before the start of the file")
     return offset + shift, size, shift
 
 

@@ -92,7 +92,7 @@ class RepositoryCaller:
             raise RegistryError(f"{here.netloc} sent a Location that is no address")
         if here.scheme == "https" and there.scheme == "http":
             if there.hostname != here.hostname:
-                raise RegistryError(f"{here.netloc} sent a Location that leaves https")
+                raise RegistryError(f"{here.netloc} redirects from https to http")
             # A registry that does not know of the TLS proxy in front of it sends http URLs.
             there = there._replace(scheme="https", netloc=here.netloc)
         return there._replace(fragment="").geturl()

@@ -173,9 +173,9 @@ def test_https_registry_leads_nowhere_without_tls(
     with http_double(lambda _: Answer(body=b"plain")) as plain:
         location = plain.url.replace("127.0.0.1", "localhost")
         with http_double(redirecting(lambda _: location), certificate) as server:
-            with pytest.raises(RegistryError, match="leaves https"):
+            with pytest.raises(RegistryError, match="redirects from https to http"):
                 get(tls_caller_of(server.url))
-            with pytest.raises(RegistryError, match="leaves https"):
+            with pytest.raises(RegistryError, match="redirects from https to http"):
                 tls_caller_of(server.url).resolve(
                     tls_caller_of(server.url).call("POST", "x", "push"), location
                 )
