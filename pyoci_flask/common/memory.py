@@ -1,4 +1,4 @@
-"""What outlives a request in a worker: the only kind of memory, and a lock for each key."""
+"""What outlives a request in a worker: a bounded mapping, and a lock for each key."""
 
 import threading
 import time

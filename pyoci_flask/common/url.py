@@ -3,6 +3,8 @@
 import re
 from urllib.parse import SplitResult, urljoin, urlsplit
 
+DEFAULT_PORTS = {"http": 80, "https": 443}
+
 # Browsers read a backslash as a slash and drop line breaks and tabs (WHATWG URL standard).
 _WEB_URL = re.compile(r"https?://[^/?#\\\x00-\x20\x7f]+(?:[/?#][^\x00-\x1f\x7f]*)?", re.IGNORECASE)
 

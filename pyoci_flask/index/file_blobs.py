@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence, Set
 from dataclasses import dataclass
 from typing import Any
 
+from pyoci_flask.common.grammar import DOCKER_MANIFEST, DOCKER_MANIFEST_LIST
 from pyoci_flask.common.redaction import shown
 from pyoci_flask.errors import OversizedError, PyOCIError, RegistryError, RegistryTimeoutError
 from pyoci_flask.index.project import ARTIFACT_TYPE, blobs_of
@@ -30,8 +31,8 @@ logger = logging.getLogger("pyoci.index")
 _SECONDS = 60.0
 """Maximum seconds for reading what references the blobs. Uploads to the repository wait for it."""
 _EMPTY = Digest.of(EMPTY_CONFIG)
-_INDEXES = frozenset({INDEX_TYPE, "application/vnd.docker.distribution.manifest.list.v2+json"})
-_MANIFESTS = frozenset({MANIFEST_TYPE, "application/vnd.docker.distribution.manifest.v2+json"})
+_INDEXES = frozenset({INDEX_TYPE, DOCKER_MANIFEST_LIST})
+_MANIFESTS = frozenset({MANIFEST_TYPE, DOCKER_MANIFEST})
 _MANIFEST_MEMBERS = frozenset({"config", "layers", "fsLayers", "blobs"})
 _MOST_READS = 10_000
 """Maximum number of tags, manifests and indexes that are read."""

@@ -17,6 +17,7 @@ from pyoci_flask.common.grammar import (
     is_tag,
 )
 from pyoci_flask.common.redaction import shown
+from pyoci_flask.common.url import DEFAULT_PORTS
 from pyoci_flask.errors import InvalidRequestError
 from pyoci_flask.oci.peculiarities import API_HOSTS
 
@@ -27,8 +28,6 @@ _NUMBER = re.compile(r"[0-9]+|0x[0-9a-f]*")
 """Text that the system's resolver reads as an IPv4 address, not as a name."""
 _URL = re.compile(r"(?P<scheme>https?):/{1,2}(?P<authority>.*)", re.IGNORECASE)
 _AUTHORITY = re.compile(r"(?P<host>\[[0-9A-Fa-f:.]+\]|[^:\[\]]+)(?::(?P<port>[0-9]{1,5}))?")
-
-DEFAULT_PORTS = {"http": 80, "https": 443}
 
 
 @dataclass(frozen=True, slots=True, order=True)

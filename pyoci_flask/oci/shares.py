@@ -5,8 +5,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Self
 
+from pyoci_flask.common.url import DEFAULT_PORTS
 from pyoci_flask.oci.peculiarities import SAME_REGISTRY
-from pyoci_flask.oci.reference import DEFAULT_PORTS, Registry
+from pyoci_flask.oci.reference import Registry
 from pyoci_flask.transport.egress import literal
 
 

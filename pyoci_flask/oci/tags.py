@@ -23,7 +23,11 @@ _LISTING_SECONDS = 60.0
 _LINK = re.compile(r'<([^<>]*)>((?:\s*;\s*[a-z]+\s*=\s*(?:"[^"]*"|[^\s";,]+))*)', re.IGNORECASE)
 _NEXT = re.compile(r';\s*rel\s*=\s*"?next"?(?![a-z])', re.IGNORECASE)
 
-_KNOWN: Memory[tuple[bytes, str, str], dict[str, None]] = Memory(entries=1024, max_bytes=512 * 1024)
+_KNOWN: Memory[tuple[bytes, str, str], dict[str, None]] = Memory(
+    entries=1024,
+    max_bytes=4 * 1024 * 1024,
+    size=lambda names: sum(100 + len(name) for name in names),
+)
 """The names in short pages, by page, because most responses are the same as the last time."""
 
 

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pyoci_flask.registry.documents import Descriptor
-from pyoci_flask.registry.errors import DistributionError, name_unknown
-from pyoci_flask.registry.files import folder_content, sync_folder
+from pyoci_flask.registry.errors import manifest_invalid, name_unknown
+from pyoci_flask.registry.files import folder_content, has_content, sync_folder
 from pyoci_flask.registry.layout import ImageLayout
 from pyoci_flask.registry.names import Digest, RepositoryName
 from pyoci_flask.registry.storage import Storage
@@ -53,8 +53,8 @@ def collect_uploads(storage: Storage, *, dry_run: bool) -> Freed:
 def _reachable(layout: ImageLayout) -> set[Digest]:
     index = layout.read_index()
     if index.foreign:
-        raise DistributionError(
-            500, "MANIFEST_INVALID", f"index.json lists {index.foreign} entries of an unknown type"
+        raise manifest_invalid(
+            f"index.json lists {index.foreign} entries of an unknown type", status=500
         )
     seen: set[tuple[Digest, bool]] = set()
     queue = list(index.manifests.values())
@@ -91,7 +91,7 @@ def _forget(layout: ImageLayout, kept: set[str]) -> None:
         for path in folder.iterdir():
             if path.name not in kept:
                 path.unlink()
-        if not any(folder.iterdir()):
+        if not has_content(folder):
             folder.rmdir()
 
 

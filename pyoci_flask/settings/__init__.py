@@ -6,8 +6,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Self, TypeVar
 
+from pyoci_flask.common.url import DEFAULT_PORTS
 from pyoci_flask.errors import ConfigurationError, InvalidRequestError
-from pyoci_flask.oci.reference import DEFAULT_PORTS, EMBEDDED, Registry, Repository
+from pyoci_flask.oci.reference import EMBEDDED, Registry, Repository
 from pyoci_flask.oci.shares import Shares
 from pyoci_flask.settings import values
 from pyoci_flask.settings.origins import OriginPattern

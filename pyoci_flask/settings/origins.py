@@ -5,7 +5,8 @@ from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from typing import Self
 
-from pyoci_flask.oci.reference import DEFAULT_PORTS, EMBEDDED, Registry
+from pyoci_flask.common.url import DEFAULT_PORTS
+from pyoci_flask.oci.reference import EMBEDDED, Registry
 
 _ENTRY = re.compile(
     r"(?:(?P<scheme>https?)://)?"

@@ -19,9 +19,9 @@ from pyoci_flask.telemetry.collector import logger as own_logger
 POSTPONED = "pyoci.postponed"
 """The attribute that marks the span of a request that the server will serve again."""
 
-_HEADER = "http.request.header."
-_ANSWER_HEADER = "http.response.header."
-_SECRET_HEADERS = ("authorization", "cookie", "token", "key", "secret", "password", "auth")
+_REQUEST_HEADER = "http.request.header."
+_RESPONSE_HEADER = "http.response.header."
+_SECRET_HEADERS = ("cookie", "token", "key", "secret", "password", "auth")
 _LEFT_OUT = frozenset({"url.query"})
 
 # Logs data model, section "Mapping of SeverityNumber".
@@ -100,7 +100,9 @@ def _attributes(attributes: Mapping[str, AttributeValue]) -> dict[str, Attribute
 
 
 def _value(name: str, value: AttributeValue) -> AttributeValue:
-    if name.startswith((_HEADER, _ANSWER_HEADER)) and any(one in name for one in _SECRET_HEADERS):
+    if name.startswith((_REQUEST_HEADER, _RESPONSE_HEADER)) and any(
+        one in name for one in _SECRET_HEADERS
+    ):
         return REDACTED
     if name == "exception.stacktrace":
         return redacted_traceback(str(value))

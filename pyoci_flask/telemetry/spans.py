@@ -4,7 +4,6 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
-from urllib.parse import urlsplit
 
 from opentelemetry.context import Context, attach, get_current
 from opentelemetry.instrumentation.wsgi import wsgi_getter
@@ -27,6 +26,7 @@ from pyoci_flask.telemetry.labels import (
     status_label,
 )
 from pyoci_flask.transport.observe import CallRecord, redacted
+from pyoci_flask.transport.request import origin_of
 from pyoci_flask.web.access_log import RequestRecord
 from pyoci_flask.web.routes import OPERATION
 
@@ -35,8 +35,6 @@ if TYPE_CHECKING:
 
 EXCHANGE = "pyoci.exchange"
 """The key of the request's `Exchange` in the WSGI environ."""
-
-_PORTS = {"http": 80, "https": 443}
 
 
 @dataclass(slots=True)
@@ -165,12 +163,8 @@ class ClientSpans:
         """Start the span of one call."""
         method = known_method(method)
         safe = redacted(url)
-        parts = urlsplit(safe)
-        attributes: Attributes = {
-            "http.request.method": method,
-            "server.address": parts.hostname or "",
-        }
-        port = parts.port or _PORTS.get(parts.scheme)
+        _, host, port = origin_of(safe)
+        attributes: Attributes = {"http.request.method": method, "server.address": host}
         if port is not None:
             attributes["server.port"] = port
         name = span_name(method)

@@ -8,6 +8,7 @@ from typing import Protocol
 from urllib.parse import urlsplit, urlunsplit
 
 from pyoci_flask.common.redaction import REDACTED, redact
+from pyoci_flask.logs import one_line
 from pyoci_flask.transport.request import Request
 
 logger = logging.getLogger("pyoci.registry")
@@ -113,9 +114,4 @@ def redacted(url: str) -> str:
 
 def _token(text: str) -> str:
     """Return a value as one word for the log line; a redirect may contain any characters."""
-    if text.isprintable() and " " not in text:
-        return text
-    return "".join(
-        char if char.isprintable() and char != " " else char.encode("unicode_escape").decode()
-        for char in text
-    ).replace(" ", "%20")
+    return one_line(text).replace(" ", "%20")

@@ -8,13 +8,14 @@ import hashlib
 import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import IO, Literal, Protocol, Self
+from typing import IO, Literal, NamedTuple, Protocol, Self
 from urllib.parse import urlsplit
+
+from pyoci_flask.common.url import DEFAULT_PORTS
 
 Body = bytes | IO[bytes] | None
 Access = Literal["none", "pull", "push", "delete", "catalog"]
 
-_PORTS = {"http": 80, "https": 443}
 _KEY = secrets.token_bytes(32)
 """The key of this process. Without it, a fingerprint is meaningless and cannot be looked up."""
 
@@ -61,8 +62,7 @@ def fingerprint(credentials: Credentials | None) -> str:
     return hashlib.blake2b(credentials.header.encode(), key=_KEY, digest_size=16).hexdigest()
 
 
-@dataclass(frozen=True, slots=True)
-class Scope:
+class Scope(NamedTuple):
     """What a call needs access to: a repository, or (with any name) the registry's catalog."""
 
     repository: str
@@ -139,4 +139,4 @@ class Request:
 def origin_of(url: str) -> tuple[str, str, int | None]:
     """Return scheme, host and port (RFC 6454, section 5), with the scheme's port if it has none."""
     parts = urlsplit(url)
-    return parts.scheme, parts.hostname or "", parts.port or _PORTS.get(parts.scheme)
+    return parts.scheme, parts.hostname or "", parts.port or DEFAULT_PORTS.get(parts.scheme)
