@@ -152,7 +152,9 @@ class CachedReader(VersionReader):
     ) -> VersionFiles | None:
         """Read a version from a tag in the registry, and cache it."""
         known = self._known(repository)
-        stored, numbers = self._entries.look_up(repository, [tag.text], {})
+        stored, numbers = self._entries.look_up(
+            repository, [tag.text], {**known.before, **known.entries}
+        )
         sent = self._clock()
         found = load_files(repository, version, tag)
         self._note(repository, {tag.text: found})
@@ -262,7 +264,9 @@ class CachedReader(VersionReader):
         known = self._parsed.get(repository.caller.repository.location)
         if known is None or changes is None:
             return _Known(changes, {})
-        return known if known.changes == changes else _Known(changes, {}, before=known.entries)
+        if known.changes == changes:
+            return known
+        return _Known(changes, {}, before={**known.before, **known.entries})
 
     def _remember(
         self,
@@ -281,7 +285,7 @@ class CachedReader(VersionReader):
         kept = {tag: known.entries[tag] for tag in wanted if tag not in read}
         is_all = known.changes is not None and changes == known.changes + 1
         # If another request wrote something at the same time, the next request reads the store.
-        known = _Known(changes, kept | entries)
+        known = _Known(changes, kept | entries, before=known.before if tags is None else {})
         return self._keep(repository, known) if is_all else known
 
     def _keep(self, repository: ProjectRepository, known: _Known) -> _Known:

@@ -81,8 +81,8 @@ class ClientConnection(TConn):
         self.in_thread = False
         self.lingered = 0
         """Bytes that were discarded after the last response."""
-        self.since = self.began = time.monotonic()
-        """When its current wait began, and when its last request began."""
+        self.since = time.monotonic()
+        """When its current wait began."""
         self._scanned = 0
         self._is_too_large = False
         # For other protocols, gunicorn's thread reads the headers.
@@ -141,7 +141,6 @@ class ClientConnection(TConn):
         self.end_headers(idle)
         self.peer.receiving = Patience(idle)
         self.peer.begin_answer()
-        self.began = time.monotonic()
 
     def refuse(self, reason: str) -> None:
         """Respond with 503 without calling the application."""

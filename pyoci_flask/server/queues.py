@@ -113,11 +113,12 @@ class Turns:
 
     def _next(self) -> None:
         full: set[Share] = set()
-        begun: list[Begin] = []
+        begun: dict[ClientConnection, Begin] = {}
         for conn, (share, begin) in self._queue.items():
-            if len(self._begun) - len(self._stalled) >= self._at_once:
+            running = len(self._begun)
+            if running >= self._threads or running - len(self._stalled) >= self._at_once:
                 break
-            if share in full or len(self._begun) >= self._threads:
+            if share in full:
                 continue
             if share is not None:
                 if not self._gate.places(share):
@@ -125,10 +126,10 @@ class Turns:
                     continue
                 self._gate.enter(share)
             self._begun[conn] = share
-            begun.append(begin)
-        for conn in list(self._begun):
-            self._queue.pop(conn, None)
-        for begin in begun:
+            begun[conn] = begin
+        for conn in begun:
+            del self._queue[conn]
+        for begin in begun.values():
             begin()
 
 

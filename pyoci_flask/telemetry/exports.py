@@ -100,9 +100,8 @@ def _attributes(attributes: Mapping[str, AttributeValue]) -> dict[str, Attribute
 
 
 def _value(name: str, value: AttributeValue) -> AttributeValue:
-    if name.startswith((_REQUEST_HEADER, _RESPONSE_HEADER)) and any(
-        one in name for one in _SECRET_HEADERS
-    ):
+    is_header = name.startswith((_REQUEST_HEADER, _RESPONSE_HEADER))
+    if is_header and any(one in name for one in _SECRET_HEADERS):
         return REDACTED
     if name == "exception.stacktrace":
         return redacted_traceback(str(value))

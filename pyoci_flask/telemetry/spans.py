@@ -4,6 +4,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 
 from opentelemetry.context import Context, attach, get_current
 from opentelemetry.instrumentation.wsgi import wsgi_getter
@@ -175,7 +176,7 @@ class ClientSpans:
         span = self._tracer.start_span(
             name, kind=SpanKind.CLIENT, attributes={**attributes, "url.full": safe}
         )
-        return _Call(span, parts.netloc, attributes, self._instruments, time.monotonic())
+        return _Call(span, urlsplit(safe).netloc, attributes, self._instruments, time.monotonic())
 
 
 @dataclass(frozen=True, slots=True)

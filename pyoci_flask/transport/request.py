@@ -79,6 +79,9 @@ class Scope(NamedTuple):
         return f"repository:{self.repository}:{actions}"
 
 
+_NOTHING = Scope("", "none")
+
+
 @dataclass(frozen=True, slots=True)
 class Request:
     """What to send, for whom, and how long to wait. `dataclasses.replace` makes variants.
@@ -96,7 +99,7 @@ class Request:
     length: int = 0
     """The number of bytes in `body` if it is a file."""
     credentials: Credentials | None = None
-    scope: Scope = Scope("", "none")
+    scope: Scope = _NOTHING
     idempotent: bool = False
     """Whether the call may be repeated after a failure."""
     patience: float | None = None

@@ -14,6 +14,7 @@ from werkzeug.wrappers import Response
 from pyoci_flask import errors
 from pyoci_flask.common.redaction import redact
 from pyoci_flask.index.names import is_filename
+from pyoci_flask.web.access_log import ENVIRON_REQUEST_ID
 from pyoci_flask.web.incoming import sent_path, visit
 
 ErrorPage = Callable[[int, str, Exception], Response]
@@ -140,7 +141,7 @@ def _is_of_a_setting() -> bool:
 
 
 def _unforeseen(page: ErrorPage | None, error: InternalServerError) -> Response:
-    number = request.environ.get("pyoci.request_id", "-")
+    number = request.environ.get(ENVIRON_REQUEST_ID, "-")
     logger.error("unexpected error in request %s", number, exc_info=error.original_exception)
     return _answer(page, f"an unexpected error occurred; it was logged as {number}", 500, error)
 

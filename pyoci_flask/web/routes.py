@@ -94,7 +94,7 @@ def name_operation() -> None:
         return  # traces and Prometheus both call this
     if rule.endpoint.startswith(_INDEX):
         with suppress(PyOCIError):
-            found = _of_index(f"/{(request.view_args or {}).get('path', '')}")
+            found = _of_index(request.path)
             if found is not None:
                 request.environ[OPERATION] = found
                 request.url_rule = _rule(found.route, rule.endpoint)

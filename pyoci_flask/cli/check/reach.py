@@ -8,6 +8,7 @@ from urllib.parse import urlsplit
 from pyoci_flask.cli.check.report import Report, StopError
 from pyoci_flask.cli.screen import few
 from pyoci_flask.cli.tls import explained, tls_fault
+from pyoci_flask.common.url import DEFAULT_PORTS
 from pyoci_flask.errors import PyOCIError
 from pyoci_flask.oci.reference import EMBEDDED, Registry
 from pyoci_flask.transport.challenge import Challenge, parse_challenges
@@ -49,7 +50,7 @@ def reach(report: Report, transport: Transport, network: Network, registry: Regi
 def _connect(report: Report, registry: Registry) -> None:
     parts = urlsplit(registry.origin)
     host = parts.hostname or ""
-    port = parts.port or (443 if parts.scheme == "https" else 80)
+    port = parts.port or DEFAULT_PORTS[parts.scheme]
     try:
         with report.screen.working("name"):
             found = resolve(host, port)

@@ -167,10 +167,7 @@ def _kind(filename: Filename) -> tuple[str, str]:
 
 
 def _version(text: str) -> Version | str:
-    try:
-        return Version(text)
-    except ValueError:  # InvalidVersion, or a number with more digits than Python converts
-        return text
+    return version_or_none(text) or text
 
 
 def _version_in(name: str, project: ProjectName) -> str | None:

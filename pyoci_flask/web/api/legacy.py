@@ -39,8 +39,7 @@ def legacy_json(address: JsonAddress) -> Response:
     else:
         # This project has only one version. As on PyPI, the document omits the others.
         project = _one_version(repository, tags, address.version)
-    shown = preferred(releases_of(project))
-    document = _document(project, page_url, shown)
+    document = _document(project.name, releases_of(project), page_url)
     if address.version is not None:
         del document["releases"]
     return Page.of(json.dumps(document), "application/json").answer(vary="Authorization")
@@ -60,17 +59,17 @@ def _one_version(repository: ProjectRepository, tags: Sequence[str], version: st
     return Project(repository.project.normalized, (release.version,), release.files)
 
 
-def _document(project: Project, page_url: str, shown: Release | None) -> dict[str, Any]:
+def _document(name: str, found: Sequence[Release], page_url: str) -> dict[str, Any]:
     """Return the document. `releases` contains all versions, but no files of unlisted versions.
 
-    `info` and `urls` describe the version `shown`, which the project's web page shows as well.
+    `info` and `urls` describe the preferred version, which the project's web page shows as well.
     Members without a value are left out, because some clients fail on null.
     """
+    shown = preferred(found)
     releases = {
-        release.version: [_file(file, page_url) for file in release.files]
-        for release in releases_of(project)
+        release.version: [_file(file, page_url) for file in release.files] for release in found
     }
-    info: dict[str, Any] = {"name": project.name}
+    info: dict[str, Any] = {"name": name}
     if shown is not None:
         info["version"] = shown.version
         files = shown.files

@@ -4,8 +4,6 @@ Their paths are those of the index with `/ui` in front. The path of a page about
 ends with that version.
 """
 
-from urllib.parse import quote
-
 from flask import Blueprint, request
 from packaging.utils import canonicalize_name
 from werkzeug.wrappers import Response
@@ -160,7 +158,7 @@ def _project_page(address: ProjectAddress, version: str | None) -> Response:
         base=address.base,
         name=project.name,
         url=url,
-        files_path=f"{found.origin.path()}{address.base.path}/{quote(address.project.text)}/",
+        files_path=f"{found.origin.path()}{address.base.path}/{quote_segment(address.project.text)}/",
         index_href=f"{here}{_index_href(address.base)}",
         project_href=here or "./",
         releases=releases,
