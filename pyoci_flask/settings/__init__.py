@@ -12,6 +12,7 @@ from pyoci_flask.oci.reference import EMBEDDED, Registry, Repository
 from pyoci_flask.oci.shares import Shares
 from pyoci_flask.settings import values
 from pyoci_flask.settings.origins import OriginPattern
+from pyoci_flask.settings.values import Verify
 
 _T = TypeVar("_T")
 
@@ -86,6 +87,12 @@ class Settings:
     skip_identical: bool = False
     cache_ttl: int = 60
     """Seconds for which listings are cached; 0 = no caching."""
+    cache_stale: int = 86_400
+    """Maximum number of seconds for which a version that has not changed for long is shown without
+    waiting for the registry; 0 = only for `cache_ttl`."""
+    cache_folder: Path | None = None
+    """The folder that keeps the listing cache over restarts, if any."""
+    verify_downloads: Verify = Verify.ONCE
     redirect_downloads: bool = False
     """Whether clients are redirected to the registry's storage for whole files."""
     spool: Path = field(default_factory=values.temporary_folder)
@@ -194,6 +201,9 @@ class Settings:
             fallback_empty=empty,
             skip_identical=read("PYOCI_SKIP_IDENTICAL", values.boolean, default=False),
             cache_ttl=read("PYOCI_CACHE_TTL", values.between(0, 86_400), 60),
+            cache_stale=read("PYOCI_CACHE_STALE", values.between(0, 30 * 86_400), 86_400),
+            cache_folder=read("PYOCI_CACHE_FOLDER", values.path, None),
+            verify_downloads=read("PYOCI_VERIFY_DOWNLOADS", values.verify, Verify.ONCE),
             redirect_downloads=read("PYOCI_DOWNLOADS", values.proxy_or_redirect, default=False),
             spool=read("PYOCI_SPOOL", values.path, None) or values.temporary_folder(),
             client_timeout=read("PYOCI_CLIENT_TIMEOUT", values.between(1), 60),

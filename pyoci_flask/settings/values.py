@@ -8,6 +8,7 @@ import ipaddress
 import re
 import tempfile
 from collections.abc import Callable, Mapping
+from enum import Enum
 from pathlib import Path
 from typing import TypeVar
 from urllib.parse import quote
@@ -32,6 +33,15 @@ LEVELS = {
 _BIND = re.compile(r"(?P<host>\[[^\]%]+\]|[^:\[\]]+)(?::(?P<port>[0-9]{1,5}))?")
 _PATH = re.compile(r"(/[A-Za-z0-9._~-]+)+")
 _HEADER_VALUE = re.compile(r"[\x21-\x7e]([\x20-\x7e]*[\x21-\x7e])?")
+
+
+class Verify(Enum):
+    """Which downloads are compared with the digest of the file."""
+
+    ALWAYS = "always"
+    ONCE = "once"
+    """A file that was verified once is afterwards sent with only its length checked."""
+    NEVER = "never"
 
 
 def temporary_folder() -> Path:
@@ -149,6 +159,7 @@ redirect = choice("redirect, or unset", {"redirect": True})
 allow_or_deny = choice("allow or deny", {"allow": True, "deny": False})
 on_or_off = choice("on or off", {"on": True, "off": False})
 proxy_or_redirect = choice("proxy or redirect", {"proxy": False, "redirect": True})
+verify = choice("always, once or never", {one.value: one for one in Verify})
 boolean = choice(
     "true or false",
     {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False},

@@ -7,6 +7,7 @@ import pytest
 from pyoci_flask.errors import ConfigurationError
 from pyoci_flask.oci.reference import EMBEDDED, Registry
 from pyoci_flask.settings import PinnedIndex, Settings
+from pyoci_flask.settings.values import Verify
 
 NUMBERS = {
     "PORT": ("port", 8080, 1, 65535),
@@ -14,6 +15,7 @@ NUMBERS = {
     "PYOCI_MAX_VERSIONS": ("max_versions", 100, 0, None),
     "PYOCI_CLIENT_TIMEOUT": ("client_timeout", 60, 1, None),
     "PYOCI_FETCH_THREADS": ("fetch_threads", 32, 1, 1024),
+    "PYOCI_CACHE_STALE": ("cache_stale", 86_400, 0, 2_592_000),
     "WEB_CONCURRENCY": ("web_concurrency", 2, 1, 1024),
     "PYOCI_THREADS": ("threads", 64, 1, 4096),
 }
@@ -66,6 +68,9 @@ def test_empty_environment_gives_the_documented_defaults() -> None:
         "fallback_empty": False,
         "skip_identical": False,
         "cache_ttl": 60,
+        "cache_stale": 86_400,
+        "cache_folder": None,
+        "verify_downloads": Verify.ONCE,
         "redirect_downloads": False,
         "spool": Path(tempfile.gettempdir()),
         "client_timeout": 60,
@@ -529,3 +534,19 @@ def test_index_alone_lists_its_own_origin() -> None:
 def test_sub_path_that_stands_at_the_root_for_something_else_is_refused(path: str) -> None:
     with pytest.raises(ConfigurationError, match=r"^PYOCI_PATH"):
         Settings.from_env({"PYOCI_PATH": path})
+
+
+@pytest.mark.parametrize("verify", list(Verify))
+def test_downloads_are_verified_as_set(verify: Verify) -> None:
+    settings = Settings.from_env({"PYOCI_VERIFY_DOWNLOADS": verify.value.upper()})
+    assert settings.verify_downloads is verify
+
+
+def test_verify_downloads_must_be_a_known_word() -> None:
+    with pytest.raises(ConfigurationError, match=r"^PYOCI_VERIFY_DOWNLOADS must be always, once"):
+        Settings.from_env({"PYOCI_VERIFY_DOWNLOADS": "sometimes"})
+
+
+def test_the_cache_folder_is_an_absolute_path(tmp_path: Path) -> None:
+    settings = Settings.from_env({"PYOCI_CACHE_FOLDER": str(tmp_path)})
+    assert settings.cache_folder == tmp_path
