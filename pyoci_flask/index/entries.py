@@ -17,13 +17,15 @@ import time
 from collections.abc import Callable, Collection, Iterable, Mapping
 from contextlib import nullcontext
 from dataclasses import dataclass
+from typing import Self
 
 from packaging.utils import canonicalize_version
 
+from pyoci_flask.common.grammar import is_tag
 from pyoci_flask.errors import PyOCIError
 from pyoci_flask.index.fetch import Read
 from pyoci_flask.index.names import version_of, version_or_none
-from pyoci_flask.index.project import files_of
+from pyoci_flask.index.project import files_of, last_change
 from pyoci_flask.index.project_repository import ProjectRepository
 from pyoci_flask.index.store import Store, Stored
 from pyoci_flask.index.versions import Skipped, VersionFiles, listed_files
@@ -36,41 +38,86 @@ _GONE_FOR = 5.0
 """Seconds until a tag that is listed but does not exist is read again. Some registries still list
 deleted tags."""
 _NUMBERS_LIVE = 24 * 60 * 60.0
-"""Seconds for which numbers of changes are kept. Without its number, an entry is not valid."""
+"""Seconds for which numbers of changes are kept, in addition to the life of an entry. Without its
+number, an entry is not valid."""
+_LEASE = 60.0
+"""Seconds after which another check of a repository may begin if one fails or does not end."""
+_STALE_SHARE = 0.1
+"""The part of a version's age for which it may be shown (heuristic freshness, RFC 9111, 4.2.2)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Lifetimes:
+    """For how many seconds entries are used, counted from the request to the registry."""
+
+    ttl: float
+    """How long an entry counts as fresh."""
+    stale: float = 0.0
+    """How long a version that had not changed for a long time may be shown at most."""
+
+    def of(self, found: Read, read: float) -> tuple[float, float]:
+        """Return for how long what was read at `read` counts as fresh, and may be shown.
+
+        `read` is in seconds since 1970.
+        """
+        if found is None:
+            return min(_GONE_FOR, self.ttl), min(_GONE_FOR, self.ttl)
+        if not isinstance(found, VersionFiles) or found.changed is None:
+            return self.ttl, self.ttl
+        unchanged = read - found.changed.timestamp()
+        return self.ttl, max(self.ttl, min(_STALE_SHARE * unchanged, self.stale))
+
+    @property
+    def longest(self) -> float:
+        """The number of seconds after which no entry is shown."""
+        return max(self.ttl, self.stale)
 
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """What was read from a tag."""
+    """What was read from a tag. Times are seconds since 1970."""
 
     changes: int
     """The version's number of changes before the registry was asked."""
     since: float
+    """When it was read."""
     until: float
-    """The time at which it expires, by this worker's clock."""
+    """Until then it counts as fresh."""
+    shown_until: float
+    """Until then pages show it. If it is not fresh, the registry is asked afterwards."""
     found: Read
     """None if the tag was listed but does not exist."""
+
+    @classmethod
+    def of(cls, changes: int, found: Read, read: float, lifetimes: Lifetimes) -> Self:
+        """Return the entry of what was read at `read`."""
+        fresh, shown = lifetimes.of(found, read)
+        return cls(changes, read, read + fresh, read + shown, found)
+
+    @property
+    def version(self) -> VersionFiles | None:
+        """The version that was read, if the tag contains one."""
+        return self.found if isinstance(self.found, VersionFiles) else None
 
     @property
     def weight(self) -> int:
         """The bytes that it counts as in a listing."""
-        return self.found.weight if isinstance(self.found, VersionFiles) else 0
+        return self.version.weight if self.version else 0
 
     @property
     def size(self) -> int:
         """The bytes that it counts as in this worker's memory."""
-        document = self.found.document if isinstance(self.found, VersionFiles) else None
-        return _OVERHEAD + len(document or "")
+        return _OVERHEAD + len((self.version and self.version.document) or "")
 
 
 class Entries:
     """Reads and writes entries and numbers of changes in a store."""
 
     def __init__(
-        self, store: Store, ttl: float, clock: Callable[[], float] = time.monotonic
+        self, store: Store, lifetimes: Lifetimes, clock: Callable[[], float] = time.time
     ) -> None:
         self._store = store
-        self._ttl = ttl
+        self._lifetimes = lifetimes
         self._clock = clock
         self._parsing = threading.Lock()
         """Lets one thread parse at a time, because parsing takes several times a project's size."""
@@ -101,7 +148,6 @@ class Entries:
         location = repository.caller.repository.location
         keys = {tag: _changes_key(location, tag) for tag in tags}
         with self._parsing if len(tags) > 1 else nullcontext():
-            now = self._clock()
             stored = self._store.get_many(
                 [*keys.values(), *(_entry_key(location, tag) for tag in tags)]
             )
@@ -110,7 +156,7 @@ class Entries:
                 tag: entry
                 for tag, key in keys.items()
                 if (value := stored.get(_entry_key(location, tag))) is not None
-                and (entry := _parse(tag, value, repository, now, parsed.get(tag))) is not None
+                and (entry := _parse(tag, value, repository, self._lifetimes, parsed.get(tag))) is not None
                 and entry.changes == numbers.get(key)
             }
         return entries, {tag: numbers[key] for tag, key in keys.items() if key in numbers}
@@ -121,27 +167,58 @@ class Entries:
         read: Mapping[str, Read],
         numbers: Mapping[str, int],
         sent: float,
+        *,
+        count: bool = True,
     ) -> tuple[dict[str, Entry], int | None]:
         """Write what was read by a request that was sent at `sent`, when `numbers` were current.
 
-        Return the entries that were written, and the repository's number of changes after that.
+        `count` increments the repository's number of changes. It is false if only the times of
+        entries in the store change. Return the entries that were written, and the incremented
+        number.
         """
         location = repository.caller.repository.location
-        entries: dict[str, Entry] = {}
+        entries = {
+            tag: Entry.of(numbers[tag], found, sent, self._lifetimes)
+            for tag, found in read.items()
+            if tag in numbers
+        }
         values: dict[float, dict[str, bytes]] = {}
-        for tag, found in read.items():
-            value = _serialized(numbers[tag], found) if tag in numbers else None
-            if value is not None:
-                until = sent + (self._ttl if found is not None else min(_GONE_FOR, self._ttl))
-                entries[tag] = Entry(numbers[tag], sent, until, found)
-                values.setdefault(until, {})[_entry_key(location, tag)] = value
+        for tag, entry in list(entries.items()):
+            value = _serialized(entry)
+            if value is None:
+                del entries[tag]
+                continue
+            kept = entry.until if entry.version is None else sent + self._lifetimes.longest
+            values.setdefault(kept, {})[_entry_key(location, tag)] = value
+            if entry.version is not None:
+                values[kept][_sample_key(location)] = tag.encode()
         now = self._clock()
         if not values or not all(
             self._store.set_many(part, until - now) for until, part in values.items()
         ):
             return {}, None
         key = _changes_key(location)
-        return entries, self._store.increment([key]).get(key)
+        return entries, self._store.increment([key]).get(key) if count else None
+
+    def sample(self, repository: ProjectRepository) -> str | None:
+        """Return the tag of a version that is in the store, if there is one."""
+        key = _sample_key(repository.caller.repository.location)
+        stored = self._store.get_many([key]).get(key)
+        tag = stored.value.decode(errors="replace") if stored else ""
+        return tag if is_tag(tag) else None
+
+    def begin_check(self, repository: ProjectRepository) -> bool:
+        """Return whether a check of a repository's old entries may begin.
+
+        Only one may run at a time, in all processes that share the store. It counts as running
+        until `end_check` is called, or for a minute.
+        """
+        key, own = _check_key(repository), secrets.token_bytes(16)
+        return self._store.start_many({key: own}, _LEASE).get(key) == own
+
+    def end_check(self, repository: ProjectRepository) -> None:
+        """Let another check begin."""
+        self._store.set_many({_check_key(repository): b""}, 0.0)
 
     def _numbers(self, stored: Mapping[str, Stored], keys: Collection[str]) -> dict[str, int]:
         """Return numbers of changes. Missing ones start at random values, so none is used twice."""
@@ -152,7 +229,11 @@ class Entries:
         }
         values = {key: str(secrets.randbits(62)).encode() for key in keys if key not in found}
         # If another thread has started some of them in the meantime, its numbers count.
-        started = self._store.start_many(values, _NUMBERS_LIVE) if values else {}
+        started = (
+            self._store.start_many(values, _NUMBERS_LIVE + self._lifetimes.longest)
+            if values
+            else {}
+        )
         return found | {key: int(value) for key, value in started.items() if value.isdigit()}
 
 
@@ -166,8 +247,17 @@ def _changes_key(location: str, tag: str | None = None) -> str:
     return f"changes\n{location}\n{(canonicalize_version(version) if version else tag) or ''}"
 
 
-def _serialized(changes: int, found: Read) -> bytes | None:
+def _sample_key(location: str) -> str:
+    return f"sample\n{location}"
+
+
+def _check_key(repository: ProjectRepository) -> str:
+    return f"check\n{repository.caller.repository.location}"
+
+
+def _serialized(entry: Entry) -> bytes | None:
     """Serialize an entry for the store, or return None if it must not be cached."""
+    found = entry.found
     if found is None:
         members: dict[str, object] = {}
     elif isinstance(found, Skipped):
@@ -178,11 +268,11 @@ def _serialized(changes: int, found: Read) -> bytes | None:
         if found.document is None:
             return None
         members = {"digest": found.digest.text, "document": found.document}
-    return json.dumps({"changes": changes, **members}).encode()
+    return json.dumps({"changes": entry.changes, "read": entry.since, **members}).encode()
 
 
 def _parse(
-    tag: str, stored: Stored, repository: ProjectRepository, now: float, old: Entry | None
+    tag: str, stored: Stored, repository: ProjectRepository, lifetimes: Lifetimes, old: Entry | None
 ) -> Entry | None:
     """Parse an entry; return None if it is damaged."""
     try:
@@ -190,16 +280,13 @@ def _parse(
         found: Read = None
         if "skipped" in members:
             found = Skipped(members["skipped"], is_version=members["is_version"])
-        elif (
-            old
-            and isinstance(old.found, VersionFiles)
-            and old.found.digest.text == members.get("digest")
-        ):
+        elif old and old.version and old.version.digest.text == members.get("digest"):
             found = old.found
         elif "digest" in members:
             index, version = ImageIndex.parse(members["document"].encode()), version_of(tag)
             files, _ = files_of(index, version, repository.project, repository.segment)
-            found = listed_files(version, Digest(members["digest"]), members["document"], files)
-        return Entry(members["changes"], now, now + stored.left, found)
-    except (ValueError, TypeError, LookupError, AttributeError, PyOCIError):
+            digest, document = Digest(members["digest"]), members["document"]
+            found = listed_files(version, digest, document, files, last_change(index))
+        return Entry.of(members["changes"], found, float(members["read"]), lifetimes)
+    except (ValueError, TypeError, LookupError, AttributeError, OverflowError, PyOCIError):
         return None

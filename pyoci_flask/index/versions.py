@@ -4,6 +4,7 @@ import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
+from datetime import datetime
 from typing import TypeVar
 
 from pyoci_flask.common.budget import ByteBudget
@@ -17,7 +18,7 @@ from pyoci_flask.errors import (
 )
 from pyoci_flask.index.lock import VersionLocks
 from pyoci_flask.index.names import Filename, tag_of, tags_of, version_of
-from pyoci_flask.index.project import ARTIFACT_TYPE, File, files_of, relevant
+from pyoci_flask.index.project import ARTIFACT_TYPE, File, files_of, last_change, relevant
 from pyoci_flask.index.project_repository import (
     Candidates,
     ProjectRepository,
@@ -65,6 +66,8 @@ class VersionFiles:
     """Bytes that it counts as in a listing: about a fifth of the memory that it takes."""
     document: str | None = None
     """What its files are parsed from, for the listing cache, or None if it is too large."""
+    changed: datetime | None = None
+    """When its index was last changed, if the index says so."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,7 +124,11 @@ def parse_index(
 
 
 def listed_files(
-    version: str, digest: Digest, document: str, files: Sequence[File]
+    version: str,
+    digest: Digest,
+    document: str,
+    files: Sequence[File],
+    changed: datetime | None = None,
 ) -> VersionFiles:
     """Keep only what a listing needs. `document` is the index that the files were parsed from."""
     weight = max(len(document), _FILE_WEIGHT * len(files))
@@ -131,6 +138,7 @@ def listed_files(
         tuple(replace(file, entry=_bare(file.entry)) for file in files),
         weight,
         document if len(document) <= _RECORDED else None,
+        changed,
     )
 
 
@@ -186,7 +194,8 @@ def load_files(
         found, document = parse_index(repository, version, tag, manifest), manifest.document
         if len(document) > _RECORDED or not document.isascii():
             document = relevant(found.index).serialize()
-        return listed_files(version, found.digest, document.decode("ascii"), found.files)
+        changed = last_change(found.index)
+        return listed_files(version, found.digest, document.decode("ascii"), found.files, changed)
 
     try:
         return read_manifest(repository.caller, tag, parse)
