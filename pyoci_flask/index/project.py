@@ -19,6 +19,8 @@ ARTIFACT_TYPE = "application/pyoci.package.v1"
 CORE_METADATA_TYPE = "application/pyoci.core-metadata.v1"
 
 CREATED = "org.opencontainers.image.created"
+CHANGED = "com.pyoci.changed"
+"""Annotation of an index: when it was last rewritten. A yank does not move `CREATED`."""
 TITLE = "org.opencontainers.image.title"
 SHA256 = "com.pyoci.sha256_digest"
 PROJECT_URLS = "com.pyoci.project_urls"
@@ -132,7 +134,7 @@ def annotations_of(metadata: RawMetadata) -> dict[str, str]:
 
 
 def relevant(index: ImageIndex) -> ImageIndex:
-    """Return an index with only what `files_of` reads."""
+    """Return an index with only what `files_of` and `last_change` read."""
     entries = tuple(
         replace(
             entry,
@@ -143,8 +145,19 @@ def relevant(index: ImageIndex) -> ImageIndex:
         for entry in index.manifests
         if entry.media_type == MANIFEST_TYPE and entry.platform is not None
     )
-    notes = {key: text for key, text in index.annotations.items() if key in ABOUT | {NAME}}
+    kept = ABOUT | {NAME, CREATED, CHANGED}
+    notes = {key: text for key, text in index.annotations.items() if key in kept}
     return ImageIndex(index.artifact_type, entries, notes)
+
+
+def last_change(index: ImageIndex) -> datetime | None:
+    """Return when a version last changed, in UTC, or None if its index has no valid time.
+
+    Other programs may write any time, so it can also be in the future.
+    """
+    texts = [index.annotations.get(CHANGED), index.annotations.get(CREATED)]
+    texts += [entry.annotations.get(CREATED) for entry in index.manifests]
+    return max((time for text in texts if (time := parse_time(text))), default=None)
 
 
 def blobs_of(entry: Descriptor) -> tuple[Digest | None, Digest | None]:

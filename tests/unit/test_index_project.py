@@ -5,13 +5,22 @@ from typing import Any
 import pytest
 
 from pyoci_flask.index.names import ProjectName
-from pyoci_flask.index.project import ARTIFACT_TYPE, File, files_of, format_time, parse_time
+from pyoci_flask.index.project import (
+    ARTIFACT_TYPE,
+    File,
+    files_of,
+    format_time,
+    last_change,
+    parse_time,
+    relevant,
+)
 from pyoci_flask.oci.model import MANIFEST_TYPE, Descriptor, ImageIndex, Platform
 from pyoci_flask.oci.reference import Digest
 
 DIGEST = Digest.of(b"manifest")
 HEX = Digest.of(b"file").hex
 CREATED = "org.opencontainers.image.created"
+CHANGED = "com.pyoci.changed"
 TITLE = "org.opencontainers.image.title"
 
 
@@ -186,3 +195,53 @@ def test_time_is_written_as_utc_with_z() -> None:
     time = datetime(2026, 1, 2, 3, 4, 5, 6, tzinfo=timezone(timedelta(hours=2)))
     assert format_time(time) == "2026-01-02T01:04:05.000006Z"
     assert parse_time(format_time(time)) == time
+
+
+def _text(day: int) -> str:
+    return f"2026-01-{day:02}T00:00:00Z"
+
+
+@pytest.mark.parametrize(
+    ("annotations", "entries"),
+    [
+        ({CHANGED: _text(5)}, []),
+        ({CREATED: _text(5)}, []),
+        ({}, [{CREATED: _text(5)}]),
+        ({CHANGED: _text(5), CREATED: _text(1)}, [{CREATED: _text(2)}]),
+        ({CHANGED: _text(1), CREATED: _text(5)}, [{CREATED: _text(2)}]),
+        (
+            {CHANGED: _text(1), CREATED: _text(2)},
+            [{CREATED: _text(3)}, {CREATED: _text(5)}, {CREATED: _text(4)}],
+        ),
+        ({CHANGED: "yesterday", CREATED: _text(5)}, [{CREATED: ""}, {}]),
+        ({CHANGED: "2026-01-04T23:00:00-01:00", CREATED: "2026-01-05T00:30:00+01:00"}, []),
+        ({CHANGED: _text(5)}, [{CHANGED: _text(6)}]),
+    ],
+)
+def test_the_last_change_is_the_newest_time_that_can_be_read(
+    annotations: dict[str, str], entries: list[dict[str, str]]
+) -> None:
+    described = tuple(_entry(annotations=one) for one in entries)
+    index = ImageIndex(ARTIFACT_TYPE, described, annotations)
+    assert last_change(index) == datetime(2026, 1, 5, tzinfo=UTC)
+    assert last_change(relevant(index)) == last_change(index)
+
+
+@pytest.mark.parametrize("text", ["9999-12-31T23:59:59Z", "0001-01-01T00:00:00Z"])
+def test_a_last_change_at_the_ends_of_time_is_returned_as_it_is(text: str) -> None:
+    assert last_change(ImageIndex(ARTIFACT_TYPE, (), {CHANGED: text})) == parse_time(text)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        *(None, "", "now", "1767571200", "2026-01-05T00:00:00Z\n", "\ud800", "9" * 100_000),
+        *("10000-01-01T00:00:00Z", "0001-01-01T00:00:00+23:59", "2026-02-30T00:00:00Z"),
+    ],
+    ids=lambda text: ascii(text)[:30],
+)
+def test_an_index_without_a_valid_time_has_no_last_change(text: str | None) -> None:
+    notes = {} if text is None else {CREATED: text, CHANGED: text}
+    index = ImageIndex(ARTIFACT_TYPE, (_entry(annotations=notes),), notes)
+    assert last_change(index) is None
+    assert last_change(relevant(index)) is None
