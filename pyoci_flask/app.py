@@ -108,7 +108,9 @@ def create_app(
         origin=PublicOrigin(settings, os.environ.get("FORWARDED_ALLOW_IPS", DEFAULT_PROXIES)),
         transport=transport,
         authenticator=Authenticator(transport),
-        versions=CachedReader(pool, store, settings.cache_ttl) if store else VersionReader(pool),
+        versions=CachedReader(pool, store, settings.cache_ttl, stale=settings.cache_stale)
+        if store
+        else VersionReader(pool),
         pages=ProjectPages(),
         locks=VersionLocks.in_spool(settings.spool),
         configs=KnownConfigs(),

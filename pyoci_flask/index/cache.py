@@ -1,59 +1,37 @@
-"""The listing cache: versions read within `PYOCI_CACHE_TTL`, for callers who may read them.
+"""The listing cache: versions that were read before, for callers who may read them.
 
-The tag list is not cached, so a new version appears immediately. Cached versions are shown only to
-callers whose credentials were used to read the repository within the same time. Operations that
-change something never use the cache.
+The tag list is not cached, so a new version appears immediately. A version is shown for
+`PYOCI_CACHE_TTL` after it was read. If it had not changed for a long time, it is shown for longer,
+and after the response, the registry is asked whether it has changed (`recheck.py`). Cached versions
+are shown only to callers whose credentials were used to read the repository within the time to
+live. Operations that change something never use the cache.
 """
 
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass, field, replace
+from contextlib import contextmanager, nullcontext, suppress
+from functools import partial
 
-from pyoci_flask.common.memory import KeyedLocks, Memory
+from pyoci_flask.common.memory import KeyedLocks
+from pyoci_flask.common.threads import in_background
 from pyoci_flask.errors import OversizedError, PyOCIError
-from pyoci_flask.index.entries import Entries, Entry
+from pyoci_flask.index.entries import Entries, Entry, Lifetimes
 from pyoci_flask.index.fetch import Allowance, FetchPool, Read
+from pyoci_flask.index.known import Known, KnownVersions, Shown, is_fresh, may_be_shown
 from pyoci_flask.index.listing import list_files
 from pyoci_flask.index.names import tag_of, tags_of
 from pyoci_flask.index.project import Project
 from pyoci_flask.index.project_repository import Candidates, ProjectRepository, RecentCallers
-from pyoci_flask.index.reader import Enough, Found, VersionReader, any_part
+from pyoci_flask.index.reader import Enough, Found, Later, VersionReader, any_part
+from pyoci_flask.index.recheck import Recheck
 from pyoci_flask.index.store import Store
 from pyoci_flask.index.versions import Skipped, VersionFiles, load_files, log_skipped
+from pyoci_flask.oci.client import RepositoryCaller
+from pyoci_flask.oci.manifests import head_manifest
 from pyoci_flask.oci.reference import Tag
 
-_MOST_PARSED = 10 * 1024 * 1024
-"""Maximum bytes of image indexes that a worker keeps parsed. Each takes about five in memory."""
 _PATIENCE = 3.0
 """Seconds to wait for another request that reads the same project."""
-
-
-@dataclass(frozen=True, slots=True)
-class _Shown:
-    """A project as it was listed, from entries that are fresh between `since` and `until`."""
-
-    tags: tuple[str, ...]
-    limit: int
-    since: float
-    until: float
-    project: Project
-
-
-@dataclass(slots=True)
-class _Known:
-    """What a worker has parsed of a repository. It is valid for one number of changes."""
-
-    changes: int | None
-    """The repository's number of changes, or None if the store does not work."""
-    entries: Mapping[str, Entry]
-    shown: _Shown | None = None
-    before: Mapping[str, Entry] = field(default_factory=dict)
-    """Entries that were parsed at an earlier number of changes. Most of them are still the same."""
-
-    @property
-    def size(self) -> int:
-        return sum(entry.size for entry in {**self.before, **self.entries}.values())
 
 
 class CachedReader(VersionReader):
@@ -64,22 +42,48 @@ class CachedReader(VersionReader):
         pool: FetchPool,
         store: Store,
         ttl: float,
-        clock: Callable[[], float] = time.monotonic,
+        clock: Callable[[], float] | None = None,
+        *,
+        stale: float = 0.0,
     ) -> None:
-        """Cache each version for `ttl` seconds, counted from the request to the registry."""
+        """Cache each version for `ttl` seconds, counted from the request to the registry.
+
+        `stale` is the maximum number of seconds for which a version that had not changed for a long
+        time is shown. `clock` replaces the system's clocks.
+        """
         super().__init__(pool)
-        self._entries = Entries(store, ttl, clock)
-        self._clock = clock
-        self._proofs = RecentCallers(ttl, clock)
+        self._clock = clock or time.time
+        self._entries = Entries(store, Lifetimes(ttl, stale), self._clock)
+        self._known = KnownVersions(self._entries)
+        self._proofs = RecentCallers(ttl, clock or time.monotonic)
         self._reading = KeyedLocks[str]()
-        self._parsed: Memory[str, _Known] = Memory(
-            entries=1000, max_bytes=_MOST_PARSED, size=lambda known: known.size
-        )
 
     def close(self) -> None:
         """Stop the threads and close the store."""
         super().close()
         self._entries.close()
+
+    def find_project(
+        self, candidates: Candidates, *, empty_is_found: bool = True
+    ) -> tuple[ProjectRepository, list[str]]:
+        """Find the project's repository and its tags (see `listing.find_project`).
+
+        If it is not known whether the caller may see the cached versions, ask for one of them at
+        the same time.
+        """
+        first = candidates[0]
+        tag = None if first.caller in self._proofs else self._entries.sample(first)
+        if tag is None:
+            return super().find_project(candidates, empty_is_found=empty_is_found)
+        prove = partial(self._prove, first.caller, Tag(tag))
+        with in_background(prove, parallel=self.pool.width > 1):
+            return super().find_project(candidates, empty_is_found=empty_is_found)
+
+    def _prove(self, caller: RepositoryCaller, tag: Tag) -> None:
+        # If this fails, a version is read later, which shows why.
+        with suppress(PyOCIError):
+            if head_manifest(caller, tag) is not None:
+                self._proofs.add(caller)
 
     def _project(
         self,
@@ -87,18 +91,21 @@ class CachedReader(VersionReader):
         tags: Sequence[str],
         limit: int,
         allowance: Allowance,
+        later: Later,
     ) -> Project:
-        known = self._known(repository)
+        known, now = self._known.get(repository), self._clock()
         shown = known.shown
         if (
             shown is not None
-            and (shown.tags, shown.limit) == (tuple(tags), limit)
-            and self._is_fresh(shown)
+            and shown.lists(tags, limit)
+            and may_be_shown(shown, now)
             and repository.caller in self._proofs
         ):
             allowance.spend(shown.project.weight)
+            if not is_fresh(shown, now):
+                later(partial(self._recheck, repository, shown.entries))
             return shown.project
-        entries: list[Entry | None] = []
+        entries: dict[str, Entry | None] = {}
 
         def read(wanted: Sequence[str]) -> Mapping[str, Read]:
             nonlocal known
@@ -106,15 +113,43 @@ class CachedReader(VersionReader):
             for tag in wanted:
                 entry = known.entries.get(tag)
                 # If `found` differs from the entry, this caller may not see it, or it is too large.
-                entries.append(entry if entry and entry.found is found[tag] else None)
+                entries[tag] = entry if entry and entry.found is found[tag] else None
             return found
 
         project = list_files(repository, tags, read, limit)
-        kept = [entry for entry in entries if entry is not None]
+        kept = {tag: entry for tag, entry in entries.items() if entry is not None}
         if kept and len(kept) == len(entries):
-            since, until = max(one.since for one in kept), min(one.until for one in kept)
-            known.shown = _Shown(tuple(tags), limit, since, until, project)
+            project = known.show(tags, limit, kept, project)
+        if not all(is_fresh(entry, now) for entry in kept.values()):
+            later(partial(self._recheck, repository, kept))
         return project
+
+    def _recheck(self, repository: ProjectRepository, entries: Mapping[str, Entry]) -> None:
+        """Begin to ask the registry whether the entries that are not fresh have changed."""
+        now = self._clock()
+        old = {tag: entry for tag, entry in entries.items() if not is_fresh(entry, now)}
+        recheck = Recheck(
+            repository,
+            self._entries,
+            self.pool,
+            keep=partial(self._known.renew, repository),
+            learn=partial(self._learn, repository),
+            deny=partial(self._proofs.remove, repository.caller),
+        )
+        recheck.begin(old, now)
+
+    def _learn(
+        self,
+        repository: ProjectRepository,
+        read: Mapping[str, Read],
+        before: Mapping[str, Entry],
+        numbers: Mapping[str, int],
+        sent: float,
+    ) -> None:
+        """Remember what a check has found out."""
+        self._note(repository, read)
+        known, sure = self._known.get(repository), self._sure(repository, read)
+        self._known.write(repository, known, sure, numbers, sent, before=before)
 
     def recall(
         self, candidates: Candidates, version: str, enough: Enough = any_part
@@ -127,12 +162,11 @@ class CachedReader(VersionReader):
         for repository in candidates:
             if repository.caller not in self._proofs:
                 continue
-            known = self._known(repository)
-            if self._missing(known.entries, [tag]):
-                stored, _ = self._entries.look_up(repository, [tag], known.before)
+            known = self._known.get(repository)
+            if self._fresh_version(known, tag) is None:
+                stored, _ = self._entries.look_up(repository, [tag], known.parsed)
                 if stored:
-                    known = replace(known, entries={**known.entries, **stored})
-                    self._keep(repository, known)
+                    known = self._known.keep(repository, known.renewed(stored))
             found = self._fresh_version(known, tag)
             if found is not None:
                 yield repository, found
@@ -141,26 +175,21 @@ class CachedReader(VersionReader):
                 if found is not None and other != tag:
                     yield repository, found
 
-    def _fresh_version(self, known: _Known, tag: str) -> VersionFiles | None:
+    def _fresh_version(self, known: Known, tag: str) -> VersionFiles | None:
         entry = known.entries.get(tag)
-        if entry is None or not self._is_fresh(entry):
-            return None
-        return entry.found if isinstance(entry.found, VersionFiles) else None
+        return entry.version if entry is not None and is_fresh(entry, self._clock()) else None
 
     def read_tag(
         self, repository: ProjectRepository, version: str, tag: Tag
     ) -> VersionFiles | None:
         """Read a version from a tag in the registry, and cache it."""
-        known = self._known(repository)
-        stored, numbers = self._entries.look_up(
-            repository, [tag.text], {**known.before, **known.entries}
-        )
-        sent = self._clock()
-        found = load_files(repository, version, tag)
+        known = self._known.get(repository)
+        stored, numbers = self._entries.look_up(repository, [tag.text], known.parsed)
+        old, sent = stored.get(tag.text), self._clock()
+        found = load_files(repository, version, tag, known=old.version if old else None)
         self._note(repository, {tag.text: found})
-        old = stored.get(tag.text)
         if found is not None:
-            self._remember(repository, known, {tag.text: found}, numbers, sent)
+            self._known.write(repository, known, {tag.text: found}, numbers, sent, before=stored)
         elif old is not None and old.found is not None and repository.caller in self._proofs:
             # Registries report every tag as missing to callers without permission to read.
             self._entries.count_change([repository], tag.text)
@@ -185,25 +214,26 @@ class CachedReader(VersionReader):
     def _read(
         self,
         repository: ProjectRepository,
-        known: _Known,
+        known: Known,
         tags: Sequence[str],
         wanted: Sequence[str],
         allowance: Allowance,
-    ) -> tuple[_Known, Mapping[str, Read]]:
-        """Read the versions that are not cached. One request at a time reads several of a project.
+    ) -> tuple[Known, Mapping[str, Read]]:
+        """Read the versions that must not be shown from the cache.
 
-        Return what is known afterwards, and the result for each wanted tag.
+        One request at a time reads several of a project. Return what is known afterwards, and the
+        result for each wanted tag.
         """
         location = repository.caller.repository.location
-        several = len(self._missing(known.entries, wanted)) > 1
+        several = len(known.missing(wanted, self._clock())) > 1
         with self._reading.hold(location, _PATIENCE) if several else nullcontext(False) as waited:
             if waited:
-                known = self._known(repository)  # the other request may have read them
-            missing = self._missing(known.entries, wanted)
-            stored, numbers = self._entries.look_up(repository, missing, known.before)
+                known = self._known.get(repository)  # the other request may have read them
+            missing = known.missing(wanted, self._clock())
+            stored, numbers = self._entries.look_up(repository, missing, known.parsed)
             if stored:
-                known = self._keep(repository, _Known(known.changes, {**known.entries, **stored}))
-            missing = self._missing(known.entries, wanted)
+                known = self._known.keep(repository, known.renewed(stored))
+            missing = known.missing(wanted, self._clock())
             numbers = {tag: one.changes for tag, one in known.entries.items()} | numbers
             fresh = set(wanted).difference(missing)
             allowance.spend(sum(known.entries[tag].weight for tag in fresh))
@@ -212,34 +242,23 @@ class CachedReader(VersionReader):
             sent = self._clock()
             answered: dict[str, Read] = {}
             try:
-                read = self._ask(repository, missing, allowance, answered)
+                read = self._ask(repository, missing, allowance, answered, known)
                 if repository.caller not in self._proofs:
                     # None of the tags exists, so it is not proven that the caller may read.
                     rest = [tag for tag in wanted if tag not in read]
-                    read |= self._ask(repository, rest, allowance, answered)
+                    read |= self._ask(repository, rest, allowance, answered, known)
             except PyOCIError:
                 # Keep what was read, so that the next request can continue from there.
                 some = _existing(dict(answered))  # calls under way may still add to it
                 self._note(repository, some)
-                self._remember(repository, known, some, numbers, sent, tags)
+                self._known.write(repository, known, some, numbers, sent, tags)
                 raise
-            # Registries report every tag as missing to callers without permission to read.
-            sure = read if repository.caller in self._proofs else _existing(read)
             found = {tag: one.found for tag, one in known.entries.items()} | read
+            sure = self._sure(repository, read)
             return (
-                self._remember(repository, known, sure, numbers, sent, tags),
+                self._known.write(repository, known, sure, numbers, sent, tags),
                 {tag: found[tag] for tag in wanted},
             )
-
-    def _missing(self, entries: Mapping[str, Entry], wanted: Sequence[str]) -> Sequence[str]:
-        return [
-            tag
-            for tag in wanted
-            if (entry := entries.get(tag)) is None or not self._is_fresh(entry)
-        ]
-
-    def _is_fresh(self, one: Entry | _Shown) -> bool:
-        return one.since <= self._clock() < one.until
 
     def _ask(
         self,
@@ -247,8 +266,10 @@ class CachedReader(VersionReader):
         tags: Sequence[str],
         allowance: Allowance,
         answered: dict[str, Read],
+        known: Known,
     ) -> dict[str, Read]:
-        read = allowance.read(repository, tags, answered)
+        old = {tag: entry.version for tag, entry in known.entries.items() if entry.version}
+        read = allowance.read(repository, tags, answered, old)
         self._note(repository, read)
         return read
 
@@ -258,40 +279,12 @@ class CachedReader(VersionReader):
             self._proofs.add(repository.caller)
         log_skipped(repository, read)
 
-    def _known(self, repository: ProjectRepository) -> _Known:
-        """Return what this worker has parsed. After a change, the old entries are in `before`."""
-        changes = self._entries.changes(repository)
-        known = self._parsed.get(repository.caller.repository.location)
-        if known is None or changes is None:
-            return _Known(changes, {})
-        if known.changes == changes:
-            return known
-        return _Known(changes, {}, before={**known.before, **known.entries})
+    def _sure(self, repository: ProjectRepository, read: Mapping[str, Read]) -> Mapping[str, Read]:
+        """Return what is true for all callers.
 
-    def _remember(
-        self,
-        repository: ProjectRepository,
-        known: _Known,
-        read: Mapping[str, Read],
-        numbers: Mapping[str, int],
-        sent: float,
-        tags: Sequence[str] | None = None,
-    ) -> _Known:
-        """Cache what was requested at `sent`. Keep the known entries of `tags` (None means all)."""
-        entries, changes = self._entries.write(repository, read, numbers, sent)
-        if not entries:
-            return known
-        wanted = known.entries if tags is None else set(tags).intersection(known.entries)
-        kept = {tag: known.entries[tag] for tag in wanted if tag not in read}
-        is_all = known.changes is not None and changes == known.changes + 1
-        # If another request wrote something at the same time, the next request reads the store.
-        known = _Known(changes, kept | entries, before=known.before if tags is None else {})
-        return self._keep(repository, known) if is_all else known
-
-    def _keep(self, repository: ProjectRepository, known: _Known) -> _Known:
-        if known.changes is not None:
-            self._parsed.put(repository.caller.repository.location, known)
-        return known
+        Registries report every tag as missing to callers without permission to read.
+        """
+        return read if repository.caller in self._proofs else _existing(read)
 
 
 def _existing(read: Mapping[str, Read]) -> dict[str, Read]:

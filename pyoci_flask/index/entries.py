@@ -156,7 +156,8 @@ class Entries:
                 tag: entry
                 for tag, key in keys.items()
                 if (value := stored.get(_entry_key(location, tag))) is not None
-                and (entry := _parse(tag, value, repository, self._lifetimes, parsed.get(tag))) is not None
+                and (entry := _parse(tag, value, repository, self._lifetimes, parsed.get(tag)))
+                is not None
                 and entry.changes == numbers.get(key)
             }
         return entries, {tag: numbers[key] for tag, key in keys.items() if key in numbers}

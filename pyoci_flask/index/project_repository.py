@@ -31,6 +31,10 @@ class RecentCallers:
         """Remember a caller from now on."""
         self._callers.put(_key(caller), value=True)
 
+    def remove(self, caller: RepositoryCaller) -> None:
+        """Forget a caller."""
+        self._callers.remove(_key(caller))
+
     def __contains__(self, caller: RepositoryCaller) -> bool:
         return _key(caller) in self._callers
 

@@ -5,6 +5,7 @@ from contextlib import ExitStack, contextmanager
 
 from pyoci_flask.index.fetch import Allowance, Failures, FetchPool
 from pyoci_flask.index.listing import (
+    find_project,
     first_tags,
     limits_of,
     list_files,
@@ -32,6 +33,15 @@ Found = tuple[ProjectRepository, VersionFiles | VersionIndex]
 Enough = Callable[[Found], bool]
 
 
+Later = Callable[[Callable[[], None]], object]
+"""Takes a function that is to be called after the response."""
+
+
+def at_once(function: Callable[[], None]) -> None:
+    """Call a function immediately."""
+    function()
+
+
 def any_part(_: Found) -> bool:
     """Accept any part of a version. Nearly all versions have only one part."""
     return True
@@ -47,6 +57,12 @@ class VersionReader:
         """Stop the threads."""
         self.pool.close()
 
+    def find_project(
+        self, candidates: Candidates, *, empty_is_found: bool = True
+    ) -> tuple[ProjectRepository, list[str]]:
+        """Find the project's repository and its tags; see `listing.find_project`."""
+        return find_project(candidates, empty_is_found=empty_is_found)
+
     def project(
         self,
         repository: ProjectRepository,
@@ -54,12 +70,14 @@ class VersionReader:
         limit: int,
         held: ExitStack | None = None,
         failures: Failures | None = None,
+        later: Later = at_once,
     ) -> Project:
         """List a project with these tags and the files of `limit` versions (0 means all).
 
         The tags must have been read just before. Versions whose errors `failures` accepts are left
         out. The first error beyond its limit is raised. A worker builds only a few large listings
-        at the same time. This one counts as one of them until `held` is closed.
+        at the same time. This one counts as one of them until `held` is closed. `later` is called
+        with what remains to be done after the response.
 
         Raises:
             BusyError: other large listings take too long.
@@ -67,7 +85,7 @@ class VersionReader:
         with ExitStack() as own:
             share = self.pool.share(repository.caller.repository.registry)
             allowance = Allowance(share, self.pool, own if held is None else held, failures)
-            project = self._project(repository, tags, limit, allowance)
+            project = self._project(repository, tags, limit, allowance, later)
             others = with_tags(repository.others, project.files)
             if not others:
                 return project
@@ -82,7 +100,7 @@ class VersionReader:
                     return project  # reading it again would count it twice
                 if limit and not most:
                     return list_files(part, tags, lambda _: {}, 0)  # list none of its files
-                return self._project(part, tags, most, allowance)
+                return self._project(part, tags, most, allowance, later)
 
             return merged([part_of(*part, most) for part, most in zip(parts, limits, strict=True)])
 
@@ -92,6 +110,7 @@ class VersionReader:
         tags: Sequence[str],
         limit: int,
         allowance: Allowance,
+        later: Later,  # noqa: ARG002 - only `CachedReader` uses it
     ) -> Project:
         def read(wanted: Sequence[str]) -> Mapping[str, VersionFiles | Skipped | None]:
             found = allowance.read(repository, wanted, {})

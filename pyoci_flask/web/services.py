@@ -1,10 +1,10 @@
 """The objects that the views use. They are created once, in `app.py`."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import cast
 
-from flask import current_app, request
+from flask import Response, after_this_request, current_app, request
 
 from pyoci_flask.errors import InvalidRequestError
 from pyoci_flask.index.artifact import KnownConfigs
@@ -100,7 +100,9 @@ class Services:
         """
         held = visit().listing
         held.close()
-        return self.versions.project(repository, tags, self.settings.max_versions, held, failures)
+        return self.versions.project(
+            repository, tags, self.settings.max_versions, held, failures, _after_response
+        )
 
     def find_announced(
         self, repository: ProjectRepository, files: Sequence[File]
@@ -139,3 +141,13 @@ class Services:
 def services() -> Services:
     """Return the services of the application that serves this request."""
     return cast("Services", current_app.extensions[EXTENSION])
+
+
+def _after_response(function: Callable[[], None]) -> None:
+    """Call a function when the response to this request has been sent."""
+
+    def closing(response: Response) -> Response:
+        response.call_on_close(function)
+        return response
+
+    after_this_request(closing)

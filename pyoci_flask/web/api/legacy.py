@@ -8,7 +8,7 @@ from werkzeug.wrappers import Response
 
 from pyoci_flask.index.fetch import Failures
 from pyoci_flask.index.fields import home_among
-from pyoci_flask.index.listing import find_project, newest_first
+from pyoci_flask.index.listing import newest_first
 from pyoci_flask.index.names import version_of
 from pyoci_flask.index.project import File, Project, format_time
 from pyoci_flask.index.project_repository import ProjectRepository
@@ -30,7 +30,9 @@ def legacy_json(address: JsonAddress) -> Response:
     # Keep the spelling of the request, because the original PyOCI kept dots in repository names.
     name = quote_segment(address.project.text)
     page_url = f"{found.origin.index_url(address.base)}{name}/"
-    repository, tags = find_project(found.enter_project(address.base, address.project))
+    repository, tags = found.versions.find_project(
+        found.enter_project(address.base, address.project)
+    )
     if address.version is None:
         failures = Failures(_MOST_FAILURES)
         project = found.read_project(repository, tags, failures)

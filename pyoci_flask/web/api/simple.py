@@ -17,7 +17,7 @@ from pyoci_flask.errors import (
     NotAcceptableError,
     NotFoundError,
 )
-from pyoci_flask.index.listing import find_project, list_projects
+from pyoci_flask.index.listing import list_projects
 from pyoci_flask.index.names import version_or_none
 from pyoci_flask.index.project import File, Project, format_time
 from pyoci_flask.index.releases import LISTED_VERSIONS, listed_of, releases_of
@@ -64,7 +64,7 @@ def project_page(address: ProjectAddress) -> Response:
     falls_back = _falls_back(address)
     leaves = falls_back and found.settings.fallback_empty
     try:
-        repository, tags = find_project(candidates, empty_is_found=not leaves)
+        repository, tags = found.versions.find_project(candidates, empty_is_found=not leaves)
     except NotFoundError:
         if not falls_back:
             raise

@@ -16,7 +16,7 @@ from pyoci_flask.errors import (
     NotFoundError,
 )
 from pyoci_flask.index.details import Details, all_links, read_details, read_labels
-from pyoci_flask.index.listing import find_project, list_projects
+from pyoci_flask.index.listing import list_projects
 from pyoci_flask.index.names import ProjectName, is_filename, version_or_none
 from pyoci_flask.index.project_repository import ProjectRepository
 from pyoci_flask.index.releases import (
@@ -140,7 +140,9 @@ def _projects(base: Base) -> tuple[int, list[str] | None, str]:
 def _project_page(address: ProjectAddress, version: str | None) -> Response:
     """Show a version of a project: the requested one, or the one that installers prefer."""
     found = services()
-    repository, tags = find_project(found.enter_project(address.base, address.project))
+    repository, tags = found.versions.find_project(
+        found.enter_project(address.base, address.project)
+    )
     project = found.read_project(repository, tags)
     releases = releases_of(project)
     newest = preferred(releases)

@@ -1,0 +1,169 @@
+"""What a worker has parsed of the versions in the listing cache."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+from pyoci_flask.common.memory import Memory
+from pyoci_flask.index.entries import Entries, Entry
+from pyoci_flask.index.fetch import Read
+from pyoci_flask.index.project import Project
+from pyoci_flask.index.project_repository import ProjectRepository
+
+_MOST_PARSED = 10 * 1024 * 1024
+"""Maximum bytes of image indexes that a worker keeps parsed. Each takes about five in memory."""
+
+
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """A project as it was listed, the entries that it was made of, and when all of them hold."""
+
+    tags: tuple[str, ...]
+    limit: int
+    entries: Mapping[str, Entry]
+    project: Project
+    since: float
+    until: float
+    shown_until: float
+
+    def lists(self, tags: Sequence[str], limit: int) -> bool:
+        """Return whether this is the listing of these tags."""
+        return (self.tags, self.limit) == (tuple(tags), limit)
+
+
+def is_fresh(one: Entry | Shown, now: float) -> bool:
+    """Return whether the registry need not be asked again."""
+    return one.since <= now < one.until
+
+
+def may_be_shown(one: Entry | Shown, now: float) -> bool:
+    """Return whether a page may show this."""
+    return one.since <= now < one.shown_until
+
+
+@dataclass(slots=True)
+class Known:
+    """What a worker has parsed of a repository. It is valid for one number of changes."""
+
+    changes: int | None
+    """The repository's number of changes, or None if the store does not work."""
+    entries: Mapping[str, Entry]
+    shown: Shown | None = None
+    before: Mapping[str, Entry] = field(default_factory=dict)
+    """Entries that were parsed at an earlier number of changes. Most of them are still the same."""
+
+    @property
+    def parsed(self) -> Mapping[str, Entry]:
+        """All entries, whether or not they are valid."""
+        return {**self.before, **self.entries}
+
+    @property
+    def size(self) -> int:
+        """The bytes that this counts as in the worker's memory."""
+        return sum(entry.size for entry in self.parsed.values())
+
+    def missing(self, wanted: Sequence[str], now: float) -> Sequence[str]:
+        """Return the tags without an entry that may be shown."""
+        return [
+            tag
+            for tag in wanted
+            if (entry := self.entries.get(tag)) is None or not may_be_shown(entry, now)
+        ]
+
+    def show(
+        self, tags: Sequence[str], limit: int, entries: Mapping[str, Entry], project: Project
+    ) -> Project:
+        """Keep a listing and return it, or the one from before if the versions are the same.
+
+        Rendered pages are kept for each object.
+        """
+        old = self.shown
+        if old is not None and old.lists(tags, limit) and _are_same(old.entries, entries):
+            project = old.project
+        every = entries.values()
+        self.shown = Shown(
+            tuple(tags),
+            limit,
+            entries,
+            project,
+            max(entry.since for entry in every),
+            min(entry.until for entry in every),
+            min(entry.shown_until for entry in every),
+        )
+        return project
+
+    def renewed(self, entries: Mapping[str, Entry]) -> "Known":
+        """Return this with newer entries, and the listing if its versions are the same."""
+        known = replace(self, entries={**self.entries, **entries}, shown=None)
+        old = self.shown
+        if old is not None:
+            newest = {tag: entries.get(tag, entry) for tag, entry in old.entries.items()}
+            if _are_same(old.entries, newest):
+                known.show(old.tags, old.limit, newest, old.project)
+        return known
+
+
+def _are_same(old: Mapping[str, Entry], new: Mapping[str, Entry]) -> bool:
+    return old.keys() == new.keys() and all(old[tag].found is new[tag].found for tag in old)
+
+
+class KnownVersions:
+    """What a worker has parsed, by repository."""
+
+    def __init__(self, entries: Entries) -> None:
+        self._entries = entries
+        self._known: Memory[str, Known] = Memory(
+            entries=1000, max_bytes=_MOST_PARSED, size=lambda known: known.size
+        )
+
+    def get(self, repository: ProjectRepository) -> Known:
+        """Return what this worker has parsed. After a change, the old entries are in `before`."""
+        changes = self._entries.changes(repository)
+        known = self._known.get(repository.caller.repository.location)
+        if known is None or changes is None:
+            return Known(changes, {})
+        if known.changes == changes:
+            return known
+        return Known(changes, {}, before=known.parsed)
+
+    def keep(self, repository: ProjectRepository, known: Known) -> Known:
+        """Remember what was parsed, and return it."""
+        if known.changes is not None:
+            self._known.put(repository.caller.repository.location, known)
+        return known
+
+    def renew(self, repository: ProjectRepository, entries: Mapping[str, Entry]) -> None:
+        """Add entries that were read from the store."""
+        self.keep(repository, self.get(repository).renewed(entries))
+
+    def write(
+        self,
+        repository: ProjectRepository,
+        known: Known,
+        read: Mapping[str, Read],
+        numbers: Mapping[str, int],
+        sent: float,
+        tags: Sequence[str] | None = None,
+        before: Mapping[str, Entry] | None = None,
+    ) -> Known:
+        """Cache what was requested at `sent`. Keep the known entries of `tags` (None means all).
+
+        `before` contains valid entries of the store, by default those that are known. If what was
+        read is the same, other workers need not read the store again.
+        """
+        before = known.entries if before is None else before
+        same = all(tag in before and _is_same(found, before[tag]) for tag, found in read.items())
+        entries, changes = self._entries.write(repository, read, numbers, sent, count=not same)
+        if not entries:
+            return known
+        if same:
+            return self.keep(repository, known.renewed(entries))
+        wanted = known.entries if tags is None else set(tags).intersection(known.entries)
+        kept = {tag: known.entries[tag] for tag in wanted if tag not in read}
+        is_all = known.changes is not None and changes == known.changes + 1
+        # If another request wrote something at the same time, the next request reads the store.
+        known = Known(changes, kept | entries, before=known.before if tags is None else {})
+        return self.keep(repository, known) if is_all else known
+
+
+def _is_same(found: Read, entry: Entry) -> bool:
+    return found is entry.found if entry.version else found == entry.found

@@ -1,0 +1,140 @@
+"""Ask the registry whether old versions have changed, while no request waits for the answer.
+
+This is `stale-while-revalidate` (RFC 5861, section 3). Each version takes one HEAD, which does not
+count as a pull.
+"""
+
+import logging
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+
+from pyoci_flask.errors import AuthenticationRequiredError, DeniedError, PyOCIError
+from pyoci_flask.index.entries import Entries, Entry
+from pyoci_flask.index.fetch import FetchPool, Read
+from pyoci_flask.index.names import version_of
+from pyoci_flask.index.project_repository import ProjectRepository
+from pyoci_flask.index.versions import load_files
+from pyoci_flask.oci.manifests import UnconfirmedMissingError, head_manifest
+from pyoci_flask.oci.reference import Tag
+
+logger = logging.getLogger("pyoci.cache")
+
+_LONGEST = 30.0
+"""Seconds after which a check makes no further calls. The next page continues from there."""
+
+
+class Recheck:
+    """One check of a repository's old entries, with the credentials of the caller who saw them.
+
+    It ends at the first error, because the registry may be busy. Then no other check of this
+    repository begins for a minute.
+    """
+
+    def __init__(
+        self,
+        repository: ProjectRepository,
+        entries: Entries,
+        pool: FetchPool,
+        *,
+        keep: Callable[[Mapping[str, Entry]], None],
+        learn: Callable[[Mapping[str, Read], Mapping[str, Entry], Mapping[str, int], float], None],
+        deny: Callable[[], None],
+    ) -> None:
+        """Use `pool` for the calls, and pass on their results.
+
+        `keep` is called with the entries that are in the store, and `learn` with what was read, the
+        entries and numbers of changes from before, and the time. `deny` is called if the caller may
+        no longer read.
+        """
+        caller = replace(repository.caller, may_wait=False)
+        self._repository = replace(repository, caller=caller)
+        self._entries = entries
+        self._pool = pool
+        self._keep, self._learn, self._deny = keep, learn, deny
+        self._lock = threading.Lock()
+        self._running = 1
+        self._failed = False
+        self._takes_head = True
+        self._due: deque[str] = deque()
+        self._stored: Mapping[str, Entry] = {}
+        self._numbers: Mapping[str, int] = {}
+        self._sent = 0.0
+        self._read: dict[str, Read] = {}
+        self._until = time.monotonic() + _LONGEST
+
+    def begin(self, old: Mapping[str, Entry], now: float) -> None:
+        """Check the versions of these entries.
+
+        Do nothing if no thread is free, or if another check of the repository is running.
+        """
+        self._sent = now
+        versions = {tag: entry for tag, entry in old.items() if entry.version}
+        if versions:
+            self._begin(lambda: self._lead(versions))
+
+    def _begin(self, function: Callable[[], None]) -> bool:
+        share = self._pool.share(self._repository.caller.repository.registry)
+        return self._pool.begin_background(share, function)
+
+    def _lead(self, old: Mapping[str, Entry]) -> None:
+        if not self._entries.begin_check(self._repository):
+            return
+        # Another process may have checked some of them since this one parsed them.
+        self._stored, self._numbers = self._entries.look_up(self._repository, old, old)
+        self._keep(self._stored)
+        self._due.extend(
+            tag
+            for tag, entry in self._stored.items()
+            if entry.version and entry.until <= self._sent
+        )
+        for _ in range(len(self._due) - 1):
+            with self._lock:
+                self._running += 1
+            if not self._begin(self._work):
+                with self._lock:
+                    self._running -= 1
+                break
+        self._work()
+
+    def _work(self) -> None:
+        try:
+            while self._due and not self._pool.closed and time.monotonic() < self._until:
+                tag = self._due.popleft()
+                self._read[tag] = self._ask(tag)
+        except IndexError:
+            pass  # another thread took the last one
+        except PyOCIError as error:
+            self._failed = True
+            self._due.clear()
+            if isinstance(error, AuthenticationRequiredError | DeniedError):
+                self._deny()
+            name = self._repository.caller.repository
+            logger.info("%s: could not check whether old versions have changed: %s", name, error)
+        finally:
+            with self._lock:
+                self._running -= 1
+                is_last = not self._running
+            if is_last and not self._pool.closed:
+                self._end()
+
+    def _ask(self, tag: str) -> Read:
+        known = self._stored[tag].version
+        if known is not None and self._takes_head:
+            try:
+                digest = head_manifest(self._repository.caller, Tag(tag))
+            except UnconfirmedMissingError:
+                pass
+            else:
+                if digest == known.digest:
+                    return known
+                self._takes_head = digest is not None
+        return load_files(self._repository, version_of(tag), Tag(tag), known=known)
+
+    def _end(self) -> None:
+        if self._read:
+            self._learn(self._read, self._stored, self._numbers, self._sent)
+        if not self._failed:
+            self._entries.end_check(self._repository)
