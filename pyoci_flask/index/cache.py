@@ -17,7 +17,7 @@ from pyoci_flask.common.threads import in_background
 from pyoci_flask.errors import OversizedError, PyOCIError
 from pyoci_flask.index.entries import Entries, Entry, Lifetimes
 from pyoci_flask.index.fetch import Allowance, FetchPool, Read
-from pyoci_flask.index.known import Known, KnownVersions, Shown, is_fresh, may_be_shown
+from pyoci_flask.index.known import Known, KnownVersions, is_fresh, may_be_shown
 from pyoci_flask.index.listing import list_files
 from pyoci_flask.index.names import tag_of, tags_of
 from pyoci_flask.index.project import Project
@@ -120,6 +120,7 @@ class CachedReader(VersionReader):
         kept = {tag: entry for tag, entry in entries.items() if entry is not None}
         if kept and len(kept) == len(entries):
             project = known.show(tags, limit, kept, project)
+        now = self._clock()
         if not all(is_fresh(entry, now) for entry in kept.values()):
             later(partial(self._recheck, repository, kept))
         return project
