@@ -6,7 +6,7 @@ few large listings are in memory at the same time.
 """
 
 import threading
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Future, wait
 from contextlib import ExitStack, suppress
 from contextvars import copy_context
@@ -26,6 +26,7 @@ from pyoci_flask.errors import (
     RegistryUnreachableError,
     TransferBrokenError,
 )
+from pyoci_flask.index.background import Background
 from pyoci_flask.index.names import version_of
 from pyoci_flask.index.project_repository import ProjectRepository
 from pyoci_flask.index.versions import BEYOND, Skipped, VersionFiles, load_files
@@ -57,6 +58,7 @@ class FetchPool:
 
     One registry may use half of the threads. If none is free, a request makes its calls in its own
     thread, one after another, so that a registry that hangs does not block the listings of others.
+    Functions in the background may use a quarter of the threads, and half of that for one registry.
     """
 
     def __init__(self, width: int, share: Callable[[Registry], str] = host_of) -> None:
@@ -65,6 +67,7 @@ class FetchPool:
         self._width = width
         self._executor = FrugalExecutor(2 * width, thread_name_prefix="fetch")
         self._free = threading.BoundedSemaphore(2 * width)
+        self._background = Background(max(1, 2 * width // 4))
         self._lock = threading.Lock()
         self._places: WeakValueDictionary[str, threading.BoundedSemaphore] = WeakValueDictionary()
         """By registry, what the listings that are being read share."""
@@ -127,8 +130,28 @@ class FetchPool:
             future.set_exception(error)
         return future
 
+    def begin_background(self, registry: str, function: Callable[[], None]) -> bool:
+        """Call `function` in the background; return False, without calling it, if none is free.
+
+        It counts as one of the pool's threads, but has a thread of its own, for which the end of
+        the process does not wait. So `function` must not use `map`, and must leave nothing half
+        done when it is cut off. It should end soon once the pool is `closed`.
+        """
+        if not self._free.acquire(blocking=False):
+            return False
+        begun = self._background.begin(registry, function, self._free.release)
+        if not begun:
+            self._free.release()
+        return begun
+
+    @property
+    def closed(self) -> bool:
+        """Whether the process is about to end."""
+        return self._background.closed
+
     def close(self) -> None:
         """Stop the threads. Calls in progress finish, and others are dropped."""
+        self._background.close()
         self._executor.shutdown(wait=False, cancel_futures=True)
 
 
@@ -174,16 +197,21 @@ class Allowance:
             self._wait()
 
     def read(
-        self, repository: ProjectRepository, tags: Sequence[str], answered: dict[str, Read]
+        self,
+        repository: ProjectRepository,
+        tags: Sequence[str],
+        answered: dict[str, Read],
+        known: Mapping[str, VersionFiles] | None = None,
     ) -> dict[str, Read]:
         """Read versions in the order of `tags`. The result is `BEYOND` for those that do not fit.
 
-        All responses of the registry are added to `answered`, even if a later call fails.
+        All responses of the registry are added to `answered`, even if a later call fails. `known`
+        holds what was read from tags earlier; it is the result for tags that have not changed.
 
         Raises:
             BusyError: other large listings take too long.
         """
-        read = partial(self._read, repository, answered)
+        read = partial(self._read, repository, answered, known or {})
         found = dict(zip(tags, self._pool.map(self._share, read, tags), strict=True))
         again = [tag for tag, one in found.items() if one is BEYOND]
         if again and self._most == _SMALL:
@@ -191,11 +219,20 @@ class Allowance:
             found |= zip(again, self._pool.map(self._share, read, again), strict=True)
         return found
 
-    def _read(self, repository: ProjectRepository, answered: dict[str, Read], tag: str) -> Read:
+    def _read(
+        self,
+        repository: ProjectRepository,
+        answered: dict[str, Read],
+        known: Mapping[str, VersionFiles],
+        tag: str,
+    ) -> Read:
         if self._full:
             return BEYOND
+        version = version_of(tag)
         try:
-            found = load_files(repository, version_of(tag), Tag(tag), lambda: not self._full)
+            found = load_files(
+                repository, version, Tag(tag), lambda: not self._full, known.get(tag)
+            )
         except _OF_ONE as error:
             if self._failures is None or not self._failures.take(error):
                 raise

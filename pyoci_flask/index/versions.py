@@ -26,7 +26,7 @@ from pyoci_flask.index.project_repository import (
     hold_lock,
     with_tags,
 )
-from pyoci_flask.oci.manifests import Manifest, read_manifest
+from pyoci_flask.oci.manifests import Manifest, Unchanged, read_manifest
 from pyoci_flask.oci.model import INDEX_TYPE, Descriptor, ImageIndex, MalformedDocumentError
 from pyoci_flask.oci.reference import Digest, Tag
 
@@ -182,10 +182,12 @@ def load_files(
     version: str,
     tag: Tag,
     wanted: Callable[[], bool] = lambda: True,
+    known: VersionFiles | None = None,
 ) -> VersionFiles | Skipped | None:
     """Fetch the files of a version for a listing, or return None if the tag does not exist.
 
-    Return `BEYOND` if `wanted` returns false before the index is parsed.
+    Return `BEYOND` if `wanted` returns false before the index is parsed. Return `known`, which was
+    read earlier from the same tag, if the registry still has the same index.
     """
 
     def parse(manifest: Manifest) -> VersionFiles | Skipped:
@@ -198,7 +200,10 @@ def load_files(
         return listed_files(version, found.digest, document.decode("ascii"), found.files, changed)
 
     try:
-        return read_manifest(repository.caller, tag, parse)
+        if known is None:
+            return read_manifest(repository.caller, tag, parse)
+        found = read_manifest(repository.caller, tag, parse, known.digest)
+        return known if isinstance(found, Unchanged) else found
     except NotAPackageError as error:
         return Skipped(str(error), is_version=False)
     except OversizedError as error:

@@ -28,6 +28,9 @@ class RepositoryCaller:
     writing: bool = False
     """Whether to request push access for reads as well. Some registries (Quay, Docker Hub) reveal
     only to callers who may create a repository that it does not exist."""
+    may_wait: bool = True
+    """Whether calls may pause and try again where the registry is busy. Work in the background
+    may not."""
 
     @property
     def base(self) -> str:
@@ -58,6 +61,7 @@ class RepositoryCaller:
             credentials=self.credentials,
             scope=Scope(self.repository.name, access),
             idempotent=idempotent or reading,
+            may_wait=self.may_wait,
         )
         reply = self.authenticator.send(request)
         return self.followed(reply) if reading and follow else reply
@@ -112,6 +116,6 @@ class RepositoryCaller:
             authenticated
             or probing
             or reply.status != 403
-            or self.authenticator.probe(self.repository.registry.origin)
+            or self.authenticator.probe(self.repository.registry.origin, may_wait=self.may_wait)
         )
         return refusal(reply, doing, error, authenticated=authenticated, asks=asks)

@@ -6,12 +6,10 @@ from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass
 from enum import Enum, auto
-from typing import TypeVar
+from typing import Literal, TypeVar, overload
 
 from pyoci_flask.common.budget import ByteBudget
 from pyoci_flask.common.grammar import (
-    DOCKER_MANIFEST,
-    DOCKER_MANIFEST_LIST,
     MOST_VALUES,
     has_too_many_values,
 )
@@ -25,10 +23,9 @@ from pyoci_flask.errors import (
 )
 from pyoci_flask.oci.answers import ErrorBody
 from pyoci_flask.oci.client import RepositoryCaller
+from pyoci_flask.oci.manifest_digests import ACCEPT, stated_digest
 from pyoci_flask.oci.model import (
     DOCUMENT_LIMIT,
-    INDEX_TYPE,
-    MANIFEST_TYPE,
     MalformedDocumentError,
     parse_object,
 )
@@ -38,9 +35,6 @@ from pyoci_flask.transport.reply import Reply
 
 logger = logging.getLogger("pyoci.oci")
 
-# Docker's types are included because a version's tag may point to a container image. Some
-# registries convert the image, or fail, if a client accepts only OCI types.
-_ACCEPT = f"{INDEX_TYPE}, {MANIFEST_TYPE}, {DOCKER_MANIFEST_LIST}, {DOCKER_MANIFEST}"
 _T = TypeVar("_T")
 
 _READING = ByteBudget(32 * 1024 * 1024, share=16 * 1024 * 1024)
@@ -78,6 +72,15 @@ class Manifest:
     digest: Digest
 
 
+class Unchanged(Enum):
+    """The only value says that the registry still has the manifest that the caller knows."""
+
+    UNCHANGED = auto()
+
+
+UNCHANGED = Unchanged.UNCHANGED
+
+
 class Deletion(Enum):
     """The outcome of a DELETE."""
 
@@ -94,11 +97,34 @@ def get_manifest(caller: RepositoryCaller, reference: Tag | Digest) -> Manifest 
     return read_manifest(caller, reference, lambda manifest: manifest)
 
 
+@overload
 def read_manifest(
-    caller: RepositoryCaller, reference: Tag | Digest, parse: Callable[[Manifest], _T]
-) -> _T | None:
+    caller: RepositoryCaller,
+    reference: Tag | Digest,
+    parse: Callable[[Manifest], _T],
+    known: None = None,
+) -> _T | None: ...
+
+
+@overload
+def read_manifest(
+    caller: RepositoryCaller,
+    reference: Tag | Digest,
+    parse: Callable[[Manifest], _T],
+    known: Digest,
+) -> _T | Literal[Unchanged.UNCHANGED] | None: ...
+
+
+def read_manifest(
+    caller: RepositoryCaller,
+    reference: Tag | Digest,
+    parse: Callable[[Manifest], _T],
+    known: Digest | None = None,
+) -> _T | Literal[Unchanged.UNCHANGED] | None:
     """Fetch a manifest or index and return the result of `parse`, or None if it does not exist.
 
+    If the registry still has the manifest with the digest `known`, return `UNCHANGED`. A registry
+    that supports conditional requests then sends no document.
     A worker keeps only a few large manifests in memory at a time, so `parse` must not wait.
 
     Raises:
@@ -107,7 +133,13 @@ def read_manifest(
         OversizedError: it is larger than `DOCUMENT_LIMIT` or contains too many values.
         BusyError: this worker is reading too many other manifests.
     """
-    reply = caller.call("GET", f"manifests/{reference}", "pull", headers={"Accept": _ACCEPT})
+    headers = {"Accept": ACCEPT}
+    if known is not None:
+        headers["If-None-Match"] = f'"{known}"'
+    reply = caller.call("GET", f"manifests/{reference}", "pull", headers=headers)
+    if reply.status == 304 and known is not None and stated_digest(reply) in {None, known}:
+        reply.close()
+        return UNCHANGED
     if reply.status == 404:
         error = ErrorBody.read(reply)
         if error.no_content or _is_unlisted(caller, reference):
@@ -121,6 +153,8 @@ def read_manifest(
             DOCUMENT_LIMIT,
             lambda: held.enter_context(_READING.hold(_announced(reply), registry)),
         )
+        if known is not None and known == Digest.of(document):
+            return UNCHANGED
         with _PARSING.hold(len(document)):
             return parse(_manifest(caller, reference, reply, document))
 

@@ -102,20 +102,22 @@ class Authenticator:
         """
         return self._anonymous.get((registry, fingerprint(None), scope)) or False
 
-    def probe(self, registry: str) -> bool:
+    def probe(self, registry: str, *, may_wait: bool = True) -> bool:
         """Return whether a registry asks for credentials, and call it if that is not known yet.
 
         The result is False only if the root of the API returns 200 without credentials.
         """
         if registry in self._last_bearer or registry in self._basic:
             return True
-        with suppress(PyOCIError), self._root(registry) as root:
+        with suppress(PyOCIError), self._root(registry, may_wait=may_wait) as root:
             return root.status != 200
         return True
 
-    def _root(self, registry: str) -> Reply:
+    def _root(self, registry: str, *, may_wait: bool) -> Reply:
         """Call the API root. It states which authentication is required (distribution-spec)."""
-        return self._transport.send(Request("GET", f"{registry}/v2/", registry, idempotent=True))
+        return self._transport.send(
+            Request("GET", f"{registry}/v2/", registry, idempotent=True, may_wait=may_wait)
+        )
 
     def _first(self, request: Request, key: _Key) -> tuple[str | None, PyOCIError | None]:
         """Return the authorization for the first attempt: a known one, or a token fetched now.
@@ -153,7 +155,7 @@ class Authenticator:
         sent, registry = reply.authorization, request.registry
         text = reply.headers.get("WWW-Authenticate")
         if text is None:
-            with self._root(registry) as root:
+            with self._root(registry, may_wait=request.may_wait) as root:
                 text = root.headers.get("WWW-Authenticate", "") if root.status == 401 else ""
         challenges = parse_challenges(text)
         bearer = next((c for c in challenges if c.scheme == "bearer" and c["realm"]), None)

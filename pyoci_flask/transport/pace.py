@@ -43,11 +43,14 @@ class Paces:
         """A pace is read and changed only under this lock."""
         self._known: Memory[str, _Pace] = Memory(entries=_HOSTS, max_bytes=_BYTES, ttl=_FORGOTTEN)
 
-    def wait(self, host: str) -> float:
+    def wait(self, host: str, *, may_wait: bool = True) -> float:
         """Wait until a call may begin, and return the time.
 
+        A call that may not wait does not take the turn of one that may.
+
         Raises:
-            RateLimitedError: too many calls are already waiting.
+            RateLimitedError: too many calls are already waiting, or this call may not wait and the
+                host asked to slow down not long ago.
         """
         limit = self._clock() + _PATIENCE
         while True:
@@ -56,14 +59,14 @@ class Paces:
                 pace = self._known.get(host)
                 if pace is None:
                     return now
-                if now >= pace.turn:
+                if now >= pace.turn and may_wait:
                     pace.turn = now + pace.interval
                     return now
                 pause = pace.turn - now
-            if now > limit:
+            if now > limit or not may_wait:
                 raise RateLimitedError(
                     f"{host} asks to slow down, and too many calls to it are waiting; try again",
-                    str(math.ceil(pause)),
+                    str(max(1, math.ceil(pause))),
                 )
             time.sleep(pause)
 

@@ -106,6 +106,8 @@ class Request:
     """Seconds to use instead of the read time-out."""
     may_be_private: bool = True
     """Whether a registry at a private address may send this call to another private host."""
+    may_wait: bool = True
+    """Whether to pause and try again where the registry is busy. If not, there is one attempt."""
 
     @property
     def host(self) -> str:

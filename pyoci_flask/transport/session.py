@@ -104,7 +104,7 @@ class Transport:
 
         A call that was refused because of the rate (429) changed nothing, so any such call is
         repeated up to four times. A mounted registry is called only once, because a failure of
-        this process would recur.
+        this process would recur. So is any registry if the request may not wait.
 
         Raises:
             EgressError: the address is not allowed.
@@ -113,10 +113,11 @@ class Transport:
             RegistryTimeoutError: there was no response in time.
         """
         mounted = self._is_mounted(request)
-        pauses = iter(() if mounted else _PAUSES)
-        slower = iter(() if mounted else _SLOWER_PAUSES)
+        once = mounted or not request.may_wait
+        pauses = iter(() if once else _PAUSES)
+        slower = iter(() if once else _SLOWER_PAUSES)
         while True:
-            began = self._paces.wait(request.host)
+            began = self._paces.wait(request.host, may_wait=request.may_wait)
             try:
                 reply = self._exchange(request)
             except _ConnectionLostError:

@@ -61,6 +61,7 @@ def fetch_token(
         request.registry,
         idempotent=True,
         may_be_private=False,
+        may_wait=request.may_wait,
     )
     credentials, host = request.credentials, asking.host
     authorization = None if credentials is None else credentials.header
