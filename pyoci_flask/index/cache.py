@@ -27,7 +27,7 @@ from pyoci_flask.index.recheck import Recheck
 from pyoci_flask.index.store import Store
 from pyoci_flask.index.versions import Skipped, VersionFiles, load_files, log_skipped
 from pyoci_flask.oci.client import RepositoryCaller
-from pyoci_flask.oci.manifests import head_manifest
+from pyoci_flask.oci.manifest_digests import head_manifest
 from pyoci_flask.oci.reference import Tag
 
 _PATIENCE = 3.0

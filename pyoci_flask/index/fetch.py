@@ -64,7 +64,7 @@ class FetchPool:
     def __init__(self, width: int, share: Callable[[Registry], str] = host_of) -> None:
         """Allow up to `width` simultaneous calls to registries with the same `share`."""
         self.share = share
-        self._width = width
+        self.width = width
         self._executor = FrugalExecutor(2 * width, thread_name_prefix="fetch")
         self._free = threading.BoundedSemaphore(2 * width)
         self._background = Background(max(1, 2 * width // 4))
@@ -82,7 +82,7 @@ class FetchPool:
         have one second to finish, so that their results can be kept.
         """
         with self._lock:
-            own = threading.BoundedSemaphore(self._width)
+            own = threading.BoundedSemaphore(self.width)
             places = self._places.setdefault(registry, own)
         failed = threading.Event()
         futures: list[Future[_Out]] = []

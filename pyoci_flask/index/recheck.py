@@ -17,7 +17,7 @@ from pyoci_flask.index.fetch import FetchPool, Read
 from pyoci_flask.index.names import version_of
 from pyoci_flask.index.project_repository import ProjectRepository
 from pyoci_flask.index.versions import load_files
-from pyoci_flask.oci.manifests import UnconfirmedMissingError, head_manifest
+from pyoci_flask.oci.manifest_digests import UnconfirmedMissingError, head_manifest
 from pyoci_flask.oci.reference import Tag
 
 logger = logging.getLogger("pyoci.cache")
