@@ -56,9 +56,9 @@ def environment(home: Path, extra: Mapping[str, str] | None = None) -> dict[str,
     }
 
 
-def gunicorn_command(*options: str) -> list[str]:
+def gunicorn_command(*options: str, app: str = "wsgi:app") -> list[str]:
     """Return the command of the Procfile."""
-    return [sys.executable, "-m", "gunicorn", "wsgi:app", *options]
+    return [sys.executable, "-m", "gunicorn", app, *options]
 
 
 @contextlib.contextmanager
@@ -69,6 +69,7 @@ def gunicorn(
     faults: str = "Traceback",
     ready: Callable[[], bool] | None = None,
     open_files: tuple[int, int] | None = None,
+    app: str = "wsgi:app",
 ) -> Iterator[RunningServer]:
     """Run the application on a free port until the block ends, then stop it gracefully.
 
@@ -79,7 +80,7 @@ def gunicorn(
     port = free_port()
     log = tmp / f"gunicorn-{port}.log"
     settings = environment(tmp, {"PORT": str(port), "WEB_CONCURRENCY": "1", **(environ or {})})
-    command = gunicorn_command(*options)
+    command = gunicorn_command(*options, app=app)
     if open_files is not None:
         soft, hard = open_files
         command = ["sh", "-c", f'ulimit -Sn {soft}; ulimit -Hn {hard}; exec "$@"', "sh", *command]

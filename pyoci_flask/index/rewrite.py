@@ -10,6 +10,7 @@ import random
 import time
 from collections.abc import Callable
 from dataclasses import replace
+from datetime import UTC, datetime
 
 from pyoci_flask.errors import (
     AlreadyExistsError,
@@ -20,6 +21,7 @@ from pyoci_flask.errors import (
     RegistryTimeoutError,
     RegistryUnreachableError,
 )
+from pyoci_flask.index.project import CHANGED, format_time
 from pyoci_flask.index.project_repository import ProjectRepository
 from pyoci_flask.index.versions import NotAPackageError, VersionIndex, load_version
 from pyoci_flask.oci.client import RepositoryCaller
@@ -54,14 +56,18 @@ def rewrite_index(
     change: Change,
     settle: float,
     read: Read | None = None,
+    clock: Callable[[], datetime] = lambda: datetime.now(UTC),
 ) -> None:
     """Apply `change` to a tag's index until the registry keeps it.
 
     The caller must hold the version's lock. `change` gets the current index, or None if the tag
     does not exist. It returns the index to write, or None if there is nothing to change. If the
     registry refuses an index because manifests are missing, their entries are dropped. `read`, if
-    given, returns the index for the first round.
+    given, returns the index for the first round. An index that replaces another one gets the time
+    of the change by `clock` as the annotation `CHANGED`.
     """
+    # All rounds write the same time. If a write shows late and is repeated, both are one document.
+    changed = {CHANGED: format_time(clock())}
     lost: Exception | None = None
     for number in range(_ROUNDS):
         if number == 0 and read is not None:
@@ -71,6 +77,8 @@ def rewrite_index(
         index = change(before)
         if index is None:
             return
+        if before is not None:
+            index = replace(index, annotations={**index.annotations, **changed})
         acknowledged = True
         try:
             written = _write(repository.caller, tag, index, before)

@@ -17,6 +17,7 @@ ARTIFACT = "application/pyoci.package.v1"
 EMPTY = "application/vnd.oci.empty.v1+json"
 DOCKER_MANIFEST = "application/vnd.docker.distribution.manifest.v2+json"
 CREATED = "org.opencontainers.image.created"
+CHANGED = "com.pyoci.changed"
 TITLE = "org.opencontainers.image.title"
 
 Descriptor = dict[str, Any]

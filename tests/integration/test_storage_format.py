@@ -10,6 +10,7 @@ from pathlib import Path
 from tests.integration.index_client import IndexClient
 from tests.integration.oci_client import (
     ARTIFACT,
+    CHANGED,
     CREATED,
     INDEX,
     MANIFEST,
@@ -177,6 +178,37 @@ def test_a_second_file_is_appended_and_the_first_entry_kept_as_it_was(
         "py3-none-any.whl",
         ".tar.gz",
     ]
+
+
+def test_each_change_of_a_version_tells_its_time_and_leaves_the_time_of_its_creation(
+    index: IndexClient, repository: Callable[[str], OCIClient], tmp_path: Path
+) -> None:
+    wheel = make_wheel(tmp_path, "my_pkg", "1.0")
+    sdist = make_sdist(tmp_path, "my_pkg", "1.0")
+    index.published(wheel, "my-pkg", "1.0")
+    notes = repository("my_pkg").document("1.0")["annotations"]
+    assert CHANGED not in notes
+    created = notes[CREATED]
+
+    changes: dict[str, Callable[[], object]] = {
+        "second file": lambda: index.published(sdist, "my-pkg", "1.0"),
+        "yank": lambda: _patch(index, wheel.name, yanked=True),
+        "yank taken back": lambda: _patch(index, wheel.name, yanked=False),
+        "yank of the version": lambda: _patch(index, "1.0", yanked="bad"),
+        "deletion of a file": lambda: index.request("DELETE", f"/my-pkg/{wheel.name}"),
+    }
+    last = created
+    for name, change in changes.items():
+        change()
+        notes = repository("my_pkg").document("1.0")["annotations"]
+        assert TIMESTAMP.fullmatch(notes[CHANGED]), name
+        assert notes[CHANGED] > last, name
+        assert notes[CREATED] == created, name
+        last = notes[CHANGED]
+
+
+def _patch(index: IndexClient, what: str, *, yanked: bool | str) -> None:
+    assert index.request("PATCH", f"/my-pkg/{what}", json={"yanked": yanked}).ok
 
 
 def test_versions_are_tags_with_plus_and_epoch_written_as_a_tag_can(

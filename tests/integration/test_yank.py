@@ -11,7 +11,7 @@ from pyoci_flask.registry import create_registry
 from tests.conftest import AppServer
 from tests.doubles import Recorder, wsgi_server
 from tests.integration.index_client import IndexClient, address
-from tests.integration.oci_client import OCIClient, push_original
+from tests.integration.oci_client import CHANGED, OCIClient, push_original
 from tests.integration.registry_doubles import ALICE, BOB, Members, WritersOnly
 from tests.packages import make_sdist, make_wheel
 from tests.registries import RunningRegistry
@@ -93,7 +93,7 @@ def test_any_reason_is_escaped_in_html_and_exact_in_json(project: IndexClient, r
     assert "<script" not in project.get("/my-pkg/", headers={"Accept": "text/html"}).text
 
 
-def test_a_yank_is_one_annotation_and_changes_nothing_else(
+def test_a_yank_is_one_annotation_and_changes_nothing_else_but_the_time_of_the_change(
     project: IndexClient, repository: Callable[[str], OCIClient]
 ) -> None:
     oci = repository("my_pkg")
@@ -107,10 +107,13 @@ def test_a_yank_is_one_annotation_and_changes_nothing_else(
         if entry["platform"]["architecture"] == "py3-none-any.whl":
             annotations[YANKED] = "bad"
         assert entry == was | {"annotations": annotations}
+    was, yanked = before["annotations"].pop(CHANGED), after["annotations"].pop(CHANGED)
     assert after | {"manifests": 0} == before | {"manifests": 0}
 
     _patch(project, WHEEL, False)
-    assert oci.document("1.0") == before
+    restored = oci.document("1.0")
+    assert was < yanked < restored["annotations"].pop(CHANGED)
+    assert restored == before
 
 
 def test_the_originals_package_is_yanked_by_an_annotation_that_it_does_not_read(

@@ -1,11 +1,13 @@
 """A registry of one repository whose every answer a test chooses, and changes of its index."""
 
+import itertools
 import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 
-from pyoci_flask.index.project import ARTIFACT_TYPE
+from pyoci_flask.index.project import ARTIFACT_TYPE, CHANGED
 from pyoci_flask.index.project_repository import ProjectRepository
 from pyoci_flask.index.rewrite import Change, rewrite_index
 from pyoci_flask.index.versions import VersionIndex
@@ -17,6 +19,9 @@ TAG = Tag("1.0")
 READ, WRITE = "GET 1.0", "PUT 1.0"
 ONCE = [READ, WRITE, READ]
 """The calls of a change that nothing disturbs."""
+NOW = datetime(2026, 1, 2, 3, 4, 5, 678900, tzinfo=UTC)
+"""The time of the first change in `add`. Each further look at the clock is a year later."""
+CHANGED_NOW = {CHANGED: "2026-01-02T03:04:05.678900Z"}
 Step = Callable[[Received], Answer]
 
 
@@ -27,6 +32,8 @@ class Tags:
     held: dict[str, bytes] = field(default_factory=dict)
     calls: list[str] = field(default_factory=list)
     times: list[float] = field(default_factory=list)
+    sent: list[bytes] = field(default_factory=list)
+    """The documents that were to be written under the tag."""
     steps: dict[str, list[Step]] = field(default_factory=dict)
     url: str = ""
 
@@ -34,6 +41,8 @@ class Tags:
         self.times.append(time.monotonic())
         call = f"{received.method} {received.path.rpartition('/')[2]}"
         self.calls.append(call)
+        if call == WRITE:
+            self.sent.append(received.body)
         steps = self.steps.get(call)
         return (steps.pop(0) if steps else self.serve)(received)
 
@@ -78,6 +87,11 @@ class Tags:
             return answer
 
         return step
+
+    @property
+    def annotations(self) -> Mapping[str, str]:
+        """The annotations of the index under the tag."""
+        return ImageIndex.parse(self.held[TAG.text]).annotations
 
     @property
     def files(self) -> list[Digest] | None:
@@ -134,4 +148,12 @@ def adding(name: str) -> Change:
 
 def add(repository: ProjectRepository, name: str = "ours", settle: float = 0) -> None:
     """Change the index under the tag as publishing a file does."""
-    rewrite_index(repository, "1.0", TAG, adding(name), settle)
+    years = itertools.count(NOW.year)
+    rewrite_index(
+        repository,
+        "1.0",
+        TAG,
+        adding(name),
+        settle,
+        clock=lambda: NOW.replace(year=next(years)),
+    )

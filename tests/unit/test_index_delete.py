@@ -14,6 +14,7 @@ from pyoci_flask.errors import (
 from pyoci_flask.index.delete import delete_file, delete_version
 from pyoci_flask.index.lock import VersionLocks
 from pyoci_flask.index.names import Filename
+from pyoci_flask.index.project import CHANGED, CREATED
 from pyoci_flask.index.publish import publish
 from pyoci_flask.oci.model import INDEX_TYPE
 from pyoci_flask.registry import create_registry
@@ -202,6 +203,24 @@ def test_file_is_removed_from_the_index_if_nothing_can_be_deleted(
     assert store.names("1.0") == []
     publish(store.repository, make_upload(SDIST), locks)
     assert store.names("1.0") == [SDIST]
+
+
+def test_a_version_that_is_emptied_and_filled_again_tells_the_time_of_each_change(
+    store: Store, locks: VersionLocks
+) -> None:
+    store.registry.faults.append(NO_DELETE)
+    indexes = [store.registry.document(store.manifest("1.0"))]
+    for change in (
+        lambda: remove(store, SDIST, locks),
+        lambda: delete_version([store.repository], "1.0", locks),
+        lambda: publish(store.repository, make_upload(SDIST), locks),
+    ):
+        change()
+        indexes.append(store.registry.document(store.manifest("1.0")))
+    assert [len(index["manifests"]) for index in indexes] == [2, 1, 0, 1]
+    times = [index["annotations"][CHANGED] for index in indexes]
+    assert times == sorted(set(times))
+    assert len({index["annotations"][CREATED] for index in indexes}) == 1
 
 
 def test_registry_that_can_neither_delete_nor_write_changes_nothing(

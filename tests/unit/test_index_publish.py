@@ -17,6 +17,7 @@ from pyoci_flask.errors import (
 )
 from pyoci_flask.index.artifact import KnownConfigs, Upload
 from pyoci_flask.index.lock import VersionLocks
+from pyoci_flask.index.project import CHANGED, CREATED
 from pyoci_flask.index.publish import publish
 from pyoci_flask.oci.model import INDEX_TYPE, MANIFEST_TYPE
 from pyoci_flask.oci.reference import Digest
@@ -146,6 +147,7 @@ def test_second_file_joins_the_version_and_keeps_what_others_wrote(
     after = store.registry.document(store.manifest("1.0"))
     assert after["manifests"][0] == document["manifests"][0]
     assert after["foreign"] == {"a": [1]}
+    assert after["annotations"].pop(CHANGED) > document["annotations"][CREATED]
     assert after["annotations"] == document["annotations"]
     assert store.names("1.0") == [WHEEL, SDIST]
 

@@ -3,6 +3,7 @@
 import json
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime
 
 import pytest
 
@@ -13,7 +14,7 @@ from pyoci_flask.errors import (
     PayloadTooLargeError,
 )
 from pyoci_flask.index.names import ProjectName
-from pyoci_flask.index.project import ARTIFACT_TYPE
+from pyoci_flask.index.project import ARTIFACT_TYPE, CHANGED, last_change
 from pyoci_flask.index.project_repository import ProjectRepository
 from pyoci_flask.index.rewrite import read_for_change, rewrite_found, rewrite_index
 from pyoci_flask.index.versions import VersionIndex
@@ -25,6 +26,8 @@ from tests.patience import PATIENCE
 from tests.unit.conftest import Callers
 from tests.unit.doubles import Answer, Received
 from tests.unit.tag_double import (
+    CHANGED_NOW,
+    NOW,
     ONCE,
     READ,
     TAG,
@@ -46,21 +49,21 @@ from tests.unit.tag_double import (
 
 def test_first_entry_makes_the_tag(tagged: ProjectRepository, tags: Tags) -> None:
     add(tagged)
-    assert tags.files == digests("ours")
+    assert tags.held["1.0"] == an_index("ours")
     assert tags.calls == ONCE
 
 
 def test_what_others_wrote_is_kept(tagged: ProjectRepository, tags: Tags) -> None:
     theirs = json.loads(an_index("first", "second"))
     theirs["manifests"][0]["annotations"] = {"foreign": "note"}
-    theirs |= {"annotations": {"a": "b"}, "foreign": {"a": [1]}}
+    theirs |= {"annotations": {"a": "b", CHANGED: "long ago"}, "foreign": {"a": [1]}}
     tags.put(json.dumps(theirs).encode())
 
     add(tagged)
 
     after = json.loads(tags.held["1.0"])
     assert after.pop("manifests")[:2] == theirs.pop("manifests")
-    assert after == theirs
+    assert after == theirs | {"annotations": {"a": "b", **CHANGED_NOW}}
     assert tags.calls == ONCE
 
 
@@ -70,6 +73,26 @@ def test_nothing_is_written_where_nothing_is_to_change(
     tags.put(an_index("ours"))
     add(tagged)
     assert tags.calls == [READ]
+    assert tags.held["1.0"] == an_index("ours")
+
+
+def test_a_rewritten_index_tells_the_time_of_the_change(
+    tagged: ProjectRepository, tags: Tags
+) -> None:
+    tags.put(an_index("first"))
+    add(tagged)
+    assert last_change(ImageIndex.parse(tags.held["1.0"])) == NOW
+
+
+def test_the_time_of_a_change_is_now(tagged: ProjectRepository, tags: Tags) -> None:
+    tags.put(an_index("first"))
+    found = read_for_change(tagged, "1.0", TAG)
+    assert found is not None
+    began = datetime.now(UTC)
+    rewrite_found(tagged, found, adding("ours"), 0)
+    changed = last_change(ImageIndex.parse(tags.held["1.0"]))
+    assert changed is not None
+    assert began <= changed <= datetime.now(UTC)
 
 
 def test_what_was_read_already_is_not_read_again(tagged: ProjectRepository, tags: Tags) -> None:
@@ -140,6 +163,7 @@ def test_an_index_that_another_writer_replaced_is_written_again_with_theirs(
 
     assert tags.calls == ONCE * (times + 1)
     assert tags.files == [*entries(theirs[-1]), *digests("ours")]
+    assert tags.annotations == CHANGED_NOW
 
 
 def test_a_writer_that_never_lets_go_ends_in_busy_after_eight_rounds(
@@ -205,6 +229,7 @@ def test_entries_whose_manifests_are_gone_are_left_out_and_the_rest_is_kept(
     add(tagged)
 
     assert tags.files == digests("there", "ours")
+    assert tags.annotations == CHANGED_NOW
     assert tags.calls == [READ, WRITE, f"GET {gone}", f"GET {there}", WRITE, READ]
 
 

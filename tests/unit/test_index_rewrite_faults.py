@@ -20,6 +20,7 @@ from tests.patience import PATIENCE
 from tests.unit.conftest import Callers
 from tests.unit.doubles import Answer, Received
 from tests.unit.tag_double import (
+    CHANGED_NOW,
     ONCE,
     READ,
     WRITE,
@@ -85,6 +86,21 @@ def test_a_stale_look_and_then_the_index_of_another_writer_is_a_lost_write(
     assert tags.files == digests("first", "theirs", "ours")
 
 
+def test_a_change_that_is_repeated_on_the_same_index_writes_the_same_document(
+    tagged: ProjectRepository, tags: Tags
+) -> None:
+    """A registry may show the index before, another one, and the first write only at the end."""
+    first = an_index("first")
+    tags.put(first)
+    tags.steps[READ] = [tags.show(one) for one in (first, an_index("theirs"), first)]
+
+    add(tagged)
+
+    assert tags.calls == ONCE * 2
+    assert len(tags.sent) == 2
+    assert tags.sent[0] == tags.sent[1]
+
+
 # Lost answers
 
 
@@ -104,6 +120,7 @@ def test_a_write_whose_answer_was_lost_is_not_repeated(
     add(tagged)
     assert tags.calls == ONCE
     assert tags.files == digests("first", "ours")
+    assert tags.annotations == CHANGED_NOW
 
 
 @pytest.mark.slow

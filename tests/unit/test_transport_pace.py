@@ -54,3 +54,21 @@ def test_a_pace_is_forgotten_when_nothing_is_refused_any_more() -> None:
     for _ in range(100):
         paces.ease(HOST)
     assert paces.wait(HOST) == 0.0
+
+
+def test_a_call_that_may_not_wait_takes_no_turn_of_others() -> None:
+    paces = Paces(clock(5.0))
+    assert paces.wait(HOST, may_wait=False) == 5.0
+    paces.slow(HOST, 5.0, 2.5)
+    with pytest.raises(RateLimitedError) as caught:
+        paces.wait(HOST, may_wait=False)
+    assert caught.value.retry_after == "3"
+
+
+def test_a_call_that_may_not_wait_gives_up_even_if_it_is_its_turn() -> None:
+    paces = Paces(clock(5.0, 5.0, 9.0))
+    paces.slow(HOST, 4.9, 2.5)
+    with pytest.raises(RateLimitedError) as caught:
+        paces.wait(HOST, may_wait=False)
+    assert caught.value.retry_after == "1"
+    assert paces.wait(HOST) == 9.0

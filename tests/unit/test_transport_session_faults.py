@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from pyoci_flask.errors import (
+    RateLimitedError,
     RegistryError,
     RegistryTimeoutError,
     RegistryUnreachableError,
@@ -48,6 +49,36 @@ def patient() -> Iterator[Transport]:
     made = Transport(network=Network(), pool_size=4, connect_timeout=2, read_timeout=2)
     yield made
     made.close()
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [Answer(408), Answer(429), Answer(503, headers={"Retry-After": "0"}), Answer(500)],
+)
+def test_call_that_may_not_wait_is_tried_once(transport: Transport, answer: Answer) -> None:
+    with http_double(lambda _: answer) as server:
+        request = Request("GET", f"{server.url}/x", server.url, idempotent=True, may_wait=False)
+        with transport.send(request) as reply:
+            assert reply.status == answer.status
+        assert len(server.received) == 1
+
+
+def test_call_that_may_not_wait_gives_up_at_once_where_others_wait(transport: Transport) -> None:
+    with http_double(lambda _: Answer(429, headers={"Retry-After": "60"})) as server:
+        request = Request("GET", f"{server.url}/x", server.url, idempotent=True, may_wait=False)
+        transport.send(request).close()
+        with pytest.raises(RateLimitedError) as caught:
+            transport.send(request)
+        assert caught.value.retry_after is not None
+        assert len(server.received) == 1
+
+
+def test_lost_connection_of_a_call_that_may_not_wait_is_final(transport: Transport) -> None:
+    with http_double(lambda _: Answer(reset=True)) as server:
+        request = Request("GET", f"{server.url}/x", server.url, idempotent=True, may_wait=False)
+        with pytest.raises(RegistryUnreachableError):
+            transport.send(request)
+        assert len(server.received) == 1
 
 
 @pytest.mark.parametrize("status", [408, 429, 500, 502, 503, 504])
