@@ -5,8 +5,9 @@ from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from pyoci_flask.index.cache import CachedReader, _Known
+from pyoci_flask.index.cache import CachedReader
 from pyoci_flask.index.fetch import FetchPool
+from pyoci_flask.index.known import Known
 from pyoci_flask.index.lock import VersionLocks
 from pyoci_flask.index.project import Project
 from pyoci_flask.index.project_repository import ProjectRepository
@@ -70,9 +71,9 @@ class Lab:
         keys = {f"entry\n{self.key}\n{tag}": tag for tag in ("1.0", "2.0", "3.0")}
         return {keys[key] for key in self.records.get_many(list(keys))}
 
-    def parsed(self) -> _Known:
+    def parsed(self) -> Known:
         """What the reader keeps parsed of the project."""
-        known = self.reader._parsed.get(self.key)
+        known = self.reader._known._known.get(self.key)
         assert known is not None
         return known
 

@@ -275,7 +275,7 @@ def test_a_version_that_is_too_large_is_not_recorded(
 def test_what_stays_parsed_is_bounded_and_those_used_last_stay(
     lab: Lab, caller_of: Callers
 ) -> None:
-    lab.reader._parsed = Memory(entries=1000, max_bytes=4000, size=lambda known: known.size)
+    lab.reader._known._known = Memory(entries=1000, max_bytes=4000, size=lambda known: known.size)
     repositories = [
         replace(lab.repository, caller=caller_of("embedded", f"python{number}/hello"))
         for number in range(3)

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from pyoci_flask.index.cache import CachedReader
-from pyoci_flask.index.entries import Entries, Entry
+from pyoci_flask.index.entries import Entries, Entry, Lifetimes
 from pyoci_flask.index.names import tag_of
 from pyoci_flask.index.project_repository import ProjectRepository
 from pyoci_flask.index.store import SQLiteStore, Stored
@@ -41,7 +41,7 @@ def repository(lab: Lab) -> ProjectRepository:
 
 @pytest.fixture
 def entries(lab: Lab) -> Entries:
-    return Entries(lab.records, 60, lab.clock)
+    return Entries(lab.records, Lifetimes(60), lab.clock)
 
 
 @dataclass(slots=True)
@@ -88,7 +88,7 @@ def test_an_entry_counts_the_bytes_of_its_document(repository: ProjectRepository
     found = load_files(repository, "1.0", tag_of("1.0"))
     assert isinstance(found, VersionFiles)
     assert found.document is not None
-    one, gone, skipped = (Entry(1, 0, 1, found) for found in (found, None, TOO_LARGE))
+    one, gone, skipped = (Entry(1, 0, 1, 1, found) for found in (found, None, TOO_LARGE))
 
     assert (one.weight, gone.weight, skipped.weight) == (found.weight, 0, 0)
     assert one.size - gone.size == len(found.document)
@@ -100,8 +100,8 @@ def test_an_index_without_a_document_has_a_weight_and_no_size(
     entries: Entries, repository: ProjectRepository
 ) -> None:
     large = VersionFiles("1.0", Digest.of(b"large"), (), 300_000)
-    assert Entry(1, 0, 1, large).weight == 300_000
-    assert Entry(1, 0, 1, large).size == Entry(1, 0, 1, None).size
+    assert Entry(1, 0, 1, 1, large).weight == 300_000
+    assert Entry(1, 0, 1, 1, large).size == Entry(1, 0, 1, 1, None).size
     _, numbers = entries.look_up(repository, ["1.0"], {})
 
     assert entries.write(repository, {"1.0": large}, numbers, entries._clock()) == ({}, None)
@@ -118,7 +118,7 @@ def test_an_entry_is_read_with_what_is_left_of_its_time(
     found, numbers = entries.look_up(repository, ["2.0", "3.0"], {})
 
     assert list(found) == ["2.0"]
-    assert found["2.0"] == Entry(numbers["2.0"], began + 20, began + 60, TOO_LARGE)
+    assert found["2.0"] == Entry(numbers["2.0"], began, began + 60, began + 60, TOO_LARGE)
     assert set(numbers) == {"2.0", "3.0"}
     lab.clock.now += 40
     assert entries.look_up(repository, ["2.0"], {})[0] == {}
@@ -231,7 +231,7 @@ def test_numbers_outlive_entries_by_far(
     lab: Lab, entries: Entries, repository: ProjectRepository
 ) -> None:
     _, numbers = entries.look_up(repository, ["1.0"], {})
-    lab.clock.now += DAY - 1
+    lab.clock.now += DAY + 60 - 1  # an entry lives for 60 seconds
     assert entries.look_up(repository, ["1.0"], {})[1] == numbers
     lab.clock.now += 1
     assert entries.look_up(repository, ["1.0"], {})[1] != numbers
@@ -242,7 +242,7 @@ def test_without_a_store_nothing_is_known_and_no_number_is_made_up(
 ) -> None:
     (tmp_path / "blocked").write_text("a file where the folder should be")
     with closing(SQLiteStore(tmp_path / "blocked", tmp_path)) as store:
-        entries = Entries(store, 60)
+        entries = Entries(store, Lifetimes(60))
 
         assert entries.changes(repository) is None
         assert entries.look_up(repository, ["1.0"], {}) == ({}, {})
@@ -260,7 +260,7 @@ def test_one_thread_at_a_time_parses_several_versions(
     lab: Lab, repository: ProjectRepository
 ) -> None:
     store = Meeting(lab.records)
-    entries = Entries(store, 60, lab.clock)
+    entries = Entries(store, Lifetimes(60), lab.clock)
 
     with ThreadPoolExecutor(2) as threads:
         for _ in range(2):
