@@ -129,28 +129,14 @@ class CachedReader(VersionReader):
         """Begin to ask the registry whether the entries that are not fresh have changed."""
         now = self._clock()
         old = {tag: entry for tag, entry in entries.items() if not is_fresh(entry, now)}
-        recheck = Recheck(
-            repository,
-            self._entries,
-            self.pool,
-            keep=partial(self._known.renew, repository),
-            learn=partial(self._learn, repository),
-            deny=partial(self._proofs.remove, repository.caller),
-        )
-        recheck.begin(old, now)
+        deny = partial(self._proofs.remove, repository.caller)
 
-    def _learn(
-        self,
-        repository: ProjectRepository,
-        read: Mapping[str, Read],
-        before: Mapping[str, Entry],
-        numbers: Mapping[str, int],
-        sent: float,
-    ) -> None:
-        """Remember what a check has found out."""
-        self._note(repository, read)
-        known, sure = self._known.get(repository), self._sure(repository, read)
-        self._known.write(repository, known, sure, numbers, sent, before=before)
+        def learn(read: Mapping[str, Read]) -> Mapping[str, Read]:
+            self._note(repository, read)
+            return self._sure(repository, read)
+
+        recheck = Recheck(repository, self._entries, self._known, self.pool, learn, deny)
+        recheck.begin(old, now)
 
     def recall(
         self, candidates: Candidates, version: str, enough: Enough = any_part
@@ -269,7 +255,7 @@ class CachedReader(VersionReader):
         answered: dict[str, Read],
         known: Known,
     ) -> dict[str, Read]:
-        old = {tag: entry.version for tag, entry in known.entries.items() if entry.version}
+        old = {tag: entry.version for tag, entry in known.parsed.items() if entry.version}
         read = allowance.read(repository, tags, answered, old)
         self._note(repository, read)
         return read

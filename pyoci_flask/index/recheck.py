@@ -14,6 +14,7 @@ from dataclasses import replace
 from pyoci_flask.errors import AuthenticationRequiredError, DeniedError, PyOCIError
 from pyoci_flask.index.entries import Entries, Entry
 from pyoci_flask.index.fetch import FetchPool, Read
+from pyoci_flask.index.known import Known, KnownVersions
 from pyoci_flask.index.names import version_of
 from pyoci_flask.index.project_repository import ProjectRepository
 from pyoci_flask.index.versions import load_files
@@ -37,28 +38,28 @@ class Recheck:
         self,
         repository: ProjectRepository,
         entries: Entries,
+        known: KnownVersions,
         pool: FetchPool,
-        *,
-        keep: Callable[[Mapping[str, Entry]], None],
-        learn: Callable[[Mapping[str, Read], Mapping[str, Entry], Mapping[str, int], float], None],
+        learn: Callable[[Mapping[str, Read]], Mapping[str, Read]],
         deny: Callable[[], None],
     ) -> None:
-        """Use `pool` for the calls, and pass on their results.
+        """Use `pool` for the calls, and keep their results in `entries` and `known`.
 
-        `keep` is called with the entries that are in the store, and `learn` with what was read, the
-        entries and numbers of changes from before, and the time. `deny` is called if the caller may
-        no longer read.
+        `learn` is called with what was read, and returns what is true for all callers. `deny` is
+        called if the caller may no longer read.
         """
         caller = replace(repository.caller, may_wait=False)
         self._repository = replace(repository, caller=caller)
         self._entries = entries
+        self._known = known
         self._pool = pool
-        self._keep, self._learn, self._deny = keep, learn, deny
+        self._learn, self._deny = learn, deny
         self._lock = threading.Lock()
         self._running = 1
         self._failed = False
         self._takes_head = True
         self._due: deque[str] = deque()
+        self._begun = Known(None, {})
         self._stored: Mapping[str, Entry] = {}
         self._numbers: Mapping[str, int] = {}
         self._sent = 0.0
@@ -82,9 +83,12 @@ class Recheck:
     def _lead(self, old: Mapping[str, Entry]) -> None:
         if not self._entries.begin_check(self._repository):
             return
+        self._begun = known = self._known.get(self._repository)
         # Another process may have checked some of them since this one parsed them.
-        self._stored, self._numbers = self._entries.look_up(self._repository, old, old)
-        self._keep(self._stored)
+        self._stored, self._numbers = self._entries.look_up(
+            self._repository, old, {**known.parsed, **old}
+        )
+        self._known.keep(self._repository, known.renewed(self._stored))
         self._due.extend(
             tag
             for tag, entry in self._stored.items()
@@ -135,6 +139,12 @@ class Recheck:
 
     def _end(self) -> None:
         if self._read:
-            self._learn(self._read, self._stored, self._numbers, self._sent)
+            read = self._learn(self._read)
+            known = self._known.get(self._repository)
+            # What was read before a change must not count as read after it.
+            known = known if known.changes == self._begun.changes else self._begun
+            self._known.write(
+                self._repository, known, read, self._numbers, self._sent, before=self._stored
+            )
         if not self._failed:
             self._entries.end_check(self._repository)
