@@ -19,10 +19,12 @@ from gunicorn.arbiter import Arbiter
 from pyoci_flask.common.overrides import check_overrides, relies_on
 from pyoci_flask.errors import ConfigurationError
 from pyoci_flask.server.master import (
+    acting_as,
     connections_that_fit,
     keep_few_arenas,
     keep_secrets_out,
     make_cache_folder,
+    make_for,
     raise_limit,
     remove_abandoned,
 )
@@ -30,6 +32,7 @@ from pyoci_flask.server.start import (
     STARTED,
     bind_addresses,
     check_start,
+    keep_cache,
     open_to_everyone,
     prepare_folders,
     refuse_public,
@@ -113,6 +116,8 @@ def on_starting(server: Arbiter) -> None:
         )
     if _settings.cache_ttl or _settings.metrics:
         _make_cache_folder(server)
+    if _settings.cache_folder is not None:
+        _keep_cache(server, _settings.cache_folder)
 
 
 def _keep_restartable(server: Arbiter) -> None:
@@ -143,6 +148,15 @@ def _make_cache_folder(server: Arbiter) -> None:
             shutil.rmtree(folder, ignore_errors=True)
 
     atexit.register(remove)
+
+
+def _keep_cache(server: Arbiter, folder: Path) -> None:
+    """Use a folder that is kept, if it can be used. One decision for all workers is made here."""
+    make_for(server.cfg.uid, server.cfg.gid, folder)
+    with acting_as(server.cfg.uid, server.cfg.gid):
+        kept = keep_cache(_settings)
+    if kept is not None:
+        os.environ["PYOCI_FLASK_CACHE_FOLDER"] = str(kept)
 
 
 def _make_metrics_folder(folder: Path, uid: int, gid: int) -> None:

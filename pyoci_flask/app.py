@@ -20,9 +20,16 @@ from pyoci_flask.index.lock import VersionLocks
 from pyoci_flask.index.project_repository import Guesses
 from pyoci_flask.index.reader import VersionReader
 from pyoci_flask.index.store import SQLiteStore
+from pyoci_flask.index.store_folder import kept_folder
 from pyoci_flask.logs import configure_logging
 from pyoci_flask.oci.reference import EMBEDDED
-from pyoci_flask.server.start import STARTED, check_start, open_to_everyone, prepare_folders
+from pyoci_flask.server.start import (
+    STARTED,
+    check_start,
+    keep_cache,
+    open_to_everyone,
+    prepare_folders,
+)
 from pyoci_flask.settings import Settings
 from pyoci_flask.transport.auth import Authenticator
 from pyoci_flask.transport.network import Network
@@ -56,9 +63,9 @@ def create_app(
     """Build the application for one worker.
 
     `transport_timeouts` are the seconds to connect to a registry and to wait for its next byte.
-    `cache_folder` is the folder of the listing cache that workers share, or None if it is not
-    shared. `started` is the result of `seen_at_start` if the start-up checks have already been
-    made.
+    `cache_folder` is the folder of the listing cache that workers share, or None if none was
+    prepared for them. `started` is the result of `seen_at_start` if the start-up checks have
+    already been made.
 
     Raises:
         ConfigurationError: a setting, or the version of a package, does not work on this machine.
@@ -101,7 +108,9 @@ def create_app(
     shares = settings.shares
     others = settings.threads // 2 if shares.named else None
     pool = FetchPool(settings.fetch_threads, lambda registry: shares(registry).pool)
-    store = SQLiteStore(cache_folder, settings.spool) if settings.cache_ttl else None
+    if cache_folder is None:
+        cache_folder = keep_cache(settings)
+    store = _store(cache_folder, settings) if settings.cache_ttl else None
     app.extensions[EXTENSION] = Services(
         settings=settings,
         addresses=AddressParser(settings),
@@ -141,6 +150,11 @@ def create_app_from_env(environ: Mapping[str, str] = os.environ) -> Flask:
         cache_folder=Path(folder) if folder else None,
         started=environ.get(STARTED) or None,
     )
+
+
+def _store(folder: Path | None, settings: Settings) -> SQLiteStore:
+    kept = settings.cache_folder and kept_folder(settings.cache_folder)
+    return SQLiteStore(folder, settings.spool, kept=folder is not None and folder == kept)
 
 
 def _embedded(settings: Settings, transport: Transport) -> Any:  # noqa: ANN401 - a WSGI application or None

@@ -40,7 +40,7 @@ def make_private(folder: Path) -> None:
     """
     folder.mkdir(mode=0o700, exist_ok=True)
     if folder.lstat().st_uid != os.geteuid() or folder.is_symlink():
-        raise NotOursError(f"{folder.name} belongs to another user")
+        raise NotOursError(f"{folder.name} is a link or belongs to another user")
 
 
 class VersionLocks:

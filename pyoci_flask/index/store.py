@@ -1,26 +1,31 @@
 """The store of the listing cache: an SQLite database in a private folder that workers share.
 
 A failure costs only speed, because entries that cannot be read or written count as missing. If a
-change cannot be counted, the whole database is moved away, and every process notices that before it
-uses the database again.
+change cannot be counted, or the database is damaged, the whole database is moved away, and every
+process notices that before it uses the database again.
 """
 
-import atexit
 import contextlib
-import json
 import logging
 import math
-import secrets
-import shutil
 import sqlite3
-import tempfile
 import threading
 import time
 from collections.abc import Callable, Collection, Mapping
+from contextlib import nullcontext
 from pathlib import Path
 from typing import NamedTuple, Protocol, TypeVar
 
-from pyoci_flask.index.lock import make_private
+from pyoci_flask.index.store_database import (
+    Row,
+    connect,
+    durable,
+    read,
+    shrink,
+    transaction,
+    write,
+)
+from pyoci_flask.index.store_folder import StoreFolder
 
 logger = logging.getLogger("pyoci.cache")
 
@@ -28,21 +33,9 @@ _T = TypeVar("_T")
 
 _MOST_BYTES = 48 * 1024 * 1024
 """Maximum size of the database, in bytes. One listing of up to 16 MiB may exceed it."""
-_PATIENCE = 0.5
-"""Seconds to wait while another process writes."""
 _REST = 5.0
 """Seconds for which a cache that failed is not used, so that threads do not wait in a queue."""
 _BUSY = frozenset({sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED})
-
-_SCHEMA = """
-CREATE TABLE IF NOT EXISTS entries (
-    key TEXT PRIMARY KEY,
-    written REAL NOT NULL,
-    expires REAL NOT NULL,
-    value BLOB NOT NULL
-);
-CREATE INDEX IF NOT EXISTS expiry ON entries (expires);
-"""
 
 
 class Stored(NamedTuple):
@@ -82,18 +75,24 @@ class Store(Protocol):
 class SQLiteStore:
     """A `Store` for the processes of one host.
 
-    Expiry is measured by the machine's monotonic clock, which all processes share.
+    Expiry is measured by the time of day, which goes on while the machine is off. What was written
+    later than now, by a clock that was wrong, counts as missing.
     """
 
     def __init__(
-        self, folder: Path | None, parent: Path, clock: Callable[[], float] = time.monotonic
+        self,
+        folder: Path | None,
+        parent: Path,
+        clock: Callable[[], float] = time.time,
+        *,
+        kept: bool = False,
     ) -> None:
         """Use the database in `folder`, or if it is None, in this process's own folder in `parent`.
 
-        Nothing is created before the first use.
+        `kept` says that the folder outlives the server, and perhaps a crash of the machine. Nothing
+        is created before the first use.
         """
-        self._folder = folder
-        self._parent = parent
+        self._folder = StoreFolder(folder, parent, kept=kept)
         self._clock = clock
         self._lock = threading.Lock()
         self._connection: sqlite3.Connection | None = None
@@ -106,13 +105,11 @@ class SQLiteStore:
         now = self._clock()
 
         def run(database: sqlite3.Connection) -> dict[str, Stored]:
-            rows = database.execute(
-                "SELECT key, CAST(value AS BLOB), expires - ? FROM entries "
-                "WHERE written <= ? AND expires > ? "
-                "AND key IN (SELECT value FROM json_each(?))",
-                (now, now, now, json.dumps(list(keys))),
-            )
-            return {key: Stored(value, left) for key, value, left in rows}
+            return {
+                key: Stored(row.value, row.expires - now)
+                for key, row in read(database, keys).items()
+                if row.written <= now < row.expires
+            }
 
         return (self._use(run) or {}) if keys else {}
 
@@ -121,14 +118,9 @@ class SQLiteStore:
         now = self._clock()
 
         def run(database: sqlite3.Connection) -> bool:
-            with _transaction(database):
-                database.executemany(
-                    "INSERT INTO entries VALUES (?, ?, ?, ?) ON CONFLICT (key) DO UPDATE SET "
-                    "written = excluded.written, expires = excluded.expires, "
-                    "value = excluded.value",
-                    [(key, now, now + ttl, value) for key, value in values.items()],
-                )
-                _shrink(database, now)
+            with transaction(database):
+                write(database, _rows(values, now, ttl))
+                shrink(database, now, _MOST_BYTES)
             return True
 
         return bool(self._use(run))
@@ -138,13 +130,10 @@ class SQLiteStore:
         now = self._clock()
 
         def run(database: sqlite3.Connection) -> dict[str, bytes]:
-            with _transaction(database):
-                _shrink(database, now)
-                database.executemany(
-                    "INSERT INTO entries VALUES (?, ?, ?, ?) ON CONFLICT (key) DO NOTHING",
-                    [(key, now, now + ttl, value) for key, value in values.items()],
-                )
-                return _read(database, values)
+            with transaction(database):
+                shrink(database, now, _MOST_BYTES)
+                write(database, _rows(values, now, ttl), over=False)
+                return {key: row.value for key, row in read(database, values).items()}
 
         return self._use(run) or {}
 
@@ -155,13 +144,17 @@ class SQLiteStore:
         """
 
         def run(database: sqlite3.Connection) -> dict[str, int]:
-            with _transaction(database):
-                database.execute(
-                    "UPDATE entries SET value = CAST(CAST(value AS INTEGER) + 1 AS BLOB) "
-                    "WHERE key IN (SELECT value FROM json_each(?))",
-                    (json.dumps(list(keys)),),
-                )
-                return {key: int(value) for key, value in _read(database, keys).items()}
+            # A crash of the machine may undo what else was written, but not this: what was read
+            # before the change would be valid again.
+            is_kept = self._folder.is_kept
+            with durable(database) if is_kept else nullcontext(), transaction(database):
+                rows = read(database, keys)
+                if not all(row.value.isdigit() for row in rows.values()):
+                    raise sqlite3.DatabaseError("a counter is damaged")
+                counted = {key: int(row.value) + 1 for key, row in rows.items()}
+                values = {key: str(number).encode() for key, number in counted.items()}
+                write(database, {key: rows[key]._replace(value=values[key]) for key in rows})
+                return counted
 
         return self._use(run, must=True) or {}
 
@@ -178,56 +171,38 @@ class SQLiteStore:
             try:
                 return run(self._open())
             except (sqlite3.Error, OSError) as error:
-                logger.warning("the listing cache failed (%s)", error)
-                self._rests_until = time.monotonic() + _REST
-                code = getattr(error, "sqlite_errorcode", None)
-                if must or not (code in _BUSY or isinstance(error, OSError)):
-                    self._move_away()  # a change was not counted, or the database is damaged
+                now = time.monotonic()
+                is_known = now < self._rests_until
+                if not is_known:
+                    logger.warning("the listing cache failed (%s)", error)
+                self._rests_until = now + _REST
+                is_busy = getattr(error, "sqlite_errorcode", 0) & 0xFF in _BUSY
+                if must or not (is_busy or isinstance(error, OSError)):
+                    # A change was not counted, or the database is damaged.
+                    self._move_away(is_known=is_known)
         return None
-
-    def _path(self) -> Path:
-        """Return the link to the database, which all processes use."""
-        if self._folder is None:
-            self._folder = Path(tempfile.mkdtemp(prefix="pyoci-flask-cache-", dir=self._parent))
-            atexit.register(shutil.rmtree, self._folder, ignore_errors=True)
-        return self._folder / "listings" / "records.sqlite"
 
     def _open(self) -> sqlite3.Connection:
         """Return the open database. If it was replaced, open the new one."""
-        path = self._path()
+        link = self._folder.link()
         if self._connection is not None:
             found = {file: _identity(file) for file in self._files}
             if found == self._files:
                 return self._connection
-            if found[path] == self._files[path]:
+            if found[link] == self._files[link]:
                 # A cleaner of temporary folders removed a file that SQLite needs for locks and
                 # commits. Processes that open the database now would not see what is written here.
                 self._move_away()
         self._close()
-        make_private(path.parent.parent)
-        make_private(path.parent)
-        # SQLite finds the log of a database by the database's name. Each database has a unique
-        # name, so that no process mixes the log of one with the pages of another.
-        with contextlib.suppress(FileExistsError):
-            path.symlink_to(f"{secrets.token_hex(8)}.sqlite")
-        own = path.with_name(path.readlink().name)
+        own = self._folder.prepare()
         # Identify it before it is opened, because another process may move it away in between.
-        own.touch(mode=0o600)
-        identity = _identity(path)
-        with contextlib.ExitStack() as opened:
-            database = sqlite3.connect(
-                own, timeout=_PATIENCE, isolation_level=None, check_same_thread=False
-            )
-            opened.enter_context(contextlib.closing(database))
-            database.execute("PRAGMA journal_mode = WAL")
-            # Nothing here needs to survive a crash of the machine.
-            database.execute("PRAGMA synchronous = OFF")
-            database.executescript(_SCHEMA)
-            files = (path, *(own.with_name(f"{own.name}{end}") for end in ("-wal", "-shm")))
-            self._files = {file: _identity(file) for file in files}
-            if identity is None or self._files[path] != identity:
-                raise OSError("the database was moved away while it was being opened")
-            opened.pop_all()
+        identity = _identity(link)
+        database = connect(own, kept=self._folder.is_kept)
+        files = (link, *(own.with_name(f"{own.name}{end}") for end in ("-wal", "-shm")))
+        self._files = {file: _identity(file) for file in files}
+        if identity is None or self._files[link] != identity:
+            database.close()
+            raise OSError("the database was moved away while it was being opened")
         self._connection = database
         return database
 
@@ -237,56 +212,21 @@ class SQLiteStore:
                 self._connection.close()
             self._connection = None
 
-    def _move_away(self) -> None:
-        """Move the database away from all processes. Renaming needs no disk space and no lock."""
+    def _move_away(self, *, is_known: bool = False) -> None:
+        """Move the database away from all processes; warn if it fails, unless that `is_known`."""
         self._close()
         try:
-            folder = self._path().parent
-            aside = folder.with_name(f"old-{secrets.token_hex(8)}")
-            folder.rename(aside)
-        except FileNotFoundError:
-            return
+            self._folder.move_away()
         except OSError as error:
             # This process must not show old listings. It cannot warn the other processes.
             self._rests_until = math.inf
-            logger.warning("listings may be out of date for PYOCI_CACHE_TTL seconds: %s", error)
-            return
-        shutil.rmtree(aside, ignore_errors=True)
+            if not is_known:
+                logger.warning("listings may be out of date for a while: %s", error)
 
 
-def _read(database: sqlite3.Connection, keys: Collection[str]) -> dict[str, bytes]:
-    rows = database.execute(
-        "SELECT key, CAST(value AS BLOB) FROM entries "
-        "WHERE key IN (SELECT value FROM json_each(?))",
-        (json.dumps(list(keys)),),
-    )
-    return dict(rows.fetchall())
-
-
-def _shrink(database: sqlite3.Connection, now: float) -> None:
-    """Delete what has expired, and if that is not enough, what expires next."""
-    database.execute("DELETE FROM entries WHERE expires <= ?", (now,))
-    first = (
-        "DELETE FROM entries WHERE key IN (SELECT key FROM entries ORDER BY expires "
-        "LIMIT (SELECT count(*) / 4 + 1 FROM entries))"
-    )
-    while _used(database) > _MOST_BYTES and database.execute(first).rowcount:
-        pass
-
-
-def _used(database: sqlite3.Connection) -> int:
-    """Return the bytes in use. The pragmas only read these numbers from the file's header."""
-    pages, free, size = (
-        database.execute(f"PRAGMA {name}").fetchone()[0]
-        for name in ("page_count", "freelist_count", "page_size")
-    )
-    return int((pages - free) * size)
-
-
-def _transaction(database: sqlite3.Connection) -> contextlib.AbstractContextManager[object]:
-    """Begin a transaction, which the block commits, or rolls back if it raises."""
-    database.execute("BEGIN IMMEDIATE")
-    return database
+def _rows(values: Mapping[str, bytes], now: float, ttl: float) -> dict[str, Row]:
+    written, expires = float(now), float(now + ttl)  # the types in which SQLite returns them
+    return {key: Row(written, expires, value) for key, value in values.items()}
 
 
 def _identity(path: Path) -> tuple[int, int] | None:

@@ -1,7 +1,7 @@
 """What gunicorn's master does before it forks its workers, and what the workers inherit.
 
 This concerns the limit on open files, the allocator's arenas, the filter of gunicorn's log, and the
-folder of the listing cache.
+folders of the listing cache.
 """
 
 import contextlib
@@ -15,7 +15,7 @@ import shutil
 import stat
 import tempfile
 import time
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
 from pathlib import Path
 
 from pyoci_flask.common.redaction import redact, redacted_traceback, without_userinfo
@@ -130,6 +130,38 @@ def make_cache_folder(parent: Path, uid: int, gid: int) -> Path:
         os.chown(descriptor, uid, gid)
         os.chown(folder, uid, gid)
     return folder
+
+
+@contextlib.contextmanager
+def acting_as(uid: int, gid: int) -> Iterator[None]:
+    """Use files as the user that the workers run as, if this process is root.
+
+    What the block makes belongs to that user, and it can do no more than the workers can.
+    """
+    if os.geteuid() != 0 or uid == 0:
+        yield
+        return
+    group = os.getegid()
+    os.setegid(gid)
+    os.seteuid(uid)
+    try:
+        yield
+    finally:
+        os.seteuid(0)
+        os.setegid(group)
+
+
+def make_for(uid: int, gid: int, folder: Path) -> None:
+    """Make a folder for another user if it is missing and only root can make it."""
+    if os.geteuid() != 0 or uid == 0 or os.path.lexists(folder):
+        return
+    with contextlib.suppress(OSError):  # the next use reports that it is missing
+        folder.mkdir(0o700, parents=True)
+        descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+        try:
+            os.fchown(descriptor, uid, gid)
+        finally:
+            os.close(descriptor)
 
 
 def remove_abandoned(parent: Path, uids: Collection[int]) -> None:

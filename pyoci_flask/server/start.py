@@ -14,6 +14,7 @@ from urllib.parse import urlsplit
 
 from pyoci_flask.errors import ConfigurationError
 from pyoci_flask.index.lock import VersionLocks
+from pyoci_flask.index.store_folder import prepare_kept, remove_kept
 from pyoci_flask.logs import configure_logging
 from pyoci_flask.settings import Settings
 from pyoci_flask.settings.otlp import endpoints
@@ -106,6 +107,28 @@ def prepare_folders(settings: Settings, started: str | None = None) -> None:
             raise ConfigurationError(
                 f"PYOCI_STORAGE must be a writable folder ({error.strerror})"
             ) from error
+
+
+def keep_cache(settings: Settings) -> Path | None:
+    """Prepare `PYOCI_CACHE_FOLDER`; call this as the user that the workers run as.
+
+    Return the folder for the listing cache, or None if no folder is kept. A folder that cannot be
+    used causes a warning, because the server works without it.
+    """
+    if settings.cache_folder is None:
+        return None
+    if not settings.cache_ttl:
+        # Nothing counts changes now. A later start must not believe what is there.
+        remove_kept(settings.cache_folder)
+        return None
+    try:
+        return prepare_kept(settings.cache_folder)
+    except OSError as error:
+        logger.warning(
+            "PYOCI_CACHE_FOLDER cannot be used, so the listing cache ends with this server: %s",
+            error if error.strerror is None else f"{error.filename}: {error.strerror}",
+        )
+        return None
 
 
 def check_paths(settings: Settings) -> None:

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from pyoci_flask.errors import ConfigurationError
-from pyoci_flask.server.start import check_paths, prepare_folders, seen_at_start
+from pyoci_flask.server.start import check_paths, keep_cache, prepare_folders, seen_at_start
 from pyoci_flask.settings import Settings
 
 
@@ -53,3 +53,37 @@ def test_a_worker_that_begins_later_makes_nothing_in_an_empty_mount_point(tmp_pa
     storage.rmdir()
     away.rename(storage)
     prepare_folders(settings, "another device: mounted again")
+
+
+def test_without_a_setting_no_cache_is_kept(caplog: pytest.LogCaptureFixture) -> None:
+    assert keep_cache(Settings()) is None
+    assert not caplog.records
+
+
+def test_the_kept_cache_is_made_with_its_parents(tmp_path: Path) -> None:
+    folder = tmp_path / "new" / "cache"
+    kept = keep_cache(Settings(cache_folder=folder))
+    assert kept is not None
+    assert (kept.parent, kept.is_dir()) == (folder, True)
+
+
+def test_without_caching_no_old_listing_waits_for_a_later_start(tmp_path: Path) -> None:
+    kept = keep_cache(Settings(cache_folder=tmp_path))
+    assert kept is not None
+    assert kept.is_dir()
+    assert keep_cache(Settings(cache_folder=tmp_path, cache_ttl=0)) is None
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("below", "reason"),
+    [("", "it is not a folder"), ("below", "/file/below: Not a directory")],
+)
+def test_a_folder_that_cannot_be_kept_is_one_warning(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, below: str, reason: str
+) -> None:
+    (tmp_path / "file").touch()
+    assert keep_cache(Settings(cache_folder=tmp_path / "file" / below)) is None
+    [record] = caplog.records
+    assert record.getMessage().startswith("PYOCI_CACHE_FOLDER cannot be used, so the listing cache")
+    assert record.getMessage().endswith(reason)
