@@ -1,10 +1,12 @@
 """The listing cache's folder, and what a start removes of those that were left behind."""
 
+import contextlib
 import os
 import signal
 import stat
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import closing
@@ -12,7 +14,14 @@ from pathlib import Path
 
 import pytest
 
-from pyoci_flask.server.master import make_cache_folder, remove_abandoned
+from pyoci_flask.server.master import (
+    acting_as,
+    make_cache_folder,
+    make_for,
+    remove_abandoned,
+)
+from pyoci_flask.server.start import keep_cache
+from pyoci_flask.settings import Settings
 from tests.servers import ROOT
 
 _MAKE = """\
@@ -150,3 +159,40 @@ def test_a_folder_that_cannot_be_looked_at_stops_nothing(tmp_path: Path, owner: 
     remove_abandoned(tmp_path / "missing", _MINE)
     remove_abandoned(tmp_path, _MINE)
     assert not owner.folder.exists()
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can act as another user")
+def test_what_root_keeps_for_the_workers_belongs_to_them_and_is_not_more_than_they_may() -> None:
+    user, group, other = 12345, 12346, 12347
+    with tempfile.TemporaryDirectory() as made:
+        Path(made).chmod(0o755)
+        folder = Path(made) / "new" / "cache"
+        make_for(user, group, folder)
+        with acting_as(user, group):
+            kept = keep_cache(Settings(cache_folder=folder))
+        assert (os.geteuid(), os.getegid()) == (0, os.getgid())
+        assert kept is not None
+        for path in (folder, kept):
+            found = path.stat()
+            assert (found.st_uid, found.st_gid) == (user, group)
+            assert stat.S_IMODE(found.st_mode) == 0o700
+        make_for(other, other, folder)  # it exists already
+        with acting_as(other, other):
+            assert keep_cache(Settings(cache_folder=folder)) is None
+            assert keep_cache(Settings(cache_folder=Path(made) / "another")) is None
+        assert folder.stat().st_uid == user
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can act as another user")
+def test_root_is_root_again_even_after_an_error() -> None:
+    seen = []
+    with contextlib.suppress(ZeroDivisionError), acting_as(12345, 12345):
+        seen.append(os.geteuid())
+        raise ZeroDivisionError
+    assert [*seen, os.geteuid()] == [12345, 0]
+
+
+def test_nothing_is_made_for_the_same_user(tmp_path: Path) -> None:
+    with acting_as(os.geteuid(), os.getegid()):
+        make_for(os.geteuid(), os.getegid(), tmp_path / "folder")
+    assert not list(tmp_path.iterdir())

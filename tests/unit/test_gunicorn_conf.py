@@ -99,3 +99,40 @@ def test_storage_with_users_may_be_served_to_the_network(
     users.touch()
     _, names = read(PYOCI_STORAGE=str(tmp_path), PYOCI_STORAGE_USERS=str(users))
     names[hook](_server(("0.0.0.0", 8080)))
+
+
+def _shared(
+    read: Read, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, environ: dict[str, str]
+) -> Path:
+    """Return the folder of the listing cache that workers get."""
+    _, names = read(PYOCI_SPOOL=str(tmp_path), **environ)
+    monkeypatch.setattr("atexit.register", lambda _: None)
+    with monkeypatch.context() as patch:
+        environment: dict[str, str] = {}
+        patch.setattr("os.environ", environment)
+        names["on_starting"](_server(("127.0.0.1", 8080)))
+    return Path(environment["PYOCI_FLASK_CACHE_FOLDER"])
+
+
+def test_workers_share_the_folder_that_is_kept_if_it_can_be_used(
+    read: Read, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    folder, file = tmp_path / "cache", tmp_path / "file"
+    file.touch()
+    kept = _shared(read, monkeypatch, tmp_path, {"PYOCI_CACHE_FOLDER": str(folder)})
+    assert kept.parent == folder
+    for environ in ({}, {"PYOCI_CACHE_FOLDER": str(file)}):
+        shared = _shared(read, monkeypatch, tmp_path, environ)
+        assert shared.name.startswith("pyoci-flask-cache-")
+        assert shared.parent == tmp_path
+
+
+def test_what_was_kept_is_removed_by_a_server_that_counts_no_changes(
+    read: Read, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    environ = {"PYOCI_CACHE_FOLDER": str(tmp_path / "cache")}
+    kept = _shared(read, monkeypatch, tmp_path, environ)
+    assert kept.is_dir()
+    more = {"PYOCI_CACHE_TTL": "0", "PYOCI_METRICS": "on"}
+    assert _shared(read, monkeypatch, tmp_path, environ | more) != kept
+    assert not kept.exists()
