@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from pathlib import Path
 
-from benchmarks import crowds, downloads, embedded, idle, pages, publishing, resources
+from benchmarks import crowds, downloads, embedded, growth, idle, pages, publishing, resources
 from benchmarks.lab import Lab, say
 from benchmarks.machine import describe, processor_times
 from benchmarks.profiling import profiles
@@ -45,6 +45,8 @@ _ROWS: Mapping[str, Callable[[Lab], list[Result]]] = {
     "start-up": resources.start_up,
     "growth-versions": crowds.growth_versions,
     "growth-clients": crowds.growth_clients,
+    "growth-idle": growth.growth_idle,
+    "growth-distance": growth.growth_distance,
 }
 
 

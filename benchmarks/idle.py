@@ -64,12 +64,14 @@ def page_idle(lab: Lab) -> list[Result]:
         view_warm = _viewing(lab, warm, lab.registry.url)
 
         def floor() -> float:
-            _grow_old(lab)
+            grow_old(lab)
             straight.get("/v2/")  # neither side is the first to wake up the registry
             return view_warm()
 
         figures, floors = interleave(lab.rounds(15, 2), fetch, floor)
-        seen = _views(lab, _viewing(lab, caller, lab.far.url))
+        view_far = _viewing(lab, caller, lab.far.url)
+        grow_old(lab)
+        seen = observe(lab, view_far)
     title = "a page with a fresh listing"
     target = Target(1.0, calls=2)
     line = timed("page-idle", _TITLE, figures, floors, title, "difference", target)
@@ -82,12 +84,13 @@ def page_idle_far(lab: Lab) -> list[Result]:
         fetch = _viewing(lab, caller, lab.far.url)
 
         def floor() -> float:
-            _grow_old(lab)
+            grow_old(lab)
             straight.get("/v2/")
             return straight.get("/v2/").total
 
         figures, floors = interleave(lab.rounds(10, 2), fetch, floor)
-        seen = _views(lab, fetch)
+        grow_old(lab)
+        seen = observe(lab, fetch)
     title = f"{_TITLE}, {lab.delay * 1000:g} ms away"
     target = Target(1.2, calls=2)
     line = timed("page-idle-far", title, figures, floors, "one round trip", "ratio", target)
@@ -117,7 +120,7 @@ def page_restart(lab: Lab) -> list[Result]:
     figures, floors = interleave(lab.rounds(5, 1), figure, floor)
     with _restarted(lab, folder) as caller:
         path = _path(lab, lab.far.url)
-        seen = _views(lab, lambda: caller.get(path, {"Accept": JSON}).total)
+        seen = observe(lab, lambda: caller.get(path, {"Accept": JSON}).total)
     title = "page, 100 versions x 3 files, published days ago, after a restart"
     straight = "one GET of tags/list on a new connection"
     line = timed("page-restart", title, figures, floors, straight, "difference")
@@ -146,7 +149,7 @@ def _changed(
             writer.fill(name, version_numbers(_CHANGING), created)
             fetching(caller, path, _CHANGING)
             writer.fill(name, ["1.0"], architectures=(*ARCHITECTURES, _FURTHER))
-            _grow_old(lab)
+            grow_old(lab)
             views.append(float(_views_until(lab, caller, path, f"-1.0-{_FURTHER}".encode())))
     title = f"a version, {published}, changed without this server: views until the change shows"
     figure = Series(tuple(views))
@@ -157,7 +160,7 @@ def view_and_check(lab: Lab, server: RunningServer) -> None:
     """View the page twice with the TTL between, and wait for what happens behind the answer."""
     with client(server.url) as caller:
         fetch = _viewing(lab, caller, lab.registry.url)
-        _grow_old(lab)
+        grow_old(lab)
         fetch()
         lab.registry.wait_until_quiet()
 
@@ -176,8 +179,8 @@ def _views_until(lab: Lab, caller: Client, path: str, text: bytes) -> int:
     raise RuntimeError(f"{path}: {text!r} is on none of {_MOST_VIEWS} pages")
 
 
-def _views(lab: Lab, fetch: Callable[[], float]) -> Views:
-    _grow_old(lab)
+def observe(lab: Lab, fetch: Callable[[], float]) -> Views:
+    """View a page over the slow link, and again when the calls behind the first view are over."""
     begun = time.monotonic()
     fetch()
     answered = time.monotonic()
@@ -204,7 +207,7 @@ def _counted(row: str, seen: Views) -> list[Result]:
     ]
 
 
-def _grow_old(lab: Lab) -> None:
+def grow_old(lab: Lab) -> None:
     """Wait until the calls of the last view are over and what they found is older than the TTL."""
     lab.registry.wait_until_quiet()
     time.sleep(_TTL + 0.1)
@@ -218,7 +221,7 @@ def _restarted(lab: Lab, folder: Path) -> Iterator[Client]:
         client(server.url) as caller,
     ):
         caller.get("/health")
-        _grow_old(lab)
+        grow_old(lab)
         yield caller
 
 

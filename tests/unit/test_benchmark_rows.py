@@ -13,6 +13,7 @@ import pytest
 from benchmarks import __main__ as command
 from benchmarks.calls import Call
 from benchmarks.clients import client
+from benchmarks.embedded import embedded_page
 from benchmarks.filling import ARCHITECTURES, LayoutWriter
 from benchmarks.idle import Views
 from benchmarks.lab import Lab
@@ -117,6 +118,14 @@ def test_the_server_of_the_baseline_is_that_of_its_folder(tmp_path: Path) -> Non
         server = stack.enter_context(lab.fresh_baseline(folder))
         caller = stack.enter_context(client(server.url))
         assert caller.get("/").body == b"baseline"
+
+
+def test_the_first_page_of_the_embedded_registry_is_measured(tmp_path: Path) -> None:
+    with contextlib.ExitStack() as stack:
+        [line] = embedded_page(Lab(tmp_path, 0.0, quick=True, workers=1, stack=stack))
+    assert len(line.figure.values) == 2
+    assert line.floor is not None
+    assert 0 < line.floor.best < line.figure.best
 
 
 def test_a_baseline_needs_an_application(
