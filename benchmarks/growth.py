@@ -15,7 +15,8 @@ from tests.servers import RunningServer
 
 _VERSIONS = 100
 _PUBLISHED = 120
-"""Seconds over which versions were published, one after the other."""
+"""Seconds over which versions were published, a tenth of them at a time."""
+_STEPS = 10
 
 
 def growth_idle(lab: Lab) -> list[Result]:
@@ -45,10 +46,10 @@ def _after(lab: Lab, seconds: int) -> Result:
     name = f"ages-{seconds}"
     writer = RegistryWriter(lab.registry.url, repository(name))
     numbers = version_numbers(_VERSIONS)
-    now = datetime.now(UTC)
-    for position, version in enumerate(numbers):
-        age = timedelta(seconds=_PUBLISHED * position / _VERSIONS)
-        writer.fill(name, [version], now - age)
+    # The newest last: what is filled before it grows older meanwhile.
+    for step in reversed(range(_STEPS)):
+        age = timedelta(seconds=_PUBLISHED * step / _STEPS)
+        writer.fill(name, numbers[step::_STEPS], datetime.now(UTC) - age)
     with (
         lab.fresh(**{**IDLE_SETTINGS, "PYOCI_CACHE_TTL": "1"}) as server,
         client(server.url) as caller,
