@@ -59,7 +59,7 @@ soak: $(VENV)/.dev ## mixed load on two workers, memory and open files watched (
 	@scripts/install-debian-packages
 	@MINUTES=$${MINUTES:-10} $(BIN)/python -m tests.soak
 
-bench: $(VENV)/.dev ## speed and memory against floors of the same run (ARGS="--quick --rows ...")
+bench: $(VENV)/.dev ## speed and memory against floors of the same run (ARGS="--quick --rows ... --baseline FOLDER")
 	@scripts/install-debian-packages
 	@$(BIN)/python -m benchmarks $(ARGS)
 

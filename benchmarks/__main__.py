@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from pathlib import Path
 
-from benchmarks import crowds, downloads, pages, publishing, resources
+from benchmarks import crowds, downloads, embedded, growth, idle, pages, publishing, resources
 from benchmarks.lab import Lab, say
 from benchmarks.machine import describe, processor_times
 from benchmarks.profiling import profiles
@@ -26,6 +26,10 @@ _ROWS: Mapping[str, Callable[[Lab], list[Result]]] = {
     "page-tokens": pages.page_tokens,
     "page-far": pages.page_far,
     "page-1000": pages.page_1000,
+    "page-idle": idle.page_idle,
+    "page-idle-far": idle.page_idle_far,
+    "page-restart": idle.page_restart,
+    "page-changed": idle.page_changed,
     "pages-per-second": crowds.pages_per_second,
     "download-link": downloads.download_link,
     "download-loopback": downloads.download_loopback,
@@ -33,11 +37,16 @@ _ROWS: Mapping[str, Callable[[Lab], list[Result]]] = {
     "publish-large": publishing.publish_large,
     "publish-small": publishing.publish_small,
     "publish-embedded": publishing.publish_embedded,
+    "embedded-page": embedded.embedded_page,
+    "embedded-publish": embedded.embedded_publish,
+    "embedded-download": embedded.embedded_download,
     "memory": resources.memory,
     "health": resources.health,
     "start-up": resources.start_up,
     "growth-versions": crowds.growth_versions,
     "growth-clients": crowds.growth_clients,
+    "growth-idle": growth.growth_idle,
+    "growth-distance": growth.growth_distance,
 }
 
 
@@ -54,7 +63,8 @@ def main() -> None:
         if given.profile:
             sys.stdout.write(profiles(Lab(Path(folder), 0.0, False, 1, stack)) + "\n")
             return
-        lab = Lab(Path(folder), given.delay / 1000, given.quick, given.workers, stack)
+        delay = given.delay / 1000
+        lab = Lab(Path(folder), delay, given.quick, given.workers, stack, given.baseline)
         machine, before = describe(lab.folder), processor_times()
         results = [result for name in given.rows for result in _run(name, lab)]
         passed, taken = (b - a for a, b in zip(before, processor_times(), strict=True))
@@ -65,7 +75,7 @@ def main() -> None:
     machine["run"] = (
         f"{'quick, ' if given.quick else ''}{(time.monotonic() - begun) / 60:.1f} minutes, "
         f"{100 * taken / max(passed, 1):.1f} % of the processors taken by the host; "
-        "medians, the best round in brackets"
+        "medians, in brackets the best round and the quartiles"
     )
     heading = [f"{name}: {text}" for name, text in machine.items()]
     sys.stdout.write((markdown if given.markdown else plain)(results, heading))
@@ -92,11 +102,24 @@ def _arguments() -> argparse.Namespace:
         "--delay", type=float, default=30.0, help="milliseconds per round trip (30)"
     )
     parser.add_argument("--workers", type=int, default=1, help="workers of each server (1)")
+    parser.add_argument(
+        "--baseline",
+        type=_checkout,
+        metavar="FOLDER",
+        help="a checkout of another commit, which embedded-publish compares with",
+    )
     parser.add_argument("--json", type=Path, metavar="FILE", help="write all measurements")
     parser.add_argument("--markdown", action="store_true", help="print the table as Markdown")
     parser.add_argument("--profile", action="store_true", help="sample the worker with py-spy")
     parser.add_argument("--folder", type=Path, help="where to put the registry's files for the run")
     return parser.parse_args()
+
+
+def _checkout(text: str) -> Path:
+    folder = Path(text).resolve()
+    if not (folder / "wsgi.py").is_file():
+        raise argparse.ArgumentTypeError(f"no wsgi.py in {folder}")
+    return folder
 
 
 def _rows(text: str) -> list[str]:

@@ -3,7 +3,9 @@
 from benchmarks.clients import client
 from benchmarks.lab import MEGABYTE, Lab, StoredFile, index_path
 from benchmarks.link import Link
-from benchmarks.results import Result, Target, interleave
+from benchmarks.machine import hashing_seconds
+from benchmarks.processes import processor_seconds
+from benchmarks.results import Result, Series, Target, interleave
 
 _STREAMS = (1, 8)
 
@@ -18,8 +20,53 @@ def download_link(lab: Lab) -> list[Result]:
 
 
 def download_loopback(lab: Lab) -> list[Result]:
-    """Measure over the loopback interface only."""
-    return [_download(lab, streams, "download-loopback", None) for streams in _STREAMS]
+    """Measure over the loopback interface only: files that were sent before, and new ones."""
+    target = Target(0.7, at_least=True)
+    verified = [_download(lab, streams, "download-loopback", None, target) for streams in _STREAMS]
+    return [*verified, *_first_downloads(lab)]
+
+
+def _first_downloads(lab: Lab) -> list[Result]:
+    """Measure the first download of a new server, which knows nothing of the file."""
+    megabytes = _megabytes(lab)
+    file = lab.stored_file(megabytes)
+    path = _path(lab.registry.url, file)
+    used: list[float] = []
+    alone: list[float] = []
+
+    def rate(url: str) -> float:
+        return lab.load("downloads", url)["rate"] / MEGABYTE
+
+    def figure() -> float:
+        with lab.fresh() as server, client(server.url) as caller:
+            caller.get(f"{path}.metadata")
+            workers = server.workers
+            before = processor_seconds(workers)
+            reached = rate(server.url + path)
+            used.append(processor_seconds(workers) - before)
+        return reached
+
+    def floor() -> float:
+        alone.append(hashing_seconds("sha256", file.size))
+        return rate(lab.registry.url + file.blob)
+
+    figures, floors = interleave(lab.rounds(7, 2), figure, floor, more_is_better=True)
+    title = f"first download of {megabytes} MB, 1 stream, raw loopback"
+    row = "download-loopback"
+    straight = "the same GET straight from the registry"
+    return [
+        Result(row, title, "MB/s", figures, floors, straight, "ratio"),
+        Result(
+            row,
+            f"{title}, processor time of the worker",
+            "s",
+            Series(tuple(used)),
+            Series(tuple(alone)),
+            "sha256 alone over as many bytes, in one process",
+            "ratio",
+            Target(1.5),
+        ),
+    ]
 
 
 def _download(
@@ -30,7 +77,7 @@ def _download(
     target: Target | None = None,
     note: str = "",
 ) -> Result:
-    megabytes = 20 if lab.quick else 300
+    megabytes = _megabytes(lab)
     file = lab.stored_file(megabytes)
     ports = lab.warm.port, lab.registry.port
     server, registry = (
@@ -39,6 +86,7 @@ def _download(
     path = _path(lab.registry.url, file)
     with client(lab.warm.url) as caller:
         caller.get(f"{path}.metadata")  # the listing is cached from here on
+        caller.get(path)  # and the file was verified
 
     def rate(url: str) -> float:
         return lab.load("downloads", url, "--clients", str(streams), over=link)["rate"] / MEGABYTE
@@ -58,7 +106,7 @@ def _download(
         lambda: rate(registry + file.blob),
         more_is_better=True,
     )
-    over = "raw loopback" if link is None else "1 Gbit/s link"
+    over = "raw loopback, verified before" if link is None else "1 Gbit/s link"
     many = "1 stream" if streams == 1 else f"{streams} streams, together"
     return Result(
         row,
@@ -102,6 +150,10 @@ def first_byte(lab: Lab) -> list[Result]:
             len(count),
         )
     ]
+
+
+def _megabytes(lab: Lab) -> int:
+    return 20 if lab.quick else 300
 
 
 def _path(registry: str, file: StoredFile) -> str:

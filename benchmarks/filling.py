@@ -6,7 +6,7 @@ Their manifests and entries are the same as after an upload.
 
 import base64
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from pathlib import Path
@@ -87,17 +87,24 @@ class RegistryWriter:
         """Write a manifest or an index by its tag or digest."""
         self.call("PUT", f"manifests/{reference}", content, media_type)
 
-    def fill(self, project: str, versions: Iterable[str]) -> None:
-        """Write versions of three files each."""
+    def fill(
+        self,
+        project: str,
+        versions: Iterable[str],
+        created: datetime | None = None,
+        architectures: Sequence[str] = ARCHITECTURES,
+    ) -> None:
+        """Write versions with a file for each architecture; `created` is now if it is left out."""
         layer = self.push_blob(_CONTENT)
         config = self.push_blob(_METADATA)
 
         def write(version: str) -> None:
+            time = format_time(created or datetime.now(UTC))
             entries = [
-                self._entry(project, version, architecture, layer, config)
-                for architecture in ARCHITECTURES
+                self._entry(project, version, architecture, layer, config, time)
+                for architecture in architectures
             ]
-            index = ImageIndex(ARTIFACT_TYPE, tuple(entries), {CREATED: _now()})
+            index = ImageIndex(ARTIFACT_TYPE, tuple(entries), {CREATED: time})
             self.put_manifest(version, index.serialize(), INDEX_TYPE)
 
         with ThreadPoolExecutor(_WRITERS) as pool:
@@ -105,7 +112,13 @@ class RegistryWriter:
                 pass
 
     def _entry(
-        self, project: str, version: str, architecture: str, layer: Descriptor, config: Descriptor
+        self,
+        project: str,
+        version: str,
+        architecture: str,
+        layer: Descriptor,
+        config: Descriptor,
+        created: str,
     ) -> Descriptor:
         filename = Filename.build(project.replace("-", "_"), version, architecture)
         described = Descriptor(ARTIFACT_TYPE, layer.digest, layer.size, {TITLE: filename})
@@ -113,13 +126,13 @@ class RegistryWriter:
             artifact_type=ARTIFACT_TYPE,
             config=Descriptor(CORE_METADATA_TYPE, config.digest, config.size),
             layers=(described,),
-            annotations={CREATED: _now()},
+            annotations={CREATED: created},
         ).serialize()
         digest = Digest.of(manifest)
         self.put_manifest(str(digest), manifest, MANIFEST_TYPE)
         urls = {"Source": f"https://git.example.com/{project}", "Home": "https://example.com/"}
         annotations = {
-            CREATED: _now(),
+            CREATED: created,
             SHA256: layer.digest.hex,
             PROJECT_URLS: json.dumps(urls),
             TITLE: filename,
@@ -159,9 +172,15 @@ class LayoutWriter(RegistryWriter):
                 }
             )
 
-    def fill(self, project: str, versions: Iterable[str]) -> None:
-        """Write versions of three files each, and then the files of the layout itself."""
-        super().fill(project, versions)
+    def fill(
+        self,
+        project: str,
+        versions: Iterable[str],
+        created: datetime | None = None,
+        architectures: Sequence[str] = ARCHITECTURES,
+    ) -> None:
+        """Write the same, and then the files of the layout itself."""
+        super().fill(project, versions, created, architectures)
         (self._folder / "oci-layout").write_text('{"imageLayoutVersion": "1.0.0"}')
         document = {"schemaVersion": 2, "mediaType": INDEX_TYPE, "manifests": self._entries}
         (self._folder / "index.json").write_text(json.dumps(document))
@@ -170,7 +189,3 @@ class LayoutWriter(RegistryWriter):
 def basic(username: str, password: str) -> str:
     """Return the Authorization header of a user (RFC 7617)."""
     return f"Basic {base64.b64encode(f'{username}:{password}'.encode()).decode()}"
-
-
-def _now() -> str:
-    return format_time(datetime.now(UTC))

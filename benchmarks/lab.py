@@ -4,10 +4,11 @@ import contextlib
 import os
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, field
-from functools import cached_property
+from datetime import UTC, datetime, timedelta
+from functools import cached_property, partial
 from pathlib import Path
 from urllib.parse import quote
 
@@ -15,10 +16,11 @@ from benchmarks.calls import RunningRelay, relay
 from benchmarks.clients import digests, publish
 from benchmarks.filling import RegistryWriter
 from benchmarks.link import Link, shaped_link
-from benchmarks.processes import begin, module_command, result
+from benchmarks.processes import answers, begin, inherited, module_command, result, running
 from benchmarks.registry import Registry, docker_registry
 from tests.packages import make_wheel
-from tests.servers import RunningServer, gunicorn
+from tests.ports import free_port
+from tests.servers import LOOPBACK, RunningServer, gunicorn, gunicorn_command
 
 NAMESPACE = "bench"
 JSON = "application/vnd.pypi.simple.v1+json"
@@ -35,6 +37,7 @@ class StoredFile:
     filename: str
     blob: str
     """The path of its bytes in the registry."""
+    size: int
 
 
 @dataclass
@@ -48,8 +51,10 @@ class Lab:
     workers: int
     """Of each server, unless a row is about one."""
     stack: ExitStack
+    baseline: Path | None = None
+    """A checkout of another commit, for rows that compare with it."""
     _servers: dict[tuple[str, ...], RunningServer] = field(default_factory=dict)
-    _filled: dict[int, str] = field(default_factory=dict)
+    _filled: dict[tuple[int, bool], str] = field(default_factory=dict)
     _files: dict[int, StoredFile] = field(default_factory=dict)
 
     @cached_property
@@ -91,24 +96,40 @@ class Lab:
     @contextlib.contextmanager
     def fresh(self, **environ: str) -> Iterator[RunningServer]:
         """Run a separate server for the time of the block."""
-        settings = {
+        with gunicorn(self.folder, self._settings(environ)) as server:
+            yield server
+
+    @contextlib.contextmanager
+    def fresh_baseline(self, folder: Path, **environ: str) -> Iterator[RunningServer]:
+        """Run a separate server from the checkout `folder`, with the interpreter of this one."""
+        port = free_port()
+        settings = self._settings(environ) | {"PORT": str(port), "PYTHONPATH": str(folder)}
+        log = self.folder / f"gunicorn-{port}.log"
+        answering = partial(answers, port, "/health")
+        with running(gunicorn_command(), log, answering, settings, cwd=folder) as process:
+            yield RunningServer(f"http://{LOOPBACK}:{port}", port, process, log)
+
+    def _settings(self, environ: Mapping[str, str]) -> dict[str, str]:
+        return {
             "PYOCI_SPOOL": str(self.folder),
             "PYOCI_MAX_BODY": "4000000000",
             "WEB_CONCURRENCY": str(self.workers),
+            **inherited(),
             **environ,
         }
-        with gunicorn(self.folder, settings) as server:
-            yield server
 
-    def project(self, versions: int) -> str:
-        """Return a project with this number of versions of three files, in the registry."""
-        if versions not in self._filled:
-            name = f"pages-{versions}"
+    def project(self, versions: int, *, old: bool = False) -> str:
+        """Return a project with this number of versions of three files, in the registry.
+
+        They were published now, or, if they are to be `old`, days ago.
+        """
+        if (versions, old) not in self._filled:
+            name = f"{'old' if old else 'pages'}-{versions}"
             say(f"filling the registry: {versions} versions of three files")
             writer = RegistryWriter(self.registry.url, repository(name))
-            writer.fill(name, version_numbers(versions))
-            self._filled[versions] = name
-        return self._filled[versions]
+            writer.fill(name, version_numbers(versions), days_ago() if old else None)
+            self._filled[versions, old] = name
+        return self._filled[versions, old]
 
     def wheel(self, name: str, version: str, size: int) -> Path:
         """Return a wheel of about this size."""
@@ -125,9 +146,10 @@ class Lab:
             wheel = self.wheel(name, "1.0", megabytes * MEGABYTE)
             fields = digests(wheel)
             publish(self.index(self.warm), wheel, name, "1.0", fields)
+            size = wheel.stat().st_size
             wheel.unlink()
             blob = f"/v2/{repository(name)}/blobs/sha256:{fields['sha256_digest']}"
-            self._files[megabytes] = StoredFile(name, wheel.name, blob)
+            self._files[megabytes] = StoredFile(name, wheel.name, blob, size)
         return self._files[megabytes]
 
     def index(self, server: RunningServer, registry: str | None = None) -> str:
@@ -149,6 +171,11 @@ class Lab:
 def version_numbers(count: int) -> list[str]:
     """Return the versions of a project that has this many; their tags are spelled the same."""
     return [f"1.{number}" for number in range(count)]
+
+
+def days_ago() -> datetime:
+    """Return when old versions were published."""
+    return datetime.now(UTC) - timedelta(days=30)
 
 
 def repository(project: str) -> str:

@@ -9,6 +9,7 @@ from benchmarks.clients import Client, client
 from benchmarks.filling import ARCHITECTURES, RegistryWriter, basic
 from benchmarks.floors import PageFloor
 from benchmarks.lab import JSON, Lab, index_path, repository, version_numbers
+from benchmarks.processes import processor_seconds
 from benchmarks.registry import docker_registry
 from benchmarks.results import Comparison, Result, Series, Target, interleave
 from benchmarks.tokens import fill, token_registry
@@ -25,13 +26,40 @@ _TAGS = "one GET of tags/list"
 
 def page_cold(lab: Lab) -> list[Result]:
     """Measure a page without a cached listing; connections are open."""
-    target = Target(1.7, calls=101)
-    return [cold(lab, 100, "page-cold", "page, 100 versions x 3 files, cold", target)]
+    title = "page, 100 versions x 3 files, cold"
+    line = cold(lab, 100, "page-cold", title, Target(1.3, calls=101))
+    return [line, _processor_time(lab, f"{title}, processor time of each call", line.calls or 1)]
+
+
+def _processor_time(lab: Lab, title: str, calls: int) -> Result:
+    """Compare the processor time of a cold page, by its calls, with that of the same bare calls."""
+    versions = 100
+    numbers, name = version_numbers(versions), repository(lab.project(versions))
+    with (
+        client(lab.cold.url) as caller,
+        PageFloor(lab.registry.url, name, WIDTH) as floor,
+    ):
+        fetch = fetching(caller, page_path(lab, versions), versions)
+        workers = lab.cold.workers
+
+        def figure() -> float:
+            before = processor_seconds(workers)
+            fetch()
+            return (processor_seconds(workers) - before) / calls
+
+        def bare() -> float:
+            before = time.process_time()
+            floor.seconds(numbers)
+            return (time.process_time() - before) / (versions + 1)
+
+        bare()
+        figures, floors = interleave(lab.rounds(20, 4), figure, bare)
+    return timed("page-cold", title, figures, floors, _BARE, "ratio")
 
 
 def page_expired(lab: Lab) -> list[Result]:
-    """Measure a page whose cached listing has expired."""
-    server = lab.server(PYOCI_CACHE_TTL="1", PYOCI_MAX_VERSIONS="0")
+    """Measure a page whose cached listing has expired, where all of it has to be asked for."""
+    server = lab.server(PYOCI_CACHE_TTL="1", PYOCI_CACHE_STALE="0", PYOCI_MAX_VERSIONS="0")
     title = "page, 100 versions x 3 files, its listing expired"
     return [cold(lab, 100, "page-expired", title, Target(1.7, calls=101), server, _PAUSE)]
 
@@ -52,7 +80,7 @@ def page_first(lab: Lab) -> list[Result]:
             lambda: floor.seconds(version_numbers(100), new_connections=True),
         )
     title = "page, 100 versions x 3 files, first request of a new server"
-    return [_timed("page-first", title, figures, floors, f"{_BARE}, not connected before", "ratio")]
+    return [timed("page-first", title, figures, floors, f"{_BARE}, not connected before", "ratio")]
 
 
 def page_warm(lab: Lab) -> list[Result]:
@@ -132,7 +160,7 @@ def page_far(lab: Lab) -> list[Result]:
     ):
         path = f"{index_path(lab.far.url)}{lab.project(100)}/"
         with client(server.url) as caller, client(lab.far.url) as straight:
-            fetch = _fetching(caller, path, 100)
+            fetch = fetching(caller, path, 100)
             straight.get("/v2/")
             before = lab.far.calls()
             with lab.registry.counting() as count:
@@ -147,7 +175,7 @@ def page_far(lab: Lab) -> list[Result]:
                     f"the bare pool needs {_bare_far(lab) / floors.median:.1f} round trips"
                 )
         title = f"page, 100 versions x 3 files, {lab.delay * 1000:g} ms away, {kind}"
-        line = _timed("page-far", title, figures, floors, "one round trip", "ratio", target)
+        line = timed("page-far", title, figures, floors, "one round trip", "ratio", target)
         results.append(replace(line, calls=len(count), notes=tuple(notes)))
     return results
 
@@ -179,7 +207,7 @@ def cold(
         client((server or lab.cold).url) as caller,
         PageFloor(lab.registry.url, name, WIDTH) as floor,
     ):
-        fetch = _fetching(caller, path, versions)
+        fetch = fetching(caller, path, versions)
         floor.seconds(version_numbers(versions))
 
         def figure() -> float:
@@ -192,7 +220,7 @@ def cold(
         figures, floors = interleave(
             rounds, figure, lambda: floor.seconds(version_numbers(versions))
         )
-    return _timed(row, title, figures, floors, _BARE, "ratio", target, len(count))
+    return timed(row, title, figures, floors, _BARE, "ratio", target, len(count))
 
 
 def warm(
@@ -207,12 +235,12 @@ def warm(
     path = page_path(lab, versions)
     tags = f"/v2/{repository(lab.project(versions))}/tags/list"
     with client(lab.warm.url) as caller, client(lab.registry.url) as straight:
-        fetch = _fetching(caller, path, versions, accept)
+        fetch = fetching(caller, path, versions, accept)
         straight.get(tags)
         with lab.registry.counting() as count:
             fetch()
         figures, floors = interleave(lab.rounds(200, 30), fetch, lambda: straight.get(tags).total)
-    return _timed(row, title, figures, floors, _TAGS, "difference", target, len(count))
+    return timed(row, title, figures, floors, _TAGS, "difference", target, len(count))
 
 
 def _rounds(lab: Lab, versions: int, pause: float) -> int:
@@ -224,7 +252,7 @@ def page_path(lab: Lab, versions: int) -> str:
     return f"{index_path(lab.registry.url)}{lab.project(versions)}/"
 
 
-def _fetching(caller: Client, path: str, versions: int, accept: str = JSON) -> Callable[[], float]:
+def fetching(caller: Client, path: str, versions: int, accept: str = JSON) -> Callable[[], float]:
     """Return a function that fetches a page and returns its seconds; check and warm the page."""
     for _ in range(2):
         page = caller.get(path, {"Accept": accept}).body
@@ -234,7 +262,7 @@ def _fetching(caller: Client, path: str, versions: int, accept: str = JSON) -> C
     return lambda: caller.get(path, {"Accept": accept}).total
 
 
-def _timed(
+def timed(
     row: str,
     title: str,
     figures: Series,

@@ -3,14 +3,19 @@
 import contextlib
 import http.client
 import json
+import os
 import re
 import subprocess
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from tests.servers import LOOPBACK, ROOT, environment, wait_until
+
+MASK = "OPENSSL_ia32cap"
+"""With it, OpenSSL does without some instructions of the processor."""
 
 _STOP_SECONDS = 30.0
 _LOG_TAIL = 4000
@@ -35,7 +40,7 @@ def running(
         process = subprocess.Popen(  # noqa: S603 -- the programs of this package
             command,
             cwd=cwd,
-            env=environment(log.parent, environ),
+            env=environment(log.parent, {**inherited(), **(environ or {})}),
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=subprocess.STDOUT,
@@ -63,7 +68,7 @@ def begin(command: Sequence[str], log: Path) -> "subprocess.Popen[str]":
         return subprocess.Popen(  # noqa: S603 -- the programs of this package
             command,
             cwd=ROOT,
-            env=environment(log.parent),
+            env=environment(log.parent, inherited()),
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=errors,
@@ -80,6 +85,20 @@ def result(process: "subprocess.Popen[str]", log: Path) -> Any:  # noqa: ANN401 
     if process.returncode:
         raise RuntimeError(f"a client failed:\n{log.read_text(errors='replace')[-_LOG_TAIL:]}")
     return json.loads(output)
+
+
+def inherited() -> dict[str, str]:
+    """Return what programs get from the environment of the run, besides their settings."""
+    return {MASK: os.environ[MASK]} if MASK in os.environ else {}
+
+
+def processor_seconds(processes: Iterable[int]) -> float:
+    """Return the processor time that these processes have used, in the kernel and outside of it.
+
+    The kernel counts it in nanoseconds; /proc has the same in hundredths of a second.
+    """
+    # As clock_getcpuclockid does it, which Python does not have.
+    return sum(time.clock_gettime((~process << 3) | 2) for process in processes)
 
 
 def output_of(*command: str) -> str | None:

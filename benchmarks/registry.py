@@ -4,6 +4,7 @@ import contextlib
 import http.client
 import json
 import shutil
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -59,6 +60,18 @@ class Registry:
         ended = self._position("end")
         lines = self._written(begun)[: ended - begun].splitlines()
         count.calls = tuple(call for line in lines if (call := _call(line)) is not None)
+
+    def wait_until_quiet(self, seconds: float = 0.5) -> None:
+        """Wait until no call has ended for this long."""
+        size, since = -1, time.monotonic()
+
+        def quiet() -> bool:
+            nonlocal size, since
+            if (now := self.log.stat().st_size) != size:
+                size, since = now, time.monotonic()
+            return time.monotonic() - since >= seconds
+
+        wait_until(quiet)
 
     def _position(self, name: str) -> int:
         """Return a length of the log that includes the lines of all calls that are over now.

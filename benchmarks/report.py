@@ -11,7 +11,7 @@ _VERDICTS = {True: "yes", False: "NO", None: ""}
 
 
 def cells(result: Result) -> tuple[str, ...]:
-    """Return one line of the table: medians, with the best of the rounds in brackets."""
+    """Return one line of the table: medians, in brackets the best round and the quartiles."""
     return (
         result.title,
         _with_unit(result.figure, result.unit),
@@ -66,9 +66,11 @@ def _of(lines: Sequence[Result]) -> str:
 
 
 def _with_unit(series: Series, unit: str) -> str:
-    if len(series.values) == 1:
+    if series.quartiles is None:
         return f"{_number(series.median)} {unit}"
-    return f"{_number(series.median)} ({_number(series.best)}) {unit}"
+    low, high = series.quartiles
+    spread = f"{_number(series.best)}; {_number(low)} to {_number(high)}"
+    return f"{_number(series.median)} ({spread}) {unit}"
 
 
 def _compared(result: Result) -> str:

@@ -5,6 +5,8 @@ import time
 from collections.abc import Callable
 
 from benchmarks.clients import client, digests, publish
+from benchmarks.embedded import embedded_file
+from benchmarks.idle import IDLE_SETTINGS, view_and_check
 from benchmarks.lab import MEGABYTE, Lab, index_path
 from benchmarks.processes import Memory, begin, module_command, result
 from benchmarks.results import Result, Series, Target, interleave
@@ -47,11 +49,28 @@ def memory(lab: Lab) -> list[Result]:
         _memory(lab, f"memory over idle, {large} MB up", up),
         _memory(lab, f"memory over idle, {large} MB down", down),
         _memory(lab, f"memory over idle, {_STREAMS} streams of {small} MB down", side_by_side),
+        _memory(
+            lab,
+            "memory over idle, page of 100 old versions and the check behind it",
+            lambda server: view_and_check(lab, server),
+            **IDLE_SETTINGS,
+        ),
+        _embedded(lab, small),
     ]
 
 
-def _memory(lab: Lab, title: str, work: Callable[[RunningServer], None]) -> Result:
-    with lab.fresh(WEB_CONCURRENCY="1") as server:
+def _embedded(lab: Lab, megabytes: int) -> Result:
+    file = embedded_file(lab, megabytes)
+
+    def down(server: RunningServer) -> None:
+        lab.load("downloads", server.url + file.path, "--clients", str(_STREAMS))
+
+    title = f"memory over idle, {_STREAMS} streams of {megabytes} MB down, embedded registry"
+    return _memory(lab, title, down, PYOCI_STORAGE=str(file.storage))
+
+
+def _memory(lab: Lab, title: str, work: Callable[[RunningServer], None], **environ: str) -> Result:
+    with lab.fresh(WEB_CONCURRENCY="1", **environ) as server:
         [worker] = server.workers
         held = Memory(worker)
         work(server)

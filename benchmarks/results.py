@@ -25,6 +25,14 @@ class Series:
         """Return the measurement with the least disturbance."""
         return max(self.values) if self.more_is_better else min(self.values)
 
+    @property
+    def quartiles(self) -> tuple[float, float] | None:
+        """Half of the measurements are between these; None if there is only one measurement."""
+        if len(self.values) == 1:
+            return None
+        low, _, high = statistics.quantiles(self.values, n=4, method="inclusive")
+        return low, high
+
     def times(self, factor: float) -> "Series":
         """Return the same in another unit."""
         return Series(tuple(value * factor for value in self.values), self.more_is_better)
@@ -83,9 +91,9 @@ class Result:
             "row": self.row,
             "title": self.title,
             "unit": self.unit,
-            "figure": {"median": self.figure.median, "best": self.figure.best},
+            "figure": _summary(self.figure),
             "figures": list(self.figure.values),
-            "floor": None if floor is None else {"median": floor.median, "best": floor.best},
+            "floor": None if floor is None else _summary(floor),
             "floors": None if floor is None else list(floor.values),
             "floor_title": self.floor_title,
             "compared": self.compared,
@@ -105,6 +113,10 @@ class Result:
         if self.compared == "ratio":
             return of(self.figure) / of(self.floor)
         return of(self.figure) - of(self.floor)
+
+
+def _summary(series: Series) -> dict[str, Any]:
+    return {"median": series.median, "best": series.best, "quartiles": series.quartiles}
 
 
 def interleave(

@@ -172,7 +172,10 @@ def test_the_table_tells_figure_floor_comparison_and_verdict() -> None:
         1,
         ("a note",),
     )
-    line = "| a page | 5 (4) ms | 2.50 (2) ms | +2.50 (+2) ms | <= +2 ms | NO | 1 (<= 1) |"
+    line = (
+        "| a page | 5 (4; 4.50 to 5.75) ms | 2.50 (2; 2.25 to 2.75) ms | +2.50 (+2) ms | <= +2 ms "
+        "| NO | 1 (<= 1) |"
+    )
     assert line in markdown([result], ["a heading"]).splitlines()
     text = plain([result], ["a heading"])
     assert text.startswith("a heading\n")
