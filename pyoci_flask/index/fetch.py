@@ -7,9 +7,8 @@ few large listings are in memory at the same time.
 
 import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from concurrent.futures import Future, wait
+from concurrent.futures import CancelledError, Future
 from contextlib import ExitStack, suppress
-from contextvars import copy_context
 from functools import partial
 from typing import TypeVar
 from weakref import WeakValueDictionary
@@ -28,6 +27,7 @@ from pyoci_flask.errors import (
 )
 from pyoci_flask.index.background import Background
 from pyoci_flask.index.names import version_of
+from pyoci_flask.index.places import Places, Run
 from pyoci_flask.index.project_repository import ProjectRepository
 from pyoci_flask.index.versions import BEYOND, Skipped, VersionFiles, load_files
 from pyoci_flask.oci.reference import Registry, Tag
@@ -69,7 +69,7 @@ class FetchPool:
         self._free = threading.BoundedSemaphore(2 * width)
         self._background = Background(max(1, 2 * width // 4))
         self._lock = threading.Lock()
-        self._places: WeakValueDictionary[str, threading.BoundedSemaphore] = WeakValueDictionary()
+        self._places: WeakValueDictionary[str, Places] = WeakValueDictionary()
         """By registry, what the listings that are being read share."""
 
     def map(
@@ -82,53 +82,44 @@ class FetchPool:
         have one second to finish, so that their results can be kept.
         """
         with self._lock:
-            own = threading.BoundedSemaphore(self.width)
-            places = self._places.setdefault(registry, own)
-        failed = threading.Event()
-        futures: list[Future[_Out]] = []
-
-        def ended(future: Future[_Out]) -> None:
-            places.release()
-            if future.cancelled() or future.exception() is not None:
-                failed.set()
-
+            places = self._places.setdefault(registry, Places(self.width))
+        run = Run(function, list(items), places)
         try:
-            for item in items:
-                places.acquire()
-                if failed.is_set():
-                    places.release()
-                    break
-                futures.append(self._begin(function, item))
-                futures[-1].add_done_callback(ended)
-            return [future.result() for future in futures]
+            while places.take(run):
+                self._begin(run, places)
+            places.wait_for_end(run)
+            if run.error is not None:
+                raise run.error
         except BaseException:
-            for future in futures:
-                future.cancel()
-            wait(futures, timeout=_ENDING)
+            run.stop()
+            places.wait_for_end(run, _ENDING)
             raise
         finally:
-            # The traceback of a call's error refers to this list, and a future in the list refers
-            # to the error. This cycle would keep connections open until the garbage collector runs.
-            while futures:
-                futures.pop().cancel()
+            # The error's traceback refers to the run. Such a cycle would keep connections open
+            # until the garbage collector runs.
+            run.error = None
+        return run.results
 
-    def _begin(self, function: Callable[[_In], _Out], item: _In) -> Future[_Out]:
-        """Make a call in a thread of the pool, or here if none is free or can be started."""
-        run = copy_context().run
+    def _begin(self, run: Run[_In, _Out], places: Places) -> None:
+        """Make calls in a thread of the pool. If none is free or can be started, make one here."""
         if self._free.acquire(blocking=False):
             try:
-                future = self._executor.submit(run, function, item)
+                future = self._executor.submit(run.work)
             except RuntimeError:
                 self._free.release()
             else:
-                future.add_done_callback(lambda _: self._free.release())
-                return future
-        future = Future()
+                future.add_done_callback(partial(self._ended, run, places))
+                return
         try:
-            future.set_result(run(function, item))
-        except BaseException as error:  # noqa: BLE001 - `result` raises it again
-            future.set_exception(error)
-        return future
+            run.work_once()
+        except BaseException as error:  # noqa: BLE001 - `map` raises it again
+            places.give_back(run, error)
+        else:
+            places.give_back(run, None)
+
+    def _ended(self, run: Run[_In, _Out], places: Places, future: "Future[None]") -> None:
+        self._free.release()
+        places.give_back(run, CancelledError() if future.cancelled() else future.exception())
 
     def begin_background(self, registry: str, function: Callable[[], None]) -> bool:
         """Call `function` in the background; return False, without calling it, if none is free.

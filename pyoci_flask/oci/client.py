@@ -54,7 +54,7 @@ class RepositoryCaller:
             access = "push"
         request = Request(
             method,
-            urljoin(self.base, path),
+            urljoin(self.base, path) if path.startswith("/") else f"{self.base}{path}",
             self.repository.registry.origin,
             headers or {},
             body,

@@ -92,7 +92,9 @@ class Authenticator:
                 reply.close()
                 raise
         if request.credentials is None and reply.status != 401:
-            self._anonymous.put(key, reply.authorization is not None)
+            with_token = reply.authorization is not None
+            if self._anonymous.get(key) is not with_token:
+                self._anonymous.put(key, with_token)
         return reply
 
     def wants_token(self, registry: str, scope: Scope) -> bool:

@@ -52,6 +52,8 @@ class Paces:
             RateLimitedError: too many calls are already waiting, or this call may not wait and the
                 host asked to slow down not long ago.
         """
+        if not len(self._known):
+            return self._clock()  # the usual case needs no lock
         limit = self._clock() + _PATIENCE
         while True:
             with self._lock:
@@ -84,6 +86,8 @@ class Paces:
 
     def ease(self, host: str) -> None:
         """Record that a call was not refused."""
+        if not len(self._known):
+            return
         with self._lock:
             pace = self._known.get(host)
             if pace is not None:

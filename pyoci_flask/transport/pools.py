@@ -11,14 +11,19 @@ from requests.adapters import HTTPAdapter
 from requests.utils import select_proxy
 from urllib3 import HTTPConnectionPool, HTTPSConnectionPool, PoolManager
 from urllib3.connection import HTTPConnection, HTTPSConnection
+from urllib3.connectionpool import ConnectionPool
 from urllib3.exceptions import ConnectTimeoutError, NameResolutionError, NewConnectionError
-from urllib3.response import HTTPResponse
+from urllib3.response import BaseHTTPResponse, HTTPResponse
 
+from pyoci_flask.common.memory import Memory
 from pyoci_flask.common.overrides import overrides, relies_on
 from pyoci_flask.transport.deadline import DEADLINES
 from pyoci_flask.transport.egress import EgressPolicy, literal, resolve
 
 _MOST_ADDRESSES = 4
+_POOLS = 64
+_POOLS_BYTES = 512 * 1024
+"""Bounds of the pools of connections that are kept, one for each origin."""
 _BLOCK = 128 * 1024
 """Bytes of a file that are read and sent at a time."""
 _BLOCK_PATIENCE = 60.0
@@ -89,6 +94,11 @@ class _GuardedTLSConnection(_GuardedConnection, HTTPSConnection):
     """A guarded connection over TLS. The socket's time-out applies to the whole handshake."""
 
 
+def _known_pools() -> Memory[tuple[str, bool | str], ConnectionPool]:
+    """Return a memory of pools by origin, so that they need not be found by all their settings."""
+    return Memory(entries=_POOLS, max_bytes=_POOLS_BYTES)
+
+
 def _pool_classes(policy: EgressPolicy) -> dict[str, Any]:
     plain = type("GuardedConnection", (_GuardedConnection,), {"policy": policy})
     secure = type("GuardedTLSConnection", (_GuardedTLSConnection,), {"policy": policy})
@@ -98,7 +108,25 @@ def _pool_classes(policy: EgressPolicy) -> dict[str, Any]:
     }
 
 
-@overrides("send", "init_poolmanager")
+class _Answer(requests.Response):
+    """A response with what `Reply` reads. requests' own makes a jar for the cookies of each."""
+
+    def __init__(self, raw: BaseHTTPResponse) -> None:
+        self._content: Any = False
+        self._content_consumed = False
+        self.raw = raw
+        self.status_code = raw.status
+        self.headers = cast("Any", raw.headers)
+
+
+@overrides(
+    "send",
+    "init_poolmanager",
+    "get_connection_with_tls_context",
+    "request_url",
+    "build_response",
+    "close",
+)
 class GuardedAdapter(HTTPAdapter):
     """A pooled adapter of requests that checks the address of every direct connection.
 
@@ -110,7 +138,8 @@ class GuardedAdapter(HTTPAdapter):
 
     def __init__(self, policy: EgressPolicy, pool_size: int) -> None:
         self._policy = policy
-        super().__init__(pool_connections=64, pool_maxsize=pool_size, max_retries=0)
+        self._pools = _known_pools()
+        super().__init__(pool_connections=_POOLS, pool_maxsize=pool_size, max_retries=0)
 
     def send(
         self,
@@ -132,6 +161,43 @@ class GuardedAdapter(HTTPAdapter):
             if address is not None:
                 self._policy.choose(host, [address])
         return super().send(request, stream, timeout, verify, cert, proxies)
+
+    def get_connection_with_tls_context(
+        self,
+        request: requests.PreparedRequest,
+        verify: bool | str | None,
+        proxies: Mapping[str, str] | None = None,
+        cert: Any = None,  # noqa: ANN401 - as in requests
+    ) -> ConnectionPool:
+        """Return the pool of the request's origin; remember it if no proxy is used."""
+        if proxies or cert:
+            return super().get_connection_with_tls_context(request, verify, proxies, cert)
+        url = request.url or ""
+        end = url.find("/", url.find("://") + 3)
+        key = url if end < 0 else url[:end], verify or False
+        return self._pools.get_or_make(
+            key,
+            lambda: super(GuardedAdapter, self).get_connection_with_tls_context(request, verify),
+        )
+
+    def request_url(
+        self, request: requests.PreparedRequest, proxies: Mapping[str, str] | None
+    ) -> str:
+        """Return what to ask for: the path, if no proxy is used."""
+        return super().request_url(request, proxies) if proxies else request.path_url
+
+    def build_response(
+        self,
+        req: requests.PreparedRequest,  # noqa: ARG002 - as in requests
+        resp: BaseHTTPResponse,
+    ) -> requests.Response:
+        """Return the response without reading its cookies."""
+        return _Answer(resp)
+
+    def close(self) -> None:
+        """Close all idle connections."""
+        self._pools = _known_pools()
+        super().close()
 
     def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:  # noqa: ANN401 - as in requests
         """Build the pools from connections that check addresses."""

@@ -12,7 +12,6 @@ from email.utils import parsedate_to_datetime
 import requests
 import urllib3
 from requests.adapters import BaseAdapter
-from requests.hooks import default_hooks
 from requests.structures import CaseInsensitiveDict
 
 from pyoci_flask import __version__
@@ -171,6 +170,8 @@ class Transport:
         """Choose the pool. Hosts that a registry points to are trusted less than the registry."""
         if self._is_mounted(request):
             return self._mounted[request.registry]
+        if request.url.startswith(f"{request.registry}/"):
+            return self._adapter
         _, here, _ = origin_of(request.registry)
         scheme, there, port = origin_of(request.url)
         if there == here or (self._listed is not None and self._listed(scheme, there, port or 0)):
@@ -197,7 +198,7 @@ class Transport:
 
 def _prepared(request: Request) -> requests.PreparedRequest:
     prepared = requests.PreparedRequest()
-    prepared.method, prepared.url, prepared.hooks = request.method, request.url, default_hooks()
+    prepared.method, prepared.url = request.method, request.url
     prepared.headers = CaseInsensitiveDict(
         {"User-Agent": USER_AGENT, "Accept-Encoding": "identity", **request.headers}
     )

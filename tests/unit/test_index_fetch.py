@@ -1,5 +1,7 @@
+import gc
 import threading
 import time
+import weakref
 from concurrent.futures import ThreadPoolExecutor
 from contextvars import ContextVar
 
@@ -131,3 +133,83 @@ def test_a_short_listing_does_not_wait_for_the_end_of_a_long_one() -> None:
         long.result()
     pool.close()
     assert before < 250
+
+
+def test_calls_of_several_listings_stay_within_the_width() -> None:
+    pool = FetchPool(3)
+    lock, running, most = threading.Lock(), 0, 0
+
+    def call(item: int) -> int:
+        nonlocal running, most
+        with lock:
+            running += 1
+            most = max(most, running)
+        time.sleep(0)  # let others run
+        with lock:
+            running -= 1
+        return item
+
+    with ThreadPoolExecutor(6) as listings:
+        found = list(listings.map(lambda _: pool.map("registry", call, range(50)), range(6)))
+    pool.close()
+    assert found == [list(range(50))] * 6
+    assert most <= 3
+
+
+def test_an_error_does_not_wait_for_calls_that_hang() -> None:
+    pool = FetchPool(2)
+    let_go, hangs = threading.Event(), threading.Event()
+
+    def call(item: int) -> None:
+        if item == 0:
+            hangs.set()
+            let_go.wait(PATIENCE)
+        else:
+            assert hangs.wait(PATIENCE)
+            raise KeyError(item)
+
+    try:
+        with pytest.raises(KeyError, match="1"):
+            pool.map("one.example", call, range(8))
+    finally:
+        let_go.set()
+        pool.close()
+
+
+def test_an_error_keeps_nothing_alive_once_it_is_handled() -> None:
+    class Kept:
+        """Stands for a connection."""
+
+    pool, kept = FetchPool(2), []
+
+    def fail(_: int) -> None:
+        connection = Kept()
+        kept.append(weakref.ref(connection))
+        raise KeyError
+
+    gc.disable()
+    try:
+        with pytest.raises(KeyError):
+            pool.map("one.example", fail, range(2))
+        pool.close()  # the pool's threads forget a call when they end or begin the next
+        assert pool.map("one.example", lambda item: item, range(2)) == [0, 1]
+        assert [one() for one in kept] == [None] * len(kept)
+    finally:
+        gc.enable()
+
+
+def test_calls_that_have_not_begun_when_the_pool_closes_are_dropped() -> None:
+    pool = FetchPool(1)
+    let_go, hangs = threading.Event(), threading.Semaphore(0)
+
+    def hang(_: int) -> None:
+        hangs.release()
+        let_go.wait(PATIENCE)
+
+    listing = threading.Thread(target=pool.map, args=("one.example", hang, range(2)))
+    listing.start()
+    assert hangs.acquire(timeout=PATIENCE)
+    pool.close()
+    assert pool.map("other.example", lambda item: item, range(3)) == [0, 1, 2]
+    let_go.set()
+    listing.join()
