@@ -107,7 +107,11 @@ def create_app(
     registry = _embedded(settings, transport)
     shares = settings.shares
     others = settings.threads // 2 if shares.named else None
-    pool = FetchPool(settings.fetch_threads, lambda registry: shares(registry).pool)
+    pool = FetchPool(
+        settings.fetch_threads,
+        lambda registry: shares(registry).pool,
+        EMBEDDED if settings.storage else None,
+    )
     if cache_folder is None:
         cache_folder = keep_cache(settings)
     store = _store(cache_folder, settings) if settings.cache_ttl else None

@@ -76,7 +76,8 @@ class CachedReader(VersionReader):
         if tag is None:
             return super().find_project(candidates, empty_is_found=empty_is_found)
         prove = partial(self._prove, first.caller, Tag(tag))
-        with in_background(prove, parallel=self.pool.width > 1):
+        registry = first.caller.repository.registry
+        with in_background(prove, parallel=self.pool.is_parallel(registry)):
             return super().find_project(candidates, empty_is_found=empty_is_found)
 
     def _prove(self, caller: RepositoryCaller, tag: Tag) -> None:

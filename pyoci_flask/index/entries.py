@@ -17,6 +17,7 @@ import time
 from collections.abc import Callable, Collection, Iterable, Mapping
 from contextlib import nullcontext
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Self
 
 from packaging.utils import canonicalize_version
@@ -168,12 +169,13 @@ class Entries:
         read: Mapping[str, Read],
         numbers: Mapping[str, int],
         sent: float,
+        others: Mapping[str, Entry] = MappingProxyType({}),
         *,
         count: bool = True,
     ) -> tuple[dict[str, Entry], int | None]:
         """Write what was read by a request that was sent at `sent`, when `numbers` were current.
 
-        `count` increments the repository's number of changes. It is false if only the times of
+        `others` are further entries in the store. `count` increments the repository's number of changes. It is false if only the times of
         entries in the store change. Return the entries that were written, and the incremented
         number.
         """
@@ -191,8 +193,14 @@ class Entries:
                 continue
             kept = entry.until if entry.version is None else sent + self._lifetimes.longest
             values.setdefault(kept, {})[_entry_key(location, tag)] = value
-            if entry.version is not None:
-                values[kept][_sample_key(location)] = tag.encode()
+        versions = [
+            (entry.shown_until, tag)
+            for tag, entry in {**others, **entries}.items()
+            if entry.version is not None
+        ]
+        if versions and values:
+            until, tag = max(versions)
+            values.setdefault(until, {})[_sample_key(location)] = tag.encode()
         now = self._clock()
         if not values or not all(
             self._store.set_many(part, until - now) for until, part in values.items()
@@ -202,7 +210,7 @@ class Entries:
         return entries, self._store.increment([key]).get(key) if count else None
 
     def sample(self, repository: ProjectRepository) -> str | None:
-        """Return the tag of a version that is in the store, if there is one."""
+        """Return the tag of a version in the store that may be shown, if there is one."""
         key = _sample_key(repository.caller.repository.location)
         stored = self._store.get_many([key]).get(key)
         tag = stored.value.decode(errors="replace") if stored else ""

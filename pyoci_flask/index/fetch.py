@@ -61,9 +61,19 @@ class FetchPool:
     Functions in the background may use a quarter of the threads, and half of that for one registry.
     """
 
-    def __init__(self, width: int, share: Callable[[Registry], str] = host_of) -> None:
-        """Allow up to `width` simultaneous calls to registries with the same `share`."""
+    def __init__(
+        self,
+        width: int,
+        share: Callable[[Registry], str] = host_of,
+        in_process: Registry | None = None,
+    ) -> None:
+        """Allow up to `width` simultaneous calls to registries with the same `share`.
+
+        `in_process` is a registry that runs in this process. Each listing calls it in its own
+        thread, because more threads would only compete for the interpreter's lock.
+        """
         self.share = share
+        self._in_process = None if in_process is None else share(in_process)
         self.width = width
         self._executor = FrugalExecutor(2 * width, thread_name_prefix="fetch")
         self._free = threading.BoundedSemaphore(2 * width)
@@ -81,6 +91,8 @@ class FetchPool:
         The first exception is raised, and calls that have not begun are dropped. Calls in progress
         have one second to finish, so that their results can be kept.
         """
+        if registry == self._in_process:
+            return [function(item) for item in items]
         with self._lock:
             places = self._places.setdefault(registry, Places(self.width))
         run = Run(function, list(items), places)
@@ -134,6 +146,10 @@ class FetchPool:
         if not begun:
             self._free.release()
         return begun
+
+    def is_parallel(self, registry: Registry) -> bool:
+        """Return whether calls to a registry may be made in several threads."""
+        return self.width > 1 and self.share(registry) != self._in_process
 
     @property
     def closed(self) -> bool:

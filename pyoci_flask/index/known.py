@@ -152,7 +152,9 @@ class KnownVersions:
         """
         before = known.entries if before is None else before
         same = all(tag in before and _is_same(found, before[tag]) for tag, found in read.items())
-        entries, changes = self._entries.write(repository, read, numbers, sent, count=not same)
+        entries, changes = self._entries.write(
+            repository, read, numbers, sent, known.entries, count=not same
+        )
         if not entries:
             return known
         if same:
