@@ -15,9 +15,10 @@ from functools import partial
 from pyoci_flask.common.memory import KeyedLocks
 from pyoci_flask.common.threads import in_background
 from pyoci_flask.errors import OversizedError, PyOCIError
-from pyoci_flask.index.entries import Entries, Entry, Lifetimes
+from pyoci_flask.index.entries import Entries, Entry
 from pyoci_flask.index.fetch import Allowance, FetchPool, Read
 from pyoci_flask.index.known import Known, KnownVersions, is_fresh, may_be_shown
+from pyoci_flask.index.lifetimes import Lifetimes
 from pyoci_flask.index.listing import list_files
 from pyoci_flask.index.names import tag_of, tags_of
 from pyoci_flask.index.project import Project

@@ -25,6 +25,7 @@ from packaging.utils import canonicalize_version
 from pyoci_flask.common.grammar import is_tag
 from pyoci_flask.errors import PyOCIError
 from pyoci_flask.index.fetch import Read
+from pyoci_flask.index.lifetimes import Lifetimes
 from pyoci_flask.index.names import version_of, version_or_none
 from pyoci_flask.index.project import files_of, last_change
 from pyoci_flask.index.project_repository import ProjectRepository
@@ -35,43 +36,11 @@ from pyoci_flask.oci.reference import Digest
 
 _OVERHEAD = 500
 """Bytes that each tag counts as, in addition to its index."""
-_GONE_FOR = 5.0
-"""Seconds until a tag that is listed but does not exist is read again. Some registries still list
-deleted tags."""
 _NUMBERS_LIVE = 24 * 60 * 60.0
 """Seconds for which numbers of changes are kept, in addition to the life of an entry. Without its
 number, an entry is not valid."""
 _LEASE = 60.0
 """Seconds after which another check of a repository may begin if one fails or does not end."""
-_STALE_SHARE = 0.1
-"""The part of a version's age for which it may be shown (heuristic freshness, RFC 9111, 4.2.2)."""
-
-
-@dataclass(frozen=True, slots=True)
-class Lifetimes:
-    """For how many seconds entries are used, counted from the request to the registry."""
-
-    ttl: float
-    """How long an entry counts as fresh."""
-    stale: float = 0.0
-    """How long a version that had not changed for a long time may be shown at most."""
-
-    def of(self, found: Read, read: float) -> tuple[float, float]:
-        """Return for how long what was read at `read` counts as fresh, and may be shown.
-
-        `read` is in seconds since 1970.
-        """
-        if found is None:
-            return min(_GONE_FOR, self.ttl), min(_GONE_FOR, self.ttl)
-        if not isinstance(found, VersionFiles) or found.changed is None:
-            return self.ttl, self.ttl
-        unchanged = read - found.changed.timestamp()
-        return self.ttl, max(self.ttl, min(_STALE_SHARE * unchanged, self.stale))
-
-    @property
-    def longest(self) -> float:
-        """The number of seconds after which no entry is shown."""
-        return max(self.ttl, self.stale)
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,9 +144,9 @@ class Entries:
     ) -> tuple[dict[str, Entry], int | None]:
         """Write what was read by a request that was sent at `sent`, when `numbers` were current.
 
-        `others` are further entries in the store. `count` increments the repository's number of changes. It is false if only the times of
-        entries in the store change. Return the entries that were written, and the incremented
-        number.
+        `others` are further entries in the store. `count` increments the repository's number of
+        changes. It is false if only the times of entries in the store change. Return the entries
+        that were written, and the incremented number.
         """
         location = repository.caller.repository.location
         entries = {

@@ -13,7 +13,8 @@ from pathlib import Path
 import pytest
 
 from pyoci_flask.index.cache import CachedReader
-from pyoci_flask.index.entries import Entries, Entry, Lifetimes
+from pyoci_flask.index.entries import Entries, Entry
+from pyoci_flask.index.lifetimes import Lifetimes
 from pyoci_flask.index.names import tag_of
 from pyoci_flask.index.project_repository import ProjectRepository
 from pyoci_flask.index.store import SQLiteStore, Stored

@@ -83,7 +83,7 @@ def upload(base: Base) -> Response:
                 configs=found.configs,
                 skip_identical=found.settings.skip_identical,
                 settle=found.settings.publish_settle,
-                parallel=found.versions.pool.is_parallel(address.base.registry),
+                parallel=found.versions.pool.is_parallel(base.registry),
                 others=candidates[1:],
             )
     text = f"published {wanted.filename.text}"
