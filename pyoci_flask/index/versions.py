@@ -108,7 +108,7 @@ def parse_index(
         kind = shown(manifest.media_type) if manifest.media_type else "manifest without a mediaType"
         raise NotAPackageError(f"a {kind}")
     try:
-        index = ImageIndex.parse(manifest.document)
+        index = ImageIndex.parse(manifest.document, manifest.members)
     except MalformedDocumentError as error:
         raise NotAPackageError(str(error)) from error
     if index.artifact_type != ARTIFACT_TYPE:

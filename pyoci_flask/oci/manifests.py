@@ -2,11 +2,11 @@
 
 import logging
 import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from enum import Enum, auto
-from typing import Literal, TypeVar, overload
+from typing import Any, Literal, TypeVar, overload
 
 from pyoci_flask.common.budget import ByteBudget
 from pyoci_flask.common.grammar import (
@@ -70,6 +70,8 @@ class Manifest:
     document: bytes
     media_type: str
     digest: Digest
+    members: Mapping[str, Any] | None = field(default=None, repr=False, compare=False)
+    """The object in the document while it is read (see `read_manifest`)."""
 
 
 class Unchanged(Enum):
@@ -94,7 +96,7 @@ def get_manifest(caller: RepositoryCaller, reference: Tag | Digest) -> Manifest 
 
     Raises the same exceptions as `read_manifest`.
     """
-    return read_manifest(caller, reference, lambda manifest: manifest)
+    return read_manifest(caller, reference, lambda manifest: replace(manifest, members=None))
 
 
 @overload
@@ -153,10 +155,11 @@ def read_manifest(
             DOCUMENT_LIMIT,
             lambda: held.enter_context(_READING.hold(_announced(reply), registry)),
         )
-        if known is not None and known == Digest.of(document):
+        digest = Digest.of(document)
+        if known == digest:
             return UNCHANGED
         with _PARSING.hold(len(document)):
-            return parse(_manifest(caller, reference, reply, document))
+            return parse(_manifest(caller, reference, reply, document, digest))
 
 
 def _announced(reply: Reply) -> int:
@@ -165,21 +168,26 @@ def _announced(reply: Reply) -> int:
 
 
 def _manifest(
-    caller: RepositoryCaller, reference: Tag | Digest, reply: Reply, document: bytes
+    caller: RepositoryCaller,
+    reference: Tag | Digest,
+    reply: Reply,
+    document: bytes,
+    digest: Digest,
 ) -> Manifest:
-    digest = Digest.of(document)
     if isinstance(reference, Digest) and digest != reference:
         raise RegistryError(f"{caller.repository} sent content that does not match {reference}")
     stated = reply.headers.get("Content-Type", "").partition(";")[0].strip().lower()
+    members = None
     try:
-        inner = parse_object(document).get("mediaType")
+        members = parse_object(document)
     except MalformedDocumentError as error:
         if not isinstance(error.__cause__, RecursionError):
             raise RegistryError(
                 f"{caller.repository} sent {error} instead of a manifest"
             ) from error
-        inner = None  # nested too deeply, but this is the content that was pushed
-    return Manifest(document, inner if isinstance(inner, str) else stated, digest)
+        # It is nested too deeply, but this is the content that was pushed.
+    inner = members.get("mediaType") if members else None
+    return Manifest(document, inner if isinstance(inner, str) else stated, digest, members)
 
 
 def _is_unlisted(caller: RepositoryCaller, reference: Tag | Digest) -> bool:

@@ -104,14 +104,14 @@ class ImageIndex:
     others: Mapping[str, Any] = field(default_factory=dict)
 
     @classmethod
-    def parse(cls, document: bytes) -> Self:
-        """Read an index.
+    def parse(cls, document: bytes, members: Mapping[str, Any] | None = None) -> Self:
+        """Read an index. `members` is the object in the document, if it was parsed already.
 
         Raises:
             MalformedDocumentError: the document is not an index.
             OversizedError: it has more than `MOST_ENTRIES` entries.
         """
-        members = _document(document, INDEX_TYPE)
+        members = _of_type(parse_object(document) if members is None else members, INDEX_TYPE)
         entries = members.pop("manifests", None)
         if not isinstance(entries, list):
             raise MalformedDocumentError("an index without manifests")
@@ -146,7 +146,7 @@ class ImageManifest:
         Raises:
             MalformedDocumentError: the document is not a manifest.
         """
-        members = _document(document, MANIFEST_TYPE)
+        members = _of_type(parse_object(document), MANIFEST_TYPE)
         layers = members.get("layers")
         if not isinstance(layers, list):
             raise MalformedDocumentError("a manifest without layers")
@@ -179,8 +179,8 @@ def parse_object(document: bytes) -> dict[str, Any]:
     return dict(_object(value, "document"))
 
 
-def _document(document: bytes, media_type: str) -> dict[str, Any]:
-    members = parse_object(document)
+def _of_type(document: Mapping[str, Any], media_type: str) -> dict[str, Any]:
+    members = dict(document)
     if members.pop("schemaVersion", None) != 2:
         raise MalformedDocumentError("a document whose schemaVersion is not 2")
     stated = members.pop("mediaType", media_type)
@@ -257,10 +257,13 @@ def _platform(value: object) -> Platform:
 def _annotations(value: object) -> Mapping[str, str]:
     if value is None:
         return {}
-    return {
-        _string(name, "annotation"): _string(text, "annotation")
-        for name, text in _object(value, "annotations").items()
-    }
+    notes = _object(value, "annotations")
+    try:
+        "".join((*notes, *notes.values())).encode()
+    except (TypeError, UnicodeEncodeError):
+        for text in (*notes, *notes.values()):
+            _string(text, "annotation")  # raises the error of the first one that is wrong
+    return dict(notes)
 
 
 def _artifact_type(members: dict[str, Any]) -> str | None:

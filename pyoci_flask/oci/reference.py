@@ -12,7 +12,6 @@ from typing import Self
 
 from pyoci_flask.common.grammar import (
     MAX_REPOSITORY_NAME,
-    is_digest,
     is_repository_name,
     is_tag,
 )
@@ -26,6 +25,7 @@ _LABEL = r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?"
 _HOST = re.compile(rf"{_LABEL}(?:\.{_LABEL})*|[a-z0-9](?:[a-z0-9_-]{{0,61}}[a-z0-9])?")
 _NUMBER = re.compile(r"[0-9]+|0x[0-9a-f]*")
 """Text that the system's resolver reads as an IPv4 address, not as a name."""
+_DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
 _URL = re.compile(r"(?P<scheme>https?):/{1,2}(?P<authority>.*)", re.IGNORECASE)
 _AUTHORITY = re.compile(r"(?P<host>\[[0-9A-Fa-f:.]+\]|[^:\[\]]+)(?::(?P<port>[0-9]{1,5}))?")
 
@@ -37,7 +37,7 @@ class Digest:
     text: str
 
     def __post_init__(self) -> None:
-        if not (self.text.startswith("sha256:") and is_digest(self.text)):
+        if _DIGEST.fullmatch(self.text) is None:
             raise InvalidRequestError(f"{shown(self.text)} is not a sha256 digest")
 
     @classmethod

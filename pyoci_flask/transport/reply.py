@@ -86,6 +86,13 @@ class Reply(AbstractContextManager["Reply"]):
     def _parts(self, *, decode: bool) -> Iterator[bytes]:
         self._decoding = decode
         try:
+            if decode and self._is_short():
+                # One read takes it all, and returns the connection to its pool.
+                chunk = self._raw.read(decode_content=False)
+                self._call.received += len(chunk)
+                yield chunk
+                if len(chunk) == self.length:
+                    return
             while chunk := self._raw.read(CHUNK, decode_content=decode):
                 self._call.received += len(chunk)
                 yield chunk
@@ -100,6 +107,14 @@ class Reply(AbstractContextManager["Reply"]):
             ) from error
         finally:
             self.close()
+
+    def _is_short(self) -> bool:
+        """Whether the body has at most 64 KiB and is not encoded."""
+        return (
+            self.length is not None
+            and self.length <= _SMALL
+            and "Content-Encoding" not in self.headers
+        )
 
     def close(self) -> None:
         """Return the connection to its pool, or close it if the body was not read to its end."""
