@@ -1,4 +1,7 @@
-"""The registry as a WSGI application: distribution specification, section Endpoints."""
+"""The registry: its rules for every call, and the same as a WSGI application.
+
+Distribution specification, section Endpoints.
+"""
 
 import errno
 import logging
@@ -12,7 +15,9 @@ from werkzeug.routing import Map, Rule
 from werkzeug.wrappers import Request, Response
 
 from pyoci_flask.common.cross_site import is_cross_site
+from pyoci_flask.common.outlet import OUTLET
 from pyoci_flask.registry import blobs, manifests
+from pyoci_flask.registry.call import Answer, Call
 from pyoci_flask.registry.errors import (
     DistributionError,
     denied,
@@ -30,6 +35,7 @@ logger = logging.getLogger(__name__)
 
 _NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 _SAFE = frozenset({"GET", "HEAD"})
+_WITHOUT_BODY = frozenset({204, 304})
 
 
 class EmbeddedRegistry:
@@ -49,56 +55,68 @@ class EmbeddedRegistry:
         if prepare:
             self._access.check_file()
             self._storage.make()
-        self._routes = _routes(self._storage)
+        self._routes = _routes(self._storage).bind("")
 
     def __call__(
         self, environ: "WSGIEnvironment", start_response: "StartResponse"
     ) -> Iterable[bytes]:
         """Respond to a request (PEP 3333)."""
-        request = Request(environ)
-        response = self._answer(request)
-        response.headers.update(
-            {
-                "Docker-Distribution-Api-Version": "registry/2.0",
-                "X-Content-Type-Options": "nosniff",
-                # A shared cache must not give one user's content to another.
-                "Cache-Control": "private, no-cache" if response.status_code < 400 else "no-store",
-                "Vary": "Authorization",
-            }
-        )
+        answer = self.answer(_call(environ))
+        response = Response(status=answer.status, headers=answer.headers)
+        if isinstance(answer.body, bytes):
+            response.response = [answer.body]
+        else:
+            file, start, length = answer.body
+            response.response = blobs.BlobBody(file, start, start + length, environ.get(OUTLET))
         return response(environ, start_response)
 
-    def _answer(self, request: Request) -> Response:
-        try:
-            return self._dispatch(request)
-        except DistributionError as error:
-            return error.response()
-        except HTTPException as error:
-            return _translate(error).response()
-        except (OSError, DamagedIndexError) as error:
-            return _storage_fault(request, error).response()
-        except Exception:
-            logger.exception("%s %s failed", request.method, request.path)
-            return unforeseen("the registry failed").response()
+    def answer(self, call: Call) -> Answer:
+        """Respond to a call. Errors are responses as well."""
+        answer = self._answer(call)
+        answer.headers |= {
+            "Docker-Distribution-Api-Version": "registry/2.0",
+            "X-Content-Type-Options": "nosniff",
+            # A shared cache must not give one user's content to another.
+            "Cache-Control": "private, no-cache" if answer.status < 400 else "no-store",
+            "Vary": "Authorization",
+        }
+        if isinstance(answer.body, bytes) and answer.status not in _WITHOUT_BODY:
+            answer.headers.setdefault("Content-Length", str(len(answer.body)))
+        if call.method == "HEAD":
+            answer.body = b""
+        return answer
 
-    def _dispatch(self, request: Request) -> Response:
-        self._access.check(request)
-        if request.method not in _SAFE and is_cross_site(request, self._public_url):
+    def _answer(self, call: Call) -> Answer:
+        try:
+            return self._dispatch(call)
+        except DistributionError as error:
+            return error.answer()
+        except HTTPException as error:
+            return _translate(error).answer()
+        except (OSError, DamagedIndexError) as error:
+            return _storage_fault(call, error).answer()
+        except Exception:
+            logger.exception("%s %s failed", call.method, call.path)
+            return unforeseen("the registry failed").answer()
+
+    def _dispatch(self, call: Call) -> Answer:
+        self._access.check(call)
+        if call.method not in _SAFE and is_cross_site(call, self._public_url):
             raise denied("the request was sent by another site's page")
-        handler, values = self._routes.bind_to_environ(request.environ).match()
+        handler, values = self._routes.match(call.path, call.method, websocket=call.is_websocket)
         arguments = dict(values)
         if "name" in arguments:
             name = parse_name(arguments.pop("name"))
             arguments["layout"] = self._storage.layout(name)
-        response: Response = handler(request, **arguments)
-        return response
+        answer: Answer = handler(call, **arguments)
+        return answer
 
 
 def _routes(storage: Storage) -> Map:
     uploads = blobs.UploadEndpoints(storage)
     upload = "/v2/<path:name>/blobs/uploads/<upload>"
     manifest = "/v2/<path:name>/manifests/<reference>"
-    endpoints: tuple[tuple[str, str, Callable[..., Response]], ...] = (
+    endpoints: tuple[tuple[str, str, Callable[..., Answer]], ...] = (
         ("/v2/", "GET", _version),
         ("/v2/_catalog", "GET", partial(manifests.list_repositories, storage=storage)),
         ("/v2/<path:name>/tags/list", "GET", manifests.list_tags),
@@ -121,21 +139,35 @@ def _routes(storage: Storage) -> Map:
     )
 
 
-def _version(_request: Request) -> Response:
-    return Response("{}", mimetype="application/json")
+def _call(environ: "WSGIEnvironment") -> Call:
+    request = Request(environ)
+    return Call(
+        request.method,
+        request.path,
+        request.headers,
+        request.stream,
+        request.content_length,
+        request.query_string.decode(errors="replace"),
+        request.root_path,
+        request.scheme,
+    )
 
 
-def _storage_fault(request: Request, error: OSError | DamagedIndexError) -> DistributionError:
+def _version(_call: Call) -> Answer:
+    return Answer(200, {"Content-Type": "application/json"}, b"{}")
+
+
+def _storage_fault(call: Call, error: OSError | DamagedIndexError) -> DistributionError:
     """Log a fault in one line; return an error for the client without paths of this machine."""
     if isinstance(error, DamagedIndexError):
-        logger.error("%s %s failed: %s", request.method, request.path, error)
+        logger.error("%s %s failed: %s", call.method, call.path, error)
         return unforeseen(f"this repository is damaged: its {error}")
     if error.errno in _NO_ROOM:
         logger.warning("no room in the storage: %s", error.strerror)
         return unforeseen("the registry's storage is full", status=507)
     # An error without `strerror` is not from the operating system, so log its traceback.
     trace = None if error.strerror else error
-    logger.error("%s %s failed: %s", request.method, request.path, error, exc_info=trace)
+    logger.error("%s %s failed: %s", call.method, call.path, error, exc_info=trace)
     return unforeseen(f"the registry's storage failed: {error.strerror or 'unknown reason'}")
 
 
