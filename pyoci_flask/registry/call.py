@@ -65,7 +65,7 @@ class Call:
 
 @dataclass(slots=True)
 class Answer:
-    """The response to a call. Whoever receives a `FilePart` must close its file.
+    """The response to a call. The receiver of a `FilePart` must close its file.
 
     The response to a HEAD has the headers of the response to a GET, and no body.
     """
