@@ -1,9 +1,9 @@
 """One repository on disk: an OCI image layout, and the additional data that a registry stores.
 
 - `oci-layout`, `index.json`, `blobs/<algorithm>/<hex>`: the image layout (image specification).
-- `.manifests/<hex>`: marks a blob as a manifest and contains its media type. A layout that another
-  program wrote has no markers. In that case `index.json` is read instead, and a marker is written
-  before an entry is removed from it.
+- `.manifests/<hex>`: marks a blob as a manifest and contains its media type. A manifest with a tag
+  needs no marker, because `index.json` has its media type, and neither does a layout that another
+  program wrote. A marker is written before an entry is removed from `index.json`.
 - `.referrers/<hex of the subject>/<hex>`: records that a manifest has this subject.
 - `.lock`: locked while any of these files changes.
 
@@ -175,7 +175,8 @@ class ImageLayout(LayoutPaths):
         if manifest.subject is not None:
             referrer = self.referrers / manifest.subject.hex / digest.hex
             files[referrer] = b""
-        files[self.markers / digest.hex] = manifest.media_type.encode()
+        if not tags:  # else `index.json` says that it is a manifest
+            files[self.markers / digest.hex] = manifest.media_type.encode()
         # The files are written before the lock is taken, because others may wait for it.
         with (
             staged(files, self.scratch) as put_in_place,

@@ -43,7 +43,11 @@ class LayoutPaths:
 
     def blob(self, digest: Digest) -> Path:
         """Return the path of the content with that digest, which need not exist."""
-        return self.folder / "blobs" / digest.algorithm / digest.hex
+        return self._by_algorithm[digest.algorithm] / digest.hex
+
+    @cached_property
+    def _by_algorithm(self) -> Mapping[str, Path]:
+        return dict(zip(HEX_DIGITS, self.blob_folders, strict=True))
 
     @cached_property
     def own_files(self) -> Mapping[Path, bytes]:

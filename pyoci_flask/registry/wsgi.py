@@ -5,13 +5,13 @@ Distribution specification, section Endpoints.
 
 import errno
 import logging
-from collections.abc import Callable, Iterable
+import re
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from werkzeug.exceptions import HTTPException, MethodNotAllowed, NotFound
-from werkzeug.routing import Map, Rule
 from werkzeug.wrappers import Request, Response
 
 from pyoci_flask.common.cross_site import is_cross_site
@@ -38,6 +38,14 @@ _SAFE = frozenset({"GET", "HEAD"})
 _WITHOUT_BODY = frozenset({204, 304})
 
 
+@dataclass(frozen=True, slots=True)
+class _Route:
+    """An address and the handler of each method. The handler of GET serves HEAD as well."""
+
+    path: re.Pattern[str]
+    handlers: Mapping[str, Callable[..., Answer]]
+
+
 class EmbeddedRegistry:
     """An OCI registry that stores everything in a folder and is served below `/v2/`."""
 
@@ -55,7 +63,7 @@ class EmbeddedRegistry:
         if prepare:
             self._access.check_file()
             self._storage.make()
-        self._routes = _routes(self._storage).bind("")
+        self._routes = _routes(self._storage)
 
     def __call__(
         self, environ: "WSGIEnvironment", start_response: "StartResponse"
@@ -91,8 +99,6 @@ class EmbeddedRegistry:
             return self._dispatch(call)
         except DistributionError as error:
             return error.answer()
-        except HTTPException as error:
-            return _translate(error).answer()
         except (OSError, DamagedIndexError) as error:
             return _storage_fault(call, error).answer()
         except Exception:
@@ -103,40 +109,79 @@ class EmbeddedRegistry:
         self._access.check(call)
         if call.method not in _SAFE and is_cross_site(call, self._public_url):
             raise denied("the request was sent by another site's page")
-        handler, values = self._routes.match(call.path, call.method, websocket=call.is_websocket)
-        arguments = dict(values)
+        handler, found = _find(self._routes, call)
+        arguments: dict[str, object] = dict(found)
         if "name" in arguments:
-            name = parse_name(arguments.pop("name"))
+            name = parse_name(found["name"])
+            del arguments["name"]
             arguments["layout"] = self._storage.layout(name)
         answer: Answer = handler(call, **arguments)
         return answer
 
 
-def _routes(storage: Storage) -> Map:
+def _routes(storage: Storage) -> tuple[_Route, ...]:
+    """Return what is served. The addresses that are called most often come first."""
     uploads = blobs.UploadEndpoints(storage)
-    upload = "/v2/<path:name>/blobs/uploads/<upload>"
-    manifest = "/v2/<path:name>/manifests/<reference>"
-    endpoints: tuple[tuple[str, str, Callable[..., Answer]], ...] = (
-        ("/v2/", "GET", _version),
-        ("/v2/_catalog", "GET", partial(manifests.list_repositories, storage=storage)),
-        ("/v2/<path:name>/tags/list", "GET", manifests.list_tags),
-        ("/v2/<path:name>/referrers/<digest>", "GET", manifests.get_referrers),
-        (manifest, "GET", manifests.get_manifest),
-        (manifest, "PUT", manifests.put_manifest),
-        (manifest, "DELETE", manifests.delete_manifest),
-        ("/v2/<path:name>/blobs/<digest>", "GET", blobs.get_blob),
-        ("/v2/<path:name>/blobs/<digest>", "DELETE", blobs.delete_blob),
-        ("/v2/<path:name>/blobs/uploads/", "POST", uploads.begin),
-        (upload, "GET", uploads.status),
-        (upload, "PATCH", uploads.append),
-        (upload, "PUT", uploads.finish),
-        (upload, "DELETE", uploads.cancel),
+    name = "/v2/(?P<name>[^/].*?)"
+    return (
+        _Route(
+            re.compile(f"{name}/manifests/(?P<reference>[^/]+)"),
+            {
+                "GET": manifests.get_manifest,
+                "PUT": manifests.put_manifest,
+                "DELETE": manifests.delete_manifest,
+            },
+        ),
+        _Route(re.compile(f"{name}/blobs/uploads/?"), {"POST": uploads.begin}),
+        _Route(
+            re.compile(f"{name}/blobs/(?P<digest>[^/]+)"),
+            {"GET": blobs.get_blob, "DELETE": blobs.delete_blob},
+        ),
+        _Route(
+            re.compile(f"{name}/blobs/uploads/(?P<upload>[^/]+)"),
+            {
+                "GET": uploads.status,
+                "PATCH": uploads.append,
+                "PUT": uploads.finish,
+                "DELETE": uploads.cancel,
+            },
+        ),
+        _Route(re.compile(f"{name}/tags/list"), {"GET": manifests.list_tags}),
+        _Route(re.compile(f"{name}/referrers/(?P<digest>[^/]+)"), {"GET": manifests.get_referrers}),
+        _Route(
+            re.compile("/v2/_catalog"),
+            {"GET": partial(manifests.list_repositories, storage=storage)},
+        ),
+        _Route(re.compile("/v2/?"), {"GET": _version}),
     )
-    return Map(
-        [Rule(path, methods=[method], endpoint=handler) for path, method, handler in endpoints],
-        merge_slashes=False,
-        strict_slashes=False,
-    )
+
+
+def _find(routes: Iterable[_Route], call: Call) -> tuple[Callable[..., Answer], dict[str, str]]:
+    """Return the handler of a call and its arguments.
+
+    Raises `DistributionError`: NAME_UNKNOWN if nothing is at this address, UNSUPPORTED if the
+    method is not supported there.
+    """
+    method = "GET" if call.method == "HEAD" else call.method
+    allowed: set[str] = set()
+    for route in routes:
+        match = route.path.fullmatch(call.path)
+        if match is None:
+            continue
+        if method in route.handlers:
+            if call.is_websocket:
+                raise DistributionError(400, "UNSUPPORTED", "this server has no websockets")
+            return route.handlers[method], match.groupdict()
+        allowed.update(route.handlers)
+    if allowed:
+        methods = sorted(allowed | ({"HEAD"} if "GET" in allowed else set()))
+        raise DistributionError(
+            405,
+            "UNSUPPORTED",
+            "this method is not supported here",
+            headers={"Allow": ", ".join(methods)},
+        )
+    raise DistributionError(404, "NAME_UNKNOWN", "this server has nothing at this address")
 
 
 def _call(environ: "WSGIEnvironment") -> Call:
@@ -169,15 +214,3 @@ def _storage_fault(call: Call, error: OSError | DamagedIndexError) -> Distributi
     trace = None if error.strerror else error
     logger.error("%s %s failed: %s", call.method, call.path, error, exc_info=trace)
     return unforeseen(f"the registry's storage failed: {error.strerror or 'unknown reason'}")
-
-
-def _translate(error: HTTPException) -> DistributionError:
-    if isinstance(error, MethodNotAllowed):
-        allowed = {"Allow": ", ".join(sorted(error.valid_methods or ()))}
-        return DistributionError(
-            405, "UNSUPPORTED", "this method is not supported here", headers=allowed
-        )
-    if isinstance(error, NotFound):
-        return DistributionError(404, "NAME_UNKNOWN", "this server has nothing at this address")
-    # The specification has no code for a request that is not valid HTTP.
-    return DistributionError(error.code or 400, "UNSUPPORTED", error.description or "bad request")
