@@ -8,10 +8,10 @@ import ipaddress
 import json
 import re
 from collections.abc import Iterable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 from urllib.parse import urlsplit
 
-from werkzeug.wrappers import Request, Response
+from werkzeug.wrappers import Response
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
@@ -26,19 +26,41 @@ _REFUSAL = (
 )
 
 
-def is_cross_site(request: Request, public_url: str | None = None) -> bool:
+class Headers(Protocol):
+    """The headers of a request, whose names are not case-sensitive."""
+
+    def get(self, name: str, /) -> str | None:
+        """Return the value of a header, or None if it is missing."""
+        ...
+
+
+class ReceivedRequest(Protocol):
+    """What a request says about the page that sent it."""
+
+    @property
+    def headers(self) -> Headers:
+        """The headers."""
+        ...
+
+    @property
+    def scheme(self) -> str:
+        """`http` or `https`."""
+        ...
+
+
+def is_cross_site(request: ReceivedRequest, public_url: str | None = None) -> bool:
     """Return whether a page of another origin (RFC 6454) made a browser send the request.
 
     `public_url` is another address of this server, besides the one in the request.
     """
-    if request.headers.get("Sec-Fetch-Site", "").lower() in {"cross-site", "same-site"}:
+    if (request.headers.get("Sec-Fetch-Site") or "").lower() in {"cross-site", "same-site"}:
         return True
     origin = request.headers.get("Origin")
     if origin is None:
         return False
     public = urlsplit(public_url or "")
     own = {
-        _origin(request.scheme, request.headers.get("Host", "")),
+        _origin(request.scheme, request.headers.get("Host") or ""),
         _origin(public.scheme, public.netloc),
     }
     scheme, _, netloc = origin.partition("://")

@@ -4,12 +4,8 @@ It implements the distribution specification 1.1 and stores each repository as a
 """
 
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from pyoci_flask.registry.wsgi import EmbeddedRegistry
-
-if TYPE_CHECKING:
-    from _typeshed.wsgi import WSGIApplication
 
 
 def create_registry(
@@ -18,7 +14,7 @@ def create_registry(
     *,
     prepare: bool = True,
     public_url: str | None = None,
-) -> "WSGIApplication":
+) -> EmbeddedRegistry:
     """Return the registry that stores its repositories in the folder `storage`.
 
     It is served below `/v2/`. `users` is an htpasswd file of its users. Without such a file, anyone

@@ -8,12 +8,12 @@ import os
 import re
 import uuid
 from collections.abc import Iterator
-from io import FileIO
+from typing import BinaryIO
 
-from werkzeug.wrappers import Request, Response
-
+from pyoci_flask.common.outlet import FilePart, Outlet
 from pyoci_flask.common.ranges import requested_range
 from pyoci_flask.registry.body import CHUNK_SIZE, chunks
+from pyoci_flask.registry.call import Answer, Call
 from pyoci_flask.registry.errors import (
     DistributionError,
     blob_unknown,
@@ -30,7 +30,7 @@ from pyoci_flask.registry.uploads import Upload, Uploads
 _CONTENT_RANGE = re.compile(r"(?:bytes[ =])?([0-9]{1,19})-([0-9]{1,19})(?:/(?:[0-9]+|\*))?")
 
 
-def get_blob(request: Request, layout: ImageLayout, digest: str) -> Response:
+def get_blob(call: Call, layout: ImageLayout, digest: str) -> Answer:
     """`GET`, `HEAD /v2/<name>/blobs/<digest>`: return a blob or one range of it (RFC 9110, 14)."""
     wanted = Digest.parse(digest)
     path = layout.blob(wanted)
@@ -41,16 +41,16 @@ def get_blob(request: Request, layout: ImageLayout, digest: str) -> Response:
         "Docker-Content-Digest": str(wanted),
         "Accept-Ranges": "bytes",
         "ETag": f'"{wanted}"',
+        "Content-Type": "application/octet-stream",
     }
-    response = Response(headers=own, content_type="application/octet-stream")
-    if request.if_none_match.contains_weak(str(wanted)):
-        response.status_code = 304
-        return response
+    if call.knows(str(wanted)):
+        return Answer(304, own)
+    answer = Answer(200, own)
     start, stop = 0, found.st_size
-    headers = request.headers
-    wanted_range = requested_range(headers.get("Range"), headers.get("If-Range"), str(wanted))
+    sent = call.headers
+    wanted_range = requested_range(sent.get("Range"), sent.get("If-Range"), str(wanted))
     # Range is defined only for GET (RFC 9110, 14.2).
-    if wanted_range is not None and request.method == "GET":
+    if wanted_range is not None and call.method == "GET":
         part = wanted_range.of(found.st_size)
         if part is None:
             size = {"Content-Range": f"bytes */{found.st_size}"}
@@ -58,39 +58,55 @@ def get_blob(request: Request, layout: ImageLayout, digest: str) -> Response:
                 416, "SIZE_INVALID", "the requested range is outside the blob", headers=size
             )
         start, stop = part
-        response.status_code = 206
-        response.headers["Content-Range"] = f"bytes {start}-{stop - 1}/{found.st_size}"
-    response.content_length = stop - start
-    if request.method == "GET":
+        answer.status = 206
+        own["Content-Range"] = f"bytes {start}-{stop - 1}/{found.st_size}"
+    own["Content-Length"] = str(stop - start)
+    if call.method == "GET":
         try:
-            response.response = BlobBody(open_file(path), start, stop)
+            answer.body = FilePart(open_file(path), start, stop - start)
         except FileNotFoundError:
             raise blob_unknown(digest) from None
-    return response
+    return answer
 
 
-def delete_blob(_request: Request, layout: ImageLayout, digest: str) -> Response:
+def delete_blob(_call: Call, layout: ImageLayout, digest: str) -> Answer:
     """`DELETE /v2/<name>/blobs/<digest>`: delete a blob, even if a manifest refers to it."""
     layout.delete_blob(Digest.parse(digest))
-    return Response(status=202)
+    return Answer(202)
+
+
+SENT_AT_ONCE = 1024 * 1024
+"""Bytes of a file that are sent through an outlet before the server looks at other clients."""
 
 
 class BlobBody:
     """Iterates over the bytes of an open file from `start` up to `stop`, and closes the file."""
 
-    def __init__(self, file: FileIO, start: int, stop: int) -> None:
+    def __init__(self, file: BinaryIO, start: int, stop: int, outlet: Outlet | None = None) -> None:
+        """Send the bytes through `outlet`, if there is one, and yield none of them."""
         self._file = file
-        self._remaining = stop - start
-        file.seek(start)
+        self._start = start
+        self._stop = stop
+        self._outlet = outlet
 
     def __iter__(self) -> Iterator[bytes]:
-        # If the first read fails, the in-process caller does not get a response to close.
         with self._file:
-            while self._remaining > 0:
-                chunk = self._file.read(min(CHUNK_SIZE, self._remaining))
-                if not chunk:
+            position = self._start
+            if self._outlet is not None:
+                yield b""  # the server sends the headers
+            while position < self._stop:
+                left = self._stop - position
+                if self._outlet is None:
+                    chunk = os.pread(self._file.fileno(), min(CHUNK_SIZE, left), position)
+                    moved = len(chunk)
+                else:
+                    chunk = b""
+                    moved = self._outlet.send_file(
+                        self._file.fileno(), position, min(SENT_AT_ONCE, left)
+                    )
+                if not moved:
                     raise OSError("the blob is shorter than before")
-                self._remaining -= len(chunk)
+                position += moved
                 yield chunk
 
     def close(self) -> None:
@@ -105,55 +121,56 @@ class UploadEndpoints:
         self._storage = storage
         self._uploads = Uploads(storage.uploads)
 
-    def begin(self, request: Request, layout: ImageLayout) -> Response:
+    def begin(self, call: Call, layout: ImageLayout) -> Answer:
         """`POST`: begin an upload, push a blob with `digest=`, or mount one with `mount=`."""
-        if "mount" in request.args:
-            mounted = Digest.parse(request.args["mount"])
-            if self._mount(layout, mounted, request.args.get("from", "")):
-                return _created(request, layout, mounted)
-        elif "digest" in request.args:
-            return self._push(request, layout)
+        mount = call.argument("mount")
+        if mount is not None:
+            mounted = Digest.parse(mount)
+            if self._mount(layout, mounted, call.argument("from") or ""):
+                return _created(call, layout, mounted)
+        elif call.argument("digest") is not None:
+            return self._push(call, layout)
         upload = self._uploads.begin(layout.name)
-        return _progress(request, layout.name, upload, 0, status=202)
+        return _progress(call, layout.name, upload, 0, status=202)
 
-    def status(self, request: Request, layout: ImageLayout, upload: str) -> Response:
+    def status(self, call: Call, layout: ImageLayout, upload: str) -> Answer:
         """`GET`: return how much of the upload has arrived."""
         size = self._uploads.size(layout.name, upload)
-        return _progress(request, layout.name, upload, size, status=204)
+        return _progress(call, layout.name, upload, size, status=204)
 
-    def append(self, request: Request, layout: ImageLayout, upload: str) -> Response:
+    def append(self, call: Call, layout: ImageLayout, upload: str) -> Answer:
         """`PATCH`: append a chunk."""
         with self._uploads.hold(layout.name, upload) as held:
-            _check_position(request, layout.name, upload, held)
-            _receive(request, held)
-            return _progress(request, layout.name, upload, held.size, status=202)
+            _check_position(call, layout.name, upload, held)
+            _receive(call, held)
+            return _progress(call, layout.name, upload, held.size, status=202)
 
-    def finish(self, request: Request, layout: ImageLayout, upload: str) -> Response:
+    def finish(self, call: Call, layout: ImageLayout, upload: str) -> Answer:
         """`PUT`: finish the upload with a digest and, if sent, the last chunk or whole content."""
-        digest = _digest(request)
+        digest = _digest(call)
         with self._uploads.hold(layout.name, upload, digest.algorithm) as held:
-            _check_position(request, layout.name, upload, held)
-            _receive(request, held)
+            _check_position(call, layout.name, upload, held)
+            _receive(call, held)
             held.finish(digest, layout)
-        return _created(request, layout, digest)
+        return _created(call, layout, digest)
 
-    def cancel(self, _request: Request, layout: ImageLayout, upload: str) -> Response:
+    def cancel(self, _call: Call, layout: ImageLayout, upload: str) -> Answer:
         """`DELETE`: discard the upload."""
         self._uploads.discard(layout.name, upload)
-        return Response(status=204)
+        return Answer(204)
 
-    def _push(self, request: Request, layout: ImageLayout) -> Response:
-        digest = _digest(request)
+    def _push(self, call: Call, layout: ImageLayout) -> Answer:
+        digest = _digest(call)
         upload = self._uploads.begin(layout.name)
         with self._uploads.hold(layout.name, upload, digest.algorithm) as held:
             try:
-                _receive(request, held)
+                _receive(call, held)
                 held.finish(digest, layout)
             except BaseException:
                 # The client does not know the id of this upload, so it cannot continue the upload.
                 held.discard()
                 raise
-        return _created(request, layout, digest)
+        return _created(call, layout, digest)
 
     def _mount(self, layout: ImageLayout, digest: Digest, source: str) -> bool:
         """Link the blob from another repository. Users who may push may pull from all of them."""
@@ -179,14 +196,15 @@ class UploadEndpoints:
         return True
 
 
-def _digest(request: Request) -> Digest:
-    if "digest" not in request.args:
+def _digest(call: Call) -> Digest:
+    text = call.argument("digest")
+    if text is None:
         raise digest_invalid("the digest parameter is missing")
-    return Digest.parse(request.args["digest"])
+    return Digest.parse(text)
 
 
-def _check_position(request: Request, name: RepositoryName, upload: str, held: Upload) -> None:
-    text = request.headers.get("Content-Range")
+def _check_position(call: Call, name: RepositoryName, upload: str, held: Upload) -> None:
+    text = call.headers.get("Content-Range")
     if text is None:
         return
     match = _CONTENT_RANGE.fullmatch(text)
@@ -198,36 +216,34 @@ def _check_position(request: Request, name: RepositoryName, upload: str, held: U
             416,
             "BLOB_UPLOAD_INVALID",
             f"the next expected byte is {held.size}, but the chunk begins at {first}",
-            headers=_position(request, name, upload, held.size),
+            headers=_position(call, name, upload, held.size),
         )
-    length = request.content_length
+    length = call.length
     if last < first or (length is not None and length != last - first + 1):
         raise size_invalid("Content-Range and Content-Length differ")
 
 
-def _receive(request: Request, held: Upload) -> None:
+def _receive(call: Call, held: Upload) -> None:
     # If the body breaks off, what has arrived is kept, and the client can continue from there.
-    for chunk in chunks(request):
+    for chunk in chunks(call):
         held.append(chunk)
 
 
-def _position(request: Request, name: RepositoryName, upload: str, size: int) -> dict[str, str]:
+def _position(call: Call, name: RepositoryName, upload: str, size: int) -> dict[str, str]:
     return {
-        "Location": f"{request.root_path}/v2/{name}/blobs/uploads/{upload}",
+        "Location": f"{call.root}/v2/{name}/blobs/uploads/{upload}",
         "Range": f"0-{max(0, size - 1)}",
         "Docker-Upload-UUID": upload,
     }
 
 
-def _progress(
-    request: Request, name: RepositoryName, upload: str, size: int, status: int
-) -> Response:
-    return Response(status=status, headers=_position(request, name, upload, size))
+def _progress(call: Call, name: RepositoryName, upload: str, size: int, status: int) -> Answer:
+    return Answer(status, _position(call, name, upload, size))
 
 
-def _created(request: Request, layout: ImageLayout, digest: Digest) -> Response:
+def _created(call: Call, layout: ImageLayout, digest: Digest) -> Answer:
     headers = {
-        "Location": f"{request.root_path}/v2/{layout.name}/blobs/{digest}",
+        "Location": f"{call.root}/v2/{layout.name}/blobs/{digest}",
         "Docker-Content-Digest": str(digest),
     }
-    return Response(status=201, headers=headers)
+    return Answer(201, headers)

@@ -3,9 +3,8 @@
 import json
 from collections.abc import Mapping
 
-from werkzeug.wrappers import Response
-
 from pyoci_flask.common.redaction import field
+from pyoci_flask.registry.call import Answer
 
 
 class DistributionError(Exception):
@@ -26,16 +25,15 @@ class DistributionError(Exception):
         self.detail = detail
         self.headers = dict(headers or {})
 
-    def response(self) -> Response:
+    def answer(self) -> Answer:
         """Return the response in the form that the specification defines."""
         error: dict[str, object] = {"code": self.code, "message": self.message}
         if self.detail is not None:
             error["detail"] = self.detail
-        return Response(
-            json.dumps({"errors": [error]}),
-            status=self.status,
-            mimetype="application/json",
-            headers=self.headers,
+        return Answer(
+            self.status,
+            {"Content-Type": "application/json", **self.headers},
+            json.dumps({"errors": [error]}).encode(),
         )
 
 

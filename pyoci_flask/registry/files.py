@@ -6,7 +6,7 @@ import os
 import stat
 import time
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from io import FileIO
@@ -29,19 +29,45 @@ def write_file(path: Path, content: bytes, scratch: Path) -> None:
 
     `scratch` is a folder on the same file system that contains the file while it is being written.
     """
-    temporary = scratch / f"tmp-{uuid.uuid4()}"
+    with staged({path: content}, scratch) as put_in_place:
+        put_in_place()
+
+
+@contextmanager
+def staged(contents: Mapping[Path, bytes], scratch: Path) -> Iterator[Callable[[], None]]:
+    """Write files to `scratch`, and provide the function that moves them to their paths in order.
+
+    A file system writes to its disk less often if several files are written before the first one
+    is synchronised. The files that were not moved are removed at the end of the block.
+    """
+    waiting = {scratch / f"tmp-{uuid.uuid4()}": path for path in contents}
+    opened: list[int] = []
+
+    def put_in_place() -> None:
+        folders = dict.fromkeys(path.parent for path in waiting.values())
+        for temporary, path in list(waiting.items()):
+            temporary.rename(path)
+            del waiting[temporary]
+        for folder in folders:
+            sync_folder(folder)
+
     try:
-        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
-        descriptor = os.open(temporary, flags, FILE_MODE)
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.rename(path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
-    sync_folder(path.parent)
+        try:
+            for temporary, content in zip(waiting, contents.values(), strict=True):
+                flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
+                opened.append(os.open(temporary, flags, FILE_MODE))
+                rest = memoryview(content)
+                while rest:
+                    rest = rest[os.write(opened[-1], rest) :]
+            for descriptor in opened:
+                os.fsync(descriptor)
+        finally:
+            for descriptor in opened:
+                os.close(descriptor)
+        yield put_in_place
+    finally:
+        for temporary in waiting:
+            temporary.unlink(missing_ok=True)
 
 
 def sync_folder(folder: Path) -> None:
@@ -62,14 +88,21 @@ def remove_file(path: Path) -> None:
     sync_folder(path.parent)
 
 
-def make_folder(folder: Path) -> None:
-    """Make `folder` and its missing parents. A loss of power does not undo it."""
-    if folder.is_dir():
-        return
-    make_folder(folder.parent)
-    with suppress(FileExistsError):
-        folder.mkdir(FOLDER_MODE)
-    sync_folder(folder.parent)
+def make_folders(*folders: Path) -> None:
+    """Make folders and their missing parents. A loss of power does not undo it."""
+    changed: dict[Path, None] = {}
+
+    def make(folder: Path) -> None:
+        if not folder.is_dir():
+            make(folder.parent)
+            with suppress(FileExistsError):
+                folder.mkdir(FOLDER_MODE)
+            changed[folder.parent] = None
+
+    for folder in folders:
+        make(folder)
+    for parent in changed:
+        sync_folder(parent)
 
 
 def open_file(path: Path) -> FileIO:
@@ -86,7 +119,7 @@ def open_file(path: Path) -> FileIO:
     if not stat.S_ISREG(os.fstat(descriptor).st_mode):
         os.close(descriptor)
         raise _no_file(path)
-    return os.fdopen(descriptor, "rb", buffering=0)
+    return FileIO(descriptor, "rb")
 
 
 def _no_file(path: Path) -> FileNotFoundError:
@@ -96,7 +129,9 @@ def _no_file(path: Path) -> FileNotFoundError:
 def read_file(path: Path) -> bytes:
     """Return the content of a regular file; raise the same errors as `open_file`."""
     with open_file(path) as file:
-        return file.read()
+        # `read` without a size would ask for the size and the position first.
+        size = os.fstat(file.fileno()).st_size
+        return file.read(size) if size else b""
 
 
 def regular_file(path: Path) -> os.stat_result | None:

@@ -1,118 +1,168 @@
-"""Calls to the registry from within its own process, without a socket.
+"""Calls to the registry from within its own process, without a socket and without HTTP.
 
 The registry runs in the calling thread, so a worker never waits for a response of another worker
 (or its own).
 """
 
 import io
-from collections.abc import Iterable
-from typing import TYPE_CHECKING, BinaryIO, cast
-from urllib.parse import urlsplit
+import os
+from collections.abc import Iterator
+from http import HTTPStatus
+from typing import TYPE_CHECKING, Protocol, cast
+from urllib.parse import unquote, urlsplit
 
 import requests
-from requests.adapters import HTTPAdapter
-from urllib3 import HTTPHeaderDict, HTTPResponse
-from werkzeug.datastructures import Headers
-from werkzeug.test import EnvironBuilder, run_wsgi_app
+from requests.adapters import BaseAdapter
+from requests.structures import CaseInsensitiveDict
+from urllib3.exceptions import ProtocolError
+
+from pyoci_flask.common.outlet import FilePart
+from pyoci_flask.registry.call import Answer, Call, Readable
 
 if TYPE_CHECKING:
     from _typeshed import WriteableBuffer
-    from _typeshed.wsgi import WSGIApplication, WSGIEnvironment
+
+_REASONS = {status.value: status.phrase for status in HTTPStatus}
+_BLOCK = 256 * 1024
+"""Bytes of a file that are read at a time if the caller does not say how many it wants."""
 
 
-class InProcessAdapter(HTTPAdapter):
-    """Sends requests to a WSGI application (PEP 3333) by calling it in the calling thread.
+class Answering(Protocol):
+    """What is called: the registry."""
 
-    Bodies are streamed both ways: the application reads the request body from the caller's file,
-    and the response body is generated while it is read. Closing the response closes the
-    application's iterable.
+    def answer(self, call: Call, /) -> Answer:
+        """Respond to a call; never raise an error."""
+        ...
+
+
+class LocalResponse(requests.Response):
+    """A response from this process."""
+
+    file_part: FilePart | None = None
+    """Where the bytes of the body are, if they are in a file. Closing the response closes it."""
+
+
+class InProcessAdapter(BaseAdapter):
+    """Sends requests to the registry by calling it in the calling thread.
+
+    Bodies are not copied as a whole: the registry reads the request's body from the caller's file,
+    and the caller reads the response's body from the registry's file.
     """
 
-    def __init__(self, app: "WSGIApplication") -> None:
+    def __init__(self, registry: Answering) -> None:
         super().__init__()
-        self._app = app
+        self._registry = registry
 
     def send(
         self, request: requests.PreparedRequest, *_options: object, **_named: object
-    ) -> requests.Response:
-        """Call the application and return its response; only the first chunk of the body is read.
+    ) -> LocalResponse:
+        """Call the registry and return its response.
 
-        The options for time-outs, certificates and proxies have no effect. Raises
-        `requests.ConnectionError` if the application fails before its first chunk. An error in a
-        later chunk looks like a broken connection.
+        The options for time-outs, certificates and proxies have no effect.
         """
-        try:
-            chunks, status, headers = run_wsgi_app(self._app, _environ(request))
-        except Exception as error:
-            raise requests.ConnectionError(
-                f"the application failed: {type(error).__name__}", request=request
-            ) from error
-        code, _, reason = status.partition(" ")
-        raw = HTTPResponse(
-            body=_ResponseBody(chunks),
-            headers=HTTPHeaderDict(headers),
-            status=int(code),
-            reason=reason,
-            version=11,
-            preload_content=False,
-            decode_content=False,
-            request_method=request.method,
-            request_url=request.url,
-        )
-        return self.build_response(request, raw)
+        answer = self._registry.answer(_call(request))
+        response = LocalResponse()
+        response.status_code = answer.status
+        response.reason = _REASONS.get(answer.status, "")
+        response.url = request.url or ""
+        response.request = request
+        response.headers.update(answer.headers)
+        response.encoding = "utf-8"
+        if isinstance(answer.body, FilePart):
+            response.file_part = answer.body
+        response.raw = _Body(answer.body)
+        return response
+
+    def close(self) -> None:
+        """Do nothing, because there are no connections."""
 
 
-class _ResponseBody(io.RawIOBase):
-    """Provides the application's chunks as a file."""
+class _Body(io.RawIOBase):
+    """The body of a response, with the methods of urllib3's response that are used here."""
 
-    def __init__(self, chunks: Iterable[bytes]) -> None:
+    length_remaining = None
+    """No connection depends on how much of the body is read."""
+
+    def __init__(self, body: bytes | FilePart) -> None:
         super().__init__()
-        self._chunks = chunks
-        self._iterator = iter(chunks)
-        self._unread = memoryview(b"")
+        self._body = body
+        self._taken = 0
 
     def readable(self) -> bool:
         return True
 
+    def read(self, amt: int | None = -1, decode_content: bool | None = None) -> bytes:
+        """Return the next bytes, at most `amt`; nothing is encoded.
+
+        Raises:
+            ProtocolError: the file has become shorter, or cannot be read.
+        """
+        del decode_content
+        if self.closed:
+            return b""
+        whole = amt is None or amt < 0
+        if isinstance(self._body, bytes):
+            end = None if whole else self._taken + cast("int", amt)
+            part = self._body[self._taken : end]
+        elif whole:
+            return b"".join(self.stream())
+        else:
+            part = self._read(self._body, cast("int", amt))
+        self._taken += len(part)
+        return part
+
+    def _read(self, part: FilePart, most: int) -> bytes:
+        wanted = min(most, part.length - self._taken)
+        if not wanted:
+            return b""
+        try:
+            found = os.pread(part.file.fileno(), wanted, part.offset + self._taken)
+        except OSError as error:
+            raise ProtocolError(f"a file of the registry cannot be read: {error}", error) from error
+        if not found:
+            raise ProtocolError(f"a file of the registry ended after {self._taken} bytes")
+        return found
+
     def readinto(self, buffer: "WriteableBuffer", /) -> int:
         target = memoryview(buffer).cast("B")
-        while not self._unread:
-            try:
-                chunk = next(self._iterator, None)
-            except Exception as error:
-                raise ConnectionAbortedError(f"the application failed: {error}") from error
-            if chunk is None:
-                return 0
-            self._unread = memoryview(chunk)
-        size = min(len(target), len(self._unread))
-        target[:size] = self._unread[:size]
-        self._unread = self._unread[size:]
-        return size
+        part = self.read(len(target))
+        target[: len(part)] = part
+        return len(part)
+
+    def stream(
+        self, amt: int | None = _BLOCK, decode_content: bool | None = None
+    ) -> Iterator[bytes]:
+        """Yield the rest of the body, and close it at its end."""
+        while part := self.read(amt or _BLOCK, decode_content):
+            yield part
+        self.close()
+
+    def shutdown(self) -> None:
+        """Do nothing, because no read waits for anyone."""
 
     def close(self) -> None:
-        if not self.closed:
-            super().close()
-            close = getattr(self._chunks, "close", None)
-            if close is not None:
-                close()
+        if not self.closed and isinstance(self._body, FilePart):
+            self._body.file.close()
+        super().close()
 
 
-def _environ(request: requests.PreparedRequest) -> "WSGIEnvironment":
+def _call(request: requests.PreparedRequest) -> Call:
     url = urlsplit(request.url or "")
     # requests also passes files on, although its stubs do not say so.
-    body = cast("bytes | BinaryIO | None", request.body) or b""
-    # This does not use `input_stream`, in which EnvironBuilder would seek to find the length.
-    own: dict[str, object] = {
-        "wsgi.input": io.BytesIO(body) if isinstance(body, bytes) else body,
-        "wsgi.input_terminated": True,
-    }
-    if "Content-Length" in request.headers:
-        own["CONTENT_LENGTH"] = request.headers["Content-Length"]
-    return EnvironBuilder(
-        path=url.path,
-        base_url=f"{url.scheme}://{url.netloc}",
-        query_string=url.query,
-        method=request.method or "GET",
-        headers=Headers(request.headers.items()),
-        environ_overrides=own,
-    ).get_environ()
+    body = cast("bytes | str | Readable | None", request.body) or b""
+    if isinstance(body, str):
+        body = body.encode()
+    headers = request.headers
+    if "Origin" in headers:  # it is compared with the address of the server
+        headers = CaseInsensitiveDict({**headers, "Host": url.netloc})
+    length = headers.get("Content-Length", "")
+    path = unquote(url.path) if "%" in url.path else url.path
+    return Call(
+        request.method or "GET",
+        "/" + path.lstrip("/"),
+        headers,
+        io.BytesIO(body) if isinstance(body, bytes) else body,
+        int(length) if length.isascii() and length.isdigit() else None,
+        url.query,
+        scheme=url.scheme,
+    )

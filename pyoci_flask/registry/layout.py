@@ -1,9 +1,9 @@
 """One repository on disk: an OCI image layout, and the additional data that a registry stores.
 
 - `oci-layout`, `index.json`, `blobs/<algorithm>/<hex>`: the image layout (image specification).
-- `.manifests/<hex>`: marks a blob as a manifest and contains its media type. A layout that another
-  program wrote has no markers. In that case `index.json` is read instead, and a marker is written
-  before an entry is removed from it.
+- `.manifests/<hex>`: marks a blob as a manifest and contains its media type. A manifest with a tag
+  needs no marker, because `index.json` has its media type, and neither does a layout that another
+  program wrote. A marker is written before an entry is removed from `index.json`.
 - `.referrers/<hex of the subject>/<hex>`: records that a manifest has this subject.
 - `.lock`: locked while any of these files changes.
 
@@ -11,13 +11,11 @@ A manifest is written blob first and tag last, and deleted in the opposite order
 that a killed process leaves behind are still valid.
 """
 
-import json
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from pyoci_flask.common.grammar import HEX_DIGITS
 from pyoci_flask.registry import layout_index
 from pyoci_flask.registry.documents import (
     INDEX_TYPES,
@@ -37,51 +35,29 @@ from pyoci_flask.registry.files import (
     folder_content,
     has_content,
     locked,
-    make_folder,
+    make_folders,
     read_file,
     regular_file,
     remove_file,
+    staged,
     write_file,
 )
 from pyoci_flask.registry.layout_index import Entry, LayoutIndex
+from pyoci_flask.registry.layout_paths import LayoutPaths
 from pyoci_flask.registry.names import Digest, RepositoryName, Tag
 
-LAYOUT_FILE = "oci-layout"
-INDEX_FILE = "index.json"
-LAYOUT = {"imageLayoutVersion": "1.0.0"}
 
-
-@dataclass(frozen=True, slots=True)
-class ImageLayout:
+@dataclass(frozen=True)
+class ImageLayout(LayoutPaths):
     """A repository, which need not exist. `scratch` is the folder for half-written files."""
 
     name: RepositoryName
-    folder: Path
     scratch: Path
     cached_index: FileCache[LayoutIndex]
 
-    @property
-    def blob_folders(self) -> tuple[Path, ...]:
-        """The folders of all content, including manifests: one for each digest algorithm."""
-        return tuple(self.folder / "blobs" / algorithm for algorithm in HEX_DIGITS)
-
-    @property
-    def markers(self) -> Path:
-        """The folder of the files that mark blobs as manifests."""
-        return self.folder / ".manifests"
-
-    @property
-    def referrers(self) -> Path:
-        """The folder of the files that record which manifests have which subject."""
-        return self.folder / ".referrers"
-
-    def blob(self, digest: Digest) -> Path:
-        """Return the path of the content with that digest, which need not exist."""
-        return self.folder / "blobs" / digest.algorithm / digest.hex
-
     def exists(self) -> bool:
         """Return whether anything was ever pushed to this repository."""
-        return regular_file(self.folder / INDEX_FILE) is not None
+        return regular_file(self.index_file) is not None
 
     def has_lost_index(self) -> bool:
         """Return whether there is content but no index, although the index is written first.
@@ -107,14 +83,18 @@ class ImageLayout:
 
         The index is written last, because a layout counts as existing once it has an index.
         """
-        for folder in (*self.blob_folders, self.markers, self.referrers):
-            make_folder(folder)
-        if self.exists():
-            return
-        with locked(self.folder / ".lock"):
-            if not self.exists():
-                self._write(LAYOUT_FILE, json.dumps(LAYOUT).encode())
-                self._write(INDEX_FILE, layout_index.EMPTY_INDEX.serialize())
+        make_folders(*self.blob_folders, self.markers, self.referrers)
+        if self._missing():
+            with (
+                locked(self.folder / ".lock"),
+                staged(self._missing(), self.scratch) as put_in_place,
+            ):
+                put_in_place()
+
+    def _missing(self) -> dict[Path, bytes]:
+        return {
+            path: content for path, content in self.own_files.items() if regular_file(path) is None
+        }
 
     @contextmanager
     def changing(self, missing: DistributionError) -> Iterator[None]:
@@ -190,13 +170,22 @@ class ImageLayout:
         if not self.exists():
             self._check_references(manifest)
         self.create()
-        with self.changing(name_unknown(self.name)):
+        files = {self.blob(digest): content}
+        referrer = None
+        if manifest.subject is not None:
+            referrer = self.referrers / manifest.subject.hex / digest.hex
+            files[referrer] = b""
+        if not tags:  # else `index.json` says that it is a manifest
+            files[self.markers / digest.hex] = manifest.media_type.encode()
+        # The files are written before the lock is taken, because others may wait for it.
+        with (
+            staged(files, self.scratch) as put_in_place,
+            self.changing(name_unknown(self.name)),
+        ):
             self._check_references(manifest)
-            write_file(self.blob(descriptor.digest), content, self.scratch)
-            if manifest.subject is not None:
-                make_folder(self.referrers / manifest.subject.hex)
-                self._write(f".referrers/{manifest.subject.hex}/{descriptor.digest.hex}", b"")
-            self._write(f".manifests/{descriptor.digest.hex}", manifest.media_type.encode())
+            if referrer is not None:
+                make_folders(referrer.parent)
+            put_in_place()
             if tags:
                 named = {tag: layout_index.tag_entry(tag, descriptor) for tag in tags}
                 self._change_index(lambda entry: entry.ref_name in named, list(named.values()))
@@ -275,12 +264,12 @@ class ImageLayout:
         self._mark(entry.manifest for entry in dropped if entry.manifest is not None)
         changed = known.changed(is_dropped, added)
         content = changed.serialize()
-        self._write(INDEX_FILE, content)
+        write_file(self.index_file, content, self.scratch)
         self.cached_index.put(content, changed)
 
     def _mark(self, manifests: Iterable[Descriptor]) -> None:
         """Mark these manifests and the ones they refer to, before they leave `index.json`."""
-        make_folder(self.markers)
+        make_folders(self.markers)
         seen: set[Digest] = set()
         queue = list(manifests)
         while queue:
@@ -289,9 +278,7 @@ class ImageLayout:
                 continue
             seen.add(one.digest)
             if regular_file(self.markers / one.digest.hex) is None:
-                self._write(f".manifests/{one.digest.hex}", one.media_type.encode())
+                marker = self.markers / one.digest.hex
+                write_file(marker, one.media_type.encode(), self.scratch)
             if one.media_type in INDEX_TYPES:
                 queue.extend(child for child in self._references(one) if child.is_manifest)
-
-    def _write(self, name: str, content: bytes) -> None:
-        write_file(self.folder / name, content, self.scratch)

@@ -9,10 +9,10 @@ from collections.abc import Sequence
 from urllib.parse import quote, urlencode
 
 from werkzeug.http import parse_options_header
-from werkzeug.wrappers import Request, Response
 
 from pyoci_flask.common.grammar import IMAGE_INDEX, MOST_VALUES, has_too_many_values
 from pyoci_flask.registry.body import chunks
+from pyoci_flask.registry.call import Answer, Call
 from pyoci_flask.registry.documents import Descriptor, parse_manifest
 from pyoci_flask.registry.errors import (
     digest_invalid,
@@ -30,64 +30,68 @@ MANIFEST_SIZE = 4 * 1024 * 1024
 """Bytes. The specification asks registries to accept manifests of at least this size."""
 
 
-def get_manifest(request: Request, layout: ImageLayout, reference: str) -> Response:
+def get_manifest(call: Call, layout: ImageLayout, reference: str) -> Answer:
     """`GET`, `HEAD /v2/<name>/manifests/<reference>`. The Accept header is ignored."""
     descriptor = layout.resolve(_parse(reference))
-    found = None if descriptor is None else regular_file(layout.blob(descriptor.digest))
-    if descriptor is None or found is None:
+    if descriptor is None:
         raise manifest_unknown(reference)
+    path = layout.blob(descriptor.digest)
     headers = {
         "Docker-Content-Digest": str(descriptor.digest),
         "ETag": f'"{descriptor.digest}"',
         "Content-Type": descriptor.media_type,
     }
-    if request.if_none_match.contains_weak(str(descriptor.digest)):
-        return Response(status=304, headers=headers)
-    if request.method == "HEAD":
-        return Response(headers={**headers, "Content-Length": str(found.st_size)})
+    is_known = call.knows(str(descriptor.digest))
+    if is_known or call.method == "HEAD":
+        found = regular_file(path)
+        if found is None:
+            raise manifest_unknown(reference)
+        if is_known:
+            return Answer(304, headers)
+        return Answer(200, {**headers, "Content-Length": str(found.st_size)})
     try:
-        return Response(read_file(layout.blob(descriptor.digest)), headers=headers)
+        return Answer(200, headers, read_file(path))
     except FileNotFoundError:
         raise manifest_unknown(reference) from None
 
 
-def put_manifest(request: Request, layout: ImageLayout, reference: str) -> Response:
+def put_manifest(call: Call, layout: ImageLayout, reference: str) -> Answer:
     """`PUT /v2/<name>/manifests/<reference>`. A digest may be followed by several `tag=`."""
     target = Digest.parse(reference) if ":" in reference else _parse_tag(reference)
-    body = _body(request)
+    body = _body(call)
     if isinstance(target, Digest):
-        digest, tags = target, [_parse_tag(tag) for tag in request.args.getlist("tag")]
+        digest, tags = target, [_parse_tag(tag) for tag in call.arguments.get("tag", ())]
         if Digest.of(body, digest.algorithm) != digest:
             raise digest_invalid(f"the content does not match {digest}")
     else:
         digest, tags = Digest.of(body), [target]
-    media_type = parse_options_header(request.headers.get("Content-Type"))[0]
+    media_type = parse_options_header(call.headers.get("Content-Type"))[0]
     manifest = parse_manifest(body, media_type or None)
     layout.put_manifest(manifest, body, digest, tags)
     headers = {
-        "Location": f"{request.root_path}/v2/{layout.name}/manifests/{digest}",
+        "Location": f"{call.root}/v2/{layout.name}/manifests/{digest}",
         "Docker-Content-Digest": str(digest),
     }
     if manifest.subject is not None:
         headers["OCI-Subject"] = str(manifest.subject)
     if isinstance(target, Digest) and tags:
         headers["OCI-Tag"] = ", ".join(tags)
-    return Response(status=201, headers=headers)
+    return Answer(201, headers)
 
 
-def delete_manifest(_request: Request, layout: ImageLayout, reference: str) -> Response:
+def delete_manifest(_call: Call, layout: ImageLayout, reference: str) -> Answer:
     """`DELETE /v2/<name>/manifests/<reference>`: delete a tag, or a manifest and its tags."""
     target = _parse(reference)
     if isinstance(target, Digest):
         layout.delete_manifest(target)
     else:
         layout.delete_tag(target)
-    return Response(status=202)
+    return Answer(202)
 
 
-def get_referrers(request: Request, layout: ImageLayout, digest: str) -> Response:
+def get_referrers(call: Call, layout: ImageLayout, digest: str) -> Answer:
     """`GET /v2/<name>/referrers/<digest>`. An unknown repository has an empty index."""
-    wanted = request.args.get("artifactType")
+    wanted = call.argument("artifactType")
     found = [_referrer(layout, one) for one in layout.referring(Digest.parse(digest))]
     manifests = [
         entry
@@ -95,10 +99,10 @@ def get_referrers(request: Request, layout: ImageLayout, digest: str) -> Respons
         if entry is not None and (not wanted or entry.get("artifactType") == wanted)
     ]
     document = {"schemaVersion": 2, "mediaType": IMAGE_INDEX, "manifests": manifests}
-    response = Response(json.dumps(document), content_type=IMAGE_INDEX)
+    headers = {"Content-Type": IMAGE_INDEX}
     if wanted:
-        response.headers["OCI-Filters-Applied"] = "artifactType"
-    return response
+        headers["OCI-Filters-Applied"] = "artifactType"
+    return Answer(200, headers, json.dumps(document).encode())
 
 
 def _referrer(layout: ImageLayout, descriptor: Descriptor) -> dict[str, object] | None:
@@ -117,34 +121,32 @@ def _referrer(layout: ImageLayout, descriptor: Descriptor) -> dict[str, object] 
     return entry
 
 
-def list_tags(request: Request, layout: ImageLayout) -> Response:
+def list_tags(call: Call, layout: ImageLayout) -> Answer:
     """`GET /v2/<name>/tags/list`."""
     if not layout.exists():
         raise name_unknown(layout.name)
-    return _page(request, {"name": layout.name}, "tags", sorted(layout.read_index().tags))
+    return _page(call, {"name": layout.name}, "tags", sorted(layout.read_index().tags))
 
 
-def list_repositories(request: Request, storage: Storage) -> Response:
+def list_repositories(call: Call, storage: Storage) -> Answer:
     """`GET /v2/_catalog`: list the repositories in the format of Docker's registry."""
-    return _page(request, {}, "repositories", sorted(storage.repositories()))
+    return _page(call, {}, "repositories", sorted(storage.repositories()))
 
 
-def _page(
-    request: Request, document: dict[str, object], field: str, names: Sequence[str]
-) -> Response:
+def _page(call: Call, document: dict[str, object], field: str, names: Sequence[str]) -> Answer:
     """Return at most `n` of the names after `last`, with a link to the next page."""
-    last = request.args.get("last", "")
+    last = call.argument("last") or ""
     rest = [name for name in names if name > last]
-    text = request.args.get("n")
+    text = call.argument("n")
     if text is not None and not (text.isascii() and text.isdigit()):
         raise unsupported("n must be a number", status=400)
     page = rest if text is None else rest[: int(text[:9])]
-    response = Response(json.dumps({**document, field: page}), mimetype="application/json")
+    headers = {"Content-Type": "application/json"}
     if page and len(page) < len(rest):
         query = urlencode({"n": text, "last": page[-1]})
-        address = quote(request.root_path + request.path)
-        response.headers["Link"] = f'<{address}?{query}>; rel="next"'
-    return response
+        address = quote(call.root + call.path)
+        headers["Link"] = f'<{address}?{query}>; rel="next"'
+    return Answer(200, headers, json.dumps({**document, field: page}).encode())
 
 
 def _parse_tag(text: str) -> Tag:
@@ -162,13 +164,13 @@ def _parse(reference: str) -> Tag | Digest:
     return target
 
 
-def _body(request: Request) -> bytes:
-    length = request.content_length
+def _body(call: Call) -> bytes:
+    length = call.length
     too_large = manifest_invalid(f"a manifest can have at most {MANIFEST_SIZE} bytes", status=413)
     if length is not None and length > MANIFEST_SIZE:
         raise too_large
     body = bytearray()
-    for chunk in chunks(request):
+    for chunk in chunks(call):
         body += chunk
         if len(body) > MANIFEST_SIZE:
             raise too_large

@@ -3,14 +3,15 @@
 import logging
 import os
 import stat
-from collections.abc import Iterator
-from functools import lru_cache, partial
+from collections.abc import Iterable, Iterator
+from functools import lru_cache
 from pathlib import Path
 
 from pyoci_flask.registry.errors import DistributionError, name_unknown, unforeseen
-from pyoci_flask.registry.files import FOLDER_MODE, FileCache, make_folder
-from pyoci_flask.registry.layout import INDEX_FILE, LAYOUT_FILE, ImageLayout
+from pyoci_flask.registry.files import FOLDER_MODE, FileCache, make_folders
+from pyoci_flask.registry.layout import ImageLayout
 from pyoci_flask.registry.layout_index import parse_index
+from pyoci_flask.registry.layout_paths import INDEX_FILE, LAYOUT_FILE
 from pyoci_flask.registry.names import RepositoryName, parse_name
 
 logger = logging.getLogger(__name__)
@@ -31,13 +32,12 @@ class Storage:
     def __init__(self, folder: Path) -> None:
         self.folder = folder.resolve()
         self.uploads = self.folder / UPLOADS
-        self._index = lru_cache(maxsize=CACHED_INDEXES)(
-            partial(FileCache, parse=parse_index, parse_again=parse_index)
-        )
+        self._mark = str(self.uploads)
+        self._places = lru_cache(maxsize=CACHED_INDEXES)(self._place)
 
     def make(self) -> None:
         """Make the folder if it is missing; raise `OSError` if that fails."""
-        make_folder(self.folder)
+        make_folders(self.folder)
         self.prepare()
 
     def prepare(self) -> None:
@@ -64,7 +64,7 @@ class Storage:
         Its disk may have been unmounted. The error "no such repository" would then be wrong, and
         clients would look for the package in another index, where anyone may have published it.
         """
-        if not self.uploads.is_dir():
+        if not os.path.isdir(self._mark):  # noqa: PTH112 - every call asks, and this is faster
             logger.error("%s is not there. Is the disk of the storage mounted?", self.uploads)
             raise unforeseen(
                 "the registry's storage is not there (is its disk not mounted?)", status=503
@@ -77,28 +77,36 @@ class Storage:
         the storage is missing, 500 if the repository has lost its index.
         """
         self.check()
-        folder = self.folder.joinpath(*(_file_name(part) for part in name.split("/")))
-        cache = self._index(folder / INDEX_FILE)
-        layout = ImageLayout(name, folder, self.uploads, cache)
-        if not self._is_inside(layout):
+        layout, within, above = self._places(name)
+        if not self._is_inside(layout.folder, within, above):
             logger.warning("%s is not served: a symbolic link leads out of the storage", name)
             raise name_unknown(name)
         if layout.has_lost_index():
-            logger.error("%s has blobs and no %s", folder, INDEX_FILE)
+            logger.error("%s has blobs and no %s", layout.folder, INDEX_FILE)
             raise unforeseen(f"this repository has lost its {INDEX_FILE}")
         return layout
 
-    def _is_inside(self, layout: ImageLayout) -> bool:
-        own = (
-            layout.folder / "blobs",
+    def _place(self, name: RepositoryName) -> tuple[ImageLayout, tuple[str, ...], tuple[str, ...]]:
+        """Return a layout, the paths within it, and those from its folder up to the storage."""
+        folder = self.folder.joinpath(*(_file_name(part) for part in name.split("/")))
+        cache = FileCache(folder / INDEX_FILE, parse_index, parse_index)
+        layout = ImageLayout(folder, name, self.uploads, cache)
+        within = (
+            folder / "blobs",
             *layout.blob_folders,
             layout.markers,
             layout.referrers,
-            layout.folder / INDEX_FILE,
+            folder / INDEX_FILE,
         )
-        if any(path.is_symlink() for path in own):
+        parents = folder.parents[: len(folder.relative_to(self.folder).parts)]
+        return layout, tuple(map(str, within)), tuple(map(str, (folder, *parents)))
+
+    def _is_inside(self, folder: Path, within: Iterable[str], above: Iterable[str]) -> bool:
+        if any(map(os.path.islink, within)):
             return False
-        return Path(os.path.realpath(layout.folder)).is_relative_to(self.folder)
+        if not any(map(os.path.islink, above)):
+            return True
+        return Path(os.path.realpath(folder)).is_relative_to(self.folder)
 
     def repositories(self) -> Iterator[RepositoryName]:
         """Yield the names of all repositories, in no particular order.

@@ -18,9 +18,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import bcrypt
-from werkzeug.wrappers import Request
+from werkzeug.datastructures import Authorization
 
 from pyoci_flask.common.memory import Memory
+from pyoci_flask.registry.call import Call
 from pyoci_flask.registry.errors import DistributionError, denied, unforeseen
 from pyoci_flask.registry.files import FileCache
 
@@ -79,7 +80,7 @@ class Access:
         if self._users is not None:
             self._read(self._users)
 
-    def check(self, request: Request) -> None:
+    def check(self, call: Call) -> None:
         """Raise `DistributionError` (UNAUTHORIZED, DENIED) unless the request is allowed."""
         if self._users is None:
             return
@@ -89,8 +90,8 @@ class Access:
             # While the file is not valid, all requests are refused: a user may have been removed.
             logger.error("%s", error)  # noqa: TRY400 - the text says it all
             raise unforeseen("the registry's users file is not valid", status=503) from error
-        user = self._authenticate(request, users)
-        if user.role is Role.READ and request.method not in _READING:
+        user = self._authenticate(call, users)
+        if user.role is Role.READ and call.method not in _READING:
             raise denied("this user is only allowed to pull")
 
     def _read(self, users: FileCache[Mapping[str, User]]) -> Mapping[str, User]:
@@ -101,8 +102,8 @@ class Access:
         except UsersFileError as error:
             raise UsersFileError(f"users file {self._file}, {error}") from error
 
-    def _authenticate(self, request: Request, users: Mapping[str, User]) -> User:
-        credentials = request.authorization
+    def _authenticate(self, call: Call, users: Mapping[str, User]) -> User:
+        credentials = Authorization.from_header(call.headers.get("Authorization"))
         if credentials is None or credentials.type != "basic":
             raise _unauthorized()
         name, password = credentials.username or "", (credentials.password or "").encode()

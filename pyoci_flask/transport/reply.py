@@ -8,6 +8,7 @@ from typing import cast
 import requests
 import urllib3
 
+from pyoci_flask.common.outlet import FilePart
 from pyoci_flask.errors import OversizedError, RegistryTimeoutError, TransferBrokenError
 from pyoci_flask.transport.deadline import DEADLINES
 from pyoci_flask.transport.observe import Call
@@ -32,6 +33,8 @@ class Reply(AbstractContextManager["Reply"]):
         self._raw = cast("urllib3.HTTPResponse", response.raw)
         self._call = call
         self._decoding = False
+        self.file: FilePart | None = getattr(response, "file_part", None)
+        """Where the body lies, if a registry in this process has it in a file."""
         self.status: int = response.status_code
         self.headers: Mapping[str, str] = response.headers
         self.request = call.request

@@ -10,7 +10,6 @@ from pyoci_flask.errors import (
     RegistryError,
     RegistryUnreachableError,
 )
-from pyoci_flask.registry.in_process import InProcessAdapter
 from pyoci_flask.transport.auth import Authenticator
 from pyoci_flask.transport.network import Network
 from pyoci_flask.transport.request import BasicCredentials, BearerCredentials, Credentials, Scope
@@ -18,6 +17,7 @@ from pyoci_flask.transport.session import Transport
 from tests.patience import PATIENCE
 from tests.unit.doubles import Answer, Received, http_double
 from tests.unit.token_double import ALICE, BOB, PULL, PUSH, TokenRegistry, ask, token
+from tests.wsgi_adapter import WSGIAdapter
 
 
 def test_scope_asks_to_pull_or_to_pull_and_push_and_never_to_delete() -> None:
@@ -318,7 +318,7 @@ def test_embedded_registry_is_not_reached_through_a_foreign_registrys_realm(
         start_response("200 OK", [])
         return [b'{"token": "t0ken"}']
 
-    transport.mount("http://embedded", InProcessAdapter(embedded))
+    transport.mount("http://embedded", WSGIAdapter(embedded))
     with (
         http_double(TokenRegistry('Bearer realm="http://embedded/token"')) as server,
         pytest.raises(RegistryUnreachableError),

@@ -15,7 +15,6 @@ from pyoci_flask.errors import (
     RegistryTimeoutError,
     RegistryUnreachableError,
 )
-from pyoci_flask.registry.in_process import InProcessAdapter
 from pyoci_flask.transport.network import Network
 from pyoci_flask.transport.reply import Reply
 from pyoci_flask.transport.request import Request
@@ -24,6 +23,7 @@ from tests.doubles import closed_port
 from tests.patience import PATIENCE
 from tests.servers import wait_until
 from tests.unit.doubles import Answer, Received, http_double, in_turn
+from tests.wsgi_adapter import WSGIAdapter
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse
@@ -123,7 +123,7 @@ def test_a_mounted_registry_is_asked_once(transport: Transport) -> None:
         start_response("503 Service Unavailable", [])
         return []
 
-    transport.mount("http://embedded", InProcessAdapter(busy))
+    transport.mount("http://embedded", WSGIAdapter(busy))
     assert _get(transport, "http://embedded", idempotent=True).status == 503
     assert len(asked) == 1
 

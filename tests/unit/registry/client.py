@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 import requests
 
 from pyoci_flask.registry.in_process import InProcessAdapter
+from pyoci_flask.registry.wsgi import EmbeddedRegistry
+from tests.wsgi_adapter import WSGIAdapter
 
 if TYPE_CHECKING:
     from _typeshed import SupportsRead
@@ -131,11 +133,19 @@ class RegistryClient:
         return tags
 
 
-def in_process(app: "WSGIApplication") -> RegistryClient:
+def in_process(registry: EmbeddedRegistry) -> RegistryClient:
+    """A client that calls the registry as the index does, without HTTP."""
+    session = requests.Session()
+    session.trust_env = False
+    session.mount(ORIGIN, InProcessAdapter(registry))
+    return RegistryClient(session)
+
+
+def over_wsgi(app: "WSGIApplication") -> RegistryClient:
     """A client that calls the WSGI application without a socket between."""
     session = requests.Session()
     session.trust_env = False
-    session.mount(ORIGIN, InProcessAdapter(app))
+    session.mount(ORIGIN, WSGIAdapter(app))
     return RegistryClient(session)
 
 

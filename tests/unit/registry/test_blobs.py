@@ -1,14 +1,18 @@
+import os
 from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from werkzeug.test import EnvironBuilder
 
+from pyoci_flask.common.outlet import OUTLET
 from pyoci_flask.registry import create_registry
 from pyoci_flask.registry.blobs import BlobBody
 from pyoci_flask.registry.files import open_file
 from tests.doubles import wsgi_server
 from tests.unit.registry.client import RegistryClient, digest_of, error, in_process, over_socket
+from tests.wsgi_caller import WSGIAnswer, close
 
 CONTENT = bytes(range(256)) * 4
 DIGEST = digest_of(CONTENT)
@@ -171,6 +175,58 @@ def test_any_content_comes_back_whole_however_it_was_pushed(
 
     assert finished.status_code == 201
     assert client.get(f"/v2/a/blobs/{digest}").content == content
+
+
+class Outlet:
+    """Takes the bytes of a file, at most `most` at a time."""
+
+    def __init__(self, most: int) -> None:
+        self.sent = 0
+        self.taken = b""
+        self._most = most
+
+    def send(self, data: object) -> None:
+        raise AssertionError(data)
+
+    def send_pipe(self, pipe: int, count: int) -> None:
+        raise AssertionError(pipe, count)
+
+    def send_file(self, file: int, offset: int, count: int) -> int:
+        data = os.pread(file, min(count, self._most), offset)
+        self.taken += data
+        return len(data)
+
+
+@pytest.mark.parametrize(
+    ("sent", "stop", "status"),
+    [(None, 1024, "200 OK"), ("bytes=0-299", 300, "206 PARTIAL CONTENT")],
+)
+def test_a_server_with_an_outlet_gets_no_bytes_but_the_file(
+    storage: Path, sent: str | None, stop: int, status: str
+) -> None:
+    app = create_registry(storage)
+    in_process(app).push_blob("acme/app", CONTENT)
+    outlet, answer = Outlet(most=250), WSGIAnswer()
+    environ = EnvironBuilder(ADDRESS, headers={"Range": sent} if sent else {}).get_environ()
+
+    body = app({**environ, OUTLET: outlet}, answer.start_response)
+
+    assert set(body) == {b""}
+    close(body)
+    assert outlet.taken == CONTENT[:stop]
+    assert answer.statuses == [status]
+    assert dict(answer.headers)["Content-Length"] == str(stop)
+
+
+def test_an_outlet_whose_file_ends_early_breaks_the_response(tmp_path: Path) -> None:
+    path = tmp_path / "blob"
+    path.write_bytes(CONTENT)
+    file = open_file(path)
+
+    with pytest.raises(OSError, match="shorter"):
+        list(BlobBody(file, 0, len(CONTENT) + 1, Outlet(most=len(CONTENT))))
+
+    assert file.closed
 
 
 def test_a_file_that_cannot_be_read_to_its_end_is_closed(tmp_path: Path) -> None:

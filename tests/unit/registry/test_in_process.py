@@ -1,315 +1,227 @@
 import io
 import subprocess
 import sys
-from collections.abc import Callable, Iterable, Iterator
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import BinaryIO, cast
 
 import pytest
 import requests
+from urllib3.exceptions import ProtocolError
 
-from pyoci_flask.registry.in_process import InProcessAdapter
+from pyoci_flask.common.outlet import FilePart
+from pyoci_flask.registry import create_registry
+from pyoci_flask.registry.call import Answer, Call
+from pyoci_flask.registry.files import open_file
+from pyoci_flask.registry.in_process import InProcessAdapter, LocalResponse
 from tests.patience import PATIENCE
-from tests.unit.registry.client import Streamed
+from tests.unit.registry.client import ORIGIN, RegistryClient, Streamed, in_process
 
-if TYPE_CHECKING:
-    from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
-
-ORIGIN = "http://in-process"
-
-
-class Echo:
-    """Answers with the request's body; remembers the environ."""
-
-    def __init__(self, headers: Iterable[tuple[str, str]] = (), status: str = "200 OK") -> None:
-        self.environ: WSGIEnvironment = {}
-        self._headers = list(headers)
-        self._status = status
-
-    def __call__(self, environ: "WSGIEnvironment", start: "StartResponse") -> Iterable[bytes]:
-        self.environ = environ
-        body = b"".join(iter(lambda: environ["wsgi.input"].read(64), b""))
-        start(self._status, self._headers)
-        return [body]
+CONTENT = b"0123456789"
+ZEROS = "72abf2ca8f36943ebe2e49ca3a51d409ca5f0bfcffab6c9d25643c17c32889da"
+"""The sha256 of as many zero bytes as the last test sends."""
 
 
-class Body:
-    """An iterable that knows how much of it was taken, and whether it was closed."""
+class Double:
+    """Answers every call with `made`, after it has read the body; remembers the call."""
 
-    def __init__(self, chunks: Iterable[bytes]) -> None:
-        self._chunks = iter(chunks)
-        self.taken = 0
-        self.closed = 0
+    def __init__(self, made: Answer, *, reads: bool = True) -> None:
+        self.call: Call
+        self.received = b""
+        self._made = made
+        self._reads = reads
 
-    def __iter__(self) -> Iterator[bytes]:
-        for chunk in self._chunks:
-            self.taken += 1
-            yield chunk
-
-    def close(self) -> None:
-        self.closed += 1
+    def answer(self, call: Call, /) -> Answer:
+        self.call = call
+        if self._reads:
+            self.received = b"".join(iter(lambda: call.body.read(64), b""))
+        return self._made
 
 
-def answering(
-    body: Iterable[bytes], headers: Iterable[tuple[str, str]] = (), status: str = "200 OK"
-) -> "WSGIApplication":
-    def app(_: "WSGIEnvironment", start: "StartResponse") -> Iterable[bytes]:
-        start(status, list(headers))
-        return body
-
-    return app
+def connected(double: Double) -> RegistryClient:
+    session = requests.Session()
+    session.trust_env = False
+    session.mount(ORIGIN, InProcessAdapter(double))
+    return RegistryClient(session)
 
 
 @pytest.fixture
-def connect() -> Iterator[Callable[["WSGIApplication"], requests.Session]]:
-    with requests.Session() as session:
-        session.trust_env = False
-
-        def connect_to(app: "WSGIApplication") -> requests.Session:
-            session.mount(ORIGIN, InProcessAdapter(app))
-            return session
-
-        yield connect_to
+def part(tmp_path: Path) -> Iterator[FilePart]:
+    """The third to the eighth byte of a file."""
+    path = tmp_path / "file"
+    path.write_bytes(CONTENT)
+    with open_file(path) as file:
+        yield FilePart(file, 2, 6)
 
 
-Connect = Callable[["WSGIApplication"], requests.Session]
+def received(part: FilePart) -> LocalResponse:
+    headers = {"Content-Length": str(part.length)}
+    client = connected(Double(Answer(200, headers, part)))
+    return cast("LocalResponse", client.request("GET", "/x", stream=True))
 
 
-def test_the_environ_says_what_the_request_said(connect: Connect) -> None:
-    app = Echo()
+def test_the_call_says_what_the_request_said() -> None:
+    double = Double(Answer())
 
-    connect(app).post(
-        f"{ORIGIN}:8080/a%2Fb/%C3%BC?x=%2F&y",
-        data=b"body",
-        headers={"Content-Type": "text/x", "X-Some-Thing": "1"},
+    connected(double).request(
+        "POST", "/a%2Fb/%C3%BC?x=%2F&y", b"body", {"Content-Type": "text/x", "X-Some": "1"}
     )
 
-    taken = {key: value for key, value in app.environ.items() if isinstance(value, str)}
-    expected = {
-        "REQUEST_METHOD": "POST",
-        "SCRIPT_NAME": "",
-        "PATH_INFO": "/a/b/\xc3\xbc",
-        "QUERY_STRING": "x=%2F&y",
-        "SERVER_NAME": "in-process",
-        "SERVER_PORT": "8080",
-        "SERVER_PROTOCOL": "HTTP/1.1",
-        "HTTP_HOST": "in-process:8080",
-        "CONTENT_TYPE": "text/x",
-        "CONTENT_LENGTH": "4",
-        "HTTP_X_SOME_THING": "1",
-        "wsgi.url_scheme": "http",
-    }
-    assert expected == {key: taken.get(key) for key in expected}
-    assert "HTTP_CONTENT_TYPE" not in taken
+    call = double.call
+    assert (call.method, call.path, call.root, call.scheme) == ("POST", "/a/b/ü", "", "http")
+    assert (call.argument("x"), call.argument("y"), call.argument("z")) == ("/", "", None)
+    assert (call.headers.get("content-type"), call.headers.get("X-SOME")) == ("text/x", "1")
+    assert (call.length, double.received) == (4, b"body")
 
 
-def test_the_response_says_what_the_application_said(connect: Connect) -> None:
-    app = answering([b"gr\xc3\xbc", b"n"], [("Content-Type", "text/plain; charset=utf-8")])
+def test_the_response_says_what_the_registry_said() -> None:
+    headers = {"Content-Type": "text/plain", "X-Some": "1"}
 
-    response = connect(app).get(f"{ORIGIN}/x")
+    response = connected(Double(Answer(404, headers, "grün".encode()))).get("/x")
 
-    assert (response.status_code, response.reason, response.ok) == (200, "OK", True)
-    assert (response.text, response.encoding) == ("grün", "utf-8")
+    assert (response.status_code, response.reason, response.ok) == (404, "Not Found", False)
+    assert (response.text, response.headers["x-some"]) == ("grün", "1")
     assert response.url == f"{ORIGIN}/x"
     assert response.raw.closed
-
-
-def test_headers_of_one_name_are_joined(connect: Connect) -> None:
-    app = answering([], [("WWW-Authenticate", "Basic"), ("WWW-Authenticate", "Bearer x")])
-
-    response = connect(app).get(ORIGIN)
-
-    assert response.headers["www-authenticate"] == "Basic, Bearer x"
 
 
 BODIES: dict[str, Callable[[], object]] = {
     "nothing": lambda: None,
     "bytes": lambda: b"body",
+    "text": lambda: "body",
     "a file": lambda: io.BytesIO(b"body"),
     "a file of unknown length": lambda: Streamed([b"bo", b"dy"]),
 }
 
 
 @pytest.mark.parametrize("body", BODIES.values(), ids=BODIES.keys())
-def test_every_kind_of_body_arrives(connect: Connect, body: Callable[[], object]) -> None:
-    app = Echo()
+def test_every_kind_of_body_arrives(body: Callable[[], object]) -> None:
+    double = Double(Answer())
     sent = body()
 
-    response = connect(app).put(ORIGIN, data=sent)  # type: ignore[arg-type]
+    connected(double).request("PUT", "/x", sent)  # type: ignore[arg-type]
 
-    assert response.content == (b"" if sent is None else b"body")
-    assert app.environ.get("CONTENT_LENGTH") == ("0" if sent is None else "4") or (
-        app.environ["HTTP_TRANSFER_ENCODING"] == "chunked"
-    )
+    assert double.received == (b"" if sent is None else b"body")
+    unknown = isinstance(sent, Streamed)
+    assert double.call.length == (None if unknown else len(double.received))
 
 
-def test_a_file_is_read_from_where_it_stands_and_left_open(connect: Connect) -> None:
-    app = Echo()
-    file = io.BytesIO(b"0123456789")
+def test_a_file_is_read_from_where_it_stands_and_left_open() -> None:
+    double = Double(Answer())
+    file = io.BytesIO(CONTENT)
     file.seek(2)
 
-    response = connect(app).put(ORIGIN, data=file)
+    connected(double).request("PUT", "/x", file)
 
-    assert response.content == b"23456789"
-    assert app.environ["CONTENT_LENGTH"] == "8"
+    assert (double.received, double.call.length) == (CONTENT[2:], 8)
     assert not file.closed
 
 
-def test_an_answer_may_come_before_the_body_was_read(connect: Connect) -> None:
-    file = io.BytesIO(b"0123456789")
-    app = answering([b"too large"], status="413 Content Too Large")
+def test_an_answer_may_come_before_the_body_was_read() -> None:
+    file = io.BytesIO(CONTENT)
+    double = Double(Answer(413, {}, b"too large"), reads=False)
 
-    response = connect(app).put(ORIGIN, data=file)
+    response = connected(double).request("PUT", "/x", file)
 
     assert (response.status_code, response.text) == (413, "too large")
     assert file.tell() == 0
 
 
-def test_the_body_is_read_as_the_application_asks_for_it(connect: Connect) -> None:
-    asked: list[str] = []
+def test_the_response_says_where_in_a_file_its_body_is(part: FilePart) -> None:
+    response = received(part)
 
-    def chunks() -> Iterator[bytes]:
-        for number in range(3):
-            asked.append(f"sent {number}")
-            yield b"x" * 262144
-
-    def app(environ: "WSGIEnvironment", start: "StartResponse") -> Iterable[bytes]:
-        while environ["wsgi.input"].read(262144):
-            asked.append("read")
-        start("200 OK", [])
-        return []
-
-    connect(app).put(ORIGIN, data=Streamed(chunks()))
-
-    assert asked == ["sent 0", "read", "sent 1", "read", "sent 2", "read"]
-
-
-def test_the_response_is_made_as_it_is_read_and_closed_at_its_end(connect: Connect) -> None:
-    body = Body([b"abc", b"", b"def"])
-
-    response = connect(answering(body)).get(ORIGIN, stream=True)
-    assert (body.taken, body.closed) == (1, 0)
-    assert response.raw.read(2) == b"ab"
-    assert (body.taken, body.closed) == (1, 0)
-
-    assert b"".join(response.iter_content(2)) == b"cdef"
-    assert body.closed == 1
+    assert response.file_part == part
+    assert not part.file.closed
     response.close()
-    assert body.closed == 1
+    assert part.file.closed
 
 
-def test_a_response_that_is_not_read_is_closed(connect: Connect) -> None:
-    body = Body([b"abc", b"def"])
+def test_a_body_in_memory_is_in_no_file() -> None:
+    response = connected(Double(Answer(200, {}, b"text"))).get("/x")
 
-    response = connect(answering(body)).get(ORIGIN, stream=True)
-    response.raw.read(1)
-    response.close()
-
-    assert body.closed == 1
-    assert body.taken == 1
+    assert cast("LocalResponse", response).file_part is None
 
 
-@pytest.mark.parametrize(("method", "status"), [("HEAD", "200 OK"), ("GET", "204 No Content")])
-def test_a_response_without_a_body_keeps_its_headers(
-    connect: Connect, method: str, status: str
-) -> None:
-    body = Body([])
-    app = answering(body, [("Content-Length", "3")], status)
+def test_a_part_of_a_file_is_read_piece_by_piece(part: FilePart) -> None:
+    response = received(part)
 
-    response = connect(app).request(method, ORIGIN)
-
-    assert (response.content, body.closed) == (b"", 1)
-    assert response.headers["Content-Length"] == "3"
+    assert response.raw.read(4) == b"2345"
+    assert not part.file.closed
+    assert list(response.iter_content(1)) == [b"6", b"7"]
+    assert part.file.closed
+    assert response.raw.read(1) == b""
 
 
-def test_a_response_that_ends_early_is_a_broken_one(connect: Connect) -> None:
-    app = answering([b"abc"], [("Content-Length", "5")])
-
-    with pytest.raises(requests.exceptions.ChunkedEncodingError, match="3 bytes read"):
-        connect(app).get(ORIGIN)
+@pytest.mark.parametrize("size", [None, -1])
+def test_a_whole_part_of_a_file_is_read_at_once(part: FilePart, size: int | None) -> None:
+    assert received(part).raw.read(size) == b"234567"
 
 
-@pytest.mark.parametrize("error", [OSError("in the middle"), ValueError("in the middle")])
-def test_an_application_that_fails_in_the_middle_breaks_the_response(
-    connect: Connect, error: Exception
-) -> None:
-    def chunks() -> Iterator[bytes]:
-        yield b"abc"
-        raise error
+def test_a_part_of_a_file_is_read_into_a_buffer(part: FilePart) -> None:
+    buffer = bytearray(4)
+    raw = received(part).raw
 
-    response = connect(answering(chunks())).get(ORIGIN, stream=True)
+    assert (raw.readinto(buffer), bytes(buffer)) == (4, b"2345")
+    assert (raw.readinto(buffer), bytes(buffer)) == (2, b"6745")
+    assert raw.readinto(buffer) == 0
 
-    assert response.status_code == 200
-    with pytest.raises(requests.exceptions.ChunkedEncodingError, match="in the middle"):
+
+def test_bytes_are_read_piece_by_piece() -> None:
+    client = connected(Double(Answer(200, {}, b"abc")))
+    raw = client.request("GET", "/x", stream=True).raw
+
+    assert [raw.read(2), raw.read(2), raw.read(2)] == [b"ab", b"c", b""]
+
+
+def test_a_file_that_has_become_shorter_breaks_the_response(part: FilePart) -> None:
+    response = received(part._replace(length=9))
+
+    with pytest.raises(requests.exceptions.ChunkedEncodingError, match="ended after 8 bytes"):
         assert response.content
 
 
-def test_an_application_that_fails_before_its_answer_is_no_connection(connect: Connect) -> None:
-    def app(_environ: "WSGIEnvironment", _start: "StartResponse") -> Iterable[bytes]:
-        raise ValueError("at once")
+def test_a_file_that_cannot_be_read_breaks_the_response(tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    path.touch()
+    with path.open("wb") as unreadable:
+        response = received(FilePart(cast("BinaryIO", unreadable), 0, 5))
 
-    with pytest.raises(requests.ConnectionError, match="ValueError") as raised:
-        connect(app).get(ORIGIN)
-
-    assert str(raised.value.__cause__) == "at once"
-
-
-def test_an_application_that_fails_at_its_first_chunk_is_no_connection(connect: Connect) -> None:
-    def chunks() -> Iterator[bytes]:
-        raise OSError("at once")
-        yield b""
-
-    with pytest.raises(requests.ConnectionError, match="OSError"):
-        connect(answering(chunks())).get(ORIGIN)
+        with pytest.raises(ProtocolError, match="cannot be read"):
+            response.raw.read(1)
 
 
-def test_redirects_are_followed_by_the_session(connect: Connect) -> None:
-    def app(environ: "WSGIEnvironment", start: "StartResponse") -> Iterable[bytes]:
-        if environ["PATH_INFO"] == "/old":
-            start("302 Found", [("Location", "/new")])
-            return []
-        start("200 OK", [])
-        return [environ["PATH_INFO"].encode()]
+def test_a_page_of_the_registrys_own_address_may_write(storage: Path) -> None:
+    client = in_process(create_registry(storage))
 
-    assert connect(app).get(f"{ORIGIN}/old").text == "/new"
+    response = client.request("POST", "/v2/a/blobs/uploads/", headers={"Origin": ORIGIN})
+
+    assert response.status_code == 202
+    assert "Host" not in response.request.headers
 
 
 STREAM = """
-import resource
-import requests
-from pyoci_flask.registry.in_process import InProcessAdapter
+import resource, sys
+from pathlib import Path
+from pyoci_flask.registry import create_registry
+from tests.unit.registry.client import Streamed, in_process
 
-SIZE, CHUNK = 200_000_000, 262_144
-
-class Zeros:
-    def __init__(self):
-        self.left = SIZE // CHUNK
-
-    def __iter__(self):
-        return iter(lambda: self.read(CHUNK), b"")
-
-    def read(self, size):
-        self.left -= 1
-        return bytes(CHUNK) if self.left >= 0 else b""
-
-def app(environ, start):
-    while environ["wsgi.input"].read(CHUNK):
-        pass
-    start("200 OK", [])
-    return Zeros()
-
-session = requests.Session()
-session.mount("http://x", InProcessAdapter(app))
+CHUNK, COUNT = 262_144, 800
+client = in_process(create_registry(Path(sys.argv[1])))
+location = client.begin_upload("a")
 before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-response = session.put("http://x/", data=Zeros(), stream=True)
+client.request("PATCH", location, Streamed(bytes(CHUNK) for _ in range(COUNT)))
+digest = sys.argv[2]
+assert client.request("PUT", f"{location}?digest={digest}").status_code == 201
+response = client.request("GET", f"/v2/a/blobs/{digest}", stream=True)
 received = sum(len(chunk) for chunk in response.iter_content(CHUNK))
 after = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-print(received // CHUNK == SIZE // CHUNK, (after - before) // 1024 < 16)
+print(received == CHUNK * COUNT, (after - before) // 1024 < 16)
 """
 
 
-def test_large_bodies_take_no_memory() -> None:
-    done = subprocess.run(
-        [sys.executable, "-c", STREAM], capture_output=True, text=True, check=True, timeout=PATIENCE
-    )
+def test_large_bodies_take_no_memory(tmp_path: Path) -> None:
+    digest = "sha256:" + ZEROS
+    command = [sys.executable, "-c", STREAM, str(tmp_path), digest]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=PATIENCE)
 
     assert done.stdout == "True True\n"

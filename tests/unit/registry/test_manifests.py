@@ -1,4 +1,5 @@
 import json
+from pathlib import Path
 
 import pytest
 
@@ -52,6 +53,57 @@ def test_a_manifest_that_the_client_has_is_not_sent_again(registry: RegistryClie
     response = registry.get("/v2/acme/app/manifests/1.0", If_None_Match=f'"{digest_of(pushed)}"')
 
     assert (response.status_code, response.content) == (304, b"")
+
+
+@pytest.mark.parametrize("method", ["GET", "HEAD"])
+def test_an_unchanged_manifest_is_known_by_tag_and_digest(
+    registry: RegistryClient, method: str
+) -> None:
+    pushed = registry.push_image("acme/app", "1.0")
+    digest = digest_of(pushed)
+    registry.push_manifest("acme/app", index(), "2.0")
+
+    for reference, known, status in [
+        ("1.0", f'"{digest}"', 304),
+        (digest, f'W/"{digest}"', 304),
+        ("1.0", "*", 304),
+        ("1.0", f'"{digest_of(b"else")}", "{digest}"', 304),
+        ("1.0", f'"{digest_of(index())}"', 200),
+        ("2.0", f'"{digest}"', 200),
+    ]:
+        response = registry.request(
+            method, f"/v2/acme/app/manifests/{reference}", headers={"If-None-Match": known}
+        )
+
+        own = digest_of(index()) if reference == "2.0" else digest
+        assert (response.status_code, response.headers["ETag"]) == (status, f'"{own}"')
+        assert response.headers["Docker-Content-Digest"] == own
+        assert bool(response.content) == (method == "GET" and status == 200)
+
+
+@pytest.mark.parametrize("method", ["GET", "HEAD"])
+def test_a_manifest_whose_content_is_missing_is_unknown_even_if_the_client_has_it(
+    registry: RegistryClient, storage: Path, method: str
+) -> None:
+    digest = digest_of(registry.push_image("acme/app", "1.0"))
+    (storage / "acme" / "app" / "blobs" / "sha256" / digest.partition(":")[2]).unlink()
+
+    response = registry.request(
+        method, "/v2/acme/app/manifests/1.0", headers={"If-None-Match": f'"{digest}"'}
+    )
+
+    assert response.status_code == 404
+
+
+def test_a_tagged_manifest_is_known_by_its_digest_also_after_the_tag_has_moved(
+    registry: RegistryClient,
+) -> None:
+    first = registry.push_manifest("acme/app", index(), "1.0")
+    registry.push_manifest("acme/app", index(annotations={"a": "b"}), "1.0")
+
+    response = registry.get(f"/v2/acme/app/manifests/{first}")
+
+    assert (response.status_code, response.headers["Content-Type"]) == (200, INDEX)
 
 
 def test_a_put_names_the_manifest_that_it_made(registry: RegistryClient) -> None:

@@ -8,7 +8,14 @@ from pathlib import Path
 import pytest
 
 from pyoci_flask.registry import create_registry
-from tests.unit.registry.client import RegistryClient, Streamed, digest_of, error, in_process
+from tests.unit.registry.client import (
+    RegistryClient,
+    Streamed,
+    digest_of,
+    error,
+    in_process,
+    over_wsgi,
+)
 
 CONTENT = b"0123456789" * 100
 DIGEST = digest_of(CONTENT)
@@ -315,7 +322,7 @@ def test_the_location_carries_the_path_that_the_registry_is_mounted_at(storage: 
         environ["PATH_INFO"] = environ["PATH_INFO"].removeprefix("/sub")
         return app(environ, start_response)
 
-    client = in_process(mounted)
+    client = over_wsgi(mounted)
     begun = client.request("POST", "/sub/v2/acme/app/blobs/uploads/")
     location = begun.headers["Location"]
     finished = client.request("PUT", f"{location}?digest={DIGEST}", CONTENT)
