@@ -21,6 +21,7 @@ from pyoci_flask.index.project_repository import Guesses
 from pyoci_flask.index.reader import VersionReader
 from pyoci_flask.index.store import SQLiteStore
 from pyoci_flask.index.store_folder import kept_folder
+from pyoci_flask.index.verified import VerifiedBlobs
 from pyoci_flask.logs import configure_logging
 from pyoci_flask.oci.reference import EMBEDDED
 from pyoci_flask.server.start import (
@@ -130,6 +131,7 @@ def create_app(
         metadata=CoreMetadataReader(store=store),
         gate=RegistryGate(settings.threads, others),
         guesses=Guesses(settings.cache_ttl),
+        verified=VerifiedBlobs(store),
         shares=shares,
     )
     app.extensions[people.EXTENSION] = people.People.create(TEMPLATES)

@@ -1,11 +1,10 @@
 """Sending a body straight to the client's socket, without a bytes object for each chunk.
 
-A server may put an `Outlet` into the WSGI environ. It does the same as the `write` callable of
-PEP 3333: the application calls it from within the iterable that it returned, and what the iterable
-yields afterwards is sent afterwards. An application that finds none yields its bytes as usual.
+A server may put an `Outlet` into the WSGI environ. Like the `write` callable of PEP 3333, it sends
+bytes of the body before those that the application's iterable yields next. An application that
+finds no outlet yields all of its bytes.
 """
 
-import socket
 from typing import TYPE_CHECKING, BinaryIO, NamedTuple, Protocol
 
 if TYPE_CHECKING:
@@ -16,7 +15,7 @@ OUTLET = "pyoci.outlet"
 
 
 class FilePart(NamedTuple):
-    """Bytes that lie in an open file of this machine. Its position may be anywhere."""
+    """Bytes that lie in an open file of this machine. The file's position does not matter."""
 
     file: BinaryIO
     offset: int
@@ -24,28 +23,24 @@ class FilePart(NamedTuple):
 
 
 class Outlet(Protocol):
-    """The client's end of one response, after its headers were sent.
+    """The client's end of one response, which has a Content-Length.
 
-    The iterable must first yield `b""`, so that the server sends the headers. It must yield `b""`
-    after each call, so that the server can let a slow client wait without a thread. A call that
-    fails raises `OSError`; the iterable must not catch it.
+    The iterable must yield `b""` before the first call, so that the server sends the headers, and
+    after each call, so that a slow client does not keep a thread. A call that fails raises
+    `OSError`, which the iterable must not catch.
     """
 
     sent: int
-    """The bytes of the body that were sent in this way. They count as bytes of the response."""
+    """The bytes of the body that were sent in this way."""
 
     def send(self, data: "ReadableBuffer") -> None:
-        """Send all of `data`. The caller may then use the buffer again."""
+        """Send all of `data`. The caller may use the buffer again afterwards."""
         ...
 
     def send_file(self, file: int, offset: int, count: int) -> int:
         """Send up to `count` bytes of a file from `offset` on; return how many, 0 at its end."""
         ...
 
-    def splice(self, source: socket.socket, count: int) -> int:
-        """Move up to `count` bytes from a socket to the client; return how many, 0 at its end.
-
-        Raises:
-            BlockingIOError: nothing has arrived from `source`.
-        """
+    def send_pipe(self, pipe: int, count: int) -> None:
+        """Send the next `count` bytes of a pipe, which have to be in it already."""
         ...

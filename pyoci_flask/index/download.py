@@ -1,10 +1,11 @@
 """Download a file: find it by its name, and verify its content."""
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, replace
 
+from pyoci_flask.common.outlet import Outlet
 from pyoci_flask.errors import NotFoundError, RegistryError, TransferBrokenError
 from pyoci_flask.index.names import Filename
 from pyoci_flask.index.project import File
@@ -15,6 +16,9 @@ from pyoci_flask.oci.blobs import OpenBlob, blob_size, open_blob
 from pyoci_flask.oci.manifests import get_manifest
 from pyoci_flask.oci.model import ImageManifest, MalformedDocumentError
 from pyoci_flask.oci.reference import Digest
+
+_LARGE = 256 * 1024
+"""Bytes. Smaller files are sent without an outlet."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,30 +129,42 @@ def checked(stored: StoredFile, blob: OpenBlob) -> OpenBlob:
     return blob
 
 
-def verified(blob: OpenBlob, digest: Digest, size: int) -> Iterator[bytes]:
-    """Yield the whole blob and check its digest.
+def verified(
+    blob: OpenBlob,
+    digest: Digest,
+    size: int,
+    *,
+    hashed: bool = True,
+    outlet: Outlet | None = None,
+    whole: Callable[[], object] | None = None,
+) -> Iterator[bytes]:
+    """Yield the whole blob and check its size and, if `hashed`, its digest; then call `whole`.
 
     The last chunk is yielded only after the check, so a client that counts bytes never gets a
-    complete but wrong file.
+    complete but wrong file. If there is an `outlet`, most bytes are sent to it instead.
 
     Raises:
         TransferBrokenError: the blob is too short or too long, or does not match the digest.
     """
-    sha256, received, held = hashlib.sha256(), 0, b""
+    sha256, held = hashlib.sha256(), b""
+    look = sha256.update if hashed else None
+    direct = outlet if size >= _LARGE else None
     with blob:
-        for chunk in blob.chunks():
-            if held:
+        for chunk in blob.chunks(size - 1, direct, look):
+            if held or not chunk:
                 yield held
             held = chunk
-            sha256.update(chunk)
-            received += len(chunk)
-            if received > size:
+            if look is not None:
+                look(chunk)
+            if blob.position > size:
                 break
-    if received != size:
+    if blob.position != size:
         raise TransferBrokenError(
-            f"the registry sent {received} bytes for {digest}, whose size is {size}"
+            f"the registry sent {blob.position} bytes for {digest}, whose size is {size}"
         )
-    if sha256.hexdigest() != digest.hex:
+    if hashed and sha256.hexdigest() != digest.hex:
         raise TransferBrokenError(f"the bytes that the registry sent do not match {digest}")
+    if whole is not None:
+        whole()
     if held:
         yield held

@@ -4,9 +4,10 @@ import logging
 import re
 from collections.abc import Iterator
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from urllib.parse import unquote
 
+from pyoci_flask.common.outlet import Outlet
 from pyoci_flask.errors import (
     NotFoundError,
     PyOCIError,
@@ -19,6 +20,7 @@ from pyoci_flask.oci.client import REDIRECTS, RepositoryCaller
 from pyoci_flask.oci.manifests import Deletion
 from pyoci_flask.oci.reference import Digest
 from pyoci_flask.transport.reply import Reply
+from pyoci_flask.transport.shortcut import Look
 
 logger = logging.getLogger("pyoci.registry")
 
@@ -38,33 +40,48 @@ class OpenBlob(AbstractContextManager["OpenBlob"]):
     """The position of the first byte that is received."""
     last: int | None = None
     """The position of the last byte that was requested, or None for the end of the blob."""
+    _begun: int = field(init=False)
+    """The position of the first byte of the current response."""
+
+    def __post_init__(self) -> None:
+        self._begun = self.start
 
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def chunks(self) -> Iterator[bytes]:
+    @property
+    def position(self) -> int:
+        """The position of the next byte."""
+        return self._begun + self.reply.received
+
+    def chunks(
+        self, until: int = 0, outlet: Outlet | None = None, look: Look | None = None
+    ) -> Iterator[bytes]:
         """Stream the bytes from `start` on, unverified.
+
+        With an `outlet`, bytes before the position `until` may be sent to it instead, after `look`
+        has seen them. An empty chunk shows that this may happen next or has just happened.
 
         If the connection breaks, request the rest with Range. This is repeated as long as each
         response contains some bytes and begins at exactly the next byte.
         """
-        position = self.start
         while True:
-            begun = position
+            begun = self.position
             try:
-                for chunk in self.reply.chunks():
-                    position += len(chunk)
-                    yield chunk
+                if outlet is not None:
+                    yield from self.reply.pass_on(until - begun, outlet, look)
+                yield from self.reply.chunks()
             except (TransferBrokenError, RegistryTimeoutError) as error:
-                if position == begun:
+                if self.position == begun:
                     raise
-                logger.info("%s after %d bytes; resuming there", error, position)
-                if not self._resume(position):
+                logger.info("%s after %d bytes; resuming there", error, self.position)
+                if not self._resume(self.position):
                     raise
             else:
                 return
 
     def _resume(self, position: int) -> bool:
+        self.reply.close()
         try:
             rest = open_blob(self.caller, self.digest, first=position, last=self.last)
         except (RegistryError, NotFoundError):
@@ -72,7 +89,7 @@ class OpenBlob(AbstractContextManager["OpenBlob"]):
         if rest.start != position or rest.size != (self.size or rest.size):
             rest.close()
             return False
-        self.reply = rest.reply
+        self.reply, self._begun = rest.reply, position
         return True
 
     def close(self) -> None:

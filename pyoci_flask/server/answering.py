@@ -18,9 +18,11 @@ from gunicorn.http.message import Request
 from gunicorn.http.parser import Parser
 from gunicorn.workers.gthread import ThreadWorker
 
+from pyoci_flask.common.outlet import OUTLET
 from pyoci_flask.common.overrides import overrides, relies_on
 from pyoci_flask.server.client_socket import ClientStalledError
 from pyoci_flask.server.connection import Answer, ClientConnection, Postponed
+from pyoci_flask.server.outlet import ClientOutlet
 from pyoci_flask.web.gate import MAY_POSTPONE, STREAMS, NoPlaceError
 
 _POSTPONED = 5.0
@@ -107,6 +109,8 @@ class AnsweringWorker(ThreadWorker):
         request._expected_100_continue = False  # noqa: SLF001 -- else gunicorn sends 100 now
         response, environ = wsgi.create(request, conn.sock, conn.client, conn.server, self.cfg)
         environ["wsgi.multithread"] = True
+        if conn.sock is conn.peer and request.method != "HEAD":  # no TLS in between
+            environ[OUTLET] = ClientOutlet(conn.peer, response)
         awaited = _AwaitedBody(request.body, conn.sock.sendall) if expects else None
         if awaited is not None:
             environ["wsgi.input"] = awaited
@@ -173,7 +177,8 @@ class AnsweringWorker(ThreadWorker):
                     answer.response.close()
                     self._end(conn, answer)
                     return not answer.response.should_close()
-                answer.response.write(chunk)
+                if chunk or not answer.response.headers_sent:
+                    answer.response.write(chunk)
         except OSError:
             self._end(conn, answer)
             raise

@@ -8,7 +8,7 @@ import socket
 import struct
 import termios
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
 from pyoci_flask.common.overrides import overrides
@@ -189,6 +189,29 @@ class ClientSocket(socket.socket):
                 self._passed += sent
                 self.unsent = self.unsent[sent:]
         return True
+
+    def send_by(self, send: Callable[[int], int]) -> int | None:
+        """Call `send` with the file descriptor; return its result, the number of bytes sent.
+
+        Return None if the client takes nothing now: it must take `unsent` first, or took nothing
+        within `grace`.
+        """
+        if self.unsent:
+            return None
+        self.settimeout(0)
+        while True:
+            try:
+                sent = send(self.fileno())
+            except BlockingIOError:
+                if not self.grace or not _is_writable(self, self.grace):
+                    return None
+            else:
+                self._passed += sent
+                return sent
+
+    def keep(self, data: bytes) -> None:
+        """Add `data` to what the client has to take."""
+        self.unsent = memoryview(bytes(self.unsent or b"") + data)
 
     def note_taken(self, waited: float) -> None:
         """Count what the client has taken during a wait."""

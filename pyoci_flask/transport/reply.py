@@ -8,13 +8,16 @@ from typing import cast
 import requests
 import urllib3
 
-from pyoci_flask.common.outlet import FilePart
-from pyoci_flask.errors import OversizedError, RegistryTimeoutError, TransferBrokenError
+from pyoci_flask.common.outlet import FilePart, Outlet
+from pyoci_flask.errors import (
+    OversizedError,
+    PyOCIError,
+    RegistryTimeoutError,
+    TransferBrokenError,
+)
 from pyoci_flask.transport.deadline import DEADLINES
 from pyoci_flask.transport.observe import Call
-
-CHUNK = 128 * 1024
-"""Bytes per read of a streamed body."""
+from pyoci_flask.transport.shortcut import CHUNK, FileShortcut, Look, Shortcut, SourceError
 
 _SMALL = 64 * 1024
 """Bytes. Only a larger body counts as large."""
@@ -86,6 +89,35 @@ class Reply(AbstractContextManager["Reply"]):
         """Stream the body as it was sent, without decoding a Content-Encoding."""
         return self._parts(decode=False)
 
+    @property
+    def received(self) -> int:
+        """The bytes of the body so far, as they were sent."""
+        return self._call.received
+
+    def pass_on(self, most: int, outlet: Outlet, look: Look | None) -> Iterator[bytes]:
+        """Send up to `most` bytes of the body straight to a client; `chunks` returns the rest.
+
+        `look` is called with these bytes before they are sent. After each step, `b""` is yielded.
+        The caller has to send what else is yielded before it goes on. If there is no way to do
+        this, nothing is sent.
+        """
+        shortcut = FileShortcut(self.file) if self.file else Shortcut.of(self._raw)
+        if shortcut is None:
+            return
+        try:
+            first = shortcut.first()
+            self._call.received += len(first)
+            yield first
+            while self.received < most:
+                yield b""
+                size = shortcut.step(most - self.received, outlet, look)
+                self._call.received += size
+                if not size:
+                    return
+        except (urllib3.exceptions.HTTPError, SourceError) as error:
+            self._raw.close()
+            raise self._broken(error) from error
+
     def _parts(self, *, decode: bool) -> Iterator[bytes]:
         self._decoding = decode
         try:
@@ -96,18 +128,11 @@ class Reply(AbstractContextManager["Reply"]):
                 yield chunk
                 if len(chunk) == self.length:
                     return
-            while chunk := self._raw.read(CHUNK, decode_content=decode):
+            while chunk := self._read(decode=decode):
                 self._call.received += len(chunk)
                 yield chunk
         except (urllib3.exceptions.HTTPError, OSError) as error:
-            self._call.error = error
-            if isinstance(error, urllib3.exceptions.TimeoutError | TimeoutError):
-                raise RegistryTimeoutError(
-                    f"{self.request.host} stopped sending its response"
-                ) from error
-            raise TransferBrokenError(
-                f"{self.request.host} broke off in the middle of its response"
-            ) from error
+            raise self._broken(error) from error
         finally:
             self.close()
 
@@ -119,10 +144,23 @@ class Reply(AbstractContextManager["Reply"]):
             and "Content-Encoding" not in self.headers
         )
 
+    def _read(self, *, decode: bool) -> bytes:
+        if self.file is None:
+            return self._raw.read(CHUNK, decode_content=decode)
+        return FileShortcut(self.file, self.received).first()
+
+    def _broken(self, error: Exception) -> PyOCIError:
+        """Return what to raise because the body broke off, and record the error."""
+        cause = error.cause if isinstance(error, SourceError) else error
+        self._call.error = cause
+        if isinstance(cause, urllib3.exceptions.TimeoutError | TimeoutError):
+            return RegistryTimeoutError(f"{self.request.host} stopped sending its response")
+        return TransferBrokenError(f"{self.request.host} broke off in the middle of its response")
+
     def close(self) -> None:
         """Return the connection to its pool, or close it if the body was not read to its end."""
         if not self._call.ended:
-            if not self._decoding:
+            if not self._decoding and self.file is None:
                 _drain(self._raw)
             self._response.close()
             self._call.end(self.status)

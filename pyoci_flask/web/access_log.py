@@ -10,6 +10,7 @@ from contextvars import copy_context
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Protocol
 
+from pyoci_flask.common.outlet import OUTLET, Outlet
 from pyoci_flask.logs import one_line, request_id
 from pyoci_flask.web.gate import NoPlaceError
 from pyoci_flask.web.incoming import safe_host, safe_path, safe_user_agent
@@ -131,6 +132,7 @@ class _Exchange:
         self._error: BaseException | None = None
         self._finished = False
         environ[ENVIRON_REQUEST_ID] = self._record.request_id
+        self._outlet: Outlet | None = environ.get(OUTLET)
         environ["wsgi.input"] = self._input = _CountedInput(environ.get("wsgi.input", io.BytesIO()))
         self.run = copy_context().run
         self.run(request_id.set, self._record.request_id)
@@ -164,7 +166,7 @@ class _Exchange:
             error=error,
             duration=time.monotonic() - self._started,
             bytes_in=self._input.count,
-            bytes_out=self._bytes_out,
+            bytes_out=self._bytes_out + (0 if self._outlet is None else self._outlet.sent),
         )
         self.run(_write_line, record)
         for end in self._ends:

@@ -15,6 +15,7 @@ from pyoci_flask.index.names import ProjectName
 from pyoci_flask.index.project import File, Project
 from pyoci_flask.index.project_repository import Candidates, Guesses, ProjectRepository
 from pyoci_flask.index.reader import VersionReader
+from pyoci_flask.index.verified import VerifiedBlobs
 from pyoci_flask.oci.client import RepositoryCaller
 from pyoci_flask.oci.reference import Repository
 from pyoci_flask.oci.shares import Share, Shares
@@ -47,6 +48,7 @@ class Services:
     configs: KnownConfigs
     metadata: CoreMetadataReader
     gate: RegistryGate
+    verified: VerifiedBlobs = field(default_factory=VerifiedBlobs)
     shares: Shares = field(default_factory=Shares)
     guesses: Guesses = field(default_factory=Guesses)
 

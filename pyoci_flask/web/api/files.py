@@ -2,14 +2,17 @@
 
 import logging
 from collections.abc import Callable, Iterator
+from functools import partial
 
 from flask import request
 from werkzeug.wrappers import Response
 
+from pyoci_flask.common.outlet import OUTLET, Outlet
 from pyoci_flask.common.ranges import ByteRange, requested_range
 from pyoci_flask.errors import NotFoundError, PyOCIError, RegistryError, TransferBrokenError
 from pyoci_flask.index.download import StoredFile, checked, find_file, verified
 from pyoci_flask.oci.blobs import OpenBlob, locate_blob, open_blob
+from pyoci_flask.settings.values import Verify
 from pyoci_flask.web.address import FileAddress, MetadataAddress
 from pyoci_flask.web.conditional import PRIVATE, is_current, last_modified
 from pyoci_flask.web.links import redirect
@@ -77,9 +80,23 @@ def _stream(stored: StoredFile, blob: OpenBlob, response: Response) -> Response:
         blob.close()
         raise
     response.content_length = size
-    response.response = _logged(request.path, verified(blob, stored.digest, size))
+    response.response = _logged(request.path, _checked(blob, stored, size))
     response.call_on_close(blob.close)
     return response
+
+
+def _checked(blob: OpenBlob, stored: StoredFile, size: int) -> Iterator[bytes]:
+    """Yield the file, compared with its digest as `PYOCI_VERIFY_DOWNLOADS` says."""
+    found = services()
+    verify = found.settings.verify_downloads
+    outlet: Outlet | None = request.environ.get(OUTLET)
+    if verify is not Verify.ONCE:
+        hashed = verify is Verify.ALWAYS
+        return verified(blob, stored.digest, size, hashed=hashed, outlet=outlet)
+    place = stored.repository.caller.repository.location, stored.digest, size
+    hashed = not found.verified.has(*place)
+    whole = partial(found.verified.add, *place) if hashed else None
+    return verified(blob, stored.digest, size, hashed=hashed, outlet=outlet, whole=whole)
 
 
 def _part(stored: StoredFile, wanted: ByteRange, response: Response) -> Response:
