@@ -15,8 +15,8 @@ from pyoci_flask.index.project import File
 from pyoci_flask.index.project_repository import ProjectRepository
 from pyoci_flask.index.versions import read_version
 from pyoci_flask.oci.reference import EMBEDDED, Digest
-from pyoci_flask.registry.in_process import InProcessAdapter
 from tests.unit.conftest import Callers
+from tests.wsgi_adapter import WSGIAdapter
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
@@ -152,7 +152,7 @@ class Store:
 def make_store(callers: Callers, app: "WSGIApplication", segment: str = "hello") -> Store:
     """Mount the registry and point to a project in it."""
     registry = FaultyRegistry(app)
-    callers.transport.mount(EMBEDDED.origin, InProcessAdapter(registry))
+    callers.transport.mount(EMBEDDED.origin, WSGIAdapter(registry))
     caller = callers("embedded", f"python/{segment}")
     return Store(registry, ProjectRepository(PROJECT, caller))
 

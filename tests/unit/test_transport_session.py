@@ -11,13 +11,13 @@ from pyoci_flask.errors import (
     RegistryUnreachableError,
     TransferBrokenError,
 )
-from pyoci_flask.registry.in_process import InProcessAdapter
 from pyoci_flask.transport.network import Network
 from pyoci_flask.transport.reply import Reply
 from pyoci_flask.transport.request import Request
 from pyoci_flask.transport.session import USER_AGENT, Transport
 from tests.doubles import closed_port
 from tests.unit.doubles import Answer, http_double, in_turn
+from tests.wsgi_adapter import WSGIAdapter
 
 BUSY = Answer(503)
 
@@ -192,7 +192,7 @@ def _hello(_: object, start_response: "object") -> list[bytes]:
 
 
 def test_mounted_registry_is_reached_by_calls_on_its_behalf_only(transport: Transport) -> None:
-    transport.mount("http://embedded", InProcessAdapter(_hello))
+    transport.mount("http://embedded", WSGIAdapter(_hello))
     with transport.send(Request("GET", "http://embedded/v2/", "http://embedded")) as own:
         assert own.read(10) == b"mounted"
     for foreign in ("https://ghcr.io", "http://embedded:80", "http://embedded.evil", ""):
