@@ -3,6 +3,7 @@
 import contextlib
 import json
 import sqlite3
+import struct
 import zlib
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import AbstractContextManager
@@ -29,6 +30,7 @@ CREATE INDEX IF NOT EXISTS writing ON entries (written);
 """
 _REPLACE = "INSERT OR REPLACE INTO entries VALUES (?, ?, ?, ?, ?)"
 _ADD = "INSERT OR IGNORE INTO entries VALUES (?, ?, ?, ?, ?)"
+_TYPES = (float, float, bytes)
 
 
 class Row(NamedTuple):
@@ -40,8 +42,8 @@ class Row(NamedTuple):
 
     def columns(self, key: str) -> tuple[object, ...]:
         """Return the columns of the row: key, times, value, and a checksum of all these."""
-        head = f"{key}\n{self.written!r}\n{self.expires!r}\n"
-        checksum = zlib.crc32(self.value, zlib.crc32(head.encode()))
+        head = struct.pack("<dd", self.written, self.expires) + key.encode()
+        checksum = zlib.crc32(self.value, zlib.crc32(head))
         return key, self.written, self.expires, self.value, checksum
 
 
@@ -82,7 +84,8 @@ def read(database: sqlite3.Connection, keys: Collection[str]) -> dict[str, Row]:
     for columns in found:
         key, written, expires, value, _ = columns
         row = Row(written, expires, value)
-        if not isinstance(value, bytes) or row.columns(key) != columns:
+        # Each column of SQLite may hold values of any type.
+        if tuple(map(type, row)) != _TYPES or row.columns(key) != columns:
             raise sqlite3.DatabaseError("a row is damaged")
         rows[key] = row
     return rows

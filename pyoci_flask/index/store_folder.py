@@ -5,6 +5,7 @@ The database is in a folder `listings` inside that folder, so that it can be mov
 
 import atexit
 import contextlib
+import errno
 import os
 import re
 import secrets
@@ -113,7 +114,7 @@ class StoreFolder:
             path.touch(mode=0o600)
             if not stat.S_ISREG(path.lstat().st_mode):
                 raise sqlite3.DatabaseError("the database is not a file")
-        except (NotOursError, FileExistsError, PermissionError) as error:
+        except (NotOursError, FileExistsError) as error:
             raise sqlite3.DatabaseError(f"its folder is damaged: {error}") from error
         return path
 
@@ -165,6 +166,9 @@ def _sync(folder: Path) -> None:
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         os.fsync(descriptor)
+    except OSError as error:
+        if error.errno != errno.EINVAL:  # some file systems do this on their own
+            raise
     finally:
         os.close(descriptor)
 

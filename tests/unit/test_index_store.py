@@ -88,7 +88,7 @@ def test_what_was_written_is_read_by_others_until_it_expires(
 
 
 def test_what_was_written_later_than_now_is_not_believed(store: SQLiteStore, clock: Clock) -> None:
-    """The machine's clock starts again at a restart, which a folder may survive."""
+    """The clock of the machine may be set back."""
     assert store.set_many({KEY: b"a"}, 60)
     clock.now -= 1
     assert _values(store) == {}
