@@ -137,9 +137,10 @@ class Reply(AbstractContextManager["Reply"]):
             self.close()
 
     def _is_short(self) -> bool:
-        """Whether the body has at most 64 KiB and is not encoded."""
+        """Whether a connection sends a body of at most 64 KiB that is not encoded."""
         return (
-            self.length is not None
+            self.file is None
+            and self.length is not None
             and self.length <= _SMALL
             and "Content-Encoding" not in self.headers
         )
