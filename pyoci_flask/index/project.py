@@ -4,6 +4,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from functools import lru_cache
 
 from packaging.metadata import RawMetadata
 from packaging.utils import NormalizedName
@@ -41,6 +42,8 @@ Other programs may write any text there, so both are checked and shortened when 
 _NOTES = frozenset(
     {CREATED, TITLE, SHA256, PROJECT_URLS, SIZE, REQUIRES_PYTHON, CORE_METADATA, YANKED}
 )
+_LONGEST_REMEMBERED = 1000
+"""Characters of project URLs that are remembered once they are parsed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,11 +100,12 @@ class Project:
 
 
 def files_of(
-    index: ImageIndex, version: str, project: ProjectName, segment: str
+    index: ImageIndex, version: str, project: ProjectName, segment: str, *, listed: bool = False
 ) -> tuple[list[File], list[str]]:
     """Read the files of a version's image index.
 
     `segment` is the last segment of the repository's name, from which filenames are rebuilt.
+    `listed` leaves out what a listing does not need of their entries: annotations and platform.
     Return the files and, for the log, what is wrong with each entry that is left out.
     """
     files, faults = [], []
@@ -116,6 +120,7 @@ def files_of(
                     version,
                     project,
                     segment,
+                    listed=listed,
                     dotted=dotted,
                     summary=summary,
                     home_page=home_page,
@@ -155,8 +160,9 @@ def last_change(index: ImageIndex) -> datetime | None:
 
     Other programs may write any time, so it can also be in the future.
     """
-    texts = [index.annotations.get(CHANGED), index.annotations.get(CREATED)]
-    texts += [entry.annotations.get(CREATED) for entry in index.manifests]
+    # Files that were published together have the same time.
+    texts = {index.annotations.get(CHANGED), index.annotations.get(CREATED)}
+    texts |= {entry.annotations.get(CREATED) for entry in index.manifests}
     return max((time for text in texts if (time := parse_time(text))), default=None)
 
 
@@ -185,6 +191,7 @@ def _file(
     project: ProjectName,
     segment: str,
     *,
+    listed: bool,
     dotted: bool,
     summary: str | None,
     home_page: str | None,
@@ -197,14 +204,14 @@ def _file(
         filename=_filename(
             notes.get(TITLE), entry.platform.architecture, version, project, segment
         ),
-        entry=entry,
+        entry=Descriptor(entry.media_type, entry.digest, entry.size) if listed else entry,
         digest=_digest(notes.get(SHA256)),
         size=_size(notes.get(SIZE)),
         uploaded=parse_time(notes.get(CREATED)),
         requires_python=_specifiers(notes.get(REQUIRES_PYTHON)),
         core_metadata=_digest(notes.get(CORE_METADATA)),
         yanked=notes.get(YANKED),
-        project_urls=_urls(urls) if urls else {},
+        project_urls=_project_urls(urls) if urls else {},
         segment=segment,
         dotted=dotted,
         summary=summary,
@@ -246,6 +253,16 @@ def _specifiers(text: str | None) -> str | None:
     return text if text and len(text) <= LONGEST_SPECIFIERS else None
 
 
+def _project_urls(text: str) -> Mapping[str, str]:
+    return _remembered_urls(text) if len(text) <= _LONGEST_REMEMBERED else _urls(text)
+
+
+@lru_cache(maxsize=64)
+def _remembered_urls(text: str) -> Mapping[str, str]:
+    """Parse a short text. The files of a project have the same URLs, so they share the result."""
+    return _urls(text)
+
+
 def _urls(text: str) -> Mapping[str, str]:
     """Parse URLs by label. Only http(s) URLs are kept, because they become links."""
     try:
@@ -274,4 +291,4 @@ def parse_time(text: str | None) -> datetime | None:
 
 def format_time(time: datetime) -> str:
     """Write a UTC time as RFC 3339 with `Z`, to the microsecond."""
-    return time.astimezone(UTC).replace(tzinfo=None).isoformat(timespec="microseconds") + "Z"
+    return time.astimezone(UTC).isoformat(timespec="microseconds").removesuffix("+00:00") + "Z"

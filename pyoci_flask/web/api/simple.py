@@ -163,8 +163,9 @@ def _project_json(project: Project, announced: frozenset[str], *, alias: bool) -
     }
     if document["meta"]["api-version"] != _VERSION_WITHOUT_SIZES:
         document["versions"] = [text for text in project.versions if version_or_none(text)]
-        finals, others = listed_of(releases_of(project))
-        if finals.listed + others.listed < finals.known + others.known:
+        releases = releases_of(project)
+        if not all(release.files for release in releases):
+            finals, others = listed_of(releases)
             document[LISTED_VERSIONS] = {
                 "final-releases": [finals.listed, finals.known],
                 "pre-releases": [others.listed, others.known],
