@@ -9,10 +9,10 @@ from functools import lru_cache
 from packaging.metadata import RawMetadata
 from packaging.utils import NormalizedName
 
-from pyoci_flask.common.redaction import shown
 from pyoci_flask.errors import InvalidRequestError
 from pyoci_flask.index.fields import LONGEST_SPECIFIERS, home_among, home_page_of, summary_of
-from pyoci_flask.index.names import SDIST, WHEEL, Filename, ProjectName
+from pyoci_flask.index.names import Filename, ProjectName
+from pyoci_flask.index.stored_names import StoredNames
 from pyoci_flask.oci.model import MANIFEST_TYPE, Descriptor, ImageIndex, Platform
 from pyoci_flask.oci.reference import Digest
 
@@ -112,13 +112,13 @@ def files_of(
     dotted = _is_dotted(index, project)
     summary = summary_of(index.annotations.get(SUMMARY))
     home_page = home_page_of(index.annotations.get(HOME_PAGE))
+    names = StoredNames(version, project, segment)
     for entry in index.manifests:
         try:
             files.append(
                 _file(
                     entry,
-                    version,
-                    project,
+                    names,
                     segment,
                     listed=listed,
                     dotted=dotted,
@@ -187,8 +187,7 @@ def _is_dotted(index: ImageIndex, project: ProjectName) -> bool:
 
 def _file(
     entry: Descriptor,
-    version: str,
-    project: ProjectName,
+    names: StoredNames,
     segment: str,
     *,
     listed: bool,
@@ -201,9 +200,7 @@ def _file(
     notes = entry.annotations
     urls = notes.get(PROJECT_URLS)
     return File(
-        filename=_filename(
-            notes.get(TITLE), entry.platform.architecture, version, project, segment
-        ),
+        filename=names.of(notes.get(TITLE), entry.platform.architecture),
         entry=Descriptor(entry.media_type, entry.digest, entry.size) if listed else entry,
         digest=_digest(notes.get(SHA256)),
         size=_size(notes.get(SIZE)),
@@ -217,23 +214,6 @@ def _file(
         summary=summary,
         home_page=home_page,
     )
-
-
-def _filename(
-    title: str | None, architecture: str, version: str, project: ProjectName, segment: str
-) -> Filename:
-    """Return the title if it is this file's name; otherwise build the name as the original does."""
-    if title is not None:
-        try:
-            filename = Filename.parse(title, project)
-        except InvalidRequestError:
-            pass
-        else:
-            if filename.is_same_version(version) and filename.architecture == architecture:
-                return filename
-    if architecture != SDIST and not architecture.endswith(WHEEL):
-        raise InvalidRequestError(f"unknown architecture {shown(architecture)}")
-    return Filename.parse(Filename.build(segment, version, architecture), project)
 
 
 def _digest(text: str | None) -> Digest | None:
@@ -291,4 +271,7 @@ def parse_time(text: str | None) -> datetime | None:
 
 def format_time(time: datetime) -> str:
     """Write a UTC time as RFC 3339 with `Z`, to the microsecond."""
-    return time.astimezone(UTC).isoformat(timespec="microseconds").removesuffix("+00:00") + "Z"
+    # Without `timespec`, which takes twice as long, a time without microseconds lacks the fraction.
+    utc = time.astimezone(UTC)
+    text = utc.isoformat().removesuffix("+00:00")
+    return f"{text}Z" if utc.microsecond else f"{text}.000000Z"
