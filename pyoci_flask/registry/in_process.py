@@ -7,7 +7,7 @@ The registry runs in the calling thread, so a worker never waits for a response 
 import io
 from collections.abc import Mapping
 from typing import Protocol
-from urllib.parse import unquote, urlsplit
+from urllib.parse import unquote
 
 from pyoci_flask.registry.call import Answer, Call, Readable
 
@@ -39,10 +39,13 @@ class InProcess:
         length: int | None,
     ) -> Answer:
         """Return the registry's response. `length` is the Content-Length, if there is one."""
-        parts = urlsplit(url)
+        scheme, _, rest = url.partition("://")
+        host, _, rest = rest.partition("/")
+        path, _, query = rest.partition("?")
         if "Origin" in headers:  # it is compared with the address of the server
-            headers = {**headers, "Host": parts.netloc}
-        path = unquote(parts.path) if "%" in parts.path else parts.path
+            headers = {**headers, "Host": host}
+        if "%" in path:
+            path = unquote(path)
         return self._registry.answer(
             Call(
                 method,
@@ -50,7 +53,7 @@ class InProcess:
                 headers,
                 io.BytesIO(body or b"") if body is None or isinstance(body, bytes) else body,
                 length,
-                parts.query,
-                scheme=parts.scheme,
+                query,
+                scheme=scheme,
             )
         )
