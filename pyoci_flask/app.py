@@ -169,12 +169,12 @@ def _embedded(settings: Settings, transport: Transport) -> Any:  # noqa: ANN401 
         return None
     # Imported only if it is used.
     from pyoci_flask.registry import create_registry
-    from pyoci_flask.registry.in_process import InProcessAdapter
+    from pyoci_flask.registry.in_process import InProcess
 
     registry = create_registry(
         settings.storage, settings.storage_users, prepare=False, public_url=settings.url
     )
-    transport.mount(EMBEDDED.origin, InProcessAdapter(registry))
+    transport.mount(EMBEDDED.origin, InProcess(registry))
     return registry
 
 

@@ -1,15 +1,20 @@
 """Calls to a WSGI application from within its own process, without a socket."""
 
 import io
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, BinaryIO, cast
 from urllib.parse import urlsplit
 
 import requests
 from requests.adapters import HTTPAdapter
+from requests.structures import CaseInsensitiveDict
 from urllib3 import HTTPHeaderDict, HTTPResponse
 from werkzeug.datastructures import Headers
 from werkzeug.test import EnvironBuilder, run_wsgi_app
+
+from pyoci_flask.errors import RegistryUnreachableError
+from pyoci_flask.registry.call import Answer
+from pyoci_flask.transport.request import Body
 
 if TYPE_CHECKING:
     from _typeshed import WriteableBuffer
@@ -56,6 +61,25 @@ class WSGIAdapter(HTTPAdapter):
             request_url=request.url,
         )
         return self.build_response(request, raw)
+
+    def exchange(
+        self, method: str, url: str, headers: Mapping[str, str], body: Body, length: int | None
+    ) -> Answer:
+        """Answer a call as a registry in this process does (`transport.local`).
+
+        Raises `RegistryUnreachableError` where an application fails.
+        """
+        request = requests.PreparedRequest()
+        request.method, request.url = method, url
+        request.headers = CaseInsensitiveDict(headers)
+        if length is not None:
+            request.headers["Content-Length"] = str(length)
+        request.body = body  # type: ignore[assignment]  # requests sends files as well
+        try:
+            response = self.send(request)
+            return Answer(response.status_code, dict(response.headers), response.content)
+        except requests.RequestException as error:
+            raise RegistryUnreachableError(str(error)) from error
 
 
 class _ResponseBody(io.RawIOBase):

@@ -187,7 +187,7 @@ class UploadEndpoints:
             # The file system may not support links, or the blob has just been deleted.
             return False
         try:
-            layout.create()  # only now, so that a mount that fails leaves no empty repository
+            layout.create(digest)  # only now, so that a mount that fails leaves no empty repository
             linked.rename(layout.blob(digest))
         finally:
             # If both names already link to the same file, rename does nothing.

@@ -105,7 +105,7 @@ def make_folders(*folders: Path) -> None:
         sync_folder(parent)
 
 
-def open_file(path: Path) -> FileIO:
+def open_file(path: Path | str) -> FileIO:
     """Open a regular file for reading.
 
     Raises `FileNotFoundError` if `path` does not exist or is not a regular file (a symbolic link).
@@ -122,11 +122,11 @@ def open_file(path: Path) -> FileIO:
     return FileIO(descriptor, "rb")
 
 
-def _no_file(path: Path) -> FileNotFoundError:
+def _no_file(path: Path | str) -> FileNotFoundError:
     return FileNotFoundError(errno.ENOENT, "not a regular file", str(path))
 
 
-def read_file(path: Path) -> bytes:
+def read_file(path: Path | str) -> bytes:
     """Return the content of a regular file; raise the same errors as `open_file`."""
     with open_file(path) as file:
         # `read` without a size would ask for the size and the position first.
@@ -134,10 +134,10 @@ def read_file(path: Path) -> bytes:
         return file.read(size) if size else b""
 
 
-def regular_file(path: Path) -> os.stat_result | None:
+def regular_file(path: Path | str) -> os.stat_result | None:
     """Return the status of the regular file at `path`, or None if it does not exist."""
     try:
-        result = path.lstat()
+        result = os.lstat(path)
     except (FileNotFoundError, NotADirectoryError):
         return None
     return result if stat.S_ISREG(result.st_mode) else None

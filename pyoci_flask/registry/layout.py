@@ -78,12 +78,12 @@ class ImageLayout(LayoutPaths):
         except (FileNotFoundError, NotADirectoryError):
             return layout_index.EMPTY_INDEX
 
-    def create(self) -> None:
-        """Make the layout if it does not exist. Call this before content is put into it.
+    def create(self, digest: Digest) -> None:
+        """Make the layout if it does not exist. Call this before `digest` is put into it.
 
         The index is written last, because a layout counts as existing once it has an index.
         """
-        make_folders(*self.blob_folders, self.markers, self.referrers)
+        make_folders(self.blob(digest).parent, self.markers)
         if self._missing():
             with (
                 locked(self.folder / ".lock"),
@@ -169,7 +169,7 @@ class ImageLayout(LayoutPaths):
         descriptor = Descriptor(manifest.media_type, digest, len(content))
         if not self.exists():
             self._check_references(manifest)
-        self.create()
+        self.create(digest)
         files = {self.blob(digest): content}
         referrer = None
         if manifest.subject is not None:

@@ -45,6 +45,14 @@ class LayoutPaths:
         """Return the path of the content with that digest, which need not exist."""
         return self._by_algorithm[digest.algorithm] / digest.hex
 
+    def blob_name(self, digest: Digest) -> str:
+        """Return the same path as text, which takes less time to make than a `Path`."""
+        return f"{self._names[digest.algorithm]}{digest.hex}"
+
+    @cached_property
+    def _names(self) -> Mapping[str, str]:
+        return {algorithm: f"{path}/" for algorithm, path in self._by_algorithm.items()}
+
     @cached_property
     def _by_algorithm(self) -> Mapping[str, Path]:
         return dict(zip(HEX_DIGITS, self.blob_folders, strict=True))

@@ -35,7 +35,7 @@ def get_manifest(call: Call, layout: ImageLayout, reference: str) -> Answer:
     descriptor = layout.resolve(_parse(reference))
     if descriptor is None:
         raise manifest_unknown(reference)
-    path = layout.blob(descriptor.digest)
+    path = layout.blob_name(descriptor.digest)
     headers = {
         "Docker-Content-Digest": str(descriptor.digest),
         "ETag": f'"{descriptor.digest}"',

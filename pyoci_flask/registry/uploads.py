@@ -64,7 +64,7 @@ class Upload:
             raise digest_invalid(f"the content does not match {digest}")
         try:
             os.fsync(self._file.fileno())
-            layout.create()
+            layout.create(digest)
             self._path.rename(layout.blob(digest))
         except FileNotFoundError:
             raise blob_upload_unknown() from None

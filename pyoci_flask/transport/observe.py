@@ -1,6 +1,7 @@
 """The interface of observers of calls to registries, and the observer that logs each call."""
 
 import logging
+import re
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,6 +15,8 @@ from pyoci_flask.transport.request import Request
 logger = logging.getLogger("pyoci.registry")
 
 _PATH_LIMIT = 1700
+_PLAIN = re.compile(r"https?://([a-z0-9.-]+(?::[0-9]{1,5})?)(/[A-Za-z0-9._/-]{0,200})", re.ASCII)
+"""Matches most URLs: without userinfo, a query or an escape. Only `eyJ` could begin a secret."""
 
 
 class CallRecord(Protocol):
@@ -80,21 +83,29 @@ class _LoggedCall:
     ) -> None:
         if not logger.isEnabledFor(logging.INFO):
             return
-        parts = urlsplit(redacted(self.url))
+        host, path = _host_and_path(self.url)
         outcome = f"status={'-' if status is None else status}"
         if error is not None:
             outcome += f" error={type(error).__name__}"
         logger.info(
             "method=%s host=%s path=%s %s duration_ms=%.1f bytes_in=%d bytes_out=%d",
             _token(self.method),
-            _token(parts.netloc),
-            _token(parts.path or "/"),
+            host,
+            path,
             outcome,
             (time.monotonic() - self.started) * 1000,
             received,
             sent,
             extra={"fields": True},
         )
+
+
+def _host_and_path(url: str) -> tuple[str, str]:
+    plain = _PLAIN.fullmatch(url)
+    if plain is not None and "eyj" not in url.lower():
+        return plain[1], plain[2]
+    parts = urlsplit(redacted(url))
+    return _token(parts.netloc), _token(parts.path or "/")
 
 
 def redacted(url: str) -> str:

@@ -19,7 +19,7 @@ from pyoci_flask.transport.deadline import DEADLINES
 from pyoci_flask.transport.observe import Call
 from pyoci_flask.transport.shortcut import CHUNK, FileShortcut, Look, Shortcut, SourceError
 
-_SMALL = 64 * 1024
+SMALL = 64 * 1024
 """Bytes. Only a larger body counts as large."""
 
 _DRAIN_PATIENCE = 1.0
@@ -29,17 +29,21 @@ _DRAIN_PATIENCE = 1.0
 class Reply(AbstractContextManager["Reply"]):
     """A response whose body has not been read. Use it as a context manager, or close it."""
 
+    file: FilePart | None = None
+    """Where the body lies, if a registry in this process has it in a file."""
+
     def __init__(self, response: requests.Response, call: Call, patience: float) -> None:
         """Wrap a response. `read` may take `patience` seconds for the whole body."""
         self._response = response
         self._patience = patience
         self._raw = cast("urllib3.HTTPResponse", response.raw)
-        self._call = call
         self._decoding = False
-        self.file: FilePart | None = getattr(response, "file_part", None)
-        """Where the body lies, if a registry in this process has it in a file."""
         self.status: int = response.status_code
         self.headers: Mapping[str, str] = response.headers
+        self._take(call)
+
+    def _take(self, call: Call) -> None:
+        self._call = call
         self.request = call.request
         """The request as it was sent, with its Authorization."""
         self.url = call.request.url
@@ -71,7 +75,7 @@ class Reply(AbstractContextManager["Reply"]):
                             f"{self.request.host} sent more than {limit} bytes; a response of this "
                             "kind must be smaller"
                         )
-                    if large is not None and size > _SMALL:
+                    if large is not None and size > SMALL:
                         large()
                         large = None
                     body.write(part)
@@ -101,7 +105,7 @@ class Reply(AbstractContextManager["Reply"]):
         The caller has to send what else is yielded before it goes on. If there is no way to do
         this, nothing is sent.
         """
-        shortcut = FileShortcut(self.file) if self.file else Shortcut.of(self._raw)
+        shortcut = self._shortcut()
         if shortcut is None:
             return
         try:
@@ -115,8 +119,14 @@ class Reply(AbstractContextManager["Reply"]):
                 if not size:
                     return
         except (urllib3.exceptions.HTTPError, SourceError) as error:
-            self._raw.close()
+            self._abort()
             raise self._broken(error) from error
+
+    def _shortcut(self) -> Shortcut | FileShortcut | None:
+        return Shortcut.of(self._raw)
+
+    def _abort(self) -> None:
+        self._raw.close()
 
     def _parts(self, *, decode: bool) -> Iterator[bytes]:
         self._decoding = decode
@@ -128,7 +138,7 @@ class Reply(AbstractContextManager["Reply"]):
                 yield chunk
                 if len(chunk) == self.length:
                     return
-            while chunk := self._read(decode=decode):
+            while chunk := self._raw.read(CHUNK, decode_content=decode):
                 self._call.received += len(chunk)
                 yield chunk
         except (urllib3.exceptions.HTTPError, OSError) as error:
@@ -139,16 +149,10 @@ class Reply(AbstractContextManager["Reply"]):
     def _is_short(self) -> bool:
         """Whether a connection sends a body of at most 64 KiB that is not encoded."""
         return (
-            self.file is None
-            and self.length is not None
-            and self.length <= _SMALL
+            self.length is not None
+            and self.length <= SMALL
             and "Content-Encoding" not in self.headers
         )
-
-    def _read(self, *, decode: bool) -> bytes:
-        if self.file is None:
-            return self._raw.read(CHUNK, decode_content=decode)
-        return FileShortcut(self.file, self.received).first()
 
     def _broken(self, error: Exception) -> PyOCIError:
         """Return what to raise because the body broke off, and record the error."""
@@ -161,10 +165,13 @@ class Reply(AbstractContextManager["Reply"]):
     def close(self) -> None:
         """Return the connection to its pool, or close it if the body was not read to its end."""
         if not self._call.ended:
-            if not self._decoding and self.file is None:
-                _drain(self._raw)
-            self._response.close()
+            self._release()
             self._call.end(self.status)
+
+    def _release(self) -> None:
+        if not self._decoding:
+            _drain(self._raw)
+        self._response.close()
 
 
 def _drain(raw: urllib3.HTTPResponse) -> None:

@@ -22,6 +22,7 @@ from pyoci_flask.errors import (
     RegistryUnreachableError,
 )
 from pyoci_flask.transport.egress import EgressPolicy, public_hosts
+from pyoci_flask.transport.local import LocalRegistry, LocalReply
 from pyoci_flask.transport.network import Network
 from pyoci_flask.transport.observe import Call, CallObserver
 from pyoci_flask.transport.pace import Paces
@@ -86,12 +87,12 @@ class Transport:
             ),
             pool_size,
         )
-        self._mounted: dict[str, BaseAdapter] = {}
+        self._mounted: dict[str, LocalRegistry] = {}
         self._paces = Paces()
 
-    def mount(self, origin: str, adapter: BaseAdapter) -> None:
-        """Send calls to the registry at `origin` to `adapter` instead of the network."""
-        self._mounted[origin] = adapter
+    def mount(self, origin: str, registry: LocalRegistry) -> None:
+        """Send calls to the registry at `origin` to `registry` instead of the network."""
+        self._mounted[origin] = registry
 
     def close(self) -> None:
         """Close all idle connections."""
@@ -102,8 +103,8 @@ class Transport:
         """Make one exchange (up to three if it is idempotent) and return the last response.
 
         A call that was refused because of the rate (429) changed nothing, so any such call is
-        repeated up to four times. A mounted registry is called only once, because a failure of
-        this process would recur. So is any registry if the request may not wait.
+        repeated up to four times. A registry is called only once if the request may not wait. So is
+        a mounted one, because a failure of this process would recur.
 
         Raises:
             EgressError: the address is not allowed.
@@ -111,10 +112,10 @@ class Transport:
             RegistryUnreachableError: there was no connection, or it broke before a response.
             RegistryTimeoutError: there was no response in time.
         """
-        mounted = self._is_mounted(request)
-        once = mounted or not request.may_wait
-        pauses = iter(() if once else _PAUSES)
-        slower = iter(() if once else _SLOWER_PAUSES)
+        if self.is_mounted(request):
+            return self._exchange_here(request)
+        pauses = iter(_PAUSES if request.may_wait else ())
+        slower = iter(_SLOWER_PAUSES if request.may_wait else ())
         while True:
             began = self._paces.wait(request.host, may_wait=request.may_wait)
             try:
@@ -126,7 +127,7 @@ class Transport:
             else:
                 asked = _asked_pause(reply.headers)
                 waits = asked is None or asked <= _LONGEST_PAUSE
-                if is_rate_limited(reply) and not mounted:
+                if is_rate_limited(reply):
                     self._paces.slow(request.host, began, (asked or 0.0) if waits else 0.0)
                 else:
                     self._paces.ease(request.host)
@@ -166,10 +167,28 @@ class Transport:
             raise
         return Reply(response, call, _DOCUMENT_PATIENCE * read)
 
+    def _exchange_here(self, request: Request) -> Reply:
+        body = request.body
+        if body is not None and not isinstance(body, bytes):
+            body.seek(0)
+        has_length = body is not None or request.method not in {"GET", "HEAD"}
+        call = Call(request, self._observers)
+        try:
+            answer = self._mounted[request.registry].exchange(
+                request.method,
+                request.url,
+                request.headers,
+                body,
+                request.size if has_length else None,
+            )
+        except BaseException as error:
+            call.error = error
+            call.end(None)
+            raise
+        return LocalReply(answer, call)
+
     def _adapter_for(self, request: Request) -> BaseAdapter:
         """Choose the pool. Hosts that a registry points to are trusted less than the registry."""
-        if self._is_mounted(request):
-            return self._mounted[request.registry]
         if request.url.startswith(f"{request.registry}/"):
             return self._adapter
         _, here, _ = origin_of(request.registry)
@@ -180,7 +199,8 @@ class Transport:
             return self._adapter
         return self._public_adapter
 
-    def _is_mounted(self, request: Request) -> bool:
+    def is_mounted(self, request: Request) -> bool:
+        """Return whether a call is answered by a registry in this process."""
         # Only calls on behalf of the mounted registry reach it, because a redirect or realm of
         # another registry must not reach into this process.
         registry = request.registry

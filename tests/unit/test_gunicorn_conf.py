@@ -1,5 +1,6 @@
 """gunicorn.conf.py, read the way gunicorn reads it."""
 
+import gc
 import os
 import runpy
 from collections.abc import Callable
@@ -136,3 +137,12 @@ def test_what_was_kept_is_removed_by_a_server_that_counts_no_changes(
     more = {"PYOCI_CACHE_TTL": "0", "PYOCI_METRICS": "on"}
     assert _shared(read, monkeypatch, tmp_path, environ | more) != kept
     assert not kept.exists()
+
+
+def test_the_collector_ignores_what_a_worker_has_loaded(read: Read) -> None:
+    _, names = read()
+    try:
+        names["post_worker_init"](None)
+        assert gc.get_freeze_count() > 1000
+    finally:
+        gc.unfreeze()

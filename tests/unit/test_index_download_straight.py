@@ -6,11 +6,10 @@ import os
 import socket
 import struct
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import pytest
-import requests
 
 from pyoci_flask.common.outlet import FilePart
 from pyoci_flask.errors import PyOCIError, RegistryTimeoutError, TransferBrokenError
@@ -18,8 +17,9 @@ from pyoci_flask.index.download import verified
 from pyoci_flask.oci.blobs import open_blob
 from pyoci_flask.oci.client import RepositoryCaller
 from pyoci_flask.oci.reference import EMBEDDED, Digest, Repository
+from pyoci_flask.registry import call as registry_call
 from pyoci_flask.registry import create_registry
-from pyoci_flask.registry.in_process import InProcessAdapter
+from pyoci_flask.registry.in_process import InProcess
 from pyoci_flask.transport import shortcut
 from pyoci_flask.transport.auth import Authenticator
 from pyoci_flask.transport.network import Network
@@ -235,25 +235,25 @@ def test_a_registry_that_stalls_is_given_up(*, hashed: bool) -> None:
             one.close()
 
 
-class _WithFiles(InProcessAdapter):
-    """Says of each blob where its bytes lie."""
+class _WithFiles(InProcess):
+    """Remembers what it opened."""
 
     def __init__(self, storage: Path) -> None:
         super().__init__(create_registry(storage))
-        self.storage = storage
         self.opened: list[FilePart] = []
 
-    def send(
-        self, request: requests.PreparedRequest, *options: object, **named: object
-    ) -> requests.Response:
-        response = super().send(request, *options, **named)
-        found = [one for one in self.storage.rglob(DIGEST.hex) if one.is_file()]
-        if "/blobs/sha256:" in str(request.url) and request.method == "GET" and found:
-            file = found[0].open("rb")
-            part = FilePart(file, 0, SIZE)
-            self.opened.append(part)
-            response.file_part = part  # type: ignore[attr-defined]
-        return response
+    def exchange(
+        self,
+        method: str,
+        url: str,
+        headers: Mapping[str, str],
+        body: bytes | registry_call.Readable | None,
+        length: int | None,
+    ) -> registry_call.Answer:
+        answer = super().exchange(method, url, headers, body, length)
+        if isinstance(answer.body, FilePart):
+            self.opened.append(answer.body)
+        return answer
 
 
 @pytest.mark.parametrize("hashed", [True, False])

@@ -1,4 +1,5 @@
 import logging
+from urllib.parse import urlsplit
 
 import pytest
 
@@ -59,6 +60,27 @@ def test_call_log_never_shows_userinfo_or_query(caplog: pytest.LogCaptureFixture
     assert "secret" not in line
     assert "user" not in line
     assert "host=ghcr.io path=/v2/ " in line
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "https://ghcr.io/v2/a/tags/list",
+        "http://localhost:5000/v2/",
+        "https://ghcr.io",
+        "https://ghcr.io/v2/a/blobs/sha256:12",
+        "https://ghcr.io:50000x/v2/",
+        "https://user:secret/v2/",
+        "https://ghcr.io/eyJabcdefghijk",
+        "https://eyjabcdefghijk.ghcr.io/v2/",
+        "https://ghcr.io/" + "a" * 2000,
+    ],
+)
+def test_call_log_shows_as_much_as_a_redacted_url(
+    caplog: pytest.LogCaptureFixture, url: str
+) -> None:
+    safe = urlsplit(redacted(url))
+    assert f"host={safe.netloc} path={safe.path or '/'} " in _line_of_call(caplog, url)
 
 
 def test_call_log_names_the_error_of_a_call_without_an_answer(

@@ -111,10 +111,10 @@ def _mount_embedded(transport: Transport) -> None:
     check_paths(settings)
     # Imported only if it is used.
     from pyoci_flask.registry import create_registry
-    from pyoci_flask.registry.in_process import InProcessAdapter
+    from pyoci_flask.registry.in_process import InProcess
 
     try:
         registry = create_registry(settings.storage, settings.storage_users)
     except ValueError as error:
         raise ConfigurationError(f"PYOCI_STORAGE_USERS: {error}") from error
-    transport.mount(EMBEDDED.origin, InProcessAdapter(registry))
+    transport.mount(EMBEDDED.origin, InProcess(registry))

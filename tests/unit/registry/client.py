@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import requests
 
-from pyoci_flask.registry.in_process import InProcessAdapter
 from pyoci_flask.registry.wsgi import EmbeddedRegistry
+from tests.local_adapter import LocalAdapter
 from tests.wsgi_adapter import WSGIAdapter
 
 if TYPE_CHECKING:
@@ -137,7 +137,7 @@ def in_process(registry: EmbeddedRegistry) -> RegistryClient:
     """A client that calls the registry as the index does, without HTTP."""
     session = requests.Session()
     session.trust_env = False
-    session.mount(ORIGIN, InProcessAdapter(registry))
+    session.mount(ORIGIN, LocalAdapter(registry))
     return RegistryClient(session)
 
 

@@ -7,13 +7,21 @@ from typing import BinaryIO, cast
 
 import pytest
 import requests
-from urllib3.exceptions import ProtocolError
 
 from pyoci_flask.common.outlet import FilePart
+from pyoci_flask.errors import OversizedError, TransferBrokenError
+from pyoci_flask.registry import call as registry_call
 from pyoci_flask.registry import create_registry
-from pyoci_flask.registry.call import Answer, Call
+from pyoci_flask.registry.call import Answer
 from pyoci_flask.registry.files import open_file
-from pyoci_flask.registry.in_process import InProcessAdapter, LocalResponse
+from pyoci_flask.registry.in_process import InProcess
+from pyoci_flask.transport.auth import Authenticator
+from pyoci_flask.transport.local import LocalReply
+from pyoci_flask.transport.network import Network
+from pyoci_flask.transport.observe import Call
+from pyoci_flask.transport.request import BasicCredentials, Request
+from pyoci_flask.transport.session import Transport
+from tests.local_adapter import LocalAdapter
 from tests.patience import PATIENCE
 from tests.unit.registry.client import ORIGIN, RegistryClient, Streamed, in_process
 
@@ -26,22 +34,32 @@ class Double:
     """Answers every call with `made`, after it has read the body; remembers the call."""
 
     def __init__(self, made: Answer, *, reads: bool = True) -> None:
-        self.call: Call
+        self.call: registry_call.Call
         self.received = b""
         self._made = made
         self._reads = reads
 
-    def answer(self, call: Call, /) -> Answer:
+    def answer(self, call: registry_call.Call, /) -> Answer:
         self.call = call
         if self._reads:
             self.received = b"".join(iter(lambda: call.body.read(64), b""))
         return self._made
 
 
+class Counting(Double):
+    """The same, and counts the calls."""
+
+    calls = 0
+
+    def answer(self, call: registry_call.Call, /) -> Answer:
+        self.calls += 1
+        return super().answer(call)
+
+
 def connected(double: Double) -> RegistryClient:
     session = requests.Session()
     session.trust_env = False
-    session.mount(ORIGIN, InProcessAdapter(double))
+    session.mount(ORIGIN, LocalAdapter(double))
     return RegistryClient(session)
 
 
@@ -54,10 +72,12 @@ def part(tmp_path: Path) -> Iterator[FilePart]:
         yield FilePart(file, 2, 6)
 
 
-def received(part: FilePart) -> LocalResponse:
-    headers = {"Content-Length": str(part.length)}
-    client = connected(Double(Answer(200, headers, part)))
-    return cast("LocalResponse", client.request("GET", "/x", stream=True))
+def received(body: bytes | FilePart) -> LocalReply:
+    """The reply to a call that the registry answers with this body."""
+    size = len(body) if isinstance(body, bytes) else body.length
+    local = InProcess(Double(Answer(200, {"Content-Length": str(size)}, body)))
+    answer = local.exchange("GET", f"{ORIGIN}/x", {}, None, None)
+    return LocalReply(answer, Call(Request("GET", f"{ORIGIN}/x", ORIGIN), ()))
 
 
 def test_the_call_says_what_the_request_said() -> None:
@@ -79,10 +99,9 @@ def test_the_response_says_what_the_registry_said() -> None:
 
     response = connected(Double(Answer(404, headers, "grün".encode()))).get("/x")
 
-    assert (response.status_code, response.reason, response.ok) == (404, "Not Found", False)
+    assert (response.status_code, response.ok) == (404, False)
     assert (response.text, response.headers["x-some"]) == ("grün", "1")
     assert response.url == f"{ORIGIN}/x"
-    assert response.raw.closed
 
 
 BODIES: dict[str, Callable[[], object]] = {
@@ -127,67 +146,122 @@ def test_an_answer_may_come_before_the_body_was_read() -> None:
     assert file.tell() == 0
 
 
-def test_the_response_says_where_in_a_file_its_body_is(part: FilePart) -> None:
-    response = received(part)
+def test_the_reply_says_where_in_a_file_its_body_is(part: FilePart) -> None:
+    reply = received(part)
 
-    assert response.file_part == part
+    assert (reply.file, reply.length) == (part, 6)
     assert not part.file.closed
-    response.close()
+    reply.close()
     assert part.file.closed
 
 
 def test_a_body_in_memory_is_in_no_file() -> None:
-    response = connected(Double(Answer(200, {}, b"text"))).get("/x")
+    reply = received(b"text")
 
-    assert cast("LocalResponse", response).file_part is None
+    assert (reply.file, list(reply.chunks()), reply.received) == (None, [b"text"], 4)
 
 
-def test_a_part_of_a_file_is_read_piece_by_piece(part: FilePart) -> None:
-    response = received(part)
+def test_a_body_of_nothing_has_no_chunks() -> None:
+    assert list(received(b"").chunks()) == []
 
-    assert response.raw.read(4) == b"2345"
-    assert not part.file.closed
-    assert list(response.iter_content(1)) == [b"6", b"7"]
+
+def test_a_part_of_a_file_is_streamed(part: FilePart) -> None:
+    reply = received(part)
+
+    assert b"".join(reply.chunks()) == b"234567"
+    assert (reply.received, part.file.closed) == (6, True)
+
+
+@pytest.mark.parametrize("where", ["memory", "file"])
+def test_a_whole_body_is_read_at_once(part: FilePart, where: str) -> None:
+    reply = received(part if where == "file" else b"234567")
+
+    assert (reply.read(6), reply.received) == (b"234567", 6)
+    assert reply.file is None or part.file.closed
+
+
+@pytest.mark.parametrize("where", ["memory", "file"])
+def test_a_body_over_the_limit_is_not_read(part: FilePart, where: str) -> None:
+    reply = received(part if where == "file" else b"234567")
+
+    with pytest.raises(OversizedError, match="more than 5 bytes"):
+        reply.read(5)
+    assert reply.file is None or part.file.closed
+
+
+@pytest.mark.parametrize(("size", "told"), [(65_536, 0), (65_537, 1)])
+def test_a_large_body_is_announced(size: int, told: int) -> None:
+    seen: list[int] = []
+
+    received(bytes(size)).read(1_000_000, lambda: seen.append(1))
+
+    assert len(seen) == told
+
+
+@pytest.mark.parametrize("whole", [True, False])
+def test_a_file_that_has_become_shorter_breaks_the_response(part: FilePart, *, whole: bool) -> None:
+    reply = received(part._replace(length=9))
+
+    with pytest.raises(TransferBrokenError):
+        reply.read(100) if whole else list(reply.chunks())
     assert part.file.closed
-    assert response.raw.read(1) == b""
-
-
-@pytest.mark.parametrize("size", [None, -1])
-def test_a_whole_part_of_a_file_is_read_at_once(part: FilePart, size: int | None) -> None:
-    assert received(part).raw.read(size) == b"234567"
-
-
-def test_a_part_of_a_file_is_read_into_a_buffer(part: FilePart) -> None:
-    buffer = bytearray(4)
-    raw = received(part).raw
-
-    assert (raw.readinto(buffer), bytes(buffer)) == (4, b"2345")
-    assert (raw.readinto(buffer), bytes(buffer)) == (2, b"6745")
-    assert raw.readinto(buffer) == 0
-
-
-def test_bytes_are_read_piece_by_piece() -> None:
-    client = connected(Double(Answer(200, {}, b"abc")))
-    raw = client.request("GET", "/x", stream=True).raw
-
-    assert [raw.read(2), raw.read(2), raw.read(2)] == [b"ab", b"c", b""]
-
-
-def test_a_file_that_has_become_shorter_breaks_the_response(part: FilePart) -> None:
-    response = received(part._replace(length=9))
-
-    with pytest.raises(requests.exceptions.ChunkedEncodingError, match="ended after 8 bytes"):
-        assert response.content
 
 
 def test_a_file_that_cannot_be_read_breaks_the_response(tmp_path: Path) -> None:
     path = tmp_path / "file"
     path.touch()
     with path.open("wb") as unreadable:
-        response = received(FilePart(cast("BinaryIO", unreadable), 0, 5))
+        reply = received(FilePart(cast("BinaryIO", unreadable), 0, 5))
 
-        with pytest.raises(ProtocolError, match="cannot be read"):
-            response.raw.read(1)
+        with pytest.raises(TransferBrokenError):
+            reply.read(100)
+
+
+class Observer:
+    """Keeps what it receives."""
+
+    def __init__(self) -> None:
+        self.told: list[tuple[object, ...]] = []
+
+    def call_started(self, method: str, url: str) -> "Observer":
+        self.told.append((method, url))
+        return self
+
+    def finished(
+        self, *, status: int | None, error: BaseException | None, sent: int, received: int
+    ) -> None:
+        self.told.append((status, error, sent, received))
+
+
+def test_observers_learn_of_each_call_once(part: FilePart) -> None:
+    observer = Observer()
+    transport = Transport(network=Network.from_env({}), pool_size=1, observers=[observer])
+    transport.mount(ORIGIN, InProcess(Double(Answer(200, {}, part))))
+    request = Request("PUT", f"{ORIGIN}/x", ORIGIN, body=b"body")
+    with transport.send(request) as reply:
+        assert reply.read(100) == b"234567"
+
+    assert observer.told == [("PUT", f"{ORIGIN}/x"), (200, None, 4, 6)]
+
+
+@pytest.mark.parametrize(
+    ("credentials", "sent"), [(None, None), (BasicCredentials("u", "p"), "Basic dTpw")]
+)
+def test_credentials_are_sent_at_once_and_a_refusal_is_final(
+    credentials: BasicCredentials | None, sent: str | None
+) -> None:
+    double = Counting(Answer(401, {"WWW-Authenticate": 'Basic realm="x"'}))
+    transport = Transport(network=Network.from_env({}), pool_size=1)
+    transport.mount(ORIGIN, InProcess(double))
+    authenticator = Authenticator(transport)
+    request = Request("GET", f"{ORIGIN}/x", ORIGIN, credentials=credentials)
+
+    reply = authenticator.send(request)
+    again = authenticator.send(request, refused=reply)
+
+    assert (reply.status, again, double.calls) == (401, reply, 1)
+    assert double.call.headers.get("Authorization") == sent
+    assert authenticator.probe(ORIGIN)
 
 
 def test_a_page_of_the_registrys_own_address_may_write(storage: Path) -> None:
