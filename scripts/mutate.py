@@ -42,6 +42,16 @@ TARGETS = {
     "index/entries.py": Target(
         ("tests/unit/test_index_entries*.py", "tests/unit/test_index_cache*.py"), 0.85
     ),
+    "index/known.py": Target(
+        (
+            "tests/unit/test_stale_*.py",
+            "tests/unit/test_index_cache.py",
+            "tests/unit/test_index_cache_reading.py",
+        ),
+        0.90,
+    ),
+    "index/lifetimes.py": Target(("tests/unit/test_stale_*.py",), 0.90),
+    "index/recheck.py": Target(("tests/unit/test_stale_*.py",), 0.90),
     "transport/challenge.py": Target(("tests/unit/test_transport_challenge.py",), 0.85),
     "web/conditional.py": Target(
         ("tests/unit/test_web_conditional*.py", "tests/unit/test_web_files.py"), 0.90

@@ -32,6 +32,9 @@ class Recheck:
 
     It ends at the first error, because the registry may be busy. Then no other check of this
     repository begins for a minute.
+
+    If the caller is denied, or if every version is reported as missing, the caller may have lost
+    the right to read, and has to prove it again.
     """
 
     def __init__(
@@ -56,7 +59,9 @@ class Recheck:
         self._learn, self._deny = learn, deny
         self._lock = threading.Lock()
         self._running = 1
+        self._lease: bytes | None = None
         self._failed = False
+        self._denied = False
         self._takes_head = True
         self._due: deque[str] = deque()
         self._begun = Known(None, {})
@@ -81,7 +86,8 @@ class Recheck:
         return self._pool.begin_background(share, function)
 
     def _lead(self, old: Mapping[str, Entry]) -> None:
-        if not self._entries.begin_check(self._repository):
+        self._lease = self._entries.begin_check(self._repository)
+        if self._lease is None:
             return
         self._begun = known = self._known.get(self._repository)
         # Another process may have checked some of them since this one parsed them.
@@ -105,15 +111,15 @@ class Recheck:
 
     def _work(self) -> None:
         try:
-            while self._due and not self._pool.closed and time.monotonic() < self._until:
-                tag = self._due.popleft()
+            while (tag := self._next()) is not None:
                 self._read[tag] = self._ask(tag)
-        except IndexError:
-            pass  # another thread took the last one
-        except PyOCIError as error:
+        except BaseException as error:
             self._failed = True
             self._due.clear()
+            if not isinstance(error, PyOCIError):
+                raise
             if isinstance(error, AuthenticationRequiredError | DeniedError):
+                self._denied = True
                 self._deny()
             name = self._repository.caller.repository
             logger.info("%s: could not check whether old versions have changed: %s", name, error)
@@ -123,6 +129,14 @@ class Recheck:
                 is_last = not self._running
             if is_last and not self._pool.closed:
                 self._end()
+
+    def _next(self) -> str | None:
+        if self._pool.closed or time.monotonic() >= self._until:
+            return None
+        try:
+            return self._due.popleft()
+        except IndexError:
+            return None
 
     def _ask(self, tag: str) -> Read:
         known = self._stored[tag].version
@@ -139,12 +153,17 @@ class Recheck:
 
     def _end(self) -> None:
         if self._read:
+            if not any(self._read.values()):
+                # Registries report every tag as missing to callers without permission to read.
+                self._deny()
             read = self._learn(self._read)
+            if self._denied:
+                self._deny()  # what was read before the denial counts as a proof
             known = self._known.get(self._repository)
             # What was read before a change must not count as read after it.
             known = known if known.changes == self._begun.changes else self._begun
             self._known.write(
                 self._repository, known, read, self._numbers, self._sent, before=self._stored
             )
-        if not self._failed:
-            self._entries.end_check(self._repository)
+        if self._lease is not None and not self._failed:
+            self._entries.end_check(self._repository, self._lease)
