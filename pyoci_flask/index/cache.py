@@ -138,8 +138,8 @@ class CachedReader(VersionReader):
             self._note(repository, read)
             return self._sure(repository, read)
 
-        recheck = Recheck(repository, self._entries, self._known, self.pool, learn, deny)
-        recheck.begin(old, now)
+        recheck = Recheck(repository, self._entries, self._known, self.pool, learn, deny, now)
+        recheck.begin(old)
 
     def recall(
         self, candidates: Candidates, version: str, enough: Enough = any_part

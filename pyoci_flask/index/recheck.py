@@ -14,7 +14,7 @@ from dataclasses import replace
 from pyoci_flask.errors import AuthenticationRequiredError, DeniedError, PyOCIError
 from pyoci_flask.index.entries import Entries, Entry
 from pyoci_flask.index.fetch import FetchPool, Read
-from pyoci_flask.index.known import Known, KnownVersions
+from pyoci_flask.index.known import KnownVersions
 from pyoci_flask.index.names import version_of
 from pyoci_flask.index.project_repository import ProjectRepository
 from pyoci_flask.index.versions import load_files
@@ -45,11 +45,12 @@ class Recheck:
         pool: FetchPool,
         learn: Callable[[Mapping[str, Read]], Mapping[str, Read]],
         deny: Callable[[], None],
+        now: float,
     ) -> None:
         """Use `pool` for the calls, and keep their results in `entries` and `known`.
 
         `learn` is called with what was read, and returns what is true for all callers. `deny` is
-        called if the caller may no longer read.
+        called if the caller may no longer read. `now` is the time at which the calls are made.
         """
         caller = replace(repository.caller, may_wait=False)
         self._repository = replace(repository, caller=caller)
@@ -59,24 +60,19 @@ class Recheck:
         self._learn, self._deny = learn, deny
         self._lock = threading.Lock()
         self._running = 1
-        self._lease: bytes | None = None
         self._failed = False
         self._denied = False
         self._takes_head = True
         self._due: deque[str] = deque()
-        self._begun = Known(None, {})
-        self._stored: Mapping[str, Entry] = {}
-        self._numbers: Mapping[str, int] = {}
-        self._sent = 0.0
+        self._sent = now
         self._read: dict[str, Read] = {}
         self._until = time.monotonic() + _LONGEST
 
-    def begin(self, old: Mapping[str, Entry], now: float) -> None:
+    def begin(self, old: Mapping[str, Entry]) -> None:
         """Check the versions of these entries.
 
         Do nothing if no thread is free, or if another check of the repository is running.
         """
-        self._sent = now
         versions = {tag: entry for tag, entry in old.items() if entry.version}
         if versions:
             self._begin(lambda: self._lead(versions))
@@ -86,9 +82,10 @@ class Recheck:
         return self._pool.begin_background(share, function)
 
     def _lead(self, old: Mapping[str, Entry]) -> None:
-        self._lease = self._entries.begin_check(self._repository)
-        if self._lease is None:
+        lease = self._entries.begin_check(self._repository)
+        if lease is None:
             return
+        self._lease = lease
         self._begun = known = self._known.get(self._repository)
         # Another process may have checked some of them since this one parsed them.
         self._stored, self._numbers = self._entries.look_up(
@@ -165,5 +162,5 @@ class Recheck:
             self._known.write(
                 self._repository, known, read, self._numbers, self._sent, before=self._stored
             )
-        if self._lease is not None and not self._failed:
+        if not self._failed:
             self._entries.end_check(self._repository, self._lease)
