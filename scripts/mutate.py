@@ -43,12 +43,7 @@ TARGETS = {
         ("tests/unit/test_index_entries*.py", "tests/unit/test_index_cache*.py"), 0.85
     ),
     "index/known.py": Target(
-        (
-            "tests/unit/test_stale_*.py",
-            "tests/unit/test_index_cache.py",
-            "tests/unit/test_index_cache_reading.py",
-        ),
-        0.90,
+        ("tests/unit/test_stale_known.py", "tests/unit/test_stale_listings.py"), 0.90
     ),
     "index/lifetimes.py": Target(("tests/unit/test_stale_*.py",), 0.90),
     "index/recheck.py": Target(("tests/unit/test_stale_*.py",), 0.90),

@@ -16,6 +16,8 @@ from pyoci_flask.common.grammar import DOCKER_MANIFEST
 from pyoci_flask.errors import DeniedError
 from pyoci_flask.index import cache, recheck
 from pyoci_flask.index.fetch import FetchPool
+from pyoci_flask.index.project_repository import ProjectRepository
+from pyoci_flask.index.versions import VersionFiles
 from pyoci_flask.oci.client import RepositoryCaller
 from pyoci_flask.oci.manifest_digests import head_manifest
 from pyoci_flask.oci.reference import Digest, Tag
@@ -162,6 +164,23 @@ def test_a_proof_by_head_is_tried_once(lab: Stale, monkeypatch: pytest.MonkeyPat
     lab.seen(as_somebody(lab.repository, "somebody"))
 
     assert asked == [False]
+
+
+def test_no_call_of_a_check_waits(two: Stale, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[bool] = []
+
+    def noting(caller: RepositoryCaller, _: Tag) -> None:
+        asked.append(caller.may_wait)
+
+    def reading(repository: ProjectRepository, *_: object, known: VersionFiles) -> VersionFiles:
+        asked.append(repository.caller.may_wait)
+        return known
+
+    monkeypatch.setattr(recheck, "head_manifest", noting)
+    monkeypatch.setattr(recheck, "load_files", reading)
+    two.seen()
+
+    assert asked == [False] * 3  # one HEAD, which says nothing, and two GETs
 
 
 @pytest.mark.parametrize("media_type", ["application/json", ""])
