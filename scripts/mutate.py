@@ -45,8 +45,10 @@ TARGETS = {
     "index/known.py": Target(
         ("tests/unit/test_stale_known.py", "tests/unit/test_stale_listings.py"), 0.90
     ),
-    "index/lifetimes.py": Target(("tests/unit/test_stale_*.py",), 0.90),
-    "index/recheck.py": Target(("tests/unit/test_stale_*.py",), 0.90),
+    "index/lifetimes.py": Target(("tests/unit/test_index_entries_old.py",), 0.90),
+    "index/recheck.py": Target(
+        ("tests/unit/test_stale_checks.py", "tests/unit/test_stale_listings.py"), 0.90
+    ),
     "transport/challenge.py": Target(("tests/unit/test_transport_challenge.py",), 0.85),
     "web/conditional.py": Target(
         ("tests/unit/test_web_conditional*.py", "tests/unit/test_web_files.py"), 0.90
