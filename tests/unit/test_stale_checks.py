@@ -244,6 +244,7 @@ class Queue(FetchPool):
     """A pool whose background work waits until the test begins it."""
 
     most: int
+    asked: int = 0
     waiting: list[Callable[[], None]] = field(default_factory=list)
     is_closed: bool = False
 
@@ -252,6 +253,7 @@ class Queue(FetchPool):
 
     def begin_background(self, _: str, function: Callable[[], None]) -> bool:
         """Keep the function, unless there are too many."""
+        self.asked += 1
         if len(self.waiting) >= self.most:
             return False
         self.waiting.append(function)
@@ -274,11 +276,13 @@ def test_the_threads_of_a_check_write_once_when_the_last_one_ends(two: Stale, mo
         pool.waiting.clear()
         other.seen()
         (lead,) = pool.waiting
+        asked = pool.asked
         two.calls()
 
         lead()
         helpers = pool.waiting[1:]
         assert len(helpers) == min(2, most - 1)  # one thread less than versions
+        assert pool.asked - asked == min(2, most)  # it stops when no thread is free
         assert two.calls() == ["HEAD 1.0", "HEAD 2.0", "HEAD 3.0"]
         pool.waiting.clear()
         for helper in helpers:
@@ -289,6 +293,20 @@ def test_the_threads_of_a_check_write_once_when_the_last_one_ends(two: Stale, mo
         other.seen()
         assert pool.waiting == []  # everything is fresh
         assert other.reader._entries.begin_check(two.repository)
+
+
+def test_a_worker_learns_what_another_one_has_checked(two: Stale) -> None:
+    with closing(Queue(1)) as pool:
+        other = two.another(pool)
+        other.reader.find_project([two.repository])
+        other.seen()
+        two.seen()  # checks the versions first
+        two.calls()
+
+        pool.waiting.pop()()
+        assert two.calls() == []
+        other.seen()
+        assert pool.waiting == []
 
 
 def test_without_a_free_thread_no_check_begins(two: Stale) -> None:
