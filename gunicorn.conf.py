@@ -23,6 +23,7 @@ from pyoci_flask.server.master import (
     connections_that_fit,
     keep_few_arenas,
     keep_secrets_out,
+    let_new_workers_end,
     make_cache_folder,
     make_for,
     raise_limit,
@@ -99,6 +100,7 @@ loglevel = _settings.log_levels[""].lower().replace("debug", "info")
 def on_starting(server: Arbiter) -> None:
     """Check the configuration, including `--bind` on the command line, before listening."""
     keep_secrets_out()
+    let_new_workers_end()
     _guard(server.cfg.address)
     try:
         check_start(_settings)

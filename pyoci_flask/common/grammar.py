@@ -44,4 +44,6 @@ def is_digest(text: str) -> bool:
 
 def has_too_many_values(document: bytes | bytearray) -> bool:
     """Return whether a document might contain more JSON values than are parsed (`MOST_VALUES`)."""
+    if len(document) <= MOST_VALUES:
+        return False  # it has no more marks than bytes
     return sum(document.count(mark) for mark in (b",", b"[", b"{")) > MOST_VALUES

@@ -265,7 +265,7 @@ def _parse(
             found = old.found
         elif "digest" in members:
             index, version = ImageIndex.parse(members["document"].encode()), version_of(tag)
-            files, _ = files_of(index, version, repository.project, repository.segment)
+            files, _ = files_of(index, version, repository.project, repository.segment, listed=True)
             digest, document = Digest(members["digest"]), members["document"]
             found = listed_files(version, digest, document, files, last_change(index))
         return Entry.of(members["changes"], found, float(members["read"]), lifetimes)

@@ -160,9 +160,9 @@ def list_files(
     repository: ProjectRepository, tags: Sequence[str], read: Read, limit: int
 ) -> Project:
     """List the project with the files of `limit` versions, or of all if 0 (see `first_to_list`)."""
-    keyed = _in_order(tags)
+    keyed = in_order(tags)
     ordered = [tag for _, tag in keyed]
-    wanted = first_to_list(ordered)
+    wanted = first_to_list(keyed)
     listed = read(wanted[:limit] if limit else wanted)
     read_ones = [one for tag in ordered if isinstance(one := listed.get(tag), VersionFiles)]
     # Leave out tags that are not versions, and versions that were deleted on a registry that can
@@ -185,7 +185,7 @@ def limits_of(parts: Sequence[Sequence[str]], limit: int) -> list[int]:
     """Divide a limit among the repositories of a project. `parts` contains the tags of each."""
     if not limit:
         return [0 for _ in parts]
-    wanted = Counter(first_to_list(newest_first([tag for tags in parts for tag in tags]))[:limit])
+    wanted = Counter(first_to_list(in_order(tag for tags in parts for tag in tags))[:limit])
     limits = []
     for tags in parts:
         taken = wanted & Counter(tags)
@@ -226,37 +226,40 @@ def _is_too_large(found: VersionFiles | Skipped | None) -> bool:
 
 def newest_first(tags: Sequence[str]) -> list[str]:
     """Sort tags by version (PEP 440), newest first; tags that are not versions come last."""
-    return [tag for _, tag in _in_order(tags)]
+    return [tag for _, tag in in_order(tags)]
 
 
-def _in_order(tags: Sequence[str]) -> list[tuple[_Key, str]]:
+def in_order(tags: Iterable[str]) -> list[tuple[_Key, str]]:
+    """Return the tags in the order of `newest_first`, each with its key."""
     return sorted(((_key(tag), tag) for tag in tags), reverse=True)
 
 
-def first_to_list(ordered: Sequence[str]) -> list[str]:
-    """Sort tags, given newest first, in the order in which to list them if not all fit.
+def first_to_list(keyed: Iterable[tuple[_Key, str]]) -> list[str]:
+    """Sort tags, given by `in_order`, in the order in which to list them if not all fit.
 
     The newest come first, but at least half of the leading tags, however many, are final releases
     as long as there are any. Installers use only final releases by default, so pre-releases must
     not take their place. Tags that are not versions come last.
     """
-    finals = deque(tag for tag in ordered if _is_final(tag))
-    others = deque(tag for tag in ordered if not _is_final(tag))
-    found: list[str] = []
+    finals: deque[tuple[_Key, str]] = deque()
+    others: deque[tuple[_Key, str]] = deque()
+    for one in keyed:
+        (finals if _is_final(one[0]) else others).append(one)
+    found: list[tuple[_Key, str]] = []
     taken = 0
     while finals and others:
         short = 2 * taken < len(found) + 1
-        if short or _key(finals[0]) > _key(others[0]):
+        if short or finals[0] > others[0]:
             found.append(finals.popleft())
             taken += 1
         else:
             found.append(others.popleft())
-    return [*found, *finals, *others]
+    return [tag for _, tag in (*found, *finals, *others)]
 
 
-def _is_final(tag: str) -> bool:
+def _is_final(key: _Key) -> bool:
     """Return whether a tag is a final release; post releases and local versions are final."""
-    is_version, version, _ = _key(tag)
+    is_version, version, _ = key
     return is_version and not version.is_prerelease
 
 

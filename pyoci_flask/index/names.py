@@ -8,6 +8,7 @@ versions: `1.0` and `1.0.0` are the same version (PEP 440).
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Self
 
 from packaging.utils import NormalizedName, canonicalize_name, canonicalize_version
@@ -32,6 +33,8 @@ OTHER_SUFFIXES = (
 )
 """Suffixes of distribution files that other indexes accept but this one does not."""
 _LONGEST = 255
+_LONGEST_REMEMBERED = 40
+"""Characters of a version that is remembered once it is parsed. Nearly all have fewer."""
 _MOST_PARTS = 3
 """Maximum number of parts of a project's name for which all spellings are tried."""
 
@@ -90,8 +93,18 @@ def version_or_none(text: str) -> Version | None:
 
     Python refuses to convert more than 4,300 digits to a number.
     """
-    if len(text) > _LONGEST:
-        return None
+    if len(text) > _LONGEST_REMEMBERED:
+        return _parsed(text) if len(text) <= _LONGEST else None
+    return _remembered(text)
+
+
+@lru_cache(maxsize=1024)
+def _remembered(text: str) -> Version | None:
+    """Parse a short version. A page needs each of its versions ten times."""
+    return _parsed(text)
+
+
+def _parsed(text: str) -> Version | None:
     try:
         return Version(text)
     except InvalidVersion:
@@ -111,10 +124,10 @@ def parse_version(text: str) -> Version:
         )
     if len(text) > _LONGEST:
         raise InvalidRequestError(f"a version can be at most {_LONGEST} characters long")
-    try:
-        return Version(text)
-    except InvalidVersion as error:
-        raise InvalidRequestError(f"{shown(text)} is not a version (PEP 440)") from error
+    version = version_or_none(text)
+    if version is None:
+        raise InvalidRequestError(f"{shown(text)} is not a version (PEP 440)")
+    return version
 
 
 def without_dash(text: str) -> str:
@@ -233,7 +246,9 @@ class Filename:
     def is_same_version(self, text: str) -> bool:
         """Return whether the file is of this version, in any spelling (PEP 440)."""
         version = version_or_none(text)
-        return version is not None and version == version_or_none(self.version)
+        return version is not None and (
+            text == self.version or version == version_or_none(self.version)
+        )
 
     @property
     def is_wheel(self) -> bool:
@@ -262,9 +277,12 @@ def after_name(stem: str, project: ProjectName) -> str | None:
     """Return what follows the project's name, in any spelling, and a dash; otherwise None."""
     if len(stem) > _LONGEST:
         return None
-    for match in re.finditer("-", stem):
-        if canonicalize_name(stem[: match.start()]) == project.normalized:
-            return stem[match.end() :]
+    normalized = project.normalized
+    dash = stem.find("-")
+    while dash >= 0:
+        if canonicalize_name(stem[:dash]) == normalized:
+            return stem[dash + 1 :]
+        dash = stem.find("-", dash + 1)
     return None
 
 

@@ -4,14 +4,15 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from functools import lru_cache
 
 from packaging.metadata import RawMetadata
 from packaging.utils import NormalizedName
 
-from pyoci_flask.common.redaction import shown
 from pyoci_flask.errors import InvalidRequestError
 from pyoci_flask.index.fields import LONGEST_SPECIFIERS, home_among, home_page_of, summary_of
-from pyoci_flask.index.names import SDIST, WHEEL, Filename, ProjectName
+from pyoci_flask.index.names import Filename, ProjectName
+from pyoci_flask.index.stored_names import StoredNames
 from pyoci_flask.oci.model import MANIFEST_TYPE, Descriptor, ImageIndex, Platform
 from pyoci_flask.oci.reference import Digest
 
@@ -41,6 +42,8 @@ Other programs may write any text there, so both are checked and shortened when 
 _NOTES = frozenset(
     {CREATED, TITLE, SHA256, PROJECT_URLS, SIZE, REQUIRES_PYTHON, CORE_METADATA, YANKED}
 )
+_LONGEST_REMEMBERED = 1000
+"""Characters of project URLs that are remembered once they are parsed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,25 +100,27 @@ class Project:
 
 
 def files_of(
-    index: ImageIndex, version: str, project: ProjectName, segment: str
+    index: ImageIndex, version: str, project: ProjectName, segment: str, *, listed: bool = False
 ) -> tuple[list[File], list[str]]:
     """Read the files of a version's image index.
 
     `segment` is the last segment of the repository's name, from which filenames are rebuilt.
+    `listed` leaves out what a listing does not need of their entries: annotations and platform.
     Return the files and, for the log, what is wrong with each entry that is left out.
     """
     files, faults = [], []
     dotted = _is_dotted(index, project)
     summary = summary_of(index.annotations.get(SUMMARY))
     home_page = home_page_of(index.annotations.get(HOME_PAGE))
+    names = StoredNames(version, project, segment)
     for entry in index.manifests:
         try:
             files.append(
                 _file(
                     entry,
-                    version,
-                    project,
+                    names,
                     segment,
+                    listed=listed,
                     dotted=dotted,
                     summary=summary,
                     home_page=home_page,
@@ -155,8 +160,9 @@ def last_change(index: ImageIndex) -> datetime | None:
 
     Other programs may write any time, so it can also be in the future.
     """
-    texts = [index.annotations.get(CHANGED), index.annotations.get(CREATED)]
-    texts += [entry.annotations.get(CREATED) for entry in index.manifests]
+    # Files that were published together have the same time.
+    texts = {index.annotations.get(CHANGED), index.annotations.get(CREATED)}
+    texts |= {entry.annotations.get(CREATED) for entry in index.manifests}
     return max((time for text in texts if (time := parse_time(text))), default=None)
 
 
@@ -181,10 +187,10 @@ def _is_dotted(index: ImageIndex, project: ProjectName) -> bool:
 
 def _file(
     entry: Descriptor,
-    version: str,
-    project: ProjectName,
+    names: StoredNames,
     segment: str,
     *,
+    listed: bool,
     dotted: bool,
     summary: str | None,
     home_page: str | None,
@@ -194,39 +200,20 @@ def _file(
     notes = entry.annotations
     urls = notes.get(PROJECT_URLS)
     return File(
-        filename=_filename(
-            notes.get(TITLE), entry.platform.architecture, version, project, segment
-        ),
-        entry=entry,
+        filename=names.of(notes.get(TITLE), entry.platform.architecture),
+        entry=Descriptor(entry.media_type, entry.digest, entry.size) if listed else entry,
         digest=_digest(notes.get(SHA256)),
         size=_size(notes.get(SIZE)),
         uploaded=parse_time(notes.get(CREATED)),
         requires_python=_specifiers(notes.get(REQUIRES_PYTHON)),
         core_metadata=_digest(notes.get(CORE_METADATA)),
         yanked=notes.get(YANKED),
-        project_urls=_urls(urls) if urls else {},
+        project_urls=_project_urls(urls) if urls else {},
         segment=segment,
         dotted=dotted,
         summary=summary,
         home_page=home_page,
     )
-
-
-def _filename(
-    title: str | None, architecture: str, version: str, project: ProjectName, segment: str
-) -> Filename:
-    """Return the title if it is this file's name; otherwise build the name as the original does."""
-    if title is not None:
-        try:
-            filename = Filename.parse(title, project)
-        except InvalidRequestError:
-            pass
-        else:
-            if filename.is_same_version(version) and filename.architecture == architecture:
-                return filename
-    if architecture != SDIST and not architecture.endswith(WHEEL):
-        raise InvalidRequestError(f"unknown architecture {shown(architecture)}")
-    return Filename.parse(Filename.build(segment, version, architecture), project)
 
 
 def _digest(text: str | None) -> Digest | None:
@@ -244,6 +231,16 @@ def _size(text: str | None) -> int | None:
 
 def _specifiers(text: str | None) -> str | None:
     return text if text and len(text) <= LONGEST_SPECIFIERS else None
+
+
+def _project_urls(text: str) -> Mapping[str, str]:
+    return _remembered_urls(text) if len(text) <= _LONGEST_REMEMBERED else _urls(text)
+
+
+@lru_cache(maxsize=64)
+def _remembered_urls(text: str) -> Mapping[str, str]:
+    """Parse a short text. The files of a project have the same URLs, so they share the result."""
+    return _urls(text)
 
 
 def _urls(text: str) -> Mapping[str, str]:
@@ -274,4 +271,7 @@ def parse_time(text: str | None) -> datetime | None:
 
 def format_time(time: datetime) -> str:
     """Write a UTC time as RFC 3339 with `Z`, to the microsecond."""
-    return time.astimezone(UTC).replace(tzinfo=None).isoformat(timespec="microseconds") + "Z"
+    # Without `timespec`, which takes twice as long, a time without microseconds lacks the fraction.
+    utc = time.astimezone(UTC)
+    text = utc.isoformat().removesuffix("+00:00")
+    return f"{text}Z" if utc.microsecond else f"{text}.000000Z"

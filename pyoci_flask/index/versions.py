@@ -3,7 +3,7 @@
 import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime
 from typing import TypeVar
 
@@ -27,7 +27,7 @@ from pyoci_flask.index.project_repository import (
     with_tags,
 )
 from pyoci_flask.oci.manifests import Manifest, Unchanged, read_manifest
-from pyoci_flask.oci.model import INDEX_TYPE, Descriptor, ImageIndex, MalformedDocumentError
+from pyoci_flask.oci.model import INDEX_TYPE, ImageIndex, MalformedDocumentError
 from pyoci_flask.oci.reference import Digest, Tag
 
 logger = logging.getLogger("pyoci.index")
@@ -100,9 +100,11 @@ class NotAPackageError(PyOCIError):
 
 
 def parse_index(
-    repository: ProjectRepository, version: str, tag: Tag, manifest: Manifest
+    repository: ProjectRepository, version: str, tag: Tag, manifest: Manifest, *, listed: bool
 ) -> VersionIndex:
     """Read the image index of a version; log what is wrong with entries that are left out.
+
+    `listed` keeps only what a listing needs of the files (see `files_of`).
 
     Raises:
         NotAPackageError: the manifest is something else.
@@ -120,7 +122,7 @@ def parse_index(
         if not index.artifact_type:
             raise NotAPackageError("an image index without an artifactType")
         raise NotAPackageError(f"an image index with artifact type {shown(index.artifact_type)}")
-    files, faults = files_of(index, version, repository.project, repository.segment)
+    files, faults = files_of(index, version, repository.project, repository.segment, listed=listed)
     if faults:
         logger.warning(
             "%s:%s: left out %s", repository.caller.repository, tag, _few(faults, "entries")
@@ -135,20 +137,16 @@ def listed_files(
     files: Sequence[File],
     changed: datetime | None = None,
 ) -> VersionFiles:
-    """Keep only what a listing needs. `document` is the index that the files were parsed from."""
+    """Return files for a listing. `document` is the index that they were parsed from."""
     weight = max(len(document), _FILE_WEIGHT * len(files))
     return VersionFiles(
         version,
         digest,
-        tuple(replace(file, entry=_bare(file.entry)) for file in files),
+        tuple(files),
         weight,
         document if len(document) <= _RECORDED else None,
         changed,
     )
-
-
-def _bare(entry: Descriptor) -> Descriptor:
-    return Descriptor(entry.media_type, entry.digest, entry.size)
 
 
 def load_version(repository: ProjectRepository, version: str, tag: Tag) -> VersionIndex | None:
@@ -161,7 +159,7 @@ def load_version(repository: ProjectRepository, version: str, tag: Tag) -> Versi
     """
 
     def parse(manifest: Manifest) -> VersionIndex:
-        found = parse_index(repository, version, tag, manifest)
+        found = parse_index(repository, version, tag, manifest, listed=False)
         if len(manifest.document) > _LARGE:
             _WHOLE.keep(len(manifest.document), found)
         return found
@@ -198,7 +196,8 @@ def load_files(
     def parse(manifest: Manifest) -> VersionFiles | Skipped:
         if not wanted():
             return BEYOND
-        found, document = parse_index(repository, version, tag, manifest), manifest.document
+        found = parse_index(repository, version, tag, manifest, listed=True)
+        document = manifest.document
         if len(document) > _RECORDED or not document.isascii():
             document = relevant(found.index).serialize()
         changed = last_change(found.index)

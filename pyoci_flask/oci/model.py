@@ -217,9 +217,9 @@ def _kept(members: dict[str, Any]) -> dict[str, Any]:
     How deeply JSON may be nested depends on what else is on a thread's stack. Without this limit,
     one thread could read a document that another thread could not write.
     """
-    level: list[Any] = list(members.values())
-    if not level:
+    if not members:
         return members
+    level: list[Any] = list(members.values())
     for _ in range(_KEPT_DEPTH):
         within = [list(one.values()) if isinstance(one, dict) else one for one in level]
         level = [value for one in within if isinstance(one, list) for value in one]
@@ -231,6 +231,8 @@ def _kept(members: dict[str, Any]) -> dict[str, Any]:
 def _string(value: object, what: str) -> str:
     if not isinstance(value, str):
         raise MalformedDocumentError(f"a document whose {what} is not a string")
+    if value.isascii():
+        return value
     try:
         value.encode()
     except UnicodeEncodeError as error:

@@ -1,7 +1,7 @@
 """What gunicorn's master does before it forks its workers, and what the workers inherit.
 
-This concerns the limit on open files, the allocator's arenas, the filter of gunicorn's log, and the
-folders of the listing cache.
+This concerns signals, the limit on open files, the allocator's arenas, the filter of gunicorn's
+log, and the folders of the listing cache.
 """
 
 import contextlib
@@ -12,6 +12,7 @@ import os
 import re
 import resource
 import shutil
+import signal
 import stat
 import tempfile
 import time
@@ -39,6 +40,30 @@ _DAY = 24 * 60 * 60.0
 A folder that is just being made does not contain the file. The same is true for a folder of an
 older version or of another WSGI server, which makes its folder again if it is missing.
 """
+
+_ENDING = frozenset({signal.SIGTERM, signal.SIGINT, signal.SIGQUIT})
+
+
+def let_new_workers_end() -> None:
+    """Let a signal end a worker that has no handlers of its own yet.
+
+    After its fork, a worker has the handlers of the master, which put a signal into a queue that
+    nobody reads there. A stop at that moment would then take `graceful_timeout` seconds.
+    """
+
+    def deliver() -> None:
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, _ENDING)
+
+    def begin_child() -> None:
+        for one in _ENDING:
+            signal.signal(one, signal.SIG_DFL)
+        deliver()
+
+    os.register_at_fork(
+        before=lambda: signal.pthread_sigmask(signal.SIG_BLOCK, _ENDING),
+        after_in_parent=deliver,
+        after_in_child=begin_child,
+    )
 
 
 def raise_limit() -> int:

@@ -273,3 +273,23 @@ def _has_ipv6() -> bool:
     except OSError:
         return False
     return True
+
+
+@pytest.mark.parametrize("sent", [signal.SIGTERM, signal.SIGINT, signal.SIGQUIT])
+def test_a_worker_that_is_just_starting_does_not_delay_the_stop(
+    tmp_path: Path, sent: signal.Signals
+) -> None:
+    forked = tmp_path / "forked"
+    conf = tmp_path / "conf.py"
+    conf.write_text(
+        f"import sys, time\nsys.path.insert(0, {str(ROOT)!r})\n"
+        f"exec(open({str(ROOT / 'gunicorn.conf.py')!r}).read())\n"
+        # It never gets as far as its own handlers.
+        f"def post_fork(server, worker):\n"
+        f"    open({str(forked)!r}, 'w').close()\n"
+        f"    while True:\n        time.sleep(1)\n"
+    )
+    options = ("-c", str(conf), "--graceful-timeout", str(int(10 * PATIENCE)))
+    with gunicorn(tmp_path, None, *options, ready=forked.exists) as server:
+        server.process.send_signal(sent)
+        assert server.process.wait(PATIENCE) == 0

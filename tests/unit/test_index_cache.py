@@ -15,7 +15,6 @@ from pyoci_flask.common.memory import Memory
 from pyoci_flask.errors import NotFoundError, PyOCIError
 from pyoci_flask.index import entries
 from pyoci_flask.index.cache import CachedReader
-from pyoci_flask.index.names import ProjectName
 from pyoci_flask.index.project_repository import RecentCallers
 from pyoci_flask.index.publish import publish
 from pyoci_flask.index.store import SQLiteStore
@@ -183,9 +182,9 @@ def test_after_a_change_only_the_changed_version_is_parsed_again(
     parsed: list[str] = []
     real = entries.files_of
 
-    def counting(index: ImageIndex, version: str, project: ProjectName, segment: str) -> Any:  # noqa: ANN401 - as `files_of`
+    def counting(index: ImageIndex, version: str, *others: Any, listed: bool) -> Any:  # noqa: ANN401 - as `files_of`
         parsed.append(version)
-        return real(index, version, project, segment)
+        return real(index, version, *others, listed=listed)
 
     monkeypatch.setattr(entries, "files_of", counting)
     with lab.reader.changing([lab.repository], "1.0"):

@@ -8,7 +8,7 @@ from packaging.specifiers import SpecifierSet
 from packaging.version import Version
 
 from pyoci_flask.index.fetch import FetchPool
-from pyoci_flask.index.listing import find_project, first_to_list, newest_first
+from pyoci_flask.index.listing import find_project, first_to_list, in_order, newest_first
 from pyoci_flask.index.lock import VersionLocks
 from pyoci_flask.index.names import version_of, version_or_none
 from pyoci_flask.index.publish import publish
@@ -21,7 +21,7 @@ DEVS = [f"1.1.dev{number}" for number in range(1, 101)]
 
 
 def _listed(tags: list[str], limit: int) -> list[str]:
-    return first_to_list(newest_first(tags))[:limit]
+    return first_to_list(in_order(tags))[:limit]
 
 
 def _random_tag(seeded: random.Random) -> str:
@@ -79,7 +79,7 @@ def test_of_thousands_of_versions_the_newest_of_each_kind_are_listed() -> None:
         parsed = {tag: version_or_none(version_of(tag)) for tag in tags}
         finals = [tag for tag in ordered if (one := parsed[tag]) and not one.is_prerelease]
         pres = [tag for tag in ordered if (one := parsed[tag]) and one.is_prerelease]
-        order = first_to_list(ordered)
+        order = first_to_list(in_order(tags))
         assert sorted(order) == sorted(tags)
         for limit in {1, 2, 3, 7, 50, 100, 1000, len(tags)}:
             listed = set(order[:limit])

@@ -1,4 +1,5 @@
 from collections.abc import Mapping
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta, timezone
 from typing import Any
 
@@ -195,6 +196,7 @@ def test_time_is_written_as_utc_with_z() -> None:
     time = datetime(2026, 1, 2, 3, 4, 5, 6, tzinfo=timezone(timedelta(hours=2)))
     assert format_time(time) == "2026-01-02T01:04:05.000006Z"
     assert parse_time(format_time(time)) == time
+    assert format_time(time.replace(microsecond=0)) == "2026-01-02T01:04:05.000000Z"
 
 
 def _text(day: int) -> str:
@@ -245,3 +247,12 @@ def test_an_index_without_a_valid_time_has_no_last_change(text: str | None) -> N
     index = ImageIndex(ARTIFACT_TYPE, (_entry(annotations=notes),), notes)
     assert last_change(index) is None
     assert last_change(relevant(index)) is None
+
+
+def test_a_listed_file_lacks_only_the_annotations_and_the_platform_of_its_entry() -> None:
+    entry = _entry(annotations={TITLE: "my_pkg-1.0.tar.gz", "com.pyoci.yanked": "broken"})
+    index = ImageIndex(ARTIFACT_TYPE, (entry, _entry(".zip")))
+    (file,), faults = files_of(index, "1.0", ProjectName("my-pkg"), "my_pkg")
+    (listed,), the_same = files_of(index, "1.0", ProjectName("my-pkg"), "my_pkg", listed=True)
+    assert listed == replace(file, entry=Descriptor(MANIFEST_TYPE, DIGEST, 8))
+    assert faults == the_same

@@ -163,8 +163,9 @@ def _project_json(project: Project, announced: frozenset[str], *, alias: bool) -
     }
     if document["meta"]["api-version"] != _VERSION_WITHOUT_SIZES:
         document["versions"] = [text for text in project.versions if version_or_none(text)]
-        finals, others = listed_of(releases_of(project))
-        if finals.listed + others.listed < finals.known + others.known:
+        releases = releases_of(project)
+        if not all(release.files for release in releases):
+            finals, others = listed_of(releases)
             document[LISTED_VERSIONS] = {
                 "final-releases": [finals.listed, finals.known],
                 "pre-releases": [others.listed, others.known],
@@ -179,12 +180,12 @@ def _file_json(file: File, announced: frozenset[str], *, alias: bool) -> dict[st
         "hashes": {} if file.digest is None else {"sha256": file.digest.hex},
         "yanked": (file.yanked or True) if file.yanked is not None else False,
     }
-    known = {
-        "size": file.size,
-        "upload-time": None if file.uploaded is None else format_time(file.uploaded),
-        "requires-python": file.requires_python,
-    }
-    entry |= {member: value for member, value in known.items() if value is not None}
+    if file.size is not None:
+        entry["size"] = file.size
+    if file.uploaded is not None:
+        entry["upload-time"] = format_time(file.uploaded)
+    if file.requires_python is not None:
+        entry["requires-python"] = file.requires_python
     metadata = _core_metadata(file, announced)
     if metadata is not None:
         value = True if metadata == "true" else {"sha256": metadata.removeprefix("sha256=")}
