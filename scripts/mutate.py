@@ -38,7 +38,14 @@ class Target:
 
 TARGETS = {
     "index/rewrite.py": Target(("tests/unit/test_index_rewrite*.py",), 0.90),
-    "index/cache.py": Target(("tests/unit/test_index_cache*.py",), 0.85),
+    "index/cache.py": Target(
+        (
+            "tests/unit/test_index_cache*.py",
+            "tests/unit/test_stale_checks.py",
+            "tests/unit/test_stale_listings.py",
+        ),
+        0.85,
+    ),
     "index/entries.py": Target(
         ("tests/unit/test_index_entries*.py", "tests/unit/test_index_cache*.py"), 0.85
     ),
