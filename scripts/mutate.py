@@ -38,9 +38,23 @@ class Target:
 
 TARGETS = {
     "index/rewrite.py": Target(("tests/unit/test_index_rewrite*.py",), 0.90),
-    "index/cache.py": Target(("tests/unit/test_index_cache*.py",), 0.85),
+    "index/cache.py": Target(
+        (
+            "tests/unit/test_index_cache*.py",
+            "tests/unit/test_stale_checks.py",
+            "tests/unit/test_stale_listings.py",
+        ),
+        0.85,
+    ),
     "index/entries.py": Target(
         ("tests/unit/test_index_entries*.py", "tests/unit/test_index_cache*.py"), 0.85
+    ),
+    "index/known.py": Target(
+        ("tests/unit/test_stale_known.py", "tests/unit/test_stale_listings.py"), 0.90
+    ),
+    "index/lifetimes.py": Target(("tests/unit/test_index_entries_old.py",), 0.90),
+    "index/recheck.py": Target(
+        ("tests/unit/test_stale_checks.py", "tests/unit/test_stale_listings.py"), 0.90
     ),
     "transport/challenge.py": Target(("tests/unit/test_transport_challenge.py",), 0.85),
     "web/conditional.py": Target(

@@ -10,6 +10,7 @@ live. Operations that change something never use the cache.
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext, suppress
+from dataclasses import replace
 from functools import partial
 
 from pyoci_flask.common.memory import KeyedLocks
@@ -82,9 +83,9 @@ class CachedReader(VersionReader):
             return super().find_project(candidates, empty_is_found=empty_is_found)
 
     def _prove(self, caller: RepositoryCaller, tag: Tag) -> None:
-        # If this fails, a version is read later, which shows why.
+        # If this fails, a version is read later, which shows why. So it need not be repeated.
         with suppress(PyOCIError):
-            if head_manifest(caller, tag) is not None:
+            if head_manifest(replace(caller, may_wait=False), tag) is not None:
                 self._proofs.add(caller)
 
     def _project(
@@ -137,8 +138,8 @@ class CachedReader(VersionReader):
             self._note(repository, read)
             return self._sure(repository, read)
 
-        recheck = Recheck(repository, self._entries, self._known, self.pool, learn, deny)
-        recheck.begin(old, now)
+        recheck = Recheck(repository, self._entries, self._known, self.pool, learn, deny, now)
+        recheck.begin(old)
 
     def recall(
         self, candidates: Candidates, version: str, enough: Enough = any_part

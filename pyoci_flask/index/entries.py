@@ -185,18 +185,21 @@ class Entries:
         tag = stored.value.decode(errors="replace") if stored else ""
         return tag if is_tag(tag) else None
 
-    def begin_check(self, repository: ProjectRepository) -> bool:
-        """Return whether a check of a repository's old entries may begin.
+    def begin_check(self, repository: ProjectRepository) -> bytes | None:
+        """Return a lease if a check of a repository's old entries may begin, otherwise None.
 
         Only one may run at a time, in all processes that share the store. It counts as running
         until `end_check` is called, or for a minute.
         """
         key, own = _check_key(repository), secrets.token_bytes(16)
-        return self._store.start_many({key: own}, _LEASE).get(key) == own
+        return own if self._store.start_many({key: own}, _LEASE).get(key) == own else None
 
-    def end_check(self, repository: ProjectRepository) -> None:
-        """Let another check begin."""
-        self._store.set_many({_check_key(repository): b""}, 0.0)
+    def end_check(self, repository: ProjectRepository, lease: bytes) -> None:
+        """Let another check begin, unless the lease has expired and another one is running."""
+        key = _check_key(repository)
+        stored = self._store.get_many([key]).get(key)
+        if stored is not None and stored.value == lease:
+            self._store.set_many({key: b""}, 0.0)
 
     def _numbers(self, stored: Mapping[str, Stored], keys: Collection[str]) -> dict[str, int]:
         """Return numbers of changes. Missing ones start at random values, so none is used twice."""

@@ -131,10 +131,6 @@ class KnownVersions:
             self._known.put(repository.caller.repository.location, known)
         return known
 
-    def renew(self, repository: ProjectRepository, entries: Mapping[str, Entry]) -> None:
-        """Add entries that were read from the store."""
-        self.keep(repository, self.get(repository).renewed(entries))
-
     def write(
         self,
         repository: ProjectRepository,

@@ -14,7 +14,7 @@ from dataclasses import replace
 from pyoci_flask.errors import AuthenticationRequiredError, DeniedError, PyOCIError
 from pyoci_flask.index.entries import Entries, Entry
 from pyoci_flask.index.fetch import FetchPool, Read
-from pyoci_flask.index.known import Known, KnownVersions
+from pyoci_flask.index.known import KnownVersions
 from pyoci_flask.index.names import version_of
 from pyoci_flask.index.project_repository import ProjectRepository
 from pyoci_flask.index.versions import load_files
@@ -32,6 +32,9 @@ class Recheck:
 
     It ends at the first error, because the registry may be busy. Then no other check of this
     repository begins for a minute.
+
+    If the caller is denied, or if every version is reported as missing, the caller may have lost
+    the right to read, and has to prove it again.
     """
 
     def __init__(
@@ -42,11 +45,12 @@ class Recheck:
         pool: FetchPool,
         learn: Callable[[Mapping[str, Read]], Mapping[str, Read]],
         deny: Callable[[], None],
+        now: float,
     ) -> None:
         """Use `pool` for the calls, and keep their results in `entries` and `known`.
 
         `learn` is called with what was read, and returns what is true for all callers. `deny` is
-        called if the caller may no longer read.
+        called if the caller may no longer read. `now` is the time at which the calls are made.
         """
         caller = replace(repository.caller, may_wait=False)
         self._repository = replace(repository, caller=caller)
@@ -57,21 +61,18 @@ class Recheck:
         self._lock = threading.Lock()
         self._running = 1
         self._failed = False
+        self._denied = False
         self._takes_head = True
         self._due: deque[str] = deque()
-        self._begun = Known(None, {})
-        self._stored: Mapping[str, Entry] = {}
-        self._numbers: Mapping[str, int] = {}
-        self._sent = 0.0
+        self._sent = now
         self._read: dict[str, Read] = {}
         self._until = time.monotonic() + _LONGEST
 
-    def begin(self, old: Mapping[str, Entry], now: float) -> None:
+    def begin(self, old: Mapping[str, Entry]) -> None:
         """Check the versions of these entries.
 
         Do nothing if no thread is free, or if another check of the repository is running.
         """
-        self._sent = now
         versions = {tag: entry for tag, entry in old.items() if entry.version}
         if versions:
             self._begin(lambda: self._lead(versions))
@@ -81,8 +82,10 @@ class Recheck:
         return self._pool.begin_background(share, function)
 
     def _lead(self, old: Mapping[str, Entry]) -> None:
-        if not self._entries.begin_check(self._repository):
+        lease = self._entries.begin_check(self._repository)
+        if lease is None:
             return
+        self._lease = lease
         self._begun = known = self._known.get(self._repository)
         # Another process may have checked some of them since this one parsed them.
         self._stored, self._numbers = self._entries.look_up(
@@ -105,15 +108,15 @@ class Recheck:
 
     def _work(self) -> None:
         try:
-            while self._due and not self._pool.closed and time.monotonic() < self._until:
-                tag = self._due.popleft()
+            while (tag := self._next()) is not None:
                 self._read[tag] = self._ask(tag)
-        except IndexError:
-            pass  # another thread took the last one
-        except PyOCIError as error:
+        except BaseException as error:
             self._failed = True
             self._due.clear()
+            if not isinstance(error, PyOCIError):
+                raise
             if isinstance(error, AuthenticationRequiredError | DeniedError):
+                self._denied = True
                 self._deny()
             name = self._repository.caller.repository
             logger.info("%s: could not check whether old versions have changed: %s", name, error)
@@ -123,6 +126,14 @@ class Recheck:
                 is_last = not self._running
             if is_last and not self._pool.closed:
                 self._end()
+
+    def _next(self) -> str | None:
+        if self._pool.closed or time.monotonic() >= self._until:
+            return None
+        try:
+            return self._due.popleft()
+        except IndexError:
+            return None
 
     def _ask(self, tag: str) -> Read:
         known = self._stored[tag].version
@@ -139,7 +150,12 @@ class Recheck:
 
     def _end(self) -> None:
         if self._read:
+            if not any(self._read.values()):
+                # Registries report every tag as missing to callers without permission to read.
+                self._deny()
             read = self._learn(self._read)
+            if self._denied:
+                self._deny()  # what was read before the denial counts as a proof
             known = self._known.get(self._repository)
             # What was read before a change must not count as read after it.
             known = known if known.changes == self._begun.changes else self._begun
@@ -147,4 +163,4 @@ class Recheck:
                 self._repository, known, read, self._numbers, self._sent, before=self._stored
             )
         if not self._failed:
-            self._entries.end_check(self._repository)
+            self._entries.end_check(self._repository, self._lease)

@@ -13,8 +13,9 @@ from typing import NamedTuple
 
 _PATIENCE = 0.5
 """Seconds to wait while another process writes."""
-_DAY = 24 * 60 * 60.0
-"""Rows from further in the future were written by a wrong clock, and would stay for too long."""
+_AHEAD = 60.0
+"""Seconds. Rows from further in the future were written by a wrong clock. They count as missing,
+so they must not prevent `start_many` from storing others."""
 
 # If this changes, the name of kept folders must change too (see `store_folder`).
 _SCHEMA = """
@@ -99,7 +100,7 @@ def write(database: sqlite3.Connection, rows: Mapping[str, Row], *, over: bool =
 
 def shrink(database: sqlite3.Connection, now: float, most_bytes: int) -> None:
     """Delete what has expired, and if that is not enough, what expires next."""
-    database.execute("DELETE FROM entries WHERE expires <= ? OR written > ?", (now, now + _DAY))
+    database.execute("DELETE FROM entries WHERE expires <= ? OR written > ?", (now, now + _AHEAD))
     first = (
         "DELETE FROM entries WHERE key IN (SELECT key FROM entries ORDER BY expires "
         "LIMIT (SELECT count(*) / 4 + 1 FROM entries))"

@@ -39,6 +39,7 @@ _NAMED = 3
 """Maximum number of tags or entries that one log line lists."""
 _FILE_WEIGHT = 1024
 """Minimum number of bytes that a file counts as."""
+_MANIFESTS = ("application/vnd.oci.", "application/vnd.docker.")  # how their media types begin
 _RECORDED = 256 * 1024
 """Maximum size of one version in the listing cache, in bytes."""
 
@@ -95,6 +96,8 @@ def same_files(found: VersionFiles | VersionIndex, filename: Filename) -> list[F
 class NotAPackageError(PyOCIError):
     """A tag does not contain a version of a package; the text says what it contains."""
 
+    is_manifest = True  # of another kind; if not, perhaps a proxy has answered
+
 
 def parse_index(
     repository: ProjectRepository, version: str, tag: Tag, manifest: Manifest, *, listed: bool
@@ -108,7 +111,9 @@ def parse_index(
     """
     if manifest.media_type != INDEX_TYPE:
         kind = shown(manifest.media_type) if manifest.media_type else "manifest without a mediaType"
-        raise NotAPackageError(f"a {kind}")
+        other = NotAPackageError(f"a {kind}")
+        other.is_manifest = manifest.media_type.startswith(_MANIFESTS)
+        raise other
     try:
         index = ImageIndex.parse(manifest.document, manifest.members)
     except MalformedDocumentError as error:
@@ -204,7 +209,7 @@ def load_files(
         found = read_manifest(repository.caller, tag, parse, known.digest)
         return known if isinstance(found, Unchanged) else found
     except NotAPackageError as error:
-        return Skipped(str(error), is_version=False)
+        return Skipped(str(error), is_version=False, answered=error.is_manifest)
     except OversizedError as error:
         return Skipped(str(error), is_version=True)
 
@@ -255,8 +260,7 @@ def find_versions(
     for repository, found in find_spelled(first, tags, version, read):
         files += found.files
         yield repository, found
-    is_there = bool(files or tags)
-    yield from find_in(with_tags(others, files, is_there=is_there), version, read)
+    yield from find_in(with_tags(others, files, is_there=bool(files or tags)), version, read)
 
 
 def find_spelled(

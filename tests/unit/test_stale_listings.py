@@ -1,11 +1,7 @@
 """For how long a version is shown that was read earlier, and what the registry is asked."""
 
-import json
-import time
 from collections.abc import Callable, Iterator
-from contextlib import closing
-from dataclasses import dataclass, replace
-from datetime import UTC, datetime
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,75 +10,16 @@ from werkzeug.wrappers import Request, Response
 
 from pyoci_flask.errors import DeniedError
 from pyoci_flask.index.cache import CachedReader
-from pyoci_flask.index.fetch import FetchPool
-from pyoci_flask.index.project import Project, format_time
-from pyoci_flask.index.project_repository import ProjectRepository
-from pyoci_flask.oci.model import INDEX_TYPE
-from tests.unit.cache_lab import SDIST, WHEEL, Lab, as_somebody, make_lab, names
+from tests.unit.cache_lab import SDIST, WHEEL, as_somebody, names
 from tests.unit.conftest import Callers
 from tests.unit.index_doubles import FaultyRegistry, refusing
-
-TTL, STALE, HOUR, DAY = 60, 86_400, 3600.0, 86_400.0
-CREATED, CHANGED = "org.opencontainers.image.created", "com.pyoci.changed"
-
-
-class InlinePool(FetchPool):
-    """Runs what belongs behind the answer at once, so that a test sees its end."""
-
-    def begin_background(self, _: str, function: Callable[[], None]) -> bool:
-        """Call the function."""
-        function()
-        return True
-
-
-@dataclass(frozen=True, slots=True)
-class Stale(Lab):
-    """A lab whose reader shows old versions."""
-
-    def another(self, pool: FetchPool | None = None) -> "Stale":
-        """The same with the reader of another worker, which has read nothing yet."""
-        pool = pool or self.reader.pool
-        return replace(self, reader=CachedReader(pool, self.records, TTL, self.clock, stale=STALE))
-
-    def seen(self, repository: ProjectRepository | None = None) -> Project:
-        """The project as a page shows it."""
-        found, tags = self.reader.find_project([repository or self.repository])
-        return self.reader.project(found, tags, 0)
-
-    def calls(self) -> list[str]:
-        """Method and tag of each call for a manifest since the last time."""
-        calls, self.store.registry.calls[:] = self.store.registry.calls[:], []
-        return sorted(
-            f"{method} {path.rpartition('/')[2]}" for method, path in calls if "/manifests/" in path
-        )
-
-    def edit(self, tag: str, change: Callable[[dict[str, Any]], None]) -> None:
-        """Write another index for a tag without this server."""
-        path = f"/v2/{self.repository.caller.repository.name}/manifests/{tag}"
-        document = self.store.registry.document(path)
-        change(document)
-        answer = self.store.registry.ask("PUT", path, json.dumps(document).encode(), INDEX_TYPE)
-        assert answer.status_code == 201
-
-    def last_changed(self, ago: float, tag: str = "1.0") -> None:
-        """Let a version have changed so many seconds ago."""
-
-        def change(document: dict[str, Any]) -> None:
-            for one in (document, *document["manifests"]):
-                one["annotations"][CREATED] = self.ago(ago)
-
-        self.edit(tag, change)
-
-    def ago(self, seconds: float) -> str:
-        return format_time(datetime.fromtimestamp(self.clock.now - seconds, UTC))
+from tests.unit.stale_lab import CHANGED, CREATED, DAY, HOUR, TTL, Stale, make_stale
 
 
 @pytest.fixture
 def lab(caller_of: Callers, tmp_path: Path) -> Iterator[Stale]:
-    with make_lab(caller_of, tmp_path) as made, closing(InlinePool(4)) as pool:
-        made.clock.now = time.time()
-        lab = Stale(made.reader, made.records, made.store, made.locks, made.clock).another(pool)
-        yield lab
+    with make_stale(caller_of, tmp_path) as made:
+        yield made
 
 
 # The seconds since the last change, the seconds since the reading, and what the next page does.
