@@ -55,7 +55,9 @@ class CachedReader(VersionReader):
         """
         super().__init__(pool)
         self._clock = clock or time.time
-        self._entries = Entries(store, Lifetimes(ttl, stale), self._clock)
+        self._entries = Entries(
+            store, Lifetimes(ttl, stale), self._clock, in_process=pool.is_in_process
+        )
         self._known = KnownVersions(self._entries)
         self._proofs = RecentCallers(ttl, clock or time.monotonic)
         self._reading = KeyedLocks[str]()

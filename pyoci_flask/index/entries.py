@@ -32,7 +32,7 @@ from pyoci_flask.index.project_repository import ProjectRepository
 from pyoci_flask.index.store import Store, Stored
 from pyoci_flask.index.versions import Skipped, VersionFiles, listed_files
 from pyoci_flask.oci.model import ImageIndex
-from pyoci_flask.oci.reference import Digest
+from pyoci_flask.oci.reference import Digest, Registry
 
 _OVERHEAD = 500
 """Bytes that each tag counts as, in addition to its index."""
@@ -84,11 +84,21 @@ class Entries:
     """Reads and writes entries and numbers of changes in a store."""
 
     def __init__(
-        self, store: Store, lifetimes: Lifetimes, clock: Callable[[], float] = time.time
+        self,
+        store: Store,
+        lifetimes: Lifetimes,
+        clock: Callable[[], float] = time.time,
+        *,
+        in_process: Callable[[Registry], bool] = lambda _: False,
     ) -> None:
+        """Keep entries for as long as `lifetimes` says.
+
+        No old entries of a registry that is `in_process` are shown, because asking it costs little.
+        """
         self._store = store
         self._lifetimes = lifetimes
         self._clock = clock
+        self._in_process = in_process
         self._parsing = threading.Lock()
         """Lets one thread parse at a time, because parsing takes several times a project's size."""
 
@@ -115,7 +125,7 @@ class Entries:
 
         Entries that are the same in `parsed` are not parsed again.
         """
-        location = repository.caller.repository.location
+        location, lifetimes = repository.caller.repository.location, self._lifetimes_of(repository)
         keys = {tag: _changes_key(location, tag) for tag in tags}
         with self._parsing if len(tags) > 1 else nullcontext():
             stored = self._store.get_many(
@@ -126,7 +136,7 @@ class Entries:
                 tag: entry
                 for tag, key in keys.items()
                 if (value := stored.get(_entry_key(location, tag))) is not None
-                and (entry := _parse(tag, value, repository, self._lifetimes, parsed.get(tag)))
+                and (entry := _parse(tag, value, repository, lifetimes, parsed.get(tag)))
                 is not None
                 and entry.changes == numbers.get(key)
             }
@@ -148,9 +158,9 @@ class Entries:
         changes. It is false if only the times of entries in the store change. Return the entries
         that were written, and the incremented number.
         """
-        location = repository.caller.repository.location
+        location, lifetimes = repository.caller.repository.location, self._lifetimes_of(repository)
         entries = {
-            tag: Entry.of(numbers[tag], found, sent, self._lifetimes)
+            tag: Entry.of(numbers[tag], found, sent, lifetimes)
             for tag, found in read.items()
             if tag in numbers
         }
@@ -200,6 +210,10 @@ class Entries:
         stored = self._store.get_many([key]).get(key)
         if stored is not None and stored.value == lease:
             self._store.set_many({key: b""}, 0.0)
+
+    def _lifetimes_of(self, repository: ProjectRepository) -> Lifetimes:
+        asks_first = self._in_process(repository.caller.repository.registry)
+        return Lifetimes(self._lifetimes.ttl) if asks_first else self._lifetimes
 
     def _numbers(self, stored: Mapping[str, Stored], keys: Collection[str]) -> dict[str, int]:
         """Return numbers of changes. Missing ones start at random values, so none is used twice."""

@@ -149,7 +149,11 @@ class FetchPool:
 
     def is_parallel(self, registry: Registry) -> bool:
         """Return whether calls to a registry may be made in several threads."""
-        return self.width > 1 and self.share(registry) != self._in_process
+        return self.width > 1 and not self.is_in_process(registry)
+
+    def is_in_process(self, registry: Registry) -> bool:
+        """Return whether a registry runs in this process."""
+        return self.share(registry) == self._in_process
 
     @property
     def closed(self) -> bool:

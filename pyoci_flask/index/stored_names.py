@@ -40,9 +40,9 @@ class StoredNames:
             InvalidRequestError: neither is the name of a file of this project.
         """
         built = Filename.build(self._segment, self._version, architecture)
-        if title == built and self._is_plain and _is_sound(title, architecture):
+        if title == built and self._is_plain and _is_sound(built, architecture):
             # Nearly all titles are built in this way, and parsing them would return these parts.
-            return Filename(title, self._version, architecture)
+            return Filename(built, self._version, architecture)
         if title is not None:
             try:
                 filename = Filename.parse(title, self._project)

@@ -15,6 +15,8 @@ from pyoci_flask.transport.session import Transport
 
 REDIRECTS = frozenset({301, 302, 303, 307, 308})
 _MOST_REDIRECTS = 5
+_QUICK = 3.0
+"""Seconds for the response to a call that may not wait."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,8 +31,8 @@ class RepositoryCaller:
     """Whether to request push access for reads as well. Some registries (Quay, Docker Hub) reveal
     only to callers who may create a repository that it does not exist."""
     may_wait: bool = True
-    """Whether calls may pause and try again where the registry is busy. Work in the background
-    may not."""
+    """Whether calls may pause and try again where the registry is busy, or respond slowly. Work in
+    the background may not wait."""
 
     @property
     def base(self) -> str:
@@ -62,6 +64,7 @@ class RepositoryCaller:
             scope=Scope(self.repository.name, access),
             idempotent=idempotent or reading,
             may_wait=self.may_wait,
+            patience=None if self.may_wait else _QUICK,
         )
         reply = self.authenticator.send(request)
         return self.followed(reply) if reading and follow else reply

@@ -47,8 +47,8 @@ _ENDING = frozenset({signal.SIGTERM, signal.SIGINT, signal.SIGQUIT})
 def let_new_workers_end() -> None:
     """Let a signal end a worker that has no handlers of its own yet.
 
-    After its fork, a worker has the handlers of the master, which put a signal into a queue that
-    nobody reads there. A stop at that moment would then take `graceful_timeout` seconds.
+    After its fork, a worker has the handlers of the master, which put a signal into a queue that no
+    worker reads. A stop at that moment would then take `graceful_timeout` seconds.
     """
 
     def deliver() -> None:

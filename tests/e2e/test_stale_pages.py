@@ -40,6 +40,8 @@ class Watched:
     app: "WSGIApplication"
     calls: list[str] = field(default_factory=list)
     hangs: bool = False
+    answers: str = "/9.0"
+    """The end of the paths of HEADs that do not hang."""
     waiting: int = 0
     released: threading.Event = field(default_factory=threading.Event)
     lock: threading.Lock = field(default_factory=threading.Lock)
@@ -48,7 +50,7 @@ class Watched:
         request = Request(environ)
         with self.lock:
             self.calls.append(f"{request.method} {request.path.rpartition('/')[2]}")
-        if self.hangs and request.method == "HEAD" and not request.path.endswith("/9.0"):
+        if self.hangs and request.method == "HEAD" and not request.path.endswith(self.answers):
             with self.lock:
                 self.waiting += 1
             self.released.wait(PATIENCE)
@@ -173,6 +175,19 @@ def test_a_registry_that_hangs_behind_the_answer_delays_nothing(
         server.process.terminate()
         assert server.process.wait(PATIENCE) == 0
         assert time.monotonic() - began < 6
+
+
+def test_a_proof_that_hangs_delays_a_page_by_seconds_only(registry: World, tmp_path: Path) -> None:
+    registry.registry.answers = "/none"
+    with gunicorn(tmp_path, SETTINGS) as server:
+        files, _ = registry.page(server)
+        _expire()
+        registry.registry.hangs = True
+
+        shown, seconds = registry.page(server)
+
+        assert shown == files
+        assert seconds < 10  # a call that may wait would take 12 seconds
 
 
 def test_checks_leave_no_connection_and_no_thread_behind(registry: World, tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ from pyoci_flask.index.fetch import FetchPool
 from pyoci_flask.index.project import Project, format_time
 from pyoci_flask.index.project_repository import ProjectRepository
 from pyoci_flask.oci.model import INDEX_TYPE
+from pyoci_flask.oci.reference import Registry
 from tests.unit.cache_lab import Lab, make_lab
 from tests.unit.conftest import Callers
 
@@ -73,9 +74,14 @@ class Stale(Lab):
 
 
 @contextmanager
-def make_stale(caller_of: Callers, folder: Path) -> Iterator[Stale]:
+def make_stale(
+    caller_of: Callers, folder: Path, in_process: Registry | None = None
+) -> Iterator[Stale]:
     """A lab at the present time, with one version that was published just now."""
-    with make_lab(caller_of, folder) as made, closing(InlinePool(4)) as pool:
+    with (
+        make_lab(caller_of, folder) as made,
+        closing(InlinePool(4, in_process=in_process)) as pool,
+    ):
         made.clock.now = time.time()
         lab = Stale(made.reader, made.records, made.store, made.locks, made.clock).another(pool)
         yield lab

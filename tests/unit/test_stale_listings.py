@@ -10,6 +10,7 @@ from werkzeug.wrappers import Request, Response
 
 from pyoci_flask.errors import DeniedError
 from pyoci_flask.index.cache import CachedReader
+from pyoci_flask.oci.reference import EMBEDDED
 from tests.unit.cache_lab import SDIST, WHEEL, as_somebody, names
 from tests.unit.conftest import Callers
 from tests.unit.index_doubles import FaultyRegistry, refusing
@@ -334,3 +335,18 @@ def test_who_may_no_longer_read_sees_nothing_after_the_check(lab: Stale) -> None
     assert lab.seen() is old
     with pytest.raises(DeniedError):
         lab.seen()
+
+
+@pytest.mark.parametrize("idle", [TTL, HOUR])
+def test_a_registry_in_this_process_is_asked_first(
+    caller_of: Callers, tmp_path: Path, idle: float
+) -> None:
+    with make_stale(caller_of, tmp_path, EMBEDDED) as lab:
+        lab.last_changed(10 * DAY)
+        lab.seen()
+        lab.publish(SDIST)
+        lab.clock.now += idle
+        lab.calls()
+
+        assert names(lab.seen()) == [WHEEL, SDIST]
+        assert lab.calls() == ["GET 1.0"]
