@@ -15,6 +15,7 @@ from collections.abc import Callable, Collection, Mapping
 from contextlib import nullcontext
 from pathlib import Path
 from typing import NamedTuple, Protocol, TypeVar
+from weakref import finalize
 
 from pyoci_flask.index.store_database import (
     Row,
@@ -204,10 +205,13 @@ class SQLiteStore:
             database.close()
             raise OSError("the database was moved away while it was being opened")
         self._connection = database
+        # Close it when the interpreter exits, so that all that was written is in one file.
+        self._closing = finalize(self, _close_at_exit, self._lock, database)
         return database
 
     def _close(self) -> None:
         if self._connection is not None:
+            self._closing.detach()
             with contextlib.suppress(sqlite3.Error):
                 self._connection.close()
             self._connection = None
@@ -222,6 +226,11 @@ class SQLiteStore:
             self._rests_until = math.inf
             if not is_known:
                 logger.warning("listings may be out of date for a while: %s", error)
+
+
+def _close_at_exit(lock: threading.Lock, database: sqlite3.Connection) -> None:
+    with lock, contextlib.suppress(sqlite3.Error):
+        database.close()
 
 
 def _rows(values: Mapping[str, bytes], now: float, ttl: float) -> dict[str, Row]:
