@@ -1,8 +1,7 @@
 """Calls to the embedded registry in this process, with requests' interface."""
 
-import io
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, cast
+from typing import cast
 from urllib.parse import urlsplit
 
 import requests
@@ -13,9 +12,7 @@ from pyoci_flask.registry.in_process import Answering, InProcess
 from pyoci_flask.transport.local import LocalReply
 from pyoci_flask.transport.observe import Call
 from pyoci_flask.transport.request import Request
-
-if TYPE_CHECKING:
-    from _typeshed import WriteableBuffer
+from tests.wsgi_adapter import ResponseBody
 
 
 class LocalAdapter(BaseAdapter):
@@ -46,35 +43,21 @@ class LocalAdapter(BaseAdapter):
         response.status_code, response.url, response.request = reply.status, url, request
         response.headers.update(reply.headers)
         response.encoding = "utf-8"
-        response.raw = _Body(reply)
+        response.raw = ResponseBody(_Chunks(reply))
         return response
 
     def close(self) -> None:
         """Do nothing, because there are no connections."""
 
 
-class _Body(io.RawIOBase):
-    """The body as a file."""
+class _Chunks:
+    """The chunks of a reply, which closes its file even if none was read."""
 
     def __init__(self, reply: LocalReply) -> None:
-        super().__init__()
         self._reply = reply
-        self._chunks: Iterator[bytes] = reply.chunks()
-        self._unread = memoryview(b"")
 
-    def readable(self) -> bool:
-        return True
-
-    def readinto(self, buffer: "WriteableBuffer", /) -> int:
-        target = memoryview(buffer).cast("B")
-        if not self._unread:
-            self._unread = memoryview(next(self._chunks, b""))
-        size = min(len(target), len(self._unread))
-        target[:size] = self._unread[:size]
-        self._unread = self._unread[size:]
-        return size
+    def __iter__(self) -> Iterator[bytes]:
+        return self._reply.chunks()
 
     def close(self) -> None:
-        if not self.closed:
-            self._reply.close()
-        super().close()
+        self._reply.close()

@@ -50,7 +50,7 @@ class WSGIAdapter(HTTPAdapter):
             ) from error
         code, _, reason = status.partition(" ")
         raw = HTTPResponse(
-            body=_ResponseBody(chunks),
+            body=ResponseBody(chunks),
             headers=HTTPHeaderDict(headers),
             status=int(code),
             reason=reason,
@@ -82,8 +82,8 @@ class WSGIAdapter(HTTPAdapter):
             raise RegistryUnreachableError(str(error)) from error
 
 
-class _ResponseBody(io.RawIOBase):
-    """Provides the application's chunks as a file."""
+class ResponseBody(io.RawIOBase):
+    """Provides chunks as a file. `close` closes their iterable."""
 
     def __init__(self, chunks: Iterable[bytes]) -> None:
         super().__init__()

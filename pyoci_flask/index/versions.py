@@ -39,7 +39,8 @@ _NAMED = 3
 """Maximum number of tags or entries that one log line lists."""
 _FILE_WEIGHT = 1024
 """Minimum number of bytes that a file counts as."""
-_MANIFESTS = ("application/vnd.oci.", "application/vnd.docker.")  # how their media types begin
+_MANIFESTS = ("application/vnd.oci.", "application/vnd.docker.")
+"""How the media types of manifests begin."""
 _RECORDED = 256 * 1024
 """Maximum size of one version in the listing cache, in bytes."""
 
@@ -94,9 +95,11 @@ def same_files(found: VersionFiles | VersionIndex, filename: Filename) -> list[F
 
 
 class NotAPackageError(PyOCIError):
-    """A tag does not contain a version of a package; the text says what it contains."""
+    """A tag does not contain a version of a package, or not even a manifest (`is_manifest`)."""
 
-    is_manifest = True  # of another kind; if not, perhaps a proxy has answered
+    def __init__(self, message: str, *, is_manifest: bool = True) -> None:
+        super().__init__(message)
+        self.is_manifest = is_manifest
 
 
 def parse_index(
@@ -111,9 +114,7 @@ def parse_index(
     """
     if manifest.media_type != INDEX_TYPE:
         kind = shown(manifest.media_type) if manifest.media_type else "manifest without a mediaType"
-        other = NotAPackageError(f"a {kind}")
-        other.is_manifest = manifest.media_type.startswith(_MANIFESTS)
-        raise other
+        raise NotAPackageError(f"a {kind}", is_manifest=manifest.media_type.startswith(_MANIFESTS))
     try:
         index = ImageIndex.parse(manifest.document, manifest.members)
     except MalformedDocumentError as error:

@@ -108,7 +108,7 @@ def _pool_classes(policy: EgressPolicy) -> dict[str, Any]:
     }
 
 
-class _Answer(requests.Response):
+class _Response(requests.Response):
     """A response with what `Reply` reads. requests' own makes a jar for the cookies of each."""
 
     def __init__(self, raw: BaseHTTPResponse) -> None:
@@ -192,7 +192,7 @@ class GuardedAdapter(HTTPAdapter):
         resp: BaseHTTPResponse,
     ) -> requests.Response:
         """Return the response without reading its cookies."""
-        return _Answer(resp)
+        return _Response(resp)
 
     def close(self) -> None:
         """Close all idle connections."""
