@@ -19,8 +19,9 @@ from pyoci_flask.index.fetch import FetchPool
 from pyoci_flask.index.lock import VersionLocks
 from pyoci_flask.index.project_repository import Guesses
 from pyoci_flask.index.reader import VersionReader
-from pyoci_flask.index.store import SQLiteStore
+from pyoci_flask.index.store import SQLiteStore, Store
 from pyoci_flask.index.store_folder import kept_folder
+from pyoci_flask.index.store_memory import MemoryStore
 from pyoci_flask.index.verified import VerifiedBlobs
 from pyoci_flask.logs import configure_logging
 from pyoci_flask.oci.reference import EMBEDDED
@@ -60,28 +61,22 @@ def create_app(
     transport_timeouts: tuple[float, float] = (5.0, 12.0),
     cache_folder: Path | None = None,
     started: str | None = None,
+    in_memory: bool = False,
 ) -> Flask:
     """Build the application for one worker.
 
     `transport_timeouts` are the seconds to connect to a registry and to wait for its next byte.
     `cache_folder` is the folder of the listing cache that workers share, or None if none was
     prepared for them. `started` is the result of `seen_at_start` if the start-up checks have
-    already been made.
+    already been made. `in_memory` is for an application that runs in one process only: the listing
+    cache is kept in its memory, and before something is published, no file or folder is made.
 
     Raises:
         ConfigurationError: a setting, or the version of a package, does not work on this machine.
     """
     check_overrides()
-    if started is not None:
-        configure_logging(settings.log_levels)
-        try:
-            prepare_folders(settings, started)
-        except ConfigurationError as error:
-            # A folder became unusable after the start; only requests that need it fail.
-            logger.error("%s", error)  # noqa: TRY400 - a traceback would add nothing
-    else:
-        check_start(settings)
-        prepare_folders(settings)
+    if not in_memory:
+        _check(settings, started)
     app = Flask("pyoci_flask", static_folder=None, template_folder=str(TEMPLATES))
     app.url_map.merge_slashes = False
     app.url_map.strict_slashes = False
@@ -113,9 +108,7 @@ def create_app(
         lambda registry: shares(registry).pool,
         EMBEDDED if settings.storage else None,
     )
-    if cache_folder is None:
-        cache_folder = keep_cache(settings)
-    store = _store(cache_folder, settings) if settings.cache_ttl else None
+    store = _store(settings, cache_folder, in_memory=in_memory)
     app.extensions[EXTENSION] = Services(
         settings=settings,
         addresses=AddressParser(settings),
@@ -158,7 +151,26 @@ def create_app_from_env(environ: Mapping[str, str] = os.environ) -> Flask:
     )
 
 
-def _store(folder: Path | None, settings: Settings) -> SQLiteStore:
+def _check(settings: Settings, started: str | None) -> None:
+    if started is None:
+        check_start(settings)
+        prepare_folders(settings)
+        return
+    configure_logging(settings.log_levels)
+    try:
+        prepare_folders(settings, started)
+    except ConfigurationError as error:
+        # A folder became unusable after the start; only requests that need it fail.
+        logger.error("%s", error)  # noqa: TRY400 - a traceback would add nothing
+
+
+def _store(settings: Settings, folder: Path | None, *, in_memory: bool) -> Store | None:
+    if in_memory:
+        return MemoryStore() if settings.cache_ttl else None
+    if folder is None:
+        folder = keep_cache(settings)
+    if not settings.cache_ttl:
+        return None
     kept = settings.cache_folder and kept_folder(settings.cache_folder)
     return SQLiteStore(folder, settings.spool, kept=folder is not None and folder == kept)
 

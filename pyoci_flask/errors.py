@@ -32,6 +32,10 @@ class ClientTimeoutError(PyOCIError):
     """The client stopped sending in the middle of its request."""
 
 
+class RefusedError(PyOCIError):
+    """This run of `pyoci-flask run` does not serve such a request."""
+
+
 class CrossSiteError(PyOCIError):
     """A browser sent a state-changing request from another site's page."""
 

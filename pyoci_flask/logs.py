@@ -1,10 +1,11 @@
-"""Logging to stderr: one line per record, with the request's id and without secrets."""
+"""Logging: one line per record, with the request's id and without secrets."""
 
 import logging
 import sys
 import time
 from collections.abc import Mapping
 from contextvars import ContextVar
+from typing import TextIO
 
 from pyoci_flask.common.redaction import redact, redacted_traceback
 
@@ -19,13 +20,14 @@ _MESSAGE_BEFORE_TRACEBACK_LIMIT = 1000
 _levelled: frozenset[str] = frozenset()
 
 
-def configure_logging(levels: Mapping[str, str]) -> None:
-    """Write every record to stderr, one line each, at the given levels.
+def configure_logging(levels: Mapping[str, str], stream: TextIO | None = None) -> None:
+    """Write every record to `stream`, or to stderr, one line each, at the given levels.
 
     `levels` maps a logger's name ("" = the root, INFO if absent) to the name of its level. A second
     call replaces the first; handlers that others have installed are kept.
     """
     global _levelled
+    _handler.stream = stream
     root = logging.getLogger()
     if _handler not in root.handlers:
         root.addHandler(_handler)
@@ -96,8 +98,10 @@ class _LineFormatter(logging.Formatter):
         return f'{_first_bytes(line, LINE_LIMIT - 5)}..."' if cut else line
 
 
-class _StderrHandler(logging.Handler):
-    """Writes each line in one call to the current `sys.stderr`."""
+class _LineHandler(logging.Handler):
+    """Writes each line in one call to a stream, or to the current `sys.stderr`."""
+
+    stream: TextIO | None = None
 
     def handle(self, record: logging.LogRecord) -> bool:
         """Format the line before taking the lock, because many threads compete for it."""
@@ -110,14 +114,15 @@ class _StderrHandler(logging.Handler):
             line = f"logging failed: {type(error).__name__} in a record of {record.name}"
         self.acquire()
         try:
-            sys.stderr.write(f"{line}\n")
-            sys.stderr.flush()
+            stream = self.stream or sys.stderr
+            stream.write(f"{line}\n")
+            stream.flush()
         except (OSError, ValueError):
-            pass  # stderr is closed, so this cannot be reported anywhere
+            pass  # the stream is closed, so this cannot be reported anywhere
         finally:
             self.release()
         return True
 
 
-_handler = _StderrHandler()
+_handler = _LineHandler()
 _handler.setFormatter(_LineFormatter())

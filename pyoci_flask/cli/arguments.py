@@ -10,6 +10,7 @@ from requests.utils import get_netrc_auth
 from pyoci_flask.common.url import usable_url
 from pyoci_flask.errors import InvalidRequestError
 from pyoci_flask.index.names import ProjectName
+from pyoci_flask.oci.reference import EMBEDDED
 from pyoci_flask.settings import PinnedIndex
 from pyoci_flask.transport.request import BasicCredentials
 
@@ -96,6 +97,26 @@ def registry_index(_: click.Context, __: click.Parameter, text: str) -> PinnedIn
         return PinnedIndex.parse(plain)
     except ValueError as error:
         raise click.BadParameter(f"must be {error}") from error
+
+
+def registry_indexes(
+    context: click.Context, parameter: click.Parameter, texts: tuple[str, ...]
+) -> tuple[PinnedIndex, ...]:
+    """Parse registries with namespaces; an index that is named twice counts once."""
+    found = tuple(dict.fromkeys(registry_index(context, parameter, text) for text in texts))
+    if any(index.registry == EMBEDDED for index in found):
+        raise click.BadParameter("must be in a registry; `pyoci-flask serve` serves a folder")
+    return found
+
+
+def fallback(_: click.Context, __: click.Parameter, text: str | None) -> str | None:
+    """Parse the URL of an index, or `none`."""
+    if text is None or text == "none":
+        return text
+    parts = usable_url(text)
+    if parts is None or parts.query or parts.fragment:
+        raise click.BadParameter("must be an http or https URL, or none")
+    return text
 
 
 def address(_: click.Context, __: click.Parameter, text: str | None) -> Address | None:

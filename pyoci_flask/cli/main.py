@@ -57,6 +57,51 @@ def _serve(port: str | None, bind: tuple[str, ...], storage: str | None, index: 
     serve(bind)
 
 
+@main.command(
+    "run", context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False}
+)
+@click.argument("command", metavar="-- COMMAND [ARG]...", nargs=-1, required=True)
+@click.option(
+    "--index",
+    "indexes",
+    metavar="REGISTRY/NAMESPACE",
+    multiple=True,
+    callback=arguments.registry_indexes,
+    help="An index that COMMAND may use; may be repeated.",
+)
+@click.option("--publish", is_flag=True, help="Let COMMAND publish; `uv publish` needs no option.")
+@click.option(
+    "--fallback",
+    metavar="URL|none",
+    callback=arguments.fallback,
+    help="Index for the projects that no --index has.  [default: that of pip and of uv]",
+)
+@click.option("--username", envvar="PYOCI_USERNAME", show_envvar=True, help="User name.")
+@click.option("--verbose", "-v", is_flag=True, help="Log to standard error, not to a file.")
+def _run(
+    command: tuple[str, ...],
+    indexes: tuple[PinnedIndex, ...],
+    publish: bool,
+    fallback: str | None,
+    username: str | None,
+    verbose: bool,
+) -> None:
+    """Run COMMAND with access to indexes in a registry, without a server to host.
+
+    COMMAND, such as `uv sync`, `pip install` or `twine upload`, finds the indexes by its
+    environment. The registry's credentials come from PYOCI_USERNAME and PYOCI_PASSWORD, from
+    `docker login` (or podman, oras, crane) or from ~/.netrc, and stay in this process.
+    """
+    from pyoci_flask.cli.run.run import run
+
+    check_overrides()
+    login = Login(username, os.environ.get("PYOCI_PASSWORD") or None)
+    given = None
+    if login != Login():
+        given = login.credentials("", "the registry")
+    sys.exit(run(command, indexes, given, fallback, publish=publish, verbose=verbose))
+
+
 @main.command("check")
 @click.argument("index", metavar="REGISTRY/NAMESPACE", callback=arguments.registry_index)
 @click.option("--username", envvar="PYOCI_USERNAME", show_envvar=True, help="User name.")

@@ -15,7 +15,7 @@ from pyoci_flask import errors
 from pyoci_flask.common.redaction import redact
 from pyoci_flask.index.names import is_filename
 from pyoci_flask.web.access_log import ENVIRON_REQUEST_ID
-from pyoci_flask.web.incoming import sent_path, visit
+from pyoci_flask.web.incoming import ERROR_TEXT, sent_path, visit
 
 ErrorPage = Callable[[int, str, Exception], Response]
 """Makes a page from a status, a text without secrets, and the exception."""
@@ -27,6 +27,7 @@ _STATUS: Mapping[type[errors.PyOCIError], int] = {
     errors.AuthenticationRequiredError: 401,
     errors.EgressError: 403,
     errors.CrossSiteError: 403,
+    errors.RefusedError: 403,
     errors.NotFoundError: 404,
     errors.UnsupportedError: 405,
     errors.NotAcceptableError: 406,
@@ -153,6 +154,7 @@ def _answer(page: ErrorPage | None, text: str, status: int, error: Exception) ->
     """
     title = HTTP_STATUS_CODES.get(status, "Error")
     text = redact(text)  # text quoted from a request or a registry may contain a credential
+    request.environ[ERROR_TEXT] = text
     if _accepted().get(PROBLEM_TYPE, 0) > 0:
         body = json.dumps({"title": title, "status": status, "detail": text})
         response = Response(body, content_type=PROBLEM_TYPE)

@@ -2,6 +2,7 @@
 
 import base64
 import re
+from collections.abc import Callable
 from contextlib import ExitStack
 from typing import TYPE_CHECKING
 from urllib.parse import quote
@@ -25,6 +26,14 @@ from pyoci_flask.web.address import Base
 if TYPE_CHECKING:
     from _typeshed.wsgi import WSGIEnvironment
 
+CREDENTIALS = "pyoci.credentials"
+"""Key in the WSGI environ under which a middleware may put the credentials for the registry (or
+None). They replace those of the request, which then prove something else."""
+FALLBACK = "pyoci.fallback"
+"""Key in the WSGI environ under which a middleware may put a function that returns the URL of the
+index to use in place of `PYOCI_FALLBACK_INDEX`, or None for no such index."""
+ERROR_TEXT = "pyoci.error"
+"""Key in the WSGI environ under which a middleware finds the text of an error that was answered."""
 _VISIT = "pyoci.visit"
 _TOKEN = re.compile(r"[\x21-\x7e]+")
 _ORIGIN = re.compile(r"\Ahttps?://[^/?]*", re.IGNORECASE)
@@ -51,6 +60,24 @@ def visit() -> Visit:
     """Return the state of the current request."""
     state: Visit = request.environ.setdefault(_VISIT, Visit())
     return state
+
+
+def caller_credentials(bearer_username: str | None) -> Credentials | None:
+    """Return the credentials with which the current request is to call the registry.
+
+    Raises:
+        InvalidRequestError: the Authorization header is malformed.
+    """
+    if CREDENTIALS in request.environ:
+        chosen: Credentials | None = request.environ[CREDENTIALS]
+        return chosen
+    return read_credentials(request.headers.get("Authorization"), bearer_username)
+
+
+def fallback_index(default: str | None) -> str | None:
+    """Return the URL of the index for projects that the registry does not have, if any."""
+    chosen: Callable[[], str | None] | None = request.environ.get(FALLBACK)
+    return default if chosen is None else chosen()
 
 
 def sent_path(environ: "WSGIEnvironment") -> str | None:

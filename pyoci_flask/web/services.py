@@ -26,7 +26,7 @@ from pyoci_flask.transport.session import Transport
 from pyoci_flask.web.address import Base
 from pyoci_flask.web.conditional import ProjectPages
 from pyoci_flask.web.gate import MAY_POSTPONE, RegistryGate
-from pyoci_flask.web.incoming import read_credentials, visit
+from pyoci_flask.web.incoming import caller_credentials, visit
 from pyoci_flask.web.links import PublicOrigin
 from pyoci_flask.web.paths import AddressParser
 
@@ -128,7 +128,7 @@ class Services:
             share = self.shares(base.registry)
             self.gate.enter(share, may_postpone=request.environ.get(MAY_POSTPONE))
             now.share = share
-        return read_credentials(request.headers.get("Authorization"), self.settings.bearer_username)
+        return caller_credentials(self.settings.bearer_username)
 
     def leave(self) -> Share | None:
         """Release what the request holds. Return the share if it had a place at the gate."""

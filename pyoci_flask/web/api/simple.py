@@ -25,6 +25,7 @@ from pyoci_flask.oci.client import RepositoryCaller
 from pyoci_flask.transport.request import Scope
 from pyoci_flask.web.address import ListAddress, ProjectAddress
 from pyoci_flask.web.conditional import Page
+from pyoci_flask.web.incoming import fallback_index
 from pyoci_flask.web.links import quote_segment, redirect, redirect_to_slash
 from pyoci_flask.web.services import services
 
@@ -95,7 +96,7 @@ def _falls_back(address: ProjectAddress) -> bool:
     settings = services().settings
     name = address.project.normalized
     return (
-        settings.fallback_index is not None
+        fallback_index(settings.fallback_index) is not None
         and request.method == "GET"
         and not any(fnmatchcase(name, pattern) for pattern in settings.fallback_exclude)
     )
@@ -116,7 +117,7 @@ def _redirect_to_fallback(address: ProjectAddress, caller: RepositoryCaller) -> 
             f"{caller.repository.registry.netloc} requires credentials. {name} may be a private "
             "project, so it is not looked up in the fallback index without them"
         )
-    return redirect(f"{found.settings.fallback_index}/{name}/")
+    return redirect(f"{fallback_index(found.settings.fallback_index)}/{name}/")
 
 
 def _render(project: Project, announced: frozenset[str], media_type: str, *, alias: bool) -> Page:

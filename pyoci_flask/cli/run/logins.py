@@ -1,0 +1,62 @@
+"""The logins of one run: found when they are needed, and kept in this process only."""
+
+import os
+from dataclasses import dataclass
+
+from pyoci_flask.cli.login import find_login
+from pyoci_flask.cli.login.credentials import to_credentials
+from pyoci_flask.common.memory import KeyedLocks, Memory
+from pyoci_flask.oci.reference import Registry
+from pyoci_flask.settings import PinnedIndex
+from pyoci_flask.transport.request import Credentials
+
+_SECONDS = 300.0
+"""How long a login is used before it is looked up again, because some are short-lived."""
+
+
+@dataclass(frozen=True, slots=True)
+class UsedLogin:
+    """The credentials for an index, and where they were found; None if there are none."""
+
+    credentials: Credentials | None = None
+    source: str | None = None
+
+
+class Logins:
+    """Finds the login for each index of a run."""
+
+    def __init__(
+        self,
+        given: Credentials | None,
+        given_for: Registry | None,
+        bearer_username: str | None,
+    ) -> None:
+        """Use `given`, if there is any, for the registry `given_for`, and no other."""
+        self._given = given
+        self._given_for = given_for
+        self._bearer_username = bearer_username
+        self._found: Memory[PinnedIndex, UsedLogin] = Memory(
+            entries=100, max_bytes=1024 * 1024, ttl=_SECONDS
+        )
+        self._locks: KeyedLocks[PinnedIndex] = KeyedLocks()
+
+    def find(self, index: PinnedIndex) -> UsedLogin:
+        """Return the login for an index.
+
+        Raises:
+            LoginError: a file with logins cannot be read, or a helper fails.
+        """
+        if self._given is not None and index.registry == self._given_for:
+            return UsedLogin(self._given, "PYOCI_USERNAME and PYOCI_PASSWORD")
+        with self._locks.hold(index):
+            return self._found.get_or_make(index, lambda: self._look_up(index))
+
+    def forget(self, index: PinnedIndex) -> None:
+        """Look up the login again before the next request."""
+        self._found.remove(index)
+
+    def _look_up(self, index: PinnedIndex) -> UsedLogin:
+        found = find_login(index.registry.netloc, index.namespace, os.environ)
+        if found is None:
+            return UsedLogin()
+        return UsedLogin(to_credentials(found, self._bearer_username), found.source)
