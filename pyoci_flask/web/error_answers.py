@@ -27,6 +27,7 @@ _STATUS: Mapping[type[errors.PyOCIError], int] = {
     errors.AuthenticationRequiredError: 401,
     errors.EgressError: 403,
     errors.CrossSiteError: 403,
+    errors.LoginError: 403,
     errors.NotFoundError: 404,
     errors.UnsupportedError: 405,
     errors.NotAcceptableError: 406,
