@@ -13,6 +13,10 @@ class ConfigurationError(PyOCIError):
     """A setting cannot be used; the text names the variable and the expected value."""
 
 
+class LoginError(PyOCIError):
+    """A login for a registry that the user has cannot be read; the text names file or helper."""
+
+
 # What the client sent
 
 

@@ -55,6 +55,22 @@ class BearerCredentials:
         return f"Bearer {self.token}"
 
 
+@dataclass(frozen=True, slots=True)
+class IdentityToken:
+    """A refresh token of the registry's token service (`identitytoken` in Docker's config.json).
+
+    Only the token service gets it, in exchange for a Bearer token.
+    """
+
+    username: str
+    token: str = field(repr=False)
+
+    @property
+    def header(self) -> str:
+        """What stands for the token in keys. It is never sent."""
+        return f"IdentityToken {self.token}"
+
+
 def fingerprint(credentials: Credentials | None) -> str:
     """Return a keyed hash that stands for credentials in keys but does not contain them."""
     if credentials is None:

@@ -28,6 +28,7 @@ _STATUS: Mapping[type[errors.PyOCIError], int] = {
     errors.EgressError: 403,
     errors.CrossSiteError: 403,
     errors.RefusedError: 403,
+    errors.LoginError: 403,
     errors.NotFoundError: 404,
     errors.UnsupportedError: 405,
     errors.NotAcceptableError: 406,

@@ -1,0 +1,113 @@
+"""Which files may contain logins, in which order, and reading them within bounds.
+
+The order is that of containers-auth.json(5), which also reads Docker's file.
+"""
+
+import json
+import os
+import stat
+import sys
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from pyoci_flask.errors import LoginError
+
+_LIMIT = 1024 * 1024
+"""Bytes of a file. Real files have a few hundred."""
+
+
+class LoginFile(NamedTuple):
+    """A file that may exist, and its name for people."""
+
+    path: Path
+    shown: str
+
+
+def login_files(environ: Mapping[str, str]) -> Iterator[LoginFile]:
+    """Yield the files to search, in order. Not all of them exist.
+
+    Raises:
+        LoginError: `REGISTRY_AUTH_FILE` is set to a file that does not exist.
+    """
+    home = home_folder(environ)
+    config = Path(environ.get("XDG_CONFIG_HOME") or home / ".config")
+    chosen = environ.get("REGISTRY_AUTH_FILE")
+    if chosen:
+        if not Path(chosen).exists():
+            raise LoginError(
+                f"REGISTRY_AUTH_FILE is set to {chosen}, which does not exist: "
+                "log in, or unset the variable"
+            )
+        paths = [Path(chosen)]
+    elif sys.platform == "linux":
+        runtime = environ.get("XDG_RUNTIME_DIR")
+        folder = Path(runtime, "containers") if runtime else Path(f"/run/containers/{os.getuid()}")
+        paths = [folder / "auth.json"]
+    else:
+        paths = [home / ".config" / "containers" / "auth.json"]
+    paths.append(config / "containers" / "auth.json")
+    paths.append(Path(environ.get("DOCKER_CONFIG") or home / ".docker") / "config.json")
+    for path in dict.fromkeys(paths):
+        yield LoginFile(path, shown_path(path, home))
+
+
+def home_folder(environ: Mapping[str, str]) -> Path:
+    """Return the user's home folder."""
+    home = environ.get("HOME")
+    return Path(home) if home else Path.home()
+
+
+def shown_path(path: Path, home: Path) -> str:
+    """Return a path for people, with `~` for the home folder."""
+    return f"~/{path.relative_to(home)}" if path.is_relative_to(home) else str(path)
+
+
+def read_bounded(path: Path) -> bytes | None:
+    """Return the bytes of a regular file, or None if there is no file.
+
+    Raises:
+        ValueError: it is not a regular file, or too large.
+        OSError: it cannot be read.
+    """
+    try:
+        # Without O_NONBLOCK, opening a named pipe would wait for a writer.
+        descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0))
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    try:
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            raise ValueError("it is not a regular file")
+        with os.fdopen(descriptor, "rb", closefd=False) as file:
+            content = file.read(_LIMIT + 1)
+    finally:
+        os.close(descriptor)
+    if len(content) > _LIMIT:
+        raise ValueError(f"it is larger than {_LIMIT} bytes")
+    return content
+
+
+def read_json(file: LoginFile) -> Mapping[str, Any]:
+    """Return the JSON object in a file, which is empty if the file is missing or empty.
+
+    Raises:
+        LoginError: the file cannot be read, or is not a JSON object.
+    """
+    try:
+        content = read_bounded(file.path)
+    except ValueError as error:
+        raise LoginError(f"{file.shown} cannot be read: {error}") from None
+    except OSError as error:
+        raise LoginError(f"{file.shown} cannot be read: {error.strerror}") from None
+    if not content or content.isspace():
+        return {}
+    try:
+        document = json.loads(content)
+    except (ValueError, RecursionError):
+        # The error would quote the content.
+        document = None
+    if not isinstance(document, dict):
+        raise LoginError(
+            f"{file.shown} is not a JSON object: correct the file, or log in again without it"
+        )
+    return document
