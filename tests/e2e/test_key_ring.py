@@ -105,13 +105,18 @@ def user(tmp_path: Path, docker_htpasswd: RunningRegistry) -> User:
 
 
 @pytest.fixture(scope="module")
-def proxy(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningServer]:
-    """The application under a sub-path, behind nginx with TLS."""
-    folder = tmp_path_factory.mktemp("backend")
-    with (
-        gunicorn(folder, {"PYOCI_PATH": _SUB_PATH}) as backend,
-        nginx(tmp_path_factory.mktemp("proxy"), backend) as running,
-    ):
+def backend(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningServer]:
+    """The application under a sub-path."""
+    with gunicorn(tmp_path_factory.mktemp("backend"), {"PYOCI_PATH": _SUB_PATH}) as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def proxy(
+    backend: RunningServer, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[RunningServer]:
+    """The same application behind nginx with TLS."""
+    with nginx(tmp_path_factory.mktemp("proxy"), backend) as running:
         yield running
 
 
@@ -119,7 +124,7 @@ def proxy(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningServer]:
 def index(
     proxy: RunningServer, docker_htpasswd: RunningRegistry, namespace: str, tmp_path: Path
 ) -> str:
-    """An index with the package hello 1.0, which nobody may read without a login."""
+    """An index with the package hello 1.0, which only users with a login may read."""
     url = f"{proxy.url}{_SUB_PATH}/{docker_htpasswd.address}/{namespace}/"
     wheel = make_wheel(tmp_path, "hello", "1.0")
     _publish(url, wheel, docker_htpasswd, str(proxy.certificate))
@@ -302,6 +307,32 @@ def test_what_is_wrong_with_the_logins_is_said(
     command = _uv(_with_username(index, "alice"), tmp_path / "target")
     output = trusting.runs(*command, environ=_tls(proxy), succeeds=False)
     assert "pyoci-flask: ~/.docker/config.json " in output
+
+
+def test_copy_uses_the_login_for_the_registry_at_both_ends(
+    trusting: User, proxy: RunningServer, index: str
+) -> None:
+    copy = [sys.executable, "-m", "pyoci_flask", "copy", index, f"{index.rstrip('/')}-copied/"]
+    output = trusting.runs(*copy, "hello", environ=_tls(proxy), cwd=ROOT)
+    assert "copied 1 file " in output
+
+
+def test_copy_sends_nothing_to_an_address_for_uploads_that_is_not_trusted(
+    user: User,
+    backend: RunningServer,
+    proxy: RunningServer,
+    index: str,
+    docker_htpasswd: RunningRegistry,
+    stranger: tuple[Recorder, str],
+) -> None:
+    recorder, url = stranger
+    user.trusts(f"{backend.url}{_SUB_PATH}", docker_htpasswd.url)
+    source = index.replace(proxy.url, backend.url)
+    ends = [source, f"{source.rstrip('/')}-copied/", "hello", "--upload-url", f"{url}/upload/"]
+    copy = [sys.executable, "-m", "pyoci_flask", "copy", *ends]
+    user.runs(*copy, cwd=ROOT, succeeds=False)
+    assert [call.method for call in recorder.calls] == ["POST"]
+    assert _sent(recorder) == []
 
 
 def _folder(path: Path) -> Path:

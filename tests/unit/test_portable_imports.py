@@ -24,7 +24,8 @@ _IMPORT_ALL = """
 import importlib
 import pkgutil
 
-for layer in ("index", "oci", "transport", "common", "settings", "cli.check", "cli.copy"):
+layers = "index", "oci", "transport", "common", "settings"
+for layer in (*layers, "cli.check", "cli.copy", "cli.login"):
     package = importlib.import_module(f"pyoci_flask.{layer}")
     for module in pkgutil.iter_modules(package.__path__, f"{package.__name__}."):
         importlib.import_module(module.name)
@@ -51,7 +52,7 @@ def test_the_layers_under_web_and_the_commands_can_be_imported() -> None:
     assert done.returncode == 0, done.stderr
 
 
-@pytest.mark.parametrize("command", [(), ("check",), ("copy",), ("serve",)])
+@pytest.mark.parametrize("command", [(), ("check",), ("copy",), ("serve",), ("trust",)])
 def test_the_commands_explain_themselves(command: tuple[str, ...]) -> None:
     done = _run(_RUN, *command, "--help")
     assert done.returncode == 0, done.stderr
