@@ -218,7 +218,10 @@ def test_the_user_name_of_bearer_tokens_applies_to_found_logins(
     ("content", "text"),
     [
         ("{", f"Error: ~/{DOCKER} is not a JSON object: correct or remove it, and log in again"),
-        ('{"credsStore": "a/b"}', f"Error: credsStore in ~/{DOCKER} does not name a credential "),
+        (
+            '{"credHelpers": {"127.0.0.1:9": "a/b"}}',
+            f"Error: credHelpers in ~/{DOCKER} does not name a credential ",
+        ),
     ],
 )
 def test_a_file_that_cannot_be_used_is_one_line(home: Home, content: str, text: str) -> None:
