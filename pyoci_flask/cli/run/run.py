@@ -91,7 +91,7 @@ def run(
         lambda index: _after(index, indexes, fallback),
         Logins(given, named[0].registry if named else None, settings.bearer_username),
         failures,
-        publish=publish or is_publish_command(command),
+        publish=is_publish_command(command) or publish,
     )
     port = start_server(front).port
     variables = environment(os.environ, named, indexes, port, secret, fallback)
