@@ -12,11 +12,13 @@ from typing import TYPE_CHECKING
 
 from pyoci_flask.cli.run import privacy
 from pyoci_flask.cli.run.addresses import WITH_FALLBACK, fixed
+from pyoci_flask.cli.run.allowed import Allowed
 from pyoci_flask.cli.run.command import NOT_EXECUTABLE, NOT_FOUND, run_command
 from pyoci_flask.cli.run.failures import Failures
 from pyoci_flask.cli.run.fallback import pip_index
 from pyoci_flask.cli.run.forward import Forward
 from pyoci_flask.cli.run.front import Front
+from pyoci_flask.cli.run.indexes import Indexes
 from pyoci_flask.cli.run.log import open_log
 from pyoci_flask.cli.run.logins import Logins
 from pyoci_flask.cli.run.project_files import named_indexes
@@ -24,11 +26,11 @@ from pyoci_flask.cli.run.publishers import is_publish_command
 from pyoci_flask.cli.run.server import start_server
 from pyoci_flask.cli.run.variables import NO_FALLBACK, environment
 from pyoci_flask.errors import ConfigurationError
+from pyoci_flask.server.start import check_paths
 from pyoci_flask.settings import PinnedIndex, Settings
 from pyoci_flask.settings.origins import OriginPattern
-from pyoci_flask.transport.network import Network
+from pyoci_flask.transport.network import Network, check_ca_bundle
 from pyoci_flask.transport.request import BasicCredentials
-from pyoci_flask.web.paths import AddressParser
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import WSGIApplication
@@ -43,6 +45,7 @@ _SETTINGS = (
     "PYOCI_MAX_BODY",
     "PYOCI_MAX_VERSIONS",
     "PYOCI_PRIVATE_NETWORKS",
+    "PYOCI_REGISTRIES",
     "PYOCI_SKIP_IDENTICAL",
     "PYOCI_SPOOL",
     "PYOCI_THREADS",
@@ -79,21 +82,20 @@ def run(
             "pyproject.toml (docs/run.md)"
         )
     settings = _settings(indexes, os.environ)
+    check_paths(settings)
+    check_ca_bundle(os.environ)
     open_log(settings, verbose=verbose)
     failures = Failures()
     secret = secrets.token_urlsafe(24)
-    front = Front(
-        secret,
+    served = Indexes(
         _build(settings).result,
-        Forward(Network.from_env(os.environ)),
-        AddressParser(settings),
-        indexes,
+        Allowed(settings, indexes, publish=is_publish_command(command) or publish),
         lambda index: _after(index, indexes, fallback),
         Logins(given, named[0].registry if named else None, settings.bearer_username),
         failures,
-        publish=publish or is_publish_command(command),
     )
-    port = start_server(front).port
+    forward = Forward(Network.from_env(os.environ))
+    port = start_server(Front(secret, served, forward)).port
     variables = environment(os.environ, named, indexes, port, secret, fallback)
     try:
         status = run_command(command, variables)
@@ -108,8 +110,9 @@ def run(
 def _settings(indexes: Sequence[PinnedIndex], environ: Mapping[str, str]) -> Settings:
     kept = {name: environ[name] for name in _SETTINGS if name in environ}
     settings = Settings.from_env({"PYOCI_MAX_BODY": _MAX_BODY, **kept})
-    origins = tuple(dict.fromkeys(OriginPattern.of(index.registry) for index in indexes))
-    return dataclasses.replace(settings, registries=origins)
+    # PYOCI_REGISTRIES lists hosts that a registry may redirect to. It adds no index.
+    origins = [*(OriginPattern.of(one.registry) for one in indexes), *(settings.registries or ())]
+    return dataclasses.replace(settings, registries=tuple(dict.fromkeys(origins)))
 
 
 def _build(settings: Settings) -> "Future[WSGIApplication]":
@@ -120,7 +123,7 @@ def _build(settings: Settings) -> "Future[WSGIApplication]":
         try:
             from pyoci_flask.app import create_app  # takes most of the time
 
-            built.set_result(create_app(settings, in_memory=True))
+            built.set_result(create_app(settings, one_user=True))
         except BaseException as error:  # noqa: BLE001 - raised again by `result`
             built.set_exception(error)
 
