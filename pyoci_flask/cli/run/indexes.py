@@ -87,8 +87,9 @@ class Indexes:
         text = environ.get(ERROR_TEXT)
         if text is None or not (status in {401, 403, 429} or status >= 500):
             return
-        self._failures.add(index.registry.address, text, login)
-        if status in {401, 403}:
+        is_denied = status in {401, 403}
+        self._failures.add(index.registry.address, text, login if is_denied else None)
+        if is_denied:
             self._logins.forget(index)  # it may have expired
 
 

@@ -103,7 +103,8 @@ def run(
     except OSError as error:
         print(f"pyoci-flask run: {command[0]}: {error.strerror}", file=sys.stderr)  # noqa: T201
         status = NOT_FOUND if isinstance(error, FileNotFoundError) else NOT_EXECUTABLE
-    for line in failures.lines():
+    # If COMMAND succeeded, it has overcome them.
+    for line in failures.lines() if status else ():
         print(f"pyoci-flask run: {line}", file=sys.stderr)  # noqa: T201
     return status
 
