@@ -212,7 +212,7 @@ def _copy(
     given = Login(target_username, _password("PYOCI_TARGET_PASSWORD", stdin=target_password_stdin))
     reader, uploader = arguments.target_logins(given, target, upload_url)
     listing = writing = reader.credentials(target.url, "the target")
-    # A login that is found instead of given is only for the address that it was found for.
+    # A login that is found for one host is not sent to another one.
     if upload_url is not None and (uploader != reader or uploader == Login()):
         writing = uploader.credentials(upload_url.url, "the uploads")
     screen = Screen(*[one.password for one in (reading, listing, writing) if one is not None])

@@ -17,7 +17,6 @@ from pyoci_flask.oci.reference import Registry
 
 _OWN_INDEX = frozenset({"simple", "pypi"})
 """The first segments of the server's own index, which is in a registry of its choice."""
-_LONGEST = 2000
 _URL = re.compile(r"(https?)://([a-z0-9.:\[\]_-]+)(/[A-Za-z0-9._~+:/%\[\]-]*)")
 """No user name, query, fragment or backslash, and the host in lower case."""
 _SEGMENT = r"[A-Za-z0-9_+-][A-Za-z0-9._~+-]*"
@@ -50,7 +49,7 @@ def trusted_registry(url: str, pairs: Iterable[Pair]) -> tuple[Registry, str] | 
     The root of a server names no registry. Clients ask for it after the URL of an index, and would
     use the login for that index, which may be in any registry.
     """
-    match = _URL.fullmatch(url) if len(url) <= _LONGEST else None
+    match = _URL.fullmatch(url)
     if match is None:
         return None
     scheme, authority, path = match.groups()

@@ -9,8 +9,11 @@ from pathlib import Path
 
 import pytest
 import requests
+from werkzeug.wrappers import Response
 
+from pyoci_flask.cli.login import host_of
 from tests.command_line import Done, command
+from tests.doubles import answering, wsgi_server
 from tests.integration.index_client import IndexClient
 from tests.packages import make_wheel
 from tests.quirks.profiles import PROFILES
@@ -259,6 +262,26 @@ def test_copy_uses_the_logins_for_the_hosts_of_both_ends(
     identity = command("copy", f"{base}/", f"{base}-c/", "foo", environ=home.environ)
     assert identity.status == 1
     assert "asks for credentials" in identity.output
+
+
+@pytest.mark.parametrize("has_login", [False, True])
+def test_uploads_to_another_host_get_the_login_for_that_host_only(
+    home: Home, open_index: str, tmp_path: Path, http: requests.Session, *, has_login: bool
+) -> None:
+    IndexClient(open_index.rstrip("/"), None, http).published(
+        make_wheel(tmp_path, "foo", "1.0"), "foo", "1.0"
+    )
+    own = auth("bob", "for-uploads")
+    uploads = answering(Response("no", 403))
+    with wsgi_server(uploads) as url:
+        auths = {host_of(open_index): auth("alice", "for-the-index")}
+        home.write(DOCKER, {"auths": auths | ({host_of(url): own} if has_login else {})})
+        target = f"{open_index.rstrip('/')}-b/"
+        options = ("--upload-url", f"{url}/")
+        done = command("copy", open_index, target, "foo", *options, environ=home.environ)
+    assert done.status == 1
+    sent = {call.authorization for call in uploads.calls}
+    assert sent == {f"Basic {own['auth']}" if has_login else None}
 
 
 def test_credentials_in_an_address_go_over_a_found_login(

@@ -3,10 +3,9 @@
 import base64
 import json
 import os
-import statistics
+import resource
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import keyring.backend
@@ -381,7 +380,7 @@ def test_keyring_with_it_takes_little_longer_than_without(home: Path) -> None:
     times: dict[bool, list[float]] = {True: [], False: []}
     for _ in range(7):
         for registered, environ in ((True, with_it), (False, without)):
-            began = time.perf_counter()
+            began = _processor_time()
             done = subprocess.run(
                 [sys.executable, "-m", "keyring", "get", _INDEX, "alice"],
                 env=environ,
@@ -389,8 +388,13 @@ def test_keyring_with_it_takes_little_longer_than_without(home: Path) -> None:
                 check=False,
                 text=True,
             )
-            times[registered].append(time.perf_counter() - began)
+            times[registered].append(_processor_time() - began)
             assert (done.stdout == "ghcr-t0ken\n") is registered
-    # The target is 150 ms on an idle machine; the tests share theirs.
-    more = statistics.median(times[True]) - statistics.median(times[False])
-    assert more < 0.15 + statistics.median(times[False])
+    # Other tests disturb both. The smallest times are the true ones.
+    assert min(times[True]) - min(times[False]) < 0.15
+
+
+def _processor_time() -> float:
+    """Return what the processes that were started here have used, in seconds."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime

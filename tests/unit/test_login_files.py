@@ -225,6 +225,18 @@ def test_a_folder_and_a_pipe_are_not_read(home: Home) -> None:
         home.find("ghcr.io")
 
 
+def test_a_file_that_the_system_does_not_open_is_named(home: Home) -> None:
+    path = home.write(DOCKER, "")
+    path.unlink()
+    path.symlink_to(path)
+    with pytest.raises(LoginError) as caught:
+        home.find("ghcr.io")
+    assert str(caught.value) == (
+        f"~/{DOCKER} cannot be read (Too many levels of symbolic links): correct this, or remove "
+        "the file"
+    )
+
+
 def test_a_chosen_file_must_exist(home: Home) -> None:
     home.environ["REGISTRY_AUTH_FILE"] = str(home.folder / "missing.json")
     with pytest.raises(LoginError, match=r"missing\.json, which does not exist: log in, or unset"):
