@@ -212,15 +212,8 @@ def test_a_publisher_with_a_wrong_login_is_told_the_same(acme: RunLab) -> None:
         assert _last_line(done).endswith(f"`docker login {acme.registry.netloc}` replaces it")
 
 
-@pytest.mark.parametrize(
-    ("helper", "expected"),
-    [
-        ("exit 3", "docker-credential-vault"),
-        ("echo not json", "docker-credential-vault"),
-        ("missing", "docker-credential-vault"),
-    ],
-)
-def test_a_helper_that_fails_is_named(acme: RunLab, helper: str, expected: str) -> None:
+@pytest.mark.parametrize("helper", ["exit 3", "echo not json", "missing"])
+def test_a_helper_that_fails_is_named(acme: RunLab, helper: str) -> None:
     home = acme.home("failing", login=None)
     write_config(home, {"credHelpers": {acme.registry.netloc: "vault"}})
     if helper != "missing":
@@ -229,7 +222,7 @@ def test_a_helper_that_fails_is_named(acme: RunLab, helper: str, expected: str) 
         program.write_text(f"#!/bin/sh\n{helper}\n")
     install = _install(acme, ["uv", "pip"], "acme-lib")
     done = run_under(acme, *install, home=home, succeeds=False)
-    assert expected in _last_line(done)
+    assert "docker-credential-vault" in _last_line(done)
 
 
 def test_a_damaged_file_with_logins_is_named(acme: RunLab) -> None:
