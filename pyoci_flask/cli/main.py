@@ -57,9 +57,7 @@ def _serve(port: str | None, bind: tuple[str, ...], storage: str | None, index: 
     serve(bind)
 
 
-@main.command(
-    "run", context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False}
-)
+@main.command("run", context_settings={"allow_interspersed_args": False})
 @click.argument("command", metavar="-- COMMAND [ARG]...", nargs=-1, required=True)
 @click.option(
     "--index",
@@ -94,8 +92,8 @@ def _run(
     """
     from pyoci_flask.cli.run.run import run
 
-    check_overrides()
-    login = Login(username, os.environ.get("PYOCI_PASSWORD") or None)
+    # The programs that this one starts need not know it.
+    login = Login(username, os.environ.pop("PYOCI_PASSWORD", None) or None)
     given = None
     if login != Login():
         given = login.credentials("", "the registry")

@@ -26,6 +26,10 @@ _NOT_PASSED_ON = ("HTTP_AUTHORIZATION", "HTTP_PROXY_AUTHORIZATION", "HTTP_COOKIE
 _FORWARDED = ("HTTP_X_FORWARDED_", "HTTP_FORWARDED")
 
 
+class _NotServedError(RefusedError):
+    """The address is not that of an index of this run."""
+
+
 class Front:
     """WSGI middleware (PEP 3333) that serves the indexes of one run, and forwards other requests.
 
@@ -45,7 +49,9 @@ class Front:
         failures: Failures,
         *,
         publish: bool,
+        has_outer: bool = False,
     ) -> None:
+        """Serve `indexes`; `has_outer`: `forward` reaches a run that may serve others."""
         self._authorization = f"{USER}:{secret}".encode()
         self._application = application
         self._forward = forward
@@ -55,6 +61,7 @@ class Front:
         self._logins = logins
         self._failures = failures
         self._publish = publish
+        self._has_outer = has_outer
 
     def __call__(
         self, environ: "WSGIEnvironment", start_response: "StartResponse"
@@ -81,6 +88,8 @@ class Front:
             index = self._index(environ)
             login = self._logins.find(index)
         except PyOCIError as error:
+            if isinstance(error, _NotServedError) and is_proxied and self._has_outer:
+                return self._forward(environ, start_response)
             if isinstance(error, LoginError):
                 self._failures.add("", str(error))
             return _answer(start_response, f"{status_of(error)} Refused", str(error))
@@ -119,7 +128,7 @@ class Front:
         index = None if base is None else PinnedIndex(base.registry, base.namespace)
         if index not in self._indexes:
             named = ", ".join(sorted(f"{i.registry.address}/{i.namespace}" for i in self._indexes))
-            raise RefusedError(
+            raise _NotServedError(
                 f"this run serves only {named}: name other indexes by --index or in pyproject.toml"
             )
         return index

@@ -1,5 +1,6 @@
 """The logins of one run: found when they are needed, and kept in this process only."""
 
+import logging
 import os
 from dataclasses import dataclass
 
@@ -9,6 +10,8 @@ from pyoci_flask.common.memory import KeyedLocks, Memory
 from pyoci_flask.oci.reference import Registry
 from pyoci_flask.settings import PinnedIndex
 from pyoci_flask.transport.request import Credentials
+
+logger = logging.getLogger("pyoci.run")
 
 _SECONDS = 300.0
 """How long a login is used before it is looked up again, because some are short-lived."""
@@ -58,5 +61,9 @@ class Logins:
     def _look_up(self, index: PinnedIndex) -> UsedLogin:
         found = find_login(index.registry.netloc, index.namespace, os.environ)
         if found is None:
+            logger.info("no login was found for %s/%s", index.registry.netloc, index.namespace)
             return UsedLogin()
+        logger.info(
+            "the login for %s/%s is from %s", index.registry.netloc, index.namespace, found.source
+        )
         return UsedLogin(to_credentials(found, self._bearer_username), found.source)

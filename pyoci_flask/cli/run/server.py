@@ -1,10 +1,11 @@
-"""The HTTP server of `run`: Werkzeug's, on a free port of the loopback interface."""
+"""The HTTP server of `run`: Werkzeug's, on a socket of the loopback interface."""
 
 import logging
-import threading
+import socket
+import sys
 from typing import TYPE_CHECKING, Any
 
-from werkzeug.serving import BaseWSGIServer, WSGIRequestHandler, make_server
+from werkzeug.serving import ThreadedWSGIServer, WSGIRequestHandler
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import WSGIApplication
@@ -32,11 +33,20 @@ class _Handler(WSGIRequestHandler):
         """Do nothing, because the access log has a line for each request."""
 
 
-def start_server(application: "WSGIApplication") -> BaseWSGIServer:
-    """Serve an application on a thread that ends with this process; `port` of the result is free.
+class _Server(ThreadedWSGIServer):
+    """Reports to the log as well."""
 
-    Connections are accepted when this returns.
+    def handle_error(self, request: object, client_address: object) -> None:  # noqa: ARG002 - as overridden
+        """Log an exception in a connection, such as a client that went away."""
+        logger.info("a connection ended", exc_info=sys.exc_info())
+
+
+def serve(listener: socket.socket, application: "WSGIApplication") -> None:
+    """Serve an application on a socket that listens already; this does not return.
+
+    Connections that clients have opened meanwhile are served first.
     """
-    server = make_server("127.0.0.1", 0, application, threaded=True, request_handler=_Handler)
-    threading.Thread(target=server.serve_forever, name="server", daemon=True).start()
-    return server
+    address, port = listener.getsockname()
+    server = _Server(address, port, application, _Handler, fd=listener.fileno())
+    listener.close()  # the server has its own copy of it
+    server.serve_forever()

@@ -4,6 +4,7 @@ import re
 from collections.abc import Mapping, Sequence
 
 from pyoci_flask.cli.run.addresses import HOST, USER, WITH_FALLBACK, fixed, publishing
+from pyoci_flask.cli.run.fallback import CONFIGURED
 from pyoci_flask.settings import PinnedIndex
 
 NO_FALLBACK = "none"
@@ -61,6 +62,7 @@ def _pip(environ: Mapping[str, str], index: PinnedIndex) -> dict[str, str]:
     address = f"{fixed(index)}{WITH_FALLBACK}"
     trusted = environ.get("PIP_TRUSTED_HOST", "")
     return {
+        CONFIGURED: environ.get(CONFIGURED, environ.get("PIP_INDEX_URL", "")),
         "PIP_INDEX_URL": address,
         # pip would mix the projects of its configured extra indexes with private ones of the same
         # name. It asks an address that is named twice only once.
