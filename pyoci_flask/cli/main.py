@@ -8,13 +8,15 @@ import click
 from pyoci_flask import __version__
 from pyoci_flask.cli import arguments
 from pyoci_flask.cli.arguments import Address, Login, password_from_stdin
+from pyoci_flask.cli.login import FoundLogin
+from pyoci_flask.cli.login.credentials import to_credentials
+from pyoci_flask.cli.logins import login_for_registry
 from pyoci_flask.cli.screen import Screen
 from pyoci_flask.common.overrides import check_overrides
 from pyoci_flask.errors import PyOCIError
 from pyoci_flask.index.names import ProjectName
 from pyoci_flask.logs import configure_logging
 from pyoci_flask.settings import PinnedIndex
-from pyoci_flask.transport.request import BearerCredentials, Credentials
 
 
 class _Group(click.Group):
@@ -122,18 +124,24 @@ def _check(
     """Check step by step what a registry lets you do.
 
     The steps are: reach the registry, authenticate, and ask whether these credentials may pull,
-    push and delete in NAMESPACE. Nothing is changed without --write.
+    push and delete in NAMESPACE. Nothing is changed without --write. Without credentials in options
+    or variables, those of `docker login`, `podman login` or ~/.netrc are used.
     """
     from pyoci_flask.cli.check.run import check
 
     _begin(verbose=verbose)
     login = Login(username, _password("PYOCI_PASSWORD", stdin=password_stdin))
-    basic = login.credentials(index.registry.origin, index.registry.netloc)
-    credentials: Credentials | None = basic
-    if basic is not None and basic.username == os.environ.get("PYOCI_BEARER_USERNAME"):
-        credentials = BearerCredentials(basic.password)
-    screen = Screen(*([] if basic is None else [basic.password]))
-    sys.exit(0 if check(screen, index, credentials, project, write=write) else 1)
+    given = login.given(index.registry.netloc)
+    if given is None:
+        found = login_for_registry(index)
+    else:
+        found = FoundLogin(given.username, given.password, "the options or the environment")
+    bearer_username = os.environ.get("PYOCI_BEARER_USERNAME")
+    credentials = None if found is None else to_credentials(found, bearer_username)
+    screen = Screen(*([] if found is None else [found.password]))
+    searched = found if given is None else None
+    passed = check(screen, index, credentials, project, write=write, login=searched)
+    sys.exit(0 if passed else 1)
 
 
 @main.command("copy")
@@ -189,7 +197,7 @@ def _copy(
     SOURCE_INDEX is any Simple index, and TARGET_INDEX is any index that accepts uploads and lists
     its files. Files that the target already has are skipped, so an interrupted copy continues where
     it stopped. All projects of the source are copied, or only those given. Credentials may also be
-    part of the addresses or come from ~/.netrc.
+    part of the addresses, or come from `docker login`, `podman login` or ~/.netrc.
     """
     from pyoci_flask.cli.copy.exchange import End
     from pyoci_flask.cli.copy.run import copy

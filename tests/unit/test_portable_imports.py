@@ -24,7 +24,8 @@ _IMPORT_ALL = """
 import importlib
 import pkgutil
 
-for layer in ("index", "oci", "transport", "common", "settings", "cli.check", "cli.copy"):
+layers = "index", "oci", "transport", "common", "settings"
+for layer in (*layers, "cli.check", "cli.copy", "cli.login"):
     package = importlib.import_module(f"pyoci_flask.{layer}")
     for module in pkgutil.iter_modules(package.__path__, f"{package.__name__}."):
         importlib.import_module(module.name)
