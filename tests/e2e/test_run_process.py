@@ -26,7 +26,7 @@ print("ready", flush=True)
 sys.stdin.read()
 sys.exit(7)
 """
-# The C library ignores its own two signals, 32 and 33, in programs that it starts in one of two ways.
+# Depending on how it starts a program, the C library lets it ignore the signals 32 and 33, its own.
 _SIGNAL_STATE = """
 for row in open("/proc/self/status"):
     name, _, value = row.partition(":")
@@ -185,7 +185,7 @@ def test_files_that_the_caller_opened_stay_open_and_no_others_are(tmp_path: Path
     listing = "import os; found = os.listdir('/proc/self/fd');"
     listing += "print([one for one in found if os.path.exists('/proc/self/fd/' + one)])"
     reading, writing = os.pipe()
-    with open(reading, "rb"), open(writing, "wb"):
+    with os.fdopen(reading), os.fdopen(writing, "w"):
         passed = {"pass_fds": (reading,), "stdin": subprocess.DEVNULL}
         direct = subprocess.check_output(
             _python(listing), env=lab_environment(tmp_path), pass_fds=(reading,)
@@ -238,7 +238,7 @@ def test_a_message_that_nobody_can_read_does_not_change_the_status(
         assert (ended.returncode, ended.stdout) == (127, b""), redirection
     reading, writing = os.pipe()
     os.close(reading)
-    with open(writing, "wb") as broken:
+    with os.fdopen(writing, "w") as broken:
         ended = done(
             tmp_path,
             "no-such-command",

@@ -6,13 +6,14 @@ from typing import TYPE_CHECKING
 
 from pyoci_flask.app import create_app
 from pyoci_flask.cli.run.addresses import is_run_proxy
+from pyoci_flask.cli.run.allowed import Allowed
 from pyoci_flask.cli.run.failures import Failures
 from pyoci_flask.cli.run.forward import Forward
 from pyoci_flask.cli.run.front import Front
+from pyoci_flask.cli.run.indexes import Indexes
 from pyoci_flask.cli.run.logins import Logins
 from pyoci_flask.settings import PinnedIndex, Settings
 from pyoci_flask.transport.network import Network
-from pyoci_flask.web.paths import AddressParser
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import WSGIApplication
@@ -33,17 +34,10 @@ def create_application(
     Raises:
         ConfigurationError: the version of a package does not work on this machine.
     """
-    application = create_app(settings, in_memory=True)
+    application = create_app(settings, one_user=True)
     network = Network.from_env(os.environ)
-    return Front(
-        secret,
-        lambda: application,
-        Forward(network),
-        AddressParser(settings),
-        indexes,
-        fallback,
-        logins,
-        failures,
-        publish=publish,
-        has_outer=is_run_proxy(network.proxies.get("http", "")),
-    )
+    forward = Forward(network)
+    outer = forward if is_run_proxy(network.proxies.get("http", "")) else None
+    allowed = Allowed(settings, indexes, publish=publish)
+    served = Indexes(lambda: application, allowed, fallback, logins, failures, outer)
+    return Front(secret, served, forward)

@@ -23,8 +23,10 @@ from pyoci_flask.cli.run.project_files import named_indexes
 from pyoci_flask.cli.run.publishers import is_publish_command
 from pyoci_flask.cli.run.variables import NO_FALLBACK, environment
 from pyoci_flask.errors import ConfigurationError, PyOCIError
+from pyoci_flask.server.start import check_paths
 from pyoci_flask.settings import PinnedIndex, Settings
 from pyoci_flask.settings.origins import OriginPattern
+from pyoci_flask.transport.network import check_ca_bundle
 from pyoci_flask.transport.request import BasicCredentials
 
 if TYPE_CHECKING:
@@ -42,6 +44,7 @@ _SETTINGS = (
     "PYOCI_MAX_BODY",
     "PYOCI_MAX_VERSIONS",
     "PYOCI_PRIVATE_NETWORKS",
+    "PYOCI_REGISTRIES",
     "PYOCI_SKIP_IDENTICAL",
     "PYOCI_SPOOL",
     "PYOCI_THREADS",
@@ -82,6 +85,8 @@ def run(
             "pyproject.toml (docs/run.md)"
         )
     settings = _settings(indexes, os.environ)
+    check_paths(settings)
+    check_ca_bundle(os.environ)
     publish = publish or is_publish_command(command)
     open_log(settings, verbose=verbose)
     places = ", ".join(f"{index.registry.address}/{index.namespace}" for index in indexes)
@@ -116,7 +121,8 @@ def run(
         from pyoci_flask.index.lock import VersionLocks
 
         VersionLocks.in_spool(settings.spool).tidy()
-    for line in failures.lines():
+    # If COMMAND succeeded, it has overcome them.
+    for line in failures.lines() if status else ():
         _say(line)
     return status
 
@@ -125,15 +131,15 @@ def _serve(
     listener: socket.socket, build: "Callable[[], WSGIApplication]", failures: Failures
 ) -> None:
     """Build the application and serve it. If that fails, requests of COMMAND fail at once."""
-    from pyoci_flask.cli.run.server import serve
+    from pyoci_flask.cli.run.server import create_server
 
     with listener:
         try:
-            application = build()
+            server = create_server(listener, build())
         except PyOCIError as error:
             failures.add("", str(error))
             return
-        serve(listener, application)
+    server.serve_forever()
 
 
 def _say(line: str) -> None:
@@ -147,8 +153,9 @@ def _say(line: str) -> None:
 def _settings(indexes: Sequence[PinnedIndex], environ: Mapping[str, str]) -> Settings:
     kept = {name: environ[name] for name in _SETTINGS if name in environ}
     settings = Settings.from_env({"PYOCI_MAX_BODY": _MAX_BODY, **kept})
-    origins = tuple(dict.fromkeys(OriginPattern.of(index.registry) for index in indexes))
-    return dataclasses.replace(settings, registries=origins)
+    # PYOCI_REGISTRIES lists hosts that a registry may redirect to. It adds no index.
+    origins = [*(OriginPattern.of(one.registry) for one in indexes), *(settings.registries or ())]
+    return dataclasses.replace(settings, registries=tuple(dict.fromkeys(origins)))
 
 
 def _after(index: PinnedIndex, indexes: Sequence[PinnedIndex], fallback: str | None) -> str | None:
