@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import unquote_to_bytes
 
 from pyoci_flask.cli.run.addresses import WITH_FALLBACK
-from pyoci_flask.cli.run.allowed import Allowed
+from pyoci_flask.cli.run.allowed import Allowed, NotServedError
 from pyoci_flask.cli.run.answers import answer
 from pyoci_flask.cli.run.failures import Failures
 from pyoci_flask.cli.run.logins import Logins, UsedLogin
@@ -36,16 +36,19 @@ class Indexes:
         fallback: Callable[[PinnedIndex], str | None],
         logins: Logins,
         failures: Failures,
+        outer: "WSGIApplication | None" = None,
     ) -> None:
         """Call `application` for each request, because it is built while COMMAND starts.
 
         `fallback` returns the URL of the index for what an index does not have.
+        `outer` answers for other indexes, if this run is inside another one.
         """
         self._application = application
         self._allowed = allowed
         self._fallback = fallback
         self._logins = logins
         self._failures = failures
+        self._outer = outer
 
     def __call__(
         self, environ: "WSGIEnvironment", start_response: "StartResponse"
@@ -58,6 +61,8 @@ class Indexes:
             login = self._logins.find(index)
             application = self._application()
         except PyOCIError as error:
+            if isinstance(error, NotServedError) and self._outer and target.host is not None:
+                return self._outer(environ, start_response)
             if isinstance(error, LoginError | ConfigurationError):
                 self._failures.add("", str(error))
             return answer(environ, start_response, status_of(error), str(error))

@@ -3,7 +3,8 @@
 import re
 from collections.abc import Mapping, Sequence
 
-from pyoci_flask.cli.run.addresses import HOST, USER, WITH_FALLBACK, fixed, publishing
+from pyoci_flask.cli.run.addresses import HOST, LOOPBACK, USER, WITH_FALLBACK, fixed, publishing
+from pyoci_flask.cli.run.fallback import CONFIGURED
 from pyoci_flask.cli.run.pip_settings import trusted_hosts
 from pyoci_flask.settings import PinnedIndex
 
@@ -58,7 +59,7 @@ def environment(
     result = {name: value for name, value in environ.items() if not _is_password(name)}
     for name in _REMOVED:
         result.pop(name, None)
-    _set_proxy(result, f"http://{USER}:{secret}@127.0.0.1:{port}")
+    _set_proxy(result, f"http://{USER}:{secret}@{LOOPBACK}:{port}")
     _set_pip(result, indexes[0])
     _set_uv(result, named, indexes, fallback)
     address = publishing(indexes[0], port)
@@ -95,6 +96,7 @@ def _excepts_ours(excepted: str) -> bool:
 def _set_pip(result: dict[str, str], index: PinnedIndex) -> None:
     trusted = result.get("PIP_TRUSTED_HOST") or " ".join(trusted_hosts(result))
     result |= {
+        CONFIGURED: result.get(CONFIGURED, result.get("PIP_INDEX_URL", "")),
         "PIP_INDEX_URL": f"{fixed(index)}{WITH_FALLBACK}",
         # pip would mix the projects of its extra indexes with private ones of the same name. An
         # empty value would leave those of its files; a list without members replaces them.
