@@ -1,6 +1,7 @@
 """`check` and `copy` with the logins that a person already has."""
 
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
@@ -109,6 +110,27 @@ def test_a_found_login_is_exchanged_at_a_token_service(
     assert done.status == 0, done.output
     assert {request.method for request in acr.tokens.asked} == {"GET"}
     assert OWNER[1] not in done.output
+
+
+@pytest.mark.parametrize("place", ["", "/team"])
+def test_a_login_of_skopeo_is_found_where_skopeo_put_it(
+    home: Home, docker_htpasswd: RunningRegistry, place: str
+) -> None:
+    program = shutil.which("skopeo")
+    assert program is not None, "skopeo is needed: install the Debian package skopeo"
+    assert docker_htpasswd.auth is not None
+    username, password = docker_htpasswd.auth
+    (home.folder / "run").mkdir()
+    key = f"{docker_htpasswd.netloc}{place}"
+    subprocess.run(
+        [program, "login", "--tls-verify=false", "-u", username, "--password-stdin", key],
+        env=home.environ,
+        input=password.encode(),
+        check=True,
+    )
+    done = _check(home, docker_htpasswd.url)
+    assert _login_line(done) == f"alice, from ~/run/containers/auth.json (auths, {key})"
+    assert done.status == 0, done.output
 
 
 def _identity_entry(home: Home, host: str) -> str:

@@ -3,13 +3,18 @@
 import base64
 import json
 import os
+import posixpath
+import re
 import resource
 import subprocess
 import sys
 from pathlib import Path
+from urllib.parse import unquote
 
+import hypothesis
 import keyring.backend
 import pytest
+from hypothesis import strategies as st
 from keyring.backends.chainer import ChainerBackend
 from keyring.backends.fail import Keyring as FailKeyring
 
@@ -17,6 +22,10 @@ from pyoci_flask.cli import key_ring, trust
 from pyoci_flask.cli.key_ring import RegistryKeyring
 from pyoci_flask.cli.trust import Pair
 from pyoci_flask.cli.trusted_login import trusted_registry
+from pyoci_flask.errors import PyOCIError
+from pyoci_flask.oci.reference import Registry
+from pyoci_flask.settings import PinnedIndex, Settings
+from pyoci_flask.web.paths import AddressParser
 from tests.registered import register
 
 _GHCR = ("https://packages.example.com", "ghcr.io")
@@ -206,6 +215,50 @@ def test_an_index_of_a_trusted_server_names_a_registry(
 )
 def test_all_other_urls_name_none(url: str) -> None:
     assert _named(url) is None
+
+
+_PIECES = [
+    *("/acme/", "/+simple/", "/../", "/%2e%2e/", "../../../evil.example/acme/", "evil.example/"),
+    *("ghcr.io", "GHCR.io", "localhost:5000", "embedded", "simple", "acme", "hello", "Team"),
+    *("https:", "http%3A", "%2F", "%252F", "..", ".", "/", "//", "\\", "%5C", "@", "%40"),
+    *(":443", ":", "%2Bsimple", "?", ";", "_", "~", "[", "%00", "%C3%A9"),
+]
+_BEGINNINGS = [
+    *("", "ghcr.io", "ghcr.io/acme", "ghcr.io/acme/+simple/", "https:/ghcr.io/acme/"),
+    *("http://localhost:5000/acme", "http:/localhost:5000", "http%3A%2F%2Flocalhost%3A5000/acme"),
+]
+_SERVER_SIDE = AddressParser(Settings(index=PinnedIndex(Registry("https", "index.example"), "own")))
+
+
+def _merged(path: str) -> str:
+    return re.sub("/+", "/", path)
+
+
+def _without_dots(path: str) -> str:
+    return posixpath.normpath(path) + "/"
+
+
+@hypothesis.given(
+    st.sampled_from(_BEGINNINGS), st.lists(st.sampled_from(_PIECES), max_size=5).map("".join)
+)
+@hypothesis.settings(max_examples=3000, deadline=None)
+def test_the_server_reads_the_same_registry_whatever_a_proxy_does_to_the_path(
+    beginning: str, rest: str
+) -> None:
+    path = f"/{beginning}{rest}"
+    named = trusted_registry(f"https://packages.example.com{path}", _PAIRS)
+    hypothesis.event("named" if named else "not named")
+    if named is None:
+        return
+    registry, namespace = named
+    for sent in (path, _merged(path), unquote(path), _merged(unquote(path)), _without_dots(path)):
+        try:
+            base = _SERVER_SIDE.publish(unquote(sent), sent)
+        except PyOCIError:
+            continue
+        assert base is not None
+        assert base.registry == registry
+        assert f"{base.namespace}/".startswith(f"{namespace}/")
 
 
 def test_without_trust_nothing_is_named() -> None:
