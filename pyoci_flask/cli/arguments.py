@@ -7,10 +7,11 @@ from urllib.parse import unquote, urlsplit
 import click
 
 from pyoci_flask.cli.logins import login_for_index
+from pyoci_flask.cli.trust import Server, parse_registry
 from pyoci_flask.common.url import usable_url
 from pyoci_flask.errors import InvalidRequestError
 from pyoci_flask.index.names import ProjectName
-from pyoci_flask.oci.reference import EMBEDDED
+from pyoci_flask.oci.reference import EMBEDDED, Registry
 from pyoci_flask.settings import PinnedIndex
 from pyoci_flask.transport.request import BasicCredentials
 
@@ -129,6 +130,22 @@ def fallback(_: click.Context, __: click.Parameter, text: str | None) -> str | N
     if parts is None or parts.query or parts.fragment:
         raise click.BadParameter("must be an http or https URL, or none")
     return text
+
+
+def server(_: click.Context, __: click.Parameter, text: str | None) -> Server | None:
+    """Parse the URL of a server that is trusted with logins."""
+    try:
+        return None if text is None else Server.parse(text)
+    except ValueError as error:
+        raise click.BadParameter(str(error)) from error
+
+
+def registry(_: click.Context, __: click.Parameter, text: str | None) -> Registry | None:
+    """Parse a registry without a namespace, which may be percent-encoded as in an address."""
+    try:
+        return None if text is None else parse_registry(unquote(text))
+    except ValueError as error:
+        raise click.BadParameter(str(error)) from error
 
 
 def address(_: click.Context, __: click.Parameter, text: str | None) -> Address | None:

@@ -3,6 +3,7 @@
 import os
 
 from pyoci_flask.cli.login import FoundLogin, find_login, host_of
+from pyoci_flask.cli.trusted_login import find_trusted_login
 from pyoci_flask.settings import PinnedIndex
 
 
@@ -16,12 +17,18 @@ def login_for_registry(index: PinnedIndex) -> FoundLogin | None:
 
 
 def login_for_index(url: str) -> FoundLogin | None:
-    """Return the user's login for the host of a package index, or None.
+    """Return the user's login for a package index, or None.
 
-    An identity token is not a password: it is for a registry's token service, not for an index.
+    It is the login for the registry that `url` names, if the server of the index is trusted with
+    it, else the login for the host of the index. For that host, an identity token is not a
+    password: it is for a registry's token service, not for an index.
 
     Raises:
+        ConfigurationError: the list of trusted servers cannot be read.
         LoginError: a file or a helper that may have the login cannot be read.
     """
+    found = find_trusted_login(url)
+    if found is not None:
+        return found
     found = find_login(host_of(url), environ=os.environ)
     return None if found is None or found.is_identity_token else found

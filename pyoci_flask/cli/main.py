@@ -6,16 +6,18 @@ import sys
 import click
 
 from pyoci_flask import __version__
-from pyoci_flask.cli import arguments
+from pyoci_flask.cli import arguments, trust
 from pyoci_flask.cli.arguments import Address, Login, password_from_stdin
 from pyoci_flask.cli.login import FoundLogin
 from pyoci_flask.cli.login.credentials import to_credentials
 from pyoci_flask.cli.logins import login_for_registry
 from pyoci_flask.cli.screen import Screen
+from pyoci_flask.cli.trust import Server
 from pyoci_flask.common.overrides import check_overrides
 from pyoci_flask.errors import PyOCIError
 from pyoci_flask.index.names import ProjectName
 from pyoci_flask.logs import configure_logging
+from pyoci_flask.oci.reference import Registry
 from pyoci_flask.settings import PinnedIndex
 
 
@@ -218,6 +220,37 @@ def _copy(
     uploads = target.url.removesuffix("+simple/") if upload_url is None else upload_url.url
     ends = End(source.url, reading), End(target.url, listing, uploads, writing)
     sys.exit(copy(screen, *ends, projects, jobs=jobs, dry_run=dry_run))
+
+
+@main.command("trust")
+@click.argument("server", metavar="SERVER", required=False, callback=arguments.server)
+@click.argument("registry", metavar="REGISTRY", required=False, callback=arguments.registry)
+@click.option("--list", "listing", is_flag=True, help="List the servers that are trusted.")
+@click.option("--remove", is_flag=True, help="Stop trusting SERVER with the login for REGISTRY.")
+def _trust(server: Server | None, registry: Registry | None, listing: bool, remove: bool) -> None:
+    """Let the key ring send SERVER your login for REGISTRY.
+
+    SERVER is the URL of a server of this program, such as https://packages.example.com, and
+    REGISTRY is written as in the address of an index, without a namespace, such as ghcr.io. The
+    package clients get your login for that registry from keyring when they use SERVER.
+    """
+    screen, file = Screen(), trust.trust_file()
+    if listing:
+        if remove or server is not None:
+            raise click.UsageError("--list takes no server, and cannot be used with --remove")
+        for pair in trust.in_order(trust.read_pairs(file)):
+            screen.say(f"{pair.server} {pair.registry.address}")
+        return
+    if server is None or registry is None:
+        raise click.UsageError("SERVER and REGISTRY are needed, or --list")
+    pair = trust.Pair(server, registry)
+    if not remove:
+        trust.add(file, pair)
+        screen.say(f"{server} gets your login for {registry.address}")
+    elif trust.remove(file, pair):
+        screen.say(f"{server} no longer gets your login for {registry.address}")
+    else:
+        raise click.ClickException(f"{server} is not trusted with {registry.address}: see --list")
 
 
 def _password(variable: str, *, stdin: bool) -> str | None:

@@ -52,7 +52,7 @@ def test_the_layers_under_web_and_the_commands_can_be_imported() -> None:
     assert done.returncode == 0, done.stderr
 
 
-@pytest.mark.parametrize("command", [(), ("check",), ("copy",), ("serve",)])
+@pytest.mark.parametrize("command", [(), ("check",), ("copy",), ("serve",), ("trust",)])
 def test_the_commands_explain_themselves(command: tuple[str, ...]) -> None:
     done = _run(_RUN, *command, "--help")
     assert done.returncode == 0, done.stderr
