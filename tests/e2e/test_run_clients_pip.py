@@ -1,10 +1,18 @@
 """pip and pipx under `run`: one index, which sends them on for what it does not have."""
 
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
 import pytest
+from werkzeug.wrappers import Request, Response
 
 from tests.client_tools import client_tool
+from tests.doubles import wsgi_server
 from tests.run_lab import PublicIndex, RunLab, run_under
 from tests.run_projects import INSTALLED, SHOW, distributions, settings, urls
+
+if TYPE_CHECKING:
+    from _typeshed.wsgi import StartResponse, WSGIEnvironment
 
 pytestmark = pytest.mark.slow
 
@@ -54,3 +62,28 @@ def test_pipx_runs_a_program_of_a_private_package(acme: RunLab, public: PublicIn
     program = ["run", "--spec", "acme-app", "python", "-c", SHOW]
     said = run_under(acme, pipx, *program, environ=settings(public))
     assert said.stdout.splitlines() == INSTALLED
+
+
+def test_credentials_of_the_user_s_own_index_work_but_are_not_locked(
+    acme: RunLab, public: PublicIndex
+) -> None:
+    def gate(environ: "WSGIEnvironment", start: "StartResponse") -> Iterable[bytes]:
+        sent = Request(environ).authorization
+        if sent is None or (sent.username, sent.password) != ("carol", "own/secret"):
+            refusal = Response("who?", 401, {"WWW-Authenticate": 'Basic realm="own"'})
+            return refusal(environ, start)
+        return public.recorder(environ, start)
+
+    with wsgi_server(gate) as url:
+        own = url.replace("//", "//carol:own%2Fsecret@") + "/simple/"
+        install = ["pip", "install", "--target", acme.folder / "it", "acme-app"]
+        run_under(acme, *install, environ={"PIP_INDEX_URL": own})
+        assert "common_lib-2.0" in distributions(acme.folder / "it")
+
+        (acme.home() / ".netrc").write_text("machine 127.0.0.1 login carol password own/secret\n")
+        run_under(acme, "pip", "lock", "acme-app", environ={"PIP_INDEX_URL": own})
+    lock = (acme.home() / "pylock.toml").read_text()
+    assert f'"{url}/simple/common-lib/common_lib-2.0-py3-none-any.whl"' in lock
+    log = acme.home() / ".local" / "state" / "pyoci-flask" / "run.log"
+    assert "/+simple/common-lib/" in log.read_text()
+    assert "secret" not in lock + log.read_text()
