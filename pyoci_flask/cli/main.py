@@ -208,7 +208,8 @@ def _copy(
     given = Login(target_username, _password("PYOCI_TARGET_PASSWORD", stdin=target_password_stdin))
     reader, uploader = arguments.target_logins(given, target, upload_url)
     listing = writing = reader.credentials(target.url, "the target")
-    if upload_url is not None and uploader != reader:
+    # A login that is found for one host is not sent to another one.
+    if upload_url is not None and (uploader != reader or uploader == Login()):
         writing = uploader.credentials(upload_url.url, "the uploads")
     screen = Screen(*[one.password for one in (reading, listing, writing) if one is not None])
     # PyOCI and devpi accept uploads at the address without the suffix that they add for reading.

@@ -1,6 +1,7 @@
 """`check` and `copy` with the logins that a person already has."""
 
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
@@ -9,8 +10,11 @@ from pathlib import Path
 
 import pytest
 import requests
+from werkzeug.wrappers import Response
 
+from pyoci_flask.cli.login import host_of
 from tests.command_line import Done, command
+from tests.doubles import answering, wsgi_server
 from tests.integration.index_client import IndexClient
 from tests.packages import make_wheel
 from tests.quirks.profiles import PROFILES
@@ -106,6 +110,27 @@ def test_a_found_login_is_exchanged_at_a_token_service(
     assert done.status == 0, done.output
     assert {request.method for request in acr.tokens.asked} == {"GET"}
     assert OWNER[1] not in done.output
+
+
+@pytest.mark.parametrize("place", ["", "/team"])
+def test_a_login_of_skopeo_is_found_where_skopeo_put_it(
+    home: Home, docker_htpasswd: RunningRegistry, place: str
+) -> None:
+    program = shutil.which("skopeo")
+    assert program is not None, "skopeo is needed: install the Debian package skopeo"
+    assert docker_htpasswd.auth is not None
+    username, password = docker_htpasswd.auth
+    (home.folder / "run").mkdir()
+    key = f"{docker_htpasswd.netloc}{place}"
+    subprocess.run(
+        [program, "login", "--tls-verify=false", "-u", username, "--password-stdin", key],
+        env=home.environ,
+        input=password.encode(),
+        check=True,
+    )
+    done = _check(home, docker_htpasswd.url)
+    assert _login_line(done) == f"alice, from ~/run/containers/auth.json (auths, {key})"
+    assert done.status == 0, done.output
 
 
 def _identity_entry(home: Home, host: str) -> str:
@@ -218,7 +243,10 @@ def test_the_user_name_of_bearer_tokens_applies_to_found_logins(
     ("content", "text"),
     [
         ("{", f"Error: ~/{DOCKER} is not a JSON object: correct or remove it, and log in again"),
-        ('{"credsStore": "a/b"}', f"Error: credsStore in ~/{DOCKER} does not name a credential "),
+        (
+            '{"credHelpers": {"127.0.0.1:9": "a/b"}}',
+            f"Error: credHelpers in ~/{DOCKER} does not name a credential ",
+        ),
     ],
 )
 def test_a_file_that_cannot_be_used_is_one_line(home: Home, content: str, text: str) -> None:
@@ -256,6 +284,26 @@ def test_copy_uses_the_logins_for_the_hosts_of_both_ends(
     identity = command("copy", f"{base}/", f"{base}-c/", "foo", environ=home.environ)
     assert identity.status == 1
     assert "asks for credentials" in identity.output
+
+
+@pytest.mark.parametrize("has_login", [False, True])
+def test_uploads_to_another_host_get_the_login_for_that_host_only(
+    home: Home, open_index: str, tmp_path: Path, http: requests.Session, *, has_login: bool
+) -> None:
+    IndexClient(open_index.rstrip("/"), None, http).published(
+        make_wheel(tmp_path, "foo", "1.0"), "foo", "1.0"
+    )
+    own = auth("bob", "for-uploads")
+    uploads = answering(Response("no", 403))
+    with wsgi_server(uploads) as url:
+        auths = {host_of(open_index): auth("alice", "for-the-index")}
+        home.write(DOCKER, {"auths": auths | ({host_of(url): own} if has_login else {})})
+        target = f"{open_index.rstrip('/')}-b/"
+        options = ("--upload-url", f"{url}/")
+        done = command("copy", open_index, target, "foo", *options, environ=home.environ)
+    assert done.status == 1
+    sent = {call.authorization for call in uploads.calls}
+    assert sent == {f"Basic {own['auth']}" if has_login else None}
 
 
 def test_credentials_in_an_address_go_over_a_found_login(

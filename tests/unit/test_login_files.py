@@ -25,6 +25,7 @@ _NAMESPACES = {
     "ghcr.io/acme": auth("acme"),
     "ghcr.io/acme/team": auth("team"),
 }
+_GHCR = ("ghcr.io", "")
 _HUB = "https://index.docker.io/v1/"
 
 
@@ -76,6 +77,9 @@ _HUB = "https://index.docker.io/v1/"
         ({"someone@ghcr.io": auth("u")}, "ghcr.io", "", None),
         ({"https://ghcr.io@evil.example": auth("u")}, "ghcr.io", "", None),
         ({"https://[broken": auth("x"), "": auth("x"), "/": auth("x")}, "ghcr.io", "", None),
+        ({"ghcr.io\n": auth("x"), "gh\tcr.io": auth("x"), " ghcr.io": auth("x")}, *_GHCR, None),
+        ({"ghcr.io?a": auth("x"), "ghcr.io#a": auth("x"), "ghcr.io:x": auth("x")}, *_GHCR, None),
+        ({f"ghcr.io{'/' * 1000}": auth("x")}, *_GHCR, None),
     ],
 )
 def test_the_entry_of_a_host_and_the_smallest_namespace_is_found(
@@ -219,6 +223,18 @@ def test_a_folder_and_a_pipe_are_not_read(home: Home) -> None:
     os.mkfifo(home.folder / DOCKER)
     with pytest.raises(LoginError, match="not a regular file"):
         home.find("ghcr.io")
+
+
+def test_a_file_that_the_system_does_not_open_is_named(home: Home) -> None:
+    path = home.write(DOCKER, "")
+    path.unlink()
+    path.symlink_to(path)
+    with pytest.raises(LoginError) as caught:
+        home.find("ghcr.io")
+    assert str(caught.value) == (
+        f"~/{DOCKER} cannot be read (Too many levels of symbolic links): correct this, or remove "
+        "the file"
+    )
 
 
 def test_a_chosen_file_must_exist(home: Home) -> None:

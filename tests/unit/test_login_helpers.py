@@ -140,6 +140,8 @@ def test_a_helper_has_the_users_environment_but_neither_terminal_nor_input(home:
     assert (login.username, login.password) == ('["of the user", true, false]', "x")
 
 
+_LISTED = {"auths": {"ghcr.io": {}}}
+"""What Docker writes if the store keeps the login."""
 _FAILS = f"print('no: {SECRET}'); print('{SECRET}', file=sys.stderr); sys.exit(3)"
 
 
@@ -167,7 +169,7 @@ def test_a_helper_that_fails_is_named_and_its_output_is_shown_nowhere(
     capfd: pytest.CaptureFixture[str],
 ) -> None:
     home.helper("one", body)
-    home.write(DOCKER, {"credsStore": "one"})
+    home.write(DOCKER, _LISTED | {"credsStore": "one"})
     with pytest.raises(LoginError) as caught:
         home.find("ghcr.io")
     assert str(caught.value).startswith(f"docker-credential-one {text}")
@@ -209,7 +211,7 @@ def test_a_slow_helper_is_ended_with_everything_that_it_started(
         f"print('{SECRET}', flush=True)\n"
         "time.sleep(1000)",
     )
-    home.write(DOCKER, {"credsStore": "slow"})
+    home.write(DOCKER, _LISTED | {"credsStore": "slow"})
     with pytest.raises(LoginError, match="docker-credential-slow did not answer within 3 sec"):
         home.find("ghcr.io")
     for pid in map(int, (home.folder / "pids").read_text().split()):
@@ -221,7 +223,7 @@ def test_a_helper_that_closes_its_output_and_goes_on_is_ended(
 ) -> None:
     monkeypatch.setattr(helper, "SECONDS", 3.0)
     home.helper("slow", "import time\nos.close(1)\ntime.sleep(1000)")
-    home.write(DOCKER, {"credsStore": "slow"})
+    home.write(DOCKER, _LISTED | {"credsStore": "slow"})
     with pytest.raises(LoginError, match="did not answer within 3 seconds: if it asks for a pass"):
         home.find("ghcr.io")
 
@@ -234,7 +236,7 @@ def test_a_helper_is_ended_if_the_user_interrupts_the_command(home: Home) -> Non
         "os.kill(os.getppid(), signal.SIGINT)\n"
         "time.sleep(1000)",
     )
-    home.write(DOCKER, {"credsStore": "slow"})
+    home.write(DOCKER, _LISTED | {"credsStore": "slow"})
     with pytest.raises(KeyboardInterrupt):
         home.find("ghcr.io")
     _wait_until_gone(int((home.folder / "pids").read_text()))
@@ -260,7 +262,7 @@ def _runs(pid: int) -> bool:
     "name", ["../evil", "/bin/sh", "a/b", "a b", ".hidden", "-x", "x\n", "ä", "x" * 101, "a;b"]
 )
 def test_the_name_of_a_helper_is_a_plain_word(home: Home, name: str) -> None:
-    for config in ({"credsStore": name}, {"credHelpers": {"ghcr.io": name}}):
+    for config in (_LISTED | {"credsStore": name}, {"credHelpers": {"ghcr.io": name}}):
         home.write(DOCKER, config)
         with pytest.raises(LoginError, match="does not name a credential helper"):
             home.find("ghcr.io")
@@ -292,16 +294,26 @@ def test_a_missing_helper_is_an_error_where_the_file_says_that_it_has_the_login(
     )
 
 
-def test_a_missing_store_that_has_no_login_for_the_host_is_not_missed(home: Home) -> None:
-    # A config.json that came from another machine, such as one with Docker Desktop.
+@pytest.mark.parametrize("body", [None, "sys.exit(1)", "print('nonsense')"])
+def test_a_store_that_fails_is_passed_over_where_the_file_does_not_say_that_it_has_the_login(
+    home: Home, body: str | None
+) -> None:
+    # A config.json that came from another machine, such as one with Docker Desktop, or a locked
+    # key ring.
+    if body is not None:
+        home.helper("desktop", body)
     home.write(DOCKER, {"credsStore": "desktop", "auths": {"quay.io": {}}})
     assert home.find("ghcr.io") is None
+    home.write(".netrc", f"machine ghcr.io login alice password {SECRET}\n")
+    assert home.find("ghcr.io") == FoundLogin("alice", SECRET, "~/.netrc")
+    with pytest.raises(LoginError):
+        home.find("quay.io")
 
 
 def test_a_helper_that_cannot_be_started_is_named(home: Home) -> None:
     path = home.helper("one", "")
     path.write_text("#!/nowhere/python\n")
-    home.write(DOCKER, {"credsStore": "one"})
+    home.write(DOCKER, _LISTED | {"credsStore": "one"})
     with pytest.raises(LoginError, match="docker-credential-one cannot be started: No such file"):
         home.find("ghcr.io")
 
@@ -322,7 +334,7 @@ def test_no_process_and_no_pipe_is_left(home: Home) -> None:
         "one",
         f"open({str(home.folder / 'asked')!r}, 'a').write(f'{{os.getpid()}}\\n')\nsys.exit(1)",
     )
-    home.write(DOCKER, {"credsStore": "one"})
+    home.write(DOCKER, _LISTED | {"credsStore": "one"})
     before = _pipes()
     for _ in range(3):
         with pytest.raises(LoginError):

@@ -19,7 +19,8 @@ def login_in_file(file: LoginFile, place: Place, environ: Mapping[str, str]) -> 
     `auths` when it gives a login to the store.
 
     Raises:
-        LoginError: the file cannot be read, its entry cannot be decoded, or its helper fails.
+        LoginError: the file cannot be read, its entry cannot be decoded, or its helper fails
+            although the file says that it has the login.
     """
     document = read_json(file)
     auths = _member(document, "auths")
@@ -27,33 +28,32 @@ def login_in_file(file: LoginFile, place: Place, environ: Mapping[str, str]) -> 
     for _, key, name in matching(_member(document, "credHelpers"), registry):
         if isinstance(name, str) and name:
             source = f"credHelpers in {file.shown}"
-            return _ask(name, key, source, environ, must_exist=True)
+            return _ask(name, key, source, environ)
         # An empty name means that the file itself keeps the login.
         return _login_in(auths, place, file)
     found = _login_in(auths, place, file)
     store = document.get("credsStore")
     if found is None and isinstance(store, str) and store:
         key = DOCKER_HUB_KEY if place.host == DOCKER_HUB else place.host
-        # A file may come from a machine with other programs. Docker writes an entry in `auths` for
-        # each login in the store; if there is none, nothing is missing here.
-        listed = any(matching(auths, registry))
-        source = f"credsStore in {file.shown}"
-        found = _ask(store, key, source, environ, must_exist=listed)
+        try:
+            return _ask(store, key, f"credsStore in {file.shown}", environ)
+        except LoginError:
+            # Docker writes an entry in `auths` for each login in the store. Without one, there is
+            # probably no login, and a file that came from another machine, or a locked key ring,
+            # must not prevent the use of a public registry.
+            if any(matching(auths, registry)):
+                raise
     return found
 
 
-def _ask(
-    name: str, key: str, named_in: str, environ: Mapping[str, str], *, must_exist: bool
-) -> FoundLogin | None:
+def _ask(name: str, key: str, named_in: str, environ: Mapping[str, str]) -> FoundLogin | None:
     path = find_helper(name, named_in, environ)
-    if path is not None:
-        return ask_helper(path, key, f"{program_of(name)} ({named_in})", environ)
-    if must_exist:
+    if path is None:
         raise LoginError(
             f"{program_of(name)} keeps the login for {key} ({named_in}), but is not on the PATH: "
             "install it, or log in without it"
         )
-    return None
+    return ask_helper(path, key, f"{program_of(name)} ({named_in})", environ)
 
 
 def _member(document: Mapping[str, Any], name: str) -> Mapping[str, Any]:

@@ -20,8 +20,8 @@ def find_login(
     file is read.
 
     Raises:
-        LoginError: a file cannot be read, or a helper is missing or fails. The text says what to
-            do, and contains no secret and no output of the helper.
+        LoginError: a file cannot be read, or the helper that has the login is missing or fails.
+            The text says what to do, and contains no secret and no output of the helper.
     """
     registry = place_of(host)
     if registry is None:
