@@ -44,7 +44,8 @@ def test_a_command_that_others_pause_does_not_stop_this_process() -> None:
 import os, sys
 from pyoci_flask.cli.run.command import run_command
 
-script = "(until grep -q State:.T /proc/$$/status; do :; done; kill -CONT $$) & kill -STOP $$; wait; exit 4"
+paused = "until grep -q State:.T /proc/$$/status; do :; done"
+script = f"({paused}; kill -CONT $$) & kill -STOP $$; wait; exit 4"
 sys.exit(run_command(["sh", "-c", script], os.environ))
 """
     assert _python(code).returncode == 4

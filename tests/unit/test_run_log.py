@@ -23,6 +23,10 @@ def _lines(path: Path) -> list[str]:
     return path.read_text().splitlines()
 
 
+def _names(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())
+
+
 def test_the_file_and_its_folder_are_private(state: Path) -> None:
     log._File(log_path()).write("one\n")
     path = state / "pyoci-flask" / "run.log"
@@ -49,7 +53,7 @@ def test_a_full_file_is_kept_once_under_another_name(
     for number in range(100):
         file.write(f"line {number}\n")
     folder = state / "pyoci-flask"
-    assert sorted(os.listdir(folder)) == ["run.log", "run.old.log"]
+    assert _names(folder) == ["run.log", "run.old.log"]
     assert all(path.stat().st_size <= 100 + len("line 99\n") for path in folder.iterdir())
     kept = [*_lines(folder / "run.old.log"), *_lines(folder / "run.log")]
     assert kept == [f"line {number}" for number in range(100 - len(kept), 100)]
@@ -71,7 +75,7 @@ def test_two_runs_write_whole_lines_and_stay_within_the_bound(
     for thread in threads:
         thread.join()
     folder = state / "pyoci-flask"
-    assert sorted(os.listdir(folder)) == ["run.log", "run.old.log"]
+    assert _names(folder) == ["run.log", "run.old.log"]
     for path in folder.iterdir():
         assert path.stat().st_size < 20_000 + 4 * 60
         for line in _lines(path):
@@ -132,7 +136,7 @@ def test_a_home_that_cannot_be_written_means_no_log(
     (tmp_path / "file").touch()
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "file"))
     log._File(log_path()).write("one\n")
-    assert sorted(os.listdir(tmp_path)) == ["file"]
+    assert _names(tmp_path) == ["file"]
 
 
 def test_the_path_is_in_the_home_by_default(
