@@ -3,6 +3,7 @@
 COMMAND never receives the credentials of the registry.
 """
 
+import logging
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING
 from urllib.parse import unquote_to_bytes
@@ -21,6 +22,8 @@ from pyoci_flask.web.incoming import CREDENTIALS, ERROR_TEXT, FALLBACK
 if TYPE_CHECKING:
     from _typeshed import OptExcInfo
     from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
+
+logger = logging.getLogger("pyoci.run")
 
 _OF_CLIENT = frozenset({"HTTP_AUTHORIZATION", "HTTP_PROXY_AUTHORIZATION", "HTTP_COOKIE"})
 _OF_PROXIES = ("HTTP_X_FORWARDED_", "HTTP_FORWARDED")
@@ -64,6 +67,7 @@ class Indexes:
             if isinstance(error, NotServedError) and self._outer and target.host is not None:
                 return self._outer(environ, start_response)
             if isinstance(error, LoginError | ConfigurationError):
+                logger.error("%s", error)  # noqa: TRY400 - a traceback would add nothing
                 self._failures.add("", str(error))
             return answer(environ, start_response, status_of(error), str(error))
         wants_fallback = target.host is not None and f"/{WITH_FALLBACK}" in environ["PATH_INFO"]
