@@ -10,6 +10,15 @@ from pyoci_flask.cli.main import main
 from pyoci_flask.logs import configure_logging
 
 _KEPT_OUT = ("PYOCI_", "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY")
+_NO_LOGINS: Mapping[str, str | None] = {
+    "NETRC": os.devnull,
+    "HOME": os.devnull,
+    "XDG_RUNTIME_DIR": os.devnull,
+    "XDG_CONFIG_HOME": None,
+    "DOCKER_CONFIG": None,
+    "REGISTRY_AUTH_FILE": None,
+}
+"""The developer's own logins must not reach a test."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +46,7 @@ def command(
     env: dict[str, str | None] = {
         name: None for name in os.environ if name.upper().startswith(_KEPT_OUT)
     }
-    env |= {"NETRC": os.devnull, **(environ or {})}
+    env |= {**_NO_LOGINS, **(environ or {})}
     # A server in this process may write its last line while the command's output is collected.
     configure_logging({"": "WARNING", "pyoci": "ERROR"})
     try:

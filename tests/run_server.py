@@ -3,10 +3,11 @@
 import base64
 import contextlib
 import socket
+import threading
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from pyoci_flask.cli.run.server import start_server
+from pyoci_flask.cli.run.server import create_server
 from tests.patience import PATIENCE
 
 if TYPE_CHECKING:
@@ -20,11 +21,14 @@ PROXY_LOGIN = ("Proxy-Authorization", LOGIN)
 @contextlib.contextmanager
 def run_server(application: "WSGIApplication") -> Iterator[int]:
     """Serve an application as `run` does; yield its port."""
-    server = start_server(application)
+    server = create_server(socket.create_server(("127.0.0.1", 0)), application)
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
     try:
         yield server.port
     finally:
         server.shutdown()
+        thread.join()
 
 
 def connect(port: int) -> socket.socket:

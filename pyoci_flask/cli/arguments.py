@@ -5,8 +5,8 @@ from dataclasses import dataclass, field
 from urllib.parse import unquote, urlsplit
 
 import click
-from requests.utils import get_netrc_auth
 
+from pyoci_flask.cli.logins import login_for_index
 from pyoci_flask.common.url import usable_url
 from pyoci_flask.errors import InvalidRequestError
 from pyoci_flask.index.names import ProjectName
@@ -29,8 +29,8 @@ class Login:
             other.password if self.password is None else self.password,
         )
 
-    def credentials(self, url: str, whose: str) -> BasicCredentials | None:
-        """Return credentials for `url`, or None if none were given and `.netrc` has none.
+    def given(self, whose: str) -> BasicCredentials | None:
+        """Return this user name and password, or None if both are missing.
 
         If standard input is a terminal, ask for a missing password.
 
@@ -38,8 +38,7 @@ class Login:
             click.UsageError: the user name or the password is missing.
         """
         if self.username is None and self.password is None:
-            found = get_netrc_auth(url)
-            return None if found is None else BasicCredentials(*found)
+            return None
         if self.username is None:
             raise click.UsageError(f"a password for {whose} was given, but no user name")
         password = self.password
@@ -48,6 +47,19 @@ class Login:
                 raise click.UsageError(f"a user name for {whose} was given, but no password")
             password = click.prompt(f"Password for {whose}", hide_input=True, err=True)
         return BasicCredentials(self.username, str(password))
+
+    def credentials(self, url: str, whose: str) -> BasicCredentials | None:
+        """Return credentials for the index at `url`; if none were given, the user's login for it.
+
+        Raises:
+            click.UsageError: the user name or the password is missing.
+            LoginError: a file or a helper that may have the login cannot be read.
+        """
+        given = self.given(whose)
+        if given is not None:
+            return given
+        found = login_for_index(url)
+        return None if found is None else BasicCredentials(found.username, found.password)
 
 
 def password_from_stdin() -> str:

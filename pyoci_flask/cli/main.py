@@ -8,13 +8,13 @@ import click
 from pyoci_flask import __version__
 from pyoci_flask.cli import arguments
 from pyoci_flask.cli.arguments import Address, Login, password_from_stdin
-from pyoci_flask.cli.screen import Screen
-from pyoci_flask.common.overrides import check_overrides
+from pyoci_flask.cli.login import FoundLogin
+from pyoci_flask.cli.login.credentials import to_credentials
+from pyoci_flask.cli.logins import login_for_registry
 from pyoci_flask.errors import PyOCIError
 from pyoci_flask.index.names import ProjectName
 from pyoci_flask.logs import configure_logging
 from pyoci_flask.settings import PinnedIndex
-from pyoci_flask.transport.request import BearerCredentials, Credentials
 
 
 class _Group(click.Group):
@@ -24,6 +24,8 @@ class _Group(click.Group):
         try:
             return super().invoke(ctx)
         except PyOCIError as error:
+            from pyoci_flask.cli.screen import Screen  # `run` starts sooner without it
+
             raise click.ClickException(Screen().clean(str(error))) from error
 
 
@@ -57,9 +59,7 @@ def _serve(port: str | None, bind: tuple[str, ...], storage: str | None, index: 
     serve(bind)
 
 
-@main.command(
-    "run", context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False}
-)
+@main.command("run", context_settings={"allow_interspersed_args": False})
 @click.argument("command", metavar="-- COMMAND [ARG]...", nargs=-1, required=True)
 @click.option(
     "--index",
@@ -94,11 +94,9 @@ def _run(
     """
     from pyoci_flask.cli.run.run import run
 
-    check_overrides()
-    login = Login(username, os.environ.get("PYOCI_PASSWORD") or None)
-    given = None
-    if login != Login():
-        given = login.credentials("", "the registry")
+    # The programs that this one starts need not know it.
+    login = Login(username, os.environ.pop("PYOCI_PASSWORD", None) or None)
+    given = login.given("the registry")
     sys.exit(run(command, indexes, given, fallback, publish=publish, verbose=verbose))
 
 
@@ -124,18 +122,25 @@ def _check(
     """Check step by step what a registry lets you do.
 
     The steps are: reach the registry, authenticate, and ask whether these credentials may pull,
-    push and delete in NAMESPACE. Nothing is changed without --write.
+    push and delete in NAMESPACE. Nothing is changed without --write. Without credentials in options
+    or variables, those of `docker login`, `podman login` or ~/.netrc are used.
     """
     from pyoci_flask.cli.check.run import check
+    from pyoci_flask.cli.screen import Screen
 
     _begin(verbose=verbose)
     login = Login(username, _password("PYOCI_PASSWORD", stdin=password_stdin))
-    basic = login.credentials(index.registry.origin, index.registry.netloc)
-    credentials: Credentials | None = basic
-    if basic is not None and basic.username == os.environ.get("PYOCI_BEARER_USERNAME"):
-        credentials = BearerCredentials(basic.password)
-    screen = Screen(*([] if basic is None else [basic.password]))
-    sys.exit(0 if check(screen, index, credentials, project, write=write) else 1)
+    given = login.given(index.registry.netloc)
+    if given is None:
+        found = login_for_registry(index)
+    else:
+        found = FoundLogin(given.username, given.password, "the options or the environment")
+    bearer_username = os.environ.get("PYOCI_BEARER_USERNAME")
+    credentials = None if found is None else to_credentials(found, bearer_username)
+    screen = Screen(*([] if found is None else [found.password]))
+    searched = found if given is None else None
+    passed = check(screen, index, credentials, project, write=write, login=searched)
+    sys.exit(0 if passed else 1)
 
 
 @main.command("copy")
@@ -191,10 +196,11 @@ def _copy(
     SOURCE_INDEX is any Simple index, and TARGET_INDEX is any index that accepts uploads and lists
     its files. Files that the target already has are skipped, so an interrupted copy continues where
     it stopped. All projects of the source are copied, or only those given. Credentials may also be
-    part of the addresses or come from ~/.netrc.
+    part of the addresses, or come from `docker login`, `podman login` or ~/.netrc.
     """
     from pyoci_flask.cli.copy.exchange import End
     from pyoci_flask.cli.copy.run import copy
+    from pyoci_flask.cli.screen import Screen
 
     _begin(verbose=verbose)
     given = Login(source_username, _password("PYOCI_SOURCE_PASSWORD", stdin=source_password_stdin))
@@ -202,7 +208,8 @@ def _copy(
     given = Login(target_username, _password("PYOCI_TARGET_PASSWORD", stdin=target_password_stdin))
     reader, uploader = arguments.target_logins(given, target, upload_url)
     listing = writing = reader.credentials(target.url, "the target")
-    if upload_url is not None and uploader != reader:
+    # A login that is found for one host is not sent to another one.
+    if upload_url is not None and (uploader != reader or uploader == Login()):
         writing = uploader.credentials(upload_url.url, "the uploads")
     screen = Screen(*[one.password for one in (reading, listing, writing) if one is not None])
     # PyOCI and devpi accept uploads at the address without the suffix that they add for reading.
@@ -216,5 +223,7 @@ def _password(variable: str, *, stdin: bool) -> str | None:
 
 
 def _begin(*, verbose: bool) -> None:
+    from pyoci_flask.common.overrides import check_overrides
+
     check_overrides()
     configure_logging({"": "WARNING", "pyoci": "INFO" if verbose else "ERROR"})

@@ -83,6 +83,11 @@ class VersionLocks:
                 f"({error.strerror})"
             ) from error
 
+    def tidy(self) -> None:
+        """Remove the folder if no lock is held or waited for; the next lock creates it again."""
+        with suppress(OSError):
+            self._folder.rmdir()
+
     @contextmanager
     def hold(self, *key: str) -> Iterator[None]:
         """Hold the lock of `key`.
@@ -140,7 +145,12 @@ class VersionLocks:
             with ExitStack() as opened:
                 # The folder may have been removed or replaced while the server ran.
                 self.prepare()
-                file = opened.enter_context(path.open("ab"))
+                try:
+                    file = opened.enter_context(path.open("ab"))
+                except FileNotFoundError:
+                    if time.monotonic() > limit:
+                        raise
+                    continue  # it has been removed again
                 while not _take(file, shared=shared):
                     if time.monotonic() > limit:
                         raise BusyError(busy)

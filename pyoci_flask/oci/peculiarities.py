@@ -7,7 +7,7 @@ handled where the response is interpreted. This table lists those places:
 | registry | what it does | handled in |
 |---|---|---|
 | AWS ECR, zot, distribution with htpasswd | require Basic credentials | `transport/auth.py` |
-| Azure ACR | calls its token `access_token` | `transport/tokens.py` |
+| Azure ACR | calls its token `access_token`; logins are identity tokens | `transport/tokens.py` |
 | Harbor | sends a Basic challenge for an expired Bearer token | `transport/auth.py` |
 | Quay | refuses a token for the action `delete` | `transport/request.py` |
 | container-registry | sends its challenge only at the root of the API | `transport/auth.py` |

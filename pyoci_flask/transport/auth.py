@@ -1,8 +1,9 @@
 """Authentication to registries (Docker token authentication, RFC 7617, RFC 6750).
 
 If a registry asks for a Bearer token, the caller's credentials are exchanged for one. If it asks
-for Basic, they are sent as they are. Tokens are kept in this worker's memory until they expire.
-Their key contains a keyed hash of the credentials, so they are never used for other credentials.
+for Basic, they are sent as they are, except for an identity token. Tokens are kept in this worker's
+memory until they expire. Their key contains a keyed hash of the credentials, so they are never used
+for other credentials.
 """
 
 import time
@@ -25,6 +26,7 @@ from pyoci_flask.transport.reply import Reply
 from pyoci_flask.transport.request import (
     BasicCredentials,
     BearerCredentials,
+    IdentityToken,
     Request,
     Scope,
     fingerprint,
@@ -101,7 +103,7 @@ class Authenticator:
 
     def _send_here(self, request: Request, refused: Reply | None) -> Reply:
         """Call a registry in this process, which takes the caller's credentials as they are."""
-        own = None if request.credentials is None else request.credentials.header
+        own = _as_they_are(request)
         if refused is not None:
             if own is None or refused.authorization == own:
                 return refused
@@ -182,8 +184,9 @@ class Authenticator:
         elif any(c.scheme == "basic" for c in challenges):
             self._forget(key)
             self._basic.put(registry, True)
-            if request.credentials is not None and sent != request.credentials.header:
-                yield request.credentials.header
+            own = _as_they_are(request)
+            if own is not None and sent != own:
+                yield own
 
     def _bearer_answers(
         self,
@@ -249,6 +252,21 @@ class Authenticator:
         self._last_bearer.remove(key[0])
         self._proven.remove(key[0])
         self._grants.remove(key)
+
+
+def _as_they_are(request: Request) -> str | None:
+    """Return the caller's credentials for a registry that takes them without a token service.
+
+    Raises:
+        DeniedError: they are an identity token, which only a token service may get.
+    """
+    if isinstance(request.credentials, IdentityToken):
+        raise DeniedError(
+            f"{request.host} asks for a user name and password, but the login is an identity "
+            "token, which only a token service takes: log in with a user name and password",
+            401,
+        )
+    return None if request.credentials is None else request.credentials.header
 
 
 def _challenges() -> Memory[str, Challenge]:

@@ -1,22 +1,25 @@
 """Requests Bearer tokens from token services (Docker token authentication).
 
-The address that a registry states for its token service is checked before credentials are sent.
+Basic credentials are sent with a GET. An identity token is sent with a POST, as a refresh token of
+OAuth 2.0 (RFC 6749, section 6; distribution, "Oauth2 Token Authentication"). The address that a
+registry states for its token service is checked before credentials are sent.
 """
 
 import json
 import re
-from dataclasses import dataclass, field
-from urllib.parse import parse_qsl, urlencode
+from dataclasses import dataclass, field, replace
+from urllib.parse import SplitResult, parse_qsl, urlencode
 
 from pyoci_flask.common.url import usable_url
 from pyoci_flask.errors import (
     AuthenticationRequiredError,
     DeniedError,
+    PyOCIError,
     RateLimitedError,
     RegistryError,
 )
 from pyoci_flask.transport.challenge import Challenge
-from pyoci_flask.transport.request import Request
+from pyoci_flask.transport.request import Credentials, IdentityToken, Request
 from pyoci_flask.transport.session import Transport, is_rate_limited, retry_after
 
 _TOKEN = re.compile(r"[\x21-\x7e]+")
@@ -25,6 +28,8 @@ _TOKEN_LIMIT = 16 * 1024
 """Characters of a token. No server accepts a longer header."""
 _SHORTEST_LIFE = 60.0
 _MARGIN = 5.0
+_CLIENT = "pyoci-flask"
+"""Names this program to a token service (RFC 6749, section 2.2)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,27 +60,11 @@ def fetch_token(
         RateLimitedError: the service asks to slow down.
         RegistryError: the response is not usable, or the address is not one for credentials.
     """
-    asking = Request(
-        "GET",
-        _token_url(request.registry, challenge, scope),
-        request.registry,
-        idempotent=True,
-        may_be_private=False,
-        may_wait=request.may_wait,
-    )
-    credentials, host = request.credentials, asking.host
-    authorization = None if credentials is None else credentials.header
-    with transport.send(asking.authorized(authorization)) as reply:
+    asking = _asking(request, challenge, scope)
+    host = asking.host
+    with transport.send(asking) as reply:
         if reply.status in {400, 401, 403}:
-            if credentials is None:
-                raise AuthenticationRequiredError(f"{host} requires a user name and password")
-            status = 403 if reply.status == 403 else 401
-            access = f", or they give no access to {scope}" if scope else ""
-            raise DeniedError(
-                f"{host} refuses these credentials{access}: "
-                "check user name, token and the token's permissions",
-                status,
-            )
+            raise _refusal(reply.status, request.credentials, host, scope)
         if is_rate_limited(reply):
             raise RateLimitedError(f"{host} asks to slow down", retry_after(reply), reply.status)
         if reply.status != 200:
@@ -106,8 +95,55 @@ def _parsed(document: bytes, host: str) -> tuple[str, float]:
     return token, max(_SHORTEST_LIFE, float(life)) - _MARGIN
 
 
-def _token_url(registry: str, challenge: Challenge, scope: str | None) -> str:
-    """Build the URL of the token request from the realm, its query, the service and each scope."""
+def _asking(request: Request, challenge: Challenge, scope: str | None) -> Request:
+    """Return the request for a token, with the caller's credentials."""
+    realm, credentials = _realm(request.registry, challenge), request.credentials
+    service, scopes = challenge["service"], (scope or "").split()
+    asking = Request(
+        "GET",
+        realm.geturl(),
+        request.registry,
+        idempotent=True,
+        may_be_private=False,
+        may_wait=request.may_wait,
+    )
+    if isinstance(credentials, IdentityToken):
+        form = [("grant_type", "refresh_token"), ("client_id", _CLIENT)]
+        form += [("service", service)] if service else []
+        form += [("scope", " ".join(scopes))] if scopes else []
+        form.append(("refresh_token", credentials.token))
+        headers = {"Content-Type": "application/x-www-form-urlencoded"}
+        return replace(asking, method="POST", headers=headers, body=urlencode(form).encode())
+    query = parse_qsl(realm.query, keep_blank_values=True)
+    query += [("service", service)] if service else []
+    query += [("scope", entry) for entry in scopes]
+    asking = replace(asking, url=realm._replace(query=urlencode(query)).geturl())
+    return asking.authorized(None if credentials is None else credentials.header)
+
+
+def _refusal(
+    status: int, credentials: Credentials | None, host: str, scope: str | None
+) -> PyOCIError:
+    if credentials is None:
+        return AuthenticationRequiredError(f"{host} requires a user name and password")
+    access = f", or {'it gives' if isinstance(credentials, IdentityToken) else 'they give'} no "
+    access = f"{access}access to {scope}" if scope else ""
+    status = 403 if status == 403 else 401
+    if isinstance(credentials, IdentityToken):
+        return DeniedError(
+            f"{host} refuses the identity token of this login{access}: it may have expired, so log "
+            "in again",
+            status,
+        )
+    return DeniedError(
+        f"{host} refuses these credentials{access}: "
+        "check user name, token and the token's permissions",
+        status,
+    )
+
+
+def _realm(registry: str, challenge: Challenge) -> SplitResult:
+    """Return the address of the token service, if it is one for credentials."""
     realm = usable_url(challenge["realm"] or "", f"{registry}/v2/")
     if realm is None or realm.username is not None:
         raise RegistryError(f"{registry} specifies an unusable address for its token service")
@@ -115,8 +151,4 @@ def _token_url(registry: str, challenge: Challenge, scope: str | None) -> str:
         raise RegistryError(
             f"{registry} specifies a token service without TLS; no credentials are sent to it"
         )
-    query = parse_qsl(realm.query, keep_blank_values=True)
-    if challenge["service"]:
-        query.append(("service", challenge["service"] or ""))
-    query += [("scope", entry) for entry in (scope or "").split()]
-    return realm._replace(query=urlencode(query), fragment="").geturl()
+    return realm._replace(fragment="")

@@ -1,10 +1,12 @@
 """Fixtures of the tests with real clients: servers of the application and indexes in registries."""
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
 from tests.registries import RunningRegistry
+from tests.run_lab import RunLab, run_lab
 from tests.servers import RunningServer, gunicorn
 
 
@@ -33,3 +35,10 @@ def auth(docker_htpasswd: RunningRegistry) -> tuple[str, str]:
     """User and password for that registry."""
     assert docker_htpasswd.auth is not None
     return docker_htpasswd.auth
+
+
+@pytest.fixture
+def lab(tmp_path: Path) -> Iterator[RunLab]:
+    """A registry that wants a password, and a home with the login for it."""
+    with run_lab(tmp_path) as running:
+        yield running

@@ -19,7 +19,7 @@ PROFILES: dict[str, Quirks] = {
         deleting=Deleting(tag=405, digest=405),
     ),
     "acr": Quirks(
-        auth=replace(_BEARER, service="acme.azurecr.io", members=("access_token",)),
+        auth=replace(_BEARER, service="acme.azurecr.io", members=("access_token",), refresh=True),
         paging=Paging(size=_PAGE),
         blobs=Blobs(redirect=307, location="relative", state="_nouploadcache=false&_state=a%2Bb=="),
         deleting=Deleting(tag=405),

@@ -37,6 +37,8 @@ class Auth:
     """Basic is offered as well, but not accepted."""
     members: tuple[str, ...] = ("token", "access_token")
     """The names under which the token is returned."""
+    refresh: bool = False
+    """The token service also exchanges refresh tokens (OAuth 2.0)."""
     expires_in: int | None = 300
     knows_delete: bool = True
     """Otherwise the token service answers 400 to a scope with `delete`."""

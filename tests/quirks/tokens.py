@@ -13,6 +13,8 @@ OWNER: Final = ("owner", "owner-password")
 READER: Final = ("reader", "reader-password")
 STRANGER: Final = ("stranger", "stranger-password")
 """A user who is known to the registry, but has no rights."""
+IDENTITY: Final = "owner-identity-token"
+"""A refresh token of the owner."""
 
 _ACTIONS = {"GET": "pull", "HEAD": "pull", "DELETE": "delete"}
 _RIGHTS = {OWNER: frozenset({"pull", "push", "delete"}), READER: frozenset({"pull"})}
@@ -133,6 +135,8 @@ class Tokens:
     def answer(self, request: Request) -> Response:
         """Answer as the token service."""
         self.asked.append(request)
+        if request.method == "POST" and self.auth.refresh:
+            return self._answer_refresh(request)
         if request.method != "GET":
             return Response("POST is not for this", 401)
         user = _user(request)
@@ -143,7 +147,22 @@ class Tokens:
             return refusal(400, "UNSUPPORTED", "the realm has a query")
         if self.auth.service is not None and request.args.get("service") != self.auth.service:
             return refusal(400, "UNSUPPORTED", "this is not my service")
-        scopes = request.args.getlist("scope")
+        return self._answer_scopes(user, request.args.getlist("scope"))
+
+    def _answer_refresh(self, request: Request) -> Response:
+        """Answer "Oauth2 Token Authentication" of distribution: one scope, in a form."""
+        form = request.form.to_dict(flat=False)
+        token, scopes = form.pop("refresh_token", []), form.pop("scope", [""])
+        expected = {"grant_type": ["refresh_token"], "client_id": ["pyoci-flask"]}
+        if self.auth.service is not None:
+            expected["service"] = [self.auth.service]
+        if "Authorization" in request.headers or form != expected or len(scopes) != 1:
+            return refusal(400, "UNSUPPORTED", "not a request for a token")
+        if token != [IDENTITY]:
+            return refusal(401, "UNAUTHORIZED", "the refresh token has expired")
+        return self._answer_scopes(OWNER, scopes[0].split())
+
+    def _answer_scopes(self, user: tuple[str, str] | None, scopes: list[str]) -> Response:
         if not self.auth.knows_delete and any("delete" in scope for scope in scopes):
             return refusal(400, "UNSUPPORTED", "unknown action delete")
         own = {"aws", "read", "write"} & set(scopes)

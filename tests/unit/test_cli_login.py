@@ -20,6 +20,10 @@ _URL = "https://packages.example.com/simple/"
 @pytest.fixture(autouse=True)
 def _no_netrc(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
+    for name in ("REGISTRY_AUTH_FILE", "XDG_CONFIG_HOME", "DOCKER_CONFIG"):
+        monkeypatch.delenv(name, raising=False)
 
 
 def test_a_pair_makes_credentials_and_nothing_makes_none() -> None:

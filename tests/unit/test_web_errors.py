@@ -22,6 +22,7 @@ EXPECTED: list[tuple[errors.PyOCIError, int]] = [
     (errors.CrossSiteError("x"), 403),
     (errors.NotFoundError("x"), 404),
     (errors.UnsupportedError("x"), 405),
+    (errors.LoginError("x"), 403),
     (errors.NotAcceptableError("x"), 406),
     (errors.ClientTimeoutError("x"), 408),
     (errors.AlreadyExistsError("x"), 409),

@@ -7,6 +7,7 @@ from urllib.parse import urljoin
 
 from pyoci_flask.cli.check.reach import Greeting
 from pyoci_flask.cli.check.report import Report, StopError, hint_for
+from pyoci_flask.cli.login.found import TOKEN_USER
 from pyoci_flask.errors import (
     AuthenticationRequiredError,
     DeniedError,
@@ -24,7 +25,13 @@ from pyoci_flask.oci.uploads import begin_upload
 from pyoci_flask.transport.challenge import Challenge
 from pyoci_flask.transport.observe import redacted
 from pyoci_flask.transport.reply import Reply
-from pyoci_flask.transport.request import BasicCredentials, Credentials, Request, Scope
+from pyoci_flask.transport.request import (
+    BasicCredentials,
+    Credentials,
+    IdentityToken,
+    Request,
+    Scope,
+)
 
 
 def sign_in(report: Report, greeting: Greeting, namespace: RepositoryCaller) -> None:
@@ -35,10 +42,10 @@ def sign_in(report: Report, greeting: Greeting, namespace: RepositoryCaller) -> 
         given.
     """
     report.ok("asks for", _asked(greeting, namespace))
-    who = _who(namespace.credentials)
+    user = who(namespace.credentials)
     if greeting.open:
-        if who is not None:
-            report.note("sign-in", f"not required; steps that need credentials use those of {who}")
+        if user is not None:
+            report.note("sign-in", f"not required; steps that need credentials use those of {user}")
         return
     registry = namespace.repository.registry
     with report.step("sign-in"):
@@ -53,22 +60,22 @@ def sign_in(report: Report, greeting: Greeting, namespace: RepositoryCaller) -> 
             )
         )
         if reply.status != 200:
-            raise _not_taken(reply, registry, who)
+            raise _not_taken(reply, registry, user)
         reply.close()
-    if who is None:
+    if user is None:
         report.note("sign-in", "no credentials were given; the steps show what anyone may do")
     else:
-        report.ok("sign-in", f"takes the credentials of {who}")
+        report.ok("sign-in", f"takes the credentials of {user}")
 
 
-def _not_taken(reply: Reply, registry: Registry, who: str | None) -> PyOCIError:
+def _not_taken(reply: Reply, registry: Registry, user: str | None) -> PyOCIError:
     detail = ErrorBody.read(reply)
     if reply.status not in {401, 403}:
         return RegistryError(f"{registry.netloc} returned {reply.status}{detail}")
-    if who is None:
+    if user is None:
         return AuthenticationRequiredError(f"{registry.netloc} requires credentials{detail}")
     return DeniedError(
-        f"{registry.netloc} refuses the credentials of {who} ({reply.status}{detail})",
+        f"{registry.netloc} refuses the credentials of {user} ({reply.status}{detail})",
         reply.status,
     )
 
@@ -197,9 +204,13 @@ def _way(challenge: Challenge, namespace: RepositoryCaller) -> str:
     return challenge.scheme
 
 
-def _who(credentials: Credentials | None) -> str | None:
+def who(credentials: Credentials | None) -> str | None:
+    """Return the name of the user that credentials are for, or what they are."""
     if isinstance(credentials, BasicCredentials):
         return credentials.username
+    if isinstance(credentials, IdentityToken):
+        named = credentials.username != TOKEN_USER
+        return f"{credentials.username} (identity token)" if named else "the identity token"
     return None if credentials is None else "the token"
 
 

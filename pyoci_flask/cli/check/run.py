@@ -18,7 +18,9 @@ from pyoci_flask.cli.check.rights import (
     may_push,
     shows_missing,
     sign_in,
+    who,
 )
+from pyoci_flask.cli.login import FoundLogin
 from pyoci_flask.cli.screen import Screen
 from pyoci_flask.errors import ConfigurationError
 from pyoci_flask.index.lock import VersionLocks
@@ -44,11 +46,13 @@ def check(
     project: ProjectName | None,
     *,
     write: bool,
+    login: FoundLogin | None = None,
 ) -> bool:
     """Try the steps one after another; return whether all of them passed.
 
     `project` is an existing project to check; by default, the check uses one that might not exist.
-    With `write`, publish a probe and remove it.
+    With `write`, publish a probe and remove it. `login` is where `credentials` were found, if the
+    user did not give them to this command.
 
     Raises:
         ConfigurationError: `index` is in the embedded registry, but PYOCI_STORAGE is not set; or a
@@ -73,6 +77,8 @@ def check(
         credentials,
     )
     screen.say(at(namespace), "bold")
+    if login is not None:
+        report.ok("login", f"{who(credentials)}, from {login.source}")
     with suppress(StopError):
         sign_in(report, reach(report, transport, network, index.registry), namespace)
         _try_rights(report, namespace, project, write=write)

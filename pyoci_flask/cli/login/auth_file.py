@@ -4,26 +4,66 @@ import base64
 from collections.abc import Mapping
 from typing import Any
 
-from pyoci_flask.cli.login.files import LoginFile
-from pyoci_flask.cli.login.found import TOKEN_USER, FoundLogin
-from pyoci_flask.cli.login.keys import Place, matching
+from pyoci_flask.cli.login.files import LoginFile, read_json
+from pyoci_flask.cli.login.found import TOKEN_USER, FoundLogin, is_text
+from pyoci_flask.cli.login.helper import ask_helper, find_helper, program_of
+from pyoci_flask.cli.login.keys import DOCKER_HUB, DOCKER_HUB_KEY, Place, matching
 from pyoci_flask.errors import LoginError
 
 
-def member(document: Mapping[str, Any], name: str) -> Mapping[str, Any]:
+def login_in_file(file: LoginFile, place: Place, environ: Mapping[str, str]) -> FoundLogin | None:
+    """Return the login that a file has for the smallest namespace around `place`, or None.
+
+    The helper in `credHelpers` replaces everything else in the file, as with Docker and Podman. The
+    helper in `credsStore` is asked last. Docker asks it before `auths`, but empties the entry in
+    `auths` when it gives a login to the store.
+
+    Raises:
+        LoginError: the file cannot be read, its entry cannot be decoded, or its helper fails
+            although the file says that it has the login.
+    """
+    document = read_json(file)
+    auths = _member(document, "auths")
+    registry = Place(place.host)
+    for _, key, name in matching(_member(document, "credHelpers"), registry):
+        if isinstance(name, str) and name:
+            source = f"credHelpers in {file.shown}"
+            return _ask(name, key, source, environ)
+        # An empty name means that the file itself keeps the login.
+        return _login_in(auths, place, file)
+    found = _login_in(auths, place, file)
+    store = document.get("credsStore")
+    if found is None and isinstance(store, str) and store:
+        key = DOCKER_HUB_KEY if place.host == DOCKER_HUB else place.host
+        try:
+            return _ask(store, key, f"credsStore in {file.shown}", environ)
+        except LoginError:
+            # Docker writes an entry in `auths` for each login in the store. Without one, there is
+            # probably no login, and a file that came from another machine, or a locked key ring,
+            # must not prevent the use of a public registry.
+            if any(matching(auths, registry)):
+                raise
+    return found
+
+
+def _ask(name: str, key: str, named_in: str, environ: Mapping[str, str]) -> FoundLogin | None:
+    path = find_helper(name, named_in, environ)
+    if path is None:
+        raise LoginError(
+            f"{program_of(name)} keeps the login for {key} ({named_in}), but is not on the PATH: "
+            "install it, or log in without it"
+        )
+    return ask_helper(path, key, f"{program_of(name)} ({named_in})", environ)
+
+
+def _member(document: Mapping[str, Any], name: str) -> Mapping[str, Any]:
     """Return a member that is an object, or an empty one if it is missing or anything else."""
     value = document.get(name)
     return value if isinstance(value, dict) else {}
 
 
-def login_in_auths(auths: Mapping[str, Any], place: Place, file: LoginFile) -> FoundLogin | None:
-    """Return the login that `auths` has for the smallest namespace around `place`.
-
-    An entry without a login is skipped: Docker writes one if a store keeps the login.
-
-    Raises:
-        LoginError: the entry cannot be decoded.
-    """
+def _login_in(auths: Mapping[str, Any], place: Place, file: LoginFile) -> FoundLogin | None:
+    # An entry without a login is skipped: Docker writes one if a store keeps the login.
     for wanted, _, entry in matching(auths, place):
         login = _login(entry, wanted, file) if isinstance(entry, dict) else None
         if login is not None:
@@ -56,4 +96,4 @@ def _login(entry: Mapping[str, Any], place: Place, file: LoginFile) -> FoundLogi
 
 def _text(entry: Mapping[str, Any], name: str) -> str:
     value = entry.get(name)
-    return value if isinstance(value, str) else ""
+    return value if is_text(value) else ""

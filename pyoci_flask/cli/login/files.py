@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 
 from pyoci_flask.errors import LoginError
 
+_CONTAINERS = Path("/run/containers")
 _LIMIT = 1024 * 1024
 """Bytes of a file. Real files have a few hundred."""
 
@@ -42,8 +43,10 @@ def login_files(environ: Mapping[str, str]) -> Iterator[LoginFile]:
         paths = [Path(chosen)]
     elif sys.platform == "linux":
         runtime = environ.get("XDG_RUNTIME_DIR")
-        folder = Path(runtime, "containers") if runtime else Path(f"/run/containers/{os.getuid()}")
-        paths = [folder / "auth.json"]
+        folder = Path(runtime, "containers") if runtime else _CONTAINERS / str(os.getuid())
+        # Where root uses Podman, /run/containers exists and others may not enter it.
+        is_closed = not runtime and _CONTAINERS.exists() and not os.access(_CONTAINERS, os.X_OK)
+        paths = [] if is_closed else [folder / "auth.json"]
     else:
         paths = [home / ".config" / "containers" / "auth.json"]
     paths.append(config / "containers" / "auth.json")
@@ -77,13 +80,13 @@ def read_bounded(path: Path) -> bytes | None:
         return None
     try:
         if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-            raise ValueError("it is not a regular file")
+            raise ValueError("not a regular file")
         with os.fdopen(descriptor, "rb", closefd=False) as file:
             content = file.read(_LIMIT + 1)
     finally:
         os.close(descriptor)
     if len(content) > _LIMIT:
-        raise ValueError(f"it is larger than {_LIMIT} bytes")
+        raise ValueError(f"larger than {_LIMIT} bytes")
     return content
 
 
@@ -96,9 +99,9 @@ def read_json(file: LoginFile) -> Mapping[str, Any]:
     try:
         content = read_bounded(file.path)
     except ValueError as error:
-        raise LoginError(f"{file.shown} cannot be read: {error}") from None
+        raise LoginError(_unreadable(file, str(error))) from None
     except OSError as error:
-        raise LoginError(f"{file.shown} cannot be read: {error.strerror}") from None
+        raise LoginError(_unreadable(file, str(error.strerror))) from None
     if not content or content.isspace():
         return {}
     try:
@@ -108,6 +111,10 @@ def read_json(file: LoginFile) -> Mapping[str, Any]:
         document = None
     if not isinstance(document, dict):
         raise LoginError(
-            f"{file.shown} is not a JSON object: correct the file, or log in again without it"
+            f"{file.shown} is not a JSON object: correct or remove it, and log in again"
         )
     return document
+
+
+def _unreadable(file: LoginFile, why: str) -> str:
+    return f"{file.shown} cannot be read ({why}): correct this, or remove the file"

@@ -3,10 +3,11 @@
 import os
 from collections.abc import Mapping
 
-from pyoci_flask.cli.login.auth_file import login_in_auths, member
-from pyoci_flask.cli.login.files import LoginFile, login_files, read_json
+from pyoci_flask.cli.login.auth_file import login_in_file
+from pyoci_flask.cli.login.files import login_files
 from pyoci_flask.cli.login.found import FoundLogin
 from pyoci_flask.cli.login.keys import Place, place_of
+from pyoci_flask.cli.login.netrc_file import login_in_netrc
 
 
 def find_login(
@@ -15,22 +16,19 @@ def find_login(
     """Return the user's login for a registry, or None if there is none.
 
     `host` is in lower case and has a port unless that is 443 (see `host_of`); `namespace` is one in
-    the registry, such as `acme/team`. A file or a helper without a login for it leads to the next.
+    the registry, such as `acme/team`. If a file and its helpers have no login for it, the next
+    file is read.
 
     Raises:
-        LoginError: a file cannot be read. The text says what to do, and contains no secret.
+        LoginError: a file cannot be read, or the helper that has the login is missing or fails.
+            The text says what to do, and contains no secret and no output of the helper.
     """
     registry = place_of(host)
     if registry is None:
         return None
     place = Place(registry.host, namespace.strip("/"))
     for file in login_files(environ):
-        found = _in_file(file, place)
+        found = login_in_file(file, place, environ)
         if found is not None:
             return found
-    return None
-
-
-def _in_file(file: LoginFile, place: Place) -> FoundLogin | None:
-    document = read_json(file)
-    return login_in_auths(member(document, "auths"), place, file)
+    return login_in_netrc(place.host, environ)

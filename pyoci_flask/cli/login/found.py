@@ -1,6 +1,7 @@
 """The result of a search for a login."""
 
 from dataclasses import dataclass, field
+from typing import TypeGuard
 
 TOKEN_USER = "<token>"  # noqa: S105 - a name, not a password
 """The user name with which credential helpers mark an identity token, as Docker defines it."""
@@ -17,3 +18,14 @@ class FoundLogin:
     """Where the login was found, for people: `~/.docker/config.json (auths, ghcr.io)`."""
     is_identity_token: bool = False
     """Whether the password is a refresh token of the registry's token service."""
+
+
+def is_text(value: object) -> TypeGuard[str]:
+    """Return whether a member of a JSON document is text that can be sent as UTF-8."""
+    if not isinstance(value, str):
+        return False
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        return False  # JSON may contain one half of a surrogate pair
+    return True

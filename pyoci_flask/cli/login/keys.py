@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping
 from typing import NamedTuple, TypeVar
 from urllib.parse import urlsplit
 
-from pyoci_flask.common.url import DEFAULT_PORTS
+from pyoci_flask.common.url import DEFAULT_PORTS, usable_url
 from pyoci_flask.oci.peculiarities import SAME_REGISTRY
 
 DOCKER_HUB = "docker.io"
@@ -12,6 +12,8 @@ DOCKER_HUB_KEY = "https://index.docker.io/v1/"
 """The key with which Docker stores the login for Docker Hub, in files and in helpers."""
 _API_PATHS = frozenset({"v1", "v2"})
 """Paths that `docker login` kept as a part of the key in the past."""
+_LONGEST = 1000
+"""Characters of a key. A host and the name of a repository have at most 255 each."""
 
 _Value = TypeVar("_Value")
 
@@ -55,11 +57,8 @@ def place_of(key: str) -> Place | None:
     Return None if the key contains a user name or is not an address.
     """
     text = key if key.lower().startswith(("http://", "https://")) else f"https://{key}"
-    try:
-        parts = urlsplit(text)
-        if "@" in parts.netloc or not parts.hostname:
-            return None
-    except ValueError:
+    parts = usable_url(text) if len(text) <= _LONGEST else None
+    if parts is None or parts.username is not None or parts.query or parts.fragment:
         return None
     path = parts.path.strip("/")
     return Place(host_of(text), "" if path in _API_PATHS else path)

@@ -21,6 +21,10 @@ _OF_SERVERS = frozenset({PINNED, "pypi", EMBEDDED.host})
 """The first segments of paths that only a server with settings of its own has."""
 
 
+class NotServedError(RefusedError):
+    """The request is not for an index of this run."""
+
+
 class Allowed:
     """The indexes that may be read, and perhaps published to. Nothing is changed or deleted."""
 
@@ -36,6 +40,7 @@ class Allowed:
         """Return the index that a request is for.
 
         Raises:
+            NotServedError: the request is not for one of the indexes.
             RefusedError: the request is not allowed.
             PyOCIError: the path is not that of an index, a project or a file.
         """
@@ -50,7 +55,7 @@ class Allowed:
         index = None if base is None else PinnedIndex(base.registry, base.namespace)
         if index is None or index not in self._indexes:
             named = ", ".join(sorted(f"{i.registry.address}/{i.namespace}" for i in self._indexes))
-            raise RefusedError(
+            raise NotServedError(
                 f"this run serves only {named}: name other indexes by --index or in pyproject.toml"
             )
         return index

@@ -10,18 +10,27 @@ _ASK = (
     "print(create_command('install').parser.get_default_values().index_url)"
 )
 _SECONDS = 30
+CONFIGURED = "PYOCI_RUN_PIP_INDEX_URL"
+"""Keeps `PIP_INDEX_URL` as it was outside of all runs."""
 
 
-@lru_cache(maxsize=1)
-def pip_index() -> str | None:
+@lru_cache(maxsize=2)
+def pip_index(*, outside: bool = False) -> str | None:
     """Return the URL of the index that pip is configured for, or None if pip cannot say it.
+
+    `outside`: the index for which pip was configured before the outermost run was started.
 
     pip reads its variables and its files, and knows the public index.
     """
+    environ = dict(os.environ)
+    if outside:
+        environ.pop("PIP_INDEX_URL", None)
+        if environ.get(CONFIGURED):
+            environ["PIP_INDEX_URL"] = environ[CONFIGURED]
     try:
         asked = subprocess.run(  # noqa: S603 - no text of others is in it
             [sys.executable, "-c", _ASK],
-            env=os.environ,
+            env=environ,
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,

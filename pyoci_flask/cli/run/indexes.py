@@ -3,17 +3,18 @@
 COMMAND never receives the credentials of the registry.
 """
 
+import logging
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING
 from urllib.parse import unquote_to_bytes
 
 from pyoci_flask.cli.run.addresses import WITH_FALLBACK
-from pyoci_flask.cli.run.allowed import Allowed
+from pyoci_flask.cli.run.allowed import Allowed, NotServedError
 from pyoci_flask.cli.run.answers import answer
 from pyoci_flask.cli.run.failures import Failures
 from pyoci_flask.cli.run.logins import Logins, UsedLogin
 from pyoci_flask.cli.run.target import TARGET, Target
-from pyoci_flask.errors import ConfigurationError, LoginError, PyOCIError
+from pyoci_flask.errors import LoginError, PyOCIError
 from pyoci_flask.settings import PinnedIndex
 from pyoci_flask.web.error_answers import status_of
 from pyoci_flask.web.incoming import CREDENTIALS, ERROR_TEXT, FALLBACK
@@ -21,6 +22,8 @@ from pyoci_flask.web.incoming import CREDENTIALS, ERROR_TEXT, FALLBACK
 if TYPE_CHECKING:
     from _typeshed import OptExcInfo
     from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
+
+logger = logging.getLogger("pyoci.run")
 
 _OF_CLIENT = frozenset({"HTTP_AUTHORIZATION", "HTTP_PROXY_AUTHORIZATION", "HTTP_COOKIE"})
 _OF_PROXIES = ("HTTP_X_FORWARDED_", "HTTP_FORWARDED")
@@ -31,21 +34,24 @@ class Indexes:
 
     def __init__(
         self,
-        application: Callable[[], "WSGIApplication"],
+        application: "WSGIApplication",
         allowed: Allowed,
         fallback: Callable[[PinnedIndex], str | None],
         logins: Logins,
         failures: Failures,
+        outer: "WSGIApplication | None" = None,
     ) -> None:
-        """Call `application` for each request, because it is built while COMMAND starts.
+        """Let `application` answer for what is allowed.
 
-        `fallback` returns the URL of the index for what an index does not have.
+        `fallback` returns the URL of the index for what an index does not have. `outer` answers for
+        other indexes, if this run is inside another one.
         """
         self._application = application
         self._allowed = allowed
         self._fallback = fallback
         self._logins = logins
         self._failures = failures
+        self._outer = outer
 
     def __call__(
         self, environ: "WSGIEnvironment", start_response: "StartResponse"
@@ -56,9 +62,11 @@ class Indexes:
         try:
             index = self._allowed.index_of(environ)
             login = self._logins.find(index)
-            application = self._application()
         except PyOCIError as error:
-            if isinstance(error, LoginError | ConfigurationError):
+            if isinstance(error, NotServedError) and self._outer and target.host is not None:
+                return self._outer(environ, start_response)
+            if isinstance(error, LoginError):
+                logger.error("%s", error)  # noqa: TRY400 - a traceback would add nothing
                 self._failures.add("", str(error))
             return answer(environ, start_response, status_of(error), str(error))
         wants_fallback = target.host is not None and f"/{WITH_FALLBACK}" in environ["PATH_INFO"]
@@ -79,7 +87,7 @@ class Indexes:
                 headers = [pair for pair in headers if pair[0].lower() != "www-authenticate"]
             return start_response(status, headers, exc_info)
 
-        return application(environ, started)
+        return self._application(environ, started)
 
     def _note(
         self, environ: "WSGIEnvironment", status: int, index: PinnedIndex, login: UsedLogin
@@ -87,8 +95,9 @@ class Indexes:
         text = environ.get(ERROR_TEXT)
         if text is None or not (status in {401, 403, 429} or status >= 500):
             return
-        self._failures.add(index.registry.address, text, login)
-        if status in {401, 403}:
+        is_denied = status in {401, 403}
+        self._failures.add(index.registry.address, text, login if is_denied else None)
+        if is_denied:
             self._logins.forget(index)  # it may have expired
 
 

@@ -1,6 +1,8 @@
-"""The HTTP server of `run`: Werkzeug's, on a free port of the loopback interface."""
+"""The HTTP server of `run`: Werkzeug's, on a socket of the loopback interface."""
 
 import logging
+import socket
+import sys
 import threading
 from collections.abc import Iterable
 from email.utils import formatdate
@@ -93,7 +95,7 @@ class _Server(ThreadedWSGIServer):
 
     daemon_threads = True
 
-    def __init__(self, application: "WSGIApplication") -> None:
+    def __init__(self, listener: socket.socket, application: "WSGIApplication") -> None:
         self._free = threading.BoundedSemaphore(_MOST_CONNECTIONS)
 
         def remembered(
@@ -102,7 +104,8 @@ class _Server(ThreadedWSGIServer):
             body = environ[_BODY] = application(environ, start_response)
             return body
 
-        super().__init__("127.0.0.1", 0, remembered, _Handler)
+        address, port = listener.getsockname()
+        super().__init__(address, port, remembered, _Handler, fd=listener.fileno())
 
     def process_request(self, request: Any, client_address: Any) -> None:  # noqa: ANN401 - as overridden
         """Wait until a connection may be served, and start its thread."""
@@ -126,14 +129,13 @@ class _Server(ThreadedWSGIServer):
 
     def handle_error(self, request: Any, client_address: Any) -> None:  # noqa: ANN401, ARG002 - as overridden
         """Log an unexpected error. The original prints it where COMMAND prints."""
-        logger.error("a connection failed", exc_info=True)  # noqa: LOG014 - called by a handler
+        logger.error("a connection failed", exc_info=sys.exc_info())
 
 
-def start_server(application: "WSGIApplication") -> BaseWSGIServer:
-    """Serve an application on a thread that ends with this process; `port` of the result is free.
+def create_server(listener: socket.socket, application: "WSGIApplication") -> BaseWSGIServer:
+    """Return a server of an application on a socket that listens already, which it takes over.
 
-    Connections are accepted when this returns.
+    It first serves the connections that clients have opened meanwhile.
     """
-    server = _Server(application)
-    threading.Thread(target=server.serve_forever, name="server", daemon=True).start()
-    return server
+    with listener:
+        return _Server(listener, application)
