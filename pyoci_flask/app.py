@@ -61,34 +61,37 @@ def create_app(
     transport_timeouts: tuple[float, float] = (5.0, 12.0),
     cache_folder: Path | None = None,
     started: str | None = None,
-    in_memory: bool = False,
+    one_user: bool = False,
 ) -> Flask:
     """Build the application for one worker.
 
     `transport_timeouts` are the seconds to connect to a registry and to wait for its next byte.
     `cache_folder` is the folder of the listing cache that workers share, or None if none was
     prepared for them. `started` is the result of `seen_at_start` if the start-up checks have
-    already been made. `in_memory` is for an application that runs in one process only: the listing
-    cache is kept in its memory, and before something is published, no file or folder is made.
+    already been made. `one_user` is for an application of one user in one process: the caller has
+    made the checks and configured the log, the listing cache is kept in memory, no file or folder
+    is made before something is published, and there are no pages for people.
 
     Raises:
         ConfigurationError: a setting, or the version of a package, does not work on this machine.
     """
     check_overrides()
-    if not in_memory:
+    if not one_user:
         _check(settings, started)
     app = Flask("pyoci_flask", static_folder=None, template_folder=str(TEMPLATES))
     app.url_map.merge_slashes = False
     app.url_map.strict_slashes = False
     app.jinja_env.trim_blocks = app.jinja_env.lstrip_blocks = True
-    register_error_handlers(app, error_page)
+    register_error_handlers(app, None if one_user else error_page)
     app.after_request(_guarded)
     exports = [
         one for one in (telemetry.metrics(settings, app), telemetry.start(settings, app)) if one
     ]
-    app.register_blueprint(pages.blueprint)
-    app.register_blueprint(browse.blueprint)
     app.register_blueprint(index.blueprint)
+    if not one_user:
+        app.register_blueprint(pages.blueprint)
+        app.register_blueprint(browse.blueprint)
+        app.extensions[people.EXTENSION] = people.People.create(TEMPLATES)
 
     connect, read = transport_timeouts
     transport = Transport(
@@ -108,7 +111,7 @@ def create_app(
         lambda registry: shares(registry).pool,
         EMBEDDED if settings.storage else None,
     )
-    store = _store(settings, cache_folder, in_memory=in_memory)
+    store = _store(settings, cache_folder, one_user=one_user)
     app.extensions[EXTENSION] = Services(
         settings=settings,
         addresses=AddressParser(settings),
@@ -127,7 +130,6 @@ def create_app(
         verified=VerifiedBlobs(store),
         shares=shares,
     )
-    app.extensions[people.EXTENSION] = people.People.create(TEMPLATES)
     mounted: Any = Mount(app.wsgi_app, settings.path, registry, metrics=settings.metrics)
     if open_to_everyone(settings):
         mounted = LocalHosts(mounted, settings.url)
@@ -164,8 +166,8 @@ def _check(settings: Settings, started: str | None) -> None:
         logger.error("%s", error)  # noqa: TRY400 - a traceback would add nothing
 
 
-def _store(settings: Settings, folder: Path | None, *, in_memory: bool) -> Store | None:
-    if in_memory:
+def _store(settings: Settings, folder: Path | None, *, one_user: bool) -> Store | None:
+    if one_user:
         return MemoryStore() if settings.cache_ttl else None
     if folder is None:
         folder = keep_cache(settings)

@@ -11,9 +11,7 @@ from pyoci_flask.cli.arguments import Address, Login, password_from_stdin
 from pyoci_flask.cli.login import FoundLogin
 from pyoci_flask.cli.login.credentials import to_credentials
 from pyoci_flask.cli.logins import login_for_registry
-from pyoci_flask.cli.screen import Screen
 from pyoci_flask.cli.trust import Server
-from pyoci_flask.common.overrides import check_overrides
 from pyoci_flask.errors import PyOCIError
 from pyoci_flask.index.names import ProjectName
 from pyoci_flask.logs import configure_logging
@@ -28,6 +26,8 @@ class _Group(click.Group):
         try:
             return super().invoke(ctx)
         except PyOCIError as error:
+            from pyoci_flask.cli.screen import Screen  # `run` starts sooner without it
+
             raise click.ClickException(Screen().clean(str(error))) from error
 
 
@@ -61,9 +61,7 @@ def _serve(port: str | None, bind: tuple[str, ...], storage: str | None, index: 
     serve(bind)
 
 
-@main.command(
-    "run", context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False}
-)
+@main.command("run", context_settings={"allow_interspersed_args": False})
 @click.argument("command", metavar="-- COMMAND [ARG]...", nargs=-1, required=True)
 @click.option(
     "--index",
@@ -98,11 +96,9 @@ def _run(
     """
     from pyoci_flask.cli.run.run import run
 
-    check_overrides()
-    login = Login(username, os.environ.get("PYOCI_PASSWORD") or None)
-    given = None
-    if login != Login():
-        given = login.credentials("", "the registry")
+    # The programs that this one starts need not know it.
+    login = Login(username, os.environ.pop("PYOCI_PASSWORD", None) or None)
+    given = login.given("the registry")
     sys.exit(run(command, indexes, given, fallback, publish=publish, verbose=verbose))
 
 
@@ -132,6 +128,7 @@ def _check(
     or variables, those of `docker login`, `podman login` or ~/.netrc are used.
     """
     from pyoci_flask.cli.check.run import check
+    from pyoci_flask.cli.screen import Screen
 
     _begin(verbose=verbose)
     login = Login(username, _password("PYOCI_PASSWORD", stdin=password_stdin))
@@ -205,6 +202,7 @@ def _copy(
     """
     from pyoci_flask.cli.copy.exchange import End
     from pyoci_flask.cli.copy.run import copy
+    from pyoci_flask.cli.screen import Screen
 
     _begin(verbose=verbose)
     given = Login(source_username, _password("PYOCI_SOURCE_PASSWORD", stdin=source_password_stdin))
@@ -234,6 +232,8 @@ def _trust(server: Server | None, registry: Registry | None, listing: bool, remo
     REGISTRY is written as in the address of an index, without a namespace, such as ghcr.io. The
     package clients get your login for that registry from keyring when they use SERVER.
     """
+    from pyoci_flask.cli.screen import Screen
+
     screen, file = Screen(), trust.trust_file()
     if listing:
         if remove or server is not None:
@@ -258,5 +258,7 @@ def _password(variable: str, *, stdin: bool) -> str | None:
 
 
 def _begin(*, verbose: bool) -> None:
+    from pyoci_flask.common.overrides import check_overrides
+
     check_overrides()
     configure_logging({"": "WARNING", "pyoci": "INFO" if verbose else "ERROR"})

@@ -8,6 +8,7 @@ import errno
 import hashlib
 import os
 import random
+import stat
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
@@ -38,9 +39,16 @@ def make_private(folder: Path) -> None:
         NotOursError: the path is a link, or a folder of another user.
         OSError: the folder cannot be created.
     """
-    folder.mkdir(mode=0o700, exist_ok=True)
-    if folder.lstat().st_uid != os.geteuid() or folder.is_symlink():
+    found = None
+    while found is None:
+        with suppress(FileExistsError):
+            folder.mkdir(mode=0o700)
+        with suppress(FileNotFoundError):  # it has been removed again (see `tidy`)
+            found = folder.lstat()
+    if found.st_uid != os.geteuid() or stat.S_ISLNK(found.st_mode):
         raise NotOursError(f"{folder.name} is a link or belongs to another user")
+    if not stat.S_ISDIR(found.st_mode):
+        raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST))
 
 
 class VersionLocks:
@@ -82,6 +90,11 @@ class VersionLocks:
                 f"PYOCI_SPOOL must be a folder in which {self._folder.name} can be created "
                 f"({error.strerror})"
             ) from error
+
+    def tidy(self) -> None:
+        """Remove the folder if no lock is held or waited for; the next lock creates it again."""
+        with suppress(OSError):
+            self._folder.rmdir()
 
     @contextmanager
     def hold(self, *key: str) -> Iterator[None]:
@@ -140,7 +153,12 @@ class VersionLocks:
             with ExitStack() as opened:
                 # The folder may have been removed or replaced while the server ran.
                 self.prepare()
-                file = opened.enter_context(path.open("ab"))
+                try:
+                    file = opened.enter_context(path.open("ab"))
+                except FileNotFoundError:
+                    if time.monotonic() > limit:
+                        raise
+                    continue  # it has been removed again
                 while not _take(file, shared=shared):
                     if time.monotonic() > limit:
                         raise BusyError(busy)

@@ -7,8 +7,6 @@ from dataclasses import dataclass, field
 from typing import Self
 from urllib.parse import urlsplit
 
-from requests.utils import should_bypass_proxies
-
 from pyoci_flask.errors import ConfigurationError
 
 
@@ -71,6 +69,8 @@ def _bypassed(url: str, no_proxy: str) -> bool:
         return True
     if not no_proxy:
         return False
+    from requests.utils import should_bypass_proxies  # slow to import, and seldom needed
+
     host = urlsplit(url).hostname or ""
     return bool(
         should_bypass_proxies(url, no_proxy=no_proxy.replace(" ", ","))

@@ -163,13 +163,13 @@ def _answer(page: ErrorPage | None, text: str, status: int, error: Exception) ->
         response = page(status, text, error)
     else:
         response = Response(f"{text}\n", content_type="text/plain; charset=utf-8")
-    response.status = f"{status} {_reason(text)}"
+    response.status = f"{status} {reason(text)}"
     response.headers["Cache-Control"] = "no-store"
     response.headers["Vary"] = "Accept"
     return response
 
 
-def _reason(text: str) -> str:
+def reason(text: str) -> str:
     """Return the text as one line of printable ASCII (RFC 9112, section 4)."""
     line = "".join(char if " " <= char <= "~" else "?" for char in text)
     return line if len(line) <= _REASON_LIMIT else f"{line[: _REASON_LIMIT - 3]}..."

@@ -25,7 +25,7 @@ import importlib
 import pkgutil
 
 layers = "index", "oci", "transport", "common", "settings"
-for layer in (*layers, "cli.check", "cli.copy", "cli.login"):
+for layer in (*layers, "cli.check", "cli.copy", "cli.login", "cli.run"):
     package = importlib.import_module(f"pyoci_flask.{layer}")
     for module in pkgutil.iter_modules(package.__path__, f"{package.__name__}."):
         importlib.import_module(module.name)
@@ -52,7 +52,7 @@ def test_the_layers_under_web_and_the_commands_can_be_imported() -> None:
     assert done.returncode == 0, done.stderr
 
 
-@pytest.mark.parametrize("command", [(), ("check",), ("copy",), ("serve",), ("trust",)])
+@pytest.mark.parametrize("command", [(), ("check",), ("copy",), ("run",), ("serve",), ("trust",)])
 def test_the_commands_explain_themselves(command: tuple[str, ...]) -> None:
     done = _run(_RUN, *command, "--help")
     assert done.returncode == 0, done.stderr
@@ -64,3 +64,12 @@ def test_serve_says_that_it_needs_gunicorn() -> None:
     assert done.returncode == 1
     [line] = done.stderr.splitlines()
     assert line == "Error: serve needs gunicorn, which is not installed or does not run here"
+
+
+def test_run_says_that_it_needs_another_system() -> None:
+    windows = "import types; from pyoci_flask.cli.run import run as module\n"
+    windows += "module.os = types.SimpleNamespace(name='nt')"
+    done = _run(f"{windows}{_RUN}", "run", "--index", "ghcr.io/acme", "--", "uv", "sync")
+    assert done.returncode == 1
+    [line] = done.stderr.splitlines()
+    assert line == "Error: run works on Linux and macOS, but not on this system"

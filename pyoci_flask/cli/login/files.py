@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 
 from pyoci_flask.errors import LoginError
 
+_CONTAINERS = Path("/run/containers")
 _LIMIT = 1024 * 1024
 """Bytes of a file. Real files have a few hundred."""
 
@@ -42,8 +43,10 @@ def login_files(environ: Mapping[str, str]) -> Iterator[LoginFile]:
         paths = [Path(chosen)]
     elif sys.platform == "linux":
         runtime = environ.get("XDG_RUNTIME_DIR")
-        folder = Path(runtime, "containers") if runtime else Path(f"/run/containers/{os.getuid()}")
-        paths = [folder / "auth.json"]
+        folder = Path(runtime, "containers") if runtime else _CONTAINERS / str(os.getuid())
+        # Where root uses Podman, /run/containers exists and others may not enter it.
+        is_closed = not runtime and _CONTAINERS.exists() and not os.access(_CONTAINERS, os.X_OK)
+        paths = [] if is_closed else [folder / "auth.json"]
     else:
         paths = [home / ".config" / "containers" / "auth.json"]
     paths.append(config / "containers" / "auth.json")

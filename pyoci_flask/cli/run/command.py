@@ -7,15 +7,17 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from types import FrameType
 
-_FORWARDED = (
-    signal.SIGHUP,
-    signal.SIGINT,
-    signal.SIGQUIT,
-    signal.SIGTERM,
-    signal.SIGUSR1,
-    signal.SIGUSR2,
-)
-_TYPED = frozenset({signal.SIGINT, signal.SIGQUIT})
+
+def _present(*names: str) -> tuple[int, ...]:
+    """Return the numbers of signals. Windows, where this module is only imported, has few."""
+    return tuple(getattr(signal, name) for name in names if hasattr(signal, name))
+
+
+_FORWARDED = _present("SIGHUP", "SIGINT", "SIGQUIT", "SIGTERM", "SIGUSR1", "SIGUSR2", "SIGTSTP")
+_TYPED = _present("SIGINT", "SIGQUIT", "SIGTSTP")
+_OF_BACKGROUND = _present("SIGTTIN", "SIGTTOU")
+"""The terminal sends them to COMMAND as well, when it is used from the background."""
+_STOPPING = _present("SIGTSTP", "SIGTTIN", "SIGTTOU")
 NOT_EXECUTABLE, NOT_FOUND = 126, 127
 """Exit statuses of shells (POSIX, Shell Command Language, 2.8.2)."""
 _OF_SIGNALS = 128
@@ -31,22 +33,57 @@ def run_command(command: Sequence[str], environ: Mapping[str, str]) -> int:
     early: list[int] = []
 
     def forward(number: int, _frame: FrameType | None) -> None:
-        if number in _TYPED and _has_terminal():
+        if number in _OF_BACKGROUND or (number in _TYPED and _has_terminal()):
             return  # the terminal has sent it to COMMAND as well
         if child is None:
             early.append(number)
         else:
-            child.send_signal(number)
+            _send(child, number)
 
-    for number in _FORWARDED:
-        # What the caller ignores (as nohup does) stays ignored, by COMMAND as well.
-        if signal.getsignal(number) is not signal.SIG_IGN:
-            signal.signal(number, forward)
-    child = subprocess.Popen([*command], env=environ)  # noqa: S603 - the user's own command
-    for missed in early:
-        child.send_signal(missed)
-    status = child.wait()
+    # What the caller ignores (as nohup does) stays ignored, by COMMAND as well.
+    handled = [
+        number
+        for number in (*_FORWARDED, *_OF_BACKGROUND)
+        if signal.getsignal(number) is not signal.SIG_IGN
+    ]
+    before = {number: signal.signal(number, forward) for number in handled}
+    # If the caller ignores it, the system forgets the exit status of COMMAND.
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    try:
+        # Open files are passed on, because shells name some in arguments: `cat <(...)`.
+        child = subprocess.Popen([*command], env=environ, close_fds=False)  # noqa: S603 - the user's own command
+        for missed in early:
+            _send(child, missed)
+        status = _wait(child)
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
     return _OF_SIGNALS - status if status < 0 else status
+
+
+def _send(child: "subprocess.Popen[bytes]", number: int) -> None:
+    """Send a signal to COMMAND, unless it has ended or runs as another user (as sudo does)."""
+    if child.returncode is None:
+        with suppress(OSError):
+            os.kill(child.pid, number)
+
+
+def _wait(child: "subprocess.Popen[bytes]") -> int:
+    """Wait until COMMAND ends; whenever it stops, stop as well, so that the shell notices.
+
+    This process stops after COMMAND and never by itself. Otherwise, it could see only after both
+    have been continued that COMMAND was stopped, and stop once more.
+    """
+    while True:
+        _, status = os.waitpid(child.pid, os.WUNTRACED)
+        if not os.WIFSTOPPED(status):
+            child.returncode = os.waitstatus_to_exitcode(status)
+            return child.returncode
+        number = os.WSTOPSIG(status)
+        if number in _STOPPING:  # and not SIGSTOP, with which others pause COMMAND alone
+            handler = signal.signal(number, signal.SIG_DFL)
+            signal.raise_signal(number)
+            signal.signal(number, handler)
 
 
 def _has_terminal() -> bool:

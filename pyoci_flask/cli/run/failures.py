@@ -4,30 +4,54 @@ import threading
 
 from pyoci_flask.cli.run.logins import UsedLogin
 
-_MOST = 5
+_MOST = 3
 
 
 class Failures:
-    """Collects failures from all threads, each once."""
+    """Collects failures from all threads.
+
+    A registry that refuses a login refuses it for each project. This is one failure.
+    """
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._lines: dict[str, None] = {}
+        self._lines: dict[object, str] = {}
 
     def add(self, registry: str, text: str, login: UsedLogin | None = None) -> None:
-        """Remember a failure, and where the login came from that was used."""
+        """Remember what the person should know.
+
+        `registry` is its address, or empty if the failure is not one of a registry. `login` is the
+        one with which the registry denied the request, or None if it did not deny it.
+        """
         host = registry.removeprefix("https://").removeprefix("http://")
-        hint = ""
-        if login is not None and login.source is None:
-            hint = f" (no login for {host} was found; `docker login {host}` creates one)"
-        elif login is not None:
-            hint = f" (the login is from {login.source})"
+        key: object = text if login is None else (host, login.source)
+        hint = "" if login is None else _hint(host, login)
         with self._lock:
-            self._lines.setdefault(f"{text}{hint}")
+            self._lines.setdefault(key, f"{text}{hint}")
 
     def lines(self) -> list[str]:
         """Return the first few failures, as lines for people."""
         with self._lock:
-            lines = list(self._lines)
+            lines = list(self._lines.values())
         more = len(lines) - _MOST
-        return lines[:_MOST] + ([f"{more} more failures are in the log"] if more > 0 else [])
+        return lines[:_MOST] + ([f"the log has {more} more failures"] if more > 0 else [])
+
+
+def _hint(host: str, login: UsedLogin) -> str:
+    if login.source is None:
+        return f". No login for {host} was found. `docker login {host}` creates one"
+    user = f"{login.username}, " if login.username else ""
+    return (
+        f". The login is {user}from {login.source}. If it is wrong or has expired, "
+        f"{_replacement(host, login.source)}"
+    )
+
+
+def _replacement(host: str, source: str) -> str:
+    """Return what a person does about a login from this source."""
+    _, is_auths, place = source.rstrip(")").partition("(auths, ")
+    if is_auths and ("/" in place or "config.json" not in source):
+        return f"`podman login {place}` replaces it"  # docker knows no namespaces
+    if "netrc" in source or "PYOCI_PASSWORD" in source:
+        return "replace it there"
+    return f"`docker login {host}` replaces it"

@@ -3,25 +3,37 @@
 import os
 import subprocess
 import sys
+from collections.abc import Sequence
 from functools import lru_cache
+from pathlib import PurePath
+from urllib.parse import urlsplit
 
 _ASK = (
     "from pip._internal.commands import create_command;"
     "print(create_command('install').parser.get_default_values().index_url)"
 )
 _SECONDS = 30
+CONFIGURED = "PYOCI_RUN_PIP_INDEX_URL"
+"""Keeps `PIP_INDEX_URL` as it was outside of all runs."""
 
 
-@lru_cache(maxsize=1)
-def pip_index() -> str | None:
+@lru_cache(maxsize=2)
+def pip_index(*, outside: bool = False) -> str | None:
     """Return the URL of the index that pip is configured for, or None if pip cannot say it.
+
+    `outside`: the index for which pip was configured before the outermost run was started.
 
     pip reads its variables and its files, and knows the public index.
     """
+    environ = dict(os.environ)
+    if outside:
+        environ.pop("PIP_INDEX_URL", None)
+        if environ.get(CONFIGURED):
+            environ["PIP_INDEX_URL"] = environ[CONFIGURED]
     try:
         asked = subprocess.run(  # noqa: S603 - no text of others is in it
             [sys.executable, "-c", _ASK],
-            env=os.environ,
+            env=environ,
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,
@@ -32,3 +44,20 @@ def pip_index() -> str | None:
         return None
     url = asked.stdout.strip().rstrip("/")
     return url if url.startswith(("https://", "http://")) else None
+
+
+def for_command(url: str, command: Sequence[str]) -> str:
+    """Return the URL of an index without its credentials if `command` would write them to a file.
+
+    pip was redirected to this URL. It writes the resulting addresses of files, with the credentials
+    in them, into a lock file or a report. Without them, it uses `.netrc` or asks for them.
+    """
+    if not _is_pip_that_writes(command):
+        return url
+    parts = urlsplit(url)
+    return parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl()
+
+
+def _is_pip_that_writes(command: Sequence[str]) -> bool:
+    is_pip = any(PurePath(word).name.rstrip("0123456789.") == "pip" for word in command)
+    return is_pip and any(word == "lock" or word.startswith("--report") for word in command)

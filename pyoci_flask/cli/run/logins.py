@@ -1,17 +1,20 @@
 """The logins of one run: found when they are needed, and kept in this process only."""
 
-import os
+import logging
 from dataclasses import dataclass
 
-from pyoci_flask.cli.login import find_login
 from pyoci_flask.cli.login.credentials import to_credentials
+from pyoci_flask.cli.logins import login_for_registry
 from pyoci_flask.common.memory import KeyedLocks, Memory
 from pyoci_flask.oci.reference import Registry
 from pyoci_flask.settings import PinnedIndex
-from pyoci_flask.transport.request import Credentials
+from pyoci_flask.transport.request import BasicCredentials, Credentials
+
+logger = logging.getLogger("pyoci.run")
 
 _SECONDS = 300.0
 """How long a login is used before it is looked up again, because some are short-lived."""
+_GIVEN = "PYOCI_USERNAME and PYOCI_PASSWORD"
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,6 +23,8 @@ class UsedLogin:
 
     credentials: Credentials | None = None
     source: str | None = None
+    username: str = ""
+    """Empty if the login is a token."""
 
 
 class Logins:
@@ -47,7 +52,7 @@ class Logins:
             LoginError: a file with logins cannot be read, or a helper fails.
         """
         if self._given is not None and index.registry == self._given_for:
-            return UsedLogin(self._given, "PYOCI_USERNAME and PYOCI_PASSWORD")
+            return _used(self._given, _GIVEN)
         with self._locks.hold(index):
             return self._found.get_or_make(index, lambda: self._look_up(index))
 
@@ -56,7 +61,15 @@ class Logins:
         self._found.remove(index)
 
     def _look_up(self, index: PinnedIndex) -> UsedLogin:
-        found = find_login(index.registry.netloc, index.namespace, os.environ)
+        place = f"{index.registry.netloc}/{index.namespace}"
+        found = login_for_registry(index)
         if found is None:
+            logger.info("no login was found for %s", place)
             return UsedLogin()
-        return UsedLogin(to_credentials(found, self._bearer_username), found.source)
+        logger.info("the login for %s is from %s", place, found.source)
+        return _used(to_credentials(found, self._bearer_username), found.source)
+
+
+def _used(credentials: Credentials, source: str) -> UsedLogin:
+    username = credentials.username if isinstance(credentials, BasicCredentials) else ""
+    return UsedLogin(credentials, source, username)

@@ -1,11 +1,13 @@
 """The whole of `run`: the server, COMMAND, and what is said at the end."""
 
 import dataclasses
+import logging
 import os
 import secrets
+import socket
 import sys
-from collections.abc import Mapping, Sequence
-from concurrent.futures import Future
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from threading import Thread
 from typing import TYPE_CHECKING
@@ -14,24 +16,23 @@ from pyoci_flask.cli.run import privacy
 from pyoci_flask.cli.run.addresses import WITH_FALLBACK, fixed
 from pyoci_flask.cli.run.command import NOT_EXECUTABLE, NOT_FOUND, run_command
 from pyoci_flask.cli.run.failures import Failures
-from pyoci_flask.cli.run.fallback import pip_index
-from pyoci_flask.cli.run.forward import Forward
-from pyoci_flask.cli.run.front import Front
+from pyoci_flask.cli.run.fallback import for_command, pip_index
 from pyoci_flask.cli.run.log import open_log
 from pyoci_flask.cli.run.logins import Logins
 from pyoci_flask.cli.run.project_files import named_indexes
 from pyoci_flask.cli.run.publishers import is_publish_command
-from pyoci_flask.cli.run.server import start_server
 from pyoci_flask.cli.run.variables import NO_FALLBACK, environment
-from pyoci_flask.errors import ConfigurationError
+from pyoci_flask.errors import ConfigurationError, PyOCIError
+from pyoci_flask.server.start import check_paths
 from pyoci_flask.settings import PinnedIndex, Settings
 from pyoci_flask.settings.origins import OriginPattern
-from pyoci_flask.transport.network import Network
+from pyoci_flask.transport.network import check_ca_bundle
 from pyoci_flask.transport.request import BasicCredentials
-from pyoci_flask.web.paths import AddressParser
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import WSGIApplication
+
+logger = logging.getLogger("pyoci.run")
 
 _SETTINGS = (
     "PYOCI_BEARER_USERNAME",
@@ -43,6 +44,7 @@ _SETTINGS = (
     "PYOCI_MAX_BODY",
     "PYOCI_MAX_VERSIONS",
     "PYOCI_PRIVATE_NETWORKS",
+    "PYOCI_REGISTRIES",
     "PYOCI_SKIP_IDENTICAL",
     "PYOCI_SPOOL",
     "PYOCI_THREADS",
@@ -52,6 +54,8 @@ _SETTINGS = (
 """The settings that mean something for one user. The others are those of a server."""
 _MAX_BODY = "5000000000"
 """The user's own disk is the limit, not that of a server for many."""
+_WAITING = 128
+"""Connections that wait until the application is built, or until the server accepts them."""
 
 
 def run(
@@ -69,70 +73,109 @@ def run(
     what a project's files name must not receive it. `fallback` is a URL, `none` or None.
 
     Raises:
-        ConfigurationError: no index is named, or a setting cannot be used.
+        ConfigurationError: no index is named, a setting cannot be used, or this is Windows.
     """
+    if os.name != "posix":
+        raise ConfigurationError("run works on Linux and macOS, but not on this system")
     privacy.hide()
-    indexes = list(dict.fromkeys([*named, *named_indexes(Path.cwd())]))
+    indexes = list(dict.fromkeys([*named, *named_indexes(Path())]))
     if not indexes:
         raise ConfigurationError(
             "no index is named: use --index REGISTRY/NAMESPACE, or put its address into "
             "pyproject.toml (docs/run.md)"
         )
     settings = _settings(indexes, os.environ)
+    check_paths(settings)
+    check_ca_bundle(os.environ)
+    publish = is_publish_command(command) or publish
     open_log(settings, verbose=verbose)
+    places = ", ".join(f"{index.registry.address}/{index.namespace}" for index in indexes)
+    logger.info("serving %s, %s", places, "also to publish" if publish else "read-only")
     failures = Failures()
     secret = secrets.token_urlsafe(24)
-    front = Front(
-        secret,
-        _build(settings).result,
-        Forward(Network.from_env(os.environ)),
-        AddressParser(settings),
-        indexes,
-        lambda index: _after(index, indexes, fallback),
-        Logins(given, named[0].registry if named else None, settings.bearer_username),
-        failures,
-        publish=publish or is_publish_command(command),
-    )
-    port = start_server(front).port
+
+    def build() -> "WSGIApplication":
+        from pyoci_flask.cli.run.application import create_application
+
+        return create_application(
+            secret,
+            settings,
+            indexes,
+            lambda index: _after(index, indexes, fallback, command),
+            Logins(given, named[0].registry if named else None, settings.bearer_username),
+            failures,
+            publish=publish,
+        )
+
+    listener = socket.create_server(("127.0.0.1", 0), backlog=_WAITING)
+    port: int = listener.getsockname()[1]
+    Thread(target=_serve, args=(listener, build, failures), name="server", daemon=True).start()
     variables = environment(os.environ, named, indexes, port, secret, fallback)
     try:
         status = run_command(command, variables)
     except OSError as error:
-        print(f"pyoci-flask run: {command[0]}: {error.strerror}", file=sys.stderr)  # noqa: T201
+        _say(f"{command[0]}: {error.strerror}")
         status = NOT_FOUND if isinstance(error, FileNotFoundError) else NOT_EXECUTABLE
-    for line in failures.lines():
-        print(f"pyoci-flask run: {line}", file=sys.stderr)  # noqa: T201
+    logger.info("the command ended with status %d", status)
+    if publish:
+        from pyoci_flask.index.lock import VersionLocks
+
+        VersionLocks.in_spool(settings.spool).tidy()
+    # If COMMAND succeeded, it has overcome them.
+    for line in failures.lines() if status else ():
+        _say(line)
     return status
+
+
+def _serve(
+    listener: socket.socket, build: "Callable[[], WSGIApplication]", failures: Failures
+) -> None:
+    """Build the application and serve it. If that fails, requests of COMMAND fail at once."""
+    from pyoci_flask.cli.run.server import create_server
+
+    with listener:
+        try:
+            server = create_server(listener, build())
+        except PyOCIError as error:
+            failures.add("", str(error))
+            return
+    server.serve_forever()
+
+
+def _say(line: str) -> None:
+    """Write a line to standard error, if anyone reads it."""
+    if sys.stderr is not None:
+        with suppress(OSError):
+            # A failed write through `sys.stderr` would change the exit status.
+            os.write(sys.stderr.fileno(), f"pyoci-flask run: {line}\n".encode(errors="replace"))
 
 
 def _settings(indexes: Sequence[PinnedIndex], environ: Mapping[str, str]) -> Settings:
     kept = {name: environ[name] for name in _SETTINGS if name in environ}
     settings = Settings.from_env({"PYOCI_MAX_BODY": _MAX_BODY, **kept})
-    origins = tuple(dict.fromkeys(OriginPattern.of(index.registry) for index in indexes))
-    return dataclasses.replace(settings, registries=origins)
+    # PYOCI_REGISTRIES lists hosts that a registry may redirect to. It adds no index.
+    origins = [*(OriginPattern.of(one.registry) for one in indexes), *(settings.registries or ())]
+    return dataclasses.replace(settings, registries=tuple(dict.fromkeys(origins)))
 
 
-def _build(settings: Settings) -> "Future[WSGIApplication]":
-    """Build the application on a thread, because COMMAND need not wait for it."""
-    built: Future[WSGIApplication] = Future()
-
-    def build() -> None:
-        try:
-            from pyoci_flask.app import create_app  # takes most of the time
-
-            built.set_result(create_app(settings, in_memory=True))
-        except BaseException as error:  # noqa: BLE001 - raised again by `result`
-            built.set_exception(error)
-
-    Thread(target=build, name="build", daemon=True).start()
-    return built
-
-
-def _after(index: PinnedIndex, indexes: Sequence[PinnedIndex], fallback: str | None) -> str | None:
+def _after(
+    index: PinnedIndex,
+    indexes: Sequence[PinnedIndex],
+    fallback: str | None,
+    command: Sequence[str],
+) -> str | None:
     """Return the index that pip asks after `index`, without a slash at its end."""
     position = indexes.index(index) + 1
     if position < len(indexes):
-        return f"{fixed(indexes[position])}{WITH_FALLBACK}".rstrip("/")
+        return _for_pip(indexes[position])
     if fallback == NO_FALLBACK:
         return None
-    return pip_index() if fallback is None else fallback.rstrip("/")
+    found = pip_index() if fallback is None else fallback.rstrip("/")
+    if fallback is None and found in {_for_pip(one) for one in indexes}:
+        # A run around this one serves the same index. pip must not be sent in a circle.
+        found = pip_index(outside=True)
+    return None if found is None else for_command(found, command)
+
+
+def _for_pip(index: PinnedIndex) -> str:
+    return f"{fixed(index)}{WITH_FALLBACK}".rstrip("/")

@@ -1,0 +1,82 @@
+"""What a person reads at the end of a run about failures of the registry."""
+
+import pytest
+
+from pyoci_flask.cli.run.failures import Failures
+from pyoci_flask.cli.run.logins import UsedLogin
+from pyoci_flask.transport.request import BasicCredentials
+
+_DENIED = "ghcr.io denied the request (403) while listing versions in ghcr.io/acme/lib"
+
+
+def login(source: str, username: str = "alice") -> UsedLogin:
+    return UsedLogin(BasicCredentials(username, "s3cret"), source, username)
+
+
+def line(found: UsedLogin | None, registry: str = "ghcr.io") -> str:
+    failures = Failures()
+    failures.add(registry, _DENIED, found)
+    (only,) = failures.lines()
+    assert "s3cret" not in only
+    return only.removeprefix(f"{_DENIED}. ")
+
+
+def test_a_missing_login_can_be_made() -> None:
+    expected = "No login for ghcr.io was found. `docker login ghcr.io` creates one"
+    assert line(UsedLogin()) == expected
+    local = "No login for localhost:5000 was found. `docker login localhost:5000` creates one"
+    assert line(UsedLogin(), "http://localhost:5000") == local
+
+
+@pytest.mark.parametrize(
+    ("source", "advice"),
+    [
+        ("~/.docker/config.json (auths, ghcr.io)", "`docker login ghcr.io` replaces it"),
+        ("~/.docker/config.json (auths, ghcr.io/acme)", "`podman login ghcr.io/acme` replaces it"),
+        ("/run/containers/auth.json (auths, ghcr.io)", "`podman login ghcr.io` replaces it"),
+        (
+            "docker-credential-pass (credsStore in ~/.docker/config.json)",
+            "`docker login ghcr.io` replaces it",
+        ),
+        ("~/.netrc", "replace it there"),
+        ("PYOCI_USERNAME and PYOCI_PASSWORD", "replace it there"),
+    ],
+)
+def test_a_login_that_was_refused_is_named_with_a_way_to_replace_it(
+    source: str, advice: str
+) -> None:
+    expected = f"The login is alice, from {source}. If it is wrong or has expired, {advice}"
+    assert line(login(source)) == expected
+
+
+def test_a_login_without_a_user_name_is_named_by_its_source() -> None:
+    assert line(login("~/.netrc", "")).startswith("The login is from ~/.netrc.")
+
+
+def test_a_failure_that_is_not_about_a_login_names_none() -> None:
+    assert line(None) == _DENIED
+
+
+def test_a_login_is_reported_once_for_all_projects() -> None:
+    failures = Failures()
+    for number in range(100):
+        failures.add("ghcr.io", f"ghcr.io denied the request for p{number}", login("~/.netrc"))
+        failures.add("ghcr.io", f"ghcr.io asks for credentials for p{number}", UsedLogin())
+        failures.add("quay.io", f"quay.io denied the request for p{number}", login("~/.netrc"))
+    said = failures.lines()
+    assert len(said) == 3
+    assert all("p0" in one for one in said)
+
+
+def test_only_the_first_few_failures_are_shown() -> None:
+    failures = Failures()
+    for number in range(10):
+        failures.add("ghcr.io", f"failure {number}")
+        failures.add("ghcr.io", f"failure {number}")
+    assert failures.lines() == [
+        "failure 0",
+        "failure 1",
+        "failure 2",
+        "the log has 7 more failures",
+    ]
+    assert Failures().lines() == []
