@@ -43,6 +43,7 @@ def test_several_indexes_are_asked_in_their_order(
     assert "acme_lib-5.0" in distributions(acme.folder / "other")
 
 
+@pytest.mark.acceptance
 @pytest.mark.parametrize("client", _CLIENTS, ids=" ".join)
 def test_two_registries_are_asked_each_with_its_login(
     acme: RunLab, public: PublicIndex, client: list[str], tmp_path: Path
@@ -82,6 +83,7 @@ def test_without_a_fallback_no_other_index_is_asked(
     assert len(public.recorder.calls) == before
 
 
+@pytest.mark.acceptance
 @pytest.mark.parametrize("client", _CLIENTS, ids=" ".join)
 def test_a_fallback_can_be_chosen(acme: RunLab, public: PublicIndex, client: list[str]) -> None:
     options = ["--index", acme.index, "--fallback", public.url]
@@ -91,6 +93,7 @@ def test_a_fallback_can_be_chosen(acme: RunLab, public: PublicIndex, client: lis
     assert "common_lib-2.0" in distributions(acme.folder / "it")
 
 
+@pytest.mark.acceptance
 @pytest.mark.parametrize("excepted", ["*", "127.0.0.1,.invalid"])
 def test_a_user_s_no_proxy_does_not_except_the_index(acme: RunLab, excepted: str) -> None:
     for client in _CLIENTS:
@@ -98,6 +101,7 @@ def test_a_user_s_no_proxy_does_not_except_the_index(acme: RunLab, excepted: str
         run_under(acme, *install, environ={"NO_PROXY": excepted, "no_proxy": excepted})
 
 
+@pytest.mark.acceptance
 def test_a_user_s_own_proxy_is_not_asked_for_the_index(acme: RunLab) -> None:
     names = ["ALL_PROXY", "all_proxy", "HTTP_PROXY", "http_proxy", "PIP_PROXY"]
     # The registry of this test is on this machine, and run itself asks it without a proxy.

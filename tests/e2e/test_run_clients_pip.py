@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIEnvironment
 
 pytestmark = pytest.mark.slow
+_ACCEPTANCE = pytest.mark.acceptance
 
 
 def test_pip_installs_and_locks(acme: RunLab, public: PublicIndex) -> None:
@@ -30,7 +31,7 @@ def test_pip_installs_and_locks(acme: RunLab, public: PublicIndex) -> None:
     assert all(url.startswith((acme.address, public.url)) for url in urls(lock))
 
 
-@pytest.mark.parametrize("place", ["variable", "file"])
+@pytest.mark.parametrize("place", [pytest.param("variable", marks=_ACCEPTANCE), "file"])
 def test_pip_asks_no_extra_index_for_private_names(
     acme: RunLab, public: PublicIndex, place: str
 ) -> None:
@@ -49,6 +50,7 @@ def test_pip_asks_no_extra_index_for_private_names(
     assert len(public.asked_for("acme-lib")) == before
 
 
+@pytest.mark.acceptance
 def test_pip_reads_the_index_of_a_requirements_file(acme: RunLab, public: PublicIndex) -> None:
     project = acme.project("project")
     (project / "requirements.txt").write_text(f"-i {acme.address}+simple/\nacme-app\n")
@@ -57,6 +59,7 @@ def test_pip_reads_the_index_of_a_requirements_file(acme: RunLab, public: Public
     assert "acme_lib-1.0" in distributions(project / "it")
 
 
+@pytest.mark.acceptance
 def test_pipx_runs_a_program_of_a_private_package(acme: RunLab, public: PublicIndex) -> None:
     pipx = client_tool("pipx")
     program = ["run", "--spec", "acme-app", "python", "-c", SHOW]
@@ -64,6 +67,7 @@ def test_pipx_runs_a_program_of_a_private_package(acme: RunLab, public: PublicIn
     assert said.stdout.splitlines() == INSTALLED
 
 
+@pytest.mark.acceptance
 def test_credentials_of_the_user_s_own_index_work_but_are_not_locked(
     acme: RunLab, public: PublicIndex
 ) -> None:

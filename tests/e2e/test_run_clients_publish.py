@@ -13,6 +13,7 @@ from tests.run_lab import PublicIndex, RunLab, run_under
 from tests.run_projects import distributions
 
 pytestmark = pytest.mark.slow
+_ACCEPTANCE = pytest.mark.acceptance
 
 _PYPROJECT = """\
 [build-system]
@@ -26,14 +27,15 @@ description = "A package"
 requires-python = ">=3.8"
 """
 
-_COMMANDS: list[tuple[str, Callable[[], list[str | Path]]]] = [
-    ("uv", lambda: ["uv", "publish"]),
-    ("twine", lambda: ["twine", "upload", "--disable-progress-bar", *_FILES]),
-    ("poetry", lambda: [client_tool("poetry"), "publish", "-r", "run"]),
-    ("pdm", lambda: [client_tool("pdm"), "publish", "--no-build"]),
-    ("hatch", lambda: [client_tool("hatch"), "publish"]),
-    ("flit", lambda: [client_tool("flit"), "publish"]),
-]
+_COMMANDS: dict[str, Callable[[], list[str | Path]]] = {
+    "uv": lambda: ["uv", "publish"],
+    "twine": lambda: ["twine", "upload", "--disable-progress-bar", *_FILES],
+    "hatch": lambda: [client_tool("hatch"), "publish"],
+    "poetry": lambda: [client_tool("poetry"), "publish", "-r", "run"],
+    "pdm": lambda: [client_tool("pdm"), "publish", "--no-build"],
+    "flit": lambda: [client_tool("flit"), "publish"],
+}
+_LONGER = ["poetry", "pdm", "flit"]
 _FILES = ["dist/some_pkg-1.0-py3-none-any.whl", "dist/some_pkg-1.0.tar.gz"]
 
 
@@ -55,12 +57,15 @@ def _stored(registry: RunningRegistry) -> set[str]:
     return {path.name for path in blobs}
 
 
-@pytest.mark.parametrize("command", [make for _, make in _COMMANDS], ids=[i for i, _ in _COMMANDS])
+@pytest.mark.parametrize(
+    "client",
+    ["uv", "twine", "hatch", *(pytest.param(one, marks=_ACCEPTANCE) for one in _LONGER)],
+)
 def test_a_publish_command_needs_no_option_and_no_configuration(
-    lab: RunLab, project: Path, command: Callable[[], list[str | Path]]
+    lab: RunLab, project: Path, client: str
 ) -> None:
-    words = command()
-    if "flit" in str(words[0]):  # it builds what it publishes
+    words = _COMMANDS[client]()
+    if client == "flit":  # it builds what it publishes
         for file in _FILES:
             (project / file).unlink()
     # What a user has configured for other uploads must not misdirect this one.
@@ -84,6 +89,7 @@ def test_a_publish_command_needs_no_option_and_no_configuration(
     assert distributions(project / "it") == ["some_pkg-1.0"]
 
 
+@pytest.mark.acceptance
 def test_the_first_of_several_indexes_is_published_to(lab: RunLab, project: Path) -> None:
     options = ["--index", lab.index, "--index", f"{lab.registry.url}/other"]
     run_under(lab, "uv", "publish", options=options, project=project)
@@ -110,6 +116,7 @@ def test_poetry_publishes_nowhere_if_it_would_publish_elsewhere(lab: RunLab, pro
     assert _stored(lab.registry) == set()
 
 
+@pytest.mark.acceptance
 def test_an_address_in_the_project_names_the_index_to_publish_to(
     lab: RunLab, project: Path, public: PublicIndex
 ) -> None:

@@ -18,6 +18,7 @@ from tests.run_projects import (
 )
 
 pytestmark = pytest.mark.slow
+_ACCEPTANCE = pytest.mark.acceptance
 
 
 def _uv_index(lab: RunLab, *more: str) -> str:
@@ -38,7 +39,10 @@ def _explicit(lab: RunLab) -> str:
     return f"{_uv_index(lab, 'explicit = true')}{sources}{constraint}"
 
 
-@pytest.mark.parametrize("configuration", [_by_option, _by_pyproject, _explicit])
+@pytest.mark.parametrize(
+    "configuration",
+    [_by_option, *(pytest.param(one, marks=_ACCEPTANCE) for one in (_by_pyproject, _explicit))],
+)
 def test_uv_locks_for_every_machine(
     acme: RunLab, public: PublicIndex, configuration: Callable[[RunLab], str]
 ) -> None:
@@ -77,6 +81,7 @@ def test_a_lock_of_uv_is_accepted_on_another_machine(acme: RunLab, public: Publi
     assert (project / "uv.lock").read_bytes() == lock
 
 
+@pytest.mark.acceptance
 def test_uv_falls_back_to_the_index_of_an_old_variable(acme: RunLab, public: PublicIndex) -> None:
     install = ["uv", "pip", "install", "--target", acme.folder / "it", "acme-app"]
     run_under(acme, *install, environ={"UV_INDEX_URL": public.url})
@@ -84,6 +89,7 @@ def test_uv_falls_back_to_the_index_of_an_old_variable(acme: RunLab, public: Pub
     assert "acme_lib-1.0" in distributions(acme.folder / "it")
 
 
+@pytest.mark.acceptance
 def test_uvx_runs_a_program_with_a_private_package(acme: RunLab, public: PublicIndex) -> None:
     program = ["uv", "tool", "run", "--with", "acme-app", "python", "-c", SHOW]
     said = run_under(acme, *program, environ=settings(public))

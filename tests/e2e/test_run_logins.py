@@ -25,6 +25,7 @@ from tests.run_lab import (
 from tests.run_projects import distributions, settings
 
 pytestmark = pytest.mark.slow
+_ACCEPTANCE = pytest.mark.acceptance
 
 _CLIENTS = [["pip"], ["uv", "pip"]]
 
@@ -49,7 +50,9 @@ def _netrc(_: RunLab, home: Path) -> None:
     (home / ".netrc").chmod(0o600)
 
 
-@pytest.mark.parametrize("write", [_namespaced_key, _helper, _netrc])
+@pytest.mark.parametrize(
+    "write", [_namespaced_key, _helper, pytest.param(_netrc, marks=_ACCEPTANCE)]
+)
 def test_a_login_that_the_user_has_is_used(
     acme: RunLab, write: Callable[[RunLab, Path], None]
 ) -> None:
@@ -99,7 +102,11 @@ def _identity_helper(lab: RunLab, home: Path) -> None:
 
 @pytest.mark.parametrize(
     ("write", "method"),
-    [(_password, "GET"), (_identity_token, "POST"), (_identity_helper, "POST")],
+    [
+        pytest.param(_password, "GET", marks=_ACCEPTANCE),
+        (_identity_token, "POST"),
+        pytest.param(_identity_helper, "POST", marks=_ACCEPTANCE),
+    ],
 )
 def test_a_login_is_exchanged_at_the_registry_s_token_service(
     azure: tuple[RunLab, QuirkyRegistry], write: Callable[[RunLab, Path], None], method: str
@@ -204,6 +211,7 @@ def test_an_expired_identity_token_is_named_with_its_helper(
     assert "expired-token" not in done.output
 
 
+@pytest.mark.acceptance
 def test_a_publisher_with_a_wrong_login_is_told_the_same(acme: RunLab) -> None:
     home = acme.home("wrong", (USER, "not-the-password"))
     wheel = make_wheel(acme.folder, "new-pkg", "1.0")
@@ -212,7 +220,14 @@ def test_a_publisher_with_a_wrong_login_is_told_the_same(acme: RunLab) -> None:
         assert _last_line(done).endswith(f"`docker login {acme.registry.netloc}` replaces it")
 
 
-@pytest.mark.parametrize("helper", ["exit 3", "echo not json", "missing"])
+@pytest.mark.parametrize(
+    "helper",
+    [
+        "exit 3",
+        pytest.param("echo not json", marks=_ACCEPTANCE),
+        pytest.param("missing", marks=_ACCEPTANCE),
+    ],
+)
 def test_a_helper_that_fails_is_named(acme: RunLab, helper: str) -> None:
     home = acme.home("failing", login=None)
     write_config(home, {"credHelpers": {acme.registry.netloc: "vault"}})
@@ -225,6 +240,7 @@ def test_a_helper_that_fails_is_named(acme: RunLab, helper: str) -> None:
     assert "docker-credential-vault" in _last_line(done)
 
 
+@pytest.mark.acceptance
 def test_a_damaged_file_with_logins_is_named(acme: RunLab) -> None:
     home = acme.home()
     (home / ".docker" / "config.json").write_text('{"auths": ')

@@ -39,5 +39,5 @@ def create_application(
     forward = Forward(network)
     outer = forward if is_run_proxy(network.proxies.get("http", "")) else None
     allowed = Allowed(settings, indexes, publish=publish)
-    served = Indexes(lambda: application, allowed, fallback, logins, failures, outer)
+    served = Indexes(application, allowed, fallback, logins, failures, outer)
     return Front(secret, served, forward)

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
-from urllib.parse import unquote, urlsplit
+from urllib.parse import SplitResult, unquote, urlsplit
 
 from requests.utils import DEFAULT_CA_BUNDLE_PATH
 
@@ -35,9 +35,10 @@ _HOP_BY_HOP = frozenset(
     }
 )
 _OF_REQUEST = frozenset({"content-length", "expect", "host"})
-"""Headers of a request that are made anew. The server has already answered `Expect`."""
+"""Headers of a request that are not copied. The server has already answered `Expect`."""
 _VIA = ("Via", "1.1 pyoci-flask")
 _CHUNK = 256 * 1024
+_NO_PROXY = "because the proxy in HTTP_PROXY or ALL_PROXY is not an http or https URL"
 
 
 class _UnusableRequestError(Exception):
@@ -99,27 +100,23 @@ class Forward:
         if proxy is None:
             host = (target.host or "").strip("[]")
             return http.client.HTTPConnection(host, target.port, self._connecting), path, []
-        there = urlsplit(proxy if "://" in proxy else f"http://{proxy}")
+        there = _parsed(proxy)
         absolute = f"http://{target.netloc}{'' if path == '*' else path}"
-        return self._to_proxy(there.scheme, there.hostname, there.port), absolute, _login(proxy)
+        return self._to_proxy(there), absolute, _login(there)
 
-    def _to_proxy(
-        self, scheme: str, host: str | None, port: int | None
-    ) -> http.client.HTTPConnection:
-        if scheme == "http" and host:
-            return http.client.HTTPConnection(host, port or 80, self._connecting)
-        if scheme == "https" and host:
+    def _to_proxy(self, proxy: SplitResult) -> http.client.HTTPConnection:
+        if proxy.scheme == "http" and proxy.hostname:
+            return http.client.HTTPConnection(proxy.hostname, proxy.port or 80, self._connecting)
+        if proxy.scheme == "https" and proxy.hostname:
             bundle = Path(self._network.ca_bundle or DEFAULT_CA_BUNDLE_PATH)
             is_folder = bundle.is_dir()
             trust = ssl.create_default_context(
                 cafile=None if is_folder else bundle, capath=bundle if is_folder else None
             )
             return http.client.HTTPSConnection(
-                host, port or 443, timeout=self._connecting, context=trust
+                proxy.hostname, proxy.port or 443, timeout=self._connecting, context=trust
             )
-        raise _UnusableReplyError(
-            "of the proxy in HTTP_PROXY or ALL_PROXY, which must be an http or https URL"
-        )
+        raise _UnusableReplyError(_NO_PROXY)
 
     def _ask(
         self,
@@ -185,18 +182,27 @@ def _explained(error: Exception, host: str) -> tuple[int, str]:
     """Return the status and the text of a failure, as RFC 9110 defines 502 and 504."""
     if isinstance(error, TimeoutError):
         return 504, f"pyoci-flask run: {host} did not answer in time"
-    if isinstance(error, _UnusableRequestError | ValueError):
+    is_network = isinstance(error, OSError)  # a certificate that is not valid is a ValueError too
+    if isinstance(error, _UnusableRequestError | ValueError) and not is_network:
         return 400, f"pyoci-flask run: the request cannot be forwarded ({error})"
     why = f" {error}" if isinstance(error, _UnusableReplyError) else ""
     return 502, f"pyoci-flask run could not reach {host}{why}"
 
 
-def _login(proxy: str) -> Headers:
+def _parsed(proxy: str) -> SplitResult:
+    try:
+        parsed = urlsplit(proxy if "://" in proxy else f"http://{proxy}")
+        _ = parsed.port
+    except ValueError:
+        raise _UnusableReplyError(_NO_PROXY) from None  # the URL may contain a password
+    return parsed
+
+
+def _login(proxy: SplitResult) -> Headers:
     """Return the header with the user name and the password in the URL of a proxy, if any."""
-    there = urlsplit(proxy if "://" in proxy else f"http://{proxy}")
-    if there.username is None:
+    if proxy.username is None:
         return []
-    login = BasicCredentials(unquote(there.username), unquote(there.password or ""))
+    login = BasicCredentials(unquote(proxy.username), unquote(proxy.password or ""))
     return [("Proxy-Authorization", login.header)]
 
 

@@ -14,7 +14,7 @@ from pyoci_flask.cli.run.answers import answer
 from pyoci_flask.cli.run.failures import Failures
 from pyoci_flask.cli.run.logins import Logins, UsedLogin
 from pyoci_flask.cli.run.target import TARGET, Target
-from pyoci_flask.errors import ConfigurationError, LoginError, PyOCIError
+from pyoci_flask.errors import LoginError, PyOCIError
 from pyoci_flask.settings import PinnedIndex
 from pyoci_flask.web.error_answers import status_of
 from pyoci_flask.web.incoming import CREDENTIALS, ERROR_TEXT, FALLBACK
@@ -34,17 +34,17 @@ class Indexes:
 
     def __init__(
         self,
-        application: Callable[[], "WSGIApplication"],
+        application: "WSGIApplication",
         allowed: Allowed,
         fallback: Callable[[PinnedIndex], str | None],
         logins: Logins,
         failures: Failures,
         outer: "WSGIApplication | None" = None,
     ) -> None:
-        """Call `application` for each request, because it is built while COMMAND starts.
+        """Let `application` answer for what is allowed.
 
-        `fallback` returns the URL of the index for what an index does not have.
-        `outer` answers for other indexes, if this run is inside another one.
+        `fallback` returns the URL of the index for what an index does not have. `outer` answers for
+        other indexes, if this run is inside another one.
         """
         self._application = application
         self._allowed = allowed
@@ -62,11 +62,10 @@ class Indexes:
         try:
             index = self._allowed.index_of(environ)
             login = self._logins.find(index)
-            application = self._application()
         except PyOCIError as error:
             if isinstance(error, NotServedError) and self._outer and target.host is not None:
                 return self._outer(environ, start_response)
-            if isinstance(error, LoginError | ConfigurationError):
+            if isinstance(error, LoginError):
                 logger.error("%s", error)  # noqa: TRY400 - a traceback would add nothing
                 self._failures.add("", str(error))
             return answer(environ, start_response, status_of(error), str(error))
@@ -88,7 +87,7 @@ class Indexes:
                 headers = [pair for pair in headers if pair[0].lower() != "www-authenticate"]
             return start_response(status, headers, exc_info)
 
-        return application(environ, started)
+        return self._application(environ, started)
 
     def _note(
         self, environ: "WSGIEnvironment", status: int, index: PinnedIndex, login: UsedLogin

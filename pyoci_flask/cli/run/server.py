@@ -4,6 +4,7 @@ import logging
 import socket
 import sys
 import threading
+from collections.abc import Iterable
 from email.utils import formatdate
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
@@ -13,7 +14,7 @@ from werkzeug.serving import BaseWSGIServer, ThreadedWSGIServer, WSGIRequestHand
 from pyoci_flask.cli.run.target import HEADERS, TARGET, Target, parse_target
 
 if TYPE_CHECKING:
-    from _typeshed.wsgi import WSGIApplication, WSGIEnvironment
+    from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
 
 logger = logging.getLogger("pyoci.run")
 
@@ -23,6 +24,7 @@ _IDLE_SECONDS = 300
 """The same for its body, and for a client that does not read."""
 _MOST_CONNECTIONS = 200
 """Each connection has a thread. Further ones wait until one of these ends."""
+_BODY = "pyoci.run.body"
 
 
 class _Handler(WSGIRequestHandler):
@@ -45,6 +47,18 @@ class _Handler(WSGIRequestHandler):
             return False
         self.connection.settimeout(_IDLE_SECONDS)
         return True
+
+    def run_wsgi(self) -> None:
+        """Serve the request, and close the body of the response (PEP 3333) whatever happened.
+
+        The original does not close it if the client has reset the connection.
+        """
+        try:
+            super().run_wsgi()
+        finally:
+            body = getattr(self, "environ", {}).pop(_BODY, None)
+            if hasattr(body, "close"):
+                body.close()
 
     def make_environ(self) -> "WSGIEnvironment":
         """Return the environ, and in it what a proxy needs to know."""
@@ -69,8 +83,8 @@ class _Handler(WSGIRequestHandler):
         super().end_headers()
 
     def log(self, type: str, message: str, *args: Any) -> None:  # noqa: A002, ANN401 - as overridden
-        """Log what is not in the access log."""
-        logger.log(logging.ERROR if type == "error" else logging.DEBUG, message.rstrip(), *args)
+        """Log what is not in the access log, such as a request that cannot be parsed."""
+        logger.log(logging.INFO if type == "error" else logging.DEBUG, message.rstrip(), *args)
 
     def log_request(self, code: int | str = "-", size: int | str = "-") -> None:
         """Do nothing, because the access log has a line for each request."""
@@ -83,8 +97,15 @@ class _Server(ThreadedWSGIServer):
 
     def __init__(self, listener: socket.socket, application: "WSGIApplication") -> None:
         self._free = threading.BoundedSemaphore(_MOST_CONNECTIONS)
+
+        def remembered(
+            environ: "WSGIEnvironment", start_response: "StartResponse"
+        ) -> Iterable[bytes]:
+            body = environ[_BODY] = application(environ, start_response)
+            return body
+
         address, port = listener.getsockname()
-        super().__init__(address, port, application, _Handler, fd=listener.fileno())
+        super().__init__(address, port, remembered, _Handler, fd=listener.fileno())
 
     def process_request(self, request: Any, client_address: Any) -> None:  # noqa: ANN401 - as overridden
         """Wait until a connection may be served, and start its thread."""
@@ -101,6 +122,10 @@ class _Server(ThreadedWSGIServer):
             super().process_request_thread(request, client_address)
         finally:
             self._free.release()
+
+    def log(self, type: str, message: str, *args: Any) -> None:  # noqa: A002, ANN401 - as overridden
+        """Log an error of the application."""
+        logger.log(logging.ERROR if type == "error" else logging.DEBUG, message.rstrip(), *args)
 
     def handle_error(self, request: Any, client_address: Any) -> None:  # noqa: ANN401, ARG002 - as overridden
         """Log an unexpected error. The original prints it where COMMAND prints."""
