@@ -17,7 +17,7 @@ from pyoci_flask.cli.run.addresses import fixed
 from pyoci_flask.settings import PinnedIndex, Settings
 from pyoci_flask.web.services import EXTENSION
 from tests.clients import PATIENT
-from tests.doubles import wsgi_server
+from tests.doubles import Recorder, wsgi_server
 from tests.integration.index_client import IndexClient
 from tests.patience import PATIENCE
 from tests.registries import RunningRegistry, docker_registry
@@ -69,20 +69,8 @@ class RunLab:
 
     def publish(self, *files: Path) -> None:
         """Publish files, with the application and not under `run`, because this is quicker."""
-        app = create_app(Settings.from_env({}))
-        services = app.extensions[EXTENSION]
-        with (
-            contextlib.closing(services.transport),
-            contextlib.closing(services.versions),
-            wsgi_server(app) as url,
-            requests.Session() as session,
-        ):
-            session.trust_env = False
-            base = f"{url}/{self.registry.address}/{self.namespace}"
-            client = IndexClient(base, self.registry.auth, session)
-            for file in files:
-                name, version = file.name.removesuffix(".tar.gz").split("-")[:2]
-                assert client.publish(file, name, version).ok
+        with _application({}) as (url, _):
+            _publish(f"{url}/{self.registry.address}/{self.namespace}", self.registry.auth, files)
 
     def project(self, name: str, pyproject: str | None = None) -> Path:
         """Return a new folder, with a pyproject.toml if a text is given."""
@@ -98,6 +86,51 @@ def run_lab(folder: Path, namespace: str = "acme") -> Iterator[RunLab]:
     """Start docker-registry with htpasswd and one user."""
     with docker_registry(folder, htpasswd=(USER, PASSWORD)) as registry:
         yield RunLab(registry, folder, namespace)
+
+
+@dataclass(frozen=True, slots=True)
+class PublicIndex:
+    """An index that everybody can read, and the requests to it."""
+
+    url: str
+    recorder: Recorder
+
+    def asked_for(self, project: str) -> list[str]:
+        """Return the paths of the requests for a project."""
+        paths = (call.path for call in self.recorder.calls if call.method != "POST")
+        return [path for path in paths if f"/{project}/" in path]
+
+
+@contextlib.contextmanager
+def public_index(folder: Path, *files: Path) -> Iterator[PublicIndex]:
+    """Serve files from an index that stands in for the public one."""
+    storage = folder / "public"
+    with _application({"PYOCI_STORAGE": str(storage)}) as (url, recorder):
+        _publish(f"{url}/simple", None, files)
+        yield PublicIndex(f"{url}/simple/", recorder)
+
+
+@contextlib.contextmanager
+def _application(environ: Mapping[str, str]) -> Iterator[tuple[str, Recorder]]:
+    app = create_app(Settings.from_env(environ))
+    services = app.extensions[EXTENSION]
+    recorder = Recorder(app)
+    with (
+        contextlib.closing(services.transport),
+        contextlib.closing(services.versions),
+        wsgi_server(recorder) as url,
+    ):
+        yield url, recorder
+
+
+def _publish(base: str, login: tuple[str, str] | None, files: Sequence[Path]) -> None:
+    with requests.Session() as session:
+        session.trust_env = False
+        client = IndexClient(base, login, session)
+        for file in files:
+            name, version = file.name.removesuffix(".tar.gz").split("-")[:2]
+            answer = client.publish(file, name, version)
+            assert answer.ok, answer.text
 
 
 def auth(username: str, password: str) -> dict[str, str]:

@@ -8,6 +8,7 @@ import errno
 import hashlib
 import os
 import random
+import stat
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
@@ -38,9 +39,16 @@ def make_private(folder: Path) -> None:
         NotOursError: the path is a link, or a folder of another user.
         OSError: the folder cannot be created.
     """
-    folder.mkdir(mode=0o700, exist_ok=True)
-    if folder.lstat().st_uid != os.geteuid() or folder.is_symlink():
+    found = None
+    while found is None:
+        with suppress(FileExistsError):
+            folder.mkdir(mode=0o700)
+        with suppress(FileNotFoundError):  # it has been removed again (see `tidy`)
+            found = folder.lstat()
+    if found.st_uid != os.geteuid() or stat.S_ISLNK(found.st_mode):
         raise NotOursError(f"{folder.name} is a link or belongs to another user")
+    if not stat.S_ISDIR(found.st_mode):
+        raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST))
 
 
 class VersionLocks:

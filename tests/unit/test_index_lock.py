@@ -256,3 +256,46 @@ def test_folder_that_went_away_or_changed_hands_refuses_every_change(tmp_path: P
     (spool / "locks").symlink_to(tmp_path / "elsewhere")
     with pytest.raises(SpoolFullError, match="another user"), locks.hold("a"):
         pytest.fail("it was held")
+
+
+def test_the_folder_is_removed_unless_a_lock_is_held(tmp_path: Path) -> None:
+    folder = tmp_path / "locks"
+    locks = VersionLocks(folder)
+    locks.tidy()  # it does not exist yet
+    with locks.hold("a", "1.0"):
+        locks.tidy()
+        assert len(_lock_files(folder)) == 1
+    locks.tidy()
+    assert not folder.exists()
+    with locks.hold("a", "1.0"):
+        assert len(_lock_files(folder)) == 1
+
+
+def test_locks_exclude_each_other_while_others_remove_the_folder(tmp_path: Path) -> None:
+    folder = tmp_path / "locks"
+    is_over = threading.Event()
+    inside, most = 0, 0
+
+    def remove() -> None:
+        while not is_over.is_set():
+            VersionLocks(folder).tidy()
+
+    def enter(_: int) -> None:
+        nonlocal inside, most
+        with VersionLocks(folder, deadline=PATIENCE).hold("a", "1.0"):
+            inside += 1
+            most = max(most, inside)
+            os.sched_yield()
+            inside -= 1
+
+    removers = [threading.Thread(target=remove) for _ in range(2)]
+    for remover in removers:
+        remover.start()
+    try:
+        with ThreadPoolExecutor(4) as pool:
+            list(pool.map(enter, range(200)))
+    finally:
+        is_over.set()
+        for remover in removers:
+            remover.join()
+    assert most == 1

@@ -61,3 +61,14 @@ def test_the_handlers_of_signals_are_restored() -> None:
 
 def test_a_command_that_a_signal_ends_has_the_status_of_shells() -> None:
     assert run_command(["sh", "-c", "kill -KILL $$"], os.environ) == 128 + signal.SIGKILL
+
+
+def test_what_runs_before_the_command_imports_no_server_and_no_client() -> None:
+    code = """
+import sys
+import pyoci_flask.cli.main
+import pyoci_flask.cli.run.run
+print(sorted({"flask", "jinja2", "requests", "rich", "urllib3", "werkzeug"} & sys.modules.keys()))
+"""
+    ended = _python(code)
+    assert ended.stdout == "[]\n", ended.stderr

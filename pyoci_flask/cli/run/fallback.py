@@ -3,7 +3,10 @@
 import os
 import subprocess
 import sys
+from collections.abc import Sequence
 from functools import lru_cache
+from pathlib import PurePath
+from urllib.parse import urlsplit
 
 _ASK = (
     "from pip._internal.commands import create_command;"
@@ -41,3 +44,20 @@ def pip_index(*, outside: bool = False) -> str | None:
         return None
     url = asked.stdout.strip().rstrip("/")
     return url if url.startswith(("https://", "http://")) else None
+
+
+def for_command(url: str, command: Sequence[str]) -> str:
+    """Return the URL of an index without its credentials if `command` would write them to a file.
+
+    pip was redirected to this URL. It writes the resulting addresses of files, with the credentials
+    in them, into a lock file or a report. Without them, it uses `.netrc` or asks for them.
+    """
+    if not _is_pip_that_writes(command):
+        return url
+    parts = urlsplit(url)
+    return parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl()
+
+
+def _is_pip_that_writes(command: Sequence[str]) -> bool:
+    is_pip = any(PurePath(word).name.rstrip("0123456789.") == "pip" for word in command)
+    return is_pip and any(word == "lock" or word.startswith("--report") for word in command)

@@ -16,7 +16,7 @@ from pyoci_flask.cli.run import privacy
 from pyoci_flask.cli.run.addresses import WITH_FALLBACK, fixed
 from pyoci_flask.cli.run.command import NOT_EXECUTABLE, NOT_FOUND, run_command
 from pyoci_flask.cli.run.failures import Failures
-from pyoci_flask.cli.run.fallback import pip_index
+from pyoci_flask.cli.run.fallback import for_command, pip_index
 from pyoci_flask.cli.run.log import open_log
 from pyoci_flask.cli.run.logins import Logins
 from pyoci_flask.cli.run.project_files import named_indexes
@@ -87,7 +87,7 @@ def run(
     settings = _settings(indexes, os.environ)
     check_paths(settings)
     check_ca_bundle(os.environ)
-    publish = publish or is_publish_command(command)
+    publish = is_publish_command(command) or publish
     open_log(settings, verbose=verbose)
     places = ", ".join(f"{index.registry.address}/{index.namespace}" for index in indexes)
     logger.info("serving %s, %s", places, "also to publish" if publish else "read-only")
@@ -101,7 +101,7 @@ def run(
             secret,
             settings,
             indexes,
-            lambda index: _after(index, indexes, fallback),
+            lambda index: _after(index, indexes, fallback, command),
             Logins(given, named[0].registry if named else None, settings.bearer_username),
             failures,
             publish=publish,
@@ -158,20 +158,23 @@ def _settings(indexes: Sequence[PinnedIndex], environ: Mapping[str, str]) -> Set
     return dataclasses.replace(settings, registries=tuple(dict.fromkeys(origins)))
 
 
-def _after(index: PinnedIndex, indexes: Sequence[PinnedIndex], fallback: str | None) -> str | None:
+def _after(
+    index: PinnedIndex,
+    indexes: Sequence[PinnedIndex],
+    fallback: str | None,
+    command: Sequence[str],
+) -> str | None:
     """Return the index that pip asks after `index`, without a slash at its end."""
     position = indexes.index(index) + 1
     if position < len(indexes):
         return _for_pip(indexes[position])
     if fallback == NO_FALLBACK:
         return None
-    if fallback is not None:
-        return fallback.rstrip("/")
-    found = pip_index()
-    if found in {_for_pip(one) for one in indexes}:
+    found = pip_index() if fallback is None else fallback.rstrip("/")
+    if fallback is None and found in {_for_pip(one) for one in indexes}:
         # A run around this one serves the same index. pip must not be sent in a circle.
         found = pip_index(outside=True)
-    return found
+    return None if found is None else for_command(found, command)
 
 
 def _for_pip(index: PinnedIndex) -> str:
