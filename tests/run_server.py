@@ -2,11 +2,13 @@
 
 import base64
 import contextlib
+import io
 import socket
 import threading
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
+from pyoci_flask import logs
 from pyoci_flask.cli.run.server import create_server
 from tests.patience import PATIENCE
 
@@ -24,11 +26,14 @@ def run_server(application: "WSGIApplication") -> Iterator[int]:
     server = create_server(socket.create_server(("127.0.0.1", 0)), application)
     thread = threading.Thread(target=server.serve_forever)
     thread.start()
+    before = logs._handler.stream
+    logs._handler.stream = io.StringIO()  # the log of `run` is not on the terminal
     try:
         yield server.port
     finally:
         server.shutdown()
         thread.join()
+        logs._handler.stream = before
 
 
 def connect(port: int) -> socket.socket:
