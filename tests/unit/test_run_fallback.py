@@ -1,8 +1,13 @@
 """Where pip is sent for what the indexes of a run do not have."""
 
+import logging
+import os
+import sys
+from pathlib import Path
+
 import pytest
 
-from pyoci_flask.cli.run.fallback import for_command
+from pyoci_flask.cli.run.fallback import for_command, pip_index
 
 _WITH = "https://carol:s3cret@mirror.example:8443/simple"
 _WITHOUT = "https://mirror.example:8443/simple"
@@ -28,3 +33,33 @@ def test_credentials_are_kept_from_a_pip_that_writes_addresses(command: str) -> 
 )
 def test_other_commands_receive_them_because_they_need_them(command: str) -> None:
     assert for_command(_WITH, command.split()) == _WITH
+
+
+def test_pip_says_which_index_it_is_configured_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "pip.conf"
+    file.write_text("[global]\nindex-url = https://mirror.example/simple/\n")
+    monkeypatch.setenv("PIP_CONFIG_FILE", str(file))
+    monkeypatch.delenv("PIP_INDEX_URL", raising=False)
+    pip_index.cache_clear()
+    assert pip_index() == "https://mirror.example/simple"
+
+
+def test_a_pip_that_does_not_answer_is_logged(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    silent = tmp_path / "python"
+    silent.write_text("#!/bin/sh\nexit 1\n")
+    silent.chmod(0o755)
+    for program, text in (
+        (silent, "use --fallback"),
+        (tmp_path / "missing", "pip cannot be asked for its index (FileNotFoundError)"),
+    ):
+        caplog.clear()
+        monkeypatch.setattr(sys, "executable", os.fspath(program))
+        pip_index.cache_clear()
+        with caplog.at_level(logging.ERROR):
+            assert pip_index() is None
+        assert text in caplog.text
+    pip_index.cache_clear()

@@ -188,3 +188,9 @@ def test_what_would_misdirect_a_client_is_removed() -> None:
     found = variables({**dict.fromkeys(names, "x"), "PYOCI_CACHE_TTL": "60", "EDITOR": "vi"})
     assert not set(names) & set(found)
     assert (found["PYOCI_CACHE_TTL"], found["EDITOR"]) == ("60", "vi")
+
+
+def test_pip_does_not_look_for_its_newest_version_unless_the_user_says_so() -> None:
+    name = "PIP_DISABLE_PIP_VERSION_CHECK"
+    assert variables()[name] == "1"
+    assert variables({name: "0"})[name] == "0"

@@ -1,5 +1,6 @@
 """Where pip looks for projects that the indexes of a run do not have."""
 
+import logging
 import os
 import subprocess
 import sys
@@ -7,6 +8,8 @@ from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import PurePath
 from urllib.parse import urlsplit
+
+logger = logging.getLogger("pyoci.run")
 
 _ASK = (
     "from pip._internal.commands import create_command;"
@@ -40,10 +43,14 @@ def pip_index(*, outside: bool = False) -> str | None:
             timeout=_SECONDS,
             check=False,
         )
-    except (OSError, subprocess.TimeoutExpired):
+    except (OSError, subprocess.TimeoutExpired) as error:
+        logger.error("pip cannot be asked for its index (%s)", type(error).__name__)  # noqa: TRY400 - it is all there is to say
         return None
     url = asked.stdout.strip().rstrip("/")
-    return url if url.startswith(("https://", "http://")) else None
+    if url.startswith(("https://", "http://")):
+        return url
+    logger.error("pip did not say which index it is configured for; use --fallback")
+    return None
 
 
 def for_command(url: str, command: Sequence[str]) -> str:

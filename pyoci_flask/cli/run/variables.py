@@ -95,6 +95,8 @@ def _excepts_ours(excepted: str) -> bool:
 
 def _set_pip(result: dict[str, str], index: PinnedIndex) -> None:
     trusted = result.get("PIP_TRUSTED_HOST") or " ".join(trusted_hosts(result))
+    # pip would look up its own newest version in the private index.
+    result.setdefault("PIP_DISABLE_PIP_VERSION_CHECK", "1")
     result |= {
         CONFIGURED: result.get(CONFIGURED, result.get("PIP_INDEX_URL", "")),
         "PIP_INDEX_URL": f"{fixed(index)}{WITH_FALLBACK}",
