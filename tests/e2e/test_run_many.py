@@ -165,6 +165,7 @@ def user(lab: RunLab) -> Iterator[User]:
         shutil.rmtree(home)
 
 
+@pytest.mark.slow
 def test_two_users_do_not_serve_each_other_and_one_user_cannot_read_the_other_run(
     lab: RunLab, user: User
 ) -> None:
@@ -194,6 +195,7 @@ def test_two_users_do_not_serve_each_other_and_one_user_cannot_read_the_other_ru
     assert _owned_elsewhere(user) == []
 
 
+@pytest.mark.slow
 def test_a_run_inside_another_serves_its_own_index_and_passes_on_requests_for_others(
     tmp_path: Path, lab: RunLab
 ) -> None:
