@@ -2,13 +2,8 @@
 
 import contextlib
 import json
-import os
-import pwd
-import shutil
 import subprocess
 import sys
-import tempfile
-import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,14 +13,13 @@ import pytest
 from tests.packages import make_wheel
 from tests.run_lab import (
     RunLab,
-    lab_environment,
     run_command,
     run_lab,
     run_under,
     write_config,
 )
 from tests.run_process import done, line, running
-from tests.servers import ROOT
+from tests.second_user import User, second_user
 
 # Prints its proxy and publish address, and then the status of each URL that it is sent.
 _CLIENT = """
@@ -113,58 +107,14 @@ def test_two_runs_of_one_user_do_not_serve_each_other(lab: RunLab) -> None:
     assert all(row.startswith("time=") for row in log.splitlines())
 
 
-@dataclass(frozen=True, slots=True)
-class User:
-    """A user of this machine, with a home, and a Python that all users can start."""
-
-    home: Path
-    python: str
-    uid: int
-
-    def options(self) -> dict[str, object]:
-        """Return the options of Popen for a program of this user."""
-        path = os.pathsep.join(sys.path)
-        environ = {**lab_environment(self.home), "PYTHONPATH": f"{ROOT}{os.pathsep}{path}"}
-        return {"user": self.uid, "group": self.uid, "extra_groups": [], "env": environ}
-
-    def command(self, lab: RunLab, code: str) -> list[str]:
-        """Return the command line of a Python program under `run`."""
-        command = run_command(["--index", lab.index], self.python, "-c", code)
-        return [self.python, *command[1:]]
-
-
 @pytest.fixture
 def user(lab: RunLab) -> Iterator[User]:
     """Make a user, and remove the user and the home afterwards."""
-    if os.geteuid() != 0:
-        pytest.skip("only root can make a second user")
-    if shutil.which("useradd") is None:
-        pytest.skip("useradd is not installed")
-    name = f"pyoci-{uuid.uuid4().hex[:8]}"
-    home = Path(tempfile.mkdtemp(prefix=name, dir="/tmp"))
-    subprocess.run(["useradd", "--no-create-home", "--home-dir", home, name], check=True)
-    try:
-        account = pwd.getpwnam(name)
-        shutil.copytree(lab.home() / ".docker", home / ".docker")
-        for path in (home, *home.rglob("*")):
-            os.chown(path, account.pw_uid, account.pw_gid)
-        version = f"{sys.version_info.major}.{sys.version_info.minor}"
-        for python in (sys.executable, f"/usr/bin/python{version}"):
-            candidate = User(home, python, account.pw_uid)
-            command = [python, "-m", "pyoci_flask", "--version"]
-            with contextlib.suppress(OSError):
-                tried = subprocess.run(
-                    command, **candidate.options(), cwd=home, capture_output=True, check=False
-                )
-                if tried.returncode == 0:
-                    yield candidate
-                    return
-        pytest.skip(f"other users cannot start this Python, and there is no python{version}")
-    finally:
-        subprocess.run(["userdel", name], check=True)
-        shutil.rmtree(home)
+    with second_user(lab) as made:
+        yield made
 
 
+@pytest.mark.slow
 def test_two_users_do_not_serve_each_other_and_one_user_cannot_read_the_other_run(
     lab: RunLab, user: User
 ) -> None:
@@ -194,6 +144,7 @@ def test_two_users_do_not_serve_each_other_and_one_user_cannot_read_the_other_ru
     assert _owned_elsewhere(user) == []
 
 
+@pytest.mark.slow
 def test_a_run_inside_another_serves_its_own_index_and_passes_on_requests_for_others(
     tmp_path: Path, lab: RunLab
 ) -> None:

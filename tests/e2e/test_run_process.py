@@ -222,6 +222,7 @@ def test_a_closed_input_or_output_stays_closed(tmp_path: Path, closed: str) -> N
         assert (tmp_path / mode).read_text() == (tmp_path / "direct").read_text()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("options", [(), ("-v",)])
 def test_a_message_that_nobody_can_read_does_not_change_the_status(
     tmp_path: Path, options: tuple[str, ...]

@@ -23,6 +23,7 @@ EXPECTED: list[tuple[errors.PyOCIError, int]] = [
     (errors.NotFoundError("x"), 404),
     (errors.UnsupportedError("x"), 405),
     (errors.LoginError("x"), 403),
+    (errors.RefusedError("x"), 403),
     (errors.NotAcceptableError("x"), 406),
     (errors.ClientTimeoutError("x"), 408),
     (errors.AlreadyExistsError("x"), 409),
