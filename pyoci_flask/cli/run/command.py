@@ -80,7 +80,6 @@ def _wait(child: "subprocess.Popen[bytes]", signals: int) -> int:
 
     `signals` is a pipe to which each signal writes.
 
-
     This process stops after COMMAND and never by itself. Otherwise, it could see only after both
     have been continued that COMMAND was stopped, and stop once more.
     """
