@@ -47,15 +47,22 @@ def run_command(command: Sequence[str], environ: Mapping[str, str]) -> int:
         if signal.getsignal(number) is not signal.SIG_IGN
     ]
     before = {number: signal.signal(number, forward) for number in handled}
-    # If the caller ignores it, the system forgets the exit status of COMMAND.
-    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    # If the caller ignored this one, the system would forget the exit status of COMMAND.
+    before[signal.SIGCHLD] = signal.signal(signal.SIGCHLD, lambda *_: None)
+    # A signal that arrives just before a wait begins would not end it. This pipe has its number.
+    reading, writing = os.pipe()
+    os.set_blocking(writing, False)
+    woken = signal.set_wakeup_fd(writing, warn_on_full_buffer=False)
     try:
         # Open files are passed on, because shells name some in arguments: `cat <(...)`.
         child = subprocess.Popen([*command], env=environ, close_fds=False)  # noqa: S603 - the user's own command
         for missed in early:
             _send(child, missed)
-        status = _wait(child)
+        status = _wait(child, reading)
     finally:
+        signal.set_wakeup_fd(woken)
+        os.close(reading)
+        os.close(writing)
         for number, handler in before.items():
             signal.signal(number, handler)
     return _OF_SIGNALS - status if status < 0 else status
@@ -68,14 +75,19 @@ def _send(child: "subprocess.Popen[bytes]", number: int) -> None:
             os.kill(child.pid, number)
 
 
-def _wait(child: "subprocess.Popen[bytes]") -> int:
+def _wait(child: "subprocess.Popen[bytes]", signals: int) -> int:
     """Wait until COMMAND ends; whenever it stops, stop as well, so that the shell notices.
+
+    `signals` is a pipe to which each signal writes.
 
     This process stops after COMMAND and never by itself. Otherwise, it could see only after both
     have been continued that COMMAND was stopped, and stop once more.
     """
     while True:
-        _, status = os.waitpid(child.pid, os.WUNTRACED)
+        changed, status = os.waitpid(child.pid, os.WUNTRACED | os.WNOHANG)
+        if not changed:
+            os.read(signals, 4096)  # waits for a signal, and thus for SIGCHLD
+            continue
         if not os.WIFSTOPPED(status):
             child.returncode = os.waitstatus_to_exitcode(status)
             return child.returncode
