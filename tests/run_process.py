@@ -4,10 +4,12 @@ import contextlib
 import fcntl
 import os
 import select
+import signal
 import struct
 import subprocess
 import sys
 import termios
+import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -25,6 +27,12 @@ _TAKE_TERMINAL = (
 )
 
 
+def default_signals() -> None:
+    """Undo what the starter of the tests ignores: nohup one signal, a shell's `&` two others."""
+    for number in (signal.SIGHUP, signal.SIGINT, signal.SIGQUIT):
+        signal.signal(number, signal.SIG_DFL)
+
+
 @contextlib.contextmanager
 def running(
     home: Path,
@@ -36,7 +44,7 @@ def running(
     """Start a command under `run`, without a terminal and in a session of its own.
 
     Standard input, output and error are pipes unless `popen` says otherwise. At the end, `run` and
-    whatever is left of the command are killed.
+    whatever is left of the command are killed, and after `PATIENCE` as well.
     """
     pipes = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.PIPE)
     process = subprocess.Popen(
@@ -45,16 +53,24 @@ def running(
             "env": lab_environment(home, environ),
             "cwd": home,
             "start_new_session": True,
+            "preexec_fn": default_signals,
             **pipes,
             **popen,
         },
     )
+
+    def kill() -> None:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+
+    too_long = threading.Timer(PATIENCE, kill)
     with process:
         try:
+            too_long.start()
             yield process
         finally:
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(process.pid, 9)
+            too_long.cancel()
+            kill()
 
 
 def done(
@@ -102,6 +118,7 @@ class Terminal:
             stdout=self._theirs,
             stderr=self._theirs,
             start_new_session=True,
+            preexec_fn=default_signals,
         )
         os.close(self._theirs)
         with process:
