@@ -103,9 +103,7 @@ def registry_index(_: click.Context, __: click.Parameter, text: str) -> PinnedIn
     """Parse a registry and a namespace, which may be percent-encoded as in an index's address."""
     plain = unquote(text)
     if "@" in plain:
-        raise click.BadParameter(
-            "must not contain credentials; use --username and --password-stdin"
-        )
+        raise click.BadParameter("must not contain credentials; use --username")
     try:
         return PinnedIndex.parse(plain)
     except ValueError as error:

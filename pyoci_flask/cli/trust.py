@@ -8,12 +8,13 @@ import json
 import os
 import re
 import tempfile
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
-from pyoci_flask.cli.login.files import read_bounded
+from pyoci_flask.cli.login.files import home_folder, read_bounded
 from pyoci_flask.common.url import usable_url
 from pyoci_flask.errors import ConfigurationError
 from pyoci_flask.oci.reference import EMBEDDED, Registry
@@ -99,17 +100,10 @@ def parse_registry(text: str) -> Registry:
 
 
 def trust_file() -> Path:
-    """Return the path of the user's list (XDG Base Directory Specification).
-
-    Raises:
-        ConfigurationError: the user has no home.
-    """
+    """Return the path of the user's list (XDG Base Directory Specification)."""
     base = os.environ.get("XDG_CONFIG_HOME", "")
-    try:
-        # The specification says to ignore a relative path.
-        folder = Path(base) if base.startswith("/") else Path.home() / ".config"
-    except RuntimeError as error:
-        raise ConfigurationError("HOME must be the user's home folder") from error
+    # The specification says to ignore a relative path.
+    folder = Path(base) if base.startswith("/") else home_folder(os.environ) / ".config"
     return folder / "pyoci-flask" / "trust.json"
 
 
@@ -148,9 +142,10 @@ def add(file: Path, pair: Pair) -> bool:
     Raises:
         ConfigurationError: the file is damaged, or cannot be read or written.
     """
-    pairs = read_pairs(file)
-    if pair not in pairs:
-        _write(file, pairs | {pair})
+    with _changing(file):
+        pairs = read_pairs(file)
+        if pair not in pairs:
+            _write(file, pairs | {pair})
     return pair not in pairs
 
 
@@ -160,9 +155,10 @@ def remove(file: Path, pair: Pair) -> bool:
     Raises:
         ConfigurationError: the file is damaged, or cannot be read or written.
     """
-    pairs = read_pairs(file)
-    if pair in pairs:
-        _write(file, pairs - {pair})
+    with _changing(file):
+        pairs = read_pairs(file)
+        if pair in pairs:
+            _write(file, pairs - {pair})
     return pair in pairs
 
 
@@ -173,27 +169,40 @@ def _is_loopback(host: str) -> bool:
         return False
 
 
+@contextmanager
+def _changing(file: Path) -> Iterator[None]:
+    """Lock the folder of the list, so that no change of another process is lost meanwhile."""
+    try:
+        file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        with ExitStack() as stack:
+            if os.name == "posix":  # elsewhere, two changes at once may lose one of them
+                import fcntl
+
+                descriptor = os.open(file.parent, os.O_RDONLY)
+                stack.callback(os.close, descriptor)
+                fcntl.flock(descriptor, fcntl.LOCK_EX)
+            yield
+    except OSError as error:
+        raise ConfigurationError(f"{file} cannot be written: {error.strerror}") from error
+
+
 def _write(file: Path, pairs: Iterable[Pair]) -> None:
     entries = [
         {"server": str(one.server), "registry": one.registry.address} for one in in_order(pairs)
     ]
+    target = file.resolve()  # the file may be a link into a folder of the user's settings
+    # The temporary file is private from its beginning, and so is what it replaces afterwards.
+    descriptor, name = tempfile.mkstemp(dir=target.parent, prefix=".trust-")
+    new = Path(name)
     try:
-        file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        target = file.resolve()  # the file may be a link into a folder of the user's settings
-        # The temporary file is private from its beginning, and so is what it replaces afterwards.
-        descriptor, name = tempfile.mkstemp(dir=target.parent, prefix=".trust-")
-        new = Path(name)
-        try:
-            with os.fdopen(descriptor, "w") as opened:
-                json.dump({"trusted": entries}, opened, indent=2)
-                opened.write("\n")
-                opened.flush()
-                os.fsync(opened.fileno())
-            new.replace(target)
-        finally:
-            new.unlink(missing_ok=True)
-    except OSError as error:
-        raise ConfigurationError(f"{file} cannot be written: {error.strerror}") from error
+        with os.fdopen(descriptor, "w") as opened:
+            json.dump({"trusted": entries}, opened, indent=2)
+            opened.write("\n")
+            opened.flush()
+            os.fsync(opened.fileno())
+        new.replace(target)
+    finally:
+        new.unlink(missing_ok=True)
 
 
 def _reason(error: OSError | ValueError) -> str:

@@ -74,6 +74,18 @@ def test_a_login_in_variables_is_used_and_kept_from_the_command(acme: RunLab) ->
     assert base64.b64encode(f"{USER}:{PASSWORD}".encode()).decode() not in said.output
 
 
+def test_a_login_in_variables_is_not_for_what_the_project_names_and_this_is_said(
+    acme: RunLab,
+) -> None:
+    home = acme.home("variables-only", login=None)
+    (home / "uv.toml").write_text(f'[[index]]\nurl = "{acme.address}"\n')
+    environ = {"PYOCI_USERNAME": USER, "PYOCI_PASSWORD": PASSWORD}
+    install = _install(acme, ["uv", "pip"], "acme-lib")
+    done = run_under(acme, *install, options=[], home=home, environ=environ, succeeds=False)
+    assert f"No login for {acme.registry.netloc} was found" in done.stderr
+    assert done.stderr.endswith("none was given, so they were not used\n")
+
+
 @pytest.fixture
 def azure(tmp_path: Path) -> Iterator[tuple[RunLab, QuirkyRegistry]]:
     """A stand-in for Azure's registry, whose token service exchanges refresh tokens."""

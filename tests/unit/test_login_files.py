@@ -9,7 +9,9 @@ from pathlib import Path
 import pytest
 
 from pyoci_flask.cli.login import FoundLogin, find_login, host_of
+from pyoci_flask.cli.login.files import home_folder
 from pyoci_flask.cli.login.keys import Place, place_of
+from pyoci_flask.cli.trust import trust_file
 from pyoci_flask.errors import LoginError
 from tests.servers import ROOT
 from tests.unit.login_lab import DOCKER, SECRET, Home, auth, texts_of
@@ -257,6 +259,7 @@ def test_what_is_no_host_has_no_login(home: Home, host: str) -> None:
         ("https://ghcr.io:443/v2/", "ghcr.io"),
         ("https://GHCR.io:5000", "ghcr.io:5000"),
         ("http://ghcr.io", "ghcr.io:80"),
+        ("http://ghcr.io:443", "http://ghcr.io:443"),
         ("http://localhost:5000", "localhost:5000"),
         ("http://[::1]", "[::1]:80"),
         ("https://[::1]:443", "[::1]"),
@@ -266,6 +269,29 @@ def test_what_is_no_host_has_no_login(home: Home, host: str) -> None:
 )
 def test_the_host_of_a_url_has_a_port_unless_it_is_that_of_https(url: str, host: str) -> None:
     assert host_of(url) == host
+
+
+def test_a_login_for_https_is_not_found_for_http_on_its_port(home: Home) -> None:
+    home.write(DOCKER, {"auths": {"ghcr.io": auth(), "ghcr.io:443": auth()}})
+    home.write(".netrc", f"machine ghcr.io login alice password {SECRET}\n")
+    assert home.find(host_of("http://ghcr.io:443")) is None
+
+
+def test_a_user_without_a_home_has_that_of_docker(
+    home: Home, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def no_home() -> Path:
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.setattr(Path, "home", no_home)
+    monkeypatch.delenv("HOME")
+    monkeypatch.delenv("XDG_CONFIG_HOME", raising=False)
+    del home.environ["HOME"]
+    assert home_folder(home.environ) == Path("/")
+    assert trust_file() == Path("/.config/pyoci-flask/trust.json")
+    home.environ["DOCKER_CONFIG"] = str(home.folder / ".docker")
+    home.write(DOCKER, {"auths": {"ghcr.io": auth()}})
+    assert home.find("ghcr.io") is not None
 
 
 def test_a_place_is_named_as_people_write_it() -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from pyoci_flask.cli.run.fallback import for_command, pip_index
+from pyoci_flask.cli.run.fallback import _ask_pip, for_command, pip_index
 
 _WITH = "https://carol:s3cret@mirror.example:8443/simple"
 _WITHOUT = "https://mirror.example:8443/simple"
@@ -42,7 +42,7 @@ def test_pip_says_which_index_it_is_configured_for(
     file.write_text("[global]\nindex-url = https://mirror.example/simple/\n")
     monkeypatch.setenv("PIP_CONFIG_FILE", str(file))
     monkeypatch.delenv("PIP_INDEX_URL", raising=False)
-    pip_index.cache_clear()
+    _ask_pip.cache_clear()
     assert pip_index() == "https://mirror.example/simple"
 
 
@@ -58,8 +58,29 @@ def test_a_pip_that_does_not_answer_is_logged(
     ):
         caplog.clear()
         monkeypatch.setattr(sys, "executable", os.fspath(program))
-        pip_index.cache_clear()
+        _ask_pip.cache_clear()
         with caplog.at_level(logging.ERROR):
             assert pip_index() is None
         assert text in caplog.text
-    pip_index.cache_clear()
+    _ask_pip.cache_clear()
+
+
+def test_modules_of_a_project_do_not_run_in_the_pip_that_is_asked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "optparse.py").write_text("raise SystemExit('a module of the project')\n")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("PIP_INDEX_URL", "https://mirror.example/simple/")
+    _ask_pip.cache_clear()
+    assert pip_index() == "https://mirror.example/simple"
+
+
+def test_pip_is_asked_again_after_it_did_not_answer(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PIP_INDEX_URL", "https://mirror.example/simple/")
+    _ask_pip.cache_clear()
+    with monkeypatch.context() as broken:
+        broken.setattr(sys, "executable", os.fspath(tmp_path / "missing"))
+        assert pip_index() is None
+    assert pip_index() == "https://mirror.example/simple"

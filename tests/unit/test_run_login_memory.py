@@ -1,6 +1,8 @@
 """The logins of one run."""
 
+import os
 import threading
+import time
 from pathlib import Path
 
 import pytest
@@ -80,6 +82,35 @@ def test_a_helper_is_asked_once_by_many_threads(home: Path) -> None:
     for thread in threads:
         thread.join()
     assert found == [BasicCredentials("alice", "one")] * 8
+    assert (home / "asked").read_text() == "x\n"
+
+
+def test_a_helper_that_fails_slowly_is_asked_once_by_threads_that_wait(home: Path) -> None:
+    many = 8
+    write_helper(home / "bin", "slow", "alice", "one")
+    program = home / "bin" / "docker-credential-slow"
+    program.write_text(f"#!/bin/sh\necho x >> {home}/asked\nread -r line < {home}/gate\nexit 1\n")
+    os.mkfifo(home / "gate")
+    write_config(home, {"credHelpers": {"ghcr.io": "slow"}})
+    logins = Logins(None, None, None)
+    errors = []
+
+    def find() -> None:
+        with pytest.raises(LoginError) as caught:
+            logins.find(_ACME)
+        errors.append(str(caught.value))
+
+    threads = [threading.Thread(target=find) for _ in range(many)]
+    for thread in threads:
+        thread.start()
+    deadline = time.monotonic() + PATIENCE
+    while logins._locks._held.get(_ACME, (None, 0))[1] < many:
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    (home / "gate").write_text("go\n")
+    for thread in threads:
+        thread.join()
+    assert (len(errors), len(set(errors))) == (many, 1)
     assert (home / "asked").read_text() == "x\n"
 
 

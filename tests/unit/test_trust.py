@@ -1,6 +1,8 @@
 """The list of servers that a user trusts with logins, and the command that changes it."""
 
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -9,6 +11,8 @@ from pyoci_flask.cli import trust
 from pyoci_flask.cli.trust import Pair, Server, parse_registry
 from pyoci_flask.errors import ConfigurationError
 from tests.command_line import Done, command
+from tests.patience import PATIENCE
+from tests.servers import ROOT
 
 _HTTPS = Pair.parse("https://packages.example.com", "ghcr.io")
 
@@ -266,3 +270,25 @@ def test_the_list_is_in_the_folder_for_configuration(monkeypatch: pytest.MonkeyP
     assert trust.trust_file() == Path("/home/alice/.config/pyoci-flask/trust.json")
     monkeypatch.setenv("XDG_CONFIG_HOME", "/etc/alice")
     assert trust.trust_file() == Path("/etc/alice/pyoci-flask/trust.json")
+
+
+@pytest.mark.slow
+def test_changes_at_the_same_time_are_all_kept(file: Path) -> None:
+    registries = [f"registry{number}.example" for number in range(6)]
+    environ = {**os.environ, "XDG_CONFIG_HOME": str(file.parent.parent), "PYTHONPATH": str(ROOT)}
+    script = (
+        "import sys; from pyoci_flask.cli.trust import Pair, add, trust_file; sys.stdin.read();"
+        "[add(trust_file(), Pair.parse(f'https://s{n}.example', sys.argv[1])) for n in range(20)]"
+    )
+    started = [
+        subprocess.Popen(
+            [sys.executable, "-c", script, name], env=environ, stdin=subprocess.PIPE, text=True
+        )
+        for name in registries
+    ]
+    for process in started:
+        assert process.stdin is not None
+        process.stdin.close()
+    assert [process.wait(PATIENCE) for process in started] == [0] * len(registries)
+    assert len(trust.read_pairs(file)) == 20 * len(registries)
+    assert [one.name for one in file.parent.iterdir()] == [file.name]

@@ -56,9 +56,14 @@ def login_files(environ: Mapping[str, str]) -> Iterator[LoginFile]:
 
 
 def home_folder(environ: Mapping[str, str]) -> Path:
-    """Return the user's home folder."""
-    home = environ.get("HOME")
-    return Path(home) if home else Path.home()
+    """Return the user's home folder.
+
+    A user of a container may have none. Docker sets `HOME` to `/` then, so this is the default.
+    """
+    try:
+        return Path(environ.get("HOME") or Path.home())
+    except RuntimeError:
+        return Path("/")
 
 
 def shown_path(path: Path, home: Path) -> str:

@@ -40,14 +40,17 @@ def host_of(url: str) -> str:
     """Return host and port of an http(s) URL, as `find_login` expects them.
 
     The port is omitted if it is that of https. So a login for `ghcr.io` is never sent over http,
-    because `http://ghcr.io` is the host `ghcr.io:80`.
+    because `http://ghcr.io` is the host `ghcr.io:80`, and `http://ghcr.io:443` keeps its scheme.
     """
     parts = urlsplit(url)
     authority = parts.netloc.rpartition("@")[2].lower()
     has_port = not authority.endswith("]") and ":" in authority
     if not has_port and parts.scheme == "http":
         authority = f"{authority}:{DEFAULT_PORTS['http']}"
-    authority = authority.removesuffix(f":{DEFAULT_PORTS['https']}")
+    if authority.endswith(f":{DEFAULT_PORTS['https']}"):
+        if parts.scheme == "http":
+            return f"http://{authority}"
+        authority = authority.removesuffix(f":{DEFAULT_PORTS['https']}")
     return SAME_REGISTRY.get(authority, authority)
 
 

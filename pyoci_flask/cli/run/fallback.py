@@ -20,14 +20,27 @@ CONFIGURED = "PYOCI_RUN_PIP_INDEX_URL"
 """Keeps `PIP_INDEX_URL` as it was outside of all runs."""
 
 
-@lru_cache(maxsize=2)
 def pip_index(*, outside: bool = False) -> str | None:
     """Return the URL of the index that pip is configured for, or None if pip cannot say it.
 
     `outside`: the index for which pip was configured before the outermost run was started.
 
-    pip reads its variables and its files, and knows the public index.
+    pip reads its variables and its files, and knows the public index. It is asked once. If it
+    cannot say it, for example because Ctrl-C has ended it, it is asked again the next time.
     """
+    try:
+        return _ask_pip(outside=outside)
+    except _NoAnswerError as error:
+        logger.error("%s", error)  # noqa: TRY400 - it is all there is to say
+        return None
+
+
+class _NoAnswerError(Exception):
+    """pip did not say its index. The text says why."""
+
+
+@lru_cache(maxsize=2)
+def _ask_pip(*, outside: bool) -> str:
     environ = dict(os.environ)
     if outside:
         environ.pop("PIP_INDEX_URL", None)
@@ -35,7 +48,8 @@ def pip_index(*, outside: bool = False) -> str | None:
             environ["PIP_INDEX_URL"] = environ[CONFIGURED]
     try:
         asked = subprocess.run(  # noqa: S603 - no text of others is in it
-            [sys.executable, "-c", _ASK],
+            # Without -P, modules in the folder of the project would take the place of Python's.
+            [sys.executable, "-P", "-c", _ASK],
             env=environ,
             stdin=subprocess.DEVNULL,
             capture_output=True,
@@ -44,13 +58,12 @@ def pip_index(*, outside: bool = False) -> str | None:
             check=False,
         )
     except (OSError, subprocess.TimeoutExpired) as error:
-        logger.error("pip cannot be asked for its index (%s)", type(error).__name__)  # noqa: TRY400 - it is all there is to say
-        return None
+        why = f"pip cannot be asked for its index ({type(error).__name__})"
+        raise _NoAnswerError(why) from error
     url = asked.stdout.strip().rstrip("/")
-    if url.startswith(("https://", "http://")):
-        return url
-    logger.error("pip did not say which index it is configured for; use --fallback")
-    return None
+    if not url.startswith(("https://", "http://")):
+        raise _NoAnswerError("pip did not say which index it is configured for; use --fallback")
+    return url
 
 
 def for_command(url: str, command: Sequence[str]) -> str:

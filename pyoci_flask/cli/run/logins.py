@@ -1,11 +1,13 @@
 """The logins of one run: found when they are needed, and kept in this process only."""
 
 import logging
+import time
 from dataclasses import dataclass
 
 from pyoci_flask.cli.login.credentials import to_credentials
 from pyoci_flask.cli.logins import login_for_registry
 from pyoci_flask.common.memory import KeyedLocks, Memory
+from pyoci_flask.errors import LoginError
 from pyoci_flask.oci.reference import Registry
 from pyoci_flask.settings import PinnedIndex
 from pyoci_flask.transport.request import BasicCredentials, Credentials
@@ -44,17 +46,30 @@ class Logins:
             entries=100, max_bytes=1024 * 1024, ttl=_SECONDS
         )
         self._locks: KeyedLocks[PinnedIndex] = KeyedLocks()
+        self._failed: dict[PinnedIndex, tuple[float, str]] = {}
+        """When a search failed last, and why."""
 
     def find(self, index: PinnedIndex) -> UsedLogin:
         """Return the login for an index.
+
+        Threads that wait for the search of another one share its result, also if it fails. A helper
+        may take long to fail, and clients send many requests at once.
 
         Raises:
             LoginError: a file with logins cannot be read, or a helper fails.
         """
         if self._given is not None and index.registry == self._given_for:
             return _used(self._given, _GIVEN)
+        asked = time.monotonic()
         with self._locks.hold(index):
-            return self._found.get_or_make(index, lambda: self._look_up(index))
+            failed, why = self._failed.get(index, (0.0, ""))
+            if failed > asked:
+                raise LoginError(why)
+            try:
+                return self._found.get_or_make(index, lambda: self._look_up(index))
+            except LoginError as error:
+                self._failed[index] = time.monotonic(), str(error)
+                raise
 
     def forget(self, index: PinnedIndex) -> None:
         """Look up the login again before the next request."""

@@ -55,6 +55,10 @@ _SETTINGS = (
 """The settings that mean something for one user. The others are those of a server."""
 _MAX_BODY = "5000000000"
 """The user's own disk is the limit, not that of a server for many."""
+_NOT_USED = (
+    "PYOCI_USERNAME and PYOCI_PASSWORD are only for the registry of the first --index, and none "
+    "was given, so they were not used"
+)
 _WAITING = 128
 """Connections that wait until the application is built, or until the server accepts them."""
 
@@ -123,7 +127,10 @@ def run(
 
         VersionLocks.in_spool(settings.spool).tidy()
     # If COMMAND succeeded, it has overcome them.
-    for line in failures.lines() if status else ():
+    lines = failures.lines() if status else []
+    if lines and given is not None and not named:
+        lines.append(_NOT_USED)
+    for line in lines:
         _say(line)
     return status
 
