@@ -8,9 +8,8 @@ import click
 from pyoci_flask import __version__
 from pyoci_flask.cli import arguments, trust
 from pyoci_flask.cli.arguments import Address, Login, password_from_stdin
-from pyoci_flask.cli.login import FoundLogin
+from pyoci_flask.cli.login import FoundLogin, login_for_registry
 from pyoci_flask.cli.login.credentials import to_credentials
-from pyoci_flask.cli.logins import login_for_registry
 from pyoci_flask.cli.trust import Server
 from pyoci_flask.errors import PyOCIError
 from pyoci_flask.index.names import ProjectName
@@ -134,7 +133,7 @@ def _check(
     login = Login(username, _password("PYOCI_PASSWORD", stdin=password_stdin))
     given = login.given(index.registry.netloc)
     if given is None:
-        found = login_for_registry(index)
+        found = login_for_registry(index.registry, index.namespace)
     else:
         found = FoundLogin(given.username, given.password, "the options or the environment")
     bearer_username = os.environ.get("PYOCI_BEARER_USERNAME")

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
-from pyoci_flask.cli.login.files import read_bounded
+from pyoci_flask.common.files import read_bounded
 from pyoci_flask.common.url import usable_url
 from pyoci_flask.errors import ConfigurationError
 from pyoci_flask.oci.reference import EMBEDDED, Registry

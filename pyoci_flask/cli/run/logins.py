@@ -3,8 +3,8 @@
 import logging
 from dataclasses import dataclass
 
+from pyoci_flask.cli.login import login_for_registry
 from pyoci_flask.cli.login.credentials import to_credentials
-from pyoci_flask.cli.logins import login_for_registry
 from pyoci_flask.common.memory import KeyedLocks, Memory
 from pyoci_flask.oci.reference import Registry
 from pyoci_flask.settings import PinnedIndex
@@ -62,7 +62,7 @@ class Logins:
 
     def _look_up(self, index: PinnedIndex) -> UsedLogin:
         place = f"{index.registry.netloc}/{index.namespace}"
-        found = login_for_registry(index)
+        found = login_for_registry(index.registry, index.namespace)
         if found is None:
             logger.info("no login was found for %s", place)
             return UsedLogin()
