@@ -5,6 +5,7 @@ import threading
 from pyoci_flask.cli.run.logins import UsedLogin
 
 _MOST = 3
+"""Lines that are shown. One more is kept, to know whether there are more."""
 
 
 class Failures:
@@ -27,14 +28,14 @@ class Failures:
         key: object = text if login is None else (host, login.source)
         hint = "" if login is None else _hint(host, login)
         with self._lock:
-            self._lines.setdefault(key, f"{text}{hint}")
+            if len(self._lines) <= _MOST:
+                self._lines.setdefault(key, f"{text}{hint}")
 
     def lines(self) -> list[str]:
         """Return the first few failures, as lines for people."""
         with self._lock:
             lines = list(self._lines.values())
-        more = len(lines) - _MOST
-        return lines[:_MOST] + ([f"the log has {more} more failures"] if more > 0 else [])
+        return lines[:_MOST] + (["the log has more failures"] if len(lines) > _MOST else [])
 
 
 def _hint(host: str, login: UsedLogin) -> str:
