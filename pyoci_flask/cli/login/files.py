@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 from pyoci_flask.common.files import read_bounded
 from pyoci_flask.errors import LoginError
 
+DOCKER_FILE = "config.json"
 _CONTAINERS = Path("/run/containers")
 
 
@@ -48,7 +49,7 @@ def login_files(environ: Mapping[str, str]) -> Iterator[LoginFile]:
     else:
         paths = [home / ".config" / "containers" / "auth.json"]
     paths.append(config / "containers" / "auth.json")
-    paths.append(Path(environ.get("DOCKER_CONFIG") or home / ".docker") / "config.json")
+    paths.append(Path(environ.get("DOCKER_CONFIG") or home / ".docker") / DOCKER_FILE)
     for path in dict.fromkeys(paths):
         yield LoginFile(path, shown_path(path, home))
 

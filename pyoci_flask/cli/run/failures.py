@@ -42,17 +42,5 @@ def _hint(host: str, login: UsedLogin) -> str:
     if login.source is None:
         return f". No login for {host} was found. `docker login {host}` creates one"
     user = f"{login.username}, " if login.username else ""
-    return (
-        f". The login is {user}from {login.source}. If it is wrong or has expired, "
-        f"{_replacement(host, login.source)}"
-    )
-
-
-def _replacement(host: str, source: str) -> str:
-    """Return what a person does about a login from this source."""
-    _, is_auths, place = source.rstrip(")").partition("(auths, ")
-    if is_auths and ("/" in place or "config.json" not in source):
-        return f"`podman login {place}` replaces it"  # docker knows no namespaces
-    if "netrc" in source or "PYOCI_PASSWORD" in source:
-        return "replace it there"
-    return f"`docker login {host}` replaces it"
+    advice = f"`{login.command}` replaces it" if login.command else "replace it there"
+    return f". The login is {user}from {login.source}. If it is wrong or has expired, {advice}"

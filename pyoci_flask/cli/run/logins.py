@@ -25,6 +25,8 @@ class UsedLogin:
     source: str | None = None
     username: str = ""
     """Empty if the login is a token."""
+    command: str = ""
+    """The command that replaces the login; empty if a person has to edit a file."""
 
 
 class Logins:
@@ -67,9 +69,9 @@ class Logins:
             logger.info("no login was found for %s", place)
             return UsedLogin()
         logger.info("the login for %s is from %s", place, found.source)
-        return _used(to_credentials(found, self._bearer_username), found.source)
+        return _used(to_credentials(found, self._bearer_username), found.source, found.command)
 
 
-def _used(credentials: Credentials, source: str) -> UsedLogin:
+def _used(credentials: Credentials, source: str, command: str = "") -> UsedLogin:
     username = credentials.username if isinstance(credentials, BasicCredentials) else ""
-    return UsedLogin(credentials, source, username)
+    return UsedLogin(credentials, source, username, command)
