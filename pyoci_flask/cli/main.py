@@ -77,7 +77,12 @@ def _serve(port: str | None, bind: tuple[str, ...], storage: str | None, index: 
     callback=arguments.fallback,
     help="Index for the projects that no --index has.  [default: that of pip and of uv]",
 )
-@click.option("--username", envvar="PYOCI_USERNAME", show_envvar=True, help="User name.")
+@click.option(
+    "--username",
+    envvar="PYOCI_USERNAME",
+    show_envvar=True,
+    help="User name for the registry of the first --index.",
+)
 @click.option("--verbose", "-v", is_flag=True, help="Log to standard error, not to a file.")
 def _run(
     command: tuple[str, ...],
@@ -87,9 +92,9 @@ def _run(
     username: str | None,
     verbose: bool,
 ) -> None:
-    """Run COMMAND with access to indexes in a registry, without a server to host.
+    """Run a command that uses packages in a registry.
 
-    COMMAND, such as `uv sync`, `pip install` or `twine upload`, finds the indexes by its
+    There is no server to host: this process serves the indexes while COMMAND runs. COMMAND, such as `uv sync`, `pip install` or `twine upload`, finds the indexes by its
     environment. The registry's credentials come from PYOCI_USERNAME and PYOCI_PASSWORD, from
     `docker login` (or podman, oras, crane) or from ~/.netrc, and stay in this process.
     """
