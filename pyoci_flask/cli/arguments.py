@@ -6,8 +6,9 @@ from urllib.parse import unquote, urlsplit
 
 import click
 
-from pyoci_flask.cli.logins import login_for_index
+from pyoci_flask.cli.login import FoundLogin, find_login, host_of
 from pyoci_flask.cli.trust import Server, parse_registry
+from pyoci_flask.cli.trusted_login import find_trusted_login
 from pyoci_flask.common.url import usable_url
 from pyoci_flask.errors import InvalidRequestError
 from pyoci_flask.index.names import ProjectName
@@ -54,13 +55,28 @@ class Login:
 
         Raises:
             click.UsageError: the user name or the password is missing.
+            ConfigurationError: the list of trusted servers cannot be read.
             LoginError: a file or a helper that may have the login cannot be read.
         """
         given = self.given(whose)
         if given is not None:
             return given
-        found = login_for_index(url)
+        found = _login_for_index(url)
         return None if found is None else BasicCredentials(found.username, found.password)
+
+
+def _login_for_index(url: str) -> FoundLogin | None:
+    """Return the user's login for a package index, or None.
+
+    It is the login for the registry that `url` names, if the server of the index is trusted with
+    it, else the login for the host of the index. For that host, an identity token is not a
+    password: it is for a registry's token service, not for an index.
+    """
+    found = find_trusted_login(url)
+    if found is not None:
+        return found
+    found = find_login(host_of(url))
+    return None if found is None or found.is_identity_token else found
 
 
 def password_from_stdin() -> str:

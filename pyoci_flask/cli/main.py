@@ -8,9 +8,8 @@ import click
 from pyoci_flask import __version__
 from pyoci_flask.cli import arguments, trust
 from pyoci_flask.cli.arguments import Address, Login, password_from_stdin
-from pyoci_flask.cli.login import FoundLogin
+from pyoci_flask.cli.login import FoundLogin, login_for_registry
 from pyoci_flask.cli.login.credentials import to_credentials
-from pyoci_flask.cli.logins import login_for_registry
 from pyoci_flask.cli.trust import Server
 from pyoci_flask.errors import PyOCIError
 from pyoci_flask.index.names import ProjectName
@@ -78,7 +77,12 @@ def _serve(port: str | None, bind: tuple[str, ...], storage: str | None, index: 
     callback=arguments.fallback,
     help="Index for the projects that no --index has.  [default: that of pip and of uv]",
 )
-@click.option("--username", envvar="PYOCI_USERNAME", show_envvar=True, help="User name.")
+@click.option(
+    "--username",
+    envvar="PYOCI_USERNAME",
+    show_envvar=True,
+    help="User name for the registry of the first --index.",
+)
 @click.option("--verbose", "-v", is_flag=True, help="Log to standard error, not to a file.")
 def _run(
     command: tuple[str, ...],
@@ -88,11 +92,12 @@ def _run(
     username: str | None,
     verbose: bool,
 ) -> None:
-    """Run COMMAND with access to indexes in a registry, without a server to host.
+    """Run a command that uses packages in a registry.
 
-    COMMAND, such as `uv sync`, `pip install` or `twine upload`, finds the indexes by its
-    environment. The registry's credentials come from PYOCI_USERNAME and PYOCI_PASSWORD, from
-    `docker login` (or podman, oras, crane) or from ~/.netrc, and stay in this process.
+    There is no server to host: this process serves the indexes while COMMAND runs. COMMAND, such as
+    `uv sync`, `pip install` or `twine upload`, finds them by its environment. The registry's
+    credentials come from PYOCI_USERNAME and PYOCI_PASSWORD, from `docker login` (or podman, oras,
+    crane) or from ~/.netrc, and stay in this process.
     """
     from pyoci_flask.cli.run.run import run
 
@@ -134,7 +139,7 @@ def _check(
     login = Login(username, _password("PYOCI_PASSWORD", stdin=password_stdin))
     given = login.given(index.registry.netloc)
     if given is None:
-        found = login_for_registry(index)
+        found = login_for_registry(index.registry, index.namespace)
     else:
         found = FoundLogin(given.username, given.password, "the options or the environment")
     bearer_username = os.environ.get("PYOCI_BEARER_USERNAME")

@@ -14,7 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
-from pyoci_flask.cli.login.files import home_folder, read_bounded
+from pyoci_flask.cli.login.files import home_folder
+from pyoci_flask.common.files import read_bounded
 from pyoci_flask.common.url import usable_url
 from pyoci_flask.errors import ConfigurationError
 from pyoci_flask.oci.reference import EMBEDDED, Registry

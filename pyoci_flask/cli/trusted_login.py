@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterable
 from urllib.parse import unquote
 
-from pyoci_flask.cli.login import FoundLogin, find_login, host_of
+from pyoci_flask.cli.login import FoundLogin, login_for_registry
 from pyoci_flask.cli.trust import Pair, read_pairs, trust_file
 from pyoci_flask.common.grammar import is_repository_name
 from pyoci_flask.oci.reference import Registry
@@ -33,10 +33,7 @@ def find_trusted_login(url: str) -> FoundLogin | None:
         LoginError: a file of logins cannot be parsed, or a credential helper fails.
     """
     named = trusted_registry(url, read_pairs(trust_file()))
-    if named is None:
-        return None
-    registry, namespace = named
-    return find_login(host_of(f"{registry.scheme}://{registry.netloc}"), namespace)
+    return None if named is None else login_for_registry(*named)
 
 
 def trusted_registry(url: str, pairs: Iterable[Pair]) -> tuple[Registry, str] | None:

@@ -187,6 +187,7 @@ def test_pip_needs_no_user_name(
     assert trusting.asked() == [f"--mode=creds --output=json get {index}"]
 
 
+@pytest.mark.acceptance
 def test_an_older_pip_gets_it_with_the_user_name_in_the_address(
     trusting: User, proxy: RunningServer, index: str, tmp_path: Path
 ) -> None:
@@ -247,6 +248,7 @@ def test_twine_needs_no_user_name(
     assert "password set from keyring" in output
 
 
+@pytest.mark.acceptance
 def test_poetry_locks_and_publishes_without_a_user_name(
     trusting: User, proxy: RunningServer, index: str, tmp_path: Path
 ) -> None:
@@ -267,6 +269,7 @@ def test_poetry_locks_and_publishes_without_a_user_name(
     _assert_no_secret_below(tmp_path, trusting)
 
 
+@pytest.mark.acceptance
 def test_pdm_needs_no_user_name(
     trusting: User, proxy: RunningServer, index: str, tmp_path: Path
 ) -> None:
@@ -399,8 +402,15 @@ def _publish_with_twine(user: User, index: str, folder: Path) -> None:
     user.runs(*upload, "--repository-url", index, wheel, environ=environ, succeeds=None)
 
 
-_CLIENTS = [_install_with_pip, _install_with_uv, _always_with_uv, _publish_with_twine]
-_BY_NAME = pytest.mark.parametrize("client", _CLIENTS, ids=lambda client: client.__name__[1:])
+_CLIENTS = [
+    pytest.param(
+        client,
+        id=client.__name__[1:],
+        marks=[] if client is _install_with_pip else [pytest.mark.acceptance],
+    )
+    for client in (_install_with_pip, _install_with_uv, _always_with_uv, _publish_with_twine)
+]
+_BY_NAME = pytest.mark.parametrize("client", _CLIENTS)
 
 
 @_BY_NAME
@@ -462,7 +472,7 @@ def test_a_trusted_server_gets_no_login_for_another_registry(
     assert user.password not in _sent(recorder)
 
 
-@pytest.mark.parametrize("client", _CLIENTS[:3], ids=lambda client: client.__name__[1:])
+@pytest.mark.parametrize("client", _CLIENTS[:3])
 @pytest.mark.parametrize("way", ["redirect", "link"])
 def test_a_trusted_server_cannot_pass_the_login_on_to_another_host(
     client: Client,

@@ -85,7 +85,9 @@ def _download(lab: RunLab, url: str, environ: dict[str, str] | None = None) -> t
 
 @pytest.mark.slow
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="needs Linux's /proc")
-@pytest.mark.parametrize("query", ["", "?without-length"])
+@pytest.mark.parametrize(
+    "query", ["", pytest.param("?without-length", marks=pytest.mark.acceptance)]
+)
 @pytest.mark.parametrize("through", ["directly", "through a proxy"])
 def test_a_large_download_is_passed_on_unchanged_and_needs_no_memory(
     lab: RunLab, origin: str, through: str, query: str

@@ -164,7 +164,7 @@ def test_a_run_inside_another_serves_its_own_index_and_passes_on_requests_for_ot
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("namespace", ["acme", "empty"])
+@pytest.mark.parametrize("namespace", ["acme", pytest.param("empty", marks=pytest.mark.acceptance)])
 def test_pip_in_a_run_inside_another_finds_what_the_outer_one_serves(
     lab: RunLab, tmp_path: Path, namespace: str
 ) -> None:
@@ -177,7 +177,7 @@ def test_pip_in_a_run_inside_another_finds_what_the_outer_one_serves(
     assert [path.name for path in tmp_path.glob("*.whl")] == ["acme_lib-1.0-py3-none-any.whl"]
 
 
-@pytest.mark.slow
+@pytest.mark.acceptance
 def test_the_same_index_inside_and_outside_does_not_send_pip_in_a_circle(
     lab: RunLab, tmp_path: Path
 ) -> None:

@@ -75,7 +75,7 @@ class Marked:
         assert [path for path in paths if _is_in(forms, _content(path))] == []
 
 
-@pytest.fixture(params=["auths", "helper"])
+@pytest.fixture(params=[pytest.param("auths", marks=pytest.mark.acceptance), "helper"])
 def marked(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Marked]:
     """Keep the login in a file, or in a credential helper."""
     with docker_registry(tmp_path, htpasswd=(_USER, _SECRET)) as registry:

@@ -51,7 +51,8 @@ def test_the_messages_about_logins_are_those_of_the_program() -> None:
     examples = re.findall(r"^pyoci-flask run: (.+)$", _TEXT, re.MULTILINE)
     missing, refused = examples
     alice = BasicCredentials("alice", "secret")
-    found = UsedLogin(alice, "~/.docker/config.json (auths, ghcr.io)", "alice")
+    source, command = "~/.docker/config.json (auths, ghcr.io)", "docker login ghcr.io"
+    found = UsedLogin(alice, source, "alice", command)
     for example, login in ((missing, UsedLogin()), (refused, found)):
         failures = Failures()
         text = re.split(r"\. (?:No|The) login ", example)[0]

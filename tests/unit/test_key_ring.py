@@ -443,8 +443,10 @@ def test_keyring_with_it_takes_little_longer_than_without(home: Path) -> None:
             )
             times[registered].append(_processor_time() - began)
             assert (done.stdout == "ghcr-t0ken\n") is registered
-    # Other tests disturb both. The smallest times are the true ones.
-    assert min(times[True]) - min(times[False]) < 0.15
+    # Other tests disturb both. The smallest times are the true ones. On a slow machine, keyring
+    # itself takes much longer than 0.15 s.
+    alone = min(times[False])
+    assert min(times[True]) - alone < max(0.15, alone)
 
 
 def _processor_time() -> float:

@@ -96,6 +96,27 @@ def test_the_entry_of_a_host_and_the_smallest_namespace_is_found(
 
 
 @pytest.mark.parametrize(
+    ("file", "document", "command"),
+    [
+        (DOCKER, {"auths": {"ghcr.io": auth()}}, "docker login ghcr.io"),
+        (DOCKER, {"auths": {"ghcr.io/acme": auth()}}, "podman login ghcr.io/acme"),
+        ("run/containers/auth.json", {"auths": {"ghcr.io": auth()}}, "podman login ghcr.io"),
+        (DOCKER, {"credHelpers": {"ghcr.io": "one"}}, "docker login ghcr.io"),
+        (DOCKER, {"credsStore": "one"}, "docker login ghcr.io"),
+        (".netrc", None, ""),
+    ],
+)
+def test_a_login_comes_with_the_command_that_replaces_it(
+    home: Home, file: str, document: object, command: str
+) -> None:
+    home.keeper("one", {"ghcr.io": ("alice", SECRET)})
+    home.write(file, document or f"machine ghcr.io login alice password {SECRET}\n")
+    login = home.find("ghcr.io", "acme")
+    assert login is not None
+    assert login.command == command
+
+
+@pytest.mark.parametrize(
     ("entry", "username", "password", "is_identity_token"),
     [
         (auth("alice", "with:colons:"), "alice", "with:colons:", False),

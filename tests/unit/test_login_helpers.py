@@ -199,10 +199,11 @@ def test_a_helper_that_does_not_read_its_question_may_answer(home: Home) -> None
     assert home.find("ghcr.io") is not None
 
 
+@pytest.mark.slow
 def test_a_slow_helper_is_ended_with_everything_that_it_started(
     home: Home, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(helper, "SECONDS", 3.0)
+    monkeypatch.setattr(helper, "SECONDS", 6.0)
     home.helper(
         "slow",
         "import subprocess, time\n"
@@ -212,12 +213,13 @@ def test_a_slow_helper_is_ended_with_everything_that_it_started(
         "time.sleep(1000)",
     )
     home.write(DOCKER, _LISTED | {"credsStore": "slow"})
-    with pytest.raises(LoginError, match="docker-credential-slow did not answer within 3 sec"):
+    with pytest.raises(LoginError, match="docker-credential-slow did not answer within 6 sec"):
         home.find("ghcr.io")
     for pid in map(int, (home.folder / "pids").read_text().split()):
         _wait_until_gone(pid)
 
 
+@pytest.mark.slow
 def test_a_helper_that_closes_its_output_and_goes_on_is_ended(
     home: Home, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -2,9 +2,10 @@
 
 import base64
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
-from pyoci_flask.cli.login.files import LoginFile, read_json
+from pyoci_flask.cli.login.files import DOCKER_FILE, LoginFile, read_json
 from pyoci_flask.cli.login.found import TOKEN_USER, FoundLogin, is_text
 from pyoci_flask.cli.login.helper import ask_helper, find_helper, program_of
 from pyoci_flask.cli.login.keys import DOCKER_HUB, DOCKER_HUB_KEY, Place, matching
@@ -28,7 +29,7 @@ def login_in_file(file: LoginFile, place: Place, environ: Mapping[str, str]) -> 
     for _, key, name in matching(_member(document, "credHelpers"), registry):
         if isinstance(name, str) and name:
             source = f"credHelpers in {file.shown}"
-            return _ask(name, key, source, environ)
+            return _ask(name, key, place.host, source, environ)
         # An empty name means that the file itself keeps the login.
         return _login_in(auths, place, file)
     found = _login_in(auths, place, file)
@@ -36,7 +37,7 @@ def login_in_file(file: LoginFile, place: Place, environ: Mapping[str, str]) -> 
     if found is None and isinstance(store, str) and store:
         key = DOCKER_HUB_KEY if place.host == DOCKER_HUB else place.host
         try:
-            return _ask(store, key, f"credsStore in {file.shown}", environ)
+            return _ask(store, key, place.host, f"credsStore in {file.shown}", environ)
         except LoginError:
             # Docker writes an entry in `auths` for each login in the store. Without one, there is
             # probably no login, and a file that came from another machine, or a locked key ring,
@@ -46,14 +47,17 @@ def login_in_file(file: LoginFile, place: Place, environ: Mapping[str, str]) -> 
     return found
 
 
-def _ask(name: str, key: str, named_in: str, environ: Mapping[str, str]) -> FoundLogin | None:
+def _ask(
+    name: str, key: str, host: str, named_in: str, environ: Mapping[str, str]
+) -> FoundLogin | None:
     path = find_helper(name, named_in, environ)
     if path is None:
         raise LoginError(
             f"{program_of(name)} keeps the login for {key} ({named_in}), but is not on the PATH: "
             "install it, or log in without it"
         )
-    return ask_helper(path, key, f"{program_of(name)} ({named_in})", environ)
+    found = ask_helper(path, key, f"{program_of(name)} ({named_in})", environ)
+    return None if found is None else replace(found, command=f"docker login {host}")
 
 
 def _member(document: Mapping[str, Any], name: str) -> Mapping[str, Any]:
@@ -73,6 +77,9 @@ def _login_in(auths: Mapping[str, Any], place: Place, file: LoginFile) -> FoundL
 
 def _login(entry: Mapping[str, Any], place: Place, file: LoginFile) -> FoundLogin | None:
     source = f"{file.shown} (auths, {place})"
+    # Docker knows no namespaces, and writes no other file.
+    is_docker = not place.namespace and file.path.name == DOCKER_FILE
+    command = f"{'docker' if is_docker else 'podman'} login {place}"
     username, password = _text(entry, "username"), _text(entry, "password")
     encoded = _text(entry, "auth")
     if encoded:
@@ -90,8 +97,10 @@ def _login(entry: Mapping[str, Any], place: Place, file: LoginFile) -> FoundLogi
         password = password.strip("\x00")
     token = _text(entry, "identitytoken")
     if token:
-        return FoundLogin(username or TOKEN_USER, token, source, is_identity_token=True)
-    return FoundLogin(username, password, source) if username and password else None
+        username, password = username or TOKEN_USER, token
+    if not username or not password:
+        return None
+    return FoundLogin(username, password, source, is_identity_token=bool(token), command=command)
 
 
 def _text(entry: Mapping[str, Any], name: str) -> str:

@@ -5,17 +5,16 @@ The order is that of containers-auth.json(5), which also reads Docker's file.
 
 import json
 import os
-import stat
 import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from pyoci_flask.common.files import read_bounded
 from pyoci_flask.errors import LoginError
 
+DOCKER_FILE = "config.json"
 _CONTAINERS = Path("/run/containers")
-_LIMIT = 1024 * 1024
-"""Bytes of a file. Real files have a few hundred."""
 
 
 class LoginFile(NamedTuple):
@@ -50,7 +49,7 @@ def login_files(environ: Mapping[str, str]) -> Iterator[LoginFile]:
     else:
         paths = [home / ".config" / "containers" / "auth.json"]
     paths.append(config / "containers" / "auth.json")
-    paths.append(Path(environ.get("DOCKER_CONFIG") or home / ".docker") / "config.json")
+    paths.append(Path(environ.get("DOCKER_CONFIG") or home / ".docker") / DOCKER_FILE)
     for path in dict.fromkeys(paths):
         yield LoginFile(path, shown_path(path, home))
 
@@ -69,30 +68,6 @@ def home_folder(environ: Mapping[str, str]) -> Path:
 def shown_path(path: Path, home: Path) -> str:
     """Return a path for people, with `~` for the home folder."""
     return f"~/{path.relative_to(home)}" if path.is_relative_to(home) else str(path)
-
-
-def read_bounded(path: Path) -> bytes | None:
-    """Return the bytes of a regular file, or None if there is no file.
-
-    Raises:
-        ValueError: it is not a regular file, or too large.
-        OSError: it cannot be read.
-    """
-    try:
-        # Without O_NONBLOCK, opening a named pipe would wait for a writer.
-        descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0))
-    except (FileNotFoundError, NotADirectoryError):
-        return None
-    try:
-        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-            raise ValueError("not a regular file")
-        with os.fdopen(descriptor, "rb", closefd=False) as file:
-            content = file.read(_LIMIT + 1)
-    finally:
-        os.close(descriptor)
-    if len(content) > _LIMIT:
-        raise ValueError(f"larger than {_LIMIT} bytes")
-    return content
 
 
 def read_json(file: LoginFile) -> Mapping[str, Any]:

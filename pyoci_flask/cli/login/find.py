@@ -6,8 +6,9 @@ from collections.abc import Mapping
 from pyoci_flask.cli.login.auth_file import login_in_file
 from pyoci_flask.cli.login.files import login_files
 from pyoci_flask.cli.login.found import FoundLogin
-from pyoci_flask.cli.login.keys import Place, place_of
+from pyoci_flask.cli.login.keys import Place, host_of, place_of
 from pyoci_flask.cli.login.netrc_file import login_in_netrc
+from pyoci_flask.oci.reference import Registry
 
 
 def find_login(
@@ -32,3 +33,8 @@ def find_login(
         if found is not None:
             return found
     return login_in_netrc(place.host, environ)
+
+
+def login_for_registry(registry: Registry, namespace: str = "") -> FoundLogin | None:
+    """Return the user's login for a registry, as `find_login` does for a host."""
+    return find_login(host_of(registry.origin), namespace)

@@ -18,6 +18,8 @@ class FoundLogin:
     """Where the login was found, for people: `~/.docker/config.json (auths, ghcr.io)`."""
     is_identity_token: bool = False
     """Whether the password is a refresh token of the registry's token service."""
+    command: str = field(default="", compare=False)
+    """The command that replaces the login; empty if a person has to edit a file."""
 
 
 def is_text(value: object) -> TypeGuard[str]:

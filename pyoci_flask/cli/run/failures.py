@@ -5,6 +5,7 @@ import threading
 from pyoci_flask.cli.run.logins import UsedLogin
 
 _MOST = 3
+"""Lines that are shown. One more is kept, to know whether there are more."""
 
 
 class Failures:
@@ -27,31 +28,19 @@ class Failures:
         key: object = text if login is None else (host, login.source)
         hint = "" if login is None else _hint(host, login)
         with self._lock:
-            self._lines.setdefault(key, f"{text}{hint}")
+            if len(self._lines) <= _MOST:
+                self._lines.setdefault(key, f"{text}{hint}")
 
     def lines(self) -> list[str]:
         """Return the first few failures, as lines for people."""
         with self._lock:
             lines = list(self._lines.values())
-        more = len(lines) - _MOST
-        return lines[:_MOST] + ([f"the log has {more} more failures"] if more > 0 else [])
+        return lines[:_MOST] + (["the log has more failures"] if len(lines) > _MOST else [])
 
 
 def _hint(host: str, login: UsedLogin) -> str:
     if login.source is None:
         return f". No login for {host} was found. `docker login {host}` creates one"
     user = f"{login.username}, " if login.username else ""
-    return (
-        f". The login is {user}from {login.source}. If it is wrong or has expired, "
-        f"{_replacement(host, login.source)}"
-    )
-
-
-def _replacement(host: str, source: str) -> str:
-    """Return what a person does about a login from this source."""
-    _, is_auths, place = source.rstrip(")").partition("(auths, ")
-    if is_auths and ("/" in place or "config.json" not in source):
-        return f"`podman login {place}` replaces it"  # docker knows no namespaces
-    if "netrc" in source or "PYOCI_PASSWORD" in source:
-        return "replace it there"
-    return f"`docker login {host}` replaces it"
+    advice = f"`{login.command}` replaces it" if login.command else "replace it there"
+    return f". The login is {user}from {login.source}. If it is wrong or has expired, {advice}"

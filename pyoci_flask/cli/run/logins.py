@@ -4,8 +4,8 @@ import logging
 import time
 from dataclasses import dataclass
 
+from pyoci_flask.cli.login import login_for_registry
 from pyoci_flask.cli.login.credentials import to_credentials
-from pyoci_flask.cli.logins import login_for_registry
 from pyoci_flask.common.memory import KeyedLocks, Memory
 from pyoci_flask.errors import LoginError
 from pyoci_flask.oci.reference import Registry
@@ -27,6 +27,8 @@ class UsedLogin:
     source: str | None = None
     username: str = ""
     """Empty if the login is a token."""
+    command: str = ""
+    """The command that replaces the login; empty if a person has to edit a file."""
 
 
 class Logins:
@@ -77,14 +79,14 @@ class Logins:
 
     def _look_up(self, index: PinnedIndex) -> UsedLogin:
         place = f"{index.registry.netloc}/{index.namespace}"
-        found = login_for_registry(index)
+        found = login_for_registry(index.registry, index.namespace)
         if found is None:
             logger.info("no login was found for %s", place)
             return UsedLogin()
         logger.info("the login for %s is from %s", place, found.source)
-        return _used(to_credentials(found, self._bearer_username), found.source)
+        return _used(to_credentials(found, self._bearer_username), found.source, found.command)
 
 
-def _used(credentials: Credentials, source: str) -> UsedLogin:
+def _used(credentials: Credentials, source: str, command: str = "") -> UsedLogin:
     username = credentials.username if isinstance(credentials, BasicCredentials) else ""
-    return UsedLogin(credentials, source, username)
+    return UsedLogin(credentials, source, username, command)

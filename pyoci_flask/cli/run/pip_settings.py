@@ -5,7 +5,8 @@ import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-_LIMIT = 64 * 1024
+from pyoci_flask.common.files import read_bounded
+
 _SECTIONS = ("global", "install")
 """From the weaker to the stronger one."""
 
@@ -19,11 +20,8 @@ def trusted_hosts(environ: Mapping[str, str]) -> list[str]:
     for path in _files(environ):
         parser = configparser.RawConfigParser(strict=False)
         try:
-            if not path.is_file():
-                continue
-            with path.open(encoding="utf-8", errors="replace") as file:
-                parser.read_string(file.read(_LIMIT))
-        except (OSError, configparser.Error):
+            parser.read_string((read_bounded(path) or b"").decode("utf-8", "replace"))
+        except (OSError, ValueError, configparser.Error):
             continue
         for section in _SECTIONS:
             for name in ("trusted-host", "trusted_host"):

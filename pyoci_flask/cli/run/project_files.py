@@ -8,6 +8,7 @@ from pathlib import Path
 from urllib.parse import unquote
 
 from pyoci_flask.cli.run.addresses import HOST, WITH_FALLBACK
+from pyoci_flask.common.files import read_bounded
 from pyoci_flask.settings import PinnedIndex
 
 _DOCUMENTS = ("pyproject.toml", "uv.toml", "pdm.toml", "poetry.toml", "Pipfile")
@@ -69,12 +70,7 @@ def _strings(value: object) -> Iterator[str]:
 def _read(path: Path) -> str:
     """Return the text of a file; empty if it names no index, or if there is no such file."""
     try:
-        if not path.is_file():
-            return ""
-        with path.open("rb") as file:
-            content = file.read(_LIMIT + 1)
-    except OSError:
+        content = read_bounded(path, _LIMIT) or b""
+    except (OSError, ValueError):
         return ""
-    if len(content) > _LIMIT or HOST.encode() not in content:
-        return ""
-    return content.decode("utf-8", "replace")
+    return content.decode("utf-8", "replace") if HOST.encode() in content else ""
