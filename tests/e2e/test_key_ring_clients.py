@@ -427,6 +427,7 @@ def test_the_double_would_record_a_login_that_is_sent(
     assert user.password in _sent(recorder)
 
 
+@pytest.mark.acceptance
 @_BY_NAME
 @pytest.mark.parametrize(
     ("trusted", "asked"),
@@ -456,6 +457,7 @@ def test_a_server_that_only_looks_like_it_gets_nothing(
     assert user.password not in _sent(recorder)
 
 
+@pytest.mark.acceptance
 @_BY_NAME
 @pytest.mark.parametrize("path", ["evil.example/acme/", "evil.example/{registry}/acme/", ""])
 def test_a_trusted_server_gets_no_login_for_another_registry(

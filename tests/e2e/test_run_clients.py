@@ -70,6 +70,7 @@ def test_two_registries_are_asked_each_with_its_login(
     assert "other_lib-3.0" in distributions(acme.folder / "it")
 
 
+@pytest.mark.acceptance
 @pytest.mark.parametrize("client", _CLIENTS, ids=" ".join)
 def test_without_a_fallback_no_other_index_is_asked(
     acme: RunLab, public: PublicIndex, client: list[str]

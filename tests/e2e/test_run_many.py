@@ -163,8 +163,8 @@ def test_a_run_inside_another_serves_its_own_index_and_passes_on_requests_for_ot
         assert process.communicate() == (b"", b"")
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("namespace", ["acme", pytest.param("empty", marks=pytest.mark.acceptance)])
+@pytest.mark.acceptance
+@pytest.mark.parametrize("namespace", ["acme", "empty"])
 def test_pip_in_a_run_inside_another_finds_what_the_outer_one_serves(
     lab: RunLab, tmp_path: Path, namespace: str
 ) -> None:
