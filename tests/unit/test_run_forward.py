@@ -58,7 +58,7 @@ def _raw_server(reply: bytes, *, after: bytes = b"\r\n\r\n") -> Iterator[tuple[s
         thread = threading.Thread(target=serve)
         thread.start()
         yield f"http://127.0.0.1:{listener.getsockname()[1]}", received
-        # The thread ends even if nobody has connected. Who has is served, because it came first.
+        # The thread ends even if no client has connected. One that has is served first.
         socket.create_connection(listener.getsockname()).close()
         thread.join(PATIENCE)
         assert not thread.is_alive()
