@@ -29,12 +29,11 @@ _SERVER = "https://packages.example.com"
 _BLOCKS = list(blocks(ROOT / "docs" / "key-ring.md"))
 
 
-def _user(home: Path, wheels: Path) -> dict[str, str]:
-    """The environment of a new user, whose uv finds this package as if it were on an index."""
+def _user(home: Path) -> dict[str, str]:
+    """The environment of a new user."""
     settings = {
         **reaching_it(),
         "UV_DEFAULT_INDEX": public_index(),
-        "UV_FIND_LINKS": str(wheels),
         "UV_PYTHON": sys.executable,
         "VIRTUAL_ENV": str(home / "environment"),
         "PIP_PYTHON": str(home / "environment" / "bin" / "python"),
@@ -56,7 +55,7 @@ def test_the_commands_do_what_the_document_says(
     assert username == "alice"
     wheels, project = tmp_path / "wheels", tmp_path / "project"
     build = [sys.executable, "-m", "build", "--wheel", "--outdir", wheels, ROOT]
-    subprocess.run(build, env=_user(tmp_path, wheels), check=True, stdout=subprocess.PIPE)
+    subprocess.run(build, env=_user(tmp_path), check=True, stdout=subprocess.PIPE)
     venv.create(tmp_path / "environment", with_pip=False)
     (tmp_path / ".docker").mkdir()
     auth = {"auth": base64.b64encode(f"{username}:{password}".encode()).decode()}
@@ -70,10 +69,11 @@ def test_the_commands_do_what_the_document_says(
     shell.sort(key=lambda text: "install --keyring" in text)
     with gunicorn(tmp_path, {"PYOCI_SKIP_IDENTICAL": "true"}) as server:
         index = f"{server.url}/{docker_htpasswd.address}/{namespace}/"
-        script = _script(shell, server, docker_htpasswd, index)
+        [wheel] = wheels.glob("*.whl")
+        script = _script(shell, server, docker_htpasswd, index, wheel)
         done = subprocess.run(
             ["bash", "-euxo", "pipefail", "-c", script],
-            env=_user(tmp_path, wheels),
+            env=_user(tmp_path),
             cwd=project,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
@@ -90,7 +90,9 @@ def test_the_commands_do_what_the_document_says(
     assert f"\n{server.url} {docker_htpasswd.url}\n" in done.stdout
 
 
-def _script(shell: list[str], server: RunningServer, registry: RunningRegistry, index: str) -> str:
+def _script(
+    shell: list[str], server: RunningServer, registry: RunningRegistry, index: str, wheel: Path
+) -> str:
     installed = 'compgen -G "$VIRTUAL_ENV/lib/*/site-packages/hello_world-1.0.dist-info"\n'
     script = "".join(
         f"{text}{installed}uv --quiet pip uninstall hello-world\n"
@@ -103,6 +105,7 @@ def _script(shell: list[str], server: RunningServer, registry: RunningRegistry, 
         r"https://(alice@)?packages\.example\.com/ghcr\.io/acme/", user_and_index, script
     )
     script = script.replace(f"{_SERVER} ghcr.io", f"{server.url} {registry.url}")
+    script = script.replace("./pyoci-flask", str(wheel))
     assert "example.com" not in script
     return script
 

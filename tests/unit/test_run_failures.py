@@ -1,9 +1,12 @@
 """What a person reads at the end of a run about failures of the registry."""
 
+import socket
+
 import pytest
 
 from pyoci_flask.cli.run.failures import Failures
 from pyoci_flask.cli.run.logins import UsedLogin
+from pyoci_flask.cli.run.run import _serve
 from pyoci_flask.transport.request import BasicCredentials
 
 _DENIED = "ghcr.io denied the request (403) while listing versions in ghcr.io/acme/lib"
@@ -73,3 +76,18 @@ def test_only_the_first_few_failures_are_shown() -> None:
         "the log has more failures",
     ]
     assert Failures().lines() == []
+
+
+def test_an_unexpected_error_of_the_start_is_said_and_requests_fail_at_once() -> None:
+    def build() -> None:
+        raise RuntimeError("unexpected")
+
+    failures, listener = Failures(), socket.create_server(("127.0.0.1", 0))
+    address = listener.getsockname()
+    with pytest.raises(RuntimeError, match="unexpected"):
+        _serve(listener, build, failures)
+    assert failures.lines() == [
+        "the indexes cannot be served, because of an error that is in the log"
+    ]
+    with pytest.raises(ConnectionRefusedError):
+        socket.create_connection(address)

@@ -9,6 +9,9 @@ from functools import lru_cache
 from pathlib import PurePath
 from urllib.parse import urlsplit
 
+from pyoci_flask.cli.run.addresses import WITH_FALLBACK, fixed
+from pyoci_flask.settings import PinnedIndex
+
 logger = logging.getLogger("pyoci.run")
 
 _ASK = (
@@ -16,8 +19,37 @@ _ASK = (
     "print(create_command('install').parser.get_default_values().index_url)"
 )
 _SECONDS = 30
+NO_FALLBACK = "none"
+"""The value of `--fallback` for no other index."""
 CONFIGURED = "PYOCI_RUN_PIP_INDEX_URL"
 """Keeps `PIP_INDEX_URL` as it was outside of all runs."""
+
+
+def index_after(
+    index: PinnedIndex,
+    indexes: Sequence[PinnedIndex],
+    fallback: str | None,
+    command: Sequence[str],
+) -> str | None:
+    """Return the URL of the index that pip asks after `index`, without a slash at its end.
+
+    It is the next one of `indexes`. After the last one, it is `fallback`; if that is None, the
+    index that pip is configured for; if it is `none`, there is none.
+    """
+    position = indexes.index(index) + 1
+    if position < len(indexes):
+        return _for_pip(indexes[position])
+    if fallback == NO_FALLBACK:
+        return None
+    found = pip_index() if fallback is None else fallback.rstrip("/")
+    if fallback is None and found in {_for_pip(one) for one in indexes}:
+        # A run around this one serves the same index. pip must not be sent in a circle.
+        found = pip_index(outside=True)
+    return None if found is None else for_command(found, command)
+
+
+def _for_pip(index: PinnedIndex) -> str:
+    return f"{fixed(index)}{WITH_FALLBACK}".rstrip("/")
 
 
 def pip_index(*, outside: bool = False) -> str | None:

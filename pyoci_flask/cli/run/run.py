@@ -13,15 +13,14 @@ from threading import Thread
 from typing import TYPE_CHECKING
 
 from pyoci_flask.cli.run import privacy
-from pyoci_flask.cli.run.addresses import WITH_FALLBACK, fixed
 from pyoci_flask.cli.run.command import NOT_EXECUTABLE, NOT_FOUND, run_command
 from pyoci_flask.cli.run.failures import Failures
-from pyoci_flask.cli.run.fallback import for_command, pip_index
+from pyoci_flask.cli.run.fallback import index_after
 from pyoci_flask.cli.run.log import open_log
 from pyoci_flask.cli.run.logins import Logins
 from pyoci_flask.cli.run.project_files import named_indexes
 from pyoci_flask.cli.run.publishers import is_publish_command
-from pyoci_flask.cli.run.variables import NO_FALLBACK, environment
+from pyoci_flask.cli.run.variables import environment
 from pyoci_flask.errors import ConfigurationError, PyOCIError
 from pyoci_flask.server.start import check_paths
 from pyoci_flask.settings import PinnedIndex, Settings
@@ -106,7 +105,7 @@ def run(
             secret,
             settings,
             indexes,
-            lambda index: _after(index, indexes, fallback, command),
+            lambda index: index_after(index, indexes, fallback, command),
             Logins(given, named[0].registry if named else None, settings.bearer_username),
             failures,
             publish=publish,
@@ -147,6 +146,9 @@ def _serve(
         except PyOCIError as error:
             failures.add("", str(error))
             return
+        except Exception:
+            failures.add("", "the indexes cannot be served, because of an error that is in the log")
+            raise
     server.serve_forever()
 
 
@@ -164,26 +166,3 @@ def _settings(indexes: Sequence[PinnedIndex], environ: Mapping[str, str]) -> Set
     # PYOCI_REGISTRIES lists hosts that a registry may redirect to. It adds no index.
     origins = [*(OriginPattern.of(one.registry) for one in indexes), *(settings.registries or ())]
     return dataclasses.replace(settings, registries=tuple(dict.fromkeys(origins)))
-
-
-def _after(
-    index: PinnedIndex,
-    indexes: Sequence[PinnedIndex],
-    fallback: str | None,
-    command: Sequence[str],
-) -> str | None:
-    """Return the index that pip asks after `index`, without a slash at its end."""
-    position = indexes.index(index) + 1
-    if position < len(indexes):
-        return _for_pip(indexes[position])
-    if fallback == NO_FALLBACK:
-        return None
-    found = pip_index() if fallback is None else fallback.rstrip("/")
-    if fallback is None and found in {_for_pip(one) for one in indexes}:
-        # A run around this one serves the same index. pip must not be sent in a circle.
-        found = pip_index(outside=True)
-    return None if found is None else for_command(found, command)
-
-
-def _for_pip(index: PinnedIndex) -> str:
-    return f"{fixed(index)}{WITH_FALLBACK}".rstrip("/")

@@ -4,11 +4,10 @@ import re
 from collections.abc import Mapping, Sequence
 
 from pyoci_flask.cli.run.addresses import HOST, LOOPBACK, USER, WITH_FALLBACK, fixed, publishing
-from pyoci_flask.cli.run.fallback import CONFIGURED
+from pyoci_flask.cli.run.fallback import CONFIGURED, NO_FALLBACK
 from pyoci_flask.cli.run.pip_settings import trusted_hosts
 from pyoci_flask.settings import PinnedIndex
 
-NO_FALLBACK = "none"
 _LOOPBACK = ("localhost", "127.0.0.1", "::1")
 _OTHER_PROXIES = ("https_proxy", "HTTPS_PROXY", "all_proxy", "ALL_PROXY")
 _REMOVED = (
