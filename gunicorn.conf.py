@@ -8,6 +8,7 @@ registries, and forwarded headers are trusted only from loopback addresses (guni
 
 import atexit
 import gc
+import logging
 import os
 import shutil
 import sys
@@ -20,6 +21,7 @@ from gunicorn.workers.base import Worker
 
 from pyoci_flask.common.overrides import check_overrides, relies_on
 from pyoci_flask.errors import ConfigurationError
+from pyoci_flask.server.announcement import HOW_TO, how_to, where_kept
 from pyoci_flask.server.master import (
     acting_as,
     connections_that_fit,
@@ -34,6 +36,7 @@ from pyoci_flask.server.master import (
 from pyoci_flask.server.start import (
     STARTED,
     bind_addresses,
+    check_files,
     check_start,
     keep_cache,
     open_to_everyone,
@@ -46,12 +49,16 @@ from pyoci_flask.settings.otlp import endpoints
 
 _OVERRIDING = ("pyoci_flask.server.worker", "pyoci_flask.transport.pools")
 _TELEMETRY = "pyoci_flask.telemetry.pipeline"
+_logger = logging.getLogger("pyoci")
 
 relies_on(Arbiter, "START_CTX", "LISTENERS", user="gunicorn.conf.py")
 try:
     _settings = Settings.from_env(os.environ)
     _exports = bool(endpoints(_settings, os.environ))
     check_overrides(*_OVERRIDING, *([_TELEMETRY] if _exports else []))
+    if STARTED not in os.environ:  # not at a reload, which must not end a server
+        # Before gunicorn writes its first line, so that the error is the first line.
+        check_files(_settings, os.environ)
 except ConfigurationError as error:
     sys.exit(f"Error: {error}")
 
@@ -173,8 +180,13 @@ def _make_metrics_folder(folder: Path, uid: int, gid: int) -> None:
 
 
 def when_ready(server: Arbiter) -> None:
-    """Check the sockets before a worker uses them; systemd might have passed any address."""
+    """Check the sockets, which systemd might have passed, and say what is served."""
     _guard(listener.getsockname() for listener in server.LISTENERS)
+    if os.environ.get(HOW_TO):
+        sys.stdout.write(f"\n{how_to(_settings)}\n")
+        sys.stdout.flush()
+    else:
+        _logger.info("%s", where_kept(_settings))
 
 
 def post_worker_init(worker: Worker) -> None:  # noqa: ARG001 - gunicorn's own

@@ -77,8 +77,8 @@ class Tag:
 class Registry:
     """A registry's address: scheme, host in lower case (IPv6 in brackets) and port.
 
-    The scheme's default port is stored as None, and another host of the same registry as the host
-    that people write, because memories, locks and tokens use this address as their key, and one
+    The scheme's default port is stored as None, and the other hosts of Docker Hub as `docker.io`,
+    because memories, locks, tokens and the allow-list use this address as their key, and one
     registry must not have two keys.
     """
 
@@ -89,7 +89,7 @@ class Registry:
     def __post_init__(self) -> None:
         if self.port == DEFAULT_PORTS[self.scheme]:
             object.__setattr__(self, "port", None)
-        if self.port is None and self.scheme == "https":
+        if self.scheme == "https" and self.port is None:
             object.__setattr__(self, "host", SAME_REGISTRY.get(self.host, self.host))
 
     @property

@@ -8,7 +8,7 @@ import ipaddress
 import logging
 import os
 import socket
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -17,6 +17,7 @@ from pyoci_flask.index.lock import VersionLocks
 from pyoci_flask.index.store_folder import prepare_kept, remove_kept
 from pyoci_flask.logs import configure_logging
 from pyoci_flask.settings import Settings
+from pyoci_flask.settings.names import unknown_variables
 from pyoci_flask.settings.otlp import endpoints
 from pyoci_flask.transport.network import Network, check_ca_bundle
 
@@ -33,9 +34,9 @@ def check_start(settings: Settings) -> None:
         ConfigurationError: a file or folder cannot be used.
     """
     configure_logging(settings.log_levels)
-    check_paths(settings)
-    check_ca_bundle(os.environ)
-    endpoints(settings, os.environ)
+    check_files(settings, os.environ)
+    for warning in unknown_variables(os.environ):
+        logger.warning("%s", warning)
     for directive in settings.log_ignored:
         logger.warning("RUST_LOG: ignoring unsupported directive %r", directive)
     for name, similar in settings.unknown.items():
@@ -61,9 +62,8 @@ def check_start(settings: Settings) -> None:
         )
     elif settings.registries is None and not open_to_everyone(settings):  # else only on loopback
         logger.warning(
-            "neither PYOCI_REGISTRIES nor PYOCI_INDEX is set: anybody who reaches this server can "
-            "make it call any host (%s)",
-            "private addresses included" if settings.private_networks else "public ones only",
+            "neither PYOCI_REGISTRIES nor PYOCI_INDEX is set: %s",
+            reachable_hosts(Network.from_env(os.environ), private=settings.private_networks),
         )
     if settings.url is not None and not urlsplit(settings.url).path.endswith(settings.path):
         logger.warning(
@@ -72,6 +72,17 @@ def check_start(settings: Settings) -> None:
             settings.url,
             settings.path,
         )
+
+
+def check_files(settings: Settings, environ: Mapping[str, str]) -> None:
+    """Check the files, folders and endpoints that settings refer to, without logging anything.
+
+    Raises:
+        ConfigurationError: one of them cannot be used; the text names the variable.
+    """
+    check_paths(settings)
+    check_ca_bundle(environ)
+    endpoints(settings, environ)
     if settings.storage is not None and settings.storage_users is not None:
         # Imported only if it is used.
         from pyoci_flask.registry.users import Access
@@ -80,6 +91,26 @@ def check_start(settings: Settings) -> None:
             Access(settings.storage_users).check_file()
         except ValueError as error:
             raise ConfigurationError(f"PYOCI_STORAGE_USERS: {error}") from error
+
+
+def reachable_hosts(network: Network, *, private: bool) -> str:
+    """Return which hosts clients can make this server call if no setting lists registries."""
+    addresses = "private addresses included" if private else "public ones only"
+    anybody = "anybody who reaches this server can make it call"
+    proxied = network.proxied_schemes
+    if not proxied:
+        return f"{anybody} any host ({addresses})"
+    direct = [] if len(proxied) == 2 else [f"any {'http' if proxied == ['https'] else 'https'} URL"]
+    if network.no_proxy.strip(", "):
+        direct.append("the hosts in NO_PROXY")
+    refused = (
+        f"calls to {' and '.join(proxied)} registries would go through the proxy, and the server "
+        "refuses them, because it cannot see which address the proxy connects to. Set "
+        "PYOCI_REGISTRIES to the registries that may be called"
+    )
+    if not direct:
+        return refused
+    return f"{refused}. {anybody.capitalize()} {' and '.join(direct)} directly ({addresses})"
 
 
 def seen_at_start(settings: Settings) -> str:

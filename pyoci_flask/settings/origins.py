@@ -6,6 +6,7 @@ from fnmatch import fnmatchcase
 from typing import Self
 
 from pyoci_flask.common.url import DEFAULT_PORTS
+from pyoci_flask.oci.peculiarities import SAME_REGISTRY
 from pyoci_flask.oci.reference import EMBEDDED, Registry
 
 _ENTRY = re.compile(
@@ -69,9 +70,15 @@ class OriginPattern:
         return Registry(self.scheme, self.host)
 
     def matches(self, scheme: str, host: str, port: int) -> bool:
-        """Return whether this matches an origin; `host` is in lower case, IPv6 in brackets."""
+        """Return whether this matches an origin; `host` is in lower case, IPv6 in brackets.
+
+        Docker Hub's hosts are one registry: an entry for one of them matches all of them.
+        """
         # The brackets of an IPv6 address are not part of a pattern.
-        pattern = self.host.replace("[", "[[]")
+        pattern = SAME_REGISTRY.get(self.host, self.host).replace("[", "[[]")
+        hosts = {host, SAME_REGISTRY.get(host, host)}
         return (
-            self.scheme == scheme and self.port in {"*", str(port)} and fnmatchcase(host, pattern)
+            self.scheme == scheme
+            and self.port in {"*", str(port)}
+            and any(fnmatchcase(one, pattern) for one in hosts)
         )

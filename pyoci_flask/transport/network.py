@@ -44,6 +44,13 @@ class Network:
             return {}
         return dict(self.proxies)
 
+    @property
+    def proxied_schemes(self) -> list[str]:
+        """The schemes of URLs that are called through a proxy, unless `NO_PROXY` has their host."""
+        if _bypasses_all(self.no_proxy):
+            return []
+        return [one for one in ("https", "http") if {"all", one} & self.proxies.keys()]
+
 
 def check_ca_bundle(environ: Mapping[str, str]) -> None:
     """Check that the CA bundle that the environment specifies can be read.
@@ -64,8 +71,12 @@ def _ca_bundle(environ: Mapping[str, str]) -> tuple[str, str | None]:
     return "", None
 
 
+def _bypasses_all(no_proxy: str) -> bool:
+    return re.search(r"(^|[,\s])\*($|[,\s])", no_proxy) is not None
+
+
 def _bypassed(url: str, no_proxy: str) -> bool:
-    if re.search(r"(^|[,\s])\*($|[,\s])", no_proxy):
+    if _bypasses_all(no_proxy):
         return True
     if not no_proxy:
         return False

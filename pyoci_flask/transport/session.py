@@ -8,6 +8,7 @@ import os
 import time
 from collections.abc import Callable, Mapping, Sequence
 from email.utils import parsedate_to_datetime
+from urllib.parse import urlsplit
 
 import requests
 import urllib3
@@ -208,7 +209,7 @@ class Transport:
 
     def _proxies_for(self, url: str) -> dict[str, str]:
         proxies = self._network.proxies_for(url)
-        if proxies and self._listed is None:
+        if {"all", urlsplit(url).scheme} & proxies.keys() and self._listed is None:
             raise EgressError(
                 "this server calls registries through a proxy and cannot see which address the "
                 "proxy connects to, so PYOCI_REGISTRIES must list the registries that may be called"
