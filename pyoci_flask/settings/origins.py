@@ -6,7 +6,7 @@ from fnmatch import fnmatchcase
 from typing import Self
 
 from pyoci_flask.common.url import DEFAULT_PORTS
-from pyoci_flask.oci.peculiarities import SAME_REGISTRY
+from pyoci_flask.oci.peculiarities import API_HOSTS, SAME_REGISTRY
 from pyoci_flask.oci.reference import EMBEDDED, Registry
 
 _ENTRY = re.compile(
@@ -76,7 +76,8 @@ class OriginPattern:
         """
         # The brackets of an IPv6 address are not part of a pattern.
         pattern = SAME_REGISTRY.get(self.host, self.host).replace("[", "[[]")
-        hosts = {host, SAME_REGISTRY.get(host, host)}
+        known = SAME_REGISTRY.get(host, host)
+        hosts = {host, known, API_HOSTS.get(known, known)}
         return (
             self.scheme == scheme
             and self.port in {"*", str(port)}

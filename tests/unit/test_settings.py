@@ -55,7 +55,6 @@ def test_empty_environment_gives_the_documented_defaults() -> None:
         "container_app_replica_name": None,
         "log_levels": {"": "INFO"},
         "log_ignored": (),
-        "unknown": {},
         "index": None,
         "storage": None,
         "storage_users": None,
@@ -565,16 +564,3 @@ def test_docker_hub_is_one_registry_whatever_its_host_is_called() -> None:
         settings = Settings.from_env({"PYOCI_INDEX": f"{host}/acme"})
         assert settings.index == PinnedIndex(Registry("https", "docker.io"), "acme")
         assert settings.lists("https", "registry-1.docker.io", 443)
-
-
-def test_a_variable_that_is_no_setting_is_known_with_the_name_most_like_it() -> None:
-    environ = {
-        "PYOCI_MAX_BODI": "1",
-        "PYOCI_XYZZY": "1",
-        "PYOCI_INDEX": "ghcr.io/acme",
-        "PYOCI_PASSWORD": "secret",
-        "PYOCI_FLASK_STARTED": "1",
-        "OTHER_PYOCI": "1",
-    }
-    unknown = Settings.from_env(environ).unknown
-    assert unknown == {"PYOCI_MAX_BODI": "PYOCI_MAX_BODY", "PYOCI_XYZZY": ""}
