@@ -32,7 +32,7 @@ def check_start(settings: Settings) -> None:
     Raises:
         ConfigurationError: a file or folder cannot be used.
     """
-    configure_logging(settings.log_levels)
+    configure_logging(settings.log_levels, as_json=settings.log_json)
     check_paths(settings)
     check_ca_bundle(os.environ)
     endpoints(settings, os.environ)

@@ -4,7 +4,6 @@
 """
 
 import hashlib
-import logging
 import os
 import re
 import threading
@@ -34,10 +33,9 @@ from pyoci_flask.index.project_repository import hold_blobs
 from pyoci_flask.index.publish import publish
 from pyoci_flask.web.address import Base
 from pyoci_flask.web.api.body import CHUNK, RequestBody
+from pyoci_flask.web.api.change_log import PUBLISH, SKIP, log_change
 from pyoci_flask.web.api.form import UploadForm, read_form, refuse_gone
 from pyoci_flask.web.services import services
-
-logger = logging.getLogger("pyoci.web")
 
 _LABEL = re.compile(r"PyOCI :: Label :: (?P<key>.+?) :: (?P<value>.+)", re.DOTALL)
 
@@ -96,7 +94,9 @@ def upload(base: Base) -> Response:
         text = f"{wanted.filename.text} is already published with the same bytes"
     if form.dropped:
         text += f"; {' and '.join(form.dropped)} were not stored: this index does not keep them"
-    logger.info("%s (%d bytes)", text, wanted.size)
+    named = [(wanted.filename.text, wanted.digest)]
+    action, version = PUBLISH if added else SKIP, wanted.filename.version
+    log_change(action, base, candidates[0], version, named, text)
     return Response(f"{text}\n", content_type="text/plain; charset=utf-8")
 
 
