@@ -15,13 +15,14 @@ import requests
 from pyoci_flask.logs import configure_logging
 from pyoci_flask.registry import create_registry
 from tests.conftest import AppServer
+from tests.documents import blocks
 from tests.doubles import wsgi_server
 from tests.integration.index_client import IndexClient, address
 from tests.integration.oci_client import OCIClient, push_original, sha256
 from tests.integration.upload_lab import parts
 from tests.packages import make_sdist, make_wheel
 from tests.registries import RunningRegistry
-from tests.servers import wait_until
+from tests.servers import ROOT, wait_until
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
@@ -338,3 +339,42 @@ def test_as_json_the_line_has_the_fields_as_members(
     assert all(
         isinstance(call["status"], int) and call["path"].startswith("/v2/") for call in calls
     )
+
+
+_OPERATIONS = [one for one in blocks(ROOT / "docs" / "operations.md") if "Where" in one.section]
+_CHANGES = re.compile(r"^.*pyoci\.changes.* request_id.*$|^\{.*pyoci\.changes.*$", re.MULTILINE)
+_EXAMPLES = [
+    line
+    for one in _OPERATIONS
+    if one.language in {"text", "json"}
+    for line in _CHANGES.findall(one.text)
+]
+_VARIES = re.compile(
+    r'20\d\d-\d\d-\d\dT[\d:.]+Z|sha256:[0-9a-f]{64}|(?<=[ ="])[0-9a-f]{32}(?=[ "])'
+)
+
+
+@pytest.mark.parametrize("log_format", ["text", "json"])
+def test_the_lines_about_changes_look_as_operations_md_shows_them(
+    app_server: AppServer,
+    http: requests.Session,
+    url: str,
+    tmp_path: Path,
+    log: Log,
+    log_format: str,
+) -> None:
+    index = _index(app_server({"PYOCI_LOG_FORMAT": log_format}), url, http)
+    index = IndexClient(index.base.replace("/team/python", "/acme"), index.auth, http)
+    http.headers["X-Forwarded-For"] = "192.0.2.7"
+    wheel = make_wheel(tmp_path, "hello-world", "1.0")
+    assert index.publish(wheel, "hello-world", "1.0").ok
+    assert index.request("PATCH", "/hello-world/1.0", json={"yanked": "broken"}).ok
+    assert index.request("DELETE", "/hello-world/1.0").ok
+
+    found = [line for line in log.lines() if "pyoci.changes" in line]
+    written = [_VARIES.sub("...", line).replace(url, "ghcr.io") for line in found]
+    is_json = log_format == "json"
+    shown = [_VARIES.sub("...", one) for one in _EXAMPLES if one.startswith("{") is is_json]
+
+    assert len(shown) == (1 if is_json else 3)
+    assert [one for one in written if one in shown] == shown

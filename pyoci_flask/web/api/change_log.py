@@ -24,8 +24,8 @@ PUBLISH, DELETE, YANK, UNYANK = "publish", "delete", "yank", "unyank"
 SKIP = "skip"
 """The action of a request that the registry accepted and that changed nothing."""
 
-_RESULT_LIMIT = 700
-_FILES_LIMIT = 1800
+_RESULT_LIMIT = 600
+_FILES_LIMIT = 1500
 """Bytes of the names and digests of files in one line. Further files are in further lines."""
 _BASIC = re.compile(r"\s*basic\s", re.IGNORECASE)
 
