@@ -156,6 +156,7 @@ def test_other_clients_keep_the_query_of_the_address(
     assert _EXISTS in twine_upload(tmp_path, closed_index, files[0], auth=auth, succeeds=False)
 
 
+@pytest.mark.acceptance
 @pytest.mark.usefixtures("files")
 def test_a_run_passes_the_query_on(lab: RunLab, tmp_path: Path) -> None:
     upload = 'twine upload --disable-progress-bar --repository-url "$TWINE_REPOSITORY_URL{}" dist/*'

@@ -218,7 +218,7 @@ def _running(url: str) -> RunningRegistry:
 def test_a_deletion_of_many_files_names_all_of_them_in_lines_of_limited_size(
     app_server: AppServer, http: requests.Session, url: str, log: Log
 ) -> None:
-    names = [f"cp3{number}-cp3{number}-manylinux_2_28_x86_64.whl" for number in range(10, 70)]
+    names = [f"cp3{number}-cp3{number}-manylinux_2_28_x86_64.whl" for number in range(10, 40)]
     oci = OCIClient(_running(url), "team/python/my_pkg", http)
     push_original(oci, "1.0", {name: name.encode() for name in names})
 

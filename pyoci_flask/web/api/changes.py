@@ -83,9 +83,10 @@ def _partly(
     """Log what was changed before an error, if anything was."""
     try:
         yield
-    except PyOCIError as error:
+    except Exception as error:
         if files:
-            text = f"an error followed the change of these files: {error}"
+            cause = error if isinstance(error, PyOCIError) else type(error).__name__
+            text = f"an error followed the change of these files: {cause}"
             log_change(action, address.base, candidates[0], address.version, _named(files), text)
         raise
 
