@@ -104,6 +104,8 @@ control_socket_disable = True
 errorlog = "-"
 # At level debug, gunicorn logs each URL unchanged, including credentials that a client put there.
 loglevel = _settings.log_levels[""].lower().replace("debug", "info")
+if _settings.log_json:
+    logger_class = "pyoci_flask.server.json_log.JSONLogger"
 
 
 def on_starting(server: Arbiter) -> None:

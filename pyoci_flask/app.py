@@ -43,12 +43,13 @@ from pyoci_flask.web.api import blueprint as index
 from pyoci_flask.web.conditional import PRIVATE, ProjectPages
 from pyoci_flask.web.error_answers import register_error_handlers
 from pyoci_flask.web.gate import RegistryGate
-from pyoci_flask.web.links import DEFAULT_PROXIES, PublicOrigin
+from pyoci_flask.web.links import PublicOrigin
 from pyoci_flask.web.paths import AddressParser
 from pyoci_flask.web.people import browse
 from pyoci_flask.web.people import frame as people
 from pyoci_flask.web.people import landing as pages
 from pyoci_flask.web.people.error_page import error_page
+from pyoci_flask.web.proxies import DEFAULT_PROXIES
 from pyoci_flask.web.routes import Mount
 from pyoci_flask.web.services import EXTENSION, Services
 
@@ -158,7 +159,7 @@ def _check(settings: Settings, started: str | None) -> None:
         check_start(settings)
         prepare_folders(settings)
         return
-    configure_logging(settings.log_levels)
+    configure_logging(settings.log_levels, as_json=settings.log_json)
     try:
         prepare_folders(settings, started)
     except ConfigurationError as error:

@@ -1,10 +1,13 @@
-"""Logging: one line per record, with the request's id and without secrets."""
+"""Logging: one line per record, as text or as JSON, with the request's id and without secrets."""
 
+import json
 import logging
 import sys
+import threading
 import time
 from collections.abc import Mapping
 from contextvars import ContextVar
+from types import TracebackType
 from typing import TextIO
 
 from pyoci_flask.common.redaction import redact, redacted_traceback
@@ -16,18 +19,26 @@ LINE_LIMIT = 4096
 """Maximum size of a line in bytes, including its end."""
 _MESSAGE_LIMIT = 3400
 _MESSAGE_BEFORE_TRACEBACK_LIMIT = 1000
+_SHORTEST = 100
+"""Characters of a text that are left of it in a JSON line in any case."""
 
 _levelled: frozenset[str] = frozenset()
 
 
-def configure_logging(levels: Mapping[str, str], stream: TextIO | None = None) -> None:
+def configure_logging(
+    levels: Mapping[str, str], stream: TextIO | None = None, *, as_json: bool = False
+) -> None:
     """Write every record to `stream`, or to stderr, one line each, at the given levels.
 
-    `levels` maps a logger's name ("" = the root, INFO if absent) to the name of its level. A second
-    call replaces the first; handlers that others have installed are kept.
+    `levels` maps a logger's name ("" = the root, INFO if absent) to the name of its level. With
+    `as_json`, each line is a JSON object, and what Python itself would print (warnings, exceptions
+    that end a thread or the process) is logged as well. A second call replaces the first; handlers
+    that others have installed are kept.
     """
     global _levelled
     _handler.stream = stream
+    _handler.setFormatter(JSONFormatter() if as_json else _LineFormatter())
+    _log_what_python_prints(wanted=as_json)
     root = logging.getLogger()
     if _handler not in root.handlers:
         root.addHandler(_handler)
@@ -67,6 +78,20 @@ def _first_bytes(text: str, limit: int) -> str:
     return text.encode()[:limit].decode(errors="ignore")
 
 
+def is_safe(record: logging.LogRecord) -> bool:
+    """Return whether the writer of a record has redacted and shortened it (`extra={"safe": True}`).
+
+    Redaction finds secrets in any text. It would also find one in an e-mail address.
+    """
+    return bool(getattr(record, "safe", False))
+
+
+def _stamp(record: logging.LogRecord) -> str:
+    """Return the time of a record in UTC (RFC 3339)."""
+    seconds = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(record.created))
+    return f"{seconds}.{int(record.msecs):03}Z"
+
+
 class _LineFormatter(logging.Formatter):
     """`time=... level=... logger=... request_id=... ` and the message.
 
@@ -75,9 +100,8 @@ class _LineFormatter(logging.Formatter):
     """
 
     def format(self, record: logging.LogRecord) -> str:
-        stamp = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(record.created))
         parts = [
-            f"time={stamp}.{int(record.msecs):03}Z",
+            f"time={_stamp(record)}",
             f"level={record.levelname}",
             f"logger={record.name}",
             f"request_id={request_id.get() or '-'}",
@@ -92,10 +116,58 @@ class _LineFormatter(logging.Formatter):
         if trace:
             name = "exception" if record.exc_info else "stack"
             parts.append(f"{name}={quoted(redacted_traceback(trace))}")
-        # Redact the whole line as well, because a secret might extend from one part into the next.
-        line = redact(" ".join(parts))
+        line = " ".join(parts)
+        if not is_safe(record):
+            # Redact the whole line as well: a secret might extend from one part into the next.
+            line = redact(line)
         cut = len(line.encode()) >= LINE_LIMIT
         return f'{_first_bytes(line, LINE_LIMIT - 5)}..."' if cut else line
+
+
+class JSONFormatter(logging.Formatter):
+    """One JSON object (RFC 8259) in ASCII: `time`, `level`, `logger`, `request_id`, `message`.
+
+    The members of a record with `extra={"members": {...}}` are added, and a `message` among them
+    replaces the text. A traceback is the member `exception`.
+    """
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Return the line of a record, without its end."""
+        trace = self.formatException(record.exc_info) if record.exc_info else record.stack_info
+        members: dict[str, object] = {
+            "time": _stamp(record),
+            "level": record.levelname,
+            "logger": record.name,
+            "request_id": request_id.get(),
+            "message": record.getMessage(),
+            **getattr(record, "members", {}),
+        }
+        if not is_safe(record):
+            members = {
+                name: redact(value) if isinstance(value, str) else value
+                for name, value in members.items()
+            }
+        if trace:
+            name = "exception" if record.exc_info else "stack"
+            members[name] = redacted_traceback(trace)
+        line = json.dumps(members)
+        while len(line) >= LINE_LIMIT:
+            texts = [
+                (len(value), name) for name, value in members.items() if isinstance(value, str)
+            ]
+            length, longest = max(texts)
+            if length < _SHORTEST:
+                break  # the writer of the record has limited its other members
+            text = str(members[longest])
+            # The end of a traceback says what happened.
+            cut = (
+                f"...{text[-length // 2 :]}"
+                if longest == "exception"
+                else f"{text[: length // 2]}..."
+            )
+            members[longest] = cut
+            line = json.dumps(members)
+        return line
 
 
 class _LineHandler(logging.Handler):
@@ -126,3 +198,23 @@ class _LineHandler(logging.Handler):
 
 _handler = _LineHandler()
 _handler.setFormatter(_LineFormatter())
+
+
+def _log_what_python_prints(*, wanted: bool) -> None:
+    """Log what Python would write to stderr in lines of its own, or leave it to Python again."""
+    if wanted is (sys.excepthook is _log_exception):
+        return
+    logging.captureWarnings(wanted)
+    sys.excepthook = _log_exception if wanted else sys.__excepthook__
+    threading.excepthook = _log_end_of_thread if wanted else threading.__excepthook__
+
+
+def _log_exception(
+    kind: type[BaseException], error: BaseException, trace: TracebackType | None
+) -> None:
+    logging.getLogger("pyoci").critical("the process ends", exc_info=(kind, error, trace))
+
+
+def _log_end_of_thread(caught: threading.ExceptHookArgs) -> None:
+    if caught.exc_value is not None:
+        logging.getLogger("pyoci").error("a thread ended", exc_info=caught.exc_value)

@@ -66,6 +66,15 @@ _NO_PORT = re.compile(
 )
 
 
+# An e-mail address, in which `redact` would find the userinfo of a URL.
+_EMAIL = re.compile(r"[\w.+-]{1,64}@[A-Za-z0-9-]{1,63}(?:\.[A-Za-z0-9-]{1,63}){1,8}")
+# The prefixes of tokens, and 30 or more letters and digits in one word. An UUID has hyphens.
+_TOKEN = re.compile(
+    r"(?:gh[a-z]_|github_pat_|gl[a-z]{2,5}-|dckr_|pypi-|npm_|xox[a-z]-|hf_|eyJ).*"
+    r"|(?=[^0-9]*[0-9])(?=[^A-Za-z]*[A-Za-z])[A-Za-z0-9+/=_]{30,}"
+)
+
+
 def redact(text: str) -> str:
     """Return at most `TEXT_LIMIT` characters of `text`, with credentials replaced.
 
@@ -102,6 +111,18 @@ def field(text: str) -> str:
     """
     text = without_userinfo(text)[: 2 * FIELD_LIMIT]
     return _cut(redact(_without_password(text)), FIELD_LIMIT)
+
+
+def user_name(text: str, secret: str) -> str:
+    """Return at most `FIELD_LIMIT` characters of a user name, for the log.
+
+    `secret` is what was sent with it. Clients that know only one value send a token as the user
+    name, alone or twice.
+    """
+    text = text.strip()
+    if text and (not secret or text == secret or _TOKEN.fullmatch(text[:_SEARCHED])):
+        return REDACTED
+    return text if _EMAIL.fullmatch(text) and len(text) <= FIELD_LIMIT else field(text)
 
 
 def without_userinfo(text: str) -> str:

@@ -13,6 +13,7 @@ from pyoci_flask.errors import AlreadyExistsError, NotFoundError, PyOCIError, Un
 from pyoci_flask.index.file_blobs import FileBlobs
 from pyoci_flask.index.lock import VersionLocks
 from pyoci_flask.index.names import Filename
+from pyoci_flask.index.project import File
 from pyoci_flask.index.project_repository import Candidates, ProjectRepository
 from pyoci_flask.index.rewrite import rewrite_found
 from pyoci_flask.index.versions import VersionIndex, hold_version, same_files
@@ -38,10 +39,12 @@ def delete_file(
     locks: VersionLocks,
     settle: float = 0.0,
     blobs: FileBlobs | None = None,
+    deleted: list[File] | None = None,
 ) -> bool:
     """Delete a file. Deleting the last file of a version deletes the version.
 
-    The file's blobs are noted in `blobs`. Return whether the registry deleted the file's manifest
+    The file's blobs are noted in `blobs`. The file is added to `deleted` once it is no longer in
+    the index. Return whether the registry deleted the file's manifest
     as well. If not, the file is still stored.
 
     Raises:
@@ -56,7 +59,7 @@ def delete_file(
         ]
         if not chosen:
             raise NotFoundError(f"version {filename.version} has no file {filename.text}")
-        return _delete(chosen, settle, blobs)
+        return _delete(chosen, settle, blobs, deleted)
 
 
 def delete_version(
@@ -65,10 +68,12 @@ def delete_version(
     locks: VersionLocks,
     settle: float = 0.0,
     blobs: FileBlobs | None = None,
+    deleted: list[File] | None = None,
 ) -> bool:
     """Delete a version with all its files.
 
-    The files' blobs are noted in `blobs`. Return whether the registry deleted the version. If not,
+    The files' blobs are noted in `blobs`. Files are added to `deleted` once they are no longer in
+    the index, also if an error follows. Return whether the registry deleted the version. If not,
     the version was emptied and its files are still stored.
 
     Raises:
@@ -77,19 +82,24 @@ def delete_version(
     """
     with hold_version(candidates, version, locks) as parts:
         chosen = [(repository, found, found.index.manifests) for repository, found in parts]
-        return _delete([part for part in chosen if part[2]] or chosen, settle, blobs)
+        return _delete([part for part in chosen if part[2]] or chosen, settle, blobs, deleted)
 
 
 def _delete(
     chosen: Sequence[tuple[ProjectRepository, VersionIndex, Sequence[Descriptor]]],
     settle: float,
     blobs: FileBlobs | None,
+    deleted: list[File] | None,
 ) -> bool:
     """Delete the entries from each index; return whether all of their manifests are gone."""
     if blobs is not None:
         for repository, _, entries in chosen:
             blobs.note(repository, entries)
-    gone = [_delete_entries(*part, settle) for part in chosen]
+    gone = []
+    for repository, found, entries in chosen:
+        gone.append(_delete_entries(repository, found, entries, settle))
+        if deleted is not None:
+            deleted += [file for file in found.files if file.entry in entries]
     return all(gone)
 
 

@@ -107,6 +107,8 @@ class _Publication:
         self.is_stored = self._is_in(self.found, self.repository)
         if self.is_stored and has_bytes(caller, digest):
             return False
+        if self.skip_identical and not self.is_stored and self._is_elsewhere():
+            return False
         session, is_new = _begin(caller, digest, parallel=self.parallel)
         with session:
             if complete is not None:
@@ -199,6 +201,17 @@ class _Publication:
                     "delete it first to publish it again"
                 )
         return False
+
+    def _is_elsewhere(self) -> bool:
+        """Return whether exactly this file is stored in another tag or repository.
+
+        `add` looks again under the lock. This look may spare the upload.
+        """
+        digest = self.upload.digest
+        return any(
+            self._is_in(part, place) and has_bytes(place.caller, digest)
+            for place, part in self._look_elsewhere().parts
+        )
 
     def _look_elsewhere(self) -> _Elsewhere:
         """Look for other spellings of the version, and for other repositories of the project."""

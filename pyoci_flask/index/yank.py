@@ -5,7 +5,7 @@ from dataclasses import replace
 from pyoci_flask.errors import NotFoundError
 from pyoci_flask.index.lock import VersionLocks
 from pyoci_flask.index.names import Filename
-from pyoci_flask.index.project import YANKED
+from pyoci_flask.index.project import YANKED, File
 from pyoci_flask.index.project_repository import Candidates
 from pyoci_flask.index.rewrite import rewrite_found
 from pyoci_flask.index.versions import VersionIndex, hold_version, same_files
@@ -20,10 +20,12 @@ def set_yanked(
     reason: str | None,
     locks: VersionLocks,
     settle: float = 0.0,
+    changed: list[File] | None = None,
 ) -> None:
     """Yank a file, or all files of a version if `filename` is None.
 
-    `reason` may be empty; None removes the mark.
+    `reason` may be empty; None removes the mark. Files whose mark was changed are added to
+    `changed`, also if an error follows.
 
     Raises:
         NotFoundError: the version or the file does not exist.
@@ -52,7 +54,10 @@ def set_yanked(
             return replace(now.index, manifests=entries, annotations=annotations)
 
         for repository, found in parts:
+            differs = mark(found) is not None
             rewrite_found(repository, found, mark, settle)
+            if changed is not None and differs:
+                changed += [file for file in found.files if file.entry.digest in chosen]
 
 
 def _marked(entry: Descriptor, chosen: set[Digest], reason: str | None) -> Descriptor:

@@ -33,7 +33,7 @@ def check_start(settings: Settings) -> None:
     Raises:
         ConfigurationError: a file or folder cannot be used.
     """
-    configure_logging(settings.log_levels)
+    configure_logging(settings.log_levels, as_json=settings.log_json)
     check_files(settings, os.environ)
     for warning in unknown_variables(os.environ):
         logger.warning("%s", warning)

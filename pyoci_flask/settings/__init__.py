@@ -63,6 +63,8 @@ class Settings:
     container_app_replica_name: str | None = None
     log_levels: Mapping[str, str] = field(default_factory=lambda: {"": "INFO"})
     """Logger name ("" = the root) to the name of its level."""
+    log_json: bool = False
+    """Whether log lines are JSON objects."""
     log_ignored: tuple[str, ...] = ()
     """Unsupported directives of RUST_LOG, which are logged as warnings at the start."""
     index: PinnedIndex | None = None
@@ -187,6 +189,7 @@ class Settings:
             container_app_revision=read("CONTAINER_APP_REVISION", str, None),
             container_app_replica_name=read("CONTAINER_APP_REPLICA_NAME", str, None),
             log_levels=levels,
+            log_json=read("PYOCI_LOG_FORMAT", values.text_or_json, default=False),
             log_ignored=ignored,
             index=index,
             storage=storage,

@@ -159,6 +159,7 @@ redirect = choice("redirect, or unset", {"redirect": True})
 allow_or_deny = choice("allow or deny", {"allow": True, "deny": False})
 on_or_off = choice("on or off", {"on": True, "off": False})
 proxy_or_redirect = choice("proxy or redirect", {"proxy": False, "redirect": True})
+text_or_json = choice("text or json", {"text": False, "json": True})
 verify = choice("always, once or never", {one.value: one for one in Verify})
 boolean = choice(
     "true or false",

@@ -12,12 +12,15 @@ from opentelemetry.trace import SpanContext, Status, TraceState
 from opentelemetry.util.types import AttributeValue
 
 from pyoci_flask.common.redaction import REDACTED, redact, redacted_traceback
-from pyoci_flask.logs import request_id
+from pyoci_flask.logs import is_safe, request_id
 from pyoci_flask.telemetry.collector import exporting
 from pyoci_flask.telemetry.collector import logger as own_logger
 
 POSTPONED = "pyoci.postponed"
 """The attribute that marks the span of a request that the server will serve again."""
+
+USER_NAME = "user.name"
+"""The attribute with the user name. It has been redacted before (see `user_name`)."""
 
 _REQUEST_HEADER = "http.request.header."
 _RESPONSE_HEADER = "http.response.header."
@@ -100,6 +103,8 @@ def _attributes(attributes: Mapping[str, AttributeValue]) -> dict[str, Attribute
 
 
 def _value(name: str, value: AttributeValue) -> AttributeValue:
+    if name == USER_NAME:
+        return value
     is_header = name.startswith((_REQUEST_HEADER, _RESPONSE_HEADER))
     if is_header and any(one in name for one in _SECRET_HEADERS):
         return REDACTED
@@ -139,7 +144,7 @@ class LogExport(logging.Handler):
             context=get_current(),
             severity_number=number,
             severity_text=text,
-            body=redact(body),
+            body=body if is_safe(record) else redact(body),
             attributes=_record_attributes(record),
         )
 

@@ -15,10 +15,11 @@ from opentelemetry.instrumentation.flask import FlaskInstrumentor
 from opentelemetry.metrics import MeterProvider
 from opentelemetry.trace import INVALID_SPAN, Span, Tracer, TracerProvider, set_span_in_context
 
-from pyoci_flask.telemetry.exports import POSTPONED
+from pyoci_flask.telemetry.exports import POSTPONED, USER_NAME
 from pyoci_flask.telemetry.labels import known_method
 from pyoci_flask.telemetry.spans import EXCHANGE, Exchange, span_name
 from pyoci_flask.web.access_log import ENVIRON_REQUEST_ID
+from pyoci_flask.web.api.change_log import CHANGE, Change
 from pyoci_flask.web.gate import NoPlaceError
 from pyoci_flask.web.incoming import safe_host, safe_path, safe_user_agent
 from pyoci_flask.web.routes import OPERATION, name_operation
@@ -26,6 +27,8 @@ from pyoci_flask.web.routes import OPERATION, name_operation
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
 
+_MOST_FILES = 100
+"""The number of files that an attribute lists. The log lists all."""
 _PORT = re.compile(r":([0-9]{1,5})\Z")
 
 
@@ -97,10 +100,26 @@ def _describe_answer(response: flask.Response) -> flask.Response:
     exchange: Exchange | None = environ.get(EXCHANGE)
     if exchange is None or flask.request.method == "HEAD":
         return response
+    change: Change | None = environ.get(CHANGE)
+    if change is not None:
+        _describe_change(exchange.span, change)
     exchange.streams = response.is_streamed and response.status_code < 400
     if response.content_length is not None:
         exchange.span.set_attribute("http.response.body.size", response.content_length)
     return response
+
+
+def _describe_change(span: Span, change: Change) -> None:
+    attributes = {
+        "pyoci.change": change.action,
+        "pyoci.project": change.project,
+        "pyoci.version": change.version,
+        "pyoci.files": [name for name, _ in change.files[:_MOST_FILES]],
+        "pyoci.digests": [str(digest or "-") for _, digest in change.files[:_MOST_FILES]],
+        USER_NAME: change.user,
+        "client.address": change.client,
+    }
+    span.set_attributes({name: value for name, value in attributes.items() if value is not None})
 
 
 def _describe_failure(error: BaseException | None) -> None:

@@ -84,19 +84,30 @@ class _LoggedCall:
         if not logger.isEnabledFor(logging.INFO):
             return
         host, path = _host_and_path(self.url)
-        outcome = f"status={'-' if status is None else status}"
-        if error is not None:
-            outcome += f" error={type(error).__name__}"
+        method, milliseconds = _token(self.method), (time.monotonic() - self.started) * 1000
+        failure = None if error is None else type(error).__name__
+        members = {
+            "message": f"{method} {host}{path}",
+            "method": method,
+            "host": host,
+            "path": path,
+            "status": status,
+            **({} if failure is None else {"error": failure}),
+            "duration_ms": round(milliseconds, 1),
+            "bytes_in": received,
+            "bytes_out": sent,
+        }
         logger.info(
-            "method=%s host=%s path=%s %s duration_ms=%.1f bytes_in=%d bytes_out=%d",
-            _token(self.method),
+            "method=%s host=%s path=%s status=%s%s duration_ms=%.1f bytes_in=%d bytes_out=%d",
+            method,
             host,
             path,
-            outcome,
-            (time.monotonic() - self.started) * 1000,
+            "-" if status is None else status,
+            "" if failure is None else f" error={failure}",
+            milliseconds,
             received,
             sent,
-            extra={"fields": True},
+            extra={"fields": True, "members": members},
         )
 
 

@@ -225,14 +225,28 @@ class _CountedInput(io.IOBase):
 
 
 def _write_line(record: RequestRecord) -> None:
-    failure = "" if record.error is None else f" error={type(record.error).__name__}"
+    method = one_line(record.method[:_METHOD_LIMIT])
+    failure = None if record.error is None else type(record.error).__name__
+    members = {
+        "message": f"{method} {record.path}",
+        "status": record.status,
+        "method": method,
+        "path": record.path,
+        "host": record.host,
+        "user_agent": record.user_agent,
+        "duration_ms": round(record.duration * 1000, 1),
+        "bytes_in": record.bytes_in,
+        "bytes_out": record.bytes_out,
+        **({"aborted": True} if record.aborted else {}),
+        **({} if failure is None else {"error": failure}),
+    }
     logger.log(
         # Health checks call this every few seconds.
         logging.DEBUG if record.path == "/health" else logging.INFO,
         'status=%s method=%s path=%s host=%s user_agent="%s" duration_ms=%.1f bytes_in=%d '
         "bytes_out=%d%s%s",
         "-" if record.status is None else record.status,
-        one_line(record.method[:_METHOD_LIMIT]),
+        method,
         record.path,
         record.host,
         record.user_agent,
@@ -240,6 +254,6 @@ def _write_line(record: RequestRecord) -> None:
         record.bytes_in,
         record.bytes_out,
         " aborted=true" if record.aborted else "",
-        failure,
-        extra={"fields": True},
+        "" if failure is None else f" error={failure}",
+        extra={"fields": True, "members": members},
     )

@@ -7,9 +7,7 @@ that `FORWARDED_ALLOW_IPS` contains its address. The scheme comes from gunicorn,
 `X-Forwarded-Proto` under the same condition.
 """
 
-import ipaddress
 import re
-from collections.abc import Sequence
 from urllib.parse import quote, urlsplit
 
 from flask import request
@@ -19,9 +17,7 @@ from pyoci_flask.common.redaction import redact
 from pyoci_flask.errors import InvalidRequestError
 from pyoci_flask.settings import Settings
 from pyoci_flask.web.address import Base
-
-DEFAULT_PROXIES = "127.0.0.1,::1"
-"""gunicorn's default for `FORWARDED_ALLOW_IPS`."""
+from pyoci_flask.web.proxies import Proxies
 
 _HOST = re.compile(r"(?:[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(?::[0-9]{1,5})?")
 _PREFIX = re.compile(r"(?:/[A-Za-z0-9._~-]+)+")
@@ -34,9 +30,7 @@ class PublicOrigin:
         """`proxies` is the text of `FORWARDED_ALLOW_IPS`."""
         self._public = settings.url
         self._mounted = settings.path
-        names = [part.strip() for part in proxies.split(",") if part.strip()]
-        self._everybody = "*" in names
-        self._networks = _networks(names)
+        self.proxies = Proxies(proxies)
 
     def path(self) -> str:
         """Return the path with which all addresses of this server begin, without a final slash."""
@@ -71,17 +65,9 @@ class PublicOrigin:
     def _forwarded(self, name: str, allowed: re.Pattern[str]) -> str:
         """Return the last value, which the nearest proxy added, or "" if it is not trusted."""
         value = request.headers.get(name, "").rpartition(",")[2].strip().rstrip("/")
-        return value if allowed.fullmatch(value) and self._is_proxy(request.remote_addr) else ""
-
-    def _is_proxy(self, address: str | None) -> bool:
-        # A Unix socket has no peer address. gunicorn trusts every process that can open the socket.
-        if self._everybody or not address:
-            return True
-        try:
-            peer = ipaddress.ip_address(address)
-        except ValueError:
-            return False
-        return any(peer in network for network in self._networks)
+        return (
+            value if allowed.fullmatch(value) and self.proxies.trusts(request.remote_addr) else ""
+        )
 
 
 def quote_segment(text: str) -> str:
@@ -101,13 +87,3 @@ def redirect_to_slash(segment: str) -> Response:
     if redact(query) != query:
         query = ""  # it contains a credential, which must not be repeated
     return redirect(f"{quote_segment(segment)}/{query}", 301)
-
-
-def _networks(names: Sequence[str]) -> list[ipaddress.IPv4Network | ipaddress.IPv6Network]:
-    networks = []
-    for name in names:
-        try:
-            networks.append(ipaddress.ip_network(name, strict=False))
-        except ValueError:
-            continue  # `*`; gunicorn does not start with other invalid values
-    return networks

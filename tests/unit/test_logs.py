@@ -1,8 +1,10 @@
 import contextvars
+import json
 import logging
 import re
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 
 import pytest
@@ -193,3 +195,48 @@ def test_closed_stderr_fails_nothing() -> None:
         timeout=PATIENCE,
     )
     assert done.stdout == "alive\n"
+
+
+@pytest.mark.parametrize(
+    "piece", ["a", "a ", "\n", '"', "\\", "\x00 ", "\u2028", "\U0001f600 ", "?key=a& "]
+)
+def test_a_json_line_is_one_object_of_limited_size(
+    capsys: pytest.CaptureFixture[str], piece: str
+) -> None:
+    configure_logging({}, as_json=True)
+    text = piece * 100_000
+    logging.getLogger("pyoci").info("begin %s", text, extra={"members": {"path": text, "n": 1}})
+    try:
+        raise ValueError(text[:100_000] + "\nthe cause")
+    except ValueError:
+        logging.getLogger("pyoci").exception("failed: %s", text)
+    first, second = _lines(capsys)
+    assert all(line.isascii() and len(line) < LINE_LIMIT for line in (first, second))
+    assert json.loads(first)["message"].startswith("begin ")
+    assert (json.loads(first)["n"], json.loads(first)["level"]) == (1, "INFO")
+    assert json.loads(second)["exception"].endswith("the cause")
+
+
+def test_a_json_line_has_no_secrets(capsys: pytest.CaptureFixture[str]) -> None:
+    configure_logging({}, as_json=True)
+    url = "https://bob:hunter2@ghcr.io/"
+    try:
+        raise ValueError(url)
+    except ValueError:
+        logging.getLogger("pyoci").exception("%s", url, extra={"members": {"path": url}})
+    (line,) = _lines(capsys)
+    assert "hunter2" not in line
+    members = json.loads(line)
+    assert members["message"] == members["path"] == "https://[redacted]@ghcr.io/"
+
+
+def test_a_later_call_returns_to_text_and_to_the_hooks_of_python(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    configure_logging({}, as_json=True)
+    hooks = sys.excepthook, threading.excepthook
+    configure_logging({})
+    logging.getLogger("pyoci").info("text")
+    assert _lines(capsys)[0].startswith("time=")
+    assert hooks != (sys.excepthook, threading.excepthook)
+    assert (sys.excepthook, threading.excepthook) == (sys.__excepthook__, threading.__excepthook__)

@@ -54,6 +54,7 @@ def test_empty_environment_gives_the_documented_defaults() -> None:
         "container_app_revision": None,
         "container_app_replica_name": None,
         "log_levels": {"": "INFO"},
+        "log_json": False,
         "log_ignored": (),
         "index": None,
         "storage": None,

@@ -1,24 +1,25 @@
 """DELETE and PATCH of a file or a version."""
 
 import json
-import logging
-from contextlib import ExitStack
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 
 from flask import request
 from werkzeug.wrappers import Response
 
 from pyoci_flask.common.redaction import redact
-from pyoci_flask.errors import InvalidRequestError
+from pyoci_flask.errors import InvalidRequestError, PyOCIError
 from pyoci_flask.index.delete import delete_file, delete_version
 from pyoci_flask.index.file_blobs import DeletedBlobs, FileBlobs
-from pyoci_flask.index.project_repository import hold_blobs
+from pyoci_flask.index.project import File
+from pyoci_flask.index.project_repository import Candidates, hold_blobs
 from pyoci_flask.index.yank import set_yanked
 from pyoci_flask.oci.manifests import refuse_denied_deletion
+from pyoci_flask.oci.reference import Digest
 from pyoci_flask.web.address import ChangeAddress, FileAddress
 from pyoci_flask.web.api.body import RequestBody
+from pyoci_flask.web.api.change_log import DELETE, SKIP, UNYANK, YANK, log_change
 from pyoci_flask.web.services import services
-
-logger = logging.getLogger("pyoci.web")
 
 _PATCH_LIMIT = 64 * 1024
 _REASON_LIMIT = 1000
@@ -38,6 +39,23 @@ def delete(address: ChangeAddress) -> Response:
     found = services()
     candidates = found.enter_project(address.base, address.project)
     settle = found.settings.publish_settle
+    deleted: list[File] = []
+    with _partly(address, candidates, DELETE, deleted):
+        text = _delete(address, candidates, settle, deleted, every=every)
+    log_change(DELETE, address.base, candidates[0], address.version, _named(deleted), text)
+    return _answer(text)
+
+
+def _delete(
+    address: ChangeAddress,
+    candidates: Candidates,
+    settle: float,
+    deleted: list[File],
+    *,
+    every: bool,
+) -> str:
+    """Delete, add what is deleted to `deleted`, and return the text of the response."""
+    found = services()
     text = f"deleted {_name(address)}"
     with ExitStack() as held:
         if every:
@@ -45,16 +63,36 @@ def delete(address: ChangeAddress) -> Response:
             refuse_denied_deletion(candidates[0].caller)
             held.enter_context(hold_blobs(candidates[0], found.locks, shared=False))
         blobs = FileBlobs(every=every)
+        options = (found.locks, settle, blobs, deleted)
         with found.versions.changing(candidates, address.version):
             if isinstance(address, FileAddress):
-                gone = delete_file(candidates, address.filename, found.locks, settle, blobs)
+                gone = delete_file(candidates, address.filename, *options)
             else:
-                gone = delete_version(candidates, address.version, found.locks, settle, blobs)
+                gone = delete_version(candidates, address.version, *options)
         if not gone:
-            return _done(f"{text}{_STAYS}{'; no blob was deleted' if every else ''}")
+            return f"{text}{_STAYS}{'; no blob was deleted' if every else ''}"
         if every:
-            return _done(f"{text}; {_outcome(blobs.delete())}")
-        return _done(f"{text}{_READABLE if blobs.ask_if_readable() else ''}")
+            return f"{text}; {_outcome(blobs.delete())}"
+        return f"{text}{_READABLE if blobs.ask_if_readable() else ''}"
+
+
+@contextmanager
+def _partly(
+    address: ChangeAddress, candidates: Candidates, action: str, files: Sequence[File]
+) -> Iterator[None]:
+    """Log what was changed before an error, if anything was."""
+    try:
+        yield
+    except Exception as error:
+        if files:
+            cause = error if isinstance(error, PyOCIError) else type(error).__name__
+            text = f"an error followed the change of these files: {cause}"
+            log_change(action, address.base, candidates[0], address.version, _named(files), text)
+        raise
+
+
+def _named(files: Sequence[File]) -> list[tuple[str, Digest | None]]:
+    return [(file.filename.text, file.digest) for file in files]
 
 
 def _wants_blobs() -> bool:
@@ -86,9 +124,19 @@ def patch(address: ChangeAddress) -> Response:
     candidates = found.enter_project(address.base, address.project)
     settle = found.settings.publish_settle
     filename = address.filename if isinstance(address, FileAddress) else None
-    with found.versions.changing(candidates, address.version):
-        set_yanked(candidates, address.version, filename, reason, found.locks, settle)
-    return _done(f"{'un-yanked' if reason is None else 'yanked'} {_name(address)}")
+    action, verb = (UNYANK, "un-yanked") if reason is None else (YANK, "yanked")
+    files: list[File] = []
+    with (
+        _partly(address, candidates, action, files),
+        found.versions.changing(candidates, address.version),
+    ):
+        set_yanked(candidates, address.version, filename, reason, found.locks, settle, files)
+    text = f"{verb} {_name(address)}"
+    result = f"{text}: {reason}" if reason else text
+    if not files:
+        action, result = SKIP, f"{_name(address)} was {verb} already; nothing was changed"
+    log_change(action, address.base, candidates[0], address.version, _named(files), result)
+    return _answer(text)
 
 
 def _read_reason() -> str | None:
@@ -117,7 +165,6 @@ def _name(address: ChangeAddress) -> str:
     return f"{address.project.normalized} {address.version}"
 
 
-def _done(text: str) -> Response:
-    text = redact(text)  # text quoted from a registry may contain a credential
-    logger.info("%s", text)
-    return Response(f"{text}\n", content_type="text/plain; charset=utf-8")
+def _answer(text: str) -> Response:
+    # Text quoted from a registry may contain a credential.
+    return Response(f"{redact(text)}\n", content_type="text/plain; charset=utf-8")

@@ -4,7 +4,6 @@
 """
 
 import hashlib
-import logging
 import os
 import re
 import threading
@@ -34,10 +33,9 @@ from pyoci_flask.index.project_repository import hold_blobs
 from pyoci_flask.index.publish import publish
 from pyoci_flask.web.address import Base
 from pyoci_flask.web.api.body import CHUNK, RequestBody
+from pyoci_flask.web.api.change_log import PUBLISH, SKIP, log_change
 from pyoci_flask.web.api.form import UploadForm, read_form, refuse_gone
 from pyoci_flask.web.services import services
-
-logger = logging.getLogger("pyoci.web")
 
 _LABEL = re.compile(r"PyOCI :: Label :: (?P<key>.+?) :: (?P<value>.+)", re.DOTALL)
 
@@ -63,7 +61,12 @@ _HEX = frozenset("0123456789abcdef")
 
 
 def upload(base: Base) -> Response:
-    """Publish the file of an upload form."""
+    """Publish the file of an upload form.
+
+    `?existing=skip` accepts a file that exists already with the same bytes, like the operator's
+    `PYOCI_SKIP_IDENTICAL`.
+    """
+    skips = _wants_to_skip()
     found = services()
     body = RequestBody(request.environ, found.settings.max_body, "PYOCI_MAX_BODY")
     with read_form(body, request.headers.get("Content-Type", ""), found.settings.spool) as form:
@@ -81,7 +84,7 @@ def upload(base: Base) -> Response:
                 complete=lambda checked: _completed(checked, project, form),
                 confirm=confirm,
                 configs=found.configs,
-                skip_identical=found.settings.skip_identical,
+                skip_identical=skips or found.settings.skip_identical,
                 settle=found.settings.publish_settle,
                 parallel=found.versions.pool.is_parallel(base.registry),
                 others=candidates[1:],
@@ -91,8 +94,20 @@ def upload(base: Base) -> Response:
         text = f"{wanted.filename.text} is already published with the same bytes"
     if form.dropped:
         text += f"; {' and '.join(form.dropped)} were not stored: this index does not keep them"
-    logger.info("%s (%d bytes)", text, wanted.size)
+    named = [(wanted.filename.text, wanted.digest)]
+    action, version = PUBLISH if added else SKIP, wanted.filename.version
+    log_change(action, base, candidates[0], version, named, text)
     return Response(f"{text}\n", content_type="text/plain; charset=utf-8")
+
+
+def _wants_to_skip() -> bool:
+    values = request.args.getlist("existing")
+    if values not in ([], ["skip"]):
+        raise InvalidRequestError(
+            "the value of existing is invalid: use existing=skip to accept files that exist "
+            "already with the same bytes, or omit it to get 409 for them"
+        )
+    return bool(values)
 
 
 def read_upload(form: UploadForm) -> tuple[ProjectName, Upload]:
