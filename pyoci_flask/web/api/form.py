@@ -104,14 +104,16 @@ def read_form(body: RequestBody, content_type: str, spool: Path) -> Iterator[Upl
         refuse_gone(_action_of(body))
     if kind.lower() != "multipart/form-data" or not options.get("boundary"):
         raise InvalidRequestError(
-            "an upload must be a POST of multipart/form-data, as twine sends it"
+            "an upload must be a POST of multipart/form-data, as twine sends it",
+            advice="Upload with twine, uv or another tool that publishes packages",
         )
     try:
         spooled = tempfile.TemporaryFile(dir=spool, prefix="pyoci-")  # noqa: SIM115 - entered below
     except OSError as error:
         raise SpoolFullError(
             f"this server cannot store the upload (PYOCI_SPOOL: {error.strerror}); nothing was "
-            "published"
+            "published",
+            advice="Ask the administrator of this server to check PYOCI_SPOOL",
         ) from error
     try:
         with spooled as file:
@@ -119,7 +121,8 @@ def read_form(body: RequestBody, content_type: str, spool: Path) -> Iterator[Upl
     except OSError as error:
         if error.errno in _NO_ROOM:
             raise SpoolFullError(
-                "this server has no space for the upload (PYOCI_SPOOL); nothing was published"
+                "this server has no space for the upload (PYOCI_SPOOL); nothing was published",
+                advice="Ask the administrator of this server to make room in PYOCI_SPOOL",
             ) from error
         raise
 
@@ -144,7 +147,10 @@ def refuse_gone(action: str | None) -> None:
         GoneError: the action is one of them.
     """
     if action in _GONE:
-        raise GoneError(f":action={action} is no longer supported; upload files with file_upload")
+        raise GoneError(
+            f":action={action} is no longer supported; upload files with file_upload",
+            advice="Upload files with twine, uv or another tool that publishes packages",
+        )
 
 
 def _parse(body: RequestBody, boundary: str, file: IO[bytes]) -> UploadForm:
@@ -162,7 +168,8 @@ def _parse(body: RequestBody, boundary: str, file: IO[bytes]) -> UploadForm:
         raise PayloadTooLargeError(f"the form exceeds a limit: {error}") from error
     except MultipartError as error:
         raise InvalidRequestError(
-            f"the request body is not valid multipart/form-data: {error}"
+            f"the request body is not valid multipart/form-data: {error}",
+            advice="Upload with twine, uv or another tool that publishes packages",
         ) from error
     return form.finished()
 
@@ -209,7 +216,10 @@ class _FormReader:
             self._keep(_VALUE_OVERHEAD)
         if segment.name == "content":
             if self._filename is not None:
-                raise InvalidRequestError("the form field 'content' contains more than one file")
+                raise InvalidRequestError(
+                    "the form field 'content' contains more than one file",
+                    advice="Send one file with each request",
+                )
             self._filename = segment.filename or ""
 
     def _end(self) -> None:
@@ -227,7 +237,10 @@ class _FormReader:
         fields = {name: tuple(values) for name, values in self._fields.items()}
         if not self._filename:
             refuse_gone(next(iter(fields.get(":action", ())), None))
-            raise InvalidRequestError("the form field 'content' contains no file")
+            raise InvalidRequestError(
+                "the form field 'content' contains no file",
+                advice="Send the package in the form field 'content'",
+            )
         self._file.flush()
         return UploadForm(
             fields,
