@@ -149,9 +149,10 @@ def _refusal(
     status = 403 if status == 403 else 401
     if isinstance(credentials, IdentityToken):
         return DeniedError(
-            f"{host} refuses the identity token of this login{access}: it may have expired",
+            f"{host} refuses the identity token of this login{access}: it may have expired, so log "
+            "in again",
             status,
-            advice="Log in again",
+            advice="Log in to the registry again",
         )
     return DeniedError(
         f"{host} refuses these credentials{access}: "

@@ -87,8 +87,8 @@ _TOO_FEW_RIGHTS = (
     "These credentials do not permit this",
     "Use credentials that have permissions for this namespace.",
     (
-        "The registry accepted your credentials, but denied this. Your browser keeps sending the credentials that you entered. To use other "
-        "credentials, open this page in a private window."
+        "The registry accepted your credentials, but denied this. Your browser keeps sending them. "
+        "To use others, open this page in a private window."
     ),
 )
 _NOBODY_MAY = (
