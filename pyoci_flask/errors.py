@@ -4,7 +4,7 @@ The text of an exception is for the person who sent the request. `advice` says w
 message says what happened. The table in `web/error_answers.py` maps exceptions to HTTP.
 """
 
-_BEFORE_A_NAME = frozenset({"a", "an", "no", "the", "this"})
+_BEFORE_A_NAME = frozenset({"a", "an", "no", "nothing", "the", "this"})
 
 
 class PyOCIError(Exception):

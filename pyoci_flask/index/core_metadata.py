@@ -106,7 +106,7 @@ class CoreMetadataReader:
             if isinstance(error.__cause__, _NoRangesError):
                 # The registry is at fault, not the wheel, although it supported ranges before.
                 self._ranges.put(caller.repository.registry.origin, value=False, ttl=_ASK_AGAIN)
-                raise NotFoundError(f"{error}") from error
+                raise NotFoundError(f"{error}", advice="Download the whole file instead") from error
             self._add_unreadable(caller.repository.location, file.entry.digest)
             raise NotFoundError(
                 f"the core metadata of {file.filename.text} cannot be read: {error}",

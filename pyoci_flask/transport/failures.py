@@ -36,6 +36,10 @@ PROXY_LOGIN = (
 """Advice that other modules give as well; `LATER` needs a host."""
 
 _NOT_THERE = frozenset({errno.EHOSTUNREACH, errno.ENETUNREACH, errno.EHOSTDOWN, errno.ENETDOWN})
+_NO_TLS = frozenset(
+    {"WRONG_VERSION_NUMBER", "HTTP_REQUEST", "RECORD_LAYER_FAILURE", "PACKET_LENGTH_TOO_LONG"}
+)
+"""What versions of OpenSSL call an answer that is not TLS."""
 _UNKNOWN_NAME = frozenset(
     {None, socket.EAI_NONAME, getattr(socket, "EAI_NODATA", socket.EAI_NONAME)}
 )
@@ -150,6 +154,11 @@ def _no_secure_connection(
     if isinstance(fault, ssl.SSLCertVerificationError):
         return _untrusted(fault, request, network)
     reason = getattr(fault, "reason", None) or "the handshake failed"
+    if reason not in _NO_TLS:
+        return RegistryUnreachableError(
+            f"no secure connection to {named}: the TLS handshake failed ({reason})",
+            advice=f"Check the TLS settings of {host}: it needs TLS 1.2 or newer",
+        )
     return RegistryUnreachableError(
         f"no secure connection to {named}: it does not answer with TLS ({reason})",
         advice=f"Write a registry without TLS as a URL, http://{host}, which is "

@@ -133,7 +133,10 @@ def _action_of(body: RequestBody) -> str | None:
     while piece := body.read():
         text += piece
         if len(text) > _TEXT_LIMIT:
-            raise PayloadTooLargeError(f"the form's fields exceed {_TEXT_LIMIT} bytes")
+            raise PayloadTooLargeError(
+                f"the form's fields exceed {_TEXT_LIMIT} bytes",
+                advice="Shorten the metadata of the package",
+            )
     try:
         return dict(parse_qsl(text.decode("latin-1"), max_num_fields=1000)).get(":action")
     except ValueError as error:
@@ -165,7 +168,9 @@ def _parse(body: RequestBody, boundary: str, file: IO[bytes]) -> UploadForm:
             while body.read():
                 pass  # an epilogue; the connection stays usable only if all of it is read
     except ParserLimitReached as error:
-        raise PayloadTooLargeError(f"the form exceeds a limit: {error}") from error
+        raise PayloadTooLargeError(
+            f"the form exceeds a limit: {error}", advice="Shorten the metadata of the package"
+        ) from error
     except MultipartError as error:
         raise InvalidRequestError(
             f"the request body is not valid multipart/form-data: {error}",
@@ -207,7 +212,10 @@ class _FormReader:
     def _keep(self, size: int) -> None:
         self._kept += size
         if self._kept > _TEXT_LIMIT:
-            raise PayloadTooLargeError(f"the form's fields exceed {_TEXT_LIMIT} bytes")
+            raise PayloadTooLargeError(
+                f"the form's fields exceed {_TEXT_LIMIT} bytes",
+                advice="Shorten the metadata of the package",
+            )
 
     def _begin(self, segment: MultipartSegment) -> None:
         self._segment = segment
