@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from functools import partial
 
 from flask import Flask, request
-from werkzeug.exceptions import HTTPException, InternalServerError, NotFound
+from werkzeug.exceptions import HTTPException, InternalServerError, MethodNotAllowed, NotFound
 from werkzeug.http import HTTP_STATUS_CODES
 from werkzeug.wrappers import Response
 
@@ -126,6 +126,8 @@ def _foreseen(page: ErrorPage | None, error: errors.PyOCIError) -> Response:
 
 def _http(page: ErrorPage | None, error: HTTPException) -> Response:
     advice = error.advice if isinstance(error, UnmatchedError) else ""
+    if isinstance(error, MethodNotAllowed) and error.description == MethodNotAllowed.description:
+        advice = "Check the address and the method; packages are sent to /REGISTRY/NAMESPACE/"
     response = _answer(page, advice, error.description or error.name, error.code or 500, error)
     for name, value in error.get_headers(request.environ):
         if name.lower() == "allow":
