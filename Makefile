@@ -15,7 +15,7 @@ export PYTHONDONTWRITEBYTECODE =
 COMPILE = $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --no-strip-extras \
 	--generate-hashes --no-header
 # Programs that tests run, each in an environment of its own: their dependencies conflict.
-TOOLS = flit hatch pdm pip-23.0 pipenv pipx poetry zuul-registry
+TOOLS = flit hatch pdm pip-23.0 pip-tools pipenv pipx poetry zuul-registry
 INSTALL = $(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes
 
 .PHONY: help run demo test coverage acceptance unit fuzz soak bench hostile counts mutation screenshots image-check fresh-check lint format requirements clean

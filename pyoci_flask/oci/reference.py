@@ -18,7 +18,7 @@ from pyoci_flask.common.grammar import (
 from pyoci_flask.common.redaction import shown
 from pyoci_flask.common.url import DEFAULT_PORTS
 from pyoci_flask.errors import InvalidRequestError
-from pyoci_flask.oci.peculiarities import API_HOSTS
+from pyoci_flask.oci.peculiarities import API_HOSTS, SAME_REGISTRY
 
 _LABEL = r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?"
 # A container's name may contain an underscore; a DNS name may not.
@@ -80,8 +80,9 @@ class Tag:
 class Registry:
     """A registry's address: scheme, host in lower case (IPv6 in brackets) and port.
 
-    The scheme's default port is stored as None, because memories, locks and tokens use this address
-    as their key, and one registry must not have two keys.
+    The scheme's default port is stored as None, and another host of the same registry as the host
+    that people write, because memories, locks and tokens use this address as their key, and one
+    registry must not have two keys.
     """
 
     scheme: str
@@ -91,6 +92,8 @@ class Registry:
     def __post_init__(self) -> None:
         if self.port == DEFAULT_PORTS[self.scheme]:
             object.__setattr__(self, "port", None)
+        if self.port is None and self.scheme == "https":
+            object.__setattr__(self, "host", SAME_REGISTRY.get(self.host, self.host))
 
     @property
     def netloc(self) -> str:

@@ -18,7 +18,7 @@ from pyoci_flask.index.store_folder import prepare_kept, remove_kept
 from pyoci_flask.logs import configure_logging
 from pyoci_flask.settings import Settings
 from pyoci_flask.settings.otlp import endpoints
-from pyoci_flask.transport.network import check_ca_bundle
+from pyoci_flask.transport.network import Network, check_ca_bundle
 
 logger = logging.getLogger("pyoci")
 
@@ -38,6 +38,9 @@ def check_start(settings: Settings) -> None:
     endpoints(settings, os.environ)
     for directive in settings.log_ignored:
         logger.warning("RUST_LOG: ignoring unsupported directive %r", directive)
+    for name, similar in settings.unknown.items():
+        hint = f"did you mean {similar}?" if similar else "docs/settings.md lists all settings"
+        logger.warning("%s is not a setting and has no effect: %s", name, hint)
     if settings.fallback_index is not None and not settings.fallback_exclude:
         logger.warning(
             "PYOCI_FALLBACK_INDEX is set without PYOCI_FALLBACK_EXCLUDE: if a private project is "
@@ -50,7 +53,13 @@ def check_start(settings: Settings) -> None:
             "were all deleted, is installed from PYOCI_FALLBACK_INDEX unless "
             "PYOCI_FALLBACK_EXCLUDE matches it"
         )
-    if settings.registries is None and not open_to_everyone(settings):  # else only on loopback
+    if settings.registries is None and Network.from_env(os.environ).proxies:
+        logger.warning(
+            "set PYOCI_REGISTRIES or PYOCI_INDEX: a proxy is configured (HTTPS_PROXY, HTTP_PROXY "
+            "or ALL_PROXY), and without either setting, calls through the proxy are refused with "
+            "403, because this server cannot see which address the proxy connects to"
+        )
+    elif settings.registries is None and not open_to_everyone(settings):  # else only on loopback
         logger.warning(
             "neither PYOCI_REGISTRIES nor PYOCI_INDEX is set: anybody who reaches this server can "
             "make it call any host (%s)",

@@ -3,11 +3,13 @@
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Self, TypeVar
 
 from pyoci_flask.common.url import DEFAULT_PORTS
 from pyoci_flask.errors import ConfigurationError, InvalidRequestError
+from pyoci_flask.oci.peculiarities import API_HOSTS, SAME_REGISTRY
 from pyoci_flask.oci.reference import EMBEDDED, Registry, Repository
 from pyoci_flask.oci.shares import Shares
 from pyoci_flask.settings import values
@@ -15,6 +17,18 @@ from pyoci_flask.settings.origins import OriginPattern
 from pyoci_flask.settings.values import Verify
 
 _T = TypeVar("_T")
+
+_PREFIX = "PYOCI_"
+_OF_COMMANDS = frozenset(
+    {
+        *("PYOCI_USERNAME", "PYOCI_PASSWORD"),
+        *("PYOCI_SOURCE_USERNAME", "PYOCI_SOURCE_PASSWORD"),
+        *("PYOCI_TARGET_USERNAME", "PYOCI_TARGET_PASSWORD"),
+    }
+)
+"""Variables that only the commands of `pyoci-flask` read."""
+_INTERNAL = ("PYOCI_FLASK_", "PYOCI_RUN_")
+"""Beginnings of the variables with which processes of this program inform each other."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +79,8 @@ class Settings:
     """Logger name ("" = the root) to the name of its level."""
     log_ignored: tuple[str, ...] = ()
     """Unsupported directives of RUST_LOG, which are logged as warnings at the start."""
+    unknown: Mapping[str, str] = field(default_factory=dict)
+    """Variables that look like settings but are none, and the setting most like each, if any."""
     index: PinnedIndex | None = None
     storage: Path | None = None
     storage_users: Path | None = None
@@ -112,7 +128,10 @@ class Settings:
     def lists(self, scheme: str, host: str, port: int) -> bool:
         """Return whether the allow-list contains an origin; IPv6 hosts may be in brackets."""
         host = f"[{host}]" if ":" in host and not host.startswith("[") else host
-        return any(one.matches(scheme, host, port) for one in self.registries or ())
+        # An entry may name a registry by the host that people write, or by the host that is called.
+        hosts = {host, SAME_REGISTRY.get(host, host), API_HOSTS.get(host, host)}
+        patterns = self.registries or ()
+        return any(one.matches(scheme, other, port) for one in patterns for other in hosts)
 
     def names(self, registry: Registry) -> bool:
         """Return whether the allow-list contains this host in full, not only a pattern for it."""
@@ -210,6 +229,7 @@ class Settings:
             fetch_threads=read("PYOCI_FETCH_THREADS", values.between(1, 1024), 32),
             web_concurrency=read("WEB_CONCURRENCY", values.between(1, 1024), 2),
             threads=read("PYOCI_THREADS", values.between(1, 4096), 64),
+            unknown=read.unknown(),
         )
 
 
@@ -218,8 +238,10 @@ class _Reader:
 
     def __init__(self, environ: Mapping[str, str]) -> None:
         self._environ = environ
+        self._known: set[str] = set()
 
     def __call__(self, name: str, parse: Callable[[str], _T], default: _T) -> _T:
+        self._known.add(name)
         text = self._environ.get(name, "").strip()
         if not text:
             return default
@@ -230,6 +252,21 @@ class _Reader:
             secret = name == "OTLP_AUTH" or "@" in text
             shown = "" if secret else f", not {text!r}"
             raise ConfigurationError(f"{name} must be {error}{shown}") from error
+
+    def unknown(self) -> dict[str, str]:
+        """Return the variables `PYOCI_...` that were not read, and the known name most like each.
+
+        Call this after all settings were read.
+        """
+        known = self._known | _OF_COMMANDS
+        names = (name for name in self._environ if name.startswith(_PREFIX))
+        found = sorted(
+            name for name in names if name not in known and not name.startswith(_INTERNAL)
+        )
+        # Without the prefix, which would make all names alike.
+        ends = {name.removeprefix(_PREFIX): name for name in known}
+        similar = {name: get_close_matches(name.removeprefix(_PREFIX), ends, 1) for name in found}
+        return {name: ends[best[0]] if best else "" for name, best in similar.items()}
 
 
 def _log_levels(read: _Reader) -> tuple[Mapping[str, str], tuple[str, ...]]:

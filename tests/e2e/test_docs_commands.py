@@ -17,6 +17,7 @@ import pytest
 
 from tests.access_log import answers
 from tests.client_tools import client_tool
+from tests.clients import twine_upload
 from tests.documents import Block, blocks
 from tests.key_ring import key_ring
 from tests.patience import PATIENCE
@@ -28,6 +29,7 @@ pytestmark = pytest.mark.acceptance
 
 _AUTH = ("octocat", "plain-t0ken")  # uv sends this part of an address as it is written
 _BUILDING = "A package to try"
+_ONLY_INSTALLING = "pip-tools, pipx, Pipenv and conda"
 _INSTALLING = re.compile(r"^(pip install|uv pip install|uv add|poetry add|pdm add)", re.MULTILINE)
 _INSTALLED = """\
 compgen -G "$VIRTUAL_ENV/lib/*/site-packages/hello_world-1.0.dist-info" ||
@@ -119,7 +121,9 @@ def _user(home: Path) -> dict[str, str]:
         "NO_COLOR": "1",
     }
     user = environment(home, settings)
-    tools = [str(client_tool(name).parent) for name in ("poetry", "pdm", "hatch", "flit")]
+    names = ("poetry", "pdm", "hatch", "flit", "pipx", "pipenv")
+    tools = [str(client_tool(name).parent) for name in names]
+    tools.append(str(client_tool("pip-tools", "pip-compile").parent))
     return {**user, "PATH": os.pathsep.join([user["PATH"], *tools])}
 
 
@@ -129,7 +133,9 @@ def test_the_commands_of_a_section_do_what_it_says(
 ) -> None:
     folder = tmp_path / "hello-world"
     shutil.copytree(package, folder)
-    index = f"{closed.url}/embedded/{re.sub('[^a-z]+', '-', section.lower())}/"
+    index = f"{closed.url}/embedded/{re.sub('[^a-z]+', '-', section.lower()).strip('-')}/"
+    if section == _ONLY_INSTALLING:
+        twine_upload(folder, index, *(folder / "dist").iterdir(), auth=_AUTH)
 
     _run(
         tmp_path,

@@ -8,6 +8,7 @@ import select
 import signal
 import socket
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -45,6 +46,73 @@ def test_a_bad_setting_stops_the_start_and_is_named(
     [line] = _failed_start(tmp_path, {variable: value}).splitlines()
     assert line.startswith(f"Error: {variable} must be ")
     assert value in line
+
+
+def _make_run(tmp: Path, environ: dict[str, str]) -> subprocess.CompletedProcess[str]:
+    """Run what `make run` runs until it ends, which it does at once if a setting is bad."""
+    return subprocess.run(
+        ["scripts/run"],
+        cwd=ROOT,
+        env=environment(tmp, environ),
+        capture_output=True,
+        timeout=PATIENCE,
+        check=False,
+        text=True,
+    )
+
+
+@pytest.mark.parametrize(
+    ("variable", "value"), [("PORT", "99999"), ("PYOCI_INDEX", "ghcr.io"), ("LOG_LEVEL", "loud")]
+)
+def test_make_run_says_which_setting_is_bad_before_anything_else(
+    tmp_path: Path, variable: str, value: str
+) -> None:
+    done = _make_run(tmp_path, {"PYOCI_STORAGE": str(tmp_path), variable: value})
+    assert done.returncode != 0
+    assert done.stdout == ""
+    [line] = done.stderr.splitlines()
+    assert line.startswith(f"Error: {variable} must be ")
+
+
+@pytest.mark.parametrize(
+    ("settings", "kept"),
+    [({"PYOCI_INDEX": "ghcr.io/acme"}, "ghcr.io/acme"), ({"PYOCI_STORAGE": "{tmp}"}, "{tmp}")],
+)
+def test_the_banner_of_make_run_says_where_packages_are_kept(
+    tmp_path: Path, settings: dict[str, str], kept: str
+) -> None:
+    environ = {name: value.format(tmp=tmp_path) for name, value in settings.items()}
+    done = subprocess.run(
+        [sys.executable, "scripts/banner.py"],
+        cwd=ROOT,
+        env=environment(tmp_path, environ),
+        capture_output=True,
+        timeout=PATIENCE,
+        check=True,
+        text=True,
+    )
+    assert f"Packages are kept in {kept.format(tmp=tmp_path)}\n" in done.stdout
+    assert "./data" not in done.stdout
+
+
+def test_a_variable_that_is_no_setting_is_a_warning_that_names_the_nearest(tmp_path: Path) -> None:
+    with gunicorn(tmp_path, {"PYOCI_MAXBODY": "s3cret", "WEB_CONCURRENCY": "2"}) as server:
+        pass
+    said = server.logged()
+    assert said.count("PYOCI_MAXBODY is not a setting") == 1
+    assert "did you mean PYOCI_MAX_BODY?" in said
+    assert "s3cret" not in said
+
+
+def test_the_warning_about_a_proxy_without_a_list_says_what_happens(
+    tmp_path: Path, http: requests.Session
+) -> None:
+    with gunicorn(tmp_path, {"HTTPS_PROXY": "http://127.0.0.1:9"}) as server:
+        answer = http.get(f"{server.url}/ghcr.io/acme/hello/", timeout=PATIENCE)
+    assert answer.status_code == 403
+    said = server.logged()
+    assert "calls through the proxy are refused with 403" in said
+    assert "make it call any host" not in said
 
 
 def test_a_setting_that_only_the_application_can_judge_stops_the_start_too(

@@ -221,6 +221,11 @@ def test_the_parts_of_the_manifest_name_each_other() -> None:
     assert [each["name"] for each in sources] == [KUBERNETES["ConfigMap"]["metadata"]["name"]] * 2
 
 
+def test_the_compose_file_names_its_project() -> None:
+    """Otherwise, the volumes belong to a project called `deploy`, like those of other checkouts."""
+    assert COMPOSE["name"] == "pyoci-flask"
+
+
 def test_the_compose_file_serves_this_machine_only_and_spools_to_a_disk() -> None:
     pyoci, registry = COMPOSE["services"]["pyoci"], COMPOSE["services"]["registry"]
     assert all(each.startswith("127.0.0.1:") for each in pyoci["ports"])

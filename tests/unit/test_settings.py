@@ -55,6 +55,7 @@ def test_empty_environment_gives_the_documented_defaults() -> None:
         "container_app_replica_name": None,
         "log_levels": {"": "INFO"},
         "log_ignored": (),
+        "unknown": {},
         "index": None,
         "storage": None,
         "storage_users": None,
@@ -325,6 +326,13 @@ def test_paths_are_taken_as_they_are_and_made_absolute(
         ("http://*:*", ["http://quay.io:5000", "http://quay.io"], ["quay.io"]),
         ("[::1]:443", ["[::1]", "[::1]:443"], ["[::1]:444", "http://[::1]:443"]),
         ("http://[::1]:5000", ["http://[::1]:5000"], ["[::1]:5000", "http://[::2]:5000"]),
+        (
+            "docker.io",
+            ["docker.io", "index.docker.io", "registry-1.docker.io", "https://docker.io:443"],
+            ["http://docker.io", "hub.docker.io", "registry-1.docker.io:444"],
+        ),
+        ("registry-1.docker.io", ["docker.io", "index.docker.io"], ["evil-docker.io"]),
+        ("*.docker.io", ["docker.io", "registry-1.docker.io"], ["ghcr.io"]),
         ("embedded", ["embedded"], ["ghcr.io"]),
         ("ghcr.io", ["ghcr.io"], ["embedded"]),
     ],
@@ -550,3 +558,23 @@ def test_verify_downloads_must_be_a_known_word() -> None:
 def test_the_cache_folder_is_an_absolute_path(tmp_path: Path) -> None:
     settings = Settings.from_env({"PYOCI_CACHE_FOLDER": str(tmp_path)})
     assert settings.cache_folder == tmp_path
+
+
+def test_docker_hub_is_one_registry_whatever_its_host_is_called() -> None:
+    for host in ("docker.io", "index.docker.io", "registry-1.docker.io"):
+        settings = Settings.from_env({"PYOCI_INDEX": f"{host}/acme"})
+        assert settings.index == PinnedIndex(Registry("https", "docker.io"), "acme")
+        assert settings.lists("https", "registry-1.docker.io", 443)
+
+
+def test_a_variable_that_is_no_setting_is_known_with_the_name_most_like_it() -> None:
+    environ = {
+        "PYOCI_MAX_BODI": "1",
+        "PYOCI_XYZZY": "1",
+        "PYOCI_INDEX": "ghcr.io/acme",
+        "PYOCI_PASSWORD": "secret",
+        "PYOCI_FLASK_STARTED": "1",
+        "OTHER_PYOCI": "1",
+    }
+    unknown = Settings.from_env(environ).unknown
+    assert unknown == {"PYOCI_MAX_BODI": "PYOCI_MAX_BODY", "PYOCI_XYZZY": ""}
