@@ -120,7 +120,7 @@ def _write(
         raise PayloadTooLargeError(
             f"{caller.repository}:{tag} has {MOST_ENTRIES} files, which is the most that a version "
             "may have",
-            advice="Publish a new version, or delete files of this one that nobody needs",
+            advice="Publish a new version, or delete files of this one that are not needed",
         )
     document = index.serialize()
     try:

@@ -118,7 +118,7 @@ class ImageIndex:
         if len(entries) > MOST_ENTRIES:
             raise OversizedError(
                 f"an index has more than {MOST_ENTRIES} entries",
-                advice="Delete files of this version that nobody needs",
+                advice="Delete files of this version that are not needed",
             )
         return cls(
             artifact_type=_artifact_type(members),
@@ -176,7 +176,7 @@ def parse_object(document: bytes) -> dict[str, Any]:
     if has_too_many_values(document):
         raise OversizedError(
             f"a document has more than {MOST_VALUES} JSON values",
-            advice="Delete versions or files that nobody needs",
+            advice="Delete versions or files that are not needed",
         )
     try:
         value = json.loads(document)
