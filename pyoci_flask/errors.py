@@ -1,12 +1,34 @@
 """The exceptions. Each is raised once, where the fault is understood.
 
-The text of an exception is for the person who sent the request: it says what is wrong and what to
-do about it. The table in `web/error_answers.py` maps exceptions to HTTP.
+The text of an exception is for the person who sent the request. `advice` says what to do, and the
+message says what happened. The table in `web/error_answers.py` maps exceptions to HTTP.
 """
+
+_BEFORE_A_NAME = frozenset({"a", "an", "no", "nothing", "the", "this"})
 
 
 class PyOCIError(Exception):
-    """Base of all errors that the program expects."""
+    """Base of all errors that the program expects. `str` returns only what happened."""
+
+    def __init__(self, message: str = "", *, advice: str = "") -> None:
+        """Create an error. `advice` is a sentence without its full stop, or empty."""
+        super().__init__(message)
+        self.advice = advice
+
+    @property
+    def text(self) -> str:
+        """What to do, and then what happened."""
+        return advised(self.advice, str(self))
+
+
+def advised(advice: str, message: str) -> str:
+    """Return what to do and what happened as two sentences; only the latter without advice."""
+    if not advice:
+        return message
+    # Names of hosts and files, with which most messages begin, keep their spelling.
+    if message.partition(" ")[0] in _BEFORE_A_NAME:
+        message = message[:1].upper() + message[1:]
+    return f"{advice}{'' if advice.endswith('?') else '.'} {message}"
 
 
 class ConfigurationError(PyOCIError):
@@ -80,8 +102,8 @@ class DeniedError(PyOCIError):
     `status` is the status that the registry returned, 401 or 403.
     """
 
-    def __init__(self, message: str, status: int) -> None:
-        super().__init__(message)
+    def __init__(self, message: str, status: int, *, advice: str = "") -> None:
+        super().__init__(message, advice=advice)
         self.status = status
 
 
@@ -99,8 +121,10 @@ class RateLimitedError(PyOCIError):
     `status` is the status that the registry returned: 429, or 503 with a Retry-After header.
     """
 
-    def __init__(self, message: str, retry_after: str | None, status: int = 429) -> None:
-        super().__init__(message)
+    def __init__(
+        self, message: str, retry_after: str | None, status: int = 429, *, advice: str = ""
+    ) -> None:
+        super().__init__(message, advice=advice)
         self.retry_after = retry_after
         self.status = status
 

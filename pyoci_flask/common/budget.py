@@ -8,7 +8,7 @@ from contextlib import contextmanager
 
 from pyoci_flask.errors import BusyError
 
-_BUSY = "this server is processing too many large documents; try again"
+_BUSY = "try again in a few seconds: this server is processing too many large documents"
 
 
 class ByteBudget:

@@ -195,7 +195,9 @@ class ArtifactPush:
             # All parts were pushed again, so none is missing: gitlab.com refuses the manifest
             # itself with this error.
             raise UnsupportedError(
-                f"{error}: this registry does not seem to accept packages, so nothing was published"
+                f"{error}: this registry does not seem to accept packages, so nothing "
+                "was published",
+                advice="Use a registry that accepts any type of artifact (docs/registries.md)",
             ) from error
 
     def everything(self, missing: MissingContentError) -> None:

@@ -190,7 +190,8 @@ class CachedReader(VersionReader):
                 return None
             raise OversizedError(
                 f"version {version} in {repository.caller.repository} cannot be read: "
-                f"{found.reason}"
+                f"{found.reason}",
+                advice="Publish a new version, and delete this one in the registry",
             )
         return found
 

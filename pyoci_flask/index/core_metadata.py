@@ -90,7 +90,8 @@ class CoreMetadataReader:
         file, caller = stored.file, stored.repository.caller
         if not file.filename.is_wheel:
             raise NotFoundError(
-                f"{file.filename.text} is not a wheel; core metadata is available only for wheels"
+                f"{file.filename.text} is not a wheel; core metadata is available only for wheels",
+                advice="Ask for the metadata of a wheel, or download the file",
             )
         if file.core_metadata is not None:
             return CoreMetadata(stored_metadata(caller, file.core_metadata), file.core_metadata)
@@ -105,10 +106,11 @@ class CoreMetadataReader:
             if isinstance(error.__cause__, _NoRangesError):
                 # The registry is at fault, not the wheel, although it supported ranges before.
                 self._ranges.put(caller.repository.registry.origin, value=False, ttl=_ASK_AGAIN)
-                raise NotFoundError(f"{error}") from error
+                raise NotFoundError(f"{error}", advice="Download the whole file instead") from error
             self._add_unreadable(caller.repository.location, file.entry.digest)
             raise NotFoundError(
-                f"the core metadata of {file.filename.text} cannot be read: {error}"
+                f"the core metadata of {file.filename.text} cannot be read: {error}",
+                advice="Download the whole file instead",
             ) from error
         found = CoreMetadata(content, Digest.of(content))
         self._read.put(key, found)
@@ -189,7 +191,10 @@ def stored_metadata(caller: RepositoryCaller, digest: Digest) -> bytes:
     with open_blob(caller, digest) as blob:
         content = blob.reply.read(METADATA_LIMIT)
     if Digest.of(content) != digest:
-        raise TransferBrokenError(f"the registry sent content that does not match {digest}")
+        raise TransferBrokenError(
+            f"the registry sent content that does not match {digest}",
+            advice="Publish the file again, and check the storage of the registry",
+        )
     return content
 
 
@@ -246,7 +251,8 @@ class _RemoteFile:
                     break
         if len(window) != stop - first:
             raise TransferBrokenError(
-                f"the registry sent a different part of {self._digest} than requested"
+                f"the registry sent a different part of {self._digest} than requested",
+                advice="Check the registry and a proxy in front of it: they have to support ranges",
             )
         self._windows.append((first, bytes(window)))
         return self._windows[-1]

@@ -58,7 +58,10 @@ def delete_file(
             if (files := same_files(found, filename))
         ]
         if not chosen:
-            raise NotFoundError(f"version {filename.version} has no file {filename.text}")
+            raise NotFoundError(
+                f"version {filename.version} has no file {filename.text}",
+                advice="Check the name of the file on the page of the project",
+            )
         return _delete(chosen, settle, blobs, deleted)
 
 
@@ -128,7 +131,10 @@ def _delete_version(repository: ProjectRepository, found: VersionIndex, settle: 
         return cleared
     # Neither tag nor digest can be deleted (ghcr.io), so write an index without entries.
     if not found.index.manifests:
-        raise NotFoundError(f"{repository.project} has no files in version {found.version}")
+        raise NotFoundError(
+            f"{repository.project} has no files in version {found.version}",
+            advice="Check the version; there is nothing to delete",
+        )
     _rewrite_without(None, repository, found, settle)
     return False
 
@@ -197,5 +203,6 @@ def _rewrite_without(
         rewrite_found(repository, found, remove, settle)
     except (AlreadyExistsError, UnsupportedError) as error:
         raise UnsupportedError(
-            f"this registry can neither delete nor change version {found.version}: {error}"
+            f"this registry can neither delete nor change version {found.version}: {error}",
+            advice="Delete it in the registry itself",
         ) from error

@@ -9,7 +9,7 @@ from pyoci_flask.common.outlet import Outlet
 from pyoci_flask.errors import NotFoundError, RegistryError, TransferBrokenError
 from pyoci_flask.index.names import Filename
 from pyoci_flask.index.project import File
-from pyoci_flask.index.project_repository import Candidates, ProjectRepository
+from pyoci_flask.index.project_repository import Candidates, ProjectRepository, no_version
 from pyoci_flask.index.reader import Found, VersionReader
 from pyoci_flask.index.versions import VersionFiles, VersionIndex, same_files
 from pyoci_flask.oci.blobs import OpenBlob, blob_size, open_blob
@@ -66,10 +66,12 @@ def find_file(
     if found is not None:
         return _stored(*found, filename)
     if parts:
-        raise NotFoundError(f"version {filename.version} has no file {filename.text}")
-    raise NotFoundError(
-        f"{candidates[0].project} has no version {filename.version} in "
-        f"{candidates[0].caller.repository}"
+        raise NotFoundError(
+            f"version {filename.version} has no file {filename.text}",
+            advice="Check the name of the file; the page of the project lists those that exist",
+        )
+    raise no_version(
+        candidates[0].project, filename.version, f" in {candidates[0].caller.repository}"
     )
 
 
@@ -96,14 +98,21 @@ def find_layer(repository: ProjectRepository, file: File) -> Digest:
     """
     manifest = get_manifest(repository.caller, file.entry.digest)
     if manifest is None:
-        raise NotFoundError(f"the manifest of {file.filename.text} is gone from the registry")
+        raise NotFoundError(
+            f"the manifest of {file.filename.text} is gone from the registry",
+            advice="Delete this version and publish it again",
+        )
     try:
         layers = ImageManifest.parse(manifest.document).layers
     except MalformedDocumentError as error:
-        raise RegistryError(f"the manifest of {file.filename.text} is invalid: {error}") from error
+        raise RegistryError(
+            f"the manifest of {file.filename.text} is invalid: {error}",
+            advice="Delete this file and publish it again",
+        ) from error
     if len(layers) != 1:
         raise RegistryError(
-            f"the manifest of {file.filename.text} has {len(layers)} layers instead of one"
+            f"the manifest of {file.filename.text} has {len(layers)} layers instead of one",
+            advice="Delete this file and publish it again",
         )
     return layers[0].digest
 
@@ -124,7 +133,8 @@ def checked(stored: StoredFile, blob: OpenBlob) -> OpenBlob:
     if blob.size is not None and expected is not None and blob.size != expected:
         blob.close()
         raise RegistryError(
-            f"{stored.file.filename.text} has {blob.size} bytes in the registry, not {expected}"
+            f"{stored.file.filename.text} has {blob.size} bytes in the registry, not {expected}",
+            advice="Delete this file and publish it again",
         )
     return blob
 
@@ -160,10 +170,15 @@ def verified(
                 break
     if blob.position != size:
         raise TransferBrokenError(
-            f"the registry sent {blob.position} bytes for {digest}, whose size is {size}"
+            f"the registry sent {blob.position} bytes for {digest}, whose size is {size}",
+            advice="Try again, and check the storage of the registry if it lasts",
         )
     if hashed and sha256.hexdigest() != digest.hex:
-        raise TransferBrokenError(f"the bytes that the registry sent do not match {digest}")
+        raise TransferBrokenError(
+            f"the bytes that the registry sent do not match {digest}",
+            advice="Do not use this file; try again, and check the storage of the "
+            "registry if it lasts",
+        )
     if whole is not None:
         whole()
     if held:

@@ -207,7 +207,8 @@ def check_metadata_version(text: str) -> None:
     if text.strip() not in METADATA_VERSIONS:
         raise InvalidRequestError(
             f"Metadata-Version is {text[:200]!r}; it must be one of "
-            f"{', '.join(sorted(METADATA_VERSIONS))}"
+            f"{', '.join(sorted(METADATA_VERSIONS))}",
+            advice="Build the package again with a current build tool",
         )
 
 
@@ -221,13 +222,15 @@ def check_requirements(texts: Iterable[str]) -> None:
         if len(text) > _LONGEST_REQUIREMENT:
             raise InvalidRequestError(
                 f"Requires-Dist {text[:200]!r}... has {len(text)} characters; at most "
-                f"{_LONGEST_REQUIREMENT} are allowed"
+                f"{_LONGEST_REQUIREMENT} are allowed",
+                advice="Correct the metadata of the package, and build it again",
             )
         try:
             Requirement(text.strip())
         except (InvalidRequirement, RecursionError) as error:
             raise InvalidRequestError(
-                f"Requires-Dist is {text[:200]!r}, which is not a dependency specifier (PEP 508)"
+                f"Requires-Dist is {text[:200]!r}, which is not a dependency specifier (PEP 508)",
+                advice="Correct the metadata of the package, and build it again",
             ) from error
 
 
@@ -239,14 +242,16 @@ def check_requires_python(text: str) -> None:
     """
     if len(text) > LONGEST_SPECIFIERS:
         raise InvalidRequestError(
-            f"Requires-Python has {len(text)} characters; at most {LONGEST_SPECIFIERS} are allowed"
+            f"Requires-Python has {len(text)} characters; at most {LONGEST_SPECIFIERS} are allowed",
+            advice="Correct the metadata of the package, and build it again",
         )
     try:
         SpecifierSet(text)
     except InvalidSpecifier as error:
         if not _OLD_SPECIFIERS.fullmatch(text.strip()):
             raise InvalidRequestError(
-                f"Requires-Python is {text[:200]!r}, which is not a version specifier (PEP 440)"
+                f"Requires-Python is {text[:200]!r}, which is not a version specifier (PEP 440)",
+                advice="Correct the metadata of the package, and build it again",
             ) from error
 
 

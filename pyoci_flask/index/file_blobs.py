@@ -77,7 +77,9 @@ class FileBlobs:
         digest, metadata = blobs_of(entry)
         if digest is None or (self._every and metadata is None):
             if time.monotonic() > self._limit:
-                raise RegistryTimeoutError("reading the manifests of the files took too long")
+                raise RegistryTimeoutError(
+                    "reading the manifests of the files took too long", advice="Try again later"
+                )
             found = list(_read_blobs(caller, entry))
         else:
             found = [digest, *([metadata] if metadata else [])]
@@ -167,7 +169,8 @@ class _References:
             if not self._read(entry.digest) and entry.digest not in self._subjects:
                 raise RegistryError(
                     f"{self._caller.repository} is missing the manifest {entry.digest}, which may "
-                    "reference these blobs"
+                    "reference these blobs",
+                    advice="Delete the blobs in the registry itself",
                 )
         return self._named
 
@@ -175,20 +178,23 @@ class _References:
         self._reads += reads
         if self._reads > _MOST_READS:
             raise OversizedError(
-                f"the tags of {self._caller.repository} lead to more than {_MOST_READS} manifests"
+                f"the tags of {self._caller.repository} lead to more than {_MOST_READS} manifests",
+                advice="Delete the blobs in the registry itself",
             )
 
     def _read(self, reference: Tag | Digest) -> bool:
         if time.monotonic() > self._limit:
             raise RegistryTimeoutError(
-                f"reading the manifests of all tags of {self._caller.repository} took too long"
+                f"reading the manifests of all tags of {self._caller.repository} took too long",
+                advice="Try again later, or delete the blobs in the registry itself",
             )
         try:
             return read_manifest(self._caller, reference, self._note) is True
         except MalformedDocumentError as error:
             raise RegistryError(
                 f"{reference} in {self._caller.repository} is malformed ({error}); it might refer "
-                "to these blobs"
+                "to these blobs",
+                advice="Delete the blobs in the registry itself",
             ) from error
 
     def _note(self, manifest: Manifest) -> bool:

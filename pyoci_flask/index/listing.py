@@ -64,7 +64,8 @@ def list_projects(namespace: RepositoryCaller) -> Sequence[NormalizedName]:
     if repositories is None:
         raise NotFoundError(
             f"{registry} offers no list of its repositories, so projects cannot be listed; open "
-            "a project by its name"
+            "a project by its name",
+            advice="Open a project by its name",
         )
     prefix = f"{namespace.repository.name}/"
     below = (name.removeprefix(prefix) for name in repositories if name.startswith(prefix))
@@ -110,7 +111,8 @@ def find_project(
     first = candidates[0]
     raise NotFoundError(
         f"{first.caller.repository.registry.netloc} has no project {first.project} "
-        f"(no repository {first.caller.repository.name})"
+        f"(no repository {first.caller.repository.name})",
+        advice="Check the spelling of the project and the namespace",
     )
 
 

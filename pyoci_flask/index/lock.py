@@ -117,9 +117,9 @@ class VersionLocks:
         Raises the same exceptions as `hold`.
         """
         if shared:
-            busy = "blobs of this repository are being deleted; try again"
+            busy = "blobs of this repository are being deleted"
         else:
-            busy = "uploads to this repository are under way; try again"
+            busy = "uploads to this repository are under way"
         with self._held("blobs", key, busy, shared=shared):
             yield
 
@@ -133,7 +133,10 @@ class VersionLocks:
             if isinstance(error, OSError) and error.errno in _TOO_MANY:
                 raise BusyError("this server has too many files open; try again") from error
             why = f"PYOCI_SPOOL: {error.strerror}" if isinstance(error, OSError) else error
-            raise SpoolFullError(f"this server cannot change anything ({why})") from error
+            raise SpoolFullError(
+                f"this server cannot change anything ({why})",
+                advice="Ask the administrator of this server to check PYOCI_SPOOL",
+            ) from error
         with file:
             try:
                 yield
@@ -161,7 +164,7 @@ class VersionLocks:
                     continue  # it has been removed again
                 while not _take(file, shared=shared):
                     if time.monotonic() > limit:
-                        raise BusyError(busy)
+                        raise BusyError(f"try again in a few seconds: {busy}")
                     time.sleep(random.uniform(0.005, 0.05))  # noqa: S311 - only spreads waiters out
                 if _is_at(file, path):
                     # Cleaners of temporary folders remove old files.

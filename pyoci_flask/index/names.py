@@ -49,7 +49,8 @@ class ProjectName:
         if len(self.text) > _LONGEST or ".." in self.text or not _NAME.fullmatch(self.text):
             raise InvalidRequestError(
                 f"{shown(self.text)} is not a project name: names consist of ASCII letters and "
-                "digits, with single '.', '-' or '_' inside"
+                "digits, with single '.', '-' or '_' inside",
+                advice="Check the name of the project",
             )
 
     @property
@@ -120,13 +121,19 @@ def parse_version(text: str) -> Version:
     """
     if "-" in text:
         raise InvalidRequestError(
-            f"the version {shown(text)} contains a '-': write it in its normalised form"
+            f"the version {shown(text)} contains a '-': write it in its normalised form",
+            advice="Write the version in its normalised form, such as 1.0.post1",
         )
     if len(text) > _LONGEST:
-        raise InvalidRequestError(f"a version can be at most {_LONGEST} characters long")
+        raise InvalidRequestError(
+            f"a version can be at most {_LONGEST} characters long", advice="Use a shorter version"
+        )
     version = version_or_none(text)
     if version is None:
-        raise InvalidRequestError(f"{shown(text)} is not a version (PEP 440)")
+        raise InvalidRequestError(
+            f"{shown(text)} is not a version (PEP 440)",
+            advice="Write a version such as 1.0 or 2.3.1rc1",
+        )
     return version
 
 
@@ -159,7 +166,8 @@ def tag_of(version: str) -> Tag:
         return Tag(version.replace("+", "-").replace("!", "_"))
     except InvalidRequestError as error:
         raise InvalidRequestError(
-            f"the version {shown(version)} does not fit into a tag of 128 characters"
+            f"the version {shown(version)} does not fit into a tag of 128 characters",
+            advice="Use a shorter version",
         ) from error
 
 

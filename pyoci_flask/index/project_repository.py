@@ -6,7 +6,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 
 from pyoci_flask.common.memory import Memory
-from pyoci_flask.errors import AuthenticationRequiredError, DeniedError
+from pyoci_flask.errors import AuthenticationRequiredError, DeniedError, NotFoundError
 from pyoci_flask.index.lock import VersionLocks
 from pyoci_flask.index.names import ProjectName, version_key
 from pyoci_flask.index.project import File
@@ -16,6 +16,14 @@ from pyoci_flask.transport.request import fingerprint
 
 _MOST_CALLERS = 4096
 _MOST_BYTES = 4 * 1024 * 1024
+
+
+def no_version(project: ProjectName, version: str, where: str = "") -> NotFoundError:
+    """Return the error for a version that does not exist; `where` ends the sentence."""
+    return NotFoundError(
+        f"{project} has no version {version}{where}",
+        advice="Check the version; the page of the project lists those that exist",
+    )
 
 
 class RecentCallers:

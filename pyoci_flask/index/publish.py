@@ -197,8 +197,9 @@ class _Publication:
         for entry in found.index.manifests if found else ():
             if entry.platform and entry.platform.architecture == self.upload.filename.architecture:
                 raise AlreadyExistsError(
-                    f"{self.upload.filename.text} already exists in {place.caller.repository}; "
-                    "delete it first to publish it again"
+                    f"{self.upload.filename.text} already exists in {place.caller.repository}",
+                    advice="Use another version number or filename, or publish with "
+                    "?existing=skip if the bytes are the same",
                 )
         return False
 

@@ -6,12 +6,11 @@ from datetime import datetime
 
 from packaging.version import Version
 
-from pyoci_flask.errors import NotFoundError
 from pyoci_flask.index.names import (
     version_or_none,
 )
 from pyoci_flask.index.project import File, Project
-from pyoci_flask.index.project_repository import ProjectRepository, Tagged, with_tags
+from pyoci_flask.index.project_repository import ProjectRepository, Tagged, no_version, with_tags
 from pyoci_flask.index.versions import ReadTag, VersionFiles, VersionIndex, find_in
 
 LISTED_VERSIONS = "_listed-versions"
@@ -109,7 +108,7 @@ def find_release(
     Raises:
         NotFoundError: the version does not exist.
     """
-    missing = NotFoundError(f"{repository.project} has no version {version[:140]}")
+    missing = no_version(repository.project, version[:140])
     wanted = version_or_none(version)
     if wanted is None:
         raise missing

@@ -103,7 +103,7 @@ def rewrite_index(
             repository.caller.repository,
             tag,
         )
-    raise BusyError(f"other writers keep changing version {version}; try again")
+    raise BusyError(f"try again in a few seconds: other writers keep changing version {version}")
 
 
 def rewrite_found(
@@ -119,7 +119,8 @@ def _write(
     if len(index.manifests) > MOST_ENTRIES:
         raise PayloadTooLargeError(
             f"{caller.repository}:{tag} has {MOST_ENTRIES} files, which is the most that a version "
-            "may have"
+            "may have",
+            advice="Publish a new version, or delete files of this one that are not needed",
         )
     document = index.serialize()
     try:
@@ -172,7 +173,8 @@ def read_for_change(repository: ProjectRepository, version: str, tag: Tag) -> Ve
     except NotAPackageError as error:
         raise AlreadyExistsError(
             f"the tag {tag} of {repository.caller.repository} already exists and is {error}, "
-            "not a package"
+            "not a package",
+            advice="Publish another version, or use a namespace that holds packages only",
         ) from error
     except DeniedError as error:
         # JFrog's virtual repositories return 403 for a tag that does not exist.

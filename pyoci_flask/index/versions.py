@@ -12,7 +12,6 @@ from pyoci_flask.common.redaction import shown
 from pyoci_flask.errors import (
     AuthenticationRequiredError,
     DeniedError,
-    NotFoundError,
     OversizedError,
     PyOCIError,
 )
@@ -24,6 +23,7 @@ from pyoci_flask.index.project_repository import (
     ProjectRepository,
     Tagged,
     hold_lock,
+    no_version,
     with_tags,
 )
 from pyoci_flask.oci.manifests import Manifest, Unchanged, read_manifest
@@ -295,5 +295,5 @@ def hold_version(
     with hold_lock(candidates[0], version, locks):
         found = list(find_versions(candidates, version, read_version))
         if not found:
-            raise NotFoundError(f"{candidates[0].project} has no version {version}")
+            raise no_version(candidates[0].project, version)
         yield found

@@ -38,11 +38,18 @@ def set_yanked(
         }
         if not chosen:
             what = f"no file {filename.text}" if filename else "no files"
-            raise NotFoundError(f"version {version} of {candidates[0].project} has {what}")
+            raise NotFoundError(
+                f"version {version} of {candidates[0].project} has {what}",
+                advice="Check the version and the name of the file; the page of the "
+                "project lists them",
+            )
 
         def mark(now: VersionIndex | None) -> ImageIndex | None:
             if now is None:
-                raise NotFoundError(f"version {version} of {candidates[0].project} was deleted")
+                raise NotFoundError(
+                    f"version {version} of {candidates[0].project} was deleted",
+                    advice="Check the version; it was deleted meanwhile",
+                )
             entries = tuple(_marked(entry, chosen, reason) for entry in now.index.manifests)
             annotations = dict(now.index.annotations)
             if filename is None and reason is not None:

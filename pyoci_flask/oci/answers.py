@@ -11,6 +11,7 @@ from pyoci_flask.errors import (
     RateLimitedError,
     RegistryError,
     RegistryTimeoutError,
+    RegistryUnreachableError,
     TransferBrokenError,
     UnsupportedError,
 )
@@ -26,9 +27,12 @@ from pyoci_flask.oci.peculiarities import (
     STILL_TAGGED,
     codes,
 )
+from pyoci_flask.transport.failures import LATER, PROXY_LOGIN, SLOW_DOWN
 from pyoci_flask.transport.reply import Reply
 from pyoci_flask.transport.session import is_rate_limited, retry_after
 
+ODD_ANSWER = "Check the address of the registry, and the proxy in front of it"
+"""Advice for an answer that no registry sends."""
 ERROR_LIMIT = 64 * 1024
 """Bytes of an error body that are read."""
 
@@ -120,16 +124,28 @@ def refusal(
                 f"{host} denied the request (403{detail}) while {doing}; it does not ask for "
                 "credentials",
                 reply.status,
+                advice=f"Ask the administrator of {host} who may do this; credentials do not help",
             )
         case 401 | 403 if not authenticated:
             return AuthenticationRequiredError(
-                f"{host} asks for credentials while {doing}, and none were sent{detail}"
+                f"{host} asks for credentials while {doing}, and none were sent{detail}",
+                advice=f"Sign in with your user name and a token for {host}",
             )
-        case 401 | 403:
+        case 401:
             return DeniedError(
-                f"{host} denied the request ({reply.status}{detail}) while {doing}: check that "
-                "these credentials are valid and allow this there",
+                f"{host} denied the request (401{detail}) while {doing}: check that these "
+                "credentials are valid and allow this there",
                 reply.status,
+                advice=f"Check your user name and token for {host}: is the token complete and "
+                "still valid?",
+            )
+        case 403:
+            return DeniedError(
+                f"{host} denied the request (403{detail}) while {doing}: check that these "
+                "credentials are valid and allow this there",
+                reply.status,
+                advice=f"Use a token that permits this, or ask the administrator of {host} for "
+                "the permission",
             )
         case 404 if not detail.code:
             shown = f" ({detail.page!r})" if detail.page else ""
@@ -137,20 +153,36 @@ def refusal(
                 f"{host} answered 404{shown} while {doing}, but not with a registry's error "
                 "document. A proxy or load balancer in front of the registry probably sent this "
                 "response, which does not mean that anything is missing. Check where the proxy "
-                "sends /v2/"
+                "sends /v2/",
+                advice=f"Check the address of the registry, and where a proxy at {host} sends /v2/",
             )
         case 405:
-            return UnsupportedError(f"{host} does not support {doing} ({reply.status}{detail})")
+            return UnsupportedError(
+                f"{host} does not support {doing} ({reply.status}{detail})",
+                advice=f"Do this in {host} itself, or use a registry that supports it",
+            )
+        case 407:
+            return RegistryUnreachableError(
+                f"the proxy could not connect to {host}: it wants a user name and a password (407)",
+                advice=PROXY_LOGIN,
+            )
+        case 400 if reply.request.url.startswith("http:") and "HTTPS" in detail.page:
+            return RegistryError(
+                f"{text}: it takes connections with TLS only ({detail.page!r})",
+                advice=f"Write the registry with TLS, as https://{host} or {host}",
+            )
         case 413:
             return PayloadTooLargeError(
                 f"{text}: the limit is the registry's, or that of a proxy in front of it "
                 "(client_max_body_size in nginx). An administrator there can raise it; this server "
-                "accepts more"
+                "accepts more",
+                advice=f"Make the file smaller, or ask the administrator of {host} to raise its "
+                "limit for one upload",
             )
         case _ if is_rate_limited(reply):
-            return RateLimitedError(text, retry_after(reply), reply.status)
+            return RateLimitedError(text, retry_after(reply), reply.status, advice=SLOW_DOWN)
         case _:
-            return RegistryError(text)
+            return RegistryError(text, advice=LATER.format(host=host))
 
 
 def _printable(value: object) -> str:

@@ -116,7 +116,11 @@ def blob_size(caller: RepositoryCaller, digest: Digest) -> int:
     else:
         raise caller.refused(reply, "looking for a file's bytes")
     if size is None:
-        raise RegistryError(f"{caller.repository.registry.netloc} does not say how large a blob is")
+        raise RegistryError(
+            f"{caller.repository.registry.netloc} does not say how large a blob is",
+            advice=f"Ask the administrator of {caller.repository.registry.netloc} about "
+            "this answer",
+        )
     return size
 
 
@@ -154,13 +158,18 @@ def _opened(
         error = ErrorBody.read(reply)
         if not error.no_content:
             raise caller.refused(reply, "reading a file's bytes", error)
-        raise NotFoundError(f"{caller.repository} does not have the blob {digest}")
+        raise NotFoundError(
+            f"{caller.repository} does not have the blob {digest}",
+            advice="Publish the file again; its content is gone from the registry",
+        )
     if reply.status == 206 and (first or last is not None):
         match = _CONTENT_RANGE.fullmatch(reply.headers.get("Content-Range", ""))
         if match is None or int(match[1]) != first:
             reply.close()
             raise RegistryError(
-                f"{caller.repository.registry.netloc} sent a part of a blob that was not requested"
+                f"{caller.repository.registry.netloc} sent a part of a blob that was not requested",
+                advice=f"Ask the administrator of {caller.repository.registry.netloc} "
+                "about this answer",
             )
         size = None if match[3] == "*" else int(match[3])
         return OpenBlob(caller, digest, reply, size, first, last)

@@ -6,7 +6,7 @@ from urllib.parse import urljoin, urlsplit
 
 from pyoci_flask.common.url import usable_url
 from pyoci_flask.errors import PyOCIError, RegistryError
-from pyoci_flask.oci.answers import ErrorBody, refusal
+from pyoci_flask.oci.answers import ODD_ANSWER, ErrorBody, refusal
 from pyoci_flask.oci.reference import Repository
 from pyoci_flask.transport.auth import Authenticator
 from pyoci_flask.transport.reply import Reply
@@ -80,7 +80,10 @@ class RepositoryCaller:
                 break
             url = self.resolve(reply, location)
             reply = self.transport.send(reply.request.moved(url))
-        raise RegistryError(f"{self.repository.registry.netloc} redirects in circles")
+        raise RegistryError(
+            f"{self.repository.registry.netloc} redirects in circles",
+            advice=ODD_ANSWER,
+        )
 
     def is_own(self, url: str) -> bool:
         """Return whether a URL belongs to the registry itself, which needs an Authorization."""
@@ -96,10 +99,17 @@ class RepositoryCaller:
         # Some servers do not encode the spaces in a path.
         there = usable_url(location.replace(" ", "%20"), reply.url)
         if there is None or there.username is not None:
-            raise RegistryError(f"{here.netloc} sent a Location that is no address")
+            raise RegistryError(
+                f"{here.netloc} sent a Location that is no address",
+                advice=ODD_ANSWER,
+            )
         if here.scheme == "https" and there.scheme == "http":
             if there.hostname != here.hostname:
-                raise RegistryError(f"{here.netloc} redirects from https to http")
+                raise RegistryError(
+                    f"{here.netloc} redirects from https to http",
+                    advice="Check the proxy in front of the registry: it has to pass on "
+                    "that clients use https",
+                )
             # A registry that does not know of the TLS proxy in front of it sends http URLs.
             there = there._replace(scheme="https", netloc=here.netloc)
         return there._replace(fragment="").geturl()

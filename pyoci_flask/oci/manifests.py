@@ -21,7 +21,7 @@ from pyoci_flask.errors import (
     PyOCIError,
     RegistryError,
 )
-from pyoci_flask.oci.answers import ErrorBody
+from pyoci_flask.oci.answers import ODD_ANSWER, ErrorBody
 from pyoci_flask.oci.client import RepositoryCaller
 from pyoci_flask.oci.manifest_digests import ACCEPT, stated_digest
 from pyoci_flask.oci.model import (
@@ -175,7 +175,10 @@ def _manifest(
     digest: Digest,
 ) -> Manifest:
     if isinstance(reference, Digest) and digest != reference:
-        raise RegistryError(f"{caller.repository} sent content that does not match {reference}")
+        raise RegistryError(
+            f"{caller.repository} sent content that does not match {reference}",
+            advice="Try again, and check the storage of the registry if it lasts",
+        )
     stated = reply.headers.get("Content-Type", "").partition(";")[0].strip().lower()
     members = None
     try:
@@ -183,7 +186,8 @@ def _manifest(
     except MalformedDocumentError as error:
         if not isinstance(error.__cause__, RecursionError):
             raise RegistryError(
-                f"{caller.repository} sent {error} instead of a manifest"
+                f"{caller.repository} sent {error} instead of a manifest",
+                advice=ODD_ANSWER,
             ) from error
         # It is nested too deeply, but this is the content that was pushed.
     inner = members.get("mediaType") if members else None
@@ -213,8 +217,8 @@ def put_manifest(
     if len(document) > DOCUMENT_LIMIT or has_too_many_values(document):
         raise PayloadTooLargeError(
             f"the manifest for {caller.repository} would grow to {len(document)} bytes, but a "
-            f"manifest can have at most {DOCUMENT_LIMIT} bytes and {MOST_VALUES} JSON values. "
-            "Shorten the project's URLs and labels, or publish fewer files in one version"
+            f"manifest can have at most {DOCUMENT_LIMIT} bytes and {MOST_VALUES} JSON values",
+            advice="Publish fewer files in this version, or shorten the URLs of the project",
         )
     reply = caller.call(
         "PUT",
@@ -230,7 +234,10 @@ def put_manifest(
     reply.close()
     stored = reply.headers.get("Docker-Content-Digest")
     if stored is not None and stored != str(Digest.of(document)):
-        raise RegistryError(f"{caller.repository} stored another document than the one sent")
+        raise RegistryError(
+            f"{caller.repository} stored another document than the one sent",
+            advice="Check the storage of the registry",
+        )
 
 
 def _not_stored(caller: RepositoryCaller, reply: Reply, reference: Tag | Digest) -> PyOCIError:
@@ -238,7 +245,8 @@ def _not_stored(caller: RepositoryCaller, reply: Reply, reference: Tag | Digest)
     if isinstance(reference, Tag) and (reply.status in {409, 412} or error.immutable_tag):
         return AlreadyExistsError(
             f"the tags of {caller.repository} are immutable{error}: the version {reference} "
-            "already exists, so files can neither be added to it nor deleted from it"
+            "already exists, so files can neither be added to it nor deleted from it",
+            advice="Publish another version, or let the registry change these tags",
         )
     if reply.status in {400, 404} and error.missing_part:
         return MissingContentError(
@@ -246,9 +254,9 @@ def _not_stored(caller: RepositoryCaller, reply: Reply, reference: Tag | Digest)
         )
     refused = caller.refused(reply, f"writing {reference}", error)
     if isinstance(reference, Digest) and reply.status in {400, 500}:
-        return ManifestRefusedError(str(refused))
+        return ManifestRefusedError(str(refused), advice=refused.advice)
     if isinstance(reference, Tag) and reply.status >= 500:
-        return UncertainWriteError(str(refused))
+        return UncertainWriteError(str(refused), advice=refused.advice)
     return refused
 
 

@@ -116,7 +116,10 @@ class ImageIndex:
         if not isinstance(entries, list):
             raise MalformedDocumentError("an index without manifests")
         if len(entries) > MOST_ENTRIES:
-            raise OversizedError(f"an index has more than {MOST_ENTRIES} entries")
+            raise OversizedError(
+                f"an index has more than {MOST_ENTRIES} entries",
+                advice="Delete files of this version that are not needed",
+            )
         return cls(
             artifact_type=_artifact_type(members),
             manifests=tuple(Descriptor.from_json(entry) for entry in entries),
@@ -171,7 +174,10 @@ def parse_object(document: bytes) -> dict[str, Any]:
         OversizedError: the document contains too many values to be parsed.
     """
     if has_too_many_values(document):
-        raise OversizedError(f"a document has more than {MOST_VALUES} JSON values")
+        raise OversizedError(
+            f"a document has more than {MOST_VALUES} JSON values",
+            advice="Delete versions or files that are not needed",
+        )
     try:
         value = json.loads(document)
     except (ValueError, RecursionError) as error:

@@ -67,7 +67,10 @@ class Tag:
 
     def __post_init__(self) -> None:
         if not is_tag(self.text):
-            raise InvalidRequestError(f"{shown(self.text)} cannot be the tag of a version")
+            raise InvalidRequestError(
+                f"{shown(self.text)} cannot be the tag of a version",
+                advice="Check the version in the address",
+            )
 
     def __str__(self) -> str:
         return self.text
@@ -168,12 +171,14 @@ class Repository:
     def __post_init__(self) -> None:
         if len(self.name) > MAX_REPOSITORY_NAME:
             raise InvalidRequestError(
-                f"namespace and project together are longer than {MAX_REPOSITORY_NAME} characters"
+                f"namespace and project together are longer than {MAX_REPOSITORY_NAME} characters",
+                advice="Use a shorter namespace or project name",
             )
         if not is_repository_name(self.name):
             raise InvalidRequestError(
                 f"{shown(self.name)} cannot be the name of a repository: its segments must be "
-                "lower-case letters and digits, joined by single dots, dashes or underscores"
+                "lower-case letters and digits, joined by single dots, dashes or underscores",
+                advice="Write the namespace in lower-case letters, as the registry shows it",
             )
 
     def __str__(self) -> str:

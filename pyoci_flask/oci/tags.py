@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 from pyoci_flask.common.grammar import is_tag
 from pyoci_flask.common.memory import Memory
 from pyoci_flask.errors import RegistryError, RegistryTimeoutError
-from pyoci_flask.oci.answers import ErrorBody
+from pyoci_flask.oci.answers import ODD_ANSWER, ErrorBody
 from pyoci_flask.oci.client import RepositoryCaller
 from pyoci_flask.oci.model import MalformedDocumentError, parse_object
 from pyoci_flask.transport.reply import Reply
@@ -94,11 +94,17 @@ def _paged(
             break
         if time.monotonic() > limit:
             host = caller.repository.registry.netloc
-            raise RegistryTimeoutError(f"{host} took too long for {doing}, over {len(seen)} pages")
+            raise RegistryTimeoutError(
+                f"{host} took too long for {doing}, over {len(seen)} pages",
+                advice=f"Try again later, and ask the administrator of {host} if it lasts",
+            )
         page = f"{path}?{query}"
     else:
         if whole:
-            raise RegistryError(f"{caller.repository} sent a list of {member} that does not end")
+            raise RegistryError(
+                f"{caller.repository} sent a list of {member} that does not end",
+                advice="Ask the administrator of the registry about this answer",
+            )
     return list(found)
 
 
@@ -111,7 +117,8 @@ def _names(caller: RepositoryCaller, reply: Reply, member: str) -> dict[str, Non
     except MalformedDocumentError as error:
         host = caller.repository.registry.netloc
         raise RegistryError(
-            f"{host} answered {reply.status} with {error} instead of a list of {member}"
+            f"{host} answered {reply.status} with {error} instead of a list of {member}",
+            advice=ODD_ANSWER,
         ) from error
 
 

@@ -66,7 +66,8 @@ class UploadSession(AbstractContextManager["UploadSession"]):
         if stored is not None and stored != str(digest):
             raise RegistryError(
                 f"{self._caller.repository.registry.netloc} stored content that differs from "
-                "what was sent"
+                "what was sent",
+                advice="Publish the file again, and check the storage of the registry if it lasts",
             )
 
     def cancel(self) -> bool:
@@ -97,7 +98,8 @@ def begin_upload(caller: RepositoryCaller) -> UploadSession:
         if reply.status == 404 and error.no_repository:
             raise NotFoundError(
                 f"{caller.repository} does not exist and the registry does not create it on the "
-                f"first upload{error}: make the repository there first"
+                f"first upload{error}: make the repository there first",
+                advice=f"Make the repository {caller.repository.name} in the registry first",
             )
         raise caller.refused(reply, "starting an upload", error)
     reply.close()

@@ -234,7 +234,10 @@ class Authenticator:
             grant = self._grants.get(key)
             if grant is None or grant.scope != wanted or grant.header in tried:
                 if self._clock() >= limit:
-                    raise BusyError(f"the token service of {key[0]} is slow to answer; try again")
+                    raise BusyError(
+                        f"the token service of {key[0]} is slow to answer",
+                        advice="Try again in a few seconds",
+                    )
                 try:
                     grant = fetch_token(self._transport, request, challenge, wanted)
                 except _MOVED:
@@ -265,6 +268,7 @@ def _as_they_are(request: Request) -> str | None:
             f"{request.host} asks for a user name and password, but the login is an identity "
             "token, which only a token service takes: log in with a user name and password",
             401,
+            advice=f"Log in to {request.host} with a user name and a password",
         )
     return None if request.credentials is None else request.credentials.header
 

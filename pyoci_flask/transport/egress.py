@@ -55,7 +55,8 @@ def check_address(host: str, address: IPAddress) -> None:
         ):
             raise EgressError(
                 f"{host} leads to {address}, an address of this server's own infrastructure; "
-                "no registry is called there"
+                "no registry is called there",
+                advice=f"Write the address of a registry; check where the name {host} leads",
             )
 
 
@@ -110,10 +111,14 @@ class EgressPolicy:
             self.public_hosts.put(host, True)
             return public
         if not self.private:
-            raise EgressError(f"{host} leads to the private address {found[0]}; {self.why}")
+            raise EgressError(
+                f"{host} leads to the private address {found[0]}; {self.why}",
+                advice=f"Ask the administrator of this server to allow {host}",
+            )
         if host in self.public_hosts:
             raise EgressError(
-                f"{host} was at a public address and now leads to the private address {found[0]}"
+                f"{host} was at a public address and now leads to the private address {found[0]}",
+                advice=f"Check where the name {host} leads (DNS), and start this program again",
             )
         return found
 

@@ -69,7 +69,8 @@ class LocalReply(Reply):
             if size > limit:
                 raise OversizedError(
                     f"{self.request.host} sent more than {limit} bytes; a response of this "
-                    "kind must be smaller"
+                    "kind must be smaller",
+                    advice="Look at the log of this server",
                 )
             if large is not None and size > SMALL:
                 large()
@@ -92,7 +93,10 @@ class LocalReply(Reply):
                 self._call.received += len(chunk)
                 yield chunk
             if self.received < self.file.length:
-                raise TransferBrokenError(f"{self.request.host} broke off: a file became shorter")
+                raise TransferBrokenError(
+                    f"{self.request.host} broke off: a file became shorter",
+                    advice="Check the storage of the registry",
+                )
         except SourceError as error:
             raise self._broken(error) from error
         finally:

@@ -23,6 +23,8 @@ class Network:
     no_proxy: str = ""
     ca_bundle: str | None = None
     """A file or folder with trusted CA certificates, or None for those of the certifi package."""
+    ca_variable: str = ""
+    """The environment variable that names `ca_bundle`, or empty."""
 
     @classmethod
     def from_env(cls, environ: Mapping[str, str]) -> Self:
@@ -35,8 +37,8 @@ class Network:
         }
         if "REQUEST_METHOD" in environ:
             proxies.pop("http", None)  # under CGI, HTTP_PROXY is a client's header (httpoxy)
-        _, ca_bundle = _ca_bundle(environ)
-        return cls(proxies, lower.get("no_proxy", ""), ca_bundle)
+        variable, ca_bundle = _ca_bundle(environ)
+        return cls(proxies, lower.get("no_proxy", ""), ca_bundle, variable)
 
     def proxies_for(self, url: str) -> dict[str, str]:
         """Return the proxies to use for `url`: none if `NO_PROXY` contains its host."""

@@ -67,8 +67,9 @@ class Paces:
                 pause = pace.turn - now
             if now > limit or not may_wait:
                 raise RateLimitedError(
-                    f"{host} asks to slow down, and too many calls to it are waiting; try again",
+                    f"{host} asks to slow down, and too many calls to it are waiting",
                     str(max(1, math.ceil(pause))),
+                    advice="Try again in a few minutes",
                 )
             time.sleep(pause)
 

@@ -12,10 +12,10 @@ from pyoci_flask.common.outlet import FilePart, Outlet
 from pyoci_flask.errors import (
     OversizedError,
     PyOCIError,
-    RegistryTimeoutError,
     TransferBrokenError,
 )
 from pyoci_flask.transport.deadline import DEADLINES
+from pyoci_flask.transport.failures import late, log_failure
 from pyoci_flask.transport.observe import Call
 from pyoci_flask.transport.shortcut import CHUNK, FileShortcut, Look, Shortcut, SourceError
 
@@ -73,7 +73,8 @@ class Reply(AbstractContextManager["Reply"]):
                         self.close()
                         raise OversizedError(
                             f"{self.request.host} sent more than {limit} bytes; a response of this "
-                            "kind must be smaller"
+                            "kind must be smaller",
+                            advice=f"Ask the administrator of {self.request.host} what this is",
                         )
                     if large is not None and size > SMALL:
                         large()
@@ -84,9 +85,9 @@ class Reply(AbstractContextManager["Reply"]):
                     raise
             # A body without a Content-Length looks complete even if it was cut off.
             if deadline.expired:
-                raise RegistryTimeoutError(
-                    f"{self.request.host} took too long to send its response"
-                )
+                error = late(self.request, "took too long to send its response")
+                log_failure(error)
+                raise error
         return body.getvalue()
 
     def chunks(self) -> Iterator[bytes]:
@@ -158,9 +159,17 @@ class Reply(AbstractContextManager["Reply"]):
         """Return what to raise because the body broke off, and record the error."""
         cause = error.cause if isinstance(error, SourceError) else error
         self._call.error = cause
+        failure: PyOCIError
         if isinstance(cause, urllib3.exceptions.TimeoutError | TimeoutError):
-            return RegistryTimeoutError(f"{self.request.host} stopped sending its response")
-        return TransferBrokenError(f"{self.request.host} broke off in the middle of its response")
+            failure = late(self.request, "stopped sending its response")
+        else:
+            failure = TransferBrokenError(
+                f"{self.request.host} broke off in the middle of its response",
+                advice=f"Try again, and look at the log of {self.request.host} if it lasts",
+            )
+        failure.__cause__ = cause
+        log_failure(failure)
+        return failure
 
     def close(self) -> None:
         """Return the connection to its pool, or close it if the body was not read to its end."""

@@ -11,18 +11,17 @@ from email.utils import parsedate_to_datetime
 from urllib.parse import urlsplit
 
 import requests
-import urllib3
 from requests.adapters import BaseAdapter
 from requests.structures import CaseInsensitiveDict
 
 from pyoci_flask import __version__
 from pyoci_flask.errors import (
     EgressError,
-    RegistryError,
     RegistryTimeoutError,
     RegistryUnreachableError,
 )
 from pyoci_flask.transport.egress import EgressPolicy, public_hosts
+from pyoci_flask.transport.failures import ConnectionLostError, log_failure, unanswered
 from pyoci_flask.transport.local import LocalRegistry, LocalReply
 from pyoci_flask.transport.network import Network
 from pyoci_flask.transport.observe import Call, CallObserver
@@ -42,10 +41,6 @@ _DOCUMENT_PATIENCE = 2.5
 """The time for a whole body that is read into memory, as a multiple of the read time-out."""
 _LONGEST_PAUSE = 3.0
 """Seconds. A longer Retry-After is passed on to the client, so that no thread waits for it."""
-
-
-class _ConnectionLostError(RegistryUnreachableError):
-    """The connection was refused, or broke before a response. This is known quickly, so retry."""
 
 
 class Transport:
@@ -115,13 +110,20 @@ class Transport:
         """
         if self.is_mounted(request):
             return self._exchange_here(request)
+        try:
+            return self._attempts(request)
+        except (RegistryUnreachableError, RegistryTimeoutError) as error:
+            log_failure(error)
+            raise
+
+    def _attempts(self, request: Request) -> Reply:
         pauses = iter(_PAUSES if request.may_wait else ())
         slower = iter(_SLOWER_PAUSES if request.may_wait else ())
         while True:
             began = self._paces.wait(request.host, may_wait=request.may_wait)
             try:
                 reply = self._exchange(request)
-            except _ConnectionLostError:
+            except ConnectionLostError:
                 pause = next(pauses, None) if request.idempotent else None
                 if pause is None:
                     raise
@@ -158,12 +160,14 @@ class Transport:
             call.error = error
             call.end(None)
             if isinstance(error, requests.RequestException):
-                raise _unanswered(error, request.host) from error
+                raise unanswered(error, request, self._network) from error
             bundle = self._network.ca_bundle
             if isinstance(error, OSError) and bundle and not os.access(bundle, os.R_OK):
                 raise RegistryUnreachableError(
                     f"no secure connection to {request.host}: this server's CA bundle can no "
-                    "longer be read"
+                    "longer be read",
+                    advice="Make the file in "
+                    f"{self._network.ca_variable or 'REQUESTS_CA_BUNDLE'} readable again",
                 ) from error
             raise
         return Reply(response, call, _DOCUMENT_PATIENCE * read)
@@ -212,7 +216,9 @@ class Transport:
         if {"all", urlsplit(url).scheme} & proxies.keys() and self._listed is None:
             raise EgressError(
                 "this server calls registries through a proxy and cannot see which address the "
-                "proxy connects to, so PYOCI_REGISTRIES must list the registries that may be called"
+                "proxy connects to, so PYOCI_REGISTRIES must list the registries that may be "
+                "called",
+                advice="Ask the administrator of this server to set PYOCI_REGISTRIES",
             )
         return proxies
 
@@ -242,27 +248,6 @@ def retry_after(reply: Reply) -> str | None:
     if value is None or len(value) > 64 or not (value.isascii() and value.isprintable()):
         return None
     return value
-
-
-def _unanswered(error: requests.RequestException, host: str) -> Exception:
-    if isinstance(error, requests.exceptions.ConnectTimeout):
-        return RegistryUnreachableError(f"{host} did not accept a connection in time")
-    # A time-out while the body is being sent is reported as a connection error.
-    reason = error.args[0] if error.args else None
-    inner = reason.args[-1] if isinstance(reason, urllib3.exceptions.ProtocolError) else None
-    if isinstance(error, requests.exceptions.Timeout) or isinstance(inner, TimeoutError):
-        return RegistryTimeoutError(f"{host} did not answer in time")
-    if isinstance(error, requests.exceptions.SSLError):
-        return RegistryUnreachableError(
-            f"no secure connection to {host}: its certificate or TLS was not accepted "
-            "(write a registry without TLS as a URL, http://localhost:5000, percent-encoded in a "
-            "path, http%3A%2F%2Flocalhost%3A5000)"
-        )
-    if isinstance(error, requests.exceptions.ProxyError):
-        return RegistryUnreachableError(f"the proxy could not connect to {host}")
-    if isinstance(error, requests.exceptions.InvalidURL):
-        return RegistryError(f"{host} is not an address that can be called")
-    return _ConnectionLostError(f"no connection to {host}, or it was closed without an answer")
 
 
 def _asked_pause(headers: Mapping[str, str]) -> float | None:

@@ -19,6 +19,7 @@ from pyoci_flask.errors import (
     RegistryError,
 )
 from pyoci_flask.transport.challenge import Challenge
+from pyoci_flask.transport.failures import LATER, SLOW_DOWN
 from pyoci_flask.transport.request import Credentials, IdentityToken, Request
 from pyoci_flask.transport.session import Transport, is_rate_limited, retry_after
 
@@ -66,9 +67,14 @@ def fetch_token(
         if reply.status in {400, 401, 403}:
             raise _refusal(reply.status, request.credentials, host, scope)
         if is_rate_limited(reply):
-            raise RateLimitedError(f"{host} asks to slow down", retry_after(reply), reply.status)
+            raise RateLimitedError(
+                f"{host} asks to slow down", retry_after(reply), reply.status, advice=SLOW_DOWN
+            )
         if reply.status != 200:
-            raise RegistryError(f"the token service {host} answered {reply.status}")
+            raise RegistryError(
+                f"the token service {host} answered {reply.status}",
+                advice=LATER.format(host=host),
+            )
         token, lifetime = _parsed(reply.read(_ANSWER_LIMIT), host)
     return Grant(f"Bearer {token}", lifetime, scope)
 
@@ -80,19 +86,28 @@ def _parsed(document: bytes, host: str) -> tuple[str, float]:
     except (ValueError, RecursionError):
         answer = None
     if not isinstance(answer, dict):
-        raise RegistryError(f"the token service {host} did not return a JSON object")
+        raise RegistryError(
+            f"the token service {host} did not return a JSON object", advice=_unusable(host)
+        )
     token = answer.get("token") or answer.get("access_token")
     if not isinstance(token, str) or not _TOKEN.fullmatch(token):
-        raise RegistryError(f"the token service {host} did not return a usable token")
+        raise RegistryError(
+            f"the token service {host} did not return a usable token", advice=_unusable(host)
+        )
     if len(token) > _TOKEN_LIMIT:
         raise RegistryError(
             f"the token service {host} returned a token of {len(token)} characters; a token can be "
-            f"at most {_TOKEN_LIMIT} characters long"
+            f"at most {_TOKEN_LIMIT} characters long",
+            advice=_unusable(host),
         )
     life = answer.get("expires_in")
     if not isinstance(life, int | float) or isinstance(life, bool) or not 0 < life < 1e9:
         life = _SHORTEST_LIFE
     return token, max(_SHORTEST_LIFE, float(life)) - _MARGIN
+
+
+def _unusable(host: str) -> str:
+    return f"Ask the administrator of {host} to check its token service"
 
 
 def _asking(request: Request, challenge: Challenge, scope: str | None) -> Request:
@@ -125,7 +140,10 @@ def _refusal(
     status: int, credentials: Credentials | None, host: str, scope: str | None
 ) -> PyOCIError:
     if credentials is None:
-        return AuthenticationRequiredError(f"{host} requires a user name and password")
+        return AuthenticationRequiredError(
+            f"{host} requires a user name and password",
+            advice="Sign in with the user name and a token of your account at the registry",
+        )
     access = f", or {'it gives' if isinstance(credentials, IdentityToken) else 'they give'} no "
     access = f"{access}access to {scope}" if scope else ""
     status = 403 if status == 403 else 401
@@ -134,11 +152,13 @@ def _refusal(
             f"{host} refuses the identity token of this login{access}: it may have expired, so log "
             "in again",
             status,
+            advice="Log in to the registry again",
         )
     return DeniedError(
         f"{host} refuses these credentials{access}: "
         "check user name, token and the token's permissions",
         status,
+        advice="Check the user name and the token, and what the token permits",
     )
 
 
@@ -146,9 +166,13 @@ def _realm(registry: str, challenge: Challenge) -> SplitResult:
     """Return the address of the token service, if it is one for credentials."""
     realm = usable_url(challenge["realm"] or "", f"{registry}/v2/")
     if realm is None or realm.username is not None:
-        raise RegistryError(f"{registry} specifies an unusable address for its token service")
+        raise RegistryError(
+            f"{registry} specifies an unusable address for its token service",
+            advice=_unusable(registry),
+        )
     if realm.scheme == "http" and registry.startswith("https:"):
         raise RegistryError(
-            f"{registry} specifies a token service without TLS; no credentials are sent to it"
+            f"{registry} specifies a token service without TLS; no credentials are sent to it",
+            advice=_unusable(registry),
         )
     return realm._replace(fragment="")

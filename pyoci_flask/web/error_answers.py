@@ -7,18 +7,19 @@ from collections.abc import Callable, Mapping
 from functools import partial
 
 from flask import Flask, request
-from werkzeug.exceptions import HTTPException, InternalServerError, NotFound
+from werkzeug.exceptions import HTTPException, InternalServerError, MethodNotAllowed, NotFound
 from werkzeug.http import HTTP_STATUS_CODES
 from werkzeug.wrappers import Response
 
 from pyoci_flask import errors
 from pyoci_flask.common.redaction import redact
+from pyoci_flask.errors import advised
 from pyoci_flask.index.names import is_filename
 from pyoci_flask.web.access_log import ENVIRON_REQUEST_ID
 from pyoci_flask.web.incoming import ERROR_TEXT, sent_path, visit
 
 ErrorPage = Callable[[int, str, Exception], Response]
-"""Makes a page from a status, a text without secrets, and the exception."""
+"""Makes a page from a status, what happened (without secrets), and the exception."""
 
 logger = logging.getLogger("pyoci.web")
 
@@ -59,6 +60,7 @@ _DELAY = re.compile(r"[0-9]{1,9}|[A-Z][a-z]{2}, [0-9]{2} [A-Z][a-z]{2} [0-9]{4} 
 class UnmatchedError(NotFound):
     """Nothing is served at this path. Caches may store the response."""
 
+    advice = "Write the address of an index as /REGISTRY/NAMESPACE/, such as /ghcr.io/acme/"
     description = "nothing is served here; the page of a project is at /REGISTRY/NAMESPACE/PROJECT/"
 
 
@@ -109,7 +111,7 @@ def _accepted() -> dict[str, float]:
 
 def _foreseen(page: ErrorPage | None, error: errors.PyOCIError) -> Response:
     status = status_of(error)
-    response = _answer(page, str(error), status, error)
+    response = _answer(page, error.advice, str(error), status, error)
     if status == 401:
         response.headers["WWW-Authenticate"] = challenge()
     if status == 405:
@@ -123,7 +125,10 @@ def _foreseen(page: ErrorPage | None, error: errors.PyOCIError) -> Response:
 
 
 def _http(page: ErrorPage | None, error: HTTPException) -> Response:
-    response = _answer(page, error.description or error.name, error.code or 500, error)
+    advice = error.advice if isinstance(error, UnmatchedError) else ""
+    if isinstance(error, MethodNotAllowed) and error.description == MethodNotAllowed.description:
+        advice = "Check the address and the method; packages are sent to /REGISTRY/NAMESPACE/"
+    response = _answer(page, advice, error.description or error.name, error.code or 500, error)
     for name, value in error.get_headers(request.environ):
         if name.lower() == "allow":
             response.headers[name] = value
@@ -145,22 +150,29 @@ def _is_of_a_setting() -> bool:
 def _unforeseen(page: ErrorPage | None, error: InternalServerError) -> Response:
     number = request.environ.get(ENVIRON_REQUEST_ID, "-")
     logger.error("unexpected error in request %s", number, exc_info=error.original_exception)
-    return _answer(page, f"an unexpected error occurred; it was logged as {number}", 500, error)
+    text = f"an unexpected error occurred; it was logged as {number}"
+    return _answer(page, "", text, 500, error)
 
 
-def _answer(page: ErrorPage | None, text: str, status: int, error: Exception) -> Response:
+def _answer(
+    page: ErrorPage | None, advice: str, message: str, status: int, error: Exception
+) -> Response:
     """Return a response with a text or a page. The status line contains the reason as well.
 
     Some clients show only the status line (twine); others show RFC 9457 problem details (uv).
     """
     title = HTTP_STATUS_CODES.get(status, "Error")
-    text = redact(text)  # text quoted from a request or a registry may contain a credential
-    request.environ[ERROR_TEXT] = text
+    # Text quoted from a request or a registry may contain a credential.
+    advice, message = redact(advice), redact(message)
+    text = advised(advice, message)
+    # `run` knows the login, so it says itself what to do about it.
+    denied = isinstance(error, errors.AuthenticationRequiredError | errors.DeniedError)
+    request.environ[ERROR_TEXT] = message if denied else text
     if _accepted().get(PROBLEM_TYPE, 0) > 0:
         body = json.dumps({"title": title, "status": status, "detail": text})
         response = Response(body, content_type=PROBLEM_TYPE)
     elif page is not None and wants_page():
-        response = page(status, text, error)
+        response = page(status, message, error)
     else:
         response = Response(f"{text}\n", content_type="text/plain; charset=utf-8")
     response.status = f"{status} {reason(text)}"

@@ -63,8 +63,9 @@ class RegistryGate:
                 if may_postpone:
                     raise NoPlaceError(share, lambda: self.places(share))
                 raise BusyError(
-                    f"registries are slow to respond: {self._waiting.total()} requests are "
-                    f"waiting, {self._waiting[share]} of them for {share.host}; try again"
+                    "try again in a few seconds: registries are slow to respond, "
+                    f"{self._waiting.total()} requests are waiting, {self._waiting[share]} of them "
+                    f"for {share.host}"
                 )
             self._waiting[share] += 1
 

@@ -130,11 +130,17 @@ def read_credentials(header: str | None, bearer_username: str | None) -> Credent
     if scheme.lower() == "bearer":
         return _bearer(value)
     if scheme.lower() != "basic":
-        raise InvalidRequestError("the Authorization header must use Basic or Bearer")
+        raise InvalidRequestError(
+            "the Authorization header must use Basic or Bearer",
+            advice="Sign in with a user name and a token",
+        )
     try:
         content = base64.b64decode(value, validate=True)
     except ValueError as error:
-        raise InvalidRequestError("the Basic credentials are not valid base64") from error
+        raise InvalidRequestError(
+            "the Basic credentials are not valid base64",
+            advice="Let the client encode user name and token; it sent something else",
+        ) from error
     try:
         pair = content.decode()
     except UnicodeDecodeError:
@@ -142,7 +148,10 @@ def read_credentials(header: str | None, bearer_username: str | None) -> Credent
         pair = content.decode("latin-1")
     username, colon, password = pair.partition(":")
     if not colon or any(ord(char) < 32 or ord(char) == 127 for char in pair):
-        raise InvalidRequestError("the Basic credentials are not a valid user name and password")
+        raise InvalidRequestError(
+            "the Basic credentials are not a valid user name and password",
+            advice="Check the user name and the token: neither may contain control characters",
+        )
     if not username and not password:
         return None
     if bearer_username is not None and username == bearer_username:
@@ -152,5 +161,7 @@ def read_credentials(header: str | None, bearer_username: str | None) -> Credent
 
 def _bearer(token: str) -> BearerCredentials:
     if not _TOKEN.fullmatch(token):
-        raise InvalidRequestError("the Bearer token is empty or not printable ASCII")
+        raise InvalidRequestError(
+            "the Bearer token is empty or not printable ASCII", advice="Check the token"
+        )
     return BearerCredentials(token)

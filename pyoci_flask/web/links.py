@@ -51,7 +51,10 @@ class PublicOrigin:
             return self._public
         host = self._forwarded("X-Forwarded-Host", _HOST) or request.host
         if not _HOST.fullmatch(host):
-            raise InvalidRequestError("the Host header of this request is not a valid host name")
+            raise InvalidRequestError(
+                "the Host header of this request is not a valid host name",
+                advice="Use the host name of this server in the address",
+            )
         return f"{request.scheme}://{host}{self.path()}"
 
     def index_url(self, base: Base) -> str:

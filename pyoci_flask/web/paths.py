@@ -107,7 +107,9 @@ class AddressParser:
             return FileAddress(base, project, Filename.parse(last, project))
         if _is_metadata(last):
             raise InvalidRequestError(
-                f"{shown(last)} is neither a file nor a version; it is deleted along with its wheel"
+                f"{shown(last)} is neither a file nor a version; it is deleted along "
+                "with its wheel",
+                advice="Delete the wheel itself, or its version",
             )
         _refuse_dots(last)
         return VersionAddress(base, project, without_dash(last))
@@ -122,7 +124,8 @@ class AddressParser:
             raise InvalidRequestError(
                 "the address of an index must not contain an '@': write the user name and the "
                 "password before the host of this server, so that clients send them in the "
-                "Authorization header"
+                "Authorization header",
+                advice="Write the user name and the token before the host of this server",
             )
         slash = path.endswith("/")
         path = path.lstrip("/")
@@ -139,7 +142,9 @@ class AddressParser:
                 raise NotFoundError(
                     f"this server has no index of its own at /{head}/: set PYOCI_INDEX (a registry "
                     "and a namespace) or PYOCI_STORAGE (a folder for the embedded registry), or "
-                    "use an address such as /REGISTRY/NAMESPACE/"
+                    "use an address such as /REGISTRY/NAMESPACE/",
+                    advice="Write the registry and the namespace in the address: "
+                    "/REGISTRY/NAMESPACE/",
                 )
             _refuse_encoded_slashes(raw_path)
             return _Path(pinned.registry, segments, slash, pinned.namespace, json=head == _JSON)
@@ -148,7 +153,8 @@ class AddressParser:
             if explicit is not None:
                 raise InvalidRequestError(
                     f"{shown(head)} is not a registry: write an http or https URL with a host and "
-                    "a port"
+                    "a port",
+                    advice="Write the registry as HOST, HOST:PORT or an encoded URL",
                 )
             return None
         _refuse_encoded_slashes(raw_path)
@@ -173,17 +179,22 @@ class AddressParser:
         registry, settings = found.registry, self._settings
         if registry == EMBEDDED and settings.storage is None:
             raise NotFoundError(
-                "this server has no embedded registry, because PYOCI_STORAGE is not set"
+                "this server has no embedded registry, because PYOCI_STORAGE is not set",
+                advice="Ask the administrator of this server to set PYOCI_STORAGE",
             )
         if settings.allows(registry, name):
             return Base(registry, name)
         if settings.only_index:
             raise EgressError(
                 f"this server does not call {registry.address}/{name}: it serves only the index "
-                "of PYOCI_INDEX, because PYOCI_REGISTRIES is not set"
+                "of PYOCI_INDEX, because PYOCI_REGISTRIES is not set",
+                advice="Use the address /simple/, or ask the administrator of this "
+                "server to allow more",
             )
         raise EgressError(
-            f"this server does not call {registry.address}: PYOCI_REGISTRIES does not allow it"
+            f"this server does not call {registry.address}: PYOCI_REGISTRIES does not allow it",
+            advice="Check the spelling of the registry, or ask the administrator of "
+            "this server to add it",
         )
 
 
@@ -220,7 +231,8 @@ def _read_below(base: Base, rest: tuple[str, ...], found: _Path) -> ReadAddress 
             if last.endswith(_NOT_STORED):
                 raise NotFoundError(
                     f"{shown(last)} does not exist, because this index stores only wheels and "
-                    ".tar.gz sdists"
+                    ".tar.gz sdists",
+                    advice="Ask for a wheel or a .tar.gz sdist; other files are not stored",
                 )
             return FileAddress(base, project, Filename.parse(last, project))
     for segment in rest:
@@ -261,11 +273,13 @@ def _refuse_encoded_slashes(raw_path: str | None) -> None:
         if not _SCHEME_START.match(decoded):
             raise InvalidRequestError(
                 "slashes in an address must not be percent-encoded, except those in a registry's "
-                "URL (http%3A%2F%2Flocalhost%3A5000)"
+                "URL (http%3A%2F%2Flocalhost%3A5000)",
+                advice="Write plain slashes in the address",
             )
         authority, slash, rest = _SCHEME_START.sub("", decoded).lstrip("/").partition("/")
         if slash and rest:
             raise InvalidRequestError(
                 "the registry's URL must end after its host and port "
-                f"({shown(authority)}); write the namespace after it, with unencoded slashes"
+                f"({shown(authority)}); write the namespace after it, with unencoded slashes",
+                advice="Write the namespace after the registry, with plain slashes",
             )

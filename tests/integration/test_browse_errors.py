@@ -1,7 +1,8 @@
 """Errors as people see them in a browser, while clients still get them as text."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 import requests
@@ -14,6 +15,9 @@ from tests.integration.index_client import address
 from tests.integration.registry_doubles import ALICE, BOB, Members
 from tests.pages import BROWSER
 from tests.ports import free_port
+
+if TYPE_CHECKING:
+    from _typeshed.wsgi import StartResponse, WSGIEnvironment
 
 SIMPLE = "application/vnd.pypi.simple.v1"
 CLIENTS = (f"{SIMPLE}+json, {SIMPLE}+html; q=0.1, text/html; q=0.01", "*/*")
@@ -144,3 +148,41 @@ def test_registry_that_is_down(app_server: AppServer, both: Both) -> None:
 
     assert page.status_code == 502
     assert "cannot be reached" in text
+
+
+def test_page_says_first_what_to_do_then_what_happened_and_then_the_request(
+    app_server: AppServer, both: Both
+) -> None:
+    page, text = both(f"{app_server()}/http%3A%2F%2F127.0.0.1%3A{free_port()}/team/hello/")
+    order = ["<h1>", "What to do", "is running", "What happened", "no connection to", "Request ID"]
+
+    assert [text.index(part) for part in order] == sorted(text.index(part) for part in order)
+    assert page.reason.startswith("Check that 127.0.0.1:")
+
+
+def test_registry_that_denies_everyone_is_not_said_to_know_the_caller(
+    app_server: AppServer, both: Both
+) -> None:
+    with wsgi_server(_denies_everyone) as url:
+        page, text = both(f"{app_server()}/{address(url)}/team/hello/")
+
+    assert page.status_code == 403
+    assert "accepted your credentials" not in text
+    assert "it does not ask for credentials" in text
+
+
+def test_registry_with_tls_that_is_called_without_it_is_written_with_https(
+    app_server: AppServer, both: Both
+) -> None:
+    said = "Client sent an HTTP request to an HTTPS server."
+    with wsgi_server(answering(Response(said, 400, content_type="text/plain"))) as url:
+        _, text = both(f"{app_server()}/{address(url)}/team/hello/")
+
+    assert f"Write the registry with TLS, as https://{url[7:]}" in text
+
+
+def _denies_everyone(environ: "WSGIEnvironment", start: "StartResponse") -> Iterable[bytes]:
+    root = environ["PATH_INFO"] == "/v2/"
+    return Response("{}" if root else '{"errors": [{"code": "DENIED"}]}', 200 if root else 403)(
+        environ, start
+    )

@@ -74,7 +74,8 @@ def test_a_limit_that_was_set_is_kept_and_named(
     assert large.status_code == 413
     size = int(large.request.headers["Content-Length"])
     assert large.text == (
-        f"the request has {size} bytes, and this server accepts at most 20000 bytes: its "
+        "Make the file smaller, or ask the administrator of this server to raise PYOCI_MAX_BODY. "
+        f"The request has {size} bytes, and this server accepts at most 20000 bytes: its "
         "administrator can raise PYOCI_MAX_BODY\n"
     )
     assert index.filenames("foo") == ["foo-1.0-py3-none-any.whl"]

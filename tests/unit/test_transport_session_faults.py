@@ -215,7 +215,7 @@ def test_connection_that_is_not_accepted_is_unreachable(hasty: Transport) -> Non
 def test_certificate_is_checked(transport: Transport, certificate: tuple[Path, Path]) -> None:
     with (
         http_double(lambda _: Answer(), certificate) as server,
-        pytest.raises(RegistryUnreachableError, match="its certificate or TLS was not accepted"),
+        pytest.raises(RegistryUnreachableError, match="its certificate is not trusted"),
     ):
         _get(transport, server.url)
 

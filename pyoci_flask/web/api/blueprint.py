@@ -46,7 +46,10 @@ def refuse_other_sites() -> None:
     """Refuse requests that another site's page makes with the user's credentials."""
     if request.method not in _SAFE and is_cross_site(request, services().settings.url):
         origin = shown(request.headers.get("Origin", ""))
-        raise CrossSiteError(f"this request comes from another site's page (Origin: {origin})")
+        raise CrossSiteError(
+            f"this request comes from another site's page (Origin: {origin})",
+            advice="Use pip, uv, twine or curl; a page of another site may not send this request",
+        )
 
 
 @blueprint.before_app_request

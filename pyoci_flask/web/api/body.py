@@ -28,7 +28,10 @@ class RequestBody:
         length = environ.get("CONTENT_LENGTH") or ""
         chunked = environ.get("HTTP_TRANSFER_ENCODING", "").lower().endswith("chunked")
         if length and not (length.isascii() and length.isdigit() and len(length) < 19):
-            raise InvalidRequestError("Content-Length is not a number of bytes")
+            raise InvalidRequestError(
+                "Content-Length is not a number of bytes",
+                advice="Send the length of the body as a number of bytes",
+            )
         if not length and not chunked:
             raise InvalidRequestError(
                 "the request needs a body, sent with a Content-Length or in chunks"
@@ -51,16 +54,22 @@ class RequestBody:
         try:
             piece = self._stream.read(wanted)
         except TimeoutError as error:
-            raise ClientTimeoutError("the upload stopped or was too slow") from error
+            raise ClientTimeoutError(
+                "the upload stopped or was too slow",
+                advice="Upload the file again over a faster connection",
+            ) from error
         except OSError as error:
-            raise InvalidRequestError("the connection was closed during the upload") from error
+            raise InvalidRequestError(
+                "the connection was closed during the upload", advice="Upload the file again"
+            ) from error
         except Exception as error:
             # Each server has its own exceptions for chunks that it cannot read.
             raise InvalidRequestError("the request body cannot be read") from error
         self.read_bytes += len(piece)
         if not piece and self.length is not None:
             raise InvalidRequestError(
-                f"the upload ended after {self.read_bytes} of {self.length} bytes"
+                f"the upload ended after {self.read_bytes} of {self.length} bytes",
+                advice="Upload the file again; the connection was lost",
             )
         if self.read_bytes > self._limit:
             raise self._too_large(self.read_bytes)
@@ -76,9 +85,11 @@ class RequestBody:
             f"the request has {_bytes(size)}{more}, and this server accepts at most "
             f"{_bytes(self._limit)}"
         )
+        advice = "Make the file smaller"
         if self._setting:
             text += f": its administrator can raise {self._setting}"
-        return PayloadTooLargeError(text)
+            advice += f", or ask the administrator of this server to raise {self._setting}"
+        return PayloadTooLargeError(text, advice=advice)
 
 
 def _bytes(size: int) -> str:

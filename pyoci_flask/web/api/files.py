@@ -121,7 +121,8 @@ def _part(stored: StoredFile, wanted: ByteRange, response: Response) -> Response
     if blob.size is not None and blob.size != size:
         blob.close()
         raise RegistryError(
-            f"{stored.file.filename.text} has {blob.size} bytes in the registry, not {size}"
+            f"{stored.file.filename.text} has {blob.size} bytes in the registry, not {size}",
+            advice="Delete this file and publish it again",
         )
     response.status_code = 206
     response.headers["Content-Range"] = f"bytes {first}-{stop - 1}/{size}"
@@ -142,7 +143,10 @@ def _slice(blob: OpenBlob, first: int, stop: int) -> Iterator[bytes]:
                 yield wanted
             if position >= stop:
                 return
-    raise TransferBrokenError(f"the registry sent only {position - first} of {stop - first} bytes")
+    raise TransferBrokenError(
+        f"the registry sent only {position - first} of {stop - first} bytes",
+        advice="Try again, and check the storage of the registry if it lasts",
+    )
 
 
 def _logged(path: str, chunks: Iterator[bytes]) -> Iterator[bytes]:

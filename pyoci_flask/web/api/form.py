@@ -104,14 +104,16 @@ def read_form(body: RequestBody, content_type: str, spool: Path) -> Iterator[Upl
         refuse_gone(_action_of(body))
     if kind.lower() != "multipart/form-data" or not options.get("boundary"):
         raise InvalidRequestError(
-            "an upload must be a POST of multipart/form-data, as twine sends it"
+            "an upload must be a POST of multipart/form-data, as twine sends it",
+            advice="Upload with twine, uv or another tool that publishes packages",
         )
     try:
         spooled = tempfile.TemporaryFile(dir=spool, prefix="pyoci-")  # noqa: SIM115 - entered below
     except OSError as error:
         raise SpoolFullError(
             f"this server cannot store the upload (PYOCI_SPOOL: {error.strerror}); nothing was "
-            "published"
+            "published",
+            advice="Ask the administrator of this server to check PYOCI_SPOOL",
         ) from error
     try:
         with spooled as file:
@@ -119,7 +121,8 @@ def read_form(body: RequestBody, content_type: str, spool: Path) -> Iterator[Upl
     except OSError as error:
         if error.errno in _NO_ROOM:
             raise SpoolFullError(
-                "this server has no space for the upload (PYOCI_SPOOL); nothing was published"
+                "this server has no space for the upload (PYOCI_SPOOL); nothing was published",
+                advice="Ask the administrator of this server to make room in PYOCI_SPOOL",
             ) from error
         raise
 
@@ -130,7 +133,10 @@ def _action_of(body: RequestBody) -> str | None:
     while piece := body.read():
         text += piece
         if len(text) > _TEXT_LIMIT:
-            raise PayloadTooLargeError(f"the form's fields exceed {_TEXT_LIMIT} bytes")
+            raise PayloadTooLargeError(
+                f"the form's fields exceed {_TEXT_LIMIT} bytes",
+                advice="Shorten the metadata of the package",
+            )
     try:
         return dict(parse_qsl(text.decode("latin-1"), max_num_fields=1000)).get(":action")
     except ValueError as error:
@@ -144,7 +150,10 @@ def refuse_gone(action: str | None) -> None:
         GoneError: the action is one of them.
     """
     if action in _GONE:
-        raise GoneError(f":action={action} is no longer supported; upload files with file_upload")
+        raise GoneError(
+            f":action={action} is no longer supported; upload files with file_upload",
+            advice="Upload files with twine, uv or another tool that publishes packages",
+        )
 
 
 def _parse(body: RequestBody, boundary: str, file: IO[bytes]) -> UploadForm:
@@ -159,10 +168,13 @@ def _parse(body: RequestBody, boundary: str, file: IO[bytes]) -> UploadForm:
             while body.read():
                 pass  # an epilogue; the connection stays usable only if all of it is read
     except ParserLimitReached as error:
-        raise PayloadTooLargeError(f"the form exceeds a limit: {error}") from error
+        raise PayloadTooLargeError(
+            f"the form exceeds a limit: {error}", advice="Shorten the metadata of the package"
+        ) from error
     except MultipartError as error:
         raise InvalidRequestError(
-            f"the request body is not valid multipart/form-data: {error}"
+            f"the request body is not valid multipart/form-data: {error}",
+            advice="Upload with twine, uv or another tool that publishes packages",
         ) from error
     return form.finished()
 
@@ -200,7 +212,10 @@ class _FormReader:
     def _keep(self, size: int) -> None:
         self._kept += size
         if self._kept > _TEXT_LIMIT:
-            raise PayloadTooLargeError(f"the form's fields exceed {_TEXT_LIMIT} bytes")
+            raise PayloadTooLargeError(
+                f"the form's fields exceed {_TEXT_LIMIT} bytes",
+                advice="Shorten the metadata of the package",
+            )
 
     def _begin(self, segment: MultipartSegment) -> None:
         self._segment = segment
@@ -209,7 +224,10 @@ class _FormReader:
             self._keep(_VALUE_OVERHEAD)
         if segment.name == "content":
             if self._filename is not None:
-                raise InvalidRequestError("the form field 'content' contains more than one file")
+                raise InvalidRequestError(
+                    "the form field 'content' contains more than one file",
+                    advice="Send one file with each request",
+                )
             self._filename = segment.filename or ""
 
     def _end(self) -> None:
@@ -227,7 +245,10 @@ class _FormReader:
         fields = {name: tuple(values) for name, values in self._fields.items()}
         if not self._filename:
             refuse_gone(next(iter(fields.get(":action", ())), None))
-            raise InvalidRequestError("the form field 'content' contains no file")
+            raise InvalidRequestError(
+                "the form field 'content' contains no file",
+                advice="Send the package in the form field 'content'",
+            )
         self._file.flush()
         return UploadForm(
             fields,

@@ -115,7 +115,8 @@ def _redirect_to_fallback(address: ProjectAddress, caller: RepositoryCaller) -> 
     if caller.credentials is None and found.authenticator.wants_token(origin, scope):
         raise AuthenticationRequiredError(
             f"{caller.repository.registry.netloc} requires credentials. {name} may be a private "
-            "project, so it is not looked up in the fallback index without them"
+            "project, so it is not looked up in the fallback index without them",
+            advice="Sign in with your user name and a token for the registry",
         )
     return redirect(f"{fallback_index(found.settings.fallback_index)}/{name}/")
 

@@ -37,6 +37,7 @@ from pyoci_flask.web.api.change_log import PUBLISH, SKIP, log_change
 from pyoci_flask.web.api.form import UploadForm, read_form, refuse_gone
 from pyoci_flask.web.services import services
 
+_REBUILD = "Build the package again, and upload the files under the names that the build gave them"
 _LABEL = re.compile(r"PyOCI :: Label :: (?P<key>.+?) :: (?P<value>.+)", re.DOTALL)
 
 _LARGE = 1024 * 1024
@@ -129,28 +130,35 @@ def read_upload(form: UploadForm) -> tuple[ProjectName, Upload]:
     # Check the filename first, because users see it and other fields are compared with it.
     if not is_filename(form.file.filename):
         raise InvalidRequestError(
-            f"{form.file.filename[:300]!r} is not the name of a wheel (.whl) or an sdist (.tar.gz)"
+            f"{form.file.filename[:300]!r} is not the name of a wheel (.whl) or an sdist (.tar.gz)",
+            advice="Upload a wheel (.whl) or an sdist (.tar.gz) under the name that the "
+            "build gave it",
         )
     if name is None:
-        raise InvalidRequestError("the form field 'name' is missing")
+        raise InvalidRequestError(
+            "the form field 'name' is missing",
+            advice="Upload with a current version of twine or uv",
+        )
     project = ProjectName(name)
     filename = Filename.parse(form.file.filename, project)
     if form.all("version") and not filename.is_same_version(version or ""):
         raise InvalidRequestError(
             f"the form field 'version' is {(version or '')[:200]!r}, but {filename.text} has "
-            f"version {filename.version!r}"
+            f"version {filename.version!r}",
+            advice=_REBUILD,
         )
     filetype, expected = form.one("filetype"), "bdist_wheel" if filename.is_wheel else "sdist"
     if filetype not in {None, expected}:
         raise InvalidRequestError(
-            f"the form field 'filetype' is {filetype!r}, but {filename.text} has type '{expected}'"
+            f"the form field 'filetype' is {filetype!r}, but {filename.text} has type '{expected}'",
+            advice="Upload with a current version of twine or uv",
         )
     version_of_metadata = form.one("metadata_version")
     if version_of_metadata is not None:
         check_metadata_version(version_of_metadata)
     check_digests(form)
     if form.file.size == 0:
-        raise InvalidRequestError(f"{filename.text} is empty")
+        raise InvalidRequestError(f"{filename.text} is empty", advice="Build the package again")
     return project, Upload(
         filename=filename,
         digest=form.file.digest,
@@ -173,23 +181,25 @@ def _completed(upload: Upload, project: ProjectName, form: UploadForm) -> Upload
         if isinstance(error, NoMetadataError) and not filename.is_wheel:
             check_requirements(requirements)
             return upload
-        raise InvalidRequestError(str(error)) from error
+        raise InvalidRequestError(str(error), advice=_REBUILD) from error
     name, version = raw.get("name", ""), raw.get("version", "")
     if canonicalize_name(name[:200]) != project.normalized:
         raise InvalidRequestError(
-            f"{filename.text} contains the metadata of {name[:200]!r}, not of {project}"
+            f"{filename.text} contains the metadata of {name[:200]!r}, not of {project}",
+            advice=_REBUILD,
         )
     if not filename.is_same_version(version):
         raise InvalidRequestError(
             f"{filename.text} contains the metadata of version {version[:200]!r}, not "
-            f"{filename.version!r}"
+            f"{filename.version!r}",
+            advice=_REBUILD,
         )
     check_metadata_version(raw.get("metadata_version", ""))
     check_requirements([*requirements, *raw.get("requires_dist", ())])
     try:
         check_archive(upload.content, filename, project)
     except BrokenArchiveError as error:
-        raise InvalidRequestError(str(error)) from error
+        raise InvalidRequestError(str(error), advice=_REBUILD) from error
     python = upload.requires_python or _specifiers(raw.get("requires_python"))
     return replace(upload, metadata=metadata, requires_python=python, about=annotations_of(raw))
 
@@ -281,7 +291,8 @@ def _check_form(form: UploadForm, field: str, sizes: Collection[int]) -> None:
         wanted = " or ".join(str(size) for size in sizes)
         raise InvalidRequestError(
             f"the form field '{field}' is not a hex digest: it must have {wanted} characters from "
-            "0-9 and a-f"
+            "0-9 and a-f",
+            advice="Upload with a current version of twine or uv",
         )
 
 
@@ -290,5 +301,6 @@ def _compare(form: UploadForm, field: str, actual: str) -> None:
     if stated and stated != actual:
         raise InvalidRequestError(
             f"the form field {field} does not match the file: the file was changed in transit, or "
-            "the digest is that of another file"
+            "the digest is that of another file",
+            advice="Upload the file again",
         )

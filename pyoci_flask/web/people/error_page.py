@@ -8,6 +8,7 @@ from werkzeug.http import HTTP_STATUS_CODES
 from werkzeug.wrappers import Response
 
 from pyoci_flask import errors
+from pyoci_flask.common.redaction import redact
 from pyoci_flask.web.access_log import ENVIRON_REQUEST_ID
 from pyoci_flask.web.address import Base
 from pyoci_flask.web.incoming import sent_path, visit
@@ -26,8 +27,8 @@ _USE_A_CLIENT = (
 _LATER = "Try again later. If the problem lasts, look at the status page of the registry."
 
 
-# A heading, and the steps that a user can take.
 _Advice = tuple[str, ...]
+"""A heading; what to do, unless the error itself says it; and further steps."""
 
 _ADVICE: Mapping[type[Exception], _Advice] = {
     errors.InvalidRequestError: ("This request is not valid", _SPELLING),
@@ -79,18 +80,20 @@ _ADVICE: Mapping[type[Exception], _Advice] = {
 }
 _WRONG_CREDENTIALS = (
     "The registry refused these credentials",
-    (
-        "Check the user name and the token. Is the token complete? Has it expired? The password "
-        "for the web site of a registry rarely works for its API."
-    ),
+    "Check the user name and the token. Is the token complete? Has it expired?",
+    "The password for the web site of a registry rarely works for its API.",
 )
 _TOO_FEW_RIGHTS = (
     "These credentials do not permit this",
-    "The registry accepted your credentials, but they lack permissions for this namespace.",
+    "Use credentials that have permissions for this namespace.",
     (
-        "Your browser keeps sending the credentials that you entered. To use other "
-        "credentials, open this page in a private window."
+        "The registry accepted your credentials, but denied this. Your browser keeps sending them. "
+        "To use others, open this page in a private window."
     ),
+)
+_NOBODY_MAY = (
+    "The registry does not permit this",
+    "Ask the administrator of the registry who may do this.",
 )
 _OUR_FAULT = (
     "Something went wrong here",
@@ -99,8 +102,13 @@ _OUR_FAULT = (
 
 
 def error_page(status: int, text: str, error: Exception) -> Response:
-    """Return the page; `text` must not contain secrets."""
+    """Return the page. `text` says what happened, and must not contain secrets."""
     title, *steps = _advice(status, error)
+    first = steps.pop(0) if steps else ""
+    own = redact(getattr(error, "advice", ""))
+    # A person signs in by reloading the page, which the error does not know.
+    if own and not isinstance(error, errors.AuthenticationRequiredError):
+        first = f"{own}{'' if own.endswith('?') else '.'}"
     about_rights = isinstance(error, errors.AuthenticationRequiredError | errors.DeniedError)
     if about_rights and text.startswith("ghcr.io "):
         steps.append(_GITHUB)
@@ -109,6 +117,7 @@ def error_page(status: int, text: str, error: Exception) -> Response:
         status,
         name=HTTP_STATUS_CODES.get(status, "Error"),
         title=title,
+        first=first,
         text=text,
         steps=steps,
         setup=setup_path(_base()),
@@ -129,6 +138,8 @@ def _base() -> Base | None:
 
 
 def _advice(status: int, error: Exception) -> _Advice:
+    if isinstance(error, errors.DeniedError) and "Authorization" not in request.headers:
+        return _NOBODY_MAY
     if isinstance(error, errors.DeniedError):
         return _WRONG_CREDENTIALS if status == 401 else _TOO_FEW_RIGHTS
     other = _OUR_FAULT if status >= 500 else ("This did not work",)
