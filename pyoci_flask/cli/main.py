@@ -27,7 +27,7 @@ class _Group(click.Group):
         except PyOCIError as error:
             from pyoci_flask.cli.screen import Screen  # `run` starts sooner without it
 
-            raise click.ClickException(Screen().clean(str(error))) from error
+            raise click.ClickException(Screen().clean(error.text)) from error
 
 
 @click.group(cls=_Group, context_settings={"help_option_names": ["-h", "--help"]})

@@ -148,4 +148,4 @@ def hint_for(error: PyOCIError, step: str, registry: Registry, repository: str =
     for kind, only, hint in _HINTS:
         if isinstance(error, kind) and only in {None, step}:
             return hint.format(step=step, repository=repository)
-    return None
+    return error.advice or None

@@ -150,10 +150,7 @@ def refuse_gone(action: str | None) -> None:
         GoneError: the action is one of them.
     """
     if action in _GONE:
-        raise GoneError(
-            f":action={action} is no longer supported; upload files with file_upload",
-            advice="Upload files with twine, uv or another tool that publishes packages",
-        )
+        raise GoneError(f":action={action} is no longer supported; upload files with file_upload")
 
 
 def _parse(body: RequestBody, boundary: str, file: IO[bytes]) -> UploadForm:
