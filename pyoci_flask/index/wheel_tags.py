@@ -24,6 +24,8 @@ SYSTEMS = (
 
 _MOST = 4
 """Maximum number of platforms, and of interpreters, that are described for one file."""
+_MOST_READ = 16
+"""Maximum number of tags of a set that are read. Real wheels have at most about ten."""
 
 _ARCHITECTURES = {
     "x86_64": "x86-64",
@@ -109,15 +111,16 @@ def runs_on(filename: Filename) -> RunsOn:
     if not filename.is_wheel:
         return RunsOn(SOURCE, SOURCE)
     *build, interpreters, abis, platforms = filename.architecture.removesuffix(WHEEL).split("-")
-    named = _merged(_platform(tag) for tag in _parts(platforms))
+    tags, unread = _parts(platforms)
+    named = _merged(map(_platform, tags))
     details = [one.details for one in named]
     details += [f"build {number}" for number in build]
-    words = (_joined([one.words for one in named], " and "), _pythons(interpreters, abis))
+    words = (_joined([one.words for one in named], " and ", unread), _pythons(interpreters, abis))
     return RunsOn(
         _system({one.system for one in named}),
         ", ".join(filter(None, words)),
         tuple(dict.fromkeys(filter(None, details)))[:_MOST],
-        max(map(_number, _parts(interpreters)), default=(0, 0)),
+        max(map(_number, _parts(interpreters)[0]), default=(0, 0)),
     )
 
 
@@ -127,15 +130,16 @@ def _system(named: set[str]) -> str:
     return SEVERAL if len(named) > 1 else next(iter(named), OTHER)
 
 
-def _parts(compressed: str) -> list[str]:
-    """Return the tags of a compressed set, each once."""
-    return [*dict.fromkeys(filter(None, compressed.split(".")))]
+def _parts(compressed: str) -> tuple[list[str], int]:
+    """Return the tags of a compressed set, each once, and how many more it has than are read."""
+    tags = [*dict.fromkeys(filter(None, compressed.split(".")))]
+    return tags[:_MOST_READ], len(tags[_MOST_READ:])
 
 
-def _joined(words: Iterable[str], sign: str) -> str:
+def _joined(words: Iterable[str], sign: str, more: int = 0) -> str:
     every = [*dict.fromkeys(words)]
-    rest = len(every) - _MOST
-    return sign.join([*every[:_MOST], *([f"{rest} more"] if rest > 0 else [])])
+    more += len(every[_MOST:])
+    return sign.join([*every[:_MOST], *([f"{more} more"] if more else [])])
 
 
 def _version(numbers: tuple[int, ...]) -> str:
@@ -159,8 +163,9 @@ def _platform(tag: str) -> _Platform:
         return _Platform(ANY, ANY)
     if tag in _WINDOWS:
         return _Platform("Windows", "Windows", _WINDOWS[tag])
-    for pattern, make in _PATTERNS:
-        found = pattern.fullmatch(tag)
+    kind = tag.partition("_")[0].rstrip("0123456789")
+    for pattern, make in _PATTERNS.get(kind, ()):
+        found = re.fullmatch(pattern, tag.removeprefix(kind), re.ASCII)
         if found is not None:
             return make(*found.groups())
     return _Platform(OTHER, tag)
@@ -205,9 +210,12 @@ def _ios(major: str, minor: str, architecture: str, device: str) -> _Platform:
     return _Platform("iOS", name, _architecture(architecture), (int(major), int(minor)))
 
 
-def _web(kind: str, version: str) -> _Platform:
-    name = "Emscripten" if kind == "emscripten" else "Pyodide"
-    return _Platform("WebAssembly", f"{name} {version.replace('_', '.')}", "(WebAssembly)")
+def _pyodide(version: str) -> _Platform:
+    return _Platform("WebAssembly", f"Pyodide {version.replace('_', '.')}", "(WebAssembly)")
+
+
+def _emscripten(version: str) -> _Platform:
+    return _Platform("WebAssembly", f"Emscripten {version.replace('_', '.')}", "(WebAssembly)")
 
 
 def _wasi(version: str) -> _Platform:
@@ -215,17 +223,22 @@ def _wasi(version: str) -> _Platform:
 
 
 _NUMBER = "([0-9]{1,4})"
-_PATTERNS: tuple[tuple[re.Pattern[str], Callable[..., _Platform]], ...] = (
-    (re.compile(rf"manylinux_{_NUMBER}_{_NUMBER}_(\w+)", re.ASCII), _glibc),
-    (re.compile(r"manylinux(1|2010|2014)_(\w+)", re.ASCII), _old_glibc),
-    (re.compile(rf"musllinux_{_NUMBER}_{_NUMBER}_(\w+)", re.ASCII), _musl),
-    (re.compile(r"linux_(\w+)", re.ASCII), _linux),
-    (re.compile(rf"macosx_{_NUMBER}_{_NUMBER}_(\w+)", re.ASCII), _mac),
-    (re.compile(rf"android_{_NUMBER}_(\w+)", re.ASCII), _android),
-    (re.compile(rf"ios_{_NUMBER}_{_NUMBER}_(\w+?)_(iphoneos|iphonesimulator)", re.ASCII), _ios),
-    (re.compile(r"(pyodide|pyemscripten|emscripten)_([0-9_]{1,20})_wasm32", re.ASCII), _web),
-    (re.compile(r"wasi_?([0-9_]{0,20}?)_wasm32", re.ASCII), _wasi),
-)
+_PATTERNS: dict[str, tuple[tuple[str, Callable[..., _Platform]], ...]] = {
+    "manylinux": (
+        (rf"_{_NUMBER}_{_NUMBER}_(\w+)", _glibc),
+        (r"(1|2010|2014)_(\w+)", _old_glibc),
+    ),
+    "musllinux": ((rf"_{_NUMBER}_{_NUMBER}_(\w+)", _musl),),
+    "linux": ((r"_(\w+)", _linux),),
+    "macosx": ((rf"_{_NUMBER}_{_NUMBER}_(\w+)", _mac),),
+    "android": ((rf"_{_NUMBER}_(\w+)", _android),),
+    "ios": ((rf"_{_NUMBER}_{_NUMBER}_(\w+?)_(iphoneos|iphonesimulator)", _ios),),
+    "pyodide": ((r"_([0-9_]{1,20})_wasm32", _pyodide),),
+    "pyemscripten": ((r"_([0-9_]{1,20})_wasm32", _pyodide),),
+    "emscripten": ((r"_([0-9_]{1,20})_wasm32", _emscripten),),
+    "wasi": ((r"_?([0-9_]{0,20}?)_wasm32", _wasi),),
+}
+"""Maps the letters at the beginning of a platform tag to what may follow them."""
 
 
 def _number(interpreter: str) -> tuple[int, int]:
@@ -235,11 +248,11 @@ def _number(interpreter: str) -> tuple[int, int]:
 
 def _pythons(interpreters: str, abis: str) -> str:
     """Describe interpreters with their ABIs."""
-    tags, kinds = _parts(interpreters), _parts(abis)
+    (tags, unread), (kinds, _) = _parts(interpreters), _parts(abis)
     majors = [tag[2:] for tag in tags if tag in {"py2", "py3"}]
     words = [f"Python {' and '.join(sorted(majors))}"] if majors else []
     words += [_python(tag, kinds) for tag in tags if tag not in {"py2", "py3"}]
-    return _joined(words, ", ")
+    return _joined(words, ", ", unread)
 
 
 def _python(tag: str, abis: list[str]) -> str:
