@@ -115,11 +115,12 @@ def test_from_the_form_to_an_installed_package_and_the_page_of_its_new_version(
         expect(page.locator(".description strong")).to_have_text("1.1")
         needs = page.get_by_role("region", name="Dependencies")
         expect(needs).to_contain_text("hello-parts>=1")
-        versions = page.get_by_role("region", name="Versions").get_by_role("link")
-        expect(versions).to_have_text(["1.1", "1.0"])
         (tmp_path / "second").mkdir()
         found = run_copied(copied(page, "snippet-pip-1"), tmp_path / "second")
         assert found == {"hello": "1.1", "hello-parts": "1.0"}
+        page.get_by_role("link", name="Versions 2").click()
+        versions = page.get_by_role("region", name="Versions").get_by_role("link")
+        expect(versions).to_have_text(["1.1", "1 file", "1.0", "1 file"])
 
         assert opened.seen.errors == []
         assert opened.seen.requests_elsewhere(server.url) == []

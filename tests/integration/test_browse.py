@@ -56,14 +56,21 @@ def test_project_shows_what_was_published(
     text = text_of(page)
     for words in (
         *("Says hello", "Ada Example", "MIT", ">=3.9", "httpx>=0.27", "With the extra pdf"),
-        *("reportlab", "team payments", "Latest", "Wheel", "Source", sha256(wheel), sha256(sdist)),
+        *("reportlab", "team payments", "Latest", "Files 2", "Versions 1"),
     ):
         assert words in text, words
     hrefs = {link.text: link.href for link in links(page)}
     assert hrefs["Source"] == "https://git.example/hello"
     assert hrefs["Ada Example"] == "mailto:ada@example.com"
+
+    files = shown(ui.get(f"/hello/{hrefs['Files 2']}"))
+
+    text = text_of(files)
+    for words in ("Any system, Python 3", "Source", sha256(wheel), sha256(sdist), "Says hello"):
+        assert words in text, words
+    hrefs = {link.text: link.href for link in links(files)}
     for file in (wheel, sdist):
-        url = urljoin(f"{ui.base}/hello/", hrefs[file.name])
+        url = urljoin(f"{ui.base}/hello/1.0/files/", hrefs[file.name])
         assert index.session.get(url, auth=index.auth).content == file.read_bytes()
 
 

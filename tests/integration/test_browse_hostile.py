@@ -91,9 +91,11 @@ def test_package_without_core_metadata_is_shown_by_its_files(
     simple.published(sdist, "hello", "1.0")
 
     page = shown(storage_app.get("/ui/simple/hello/"))
+    files = shown(storage_app.get("/ui/simple/hello/1.0/files/"))
 
     assert "No core metadata is stored" in page
-    assert sdist.name in page
+    assert 'href="1.0/files/"' in page
+    assert sdist.name in files
 
 
 def test_project_whose_versions_are_gone_says_so(
@@ -204,8 +206,9 @@ def test_page_is_shown_without_what_the_registry_fails_at(
     failing = Refusing(registry, lambda asked: asked.method == "GET" and what in asked.path, 500)
     with wsgi_server(failing) as url:
         page = shown(http.get(f"{root}/ui/{address(url)}/team/hello/"))
+        files = shown(http.get(f"{root}/ui/{address(url)}/team/hello/1.0/files/"))
 
-    assert wheel.name in page
+    assert wheel.name in files
     assert ("Greetings" in page) is (what != "/blobs/")
     assert ("payments" in page) is (what == "/blobs/")
 

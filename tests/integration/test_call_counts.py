@@ -249,6 +249,23 @@ def test_legacy_json_fails_where_no_version_can_be_read(
     assert index.get("/my-pkg/json").ok
 
 
+@pytest.mark.parametrize("path", ["1.0/files/", "versions/"])
+def test_web_pages_of_files_and_of_versions_take_the_calls_of_the_list(
+    app_server: AppServer,
+    proxy: CountingProxy,
+    proxy_url: str,
+    namespace: str,
+    versions: list[str],
+    http: requests.Session,
+    path: str,
+) -> None:
+    root = app_server({"PYOCI_INDEX": f"{proxy_url}/{namespace}"})
+    proxy.taken()
+
+    for calls in (1 + len(versions), 1):
+        assert _counted(proxy, http.get(f"{root}/ui/simple/my-pkg/{path}")) == calls
+
+
 def test_only_versions_that_are_shown_are_asked_for(
     index_of: IndexOf, proxy: CountingProxy, versions: list[str]
 ) -> None:

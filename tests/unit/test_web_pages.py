@@ -18,7 +18,8 @@ from pyoci_flask.web.error_answers import register_error_handlers, wants_page
 from pyoci_flask.web.incoming import visit
 from pyoci_flask.web.links import PublicOrigin
 from pyoci_flask.web.people.error_page import error_page
-from pyoci_flask.web.people.frame import as_date, as_size
+from pyoci_flask.web.people.frame import as_size
+from pyoci_flask.web.people.times import as_date
 from pyoci_flask.web.services import EXTENSION
 
 CHROMIUM = (

@@ -4,6 +4,7 @@ import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import cast
 from urllib.parse import urlencode
@@ -15,6 +16,7 @@ from pyoci_flask import __version__
 from pyoci_flask.web.address import Base
 from pyoci_flask.web.conditional import Page, is_current
 from pyoci_flask.web.people.description import DescriptionRenderer
+from pyoci_flask.web.people.times import as_ago, as_date, as_moment
 from pyoci_flask.web.services import services
 
 EXTENSION = "pyoci.people"
@@ -108,6 +110,8 @@ def answer(template: str, status: int = 200, /, **context: object) -> Response:
         pinned=services().settings.index is not None,
         as_size=as_size,
         as_date=as_date,
+        as_ago=partial(as_ago, now=datetime.now(UTC)),
+        as_moment=as_moment,
         **context,
     )
     if status == 200:
@@ -131,11 +135,6 @@ def as_size(size: int | None) -> str:
         if value >= _THOUSAND:
             value, unit = value / _THOUSAND, larger
     return f"{value:.1f} {unit}"
-
-
-def as_date(time: datetime | None) -> str:
-    """Format the day, such as `3 Nov 2026`. The text is empty if there is no time."""
-    return "" if time is None else f"{time.astimezone(UTC):%-d %b %Y}"
 
 
 def _asset(path: Path, content_type: str) -> Asset:

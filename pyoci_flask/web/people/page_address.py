@@ -46,11 +46,11 @@ def read_page(path: str) -> ListAddress | ProjectPage:
         if project is not None:
             return ProjectPage(project, "versions")
     above_version, _, version = above.rpartition("/")
-    if last == "files" and _names_version(above, version):
+    if last == "files" and _names_version(above_version, version):
         project = _project(path, above_version)
         if project is not None:
             return ProjectPage(project, "files", version)
-    if _names_version(path, last):
+    if _names_version(above, last):
         project = _project(path, above)
         if project is not None:
             return ProjectPage(project, version=last)
@@ -62,12 +62,12 @@ def read_page(path: str) -> ListAddress | ProjectPage:
     return address
 
 
-def _names_version(path: str, segment: str) -> bool:
-    """Return whether a segment of a path is the place of a version.
+def _names_version(above: str, segment: str) -> bool:
+    """Return whether the segment of a path that is below `above` is the place of a version.
 
     If the end of the namespace is unknown, a segment that is no version may be a project.
     """
-    certain = "/+simple/" in path or path.startswith("/simple/")
+    certain = "/+simple/" in above or above.startswith("/simple/")
     return version_or_none(segment) is not None or (certain and not is_filename(segment))
 
 

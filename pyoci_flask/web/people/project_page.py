@@ -1,5 +1,7 @@
 """The pages of a project: the description of a version, its files, and all versions."""
 
+from collections.abc import Sequence
+
 from flask import request
 from werkzeug.wrappers import Response
 
@@ -14,10 +16,17 @@ from pyoci_flask.index.releases import (
 )
 from pyoci_flask.web.address import Base
 from pyoci_flask.web.links import quote_segment
+from pyoci_flask.web.people.file_rows import by_system, rows_of
 from pyoci_flask.web.people.frame import answer, people, setup_path, signed_in
 from pyoci_flask.web.people.page_address import ProjectPage
+from pyoci_flask.web.people.paging import requested_part
 from pyoci_flask.web.people.snippets import Target, installers
 from pyoci_flask.web.services import services
+
+_MOST_FILES = 500
+"""Maximum number of files on one page. Each needs up to 2 kB."""
+_MOST_VERSIONS = 500
+"""Maximum number of versions on one page. Each needs up to 1 kB."""
 
 
 def project_page(page: ProjectPage) -> Response:
@@ -34,28 +43,53 @@ def project_page(page: ProjectPage) -> Response:
         if page.version is None
         else find_release(repository, tags, releases, page.version, found.versions.read_tag)
     )
-    # The command needs the version if an installer would choose another one.
-    package = project.name if shown is newest or not shown else f"{project.name}=={shown.version}"
-    url = found.origin.index_url(address.base)
     here = page.project_href
     return answer(
         f"project_{page.tab}.html",
         base=address.base,
         name=project.name,
-        url=url,
         tab=page.tab,
         files_path=f"{found.origin.path()}{address.base.path}/{quote_segment(address.project.text)}/",
         index_href=f"{'' if here == './' else here}{_index_href(address.base)}",
         project_href=here,
         releases=releases,
         newest=newest,
-        listed=listed_of(releases),
         shown=shown,
         left_out=project.left_out,
-        tools=installers(Target(url, address.base.registry.netloc, signed_in(), package)),
-        setup=setup_path(address.base),
-        **(_about(repository, shown) if page.tab == "description" else {}),
+        **_content(page, project.name, repository, releases, newest, shown),
     )
+
+
+def _content(
+    page: ProjectPage,
+    name: str,
+    repository: ProjectRepository,
+    releases: Sequence[Release],
+    newest: Release | None,
+    shown: Release | None,
+) -> dict[str, object]:
+    """Return what only one of the pages shows. Only the description needs calls for it."""
+    if shown is None:
+        return {}
+    if page.tab == "files":
+        part = requested_part(rows_of(shown.files), _MOST_FILES)
+        return {"part": part, "systems": by_system(part.items)}
+    if page.tab == "versions":
+        return {
+            "part": requested_part(releases, _MOST_VERSIONS),
+            "listed": listed_of(releases),
+        }
+    base = page.address.base
+    url = services().origin.index_url(base)
+    # Installers choose a yanked version only if it is required exactly.
+    chosen = shown is newest and shown.yanked is None
+    package = name if chosen else f"{name}=={shown.version}"
+    return {
+        "url": url,
+        "tools": installers(Target(url, base.registry.netloc, signed_in(), package)),
+        "setup": setup_path(base),
+        **_about(repository, shown),
+    }
 
 
 def _index_href(base: Base) -> str:
@@ -64,10 +98,8 @@ def _index_href(base: Base) -> str:
     return "../" if one_segment or "/+simple/" in request.path else "../+simple/"
 
 
-def _about(repository: ProjectRepository, shown: Release | None) -> dict[str, object]:
+def _about(repository: ProjectRepository, shown: Release) -> dict[str, object]:
     """Return the details of a version from its metadata and manifests. This makes a few calls."""
-    if shown is None:
-        return {"details": Details(), "description": None, "known": True}
     found = services()
     details = read_details(repository, shown.files, found.metadata)
     labels, more_labels = read_labels(repository, shown.files, found.versions.pool)
