@@ -43,7 +43,7 @@ def test_a_command_asks_before_it_needs_the_login_and_no_address_contains_it() -
                 assert text.index("read -rs REGISTRY_TOKEN") < text.index('"$REGISTRY_TOKEN"')
                 # A shell without bracketed paste would give the following lines to `read`.
                 body = text[start:].removesuffix("\n)").splitlines()
-                assert all(line.endswith(" &&") for line in body[:-1]), text
+                assert all(line.endswith((" &&", " |")) for line in body[:-1]), text
             if key != "pdm":  # which encodes what it puts into an address
                 assert "REGISTRY_TOKEN}@" not in text
                 assert "REGISTRY_TOKEN@" not in text
