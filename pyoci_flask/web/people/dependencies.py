@@ -12,7 +12,7 @@ from pyoci_flask.web.address import Base
 from pyoci_flask.web.people.snippets import Needs
 from pyoci_flask.web.services import services
 
-_MOST = 50
+_MOST = 30
 """Maximum number of projects that are looked up for one page."""
 _NAME = re.compile(r"([A-Za-z0-9][A-Za-z0-9._-]*)\s*(@?)")
 """The name at the start of a requirement, and the `@` before a URL (PEP 508)."""
