@@ -4,6 +4,7 @@ import io
 import re
 import tarfile
 from collections.abc import Iterable
+from html import unescape
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -171,7 +172,7 @@ def test_credentials_are_asked_for_and_each_registry_is_a_realm_of_its_own(
         wrong = http.get(f"{shared_app}/ui/{base}{path}", auth=("alice", "wrong"))
         assert wrong.status_code == 401
     page = shown(http.get(f"{shared_app}/ui/{base}/hello/", auth=docker_htpasswd.auth))
-    assert "$REGISTRY_USER:$REGISTRY_TOKEN@" in page
+    assert 'export UV_INDEX_PRIVATE_PASSWORD="$REGISTRY_TOKEN"' in unescape(page)
     assert (docker_htpasswd.password or "-") not in page
 
 

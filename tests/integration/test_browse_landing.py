@@ -96,7 +96,8 @@ def test_credentials_are_variables(page_of: PageOf) -> None:
     asked = page_of(registry="ghcr.io", namespace="acme", credentials="1")
     free = page_of(registry="ghcr.io", namespace="acme")
 
-    assert "$REGISTRY_USER:$REGISTRY_TOKEN@" in snippets(asked)
+    assert 'export TWINE_PASSWORD="$REGISTRY_TOKEN" &&' in snippets(asked)
+    assert "$REGISTRY_TOKEN@" not in snippets(asked)
     assert "write:packages" in asked
     assert 'id="tool-keyring"' in asked
     assert 'id="credentials" name="credentials" type="checkbox" value="1" checked' in asked
