@@ -90,6 +90,10 @@ class CachedReader(VersionReader):
         with in_background(prove, parallel=self.pool.is_parallel(registry)):
             return super().find_project(candidates, empty_is_found=empty_is_found)
 
+    def was_read(self, repository: ProjectRepository) -> bool:
+        """Return whether this caller has read a version that is still cached."""
+        return repository.caller in self._proofs and self._entries.sample(repository) is not None
+
     def _prove(self, caller: RepositoryCaller, tag: Tag) -> None:
         # If this fails, a version is read later, which shows why. So it need not be repeated.
         with suppress(PyOCIError):

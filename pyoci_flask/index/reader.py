@@ -66,6 +66,13 @@ class VersionReader:
         """Find the project's repository and its tags; see `listing.find_project`."""
         return find_project(candidates, empty_is_found=empty_is_found)
 
+    def was_read(self, repository: ProjectRepository) -> bool:  # noqa: ARG002 - as below
+        """Return whether this caller has read a version from a repository lately.
+
+        The registry is not called.
+        """
+        return False
+
     def project(
         self,
         repository: ProjectRepository,

@@ -117,12 +117,16 @@ class Authenticator:
         """
         return self._anonymous.get((registry, fingerprint(None), scope)) or False
 
+    def was_challenged(self, registry: str) -> bool:
+        """Return whether a registry has asked this worker for credentials or a token."""
+        return registry in self._last_bearer or registry in self._basic
+
     def probe(self, registry: str, *, may_wait: bool = True) -> bool:
         """Return whether a registry asks for credentials, and call it if that is not known yet.
 
         The result is False only if the root of the API returns 200 without credentials.
         """
-        if registry in self._last_bearer or registry in self._basic:
+        if self.was_challenged(registry):
             return True
         with suppress(PyOCIError), self._root(registry, may_wait=may_wait) as root:
             return root.status != 200

@@ -16,6 +16,7 @@ from pyoci_flask.index.releases import (
 )
 from pyoci_flask.web.address import Base
 from pyoci_flask.web.links import quote_segment
+from pyoci_flask.web.people.dependencies import needs_of, places_of, project_of
 from pyoci_flask.web.people.file_rows import by_system, rows_of
 from pyoci_flask.web.people.frame import answer, people, setup_path, signed_in
 from pyoci_flask.web.people.page_address import ProjectPage
@@ -81,14 +82,28 @@ def _content(
         }
     base = page.address.base
     url = services().origin.index_url(base)
+    details = read_details(repository, shown.files, services().metadata)
+    places = places_of(base, details or Details())
     # Installers choose a yanked version only if it is required exactly.
     chosen = shown is newest and shown.yanked is None
-    package = name if chosen else f"{name}=={shown.version}"
+    exact = f"{name}=={shown.version}"
+    target = Target(
+        url,
+        base.registry.netloc,
+        signed_in(),
+        name if chosen else exact,
+        exact,
+        needs_of(details, places),
+        fallback=services().settings.fallback_index is not None,
+    )
     return {
         "url": url,
-        "tools": installers(Target(url, base.registry.netloc, signed_in(), package)),
+        "target": target,
+        "tools": installers(target),
+        "places": places,
+        "project_of": project_of,
         "setup": setup_path(base),
-        **_about(repository, shown),
+        **_about(repository, shown, details),
     }
 
 
@@ -98,11 +113,11 @@ def _index_href(base: Base) -> str:
     return "../" if one_segment or "/+simple/" in request.path else "../+simple/"
 
 
-def _about(repository: ProjectRepository, shown: Release) -> dict[str, object]:
-    """Return the details of a version from its metadata and manifests. This makes a few calls."""
-    found = services()
-    details = read_details(repository, shown.files, found.metadata)
-    labels, more_labels = read_labels(repository, shown.files, found.versions.pool)
+def _about(
+    repository: ProjectRepository, shown: Release, details: Details | None
+) -> dict[str, object]:
+    """Return what the metadata and the manifests of a version say. This makes a few calls."""
+    labels, more_labels = read_labels(repository, shown.files, services().versions.pool)
     known = details or Details()
     links, more_links = all_links(known, shown.files)
     description = None

@@ -1,18 +1,21 @@
 """Configuration to copy, which sets up each tool for an index.
 
-The texts are templates in `templates/snippets`. They never contain secrets: where a tool needs
-credentials, its snippet reads the environment variables `REGISTRY_USER` and `REGISTRY_TOKEN`, or
-says where the tool stores its credentials.
+The texts are templates in `templates/snippets`. They never contain secrets. Where a tool needs
+credentials, a command first asks for both, and passes them on in variables or in a private file,
+so that they stand neither in an address nor on a command line. They may contain any character.
 """
 
 import shlex
 from collections.abc import Callable
 from dataclasses import dataclass
+from enum import Enum
 from urllib.parse import urlsplit
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
+from pyoci_flask.oci.reference import EMBEDDED, Registry
 from pyoci_flask.web import TEMPLATES
+from pyoci_flask.web.services import services
 
 PACKAGE = "PACKAGE"
 _LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
@@ -76,6 +79,19 @@ class Tool:
     snippets: tuple[Snippet, ...]
 
 
+class Needs(Enum):
+    """Where the dependencies of a package are, as far as that is known."""
+
+    NOTHING = "nothing"
+    """There are none."""
+    HERE = "here"
+    """All of them are in the same index."""
+    ELSEWHERE = "elsewhere"
+    """None of them is in the same index."""
+    UNKNOWN = "unknown"
+    """Some are in the same index and some are not, or it is not known."""
+
+
 @dataclass(frozen=True, slots=True)
 class Target:
     """The index that a tool is set up for."""
@@ -88,6 +104,17 @@ class Target:
     """Whether the registry asks for credentials."""
     package: str = PACKAGE
     """The requirement that the commands install."""
+    exact: str = ""
+    """The same with its version. It is empty if there is none."""
+    needs: Needs = Needs.NOTHING
+    """Where the dependencies of the package are."""
+    fallback: bool = False
+    """Whether installers are redirected to another index for what this one does not have."""
+
+    @property
+    def complete(self) -> bool:
+        """Whether installers need no other index for this package."""
+        return self.fallback or self.needs in {Needs.NOTHING, Needs.HERE}
 
     @property
     def host(self) -> str:
@@ -104,16 +131,11 @@ class Target:
         """Whether pip refuses the address unless its host is marked as trusted."""
         return self.url.startswith("http://") and self.hostname not in _LOOPBACK
 
-    def with_credentials(self, user: str, token: str) -> str:
-        """Return the URL with the given placeholders for user and password before its host."""
-        if not self.credentials:
-            return self.url
-        return self.url.replace("://", f"://{user}:{token}@", 1)
-
 
 def installers(target: Target) -> tuple[Tool, ...]:
-    """Return the commands with which each installer installs a package."""
-    return tuple(_tool("install", key, target) for key in ("pip", "uv", "poetry"))
+    """Return the commands with which each installer installs a package, the best one first."""
+    keys = ("pip", "uv", "poetry") if target.complete else ("uv", "poetry", "pip")
+    return tuple(_tool("install", key, target) for key in keys)
 
 
 def tools(target: Target) -> tuple[Tool, ...]:
@@ -134,12 +156,20 @@ def credentials_hint(registry: str) -> str:
     return next((text for end, text in _HINTS.items() if host.endswith(end)), "")
 
 
+def wants_credentials(registry: Registry) -> bool:
+    """Return whether a registry is known to ask for credentials. It is not called."""
+    found = services()
+    if registry == EMBEDDED:
+        return found.settings.storage_users is not None
+    return bool(credentials_hint(registry.netloc)) or found.authenticator.was_challenged(registry.origin)
+
+
 def _tool(folder: str, key: str, target: Target) -> Tool:
     """Render the template of a tool, which calls `snippet` for each of its snippets."""
     snippets: list[Snippet] = []
 
     def snippet(title: str, note: str = "", *, caller: Callable[[], str]) -> str:
-        snippets.append(Snippet(title, caller().removesuffix("\n"), note))
+        snippets.append(Snippet(title, caller().rstrip("\n"), note))
         return ""
 
     template = _environment.get_template(f"snippets/{folder}/{key}.j2")
