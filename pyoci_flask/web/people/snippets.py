@@ -161,7 +161,9 @@ def wants_credentials(registry: Registry) -> bool:
     found = services()
     if registry == EMBEDDED:
         return found.settings.storage_users is not None
-    return bool(credentials_hint(registry.netloc)) or found.authenticator.was_challenged(registry.origin)
+    return bool(credentials_hint(registry.netloc)) or found.authenticator.was_challenged(
+        registry.origin
+    )
 
 
 def _tool(folder: str, key: str, target: Target) -> Tool:
