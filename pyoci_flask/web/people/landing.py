@@ -159,9 +159,12 @@ def _what_is_missing(registry: str, namespace: str, wrong: str) -> str:
 
 
 def _suggestions() -> list[str]:
-    """Return the registries that the allow-list contains without wildcards."""
+    """Return the registries that the operator's allow-list contains without wildcards.
+
+    Where only the own index may be used, its registry is not shown: it may be an internal address.
+    """
     settings = services().settings
-    patterns = settings.registries or ()
+    patterns = () if settings.only_index else settings.registries or ()
     found = [one.registry.address for one in patterns if one.registry is not None]
     if settings.storage is not None and settings.registries is None:
         found.append(EMBEDDED.address)
