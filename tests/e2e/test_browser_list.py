@@ -1,5 +1,6 @@
 """The list of an index and the first page in Chromium, with a registry of 2,500 projects."""
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from urllib.parse import parse_qs, urlsplit
@@ -19,9 +20,7 @@ from tests.servers import gunicorn
 
 COUNT = 2500
 SIZES = pytest.mark.parametrize("size", [DESKTOP, PHONE], ids=["desktop", "phone"])
-SUMMARY = (
-    "What all of these projects have to say about themselves, which is more than fits on a phone"
-)
+SUMMARY = "What all of these projects say about themselves, which is too long for a phone"
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +81,7 @@ def test_rows_are_filled_in_as_they_come_into_view_one_batch_at_a_time(
         page.goto(f"{site.ui}?page=2")
         first = page.locator(".projects li").first
         expect(first).to_contain_text(SUMMARY)
-        expect(first).to_contain_text("ago")
+        expect(first.locator("time")).to_have_attribute("title", re.compile(r" \d{4}, .* UTC$"))
         expect(first.get_by_role("link")).to_have_text("acme-1000")
         expect(page.locator("[data-bare]").last).to_be_attached()
         last = page.locator(".projects li").last
@@ -175,7 +174,7 @@ def test_the_first_page_searches_by_keyboard(
         page.goto(f"{site.url}/")
         expect(page.get_by_role("heading", level=1)).to_have_text("Acme packages")
         latest = page.get_by_role("region", name="Latest releases")
-        expect(latest.get_by_role("link", name="acme-2499")).to_be_visible()
+        expect(latest.get_by_role("listitem").first).to_contain_text(SUMMARY)
         page.keyboard.press("/")
         page.keyboard.type("acme-0042")
         page.keyboard.press("Enter")
