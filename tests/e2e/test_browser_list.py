@@ -78,11 +78,13 @@ def test_rows_are_filled_in_as_they_come_into_view_one_batch_at_a_time(
 
         page.on("request", lambda request: begin(request.url))
         page.on("requestfinished", lambda one: one.url in running and running.remove(one.url))
-        page.goto(f"{site.ui}?page=2")
+        # The cache knows what another test has read, so each size has a page of its own.
+        number = 2 if size == DESKTOP else 1
+        page.goto(f"{site.ui}?page={number}")
         first = page.locator(".projects li").first
         expect(first).to_contain_text(SUMMARY)
         expect(first.locator("time")).to_have_attribute("title", re.compile(r" \d{4}, .* UTC$"))
-        expect(first.get_by_role("link")).to_have_text("acme-1000")
+        expect(first.get_by_role("link")).to_have_text(f"acme-{(number - 1) * 1000:04}")
         expect(page.locator("[data-bare]").last).to_be_attached()
         last = page.locator(".projects li").last
         last.scroll_into_view_if_needed()

@@ -123,7 +123,7 @@ def test_number_out_of_its_limits_stops_the_start(name: str) -> None:
 
 @pytest.mark.parametrize("value", ["x" * 61, "two\nlines", "a\tb", "\u202ebackwards"])
 def test_title_is_one_short_line(value: str) -> None:
-    with pytest.raises(ConfigurationError, match="^PYOCI_TITLE must be one line of at most 60"):
+    with pytest.raises(ConfigurationError, match="PYOCI_TITLE must be one line"):
         Settings.from_env({"PYOCI_TITLE": value})
     assert Settings.from_env({"PYOCI_TITLE": "x" * 60}).title == "x" * 60
 
