@@ -145,6 +145,13 @@ class Terminal:
                 raise AssertionError(self.shown) from None
         return found + len(text)
 
+    def wait_until_hidden(self, hidden: bool) -> None:
+        """Wait until the terminal does not show what is typed (or shows it), as for a password."""
+        deadline = time.monotonic() + PATIENCE
+        while bool(termios.tcgetattr(self._ours)[3] & termios.ECHO) is hidden:
+            assert time.monotonic() < deadline, self.shown
+            time.sleep(0.01)
+
     def _read_rest(self) -> None:
         """Read what is shown until all programs have closed it, or nothing more comes."""
         with contextlib.suppress(OSError):

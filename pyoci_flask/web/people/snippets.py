@@ -161,9 +161,8 @@ def wants_credentials(registry: Registry) -> bool:
     found = services()
     if registry == EMBEDDED:
         return found.settings.storage_users is not None
-    return bool(credentials_hint(registry.netloc)) or found.authenticator.was_challenged(
-        registry.origin
-    )
+    asked = found.authenticator.was_challenged(registry.origin)
+    return asked or bool(credentials_hint(registry.netloc))
 
 
 def _tool(folder: str, key: str, target: Target) -> Tool:
