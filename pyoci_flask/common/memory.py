@@ -102,6 +102,12 @@ class Memory(Generic[K, V]):
         with self._lock:
             self._drop(key)
 
+    def keys(self) -> list[K]:
+        """Return the keys that have not expired. This does not count as a use of them."""
+        now = self._clock()
+        with self._lock:
+            return [key for key, entry in self._entries.items() if entry.until > now]
+
     def __contains__(self, key: K) -> bool:
         return self._find(key) is not None
 

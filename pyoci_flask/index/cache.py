@@ -13,24 +13,29 @@ from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import replace
 from functools import partial
 
+from packaging.utils import NormalizedName
+
 from pyoci_flask.common.memory import KeyedLocks
 from pyoci_flask.common.threads import in_background
 from pyoci_flask.errors import OversizedError, PyOCIError
 from pyoci_flask.index.entries import Entries, Entry
 from pyoci_flask.index.fetch import Allowance, FetchPool, Read
-from pyoci_flask.index.known import Known, KnownVersions, is_fresh, may_be_shown
+from pyoci_flask.index.known import Known, KnownVersions, existing, is_fresh, may_be_shown
 from pyoci_flask.index.lifetimes import Lifetimes
 from pyoci_flask.index.listing import list_files
 from pyoci_flask.index.names import tag_of, tags_of
+from pyoci_flask.index.newest import Found, KnownRows
 from pyoci_flask.index.project import Project
 from pyoci_flask.index.project_repository import Candidates, ProjectRepository, RecentCallers
-from pyoci_flask.index.reader import Enough, Found, Later, VersionReader, any_part
+from pyoci_flask.index.reader import Enough, Later, VersionReader, any_part
 from pyoci_flask.index.recheck import Recheck
+from pyoci_flask.index.releases import Release
 from pyoci_flask.index.store import Store
 from pyoci_flask.index.versions import Skipped, VersionFiles, load_files, log_skipped
 from pyoci_flask.oci.client import RepositoryCaller
 from pyoci_flask.oci.manifest_digests import head_manifest
-from pyoci_flask.oci.reference import Tag
+from pyoci_flask.oci.reference import Repository, Tag
+from pyoci_flask.transport.request import Credentials
 
 _PATIENCE = 3.0
 """Seconds to wait for another request that reads the same project."""
@@ -60,6 +65,7 @@ class CachedReader(VersionReader):
         )
         self._known = KnownVersions(self._entries)
         self._proofs = RecentCallers(ttl, clock or time.monotonic)
+        self._rows = KnownRows(self._known, ttl, self._clock)
         self._reading = KeyedLocks[str]()
 
     def close(self) -> None:
@@ -175,6 +181,18 @@ class CachedReader(VersionReader):
         entry = known.entries.get(tag)
         return entry.version if entry is not None and is_fresh(entry, self._clock()) else None
 
+    def newest(self, candidates: Candidates) -> Release | None:
+        """Return the version that pages show first (see `VersionReader.newest`)."""
+        before = self._known.get(candidates[0])
+        repository, tags = self.find_project(candidates)
+        return self._rows.read(repository, tags, before, self.recall, self.read_tag)
+
+    def known_below(
+        self, namespace: Repository, credentials: Credentials | None
+    ) -> dict[NormalizedName, Release]:
+        """Return the known projects of a namespace (see `VersionReader.known_below`)."""
+        return self._rows.below(namespace, self._proofs.below(namespace, credentials))
+
     def read_tag(
         self, repository: ProjectRepository, version: str, tag: Tag
     ) -> VersionFiles | None:
@@ -246,7 +264,7 @@ class CachedReader(VersionReader):
                     read |= self._ask(repository, rest, allowance, answered, known)
             except PyOCIError:
                 # Keep what was read, so that the next request can continue from there.
-                some = _existing(dict(answered))  # calls under way may still add to it
+                some = existing(dict(answered))  # calls under way may still add to it
                 self._note(repository, some)
                 self._known.write(repository, known, some, numbers, sent, tags)
                 raise
@@ -281,8 +299,4 @@ class CachedReader(VersionReader):
 
         Registries report every tag as missing to callers without permission to read.
         """
-        return read if repository.caller in self._proofs else _existing(read)
-
-
-def _existing(read: Mapping[str, Read]) -> dict[str, Read]:
-    return {tag: found for tag, found in read.items() if found is not None}
+        return read if repository.caller in self._proofs else existing(read)

@@ -8,9 +8,10 @@ from dataclasses import dataclass, replace
 from pyoci_flask.common.outlet import Outlet
 from pyoci_flask.errors import NotFoundError, RegistryError, TransferBrokenError
 from pyoci_flask.index.names import Filename
+from pyoci_flask.index.newest import Found
 from pyoci_flask.index.project import File
 from pyoci_flask.index.project_repository import Candidates, ProjectRepository, no_version
-from pyoci_flask.index.reader import Found, VersionReader
+from pyoci_flask.index.reader import VersionReader
 from pyoci_flask.index.versions import VersionFiles, VersionIndex, same_files
 from pyoci_flask.oci.blobs import OpenBlob, blob_size, open_blob
 from pyoci_flask.oci.manifests import get_manifest

@@ -111,6 +111,12 @@ class Entries:
         key = _changes_key(repository.caller.repository.location)
         return self._numbers(self._store.get_many([key]), [key]).get(key)
 
+    def all_changes(self, locations: Iterable[str]) -> dict[str, int]:
+        """Return the numbers of changes of many repositories, as far as they have one."""
+        keys = {_changes_key(location): location for location in locations}
+        stored = self._store.get_many(keys)
+        return {keys[key]: int(one.value) for key, one in stored.items() if one.value.isdigit()}
+
     def count_change(self, repositories: Iterable[ProjectRepository], tag: str) -> None:
         """Count a change of a tag's version, whose entries are then no longer valid."""
         locations = [one.caller.repository.location for one in repositories]

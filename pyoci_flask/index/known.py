@@ -1,6 +1,6 @@
 """What a worker has parsed of the versions in the listing cache."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from pyoci_flask.common.memory import Memory
@@ -30,7 +30,16 @@ class Shown:
         return (self.tags, self.limit) == (tuple(tags), limit)
 
 
-def is_fresh(one: Entry | Shown, now: float) -> bool:
+@dataclass(frozen=True, slots=True)
+class Newest:
+    """The tags that decide which version of a project pages prefer, and when they were listed."""
+
+    tags: tuple[str, ...]
+    since: float
+    until: float
+
+
+def is_fresh(one: Entry | Shown | Newest, now: float) -> bool:
     """Return whether the registry need not be asked again."""
     return one.since <= now < one.until
 
@@ -48,6 +57,7 @@ class Known:
     """The repository's number of changes, or None if the store does not work."""
     entries: Mapping[str, Entry]
     shown: Shown | None = None
+    newest: Newest | None = None
     before: Mapping[str, Entry] = field(default_factory=dict)
     """Entries that were parsed at an earlier number of changes. Most of them are still the same."""
 
@@ -106,6 +116,11 @@ def _are_same(old: Mapping[str, Entry], new: Mapping[str, Entry]) -> bool:
     return old.keys() == new.keys() and all(old[tag].found is new[tag].found for tag in old)
 
 
+def existing(read: Mapping[str, Read]) -> dict[str, Read]:
+    """Return what was read, without the tags that do not exist."""
+    return {tag: found for tag, found in read.items() if found is not None}
+
+
 class KnownVersions:
     """What a worker has parsed, by repository."""
 
@@ -124,6 +139,16 @@ class KnownVersions:
         if known.changes == changes:
             return known
         return Known(changes, {}, before=known.parsed)
+
+    def current(self, locations: Collection[str]) -> dict[str, Known]:
+        """Return what this worker has parsed of these repositories and is still true."""
+        changes = self._entries.all_changes(locations)
+        return {
+            location: known
+            for location in locations
+            if (known := self._known.get(location)) is not None
+            and known.changes == changes.get(location)
+        }
 
     def keep(self, repository: ProjectRepository, known: Known) -> Known:
         """Remember what was parsed, and return it."""
@@ -159,7 +184,8 @@ class KnownVersions:
         kept = {tag: known.entries[tag] for tag in wanted if tag not in read}
         is_all = known.changes is not None and changes == known.changes + 1
         # If another request wrote something at the same time, the next request reads the store.
-        known = Known(changes, kept | entries, before=known.before if tags is None else {})
+        earlier = known.before if tags is None else {}
+        known = Known(changes, kept | entries, newest=known.newest, before=earlier)
         return self.keep(repository, known) if is_all else known
 
 

@@ -246,7 +246,7 @@ def first_to_list(keyed: Iterable[tuple[_Key, str]]) -> list[str]:
     finals: deque[tuple[_Key, str]] = deque()
     others: deque[tuple[_Key, str]] = deque()
     for one in keyed:
-        (finals if _is_final(one[0]) else others).append(one)
+        (finals if is_final(one[0]) else others).append(one)
     found: list[tuple[_Key, str]] = []
     taken = 0
     while finals and others:
@@ -259,7 +259,7 @@ def first_to_list(keyed: Iterable[tuple[_Key, str]]) -> list[str]:
     return [tag for _, tag in (*found, *finals, *others)]
 
 
-def _is_final(key: _Key) -> bool:
+def is_final(key: _Key) -> bool:
     """Return whether a tag is a final release; post releases and local versions are final."""
     is_version, version, _ = key
     return is_version and not version.is_prerelease

@@ -11,8 +11,9 @@ from pyoci_flask.index.lock import VersionLocks
 from pyoci_flask.index.names import ProjectName, version_key
 from pyoci_flask.index.project import File
 from pyoci_flask.oci.client import RepositoryCaller
+from pyoci_flask.oci.reference import Repository
 from pyoci_flask.oci.tags import list_tags
-from pyoci_flask.transport.request import fingerprint
+from pyoci_flask.transport.request import Credentials, fingerprint
 
 _MOST_CALLERS = 4096
 _MOST_BYTES = 4 * 1024 * 1024
@@ -45,6 +46,16 @@ class RecentCallers:
 
     def __contains__(self, caller: RepositoryCaller) -> bool:
         return _key(caller) in self._callers
+
+    def below(self, namespace: Repository, credentials: Credentials | None) -> list[str]:
+        """Return the segments directly below a namespace that these credentials belong to."""
+        prefix, mine = f"{namespace.location}/", fingerprint(credentials)
+        found = [
+            location.removeprefix(prefix)
+            for location, whose in self._callers.keys()  # noqa: SIM118 - not a dict
+            if whose == mine and location.startswith(prefix)
+        ]
+        return [segment for segment in found if "/" not in segment]
 
 
 def _key(caller: RepositoryCaller) -> tuple[str, str]:

@@ -3,6 +3,8 @@
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 
+from packaging.utils import NormalizedName
+
 from pyoci_flask.index.fetch import Allowance, Failures, FetchPool
 from pyoci_flask.index.listing import (
     find_project,
@@ -11,6 +13,7 @@ from pyoci_flask.index.listing import (
     list_files,
     merged,
 )
+from pyoci_flask.index.newest import Found, newest_tags, read_newest
 from pyoci_flask.index.project import Project
 from pyoci_flask.index.project_repository import (
     Candidates,
@@ -18,6 +21,7 @@ from pyoci_flask.index.project_repository import (
     Tagged,
     with_tags,
 )
+from pyoci_flask.index.releases import Release
 from pyoci_flask.index.versions import (
     Skipped,
     VersionFiles,
@@ -26,10 +30,9 @@ from pyoci_flask.index.versions import (
     log_skipped,
     read_version,
 )
-from pyoci_flask.oci.reference import Tag
+from pyoci_flask.oci.reference import Repository, Tag
+from pyoci_flask.transport.request import Credentials
 
-Found = tuple[ProjectRepository, VersionFiles | VersionIndex]
-"""A version, or a part of it, and the repository that contains it."""
 Enough = Callable[[Found], bool]
 
 
@@ -142,6 +145,29 @@ class VersionReader:
         """Read a version from the registry; return its first part that is `enough`, or None."""
         parts: Iterator[Found] = find_versions(candidates, version, self.read_tag)
         return next((part for part in parts if enough(part)), None)
+
+    def newest(self, candidates: Candidates) -> Release | None:
+        """Return the version that pages show first, or None if there is none that can be read.
+
+        This reads the tags and one version, or up to three if the newest ones were yanked.
+
+        Raises:
+            PyOCIError: the project does not exist or cannot be read.
+        """
+        repository, tags = self.find_project(candidates)
+        return read_newest(repository, newest_tags(tags), self.read_tag)
+
+    def known_below(
+        self,
+        namespace: Repository,  # noqa: ARG002 - only `CachedReader` uses it
+        credentials: Credentials | None,  # noqa: ARG002 - as above
+    ) -> dict[NormalizedName, Release]:
+        """Return the version that pages show first for each known project of a namespace.
+
+        These are the projects that the cache may show to a caller with these credentials. The
+        registry is not called.
+        """
+        return {}
 
     def read_tag(
         self, repository: ProjectRepository, version: str, tag: Tag

@@ -48,6 +48,8 @@ class Settings:
     path: str = ""
     """Sub-path with a leading but without a trailing slash; empty for the root."""
     url: str | None = None
+    title: str | None = None
+    """The name of this server on its web pages, if the operator has set one."""
     max_body: int = 50_000_000
     """Maximum size of an upload request, in bytes."""
     max_versions: int = 100
@@ -178,6 +180,7 @@ class Settings:
             bind=read("PYOCI_BIND", values.bind_address(port), None),
             path=path,
             url=read("PYOCI_URL", values.http_url, None),
+            title=read("PYOCI_TITLE", values.title, None),
             max_body=read("PYOCI_MAX_BODY", values.between(1), 50_000_000),
             max_versions=read("PYOCI_MAX_VERSIONS", values.between(0), 100),
             bearer_username=read("PYOCI_BEARER_USERNAME", str, None),

@@ -31,6 +31,7 @@ LEVELS = {
 }
 """Maps log levels, including those of Rust programs, to the names that `logging` uses."""
 _BIND = re.compile(r"(?P<host>\[[^\]%]+\]|[^:\[\]]+)(?::(?P<port>[0-9]{1,5}))?")
+_LONGEST_TITLE = 60
 _PATH = re.compile(r"(/[A-Za-z0-9._~-]+)+")
 _HEADER_VALUE = re.compile(r"[\x21-\x7e]([\x20-\x7e]*[\x21-\x7e])?")
 
@@ -115,6 +116,13 @@ def http_url(text: str) -> str:
     if parts is None or parts.username is not None or parts.query or parts.fragment:
         raise ValueError("an http or https URL without credentials, query or fragment")
     return text.rstrip("/")
+
+
+def title(text: str) -> str:
+    """Parse the name of the server on its web pages: one line of plain text."""
+    if len(text) > _LONGEST_TITLE or not text.isprintable():
+        raise ValueError(f"one line of at most {_LONGEST_TITLE} characters")
+    return text
 
 
 def header_value(text: str) -> str:

@@ -21,6 +21,7 @@ NUMBERS = {
 }
 TEXTS = {
     "PYOCI_BEARER_USERNAME": "bearer_username",
+    "PYOCI_TITLE": "title",
     "OTLP_AUTH": "otlp_auth",
     "DEPLOYMENT_ENVIRONMENT": "deployment_environment",
     "CONTAINER_APP_NAME": "container_app_name",
@@ -43,6 +44,7 @@ def test_empty_environment_gives_the_documented_defaults() -> None:
         "bind": None,
         "path": "",
         "url": None,
+        "title": None,
         "max_body": 50_000_000,
         "max_versions": 100,
         "bearer_username": None,
@@ -118,6 +120,13 @@ def test_number_out_of_its_limits_stops_the_start(name: str) -> None:
     for value in beyond:
         with pytest.raises(ConfigurationError, match=rf"^{name} must be .*'{value}'"):
             Settings.from_env({name: str(value)})
+
+
+@pytest.mark.parametrize("value", ["x" * 61, "two\nlines", "a\tb", "\u202ebackwards"])
+def test_title_is_one_short_line(value: str) -> None:
+    with pytest.raises(ConfigurationError, match="PYOCI_TITLE must be one line"):
+        Settings.from_env({"PYOCI_TITLE": value})
+    assert Settings.from_env({"PYOCI_TITLE": "x" * 60}).title == "x" * 60
 
 
 @pytest.mark.parametrize("name", TEXTS)

@@ -81,6 +81,22 @@ def browse_path(base: Base) -> str:
     return f"/ui{base.path}/+simple/"
 
 
+def server_title() -> str:
+    """Return the name of this server on its pages."""
+    return services().settings.title or "PyOCI for Flask"
+
+
+def index_label(base: Base) -> str:
+    """Return the name of an index on the pages: the registry and namespace that its address names.
+
+    The own index of a server does not show where its packages are, which may be an internal
+    address. It has the name that the operator has given.
+    """
+    if base.pinned:
+        return services().settings.title or "Python packages"
+    return f"{base.registry.netloc}/{base.namespace}"
+
+
 def signed_in() -> bool:
     """Return whether the request has credentials. If so, other tools probably need them as well."""
     return "Authorization" in request.headers
@@ -107,6 +123,8 @@ def answer(template: str, status: int = 200, /, **context: object) -> Response:
         root=root,
         assets=assets,
         running=__version__,
+        server_title=server_title(),
+        index_label=index_label,
         pinned=services().settings.index is not None,
         as_size=as_size,
         as_date=as_date,

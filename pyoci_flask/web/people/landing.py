@@ -12,7 +12,14 @@ from pyoci_flask.errors import EgressError, InvalidRequestError, NotFoundError
 from pyoci_flask.oci.reference import EMBEDDED
 from pyoci_flask.web.address import Base
 from pyoci_flask.web.people.frame import answer, browse_path, people
-from pyoci_flask.web.people.snippets import Target, credentials_hint, pipelines, tools
+from pyoci_flask.web.people.rows import latest
+from pyoci_flask.web.people.snippets import (
+    Target,
+    credentials_hint,
+    pipelines,
+    tools,
+    wants_credentials,
+)
 from pyoci_flask.web.services import services
 
 blueprint = Blueprint("pages", __name__)
@@ -62,10 +69,15 @@ def landing() -> Response:
     """Show what this server is, and how to set up tools for an index."""
     settings = services().settings
     form = _read_form()
+    filled_in = bool(form.registry or form.namespace)
+    begins_here = form.base is not None and not filled_in
     context: dict[str, object] = {}
     if form.base is not None:
         target = Target(
-            services().origin.index_url(form.base), form.base.registry.netloc, form.credentials
+            services().origin.index_url(form.base),
+            form.base.registry.netloc,
+            form.credentials,
+            fallback=settings.fallback_index is not None,
         )
         chosen = [*tools(target), *pipelines(target)]
         keys = [tool.key for tool in chosen]
@@ -80,7 +92,9 @@ def landing() -> Response:
     return answer(
         "landing.html",
         form=form,
-        filled_in=bool(form.registry or form.namespace),
+        filled_in=filled_in,
+        begins_here=begins_here,
+        latest=latest(form.base) if begins_here and form.base else [],
         public=services().origin.url(),
         own=settings.index,
         registries=_suggestions(),
@@ -92,20 +106,22 @@ def landing() -> Response:
 def _read_form() -> _Form:
     """Read the form. An empty form stands for the index of this server, if it has one."""
     sent = "registry" in request.args
+    boxes = request.args.getlist("credentials")  # a box that is not ticked sends nothing
     registry = request.args.get("registry", "").strip()
     if _ENCODED_URL.match(registry):
         registry = unquote(registry)  # it was copied from the address of an index
     namespace = request.args.get("namespace", "").strip().strip("/")
-    credentials = request.args.get("credentials") == "1" if sent else _asks_for_credentials()
     tool = request.args.get("tool", "")
     base, error = None, ""
     if registry or namespace:
         base, error = _find_index(f"/{registry}/{namespace}/")
     elif services().settings.index is not None:
         base = services().addresses.publish("/simple/")
-    if base is None and not error and (sent or namespace):
-        error = _what_is_missing(registry, namespace)
-    wrong = _wrong_field(registry) if error else ""
+    wrong = ""
+    if base is None and (error or sent or namespace):
+        wrong, about_registry = _wrong_field(registry)
+        error = about_registry or error or _what_is_missing(registry, namespace, wrong)
+    credentials = "1" in boxes if boxes else base is None or wants_credentials(base.registry)
     # `field` removes credentials that were typed into an address.
     return _Form(field(registry), field(namespace), credentials, tool, base, error, wrong)
 
@@ -118,18 +134,21 @@ def _find_index(path: str) -> tuple[Base | None, str]:
         return None, redact(str(refused))
 
 
-def _wrong_field(registry: str) -> str:
-    """Return the wrong field. It is the registry unless that is valid with another namespace."""
+def _wrong_field(registry: str) -> tuple[str, str]:
+    """Return the wrong field, and what is wrong with the registry if that is known.
+
+    It is the registry unless that is valid with another namespace.
+    """
     settings = services().settings
     other = settings.index.namespace if settings.only_index and settings.index else "x"
-    base, _ = _find_index(f"/{registry}/{other}/") if registry else (None, "")
-    return "registry" if base is None else "namespace"
+    base, error = _find_index(f"/{registry}/{other}/") if registry else (None, "")
+    return ("registry", error) if base is None else ("namespace", "")
 
 
-def _what_is_missing(registry: str, namespace: str) -> str:
+def _what_is_missing(registry: str, namespace: str, wrong: str) -> str:
     if not registry:
         return "The registry is missing. Enter a host name such as ghcr.io."
-    if not namespace:
+    if not namespace and wrong == "namespace":
         return (
             "The namespace is missing. For most registries, it is your user name or organisation."
         )
@@ -139,20 +158,13 @@ def _what_is_missing(registry: str, namespace: str) -> str:
     )
 
 
-def _asks_for_credentials() -> bool:
-    """Return whether the box is ticked at first.
+def _suggestions() -> list[str]:
+    """Return the registries that the operator's allow-list contains without wildcards.
 
-    All registries except an open embedded one ask for credentials.
+    Where only the own index may be used, its registry is not shown: it may be an internal address.
     """
     settings = services().settings
-    own = settings.index is not None and settings.index.registry == EMBEDDED
-    return not own or settings.storage_users is not None
-
-
-def _suggestions() -> list[str]:
-    """Return the registries that the allow-list contains without wildcards."""
-    settings = services().settings
-    patterns = settings.registries or ()
+    patterns = () if settings.only_index else settings.registries or ()
     found = [one.registry.address for one in patterns if one.registry is not None]
     if settings.storage is not None and settings.registries is None:
         found.append(EMBEDDED.address)
