@@ -149,7 +149,7 @@ def test_search_that_was_sent_goes_on_over_all_projects(
     browser: Browser, server: RunningServer, team: IndexClient, tmp_path: Path
 ) -> None:
     """A result page has only the matches, so a new search has to ask the server."""
-    for name in ("gamma", "delta"):
+    for name in ("gamma", "gamut", "delta"):
         team.published(make_wheel(tmp_path, name, "1.0"), name, "1.0")
     with window(browser) as opened:
         page = opened.page
@@ -157,7 +157,7 @@ def test_search_that_was_sent_goes_on_over_all_projects(
         box = page.get_by_label("Search projects")
         box.fill("gam")
         box.press("Enter")
-        page.wait_for_url("**q=gam")
+        page.wait_for_url("**q=gam&open=1")
         expect(page.get_by_role("link", name="delta")).to_have_count(0)
         box.fill("delt")
         expect(page.get_by_role("link", name="delta")).to_be_visible()
