@@ -262,14 +262,16 @@ def home_page_of(text: str | None) -> str | None:
 
 
 def home_among(urls: Iterable[tuple[str, str]]) -> str | None:
-    """Return the URL whose label is that of a home page, or None.
+    """Return the URL whose label is that of a home page, or None."""
+    return next((url for label, url in urls if normal_label(label) == "homepage"), None)
 
-    Well-known labels are compared without punctuation (core metadata, Well-known Project URLs).
+
+def normal_label(label: str) -> str:
+    """Return the form in which labels of Project-URLs are compared with the well-known ones.
+
+    It has neither punctuation nor spaces (core metadata, Well-known Project URLs).
     """
-    for label, url in urls:
-        if "".join(char for char in label.lower() if char.isalnum()) == "homepage":
-            return url
-    return None
+    return "".join(char for char in label.lower() if char.isalnum())
 
 
 def one_line(text: str | None, longest: int) -> str:
