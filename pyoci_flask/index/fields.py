@@ -69,7 +69,7 @@ _EMPTY = b"UNKNOWN"
 """What setuptools wrote for an empty field or description."""
 _HEADER = re.compile(rb"^Description:([^\n]*(?:\n[ \t][^\n]*)*)", re.IGNORECASE | re.MULTILINE)
 _MARGIN = re.compile(r"\n(?: {8}| {7}\||\t)")
-"""The indentation of a description's second and further lines if it is a field."""
+"""The indentation of the second and further lines of a field."""
 _NEVER_EMPTY = frozenset({"metadata_version", "name", "version"})
 
 
@@ -120,10 +120,15 @@ def read_description(metadata: bytes, fields: RawMetadata) -> str:
     if not header and fields.get("metadata_version", "").startswith("1."):
         found = _HEADER.search(metadata)
         header = "" if found is None else _old_text(found[1])
-    header = _MARGIN.sub("\n", header.replace("\r\n", "\n")).strip()
+    header = unfolded(header).strip()
     if header.encode() == _EMPTY:
         header = ""
     return header or description_below(metadata)
+
+
+def unfolded(value: str) -> str:
+    """Return a field of several lines without the indentation of its second and further lines."""
+    return _MARGIN.sub("\n", value.replace("\r\n", "\n"))
 
 
 def description_below(metadata: bytes) -> str:

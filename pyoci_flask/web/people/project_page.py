@@ -3,7 +3,13 @@
 from flask import request
 from werkzeug.wrappers import Response
 
-from pyoci_flask.index.details import Details, all_links, read_details, read_labels
+from pyoci_flask.index.details import (
+    Details,
+    all_links,
+    labelled_urls,
+    read_details,
+    read_labels,
+)
 from pyoci_flask.index.project_repository import ProjectRepository
 from pyoci_flask.index.releases import (
     Release,
@@ -14,6 +20,7 @@ from pyoci_flask.index.releases import (
 )
 from pyoci_flask.web.address import Base
 from pyoci_flask.web.links import quote_segment
+from pyoci_flask.web.people.description_sources import source_of
 from pyoci_flask.web.people.frame import answer, people, setup_path, signed_in
 from pyoci_flask.web.people.page_address import ProjectPage
 from pyoci_flask.web.people.snippets import Target, installers
@@ -75,8 +82,9 @@ def _about(repository: ProjectRepository, shown: Release | None) -> dict[str, ob
     links, more_links = all_links(known, shown.files)
     description = None
     if known.description:
+        source = source_of(labelled_urls(known, shown.files).items())
         renderer = people().descriptions
-        description = renderer.render(known.description, known.description_type)
+        description = renderer.render(known.description, known.description_type, source)
     return {
         "details": known,
         "known": details is not None,
