@@ -4,6 +4,8 @@ The text of an exception is for the person who sent the request: it says what is
 do about it. The table in `web/error_answers.py` maps exceptions to HTTP.
 """
 
+from collections.abc import Sequence
+
 
 class PyOCIError(Exception):
     """Base of all errors that the program expects."""
@@ -57,6 +59,16 @@ class NotAcceptableError(PyOCIError):
 
 class NotFoundError(PyOCIError):
     """The project, version or file does not exist."""
+
+
+class VersionNotFoundError(NotFoundError):
+    """The project exists, but has no version `wanted`. `versions` are those that it has."""
+
+    def __init__(self, text: str, wanted: str, versions: Sequence[str]) -> None:
+        """Keep the versions, of which the error page names some."""
+        super().__init__(text)
+        self.wanted = wanted
+        self.versions = versions
 
 
 class AlreadyExistsError(PyOCIError):

@@ -6,7 +6,7 @@ from datetime import datetime
 
 from packaging.version import Version
 
-from pyoci_flask.errors import NotFoundError
+from pyoci_flask.errors import VersionNotFoundError
 from pyoci_flask.index.names import (
     version_or_none,
 )
@@ -107,9 +107,13 @@ def find_release(
     """Find a version in any spelling. If its files are not listed, `read` its tags.
 
     Raises:
-        NotFoundError: the version does not exist.
+        VersionNotFoundError: the version does not exist.
     """
-    missing = NotFoundError(f"{repository.project} has no version {version[:140]}")
+    missing = VersionNotFoundError(
+        f"{repository.project} has no version {version[:140]}",
+        version,
+        [release.version for release in releases],
+    )
     wanted = version_or_none(version)
     if wanted is None:
         raise missing

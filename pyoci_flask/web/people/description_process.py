@@ -83,8 +83,11 @@ def safe_html(
     hosts = ImageHosts.of(images)
     rewriter = Rewriter(hosts, source)
     rewriter.feed(rendered)
+    rewritten = rewriter.rewritten()
+    if len(rewritten) > _LONGEST_OUTPUT:
+        return None
     return nh3.clean(
-        rewriter.rewritten(),
+        rewritten,
         tags=_TAGS | ({"img"} if hosts.hosts else set()),
         attributes=_ATTRIBUTES | {"img": _IMAGE},
         attribute_filter=_only_from(hosts) if hosts.hosts else None,

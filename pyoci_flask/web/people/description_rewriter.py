@@ -224,8 +224,9 @@ class Rewriter(HTMLParser):
             return {"class": schemes.pop()} if len(schemes) == 1 and "" not in schemes else {}
         self._written[link.start] = self._begun_row()
         shown = [image.text for _, image in link.images if not self._is_left_out(image)]
-        text = shortened(" ".join(dict.fromkeys(shown)))
-        self._written[link.images[0][0]] = html.escape(text, quote=False)
+        text = html.escape(shortened(" ".join(dict.fromkeys(shown))), quote=False)
+        # The spaces around the images are left out as well.
+        self._written[link.start + 1 :] = [text]
         return {}
 
     def _image(self, attributes: dict[str, str]) -> None:
