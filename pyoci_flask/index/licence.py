@@ -10,7 +10,7 @@ _LONGEST_NAME = 150
 """Maximum number of characters of a name. A longer line is the text of a licence."""
 _LONGEST_TEXT = 20_000
 _CLASSIFIER = "License :: "
-_COPYRIGHT = re.compile(r"(?:copyright|\(c\)|\u00a9)\b", re.IGNORECASE)
+_COPYRIGHT = re.compile(r"copyright\b|\(c\)|\u00a9", re.IGNORECASE)
 
 
 def read_licence(fields: RawMetadata) -> tuple[str, str]:

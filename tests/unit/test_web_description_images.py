@@ -52,7 +52,8 @@ def test_badges_of_restructuredtext_stand_in_one_row() -> None:
 
 def test_badges_of_raw_html_stand_in_one_row() -> None:
     html = markdown(
-        '<p align="center">\n<a href="https://a.example/"><img src="https://b.example/a.svg" alt="A"></a>\n'
+        '<p align="center">\n<a href="https://a.example/">'
+        '<img src="https://b.example/a.svg" alt="A"></a>\n'
         '<a href="https://b.example/"><picture><source srcset="https://b.example/d.svg">'
         '<img alt="B" src="https://b.example/b.svg" width="99"></picture></a>\n</p>'
     )

@@ -11,8 +11,8 @@ from pyoci_flask import errors
 from pyoci_flask.web.access_log import ENVIRON_REQUEST_ID
 from pyoci_flask.web.address import Base
 from pyoci_flask.web.incoming import sent_path, visit
+from pyoci_flask.web.people.error_links import instead_of
 from pyoci_flask.web.people.frame import answer, setup_path
-from pyoci_flask.web.people.instead import instead_of
 from pyoci_flask.web.services import services
 
 _GITHUB = (
