@@ -92,7 +92,7 @@ def create_app(
     if not one_user:
         app.register_blueprint(pages.blueprint)
         app.register_blueprint(browse.blueprint)
-        app.extensions[people.EXTENSION] = people.People.create(TEMPLATES)
+        app.extensions[people.EXTENSION] = people.People.create(TEMPLATES, settings.page_images)
 
     connect, read = transport_timeouts
     transport = Transport(

@@ -4,6 +4,8 @@ The text of an exception is for the person who sent the request. `advice` says w
 message says what happened. The table in `web/error_answers.py` maps exceptions to HTTP.
 """
 
+from collections.abc import Sequence
+
 _BEFORE_A_NAME = frozenset({"a", "an", "no", "nothing", "the", "this"})
 
 
@@ -79,6 +81,18 @@ class NotAcceptableError(PyOCIError):
 
 class NotFoundError(PyOCIError):
     """The project, version or file does not exist."""
+
+
+class VersionNotFoundError(NotFoundError):
+    """The project exists, but has no version `wanted`. `versions` are those that it has."""
+
+    def __init__(
+        self, message: str, wanted: str, versions: Sequence[str], *, advice: str = ""
+    ) -> None:
+        """Keep the versions, of which the error page names some."""
+        super().__init__(message, advice=advice)
+        self.wanted = wanted
+        self.versions = versions
 
 
 class AlreadyExistsError(PyOCIError):

@@ -20,7 +20,14 @@ from pyoci_flask.errors import NotFoundError, PyOCIError
 from pyoci_flask.index.core_metadata import CoreMetadataReader, stored_metadata
 from pyoci_flask.index.download import StoredFile, find_layer
 from pyoci_flask.index.fetch import FetchPool
-from pyoci_flask.index.fields import one_line, parse_fields, printable, read_description
+from pyoci_flask.index.fields import (
+    normal_label,
+    one_line,
+    parse_fields,
+    printable,
+    read_description,
+)
+from pyoci_flask.index.licence import read_licence
 from pyoci_flask.index.project import CREATED, File
 from pyoci_flask.index.project_repository import ProjectRepository
 from pyoci_flask.oci.manifests import Manifest, read_manifest
@@ -43,7 +50,6 @@ _EMAIL = re.compile(r"[^\s@<>,;:?&%\"]+@[^\s@<>,;:?&%\"]+")
 _EXTRA = re.compile(r'extra == "([^"]*)"')
 _AND_EXTRA = re.compile(r'^extra == "[^"]*"(?: and |$)| and extra == "[^"]*"$')
 _PARENTHESES = re.compile(r"\([^()]*\)")
-_LICENCE = "License :: "
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +77,9 @@ class Details:
     authors: tuple[Person, ...] = ()
     maintainers: tuple[Person, ...] = ()
     licence: str = ""
+    """The name of the licence."""
+    licence_text: str = ""
+    """The beginning of its text, if the metadata has more of it than a name."""
     keywords: tuple[str, ...] = ()
     requires_python: str = ""
     urls: Mapping[str, str] = field(default_factory=dict)
@@ -147,11 +156,8 @@ def _labels(manifest: Manifest) -> tuple[list[tuple[str, str]], int]:
     return labels, max(0, len(annotations) - _MOST)
 
 
-def all_links(details: Details, files: Sequence[File]) -> tuple[list[tuple[str, str]], int]:
-    """Return the links from the metadata and the files' entries, and the number left out.
-
-    Each link is a label and a URL. At most a thousand links are returned.
-    """
+def labelled_urls(details: Details, files: Sequence[File]) -> Mapping[str, str]:
+    """Return the URLs from the metadata and the files' entries, by label."""
     urls = dict(details.urls)
     for file in files:
         urls |= {
@@ -159,13 +165,30 @@ def all_links(details: Details, files: Sequence[File]) -> tuple[list[tuple[str, 
             for label, url in file.project_urls.items()
             if is_web_url(url)
         }
-    left_out = max(0, len(urls) - _MOST) + details.left_out.get("urls", 0)
-    return list(urls.items())[:_MOST], left_out
+    return urls
+
+
+def all_links(details: Details, files: Sequence[File]) -> tuple[list[tuple[str, str]], int]:
+    """Return the links from the metadata and the files' entries, and the number left out.
+
+    Each link is a label and a URL. A URL with several labels is one link. At most a thousand links
+    are returned.
+    """
+    labels: dict[str, dict[str, str]] = {}
+    urls: dict[str, str] = {}
+    for label, url in labelled_urls(details, files).items():
+        key = url.rstrip("/")
+        urls.setdefault(key, url)
+        labels.setdefault(key, {}).setdefault(normal_label(label), label)
+    links = [(_squeezed(", ".join(found.values())), urls[key]) for key, found in labels.items()]
+    left_out = max(0, len(links) - _MOST) + details.left_out.get("urls", 0)
+    return links[:_MOST], left_out
 
 
 def parse_details(metadata: bytes) -> Details:
     """Read a core metadata file; fields that cannot be read are left out."""
     fields = parse_fields(metadata)
+    licence, licence_text = read_licence(fields)
     dependencies, extras = _dependencies(fields)
     keywords = [word for word in fields.get("keywords", ()) if word and not word.isspace()]
     urls = _urls(fields)
@@ -179,7 +202,8 @@ def parse_details(metadata: bytes) -> Details:
         summary=_squeezed(fields.get("summary")),
         authors=_persons(fields.get("author"), fields.get("author_email")),
         maintainers=_persons(fields.get("maintainer"), fields.get("maintainer_email")),
-        licence=_licence(fields),
+        licence=licence,
+        licence_text=licence_text,
         keywords=tuple(_squeezed(word) for word in keywords[:_MOST_KEYWORDS]),
         requires_python=_squeezed(fields.get("requires_python")),
         urls=dict(urls[:_MOST]),
@@ -214,15 +238,6 @@ def _persons(names: str | None, addresses: str | None) -> tuple[Person, ...]:
     if named and all(one.name != named for one in found):
         found.insert(0, Person(named))
     return tuple(found)
-
-
-def _licence(fields: RawMetadata) -> str:
-    """Return the expression, the licence's first line, or the licences from the classifiers."""
-    text = fields.get("license_expression") or (fields.get("license") or "").strip()
-    if text:
-        return _squeezed(text.splitlines()[0])
-    named = (one for one in fields.get("classifiers", ()) if one.startswith(_LICENCE))
-    return _squeezed(", ".join(one.rpartition(" :: ")[2] for one in named))
 
 
 def _urls(fields: RawMetadata) -> list[tuple[str, str]]:

@@ -69,7 +69,7 @@ _EMPTY = b"UNKNOWN"
 """What setuptools wrote for an empty field or description."""
 _HEADER = re.compile(rb"^Description:([^\n]*(?:\n[ \t][^\n]*)*)", re.IGNORECASE | re.MULTILINE)
 _MARGIN = re.compile(r"\n(?: {8}| {7}\||\t)")
-"""The indentation of a description's second and further lines if it is a field."""
+"""The indentation of the second and further lines of a field."""
 _NEVER_EMPTY = frozenset({"metadata_version", "name", "version"})
 
 
@@ -120,10 +120,15 @@ def read_description(metadata: bytes, fields: RawMetadata) -> str:
     if not header and fields.get("metadata_version", "").startswith("1."):
         found = _HEADER.search(metadata)
         header = "" if found is None else _old_text(found[1])
-    header = _MARGIN.sub("\n", header.replace("\r\n", "\n")).strip()
+    header = unfolded(header).strip()
     if header.encode() == _EMPTY:
         header = ""
     return header or description_below(metadata)
+
+
+def unfolded(value: str) -> str:
+    """Return a field of several lines without the indentation of its second and further lines."""
+    return _MARGIN.sub("\n", value.replace("\r\n", "\n"))
 
 
 def description_below(metadata: bytes) -> str:
@@ -267,14 +272,16 @@ def home_page_of(text: str | None) -> str | None:
 
 
 def home_among(urls: Iterable[tuple[str, str]]) -> str | None:
-    """Return the URL whose label is that of a home page, or None.
+    """Return the URL whose label is that of a home page, or None."""
+    return next((url for label, url in urls if normal_label(label) == "homepage"), None)
 
-    Well-known labels are compared without punctuation (core metadata, Well-known Project URLs).
+
+def normal_label(label: str) -> str:
+    """Return the form in which labels of Project-URLs are compared with the well-known ones.
+
+    It has neither punctuation nor spaces (core metadata, Well-known Project URLs).
     """
-    for label, url in urls:
-        if "".join(char for char in label.lower() if char.isalnum()) == "homepage":
-            return url
-    return None
+    return "".join(char for char in label.lower() if char.isalnum())
 
 
 def one_line(text: str | None, longest: int) -> str:

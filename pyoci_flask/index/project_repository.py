@@ -6,7 +6,11 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 
 from pyoci_flask.common.memory import Memory
-from pyoci_flask.errors import AuthenticationRequiredError, DeniedError, NotFoundError
+from pyoci_flask.errors import (
+    AuthenticationRequiredError,
+    DeniedError,
+    VersionNotFoundError,
+)
 from pyoci_flask.index.lock import VersionLocks
 from pyoci_flask.index.names import ProjectName, version_key
 from pyoci_flask.index.project import File
@@ -19,10 +23,17 @@ _MOST_CALLERS = 4096
 _MOST_BYTES = 4 * 1024 * 1024
 
 
-def no_version(project: ProjectName, version: str, where: str = "") -> NotFoundError:
-    """Return the error for a version that does not exist; `where` ends the sentence."""
-    return NotFoundError(
+def no_version(
+    project: ProjectName, version: str, where: str = "", *, versions: Sequence[str] = ()
+) -> VersionNotFoundError:
+    """Return the error for a version that does not exist; `where` ends the sentence.
+
+    `versions` are those that the project has, if they are known.
+    """
+    return VersionNotFoundError(
         f"{project} has no version {version}{where}",
+        version,
+        versions,
         advice="Check the version; the page of the project lists those that exist",
     )
 

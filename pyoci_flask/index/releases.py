@@ -106,9 +106,13 @@ def find_release(
     """Find a version in any spelling. If its files are not listed, `read` its tags.
 
     Raises:
-        NotFoundError: the version does not exist.
+        VersionNotFoundError: the version does not exist.
     """
-    missing = no_version(repository.project, version[:140])
+    missing = no_version(
+        repository.project,
+        version[:140],
+        versions=[release.version for release in releases],
+    )
     wanted = version_or_none(version)
     if wanted is None:
         raise missing

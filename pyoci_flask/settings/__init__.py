@@ -88,6 +88,8 @@ class Settings:
     """Whether a denied project counts as missing, for registries that deny missing projects."""
     fallback_empty: bool = False
     """Whether a project without versions counts as missing, for registries that return no 404."""
+    page_images: tuple[str, ...] = ()
+    """Hosts whose images browsers load in descriptions: names, or `*.` and a domain."""
     skip_identical: bool = False
     cache_ttl: int = 60
     """Seconds for which listings are cached; 0 = no caching."""
@@ -205,6 +207,7 @@ class Settings:
             fallback_exclude=exclude,
             fallback_denied=denied,
             fallback_empty=empty,
+            page_images=read("PYOCI_PAGE_IMAGES", values.image_hosts, nothing),
             skip_identical=read("PYOCI_SKIP_IDENTICAL", values.boolean, default=False),
             cache_ttl=read("PYOCI_CACHE_TTL", values.between(0, 86_400), 60),
             cache_stale=read("PYOCI_CACHE_STALE", values.between(0, 30 * 86_400), 86_400),

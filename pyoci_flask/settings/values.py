@@ -33,6 +33,13 @@ LEVELS = {
 _BIND = re.compile(r"(?P<host>\[[^\]%]+\]|[^:\[\]]+)(?::(?P<port>[0-9]{1,5}))?")
 _LONGEST_TITLE = 60
 _PATH = re.compile(r"(/[A-Za-z0-9._~-]+)+")
+_LONGEST_HOST = 253
+_LABEL = r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?"
+_MOST_IMAGE_HOSTS = 50
+"""Maximum number of hosts. They are all in a header of each page with a description."""
+_IMAGE_HOST = re.compile(
+    r"(?:\*\.(?=[^.]+\.))?(?:_LABEL\.)*(?!\d+\Z)_LABEL".replace("_LABEL", _LABEL)
+)
 _HEADER_VALUE = re.compile(r"[\x21-\x7e]([\x20-\x7e]*[\x21-\x7e])?")
 
 
@@ -141,6 +148,23 @@ def origins(text: str) -> tuple[OriginPattern, ...]:
             "registries such as ghcr.io, *.azurecr.io or http://localhost:5000, without a "
             "namespace, separated by commas"
         ) from error
+
+
+def image_hosts(text: str) -> tuple[str, ...]:
+    """Parse hosts whose images a browser may load, in the form of the Content-Security-Policy.
+
+    `*.example.com` means every host below example.com, but not example.com itself (CSP Level 3,
+    section 6.7.2.8).
+    """
+    hosts = tuple(dict.fromkeys(part.lower() for part in re.split(r"[,\s]+", text) if part))
+    if len(hosts) > _MOST_IMAGE_HOSTS or not all(
+        len(host) <= _LONGEST_HOST and _IMAGE_HOST.fullmatch(host) for host in hosts
+    ):
+        raise ValueError(
+            f"at most {_MOST_IMAGE_HOSTS} names of hosts such as img.shields.io or *.example.com, "
+            "without https:// and without a port, separated by commas"
+        )
+    return hosts
 
 
 def name_patterns(text: str) -> tuple[str, ...]:

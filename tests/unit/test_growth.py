@@ -51,6 +51,8 @@ from pyoci_flask.web.api.simple import negotiate
 from pyoci_flask.web.api.upload import read_upload
 from pyoci_flask.web.incoming import read_credentials
 from pyoci_flask.web.paths import AddressParser
+from pyoci_flask.web.people.description_process import safe_html
+from pyoci_flask.web.people.description_sources import Source
 from tests.unit.index_doubles import PROJECT
 
 REPEATS = 2
@@ -226,6 +228,7 @@ FIELDS: dict[str, Callable[[int], str]] = {
     "one project URL again and again": _repeated("Project-URL: a, https://x/\n"),
     "extras": _numbered("Provides-Extra: e{}\n"),
     "licence classifiers": _repeated("Classifier: License :: a\n"),
+    "licence lines of a text": _repeated("\n        Copyright", "License: "),
     "licence lines": _repeated("\n x", "License: "),
     "requirements": _numbered("Requires-Dist: a{}; extra == 'b'\n"),
     "requirements of many extras": _repeated(
@@ -559,6 +562,27 @@ PAGES: dict[str, Make] = {
     "a long URL": lambda n: _simple(files=[{"filename": SDIST.text, "url": "../" * (n // 3)}]),
 }
 
+
+def _description(text: str) -> object:
+    return safe_html(text, "markdown", "GFM", ["img.example", "*.cdn.example"], SOURCE)
+
+
+SOURCE = Source("https://github.com/a/b/blob/HEAD/", "https://img.example/", "packages/one")
+DESCRIPTIONS: dict[str, Make] = {
+    "images": _repeated("![](https://a.example/x) "),
+    "images to load": _repeated('<img src="https://img.example/x">'),
+    "badges": _repeated("[![a](https://b.example/b.svg)](https://c.example/)"),
+    "images in one link": _repeated("![a](https://b.example/a) ", "[", "](https://c.example)"),
+    "links in links": _repeated('<a href="https://a.example">'),
+    "a long text of an image": _repeated("x", '<img src="https://img.example/x" alt="', '">'),
+    "a host of many labels": _repeated("a.", "![a](https://", "cdn.example/x)"),
+    "relative links": _repeated("[a](b)"),
+    "steps up": _repeated("../a/", "[a](", ")"),
+    "relative images": _repeated("![](x)"),
+    "links to places": _repeated("[a](#b)"),
+    "places": _numbered('<a id="a{}"></a>'),
+}
+
 KIBIBYTE = 1024
 METADATA = {family: _fields(make) for family, make in FIELDS.items()}
 PARSERS: list[tuple[str, Parse, dict[str, Make], int]] = [
@@ -568,6 +592,7 @@ PARSERS: list[tuple[str, Parse, dict[str, Make], int]] = [
     ("parse_fields", parse_fields, METADATA, 32 * KIBIBYTE),
     ("description_below", description_below, METADATA, 32 * KIBIBYTE),
     ("parse_details", parse_details, METADATA, 32 * KIBIBYTE),
+    ("description", _description, DESCRIPTIONS, 32 * KIBIBYTE),
     ("form", _form, FORMS, 32 * KIBIBYTE),
     ("requirements", _requirements, REQUIREMENTS, 64 * KIBIBYTE),
     ("path", _path, PATHS, 32 * KIBIBYTE),

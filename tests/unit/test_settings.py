@@ -69,6 +69,7 @@ def test_empty_environment_gives_the_documented_defaults() -> None:
         "fallback_exclude": (),
         "fallback_denied": False,
         "fallback_empty": False,
+        "page_images": (),
         "skip_identical": False,
         "cache_ttl": 60,
         "cache_stale": 86_400,
@@ -87,7 +88,12 @@ def test_empty_environment_gives_the_documented_defaults() -> None:
 def test_empty_variable_counts_as_unset(value: str) -> None:
     names = [*NUMBERS, *TEXTS, *URLS, "PYOCI_PATH", "PYOCI_INDEX", "PYOCI_STORAGE", "PYOCI_SPOOL"]
     names += ["PYOCI_STORAGE_USERS", "PYOCI_REGISTRIES", "LOG_LEVEL", "RUST_LOG"]
-    names += ["PYOCI_FALLBACK_INDEX", "PYOCI_FALLBACK_EXCLUDE", "PYOCI_FALLBACK_DENIED"]
+    names += [
+        "PYOCI_PAGE_IMAGES",
+        "PYOCI_FALLBACK_INDEX",
+        "PYOCI_FALLBACK_EXCLUDE",
+        "PYOCI_FALLBACK_DENIED",
+    ]
     names += ["PYOCI_FALLBACK_EMPTY"]
     names += ["PYOCI_SKIP_IDENTICAL", "PYOCI_PRIVATE_NETWORKS", "PYOCI_PUBLISH_SETTLE"]
     assert Settings.from_env(dict.fromkeys(names, value)) == Settings()
@@ -574,3 +580,42 @@ def test_docker_hub_is_one_registry_whatever_its_host_is_called() -> None:
         settings = Settings.from_env({"PYOCI_INDEX": f"{host}/acme"})
         assert settings.index == PinnedIndex(Registry("https", "docker.io"), "acme")
         assert settings.lists("https", "registry-1.docker.io", 443)
+
+
+@pytest.mark.parametrize(
+    ("text", "hosts"),
+    [
+        ("img.shields.io", ("img.shields.io",)),
+        ("IMG.shields.io, *.cdn.example,img.shields.io", ("img.shields.io", "*.cdn.example")),
+        ("xn--bcher-kva.example assets", ("xn--bcher-kva.example", "assets")),
+        (" ".join(f"h{number}.example" for number in range(50)), None),
+    ],
+)
+def test_hosts_of_images_are_names_and_domains(text: str, hosts: tuple[str, ...] | None) -> None:
+    found = Settings.from_env({"PYOCI_PAGE_IMAGES": text}).page_images
+    assert len(found) == 50 if hosts is None else found == hosts
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        *(
+            "*",
+            "*.",
+            "*.com",
+            "a.*.example",
+            "*a.example",
+            "**.a.example",
+            ".example",
+            "a..b",
+            "a.",
+        ),
+        *("https://a.example", "a.example:443", "a.example/x", "user@a.example", "'self'", "data:"),
+        *("a.example; script-src *", "b\u00fccher.example", "127.0.0.1", "[::1]", "-a.example"),
+        *("a" * 64 + ".example", "a." * 130 + "example"),
+        " ".join(f"h{number}.example" for number in range(51)),
+    ],
+)
+def test_what_is_no_host_of_images_stops_the_start(text: str) -> None:
+    with pytest.raises(ConfigurationError, match="PYOCI_PAGE_IMAGES must be at most 50 names"):
+        Settings.from_env({"PYOCI_PAGE_IMAGES": text})

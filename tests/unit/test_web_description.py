@@ -139,7 +139,7 @@ def test_images_become_links_and_those_inside_of_links_text() -> None:
     assert re.findall(r'<a href="([^"]+)"[^>]*>([^<]+)</a>', html) == [
         ("https://a.example/logo.png", "a logo"),
         ("https://b.example/", "build"),
-        ("https://c.example/c.png", "image"),
+        ("https://c.example/c.png", "c.png"),
     ]
     assert html.endswith("relative</p>")
 

@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 import pytest
 from packaging.utils import canonicalize_name
 
-from pyoci_flask.index.details import Dependency, Person, parse_details
+from pyoci_flask.index.details import Dependency, Person, all_links, parse_details
 from pyoci_flask.index.names import Filename, ProjectName
 from pyoci_flask.index.project import File, Project
 from pyoci_flask.index.releases import Release, preferred, releases_of
@@ -242,6 +242,71 @@ def test_authors_have_a_name_and_maybe_an_address(
 )
 def test_licence_is_one_line(fields: list[str], licence: str) -> None:
     assert parse_details(metadata(*fields)).licence == licence
+
+
+MIT = "Permission is hereby granted, free of charge, to any person obtaining a copy"
+
+
+@pytest.mark.parametrize("margin", ["        ", "       |"])
+@pytest.mark.parametrize(
+    ("lines", "fields", "name"),
+    [
+        (["Copyright (c) 2020 Ada", "", "MIT License", MIT], [], "MIT License"),
+        (["(c) Ada", "\u00a9 Bob", "Zlib"], [], "Zlib"),
+        (["Copyright 2020 Ada", "copyright Bob"], [], "Licence text"),
+        (
+            ["Copyright 2020", MIT],
+            ["Classifier: License :: OSI Approved :: MIT License"] * 2,
+            "MIT License",
+        ),
+        (["Copyright 2020", MIT], ["License-Expression: MIT"], "MIT"),
+        ([MIT, MIT], [], MIT),
+    ],
+)
+def test_licence_text_has_a_name(
+    lines: list[str], fields: list[str], name: str, margin: str
+) -> None:
+    details = parse_details(metadata("License: " + f"\n{margin}".join(lines), *fields))
+
+    assert (details.licence, details.licence_text) == (name, "\n".join(lines))
+
+
+def test_one_line_that_is_too_long_for_a_name_is_a_text() -> None:
+    details = parse_details(metadata(f"License: {MIT * 3}"))
+
+    assert details.licence == f"{(MIT * 3)[:150]}..."
+    assert details.licence_text == MIT * 3
+
+
+def test_long_licence_text_is_cut_and_has_no_control_characters() -> None:
+    lines = "\n        ".join(["BSD\x1b[2J", *(f"\u202eline {number}" for number in range(20_000))])
+    details = parse_details(metadata(f"License: {lines}"))
+
+    assert details.licence == "BSD[2J"
+    assert details.licence_text.startswith("BSD[2J\nline 0\nline 1\n")
+    assert details.licence_text.endswith("\n...")
+    assert len(details.licence_text) < 20_010
+
+
+def test_url_with_several_labels_is_one_link() -> None:
+    details = parse_details(
+        metadata(
+            "Home-page: https://a.example/",
+            "Download-URL: https://a.example/files",
+            "Project-URL: home-page, https://a.example",
+            "Project-URL: Source, https://a.example",
+            "Project-URL: Docs, https://docs.example",
+        )
+    )
+
+    assert all_links(details, []) == (
+        [
+            ("Homepage, Source", "https://a.example/"),
+            ("Download", "https://a.example/files"),
+            ("Docs", "https://docs.example"),
+        ],
+        0,
+    )
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,6 @@
 
 import json
 import re
-from fnmatch import fnmatchcase
 from functools import lru_cache
 from typing import Any
 
@@ -22,10 +21,9 @@ from pyoci_flask.index.names import version_or_none
 from pyoci_flask.index.project import File, Project, format_time
 from pyoci_flask.index.releases import LISTED_VERSIONS, listed_of, releases_of
 from pyoci_flask.oci.client import RepositoryCaller
-from pyoci_flask.transport.request import Scope
 from pyoci_flask.web.address import ListAddress, ProjectAddress
 from pyoci_flask.web.conditional import Page
-from pyoci_flask.web.incoming import fallback_index
+from pyoci_flask.web.fallback import fallback_url, falls_back, may_be_hidden
 from pyoci_flask.web.links import quote_segment, redirect, redirect_to_slash
 from pyoci_flask.web.services import services
 
@@ -62,16 +60,16 @@ def project_page(address: ProjectAddress) -> Response:
     found = services()
     candidates = found.enter_project(address.base, address.project)
     caller = candidates[0].caller
-    falls_back = _falls_back(address)
-    leaves = falls_back and found.settings.fallback_empty
+    may_leave = request.method == "GET" and falls_back(address.project)
+    leaves = may_leave and found.settings.fallback_empty
     try:
         repository, tags = found.versions.find_project(candidates, empty_is_found=not leaves)
     except NotFoundError:
-        if not falls_back:
+        if not may_leave:
             raise
         return _redirect_to_fallback(address, caller)
     except DeniedError:
-        if not falls_back or caller.credentials is None or not found.settings.fallback_denied:
+        if not may_leave or caller.credentials is None or not found.settings.fallback_denied:
             raise
         return _redirect_to_fallback(address, caller)
     if leaves and not tags:
@@ -87,21 +85,6 @@ def project_page(address: ProjectAddress) -> Response:
     return shown.answer(vary=_VARY)
 
 
-def _falls_back(address: ProjectAddress) -> bool:
-    """Return whether a project that is not found may be looked up in the fallback index.
-
-    `docs/dependency-confusion.md` explains each of the conditions. Anyone who can make this
-    server redirect the name of a private project decides what is installed under that name.
-    """
-    settings = services().settings
-    name = address.project.normalized
-    return (
-        fallback_index(settings.fallback_index) is not None
-        and request.method == "GET"
-        and not any(fnmatchcase(name, pattern) for pattern in settings.fallback_exclude)
-    )
-
-
 def _redirect_to_fallback(address: ProjectAddress, caller: RepositoryCaller) -> Response:
     """Redirect a project page to the fallback index.
 
@@ -109,16 +92,14 @@ def _redirect_to_fallback(address: ProjectAddress, caller: RepositoryCaller) -> 
         AuthenticationRequiredError: the project may be private and visible only with
             credentials.
     """
-    found = services()
-    name = address.project.normalized
-    origin, scope = caller.repository.registry.origin, Scope(caller.repository.name, "pull")
-    if caller.credentials is None and found.authenticator.wants_token(origin, scope):
+    if may_be_hidden(caller.repository, caller.credentials):
+        name = address.project.normalized
         raise AuthenticationRequiredError(
             f"{caller.repository.registry.netloc} requires credentials. {name} may be a private "
             "project, so it is not looked up in the fallback index without them",
             advice="Sign in with your user name and a token for the registry",
         )
-    return redirect(f"{fallback_index(found.settings.fallback_index)}/{name}/")
+    return redirect(fallback_url(address.project))
 
 
 def _render(project: Project, announced: frozenset[str], media_type: str, *, alias: bool) -> Page:

@@ -3,21 +3,24 @@
 Publishers of packages are not trusted, and Python cannot interrupt a regular expression or a parser
 that never finishes. So another process renders and sanitises Markdown and reStructuredText, with
 limits on its time and memory. A description that is not ready in time is shown as plain text. The
-HTML is cached under the digest of its source.
+HTML is cached under the digest of its source and of where its relative links lead.
 """
 
 import hashlib
+import json
 import logging
 import os
 import re
 import subprocess
 import sys
 import threading
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import astuple, dataclass
 
 from markupsafe import Markup
 
 from pyoci_flask.common.memory import Memory
+from pyoci_flask.web.people.description_sources import Source
 
 logger = logging.getLogger("pyoci.web")
 
@@ -58,19 +61,26 @@ class _LateError(Exception):
 class DescriptionRenderer:
     """Renders descriptions. Each worker has one renderer."""
 
-    def __init__(self, seconds: float = _SECONDS) -> None:
-        """Stop each rendering process after `seconds`."""
+    def __init__(self, images: Sequence[str] = (), seconds: float = _SECONDS) -> None:
+        """Show the images of the hosts in `images`, and stop each process after `seconds`."""
+        self._images = tuple(images)
         self._seconds = seconds
         self._places = threading.BoundedSemaphore(_AT_ONCE)
         self._rendered = Memory[_Key, str](entries=_MOST_CACHED, max_bytes=_CACHE_SIZE)
 
-    def render(self, text: str, content_type: str | None) -> Description:
-        """Render a description by its Description-Content-Type (core metadata specification)."""
+    def render(
+        self, text: str, content_type: str | None, repository: Source | None = None
+    ) -> Description:
+        """Render a description by its Description-Content-Type (core metadata specification).
+
+        Its relative links lead to the files of `repository`.
+        """
         kind = _kind_of(content_type)
         plain = Description(None, _CONTROLS.sub("", text[:LONGEST]), len(text) > LONGEST)
         if kind is None or plain.cut:
             return plain
-        source = text.encode(errors="replace")
+        options = {"images": self._images, "source": repository and astuple(repository)}
+        source = json.dumps(options).encode() + b"\n" + text.encode(errors="replace")
         key = kind, hashlib.sha256(source).digest()
         try:
             html = self._rendered_once(key, source)

@@ -12,6 +12,7 @@ from pyoci_flask.common.redaction import redact
 from pyoci_flask.web.access_log import ENVIRON_REQUEST_ID
 from pyoci_flask.web.address import Base
 from pyoci_flask.web.incoming import sent_path, visit
+from pyoci_flask.web.people.error_links import instead_of
 from pyoci_flask.web.people.frame import answer, setup_path
 from pyoci_flask.web.services import services
 
@@ -121,6 +122,7 @@ def error_page(status: int, text: str, error: Exception) -> Response:
         text=text,
         steps=steps,
         setup=setup_path(_base()),
+        instead=instead_of(error),
         request_id=request.environ.get(ENVIRON_REQUEST_ID, "-"),
     )
 

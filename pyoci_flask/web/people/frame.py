@@ -1,7 +1,7 @@
 """The parts that all web pages share: frame, security policy, static files and formats."""
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
@@ -24,10 +24,11 @@ EXTENSION = "pyoci.people"
 _THOUSAND = 1000.0
 
 _POLICY = (
-    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; "
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'{images}; "
     "connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
 )
-"""The Content-Security-Policy, which allows nothing inline and nothing from other sites."""
+"""The Content-Security-Policy, which allows nothing inline, and nothing from other sites except the
+images that the operator allows."""
 
 _TYPES = {
     "style.css": "text/css; charset=utf-8",
@@ -62,10 +63,10 @@ class People:
     descriptions: DescriptionRenderer
 
     @classmethod
-    def create(cls, folder: Path) -> "People":
-        """Read the static files from `folder`."""
+    def create(cls, folder: Path, images: Sequence[str] = ()) -> "People":
+        """Read the static files from `folder`. Descriptions show images of the hosts `images`."""
         assets = {name: _asset(folder / name, kind) for name, kind in _TYPES.items()}
-        return cls(assets, DescriptionRenderer())
+        return cls(assets, DescriptionRenderer(images))
 
 
 def people() -> People:
@@ -138,8 +139,14 @@ def answer(template: str, status: int = 200, /, **context: object) -> Response:
         response = Response(
             html, status, {"Cache-Control": "no-store"}, content_type="text/html; charset=utf-8"
         )
-    response.headers["Content-Security-Policy"] = _POLICY
+    shows_images = context.get("description") is not None
+    response.headers["Content-Security-Policy"] = _policy(shows_images=shows_images)
     return response
+
+
+def _policy(*, shows_images: bool) -> str:
+    hosts = services().settings.page_images if shows_images else ()
+    return _POLICY.format(images="".join(f" https://{host}" for host in hosts))
 
 
 def as_size(size: int | None) -> str:

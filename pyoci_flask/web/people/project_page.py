@@ -5,7 +5,13 @@ from collections.abc import Sequence
 from flask import request
 from werkzeug.wrappers import Response
 
-from pyoci_flask.index.details import Details, all_links, read_details, read_labels
+from pyoci_flask.index.details import (
+    Details,
+    all_links,
+    labelled_urls,
+    read_details,
+    read_labels,
+)
 from pyoci_flask.index.project_repository import ProjectRepository
 from pyoci_flask.index.releases import (
     Release,
@@ -17,6 +23,7 @@ from pyoci_flask.index.releases import (
 from pyoci_flask.web.address import Base
 from pyoci_flask.web.links import quote_segment
 from pyoci_flask.web.people.dependencies import needs_of, places_of, project_of
+from pyoci_flask.web.people.description_sources import source_of
 from pyoci_flask.web.people.file_rows import by_system, rows_of
 from pyoci_flask.web.people.frame import answer, people, setup_path, signed_in
 from pyoci_flask.web.people.page_address import ProjectPage
@@ -122,8 +129,9 @@ def _about(
     links, more_links = all_links(known, shown.files)
     description = None
     if known.description:
+        source = source_of(labelled_urls(known, shown.files).items())
         renderer = people().descriptions
-        description = renderer.render(known.description, known.description_type)
+        description = renderer.render(known.description, known.description_type, source)
     return {
         "details": known,
         "known": details is not None,
