@@ -21,6 +21,7 @@ EXPECTED: list[tuple[errors.PyOCIError, int]] = [
     (errors.EgressError("x"), 403),
     (errors.CrossSiteError("x"), 403),
     (errors.NotFoundError("x"), 404),
+    (errors.VersionNotFoundError("x", "1.0", ()), 404),
     (errors.UnsupportedError("x"), 405),
     (errors.LoginError("x"), 403),
     (errors.RefusedError("x"), 403),
