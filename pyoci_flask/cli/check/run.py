@@ -92,9 +92,10 @@ def _try_rights(
     tried = _of_project(namespace, project or PROBE)
     may_pull(report, tried, exists=project is not None)
     shows_missing(report, _of_project(namespace, ProjectName(f"missing-{token_hex(8)}")))
-    pushes = may_push(report, tried)
-    may_delete(report, tried)
+    pushes = may_push(report, tried, needed=write)
+    may_delete(report, tried, needed=write)
     may_list(report, namespace)
+    report.all_rights()
     if not write:
         report.note("format", "not tried: --write publishes a tiny package and removes it")
     elif not pushes:
