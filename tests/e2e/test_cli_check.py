@@ -6,16 +6,19 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import requests
 from werkzeug.serving import make_server
 
 from pyoci_flask.registry import create_registry
 from tests.command_line import check, command
+from tests.conftest import AppServer
 from tests.doubles import (
     LOOPBACK,
     Recorder,
     closed_port,
     wsgi_server,
 )
+from tests.patience import PATIENCE
 from tests.registries import RunningRegistry, docker_registry, write_htpasswd
 from tests.servers import self_signed
 
@@ -70,6 +73,25 @@ def test_with_write_a_package_comes_and_goes(
         namespace=namespace,
     )
     assert f"{namespace}/pyoci_probe has 0 tags" in again.output
+
+
+def test_the_probe_that_a_registry_keeps_is_not_shown(
+    tmp_path: Path, app_server: AppServer, http: requests.Session
+) -> None:
+    with docker_registry(tmp_path, delete=False) as registry:
+        assert check(registry.url, "--write").status == 0
+        index = f"{app_server({'PYOCI_INDEX': f'{registry.url}/team'})}/simple/"
+        listed = requests.get(f"{registry.url}/v2/_catalog", timeout=PATIENCE).json()
+        assert listed == {"repositories": ["team/pyoci_probe"]}
+        assert "pyoci" not in http.get(index, timeout=PATIENCE).text
+        assert http.get(index, timeout=PATIENCE).status_code == 200
+        for accept in ("application/vnd.pypi.simple.v1+json", "text/html"):
+            for name in ("pyoci-probe", "PyOCI.Probe"):
+                headers = {"Accept": accept}
+                page = http.get(f"{index}{name}/", headers=headers, timeout=PATIENCE)
+                assert page.status_code == 404
+        again = check(registry.url)
+    assert "ok   catalog    lists 0 projects in team" in again.lines
 
 
 def test_distribution_takes_the_right_password(
