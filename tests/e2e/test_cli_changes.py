@@ -7,13 +7,14 @@ from pathlib import Path
 
 import pytest
 import requests
+from werkzeug.wrappers import Response
 
 from pyoci_flask.app import create_app
 from pyoci_flask.settings import Settings
 from pyoci_flask.web.services import EXTENSION
 from tests.command_line import Done, command
 from tests.conftest import AppServer
-from tests.doubles import wsgi_server
+from tests.doubles import answering, closed_port, wsgi_server
 from tests.integration.index_client import IndexClient
 from tests.packages import make_sdist, make_wheel
 from tests.quirks.profiles import PROFILES
@@ -211,6 +212,43 @@ def test_a_yank_is_not_taken_back_with_a_reason(lab: _Lab) -> None:
     assert done.status == 2
 
 
+def test_an_index_at_a_server_is_changed_by_requests_to_the_server(lab: _Lab) -> None:
+    lab.publish("1.0", "2.0")
+    place = f"{lab.index.base}/"
+    host = place.split("/")[2]
+    anonymous = command("yank", place, "foo-bar", "1.0", environ=lab.home.environ)
+    assert anonymous.status == 1
+    assert anonymous.output.startswith("Error: Give credentials (--username NAME --password-stdin")
+    assert f"no login for {host} was found" in anonymous.output
+    assert lab.index.auth is not None
+    environ = {"PYOCI_USERNAME": lab.index.auth[0], "PYOCI_PASSWORD": lab.index.auth[1]}
+    done = command("yank", place, "foo-bar", "1.0", "--reason", "bad", environ=environ)
+    assert (done.status, done.output) == (0, "yanked foo-bar 1.0\n")
+    assert lab.listed()["foo_bar-1.0.tar.gz"] == "bad"
+    done = command("delete", place, "foo-bar", "2.0", "--blobs", environ=environ)
+    assert (done.status, done.output) == (0, "deleted foo-bar 2.0; 3 of 3 blobs deleted\n")
+    done = command("delete", place, "foo-bar", "--yes", environ=environ)
+    assert done.status == 0, done.output
+    assert f"foo-bar in {place} has 1 version and 2 files" in done.lines[0]
+    assert lab.listed() == {}
+    lab.home.write(DOCKER, {"auths": {host: auth("mallory", "guessed-wrongly")}})
+    refused = command("delete", place, "foo-bar", "1.0", environ=lab.home.environ)
+    assert refused.output.startswith(f"Error: Use a login that may change packages in {place}. ")
+    assert "guessed-wrongly" not in refused.output
+
+
+def test_a_site_that_is_no_server_of_this_program_is_one_line() -> None:
+    for answer in (Response("[]"), Response('{"files": [1], "versions": []}'), Response("no", 500)):
+        with wsgi_server(answering(answer)) as url:
+            done = command("delete", f"{url}/simple/", "foo", "--yes")
+        assert done.status == 1
+        assert len(done.lines) == 1
+        assert done.output.startswith("Error: ")
+    with closed_port() as url:
+        done = command("delete", f"{url}/simple/", "foo", "--yes")
+    assert (done.status, len(done.lines)) == (1, 1)
+
+
 def test_a_path_is_neither_a_version_nor_a_file(lab: _Lab) -> None:
     done = lab.run("delete", "foo-bar", "../other/1.0")
     assert done.status == 2
@@ -241,9 +279,10 @@ def test_a_user_who_may_only_read_changes_nothing(
         reader = {"PYOCI_USERNAME": READER[0], "PYOCI_PASSWORD": READER[1]}
         done = command("delete", f"{registry.url}/team", "foo", "--yes", environ=reader)
         assert done.status == 1
-        assert done.lines[3].startswith("foo 2.0 is not deleted: Use a login that may change ")
-        assert done.lines[4] == "deleted 0 of 2 versions; left: 2.0, 1.0"
-        assert done.lines[5].startswith("run the same command again ")
+        assert done.lines[3].startswith("Use a login that may change packages in ")
+        assert done.lines[3].endswith("(foo 2.0 is not deleted)")
+        assert done.lines[4].startswith("run the same command again ")
+        assert done.lines[5] == "deleted 0 of 2 versions; left: 2.0, 1.0"
         owner = {"PYOCI_USERNAME": OWNER[0], "PYOCI_PASSWORD": OWNER[1]}
         yanked = command("yank", f"{registry.url}/team", "foo", "1.0", environ=reader)
         assert yanked.status == 1

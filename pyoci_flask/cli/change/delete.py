@@ -6,13 +6,11 @@ from collections.abc import Sequence
 import click
 from rich.filesize import decimal
 
-from pyoci_flask.cli.change.errors import advised
 from pyoci_flask.cli.change.index import ChangeError, Index, Listed
-from pyoci_flask.cli.options import RegistryLogin
+from pyoci_flask.cli.change.place import Place
 from pyoci_flask.cli.screen import Screen, few
-from pyoci_flask.errors import ConfigurationError
+from pyoci_flask.errors import ConfigurationError, PyOCIError
 from pyoci_flask.index.names import ProjectName
-from pyoci_flask.settings import PinnedIndex
 
 _GIVE_UP = frozenset({401, 403, 405, 429})
 """Statuses that would be the same for every version."""
@@ -21,13 +19,7 @@ _MOST_FAILURES = 3
 
 
 def delete_project(
-    screen: Screen,
-    place: PinnedIndex,
-    login: RegistryLogin,
-    project: ProjectName,
-    *,
-    blobs: bool,
-    confirmed: bool,
+    screen: Screen, place: Place, project: ProjectName, *, blobs: bool, confirmed: bool
 ) -> bool:
     """Show the versions of a project and delete them all; return whether all are deleted.
 
@@ -35,42 +27,38 @@ def delete_project(
 
     Raises:
         ChangeError: the project does not exist or cannot be listed.
-        ConfigurationError: a setting cannot be used, or the confirmation is missing and there is
-            no terminal to ask for it.
-        click.Abort: the user typed something else, or ended the program.
+        ConfigurationError: a setting cannot be used, or the project's name was not typed, or there
+            is no terminal to type it.
+        PyOCIError: the index cannot be reached.
+        click.Abort: the user ended the program.
     """
-    index = Index(place, login.credentials)
-    with advised(place, login):
-        versions = index.versions(project)
+    index = place.open()
+    versions = index.versions(project)
     if not versions:
         screen.say(f"{project.normalized} has no versions, so there is nothing to delete")
         return True
     _show(screen, place, project, versions)
     if not confirmed:
         _ask(project)
-    failed = _delete(screen, place, login, index, project, versions, blobs=blobs)
+    failed = _delete(screen, index, project, versions, blobs=blobs)
     if failed:
         done = len(versions) - len(failed)
-        screen.say(f"deleted {done} of {_count(len(versions), 'version')}; left: {few(failed)}")
         screen.say("run the same command again when the cause is removed: it deletes what is left")
+        screen.say(f"deleted {done} of {_count(len(versions), 'version')}; left: {few(failed)}")
         return False
-    repository = f"{place.namespace}/{project.repositories[0]}"
     screen.say(
         f"deleted {project.normalized} with {_count(len(versions), 'version')}; the registry may "
-        f"keep the empty repository {repository}, which its own interface removes"
+        "keep an empty repository, which you can remove in its own interface"
     )
     return True
 
 
-def _show(
-    screen: Screen, place: PinnedIndex, project: ProjectName, versions: Sequence[Listed]
-) -> None:
+def _show(screen: Screen, place: Place, project: ProjectName, versions: Sequence[Listed]) -> None:
     """Show each version with its files and their sizes."""
     sizes = [size or 0 for one in versions for size in one.files.values()]
     screen.say(
-        f"{project.normalized} in {place.registry.address}/{place.namespace} has "
-        f"{_count(len(versions), 'version')} and {_count(len(sizes), 'file')} "
-        f"({decimal(sum(sizes))}):",
+        f"{project.normalized} in {place.text} has {_count(len(versions), 'version')} and "
+        f"{_count(len(sizes), 'file')} ({decimal(sum(sizes))}):",
         "bold",
     )
     for one in versions:
@@ -78,7 +66,7 @@ def _show(
             f"{name} ({'unknown size' if size is None else decimal(size)})"
             for name, size in one.files.items()
         ]
-        screen.say(f"  {one.version}: {', '.join(files) or 'its files could not be read'}")
+        screen.say(f"  {one.version}: {', '.join(files) or 'its files are not listed'}")
 
 
 def _ask(project: ProjectName) -> None:
@@ -102,8 +90,6 @@ def _ask(project: ProjectName) -> None:
 
 def _delete(
     screen: Screen,
-    place: PinnedIndex,
-    login: RegistryLogin,
     index: Index,
     project: ProjectName,
     versions: Sequence[Listed],
@@ -115,16 +101,16 @@ def _delete(
     in_a_row = 0
     for number, one in enumerate(versions):
         try:
-            with advised(place, login):
-                screen.say(index.delete(project, one.version, blobs=blobs))
-        except ChangeError as error:
-            if error.status == 404:
+            screen.say(index.delete(project, one.version, blobs=blobs))
+        except PyOCIError as error:
+            status = error.status if isinstance(error, ChangeError) else 0
+            if status == 404:
                 screen.say(f"{project.normalized} {one.version} was deleted meanwhile")
                 continue
-            screen.say(f"{project.normalized} {one.version} is not deleted: {error}", "red")
+            screen.say(f"{error} ({project.normalized} {one.version} is not deleted)", "red")
             failed.append(one.version)
             in_a_row += 1
-            if error.status in _GIVE_UP or in_a_row == _MOST_FAILURES:
+            if status in _GIVE_UP or in_a_row == _MOST_FAILURES:
                 return [*failed, *(rest.version for rest in versions[number + 1 :])]
         else:
             in_a_row = 0
