@@ -7,13 +7,12 @@ import click
 
 from pyoci_flask import __version__
 from pyoci_flask.cli import arguments, trust
-from pyoci_flask.cli.arguments import Address, Login, password_from_stdin
-from pyoci_flask.cli.login import FoundLogin, login_for_registry
-from pyoci_flask.cli.login.credentials import to_credentials
+from pyoci_flask.cli.arguments import Address, Login
+from pyoci_flask.cli.change.commands import delete, yank
+from pyoci_flask.cli.options import begin, login_of, password
 from pyoci_flask.cli.trust import Server
 from pyoci_flask.errors import PyOCIError
 from pyoci_flask.index.names import ProjectName
-from pyoci_flask.logs import configure_logging
 from pyoci_flask.oci.reference import Registry
 from pyoci_flask.settings import PinnedIndex
 
@@ -135,18 +134,10 @@ def _check(
     from pyoci_flask.cli.check.run import check
     from pyoci_flask.cli.screen import Screen
 
-    _begin(verbose=verbose)
-    login = Login(username, _password("PYOCI_PASSWORD", stdin=password_stdin))
-    given = login.given(index.registry.netloc)
-    if given is None:
-        found = login_for_registry(index.registry, index.namespace)
-    else:
-        found = FoundLogin(given.username, given.password, "the options or the environment")
-    bearer_username = os.environ.get("PYOCI_BEARER_USERNAME")
-    credentials = None if found is None else to_credentials(found, bearer_username)
-    screen = Screen(*([] if found is None else [found.password]))
-    searched = found if given is None else None
-    passed = check(screen, index, credentials, project, write=write, login=searched)
+    begin(verbose=verbose)
+    login = login_of(index, username, stdin=password_stdin)
+    screen = Screen(*login.secrets)
+    passed = check(screen, index, login.credentials, project, write=write, login=login.found)
     sys.exit(0 if passed else 1)
 
 
@@ -209,10 +200,10 @@ def _copy(
     from pyoci_flask.cli.copy.run import copy
     from pyoci_flask.cli.screen import Screen
 
-    _begin(verbose=verbose)
-    given = Login(source_username, _password("PYOCI_SOURCE_PASSWORD", stdin=source_password_stdin))
+    begin(verbose=verbose)
+    given = Login(source_username, password("PYOCI_SOURCE_PASSWORD", stdin=source_password_stdin))
     reading = given.over(source.login).credentials(source.url, "the source")
-    given = Login(target_username, _password("PYOCI_TARGET_PASSWORD", stdin=target_password_stdin))
+    given = Login(target_username, password("PYOCI_TARGET_PASSWORD", stdin=target_password_stdin))
     reader, uploader = arguments.target_logins(given, target, upload_url)
     listing = writing = reader.credentials(target.url, "the target")
     # A login that is found for one host is not sent to another one.
@@ -258,12 +249,5 @@ def _trust(server: Server | None, registry: Registry | None, listing: bool, remo
         raise click.ClickException(f"{server} is not trusted with {registry.address}: see --list")
 
 
-def _password(variable: str, *, stdin: bool) -> str | None:
-    return password_from_stdin() if stdin else os.environ.get(variable) or None
-
-
-def _begin(*, verbose: bool) -> None:
-    from pyoci_flask.common.overrides import check_overrides
-
-    check_overrides()
-    configure_logging({"": "WARNING", "pyoci": "INFO" if verbose else "ERROR"})
+main.add_command(delete)
+main.add_command(yank)

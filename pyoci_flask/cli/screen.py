@@ -6,11 +6,13 @@ import sys
 from collections.abc import Iterator, Sequence
 from enum import Enum
 
+import click
 from rich.console import Console
 from rich.padding import Padding
 from rich.text import Text
 
 from pyoci_flask.common.redaction import REDACTED, redact
+from pyoci_flask.errors import PyOCIError
 from pyoci_flask.logs import one_line
 
 _SHORTEST_SECRET = 4
@@ -66,6 +68,14 @@ class Screen:
         shown = self.console.status(step) if self.console.is_terminal else contextlib.nullcontext()
         with shown:
             yield
+
+    @contextlib.contextmanager
+    def failing(self) -> Iterator[None]:
+        """Turn an expected error of the block into one line without secrets, and exit status 1."""
+        try:
+            yield
+        except PyOCIError as error:
+            raise click.ClickException(self.clean(str(error))) from error
 
     def clean(self, text: str) -> str:
         """Return `text` without secrets, line breaks and control sequences."""

@@ -28,6 +28,9 @@ from pyoci_flask.oci.tags import list_repositories
 
 logger = logging.getLogger("pyoci.index")
 
+PROBE = ProjectName("pyoci-probe")
+"""What `check --write` publishes. Some registries never delete its repository, so this name is
+reserved: no list contains it, and it has no page."""
 MOST_PROJECTS = 10_000
 _MOST_TAGS = 40_000
 """Maximum number of tags of a project. Each takes some 400 bytes while the tags are sorted."""
@@ -54,7 +57,7 @@ def list_projects(namespace: RepositoryCaller) -> Sequence[NormalizedName]:
     """List the projects directly below a namespace, at most `MOST_PROJECTS`, sorted.
 
     Repositories that do not contain packages are listed too, because checking would take one call
-    per repository.
+    per repository. The probe's is not.
 
     Raises:
         NotFoundError: the registry cannot list its repositories.
@@ -69,7 +72,8 @@ def list_projects(namespace: RepositoryCaller) -> Sequence[NormalizedName]:
         )
     prefix = f"{namespace.repository.name}/"
     below = (name.removeprefix(prefix) for name in repositories if name.startswith(prefix))
-    return sorted({canonicalize_name(name) for name in below if _is_project(name)})[:MOST_PROJECTS]
+    found = {canonicalize_name(name) for name in below if _is_project(name)} - {PROBE.normalized}
+    return sorted(found)[:MOST_PROJECTS]
 
 
 def _is_project(segment: str) -> bool:

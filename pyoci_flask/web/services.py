@@ -6,10 +6,11 @@ from typing import cast
 
 from flask import Response, after_this_request, current_app, request
 
-from pyoci_flask.errors import InvalidRequestError
+from pyoci_flask.errors import InvalidRequestError, NotFoundError
 from pyoci_flask.index.artifact import KnownConfigs
 from pyoci_flask.index.core_metadata import CoreMetadataReader
 from pyoci_flask.index.fetch import Failures
+from pyoci_flask.index.listing import PROBE
 from pyoci_flask.index.lock import VersionLocks
 from pyoci_flask.index.names import ProjectName
 from pyoci_flask.index.project import File, Project
@@ -73,7 +74,13 @@ class Services:
         Raises:
             BusyError: too many requests are waiting for this registry.
             InvalidRequestError: the Authorization header or the project's name is not valid.
+            NotFoundError: it is the probe of `check`, which can be changed but not read.
         """
+        if project.normalized == PROBE.normalized and request.method in {"GET", "HEAD"}:
+            raise NotFoundError(
+                f"use another name: {PROBE} is what `pyoci-flask check --write` publishes to test "
+                "a registry, and is not shown"
+            )
         credentials = self._enter(base)
         found: list[ProjectRepository] = []
         for segment in project.spellings:

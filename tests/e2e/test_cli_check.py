@@ -6,16 +6,19 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import requests
 from werkzeug.serving import make_server
 
 from pyoci_flask.registry import create_registry
 from tests.command_line import check, command
+from tests.conftest import AppServer
 from tests.doubles import (
     LOOPBACK,
     Recorder,
     closed_port,
     wsgi_server,
 )
+from tests.patience import PATIENCE
 from tests.registries import RunningRegistry, docker_registry, write_htpasswd
 from tests.servers import self_signed
 
@@ -72,6 +75,25 @@ def test_with_write_a_package_comes_and_goes(
     assert f"{namespace}/pyoci_probe has 0 tags" in again.output
 
 
+def test_the_probe_that_a_registry_keeps_is_not_shown(
+    tmp_path: Path, app_server: AppServer, http: requests.Session
+) -> None:
+    with docker_registry(tmp_path, delete=False) as registry:
+        assert check(registry.url, "--write").status == 0
+        index = f"{app_server({'PYOCI_INDEX': f'{registry.url}/team'})}/simple/"
+        listed = requests.get(f"{registry.url}/v2/_catalog", timeout=PATIENCE).json()
+        assert listed == {"repositories": ["team/pyoci_probe"]}
+        assert "pyoci" not in http.get(index, timeout=PATIENCE).text
+        assert http.get(index, timeout=PATIENCE).status_code == 200
+        for accept in ("application/vnd.pypi.simple.v1+json", "text/html"):
+            for name in ("pyoci-probe", "PyOCI.Probe"):
+                headers = {"Accept": accept}
+                page = http.get(f"{index}{name}/", headers=headers, timeout=PATIENCE)
+                assert page.status_code == 404
+        again = check(registry.url)
+    assert "ok   catalog    lists 0 projects in team" in again.lines
+
+
 def test_distribution_takes_the_right_password(
     docker_htpasswd: RunningRegistry, namespace: str
 ) -> None:
@@ -88,8 +110,8 @@ def test_distribution_refuses_a_wrong_password_and_it_is_not_shown(
     assert done.status == 1
     reason = "refuses the credentials of alice (401: UNAUTHORIZED authentication required)"
     assert done.lines[-2:] == [
-        f"FAIL sign-in    {docker_htpasswd.netloc} {reason}",
-        "check the user name and password, and whether they have expired",
+        "FAIL sign-in    check the user name and password, and whether they have expired",
+        f"{docker_htpasswd.netloc} {reason}",
     ]
     assert "pull" not in done.marks()
     assert "guessed-wrongly" not in done.output
@@ -100,8 +122,8 @@ def test_distribution_refuses_users_without_a_password(docker_htpasswd: RunningR
     assert done.status == 1
     reason = "requires credentials: UNAUTHORIZED authentication required"
     assert done.lines[-2:] == [
-        f"FAIL sign-in    {docker_htpasswd.netloc} {reason}",
-        "give credentials: --username NAME --password-stdin",
+        "FAIL sign-in    give credentials: --username NAME --password-stdin",
+        f"{docker_htpasswd.netloc} {reason}",
     ]
 
 
@@ -113,15 +135,16 @@ def test_a_port_without_a_server_is_reported() -> None:
     assert done.lines == [
         f"{url}/team",
         "ok   name       127.0.0.1 is at 127.0.0.1",
-        f"FAIL connection port {port} of 127.0.0.1: Connection refused",
-        "check that the registry is running and that the port is correct",
+        "FAIL connection check that the registry is running and that the port is correct",
+        f"port {port} of 127.0.0.1: Connection refused",
     ]
 
 
 def test_a_host_name_that_does_not_resolve_is_reported() -> None:
     done = command("check", "registry.invalid/team")
     assert done.status == 1
-    assert "FAIL name       registry.invalid is not known: " in done.output
+    assert done.lines[1].startswith("FAIL name       check the spelling")
+    assert done.lines[2].startswith("registry.invalid is not known: ")
 
 
 def test_credentials_may_stand_in_the_environment_or_in_netrc(
@@ -163,9 +186,17 @@ def test_a_user_who_may_only_pull_from_the_embedded_registry(tmp_path: Path) -> 
     storage.mkdir()
     with wsgi_server(create_registry(storage, users)) as url:
         done = check(url, auth=("eve", "only-reading"))
+        writing = check(url, "--write", auth=("eve", "only-reading"))
     marks = done.marks()
-    assert (marks["sign-in"], marks["pull"], marks["push"]) == ("ok", "ok", "FAIL")
-    assert done.status == 1
+    assert [marks[step] for step in ("sign-in", "pull", "catalog")] == ["ok", "ok", "ok"]
+    assert (marks["push"], marks["delete"]) == ("note", "note")
+    assert "to publish, give these credentials the right to push" in done.lines
+    assert "to delete files, give these credentials the right to delete" in done.lines
+    rights = "may read: yes, may publish: -, may delete: -, may list projects: yes"
+    assert f"note rights     {rights}" in done.lines
+    assert done.status == 0
+    assert writing.status == 1
+    assert (writing.marks()["push"], writing.marks()["delete"]) == ("FAIL", "FAIL")
 
 
 def test_the_embedded_registry_of_this_machine_is_looked_at_without_a_server(
@@ -215,8 +246,9 @@ def test_a_self_signed_certificate_is_refused_until_it_is_trusted(tmp_path: Path
         refused = check(url)
         trusted = command("check", f"{url}/team", environ={"REQUESTS_CA_BUNDLE": str(certificate)})
     assert refused.status == 1
-    assert "FAIL TLS        the certificate of 127.0.0.1:" in refused.output
-    assert "set REQUESTS_CA_BUNDLE to its certificate" in refused.output
+    assert refused.lines[-2].startswith("FAIL TLS        to trust your own certificate authority")
+    assert refused.lines[-2].endswith("set REQUESTS_CA_BUNDLE to its certificate")
+    assert refused.lines[-1].startswith("the certificate of 127.0.0.1:")
     assert trusted.status == 0
     assert trusted.marks()["TLS"] == "ok"
 
@@ -226,5 +258,6 @@ def test_a_port_without_tls_is_distinguished_from_one_with_tls(
 ) -> None:
     done = command("check", f"{docker_open.netloc}/team")
     assert done.status == 1
-    assert "does not respond with TLS" in done.output
-    assert done.lines[-1] == f"if it has none, write http://{docker_open.netloc}/NAMESPACE"
+    advice = f"if the registry has no TLS, write http://{docker_open.netloc}/NAMESPACE"
+    assert done.lines[-2] == f"FAIL TLS        {advice}"
+    assert "does not respond with TLS" in done.lines[-1]

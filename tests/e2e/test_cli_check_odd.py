@@ -17,7 +17,8 @@ from tests.doubles import (
 )
 from tests.quirks.profiles import PROFILES
 from tests.quirks.registry import quirky_registry
-from tests.quirks.tokens import OWNER, READER
+from tests.quirks.tokens import OWNER, READER, STRANGER
+from tests.registries import zuul_registry
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIEnvironment
@@ -53,6 +54,64 @@ def test_check_says_which_rights_a_read_only_user_lacks(profile: str, tmp_path: 
     assert "note format     not tried, because nothing can be pushed" in done.output
 
 
+@pytest.mark.parametrize("profile", ["ghcr", "ecr_private", "zot"])
+def test_a_read_only_user_passes_if_nothing_is_to_be_published(
+    profile: str, tmp_path: Path
+) -> None:
+    with quirky_registry(tmp_path / "registry", PROFILES[profile]) as registry:
+        registry.made.add("team/pyoci_probe")
+        done = check(registry.url, auth=READER)
+        stranger = check(registry.url, auth=STRANGER)
+    assert done.status == 0, done.output
+    marks = done.marks()
+    assert (marks["pull"], marks["push"], marks["delete"]) == ("ok", "note", "note")
+    assert "note rights     may read: yes, may publish: -, may delete: -" in done.output
+    assert stranger.status == 1
+
+
+def test_anyone_may_check_what_is_public(tmp_path: Path) -> None:
+    with zuul_registry(tmp_path, anonymous_read=True) as registry:
+        done = check(registry.url)
+    assert done.status == 0, done.output
+    assert "to publish, give credentials: --username NAME --password-stdin" in done.lines
+    assert "may read: yes, may publish: -" in done.output
+
+
+def test_a_registry_for_reading_only_passes(tmp_path: Path) -> None:
+    registry = create_registry(tmp_path, None)
+
+    def mirror(environ: "WSGIEnvironment", start: "StartResponse") -> Iterable[bytes]:
+        reads = environ["REQUEST_METHOD"] in {"GET", "HEAD"}
+        refused = Response(_error("UNSUPPORTED"), 405)
+        return (registry if reads else refused)(environ, start)
+
+    with wsgi_server(mirror) as url:
+        done = check(url)
+        writing = check(url, "--write")
+    assert done.status == 0, done.output
+    assert done.marks()["push"] == "note"
+    assert "may read: yes, may publish: -, may delete: -, may list projects: yes" in done.output
+    assert writing.status == 1
+
+
+def test_a_token_that_may_write_but_not_delete_passes_unless_a_probe_is_to_be_removed(
+    tmp_path: Path,
+) -> None:
+    registry = create_registry(tmp_path, None)
+
+    def keeping(environ: "WSGIEnvironment", start: "StartResponse") -> Iterable[bytes]:
+        deletes = environ["REQUEST_METHOD"] == "DELETE" and "/manifests/" in environ["PATH_INFO"]
+        return (Response(_error("DENIED"), 403) if deletes else registry)(environ, start)
+
+    with wsgi_server(keeping) as url:
+        done = check(url, auth=("ci", "token"))
+        writing = check(url, "--write", auth=("ci", "token"))
+    assert done.status == 0, done.output
+    assert "may read: yes, may publish: yes, may delete: -" in done.output
+    assert writing.status == 1
+    assert (writing.marks()["publish"], writing.marks()["delete"]) == ("ok", "FAIL")
+
+
 def test_a_registry_that_denies_missing_projects_is_asked_about_an_existing_one(
     tmp_path: Path,
 ) -> None:
@@ -79,7 +138,8 @@ def test_a_repository_that_must_be_made_first_is_asked_for(tmp_path: Path) -> No
     assert missing.status == 1
     assert "make the repository of each project there first" in missing.output
     assert named.marks()["push"] == "ok"
-    assert "FAIL pull       team/bar does not exist" in nowhere.output
+    assert "FAIL pull       check the name given with --project" in nowhere.lines
+    assert "team/bar does not exist" in nowhere.lines
 
 
 def test_a_registry_with_immutable_tags_cannot_yank_and_the_remains_are_named(
@@ -124,7 +184,7 @@ def test_registry_without_a_list_of_tags_does_not_pass(
     marks = done.marks()
     assert (marks["pull"], marks["publish"], marks["list"]) == (pull, "ok", "FAIL")
     if pull == "ok":
-        assert "FAIL list       the registry accepted the package, but does not list" in done.output
+        assert "the registry accepted the package, but does not list" in done.output
 
 
 @pytest.mark.parametrize(
@@ -139,8 +199,10 @@ def test_a_server_that_is_not_a_registry_is_reported(response: Response, reason:
     with wsgi_server(answering(response)) as url:
         done = check(url)
     assert done.status == 1
-    assert f"FAIL API        {url}{reason}" in done.output
-    assert done.lines[-1] == "this is not a registry, or the registry is at another host or port"
+    assert done.lines[-2:] == [
+        "FAIL API        check the host and the port, because this is not a registry",
+        f"{url}{reason}",
+    ]
 
 
 def test_a_registry_that_quotes_the_password_does_not_get_it_shown() -> None:

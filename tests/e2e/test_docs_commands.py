@@ -9,6 +9,7 @@ import os
 import re
 import shutil
 import subprocess
+import sys
 import venv
 from collections.abc import Iterator
 from pathlib import Path
@@ -102,6 +103,12 @@ def _run(home: Path, folder: Path, session: list[Block], *addresses: tuple[str, 
 
 def _user(home: Path) -> dict[str, str]:
     """The environment of a user with all clients, a virtual environment and a key ring."""
+    program = home / "bin" / "pyoci-flask"
+    program.parent.mkdir()
+    program.write_text(
+        f'#!/bin/sh\nPYTHONPATH={ROOT} exec "{sys.executable}" -m pyoci_flask "$@"\n'
+    )
+    program.chmod(0o755)
     python = home / "environment"
     venv.create(python, with_pip=False)
     ring = home / "key_ring"
@@ -113,6 +120,8 @@ def _user(home: Path) -> dict[str, str]:
         **reaching_it(),
         "REGISTRY_USER": _AUTH[0],
         "REGISTRY_TOKEN": _AUTH[1],
+        "PYOCI_USERNAME": _AUTH[0],
+        "PYOCI_PASSWORD": _AUTH[1],
         "VIRTUAL_ENV": str(python),
         "PIP_PYTHON": str(python / "bin" / "python"),
         **key_ring(ring),
@@ -124,7 +133,7 @@ def _user(home: Path) -> dict[str, str]:
     names = ("poetry", "pdm", "hatch", "flit", "pipx", "pipenv")
     tools = [str(client_tool(name).parent) for name in names]
     tools.append(str(client_tool("pip-tools", "pip-compile").parent))
-    return {**user, "PATH": os.pathsep.join([user["PATH"], *tools])}
+    return {**user, "PATH": os.pathsep.join([str(program.parent), user["PATH"], *tools])}
 
 
 @pytest.mark.parametrize("section", [name for name in SECTIONS if name != _BUILDING])
@@ -133,7 +142,8 @@ def test_the_commands_of_a_section_do_what_it_says(
 ) -> None:
     folder = tmp_path / "hello-world"
     shutil.copytree(package, folder)
-    index = f"{closed.url}/embedded/{re.sub('[^a-z]+', '-', section.lower()).strip('-')}/"
+    namespace = re.sub("[^a-z]+", "-", section.lower()).strip("-")
+    index = f"{closed.url}/embedded/{namespace}/"
     if section == _ONLY_INSTALLING:
         twine_upload(folder, index, *(folder / "dist").iterdir(), auth=_AUTH)
 
@@ -145,6 +155,7 @@ def test_the_commands_of_a_section_do_what_it_says(
             r"https://(\S+@)?packages\.example\.com/ghcr\.io/acme/",
             index.replace("//", r"//\g<1>", 1),
         ),
+        (r"(?<=^pyoci-flask )(yank|delete) ghcr\.io/acme", rf"\1 {closed.url}/{namespace}"),
         (r"^machine packages\.example\.com$", "machine 127.0.0.1"),
         (r"http://localhost:8080", f"http://localhost:{open_to_all.port}"),
     )

@@ -16,16 +16,14 @@ from pyoci_flask.index.artifact import Upload
 from pyoci_flask.index.delete import delete_version
 from pyoci_flask.index.download import find_file, open_file, verified
 from pyoci_flask.index.fetch import FetchPool
-from pyoci_flask.index.listing import find_project
+from pyoci_flask.index.listing import PROBE, find_project
 from pyoci_flask.index.lock import VersionLocks
-from pyoci_flask.index.names import Filename, ProjectName, tag_of
+from pyoci_flask.index.names import Filename, tag_of
 from pyoci_flask.index.project_repository import ProjectRepository
 from pyoci_flask.index.publish import publish
 from pyoci_flask.index.reader import VersionReader
 from pyoci_flask.index.yank import set_yanked
 from pyoci_flask.oci.reference import Digest
-
-PROBE = ProjectName("pyoci-probe")
 
 _UNCACHED = VersionReader(FetchPool(1))
 

@@ -98,7 +98,7 @@ def _greeting(report: Report, transport: Transport, registry: Registry, url: str
         report.failed(
             "API",
             f"{shown}{' with a web page' if reply.status == 200 else ''}",
-            "this is not a registry, or the registry is at another host or port",
+            "check the host and the port, because this is not a registry",
         )
         raise StopError
     report.ok("API", f"/v2/ returns {reply.status}, as expected of a registry")
@@ -115,5 +115,5 @@ def _explained(fault: ssl.SSLError, registry: Registry) -> tuple[str, str]:
         )
     return (
         f"{registry.netloc} does not respond with TLS ({explained(fault)})",
-        f"if it has none, write http://{registry.netloc}/NAMESPACE",
+        f"if the registry has no TLS, write http://{registry.netloc}/NAMESPACE",
     )

@@ -19,7 +19,7 @@ from pyoci_flask.oci.reference import Registry
 
 _RIGHTS: Mapping[str, Mapping[str, str]] = {
     "ghcr.io": {
-        "sign-in": "the user name is the GitHub user, and the password is a classic token",
+        "sign-in": "use your GitHub user name, and a classic token as the password",
         "pull": "give the token the scope read:packages",
         "push": "give the token the scope write:packages",
     },
@@ -29,17 +29,17 @@ _RIGHTS: Mapping[str, Mapping[str, str]] = {
         "delete": "give the identity the role AcrDelete",
     },
     "*.amazonaws.com": {
-        "sign-in": "the user name is AWS, and the password is the output of "
-        "`aws ecr get-login-password`, which is valid for 12 hours",
+        "sign-in": "use the user name AWS, and the output of `aws ecr get-login-password` as the "
+        "password; it is valid for 12 hours",
     },
     "*.pkg.dev": {
-        "sign-in": "the user name is oauth2accesstoken with an access token, or _json_key with "
+        "sign-in": "use the user name oauth2accesstoken with an access token, or _json_key with "
         "the content of a key file",
         "push": "give the account the role Artifact Registry Writer",
         "delete": "give the account the role Artifact Registry Repository Administrator",
     },
     "docker.io": {
-        "push": "the token needs permission to read and write, and the namespace is the user or "
+        "push": "give the token permission to read and write; the namespace is the user or "
         "organisation",
     },
     "quay.io": {"sign-in": "use a robot account or an encrypted password"},
@@ -47,6 +47,11 @@ _RIGHTS: Mapping[str, Mapping[str, str]] = {
 """For each pattern of hosts and each step: what to do if the credentials are denied."""
 _AGAIN = "try again; if the error persists, ask the operator of the registry"
 _HINTS: Sequence[tuple[type[PyOCIError], str | None, str]] = (
+    (
+        AuthenticationRequiredError,
+        "pull",
+        "give credentials (--username NAME --password-stdin), or name a public project (--project)",
+    ),
     (AuthenticationRequiredError, None, "give credentials: --username NAME --password-stdin"),
     # Pushing was allowed before, but perhaps only to the repository of --project.
     (
@@ -90,6 +95,10 @@ _HINTS: Sequence[tuple[type[PyOCIError], str | None, str]] = (
     (UnsupportedError, "publish", "use another registry to store the packages"),
 )
 """What to do about each error, in any step or only in the given one. The first match is shown."""
+_LACKS = (AuthenticationRequiredError, DeniedError, UnsupportedError)
+"""How a registry says that the credentials lack a right, or that nobody has it."""
+_NEEDED_TO = {"push": "publish", "delete": "delete files"}
+"""What the right of a step is needed for, if a reader does not need it."""
 
 
 class StopError(Exception):
@@ -104,6 +113,8 @@ class Report:
         self.screen = screen
         self.passed = True
         """Whether no step has failed so far."""
+        self.rights: dict[str, bool] = {}
+        """What the credentials may do, as far as it is known, in the order of the steps."""
         self._registry = registry
 
     def ok(self, step: str, text: str) -> None:
@@ -115,15 +126,23 @@ class Report:
         self.screen.mark(Mark.NOTE, step, text, hint)
 
     def failed(self, step: str, text: str, hint: str | None = None) -> None:
-        """Report a step that failed, and what to do."""
+        """Report a step that failed: first what to do, then what happened."""
         self.passed = False
-        self.screen.mark(Mark.FAILED, step, text, hint)
+        first, second = (text, None) if hint is None else (hint, text)
+        self.screen.mark(Mark.FAILED, step, first, second)
+
+    def all_rights(self) -> None:
+        """Report in one line what the credentials may do, if they lack a right."""
+        if not all(self.rights.values()):
+            shown = [f"may {what}: {'yes' if may else '-'}" for what, may in self.rights.items()]
+            self.note("rights", ", ".join(shown))
 
     @contextmanager
-    def step(self, name: str, repository: str = "") -> Iterator[None]:
+    def step(self, name: str, repository: str = "", *, needed: bool = True) -> Iterator[None]:
         """Report an expected error that the block raises, with a hint.
 
-        `repository` is the name of the repository that the block writes to.
+        `repository` is the name of the repository that the block writes to. Unless the step's right
+        is `needed`, its lack is not a failure.
 
         Raises:
             StopError: the block raised an expected error.
@@ -132,7 +151,12 @@ class Report:
             with self.screen.working(name):
                 yield
         except PyOCIError as error:
-            self.failed(name, str(error), hint_for(error, name, self._registry, repository))
+            hint = hint_for(error, name, self._registry, repository)
+            if not needed and isinstance(error, _LACKS):
+                purpose = _NEEDED_TO[name]
+                self.note(name, str(error), f"to {purpose}, {hint}" if hint else None)
+            else:
+                self.failed(name, str(error), hint)
             raise StopError from error
 
 

@@ -86,9 +86,11 @@ def may_pull(report: Report, project: RepositoryCaller, *, exists: bool) -> None
     `exists` is true if the user said that the repository exists.
     """
     name = project.repository.name
+    report.rights["read"] = False
     with suppress(StopError):
         with report.step("pull"):
             tags, way = _tags(project)
+        report.rights["read"] = True
         if exists and tags is None:
             report.failed("pull", f"{name} does not exist", "check the name given with --project")
         elif exists:
@@ -144,24 +146,34 @@ def _tags(project: RepositoryCaller) -> tuple[list[str] | None, str]:
         raise
 
 
-def may_push(report: Report, project: RepositoryCaller) -> bool:
-    """Begin an upload session and cancel it (distribution-spec, Pushing blobs)."""
+def may_push(report: Report, project: RepositoryCaller, *, needed: bool) -> bool:
+    """Begin an upload session and cancel it (distribution-spec, Pushing blobs).
+
+    Unless the right is `needed`, it is not a failure if it is missing.
+    """
+    report.rights["publish"] = False
     try:
-        with report.step("push"):
+        with report.step("push", needed=needed):
             cancelled = begin_upload(project).cancel()
     except StopError:
         return False
+    report.rights["publish"] = True
     end = "begun and cancelled" if cancelled else "begun; the registry will let it expire"
     report.ok("push", f"an upload was {end}")
     return True
 
 
-def may_delete(report: Report, project: RepositoryCaller) -> None:
-    """Ask to delete a manifest that does not exist (distribution-spec, Content management)."""
+def may_delete(report: Report, project: RepositoryCaller, *, needed: bool) -> None:
+    """Ask to delete a manifest that does not exist (distribution-spec, Content management).
+
+    Unless the right is `needed`, it is not a failure if it is missing.
+    """
     missing = Digest.of(secrets.token_bytes(32))
+    report.rights["delete"] = False
     with suppress(StopError):
-        with report.step("delete"):
+        with report.step("delete", needed=needed):
             outcome = delete_manifest(project, missing)
+        report.rights["delete"] = outcome is not Deletion.UNSUPPORTED
         if outcome is Deletion.UNSUPPORTED:
             report.note(
                 "delete",
@@ -174,6 +186,7 @@ def may_delete(report: Report, project: RepositoryCaller) -> None:
 
 def may_list(report: Report, namespace: RepositoryCaller) -> None:
     """Ask for the catalog; without a catalog the index works, but cannot list its projects."""
+    report.rights["list projects"] = False
     try:
         with report.screen.working("catalog"):
             found = len(list_projects(namespace))
@@ -182,6 +195,7 @@ def may_list(report: Report, namespace: RepositoryCaller) -> None:
     except PyOCIError as error:
         report.failed("catalog", str(error))
     else:
+        report.rights["list projects"] = True
         name = namespace.repository.name
         report.ok("catalog", f"lists {found} {'project' if found == 1 else 'projects'} in {name}")
 

@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from secrets import token_hex
 
-from pyoci_flask.cli.check.probe import PROBE, try_format
+from pyoci_flask.cli.check.probe import try_format
 from pyoci_flask.cli.check.reach import reach
 from pyoci_flask.cli.check.report import Report, StopError
 from pyoci_flask.cli.check.rights import (
@@ -23,6 +23,7 @@ from pyoci_flask.cli.check.rights import (
 from pyoci_flask.cli.login import FoundLogin
 from pyoci_flask.cli.screen import Screen
 from pyoci_flask.errors import ConfigurationError
+from pyoci_flask.index.listing import PROBE
 from pyoci_flask.index.lock import VersionLocks
 from pyoci_flask.index.names import ProjectName
 from pyoci_flask.index.project_repository import ProjectRepository
@@ -92,9 +93,10 @@ def _try_rights(
     tried = _of_project(namespace, project or PROBE)
     may_pull(report, tried, exists=project is not None)
     shows_missing(report, _of_project(namespace, ProjectName(f"missing-{token_hex(8)}")))
-    pushes = may_push(report, tried)
-    may_delete(report, tried)
+    pushes = may_push(report, tried, needed=write)
+    may_delete(report, tried, needed=write)
     may_list(report, namespace)
+    report.all_rights()
     if not write:
         report.note("format", "not tried: --write publishes a tiny package and removes it")
     elif not pushes:
