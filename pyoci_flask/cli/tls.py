@@ -2,19 +2,12 @@
 
 import ssl
 
-_DEPTH = 10
+from pyoci_flask.transport.failures import causes
 
 
 def tls_fault(error: BaseException) -> ssl.SSLError | None:
     """Return the TLS error that caused `error`, or None if another fault caused it."""
-    seen: BaseException | None = error
-    for _ in range(_DEPTH):
-        if seen is None or isinstance(seen, ssl.SSLError):
-            return seen
-        reason = getattr(seen, "reason", None)
-        inner = [one for one in (*seen.args, reason) if isinstance(one, BaseException)]
-        seen = inner[0] if inner else seen.__cause__ or seen.__context__
-    return None
+    return next((one for one in causes(error) if isinstance(one, ssl.SSLError)), None)
 
 
 def explained(fault: ssl.SSLError) -> str:

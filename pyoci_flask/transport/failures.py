@@ -53,26 +53,26 @@ class ConnectionLostError(RegistryUnreachableError):
 def unanswered(error: requests.RequestException, request: Request, network: Network) -> PyOCIError:
     """Return the error for a call that had no response, with the remedy for its cause."""
     host = request.host
-    causes = list(_causes(error))
+    found = list(causes(error))
     if isinstance(error, requests.exceptions.InvalidURL):
         return RegistryError(
             f"{host} is not an address that can be called",
             advice="Check the host name and the port in the address",
         )
     if isinstance(error, requests.exceptions.ProxyError):
-        return _proxy_failure(causes, host)
+        return _proxy_failure(found, host)
     if isinstance(error, requests.exceptions.ConnectTimeout):
         return RegistryUnreachableError(
             f"{_named(request)} did not accept a connection in time",
             advice=f"Check that {host} is running and that no firewall blocks the way to its port",
         )
     # A time-out while the body is being sent is reported as a connection error.
-    if any(isinstance(one, requests.exceptions.Timeout | TimeoutError) for one in causes):
+    if any(isinstance(one, requests.exceptions.Timeout | TimeoutError) for one in found):
         return late(request, "did not answer in time")
-    fault = next((one for one in causes if isinstance(one, ssl.SSLError)), None)
+    fault = next((one for one in found if isinstance(one, ssl.SSLError)), None)
     if fault is not None or isinstance(error, requests.exceptions.SSLError):
         return _no_secure_connection(fault, request, network)
-    return _no_connection(causes, request)
+    return _no_connection(found, request)
 
 
 def late(request: Request, what: str) -> RegistryTimeoutError:
@@ -88,12 +88,12 @@ def log_failure(error: PyOCIError) -> None:
     if error.__cause__ is None:
         logger.warning("%s", text)
         return
-    *_, cause = _causes(error.__cause__)
+    *_, cause = causes(error.__cause__)
     said = redact(one_line(str(cause)))[:_CAUSE_LIMIT]
     logger.warning("%s (%s: %s)", text, type(cause).__name__, said)
 
 
-def _causes(error: BaseException) -> Iterator[BaseException]:
+def causes(error: BaseException) -> Iterator[BaseException]:
     """Yield an error and what requests and urllib3 have wrapped in it, outermost first."""
     seen: BaseException | None = error
     for _ in range(_DEPTH):

@@ -6,8 +6,8 @@ import pytest
 
 from pyoci_flask.errors import InvalidRequestError
 from pyoci_flask.oci.reference import Digest
+from pyoci_flask.web.api.digests import check_digests, checked_meanwhile
 from pyoci_flask.web.api.form import SpooledFile, UploadForm
-from pyoci_flask.web.api.upload import check_digests, checked_meanwhile
 
 SMALL, LARGE = b"x" * 1000, b"y" * (3 * 1024 * 1024)
 
