@@ -75,7 +75,7 @@ class Screen:
         try:
             yield
         except PyOCIError as error:
-            raise click.ClickException(self.clean(str(error))) from error
+            raise click.ClickException(self.clean(error.text)) from error
 
     def clean(self, text: str) -> str:
         """Return `text` without secrets, line breaks and control sequences."""

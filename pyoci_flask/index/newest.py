@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
+from itertools import takewhile
 
 from packaging.utils import NormalizedName, canonicalize_name
 
@@ -30,9 +31,13 @@ def newest_tags(tags: Sequence[str]) -> tuple[str, ...]:
 
 def read_newest(repository: ProjectRepository, tags: Sequence[str], read: Read) -> Release | None:
     """Read tags until one is a version that is not yanked. Return the preferred one."""
+    return _preferred(read(repository, version_of(tag), Tag(tag)) for tag in tags)
+
+
+def _preferred(versions: Iterable[VersionFiles | VersionIndex | None]) -> Release | None:
+    """Return the preferred one of some versions, and take no more of them than decide it."""
     releases: list[Release] = []
-    for tag in tags:
-        found = read(repository, version_of(tag), Tag(tag))
+    for found in versions:
         if found is not None and found.files:
             releases.append(Release(found.version, tuple(found.files)))
             if releases[-1].yanked is None:
@@ -85,23 +90,22 @@ class KnownRows:
         return {
             canonicalize_name(places[location]): release
             for location, known in self._known.current(places).items()
-            if (release := _preferred(known, now)) is not None
+            if (release := _known_release(known, now)) is not None
         }
 
 
-def _preferred(known: Known, now: float) -> Release | None:
+def _known_release(known: Known, now: float) -> Release | None:
     """Return the preferred version if the newest versions are known, not only older ones."""
     if known.shown is not None and is_fresh(known.shown, now):
         return preferred(releases_of(known.shown.project))
     if known.newest is None or not is_fresh(known.newest, now):
         return None
-    releases: list[Release] = []
-    for tag in known.newest.tags:
-        entry = known.entries.get(tag)
-        if entry is None or not is_fresh(entry, now):
-            return None
-        if entry.version is not None and entry.version.files:
-            releases.append(Release(entry.version.version, tuple(entry.version.files)))
-            if releases[-1].yanked is None:
-                break
-    return preferred(releases)
+    tags = list(
+        takewhile(
+            lambda tag: tag in known.entries and is_fresh(known.entries[tag], now),
+            known.newest.tags,
+        )
+    )
+    release = _preferred(known.entries[tag].version for tag in tags)
+    is_decided = len(tags) == len(known.newest.tags) or (release and release.yanked is None)
+    return release if is_decided else None

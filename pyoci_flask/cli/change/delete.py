@@ -107,7 +107,7 @@ def _delete(
             if status == 404:
                 screen.say(f"{project.normalized} {one.version} was deleted meanwhile")
                 continue
-            screen.say(f"{error} ({project.normalized} {one.version} is not deleted)", "red")
+            screen.say(f"{error.text} ({project.normalized} {one.version} is not deleted)", "red")
             failed.append(one.version)
             in_a_row += 1
             if status in _GIVE_UP or in_a_row == _MOST_FAILURES:

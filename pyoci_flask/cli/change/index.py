@@ -16,8 +16,8 @@ _JSON = "application/vnd.pypi.simple.v1+json"
 class ChangeError(PyOCIError):
     """A request that was refused or failed. `status` is that of the response, 0 for none."""
 
-    def __init__(self, message: str, status: int) -> None:
-        super().__init__(message)
+    def __init__(self, message: str, status: int, *, advice: str = "") -> None:
+        super().__init__(message, advice=advice)
         self.status = status
 
 
@@ -95,10 +95,8 @@ class Index:
 
     def _send(self, call: Call) -> str:
         status, text = self._send_call(call)
-        if status in {401, 403}:
-            text = f"{self._advice}. {text}"
         if status != 200:
-            raise ChangeError(text, status)
+            raise ChangeError(text, status, advice=self._advice if status in {401, 403} else "")
         return text
 
 

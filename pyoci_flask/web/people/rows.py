@@ -7,7 +7,7 @@ from datetime import datetime
 
 from packaging.utils import NormalizedName, canonicalize_name
 
-from pyoci_flask.errors import InvalidRequestError, PyOCIError
+from pyoci_flask.errors import InvalidRequestError, NotFoundError, PyOCIError
 from pyoci_flask.index.batch import Batch
 from pyoci_flask.index.listing import list_projects
 from pyoci_flask.index.names import ProjectName
@@ -73,7 +73,8 @@ def read_rows(base: Base, names: Iterable[str]) -> tuple[list[Row], bool]:
     """
     wanted: dict[NormalizedName, Candidates] = {}
     for text in list(names)[:MOST_ROWS]:
-        with suppress(InvalidRequestError):  # not the name of a project
+        # Not the name of a project, or that of the probe of `check`, which is not shown.
+        with suppress(InvalidRequestError, NotFoundError):
             name = ProjectName(text)
             wanted[name.normalized] = services().enter_project(base, name)
     return _read(wanted, _PATIENCE)
