@@ -165,21 +165,17 @@ class CachedReader(VersionReader):
             if repository.caller not in self._proofs:
                 continue
             known = self._known.get(repository)
-            if self._fresh_version(known, tag) is None:
+            if known.fresh(tag, self._clock()) is None:
                 stored, _ = self._entries.look_up(repository, [tag], known.parsed)
                 if stored:
                     known = self._known.keep(repository, known.renewed(stored))
-            found = self._fresh_version(known, tag)
+            found = known.fresh(tag, self._clock())
             if found is not None:
                 yield repository, found
             for other in tags_of(known.entries, version):
-                found = self._fresh_version(known, other)
+                found = known.fresh(other, self._clock())
                 if found is not None and other != tag:
                     yield repository, found
-
-    def _fresh_version(self, known: Known, tag: str) -> VersionFiles | None:
-        entry = known.entries.get(tag)
-        return entry.version if entry is not None and is_fresh(entry, self._clock()) else None
 
     def newest(self, candidates: Candidates) -> Release | None:
         """Return the version that pages show first (see `VersionReader.newest`)."""

@@ -8,6 +8,7 @@ from pyoci_flask.index.entries import Entries, Entry
 from pyoci_flask.index.fetch import Read
 from pyoci_flask.index.project import Project
 from pyoci_flask.index.project_repository import ProjectRepository
+from pyoci_flask.index.versions import VersionFiles
 
 _MOST_PARSED = 10 * 1024 * 1024
 """Maximum bytes of image indexes that a worker keeps parsed. Each takes about five in memory."""
@@ -70,6 +71,11 @@ class Known:
     def size(self) -> int:
         """The bytes that this counts as in the worker's memory."""
         return sum(entry.size for entry in self.parsed.values())
+
+    def fresh(self, tag: str, now: float) -> VersionFiles | None:
+        """Return the version of a tag if the registry need not be asked for it again."""
+        entry = self.entries.get(tag)
+        return entry.version if entry is not None and is_fresh(entry, now) else None
 
     def missing(self, wanted: Sequence[str], now: float) -> Sequence[str]:
         """Return the tags without an entry that may be shown."""

@@ -8,9 +8,11 @@ import re
 import sys
 from collections.abc import Iterator
 
+import click
 import pytest
 
 from pyoci_flask.cli.screen import Mark, Screen
+from pyoci_flask.errors import RegistryError
 
 
 @pytest.fixture(autouse=True)
@@ -88,3 +90,11 @@ def test_a_name_of_another_language_does_not_end_the_program_under_ascii(
     Screen().say("größer")
     sys.stdout.flush()
     assert raw.getvalue() == b"gr\\xf6\\xdfer\n"
+
+
+def test_an_error_that_ends_a_command_says_first_what_to_do_and_no_secret() -> None:
+    error = RegistryError("the registry refused hunter2-x", advice="Check the address")
+    with pytest.raises(click.ClickException) as ended, Screen("hunter2-x").failing():
+        raise error
+    assert ended.value.message.startswith("Check the address. The registry refused ")
+    assert "hunter2" not in ended.value.message
