@@ -20,6 +20,7 @@ from tests.integration.registry_doubles import ALICE, BOB, Members, TokensForAll
 from tests.many_projects import CATALOG, ManyProjects
 from tests.pages import BROWSER, heading, shown, text_of
 from tests.registries import write_htpasswd
+from tests.patience import PATIENCE
 
 
 @dataclass(frozen=True, slots=True)
@@ -217,8 +218,14 @@ def test_summaries_that_a_caller_may_not_read_are_not_searched(
 
 
 @pytest.fixture
-def own(app_server: AppServer, browser: requests.Session, tmp_path: Path) -> IndexClient:
+def own(
+    app_server: AppServer,
+    browser: requests.Session,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> IndexClient:
     """A server with the embedded registry; its root."""
+    monkeypatch.setattr(rows_module, "_SAMPLING", PATIENCE)  # a busy machine needs longer
     root = app_server({"PYOCI_STORAGE": str(tmp_path / "storage")})
     index = IndexClient(f"{root}/simple", None, browser)
     for name, summary in (
