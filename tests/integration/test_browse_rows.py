@@ -19,8 +19,8 @@ from tests.integration.index_client import IndexClient, links
 from tests.integration.registry_doubles import ALICE, BOB, Members, TokensForAll
 from tests.many_projects import CATALOG, ManyProjects
 from tests.pages import BROWSER, heading, shown, text_of
-from tests.registries import write_htpasswd
 from tests.patience import PATIENCE
+from tests.registries import write_htpasswd
 
 
 @dataclass(frozen=True, slots=True)
