@@ -16,7 +16,7 @@ from pyoci_flask import __version__
 from pyoci_flask.web.address import Base
 from pyoci_flask.web.conditional import Page, is_current
 from pyoci_flask.web.people.description import DescriptionRenderer
-from pyoci_flask.web.people.times import as_ago, as_date, as_moment
+from pyoci_flask.web.people.times import as_ago, as_moment
 from pyoci_flask.web.services import services
 
 EXTENSION = "pyoci.people"
@@ -128,7 +128,6 @@ def answer(template: str, status: int = 200, /, **context: object) -> Response:
         index_label=index_label,
         pinned=services().settings.index is not None,
         as_size=as_size,
-        as_date=as_date,
         as_ago=partial(as_ago, now=datetime.now(UTC)),
         as_moment=as_moment,
         **context,
