@@ -24,16 +24,16 @@ _IMAGES = _ROOT / "docs" / "images"
 _FOLDER = _ROOT / ".tools" / "real"
 _PUBLIC_URL = "https://packages.example.com"
 _REQUEST_ID = "3f1c9a52b7e84d06"
-_DESKTOP = (1280, 860)
+_DESKTOP = (1280, 900)
 _PAGES = {
     "landing": "/",
-    "builder": "/?registry=ghcr.io&namespace=acme",
     "browse": "/ui/simple/",
     "project": "/ui/simple/rich/",
     "files": "/ui/simple/zope-interface/7.1.1/files/",
     "versions": "/ui/simple/idna/versions/",
     "error": "/ui/simple/rich/15.9/",
 }
+_PAGES_WITHOUT_INDEX = {"builder": "/?registry=ghcr.io&namespace=acme"}
 _LOOKS: tuple[tuple[str, tuple[int, int], Colours], ...] = (
     ("light", _DESKTOP, "light"),
     ("dark", _DESKTOP, "dark"),
@@ -41,13 +41,15 @@ _LOOKS: tuple[tuple[str, tuple[int, int], Colours], ...] = (
     ("phone-dark", PHONE, "dark"),
 )
 _SYSTEMS = ("manylinux_2_17_x86_64", "manylinux_2_17_aarch64", "macosx_11_0_arm64", "win_amd64")
+_IDNA = ("3.10", "3.9", "3.8", "3.7", "3.6", "3.4", "3.3", "3.2", "2.10", "2.8")
 _PURE = (
     *("rich==14.0.0", "rich==13.9.4", "requests==2.32.3", "httpx==0.28.1", "flask==3.1.0"),
     *("markdown-it-py==3.0.0", "pygments==2.19.1", "click==8.1.8"),
-    *(f"idna=={version}" for version in ("3.10", "3.9", "3.8", "3.7", "3.6", "3.4", "2.10", "2.8")),
+    *(f"idna=={version}" for version in _IDNA),
 )
 _COMPILED = "zope.interface==7.1.1"
-_YANKED = ("idna/3.8", "slower than 3.7 on long names")
+# The reason says nothing about the project itself, because the project is real.
+_YANKED = ("idna/3.8", "Acme uses 3.9 or newer")
 
 
 def main() -> None:
@@ -55,27 +57,29 @@ def main() -> None:
     _IMAGES.mkdir(exist_ok=True)
     files = _downloaded()
     with tempfile.TemporaryDirectory(prefix="pyoci-screenshots-") as folder:
-        tmp = Path(folder)
-        settings = {
-            "PYOCI_STORAGE": str(tmp / "storage"),
-            "PYOCI_URL": _PUBLIC_URL,
-            "PYOCI_TITLE": "Acme packages",
-        }
-        with gunicorn(tmp, settings) as server:
-            _publish(tmp, f"{server.url}/simple/", files)
-            _take_all(server.url)
+        own, other = Path(folder, "own"), Path(folder, "other")
+        own.mkdir()
+        other.mkdir()
+        settings = {"PYOCI_URL": _PUBLIC_URL, "PYOCI_TITLE": "Acme packages"}
+        with gunicorn(own, {**settings, "PYOCI_STORAGE": str(own / "storage")}) as server:
+            _publish(own, f"{server.url}/simple/", files)
+            _take_all(server.url, _PAGES)
+        with gunicorn(other, settings) as server:
+            _take_all(server.url, _PAGES_WITHOUT_INDEX)
 
 
 def _downloaded() -> list[Path]:
     """Return the files of the projects, downloaded once."""
     complete = _FOLDER / "complete"
-    if not complete.exists():
+    wanted = "\n".join(" ".join(options) for options in _downloads())
+    # The mark names what was downloaded, so that a changed list is downloaded again.
+    if not complete.exists() or complete.read_text(encoding="utf-8") != wanted:
         _FOLDER.mkdir(parents=True, exist_ok=True)
         for options in _downloads():
             command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps"]
             wheels = ["--only-binary=:all:", "--dest", str(_FOLDER), *options]
             subprocess.run([*command, *wheels], check=True)  # noqa: S603 - fixed words
-        complete.touch()
+        complete.write_text(wanted, encoding="utf-8")
     return sorted(_FOLDER.glob("*.whl"))
 
 
@@ -96,13 +100,13 @@ def _publish(folder: Path, index: str, files: list[Path]) -> None:
         answer.raise_for_status()
 
 
-def _take_all(root: str) -> None:
+def _take_all(root: str, pages: dict[str, str]) -> None:
     with chromium() as browser:
         for kind, size, colours in _LOOKS:
             with window(browser, size=size, colours=colours) as opened:
                 # The error page shows the request id; a fixed id keeps the picture the same.
                 opened.page.set_extra_http_headers({"X-Request-Id": _REQUEST_ID})
-                for name, path in _PAGES.items():
+                for name, path in pages.items():
                     opened.page.goto(f"{root}{path}")
                     opened.page.wait_for_load_state("networkidle")
                     picture = _IMAGES / f"{name}-{kind}.png"
