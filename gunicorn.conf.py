@@ -21,7 +21,7 @@ from gunicorn.workers.base import Worker
 
 from pyoci_flask.common.overrides import check_overrides, relies_on
 from pyoci_flask.errors import ConfigurationError
-from pyoci_flask.server.announcement import HOW_TO, how_to, where_kept
+from pyoci_flask.server.announcement import HOW_TO, how_to, listening, where_kept
 from pyoci_flask.server.master import (
     acting_as,
     connections_that_fit,
@@ -183,12 +183,14 @@ def _make_metrics_folder(folder: Path, uid: int, gid: int) -> None:
 
 def when_ready(server: Arbiter) -> None:
     """Check the sockets, which systemd might have passed, and say what is served."""
-    _guard(listener.getsockname() for listener in server.LISTENERS)
+    addresses = [listener.getsockname() for listener in server.LISTENERS]
+    _guard(addresses)
+    served = listening(_settings, addresses)
     if os.environ.get(HOW_TO):
-        sys.stdout.write(f"\n{how_to(_settings)}\n")
+        sys.stdout.write(f"\n{how_to(served)}\n")
         sys.stdout.flush()
     else:
-        _logger.info("%s", where_kept(_settings))
+        _logger.info("%s", where_kept(served))
 
 
 def post_worker_init(worker: Worker) -> None:  # noqa: ARG001 - gunicorn's own

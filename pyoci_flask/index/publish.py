@@ -198,8 +198,8 @@ class _Publication:
             if entry.platform and entry.platform.architecture == self.upload.filename.architecture:
                 raise AlreadyExistsError(
                     f"{self.upload.filename.text} already exists in {place.caller.repository}",
-                    advice="Use another version number or filename, or publish with "
-                    "?existing=skip if the bytes are the same",
+                    advice="Put ?existing=skip at the end of the publish address if the bytes are "
+                    "the same; otherwise use another version number or filename",
                 )
         return False
 

@@ -1,10 +1,23 @@
 """What the log says when the server is ready: what it serves, and where packages are kept."""
 
+from collections.abc import Iterable
+from dataclasses import replace
+
 from pyoci_flask.oci.reference import EMBEDDED
 from pyoci_flask.settings import Settings
 
 HOW_TO = "PYOCI_FLASK_HOW_TO"
 """If this variable is set, as `make run` does, the commands that publish and install are shown."""
+
+
+def listening(settings: Settings, addresses: Iterable[object]) -> Settings:
+    """Return the settings with the port of the first TCP socket in `addresses`.
+
+    `addresses` are the names of the sockets. `--bind`, `PYOCI_BIND` and systemd can choose a port
+    that differs from `PORT`. A Unix socket has no port; the settings are then returned unchanged.
+    """
+    ports = (address[1] for address in addresses if isinstance(address, tuple))
+    return replace(settings, port=next(ports, settings.port))
 
 
 def where_kept(settings: Settings) -> str:

@@ -301,6 +301,7 @@ def test_the_first_page_begins_with_search_and_latest_releases(own: IndexClient)
     places = [text_of(page).index(words) for words in (*order, "Use another registry")]
     assert places == sorted(places)
     assert f"twine upload --username any --password any --repository-url {own.base}/simple/" in page
+    assert "put ?existing=skip at the end of the address" in " ".join(text_of(page).split())
 
 
 def test_the_first_page_shows_nothing_of_a_registry_that_asks_for_a_login(

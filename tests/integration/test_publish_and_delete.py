@@ -142,6 +142,7 @@ def test_a_second_upload_of_a_file_is_refused(index: IndexClient, wheel: Path) -
 
     assert response.status_code == 409
     assert "already exists" in response.text
+    assert "Put ?existing=skip at the end of the publish address" in response.text
     assert index.filenames("my-pkg") == [WHEEL]
 
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from pyoci_flask.server.announcement import how_to, where_kept
+from pyoci_flask.server.announcement import how_to, listening, where_kept
 from pyoci_flask.server.start import reachable_hosts
 from pyoci_flask.settings import Settings
 from pyoci_flask.settings.names import unknown_variables
@@ -77,6 +77,21 @@ def test_the_log_says_where_packages_are_kept(environ: dict[str, str], kept: str
     settings = Settings.from_env(environ)
     assert kept in where_kept(settings)
     assert kept in how_to(settings)
+
+
+@pytest.mark.parametrize(
+    ("addresses", "port"),
+    [
+        ([("127.0.0.1", 8391)], 8391),
+        (["/run/pyoci.sock", ("::1", 8391, 0, 0)], 8391),
+        (["/run/pyoci.sock"], 8080),
+    ],
+)
+def test_the_log_contains_the_port_that_the_server_listens_on(
+    addresses: list[object], port: int
+) -> None:
+    settings = listening(Settings.from_env({"PYOCI_INDEX": "ghcr.io/acme"}), addresses)
+    assert f"index: http://localhost:{port}/simple/" in where_kept(settings)
 
 
 _HUB = ["docker.io", "index.docker.io", "registry-1.docker.io"]
