@@ -78,8 +78,9 @@ class Services:
         """
         if project.normalized == PROBE.normalized and request.method in {"GET", "HEAD"}:
             raise NotFoundError(
-                f"use another name: {PROBE} is what `pyoci-flask check --write` publishes to test "
-                "a registry, and is not shown"
+                f"{PROBE} is what `pyoci-flask check --write` publishes to test a registry, and is "
+                "not shown",
+                advice="Use another name",
             )
         credentials = self._enter(base)
         found: list[ProjectRepository] = []
