@@ -20,6 +20,8 @@ _NO_LOGINS: Mapping[str, str | None] = {
 }
 """The developer's own logins must not reach a test."""
 
+_OF_A_SERVER = " logger=pyoci.access "
+
 
 @dataclass(frozen=True, slots=True)
 class Done:
@@ -47,7 +49,6 @@ def command(
         name: None for name in os.environ if name.upper().startswith(_KEPT_OUT)
     }
     env |= {**_NO_LOGINS, **(environ or {})}
-    # A server in this process may write its last line while the command's output is collected.
     configure_logging({"": "WARNING", "pyoci": "ERROR"})
     try:
         result = CliRunner().invoke(main, arguments, input=stdin, env=env)
@@ -56,7 +57,9 @@ def command(
         configure_logging({"": "INFO"})
     if result.exception is not None and not isinstance(result.exception, SystemExit):
         raise result.exception
-    return Done(result.exit_code, result.output)
+    # A server in this process may write its last line while the command's output is collected.
+    lines = result.output.splitlines(keepends=True)
+    return Done(result.exit_code, "".join(one for one in lines if _OF_A_SERVER not in one))
 
 
 def check(
