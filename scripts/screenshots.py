@@ -1,11 +1,14 @@
 #!/usr/bin/env python3
-"""Take the pictures for docs/images: pages of a server with a few packages, in Chromium.
+"""Take the pictures for docs/images: pages of a server with real projects, in Chromium.
 
-Each page is taken in light mode, in dark mode, and on a phone.
+Each page is taken on a desktop and on a phone, in light and in dark mode. pip downloads the
+projects from the index that it is configured for, and they are kept in `.tools`.
 """
 
+import subprocess
 import sys
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import requests
@@ -13,95 +16,99 @@ import requests
 _ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(_ROOT))
 
-from tests.browser import DESKTOP, PHONE, Colours, chromium, window  # noqa: E402 - needs the path
+from tests.browser import PHONE, Colours, chromium, window  # noqa: E402 - needs the path
 from tests.clients import twine_upload  # noqa: E402 - needs the path
-from tests.described import make_described_wheel  # noqa: E402 - needs the path
-from tests.packages import make_wheel  # noqa: E402 - needs the path
 from tests.servers import gunicorn  # noqa: E402 - needs the path
 
 _IMAGES = _ROOT / "docs" / "images"
+_FOLDER = _ROOT / ".tools" / "real"
 _PUBLIC_URL = "https://packages.example.com"
 _REQUEST_ID = "3f1c9a52b7e84d06"
+_DESKTOP = (1280, 900)
 _PAGES = {
     "landing": "/",
     "browse": "/ui/simple/",
-    "project": "/ui/simple/acme-weather/",
-    "error": "/ui/simple/acme-wether/",
+    "project": "/ui/simple/rich/",
+    "files": "/ui/simple/zope-interface/7.1.1/files/",
+    "versions": "/ui/simple/idna/versions/",
+    "error": "/ui/simple/rich/15.9/",
 }
+_PAGES_WITHOUT_INDEX = {"builder": "/?registry=ghcr.io&namespace=acme"}
 _LOOKS: tuple[tuple[str, tuple[int, int], Colours], ...] = (
-    ("light", DESKTOP, "light"),
-    ("dark", DESKTOP, "dark"),
+    ("light", _DESKTOP, "light"),
+    ("dark", _DESKTOP, "dark"),
     ("phone", PHONE, "light"),
+    ("phone-dark", PHONE, "dark"),
 )
-_OTHERS = ("acme-billing", "acme-geo", "acme-http", "acme-logging", "acme-tables", "acme-units")
-_FIELDS = (
-    ("Summary", "Forecasts from the weather stations of Acme"),
-    ("Requires-Python", ">=3.11"),
-    ("License-Expression", "MIT"),
-    ("Author-email", "Weather team <weather@example.com>"),
-    ("Keywords", "weather,forecast"),
-    ("Project-URL", "Documentation, https://weather.example.com/docs/"),
-    ("Project-URL", "Changes, https://weather.example.com/changes/"),
-    ("Requires-Dist", "acme-http>=2.1"),
-    ("Requires-Dist", "acme-units"),
-    ("Provides-Extra", "maps"),
-    ("Requires-Dist", "acme-geo>=0.9; extra == 'maps'"),
-    ("Description-Content-Type", "text/markdown"),
+_SYSTEMS = ("manylinux_2_17_x86_64", "manylinux_2_17_aarch64", "macosx_11_0_arm64", "win_amd64")
+_IDNA = ("3.10", "3.9", "3.8", "3.7", "3.6", "3.4", "3.3", "3.2", "2.10", "2.8")
+_PURE = (
+    *("rich==14.0.0", "rich==13.9.4", "requests==2.32.3", "httpx==0.28.1", "flask==3.1.0"),
+    *("markdown-it-py==3.0.0", "pygments==2.19.1", "click==8.1.8"),
+    *(f"idna=={version}" for version in _IDNA),
 )
-_DESCRIPTION = """\
-# acme-weather
-
-Reads the stations' measurements and says what tomorrow brings.
-
-```python
-from acme_weather import forecast
-
-print(forecast("Ghent").temperature)
-```
-
-- Answers from a cache where a station is **silent**.
-- Units are those of `acme-units`, so nothing is ever in the wrong one.
-
-| station | measures each |
-|---|---|
-| coast | 5 minutes |
-| hills | 15 minutes |
-"""
+_COMPILED = "zope.interface==7.1.1"
+# The reason says nothing about the project itself, because the project is real.
+_YANKED = ("idna/3.8", "Acme uses 3.9 or newer")
 
 
 def main() -> None:
     """Write all pictures."""
     _IMAGES.mkdir(exist_ok=True)
+    files = _downloaded()
     with tempfile.TemporaryDirectory(prefix="pyoci-screenshots-") as folder:
-        tmp = Path(folder)
-        settings = {"PYOCI_STORAGE": str(tmp / "storage"), "PYOCI_URL": _PUBLIC_URL}
-        with gunicorn(tmp, settings) as server:
-            _publish(tmp, f"{server.url}/simple/")
-            _take_all(server.url)
+        own, other = Path(folder, "own"), Path(folder, "other")
+        own.mkdir()
+        other.mkdir()
+        settings = {"PYOCI_URL": _PUBLIC_URL, "PYOCI_TITLE": "Acme packages"}
+        with gunicorn(own, {**settings, "PYOCI_STORAGE": str(own / "storage")}) as server:
+            _publish(own, f"{server.url}/simple/", files)
+            _take_all(server.url, _PAGES)
+        with gunicorn(other, settings) as server:
+            _take_all(server.url, _PAGES_WITHOUT_INDEX)
 
 
-def _publish(folder: Path, index: str) -> None:
-    weather = "acme-weather"
-    files = [
-        make_described_wheel(folder, weather, version, *_FIELDS, description=_DESCRIPTION)
-        for version in ("1.2.0", "1.3.0", "1.3.1", "2.0.0b1")
-    ]
-    files += [make_wheel(folder, name, "1.0.0") for name in _OTHERS]
+def _downloaded() -> list[Path]:
+    """Return the files of the projects, downloaded once."""
+    complete = _FOLDER / "complete"
+    wanted = "\n".join(" ".join(options) for options in _downloads())
+    # The mark names what was downloaded, so that a changed list is downloaded again.
+    if not complete.exists() or complete.read_text(encoding="utf-8") != wanted:
+        _FOLDER.mkdir(parents=True, exist_ok=True)
+        for options in _downloads():
+            command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps"]
+            wheels = ["--only-binary=:all:", "--dest", str(_FOLDER), *options]
+            subprocess.run([*command, *wheels], check=True)  # noqa: S603 - fixed words
+        complete.write_text(wanted, encoding="utf-8")
+    return sorted(_FOLDER.glob("*.whl"))
+
+
+def _downloads() -> Iterator[list[str]]:
+    for requirement in _PURE:
+        yield [requirement]
+    for python in ("3.12", "3.13"):
+        for system in _SYSTEMS:
+            yield ["--python-version", python, "--platform", system, _COMPILED]
+
+
+def _publish(folder: Path, index: str, files: list[Path]) -> None:
     twine_upload(folder, index, *files, auth=("any", "any"))
+    version, reason = _YANKED
     with requests.Session() as session:
         session.trust_env = False
-        reason = {"yanked": "forecasts were a day late"}
-        session.patch(f"{index}{weather}/1.3.0", json=reason, timeout=30).raise_for_status()
+        answer = session.patch(f"{index}{version}", json={"yanked": reason}, timeout=30)
+        answer.raise_for_status()
 
 
-def _take_all(root: str) -> None:
+def _take_all(root: str, pages: dict[str, str]) -> None:
     with chromium() as browser:
         for kind, size, colours in _LOOKS:
             with window(browser, size=size, colours=colours) as opened:
                 # The error page shows the request id; a fixed id keeps the picture the same.
                 opened.page.set_extra_http_headers({"X-Request-Id": _REQUEST_ID})
-                for name, path in _PAGES.items():
+                for name, path in pages.items():
                     opened.page.goto(f"{root}{path}")
+                    opened.page.wait_for_load_state("networkidle")
                     picture = _IMAGES / f"{name}-{kind}.png"
                     opened.page.screenshot(path=picture, animations="disabled")
                     sys.stdout.write(f"{picture.relative_to(_ROOT)} {picture.stat().st_size} B\n")
