@@ -94,9 +94,9 @@ def _run(
     """Run a command that uses packages in a registry.
 
     There is no server to host: this process serves the indexes while COMMAND runs. COMMAND, such as
-    `uv sync`, `pip install` or `twine upload`, finds them by its environment. The registry's
-    credentials come from PYOCI_USERNAME and PYOCI_PASSWORD, from `docker login` (or podman, oras,
-    crane) or from ~/.netrc, and stay in this process.
+    `uv sync`, `pip install` or `twine upload`, finds them through environment variables. The
+    registry's credentials come from PYOCI_USERNAME and PYOCI_PASSWORD, from `docker login` (or
+    podman, oras, crane) or from ~/.netrc, and stay in this process.
     """
     from pyoci_flask.cli.run.run import run
 

@@ -23,7 +23,7 @@ class RegistryLogin:
 
 
 def login_of(index: PinnedIndex, username: str | None, *, stdin: bool) -> RegistryLogin:
-    """Return the login that the user gave, else the one that the user has for the registry.
+    """Return the login that the user gave, or else the one stored for the registry.
 
     `stdin` says whether the password is the next line of standard input.
 

@@ -41,7 +41,7 @@ class Batch:
         """Whether the registry has answered for all projects, perhaps that it has none."""
 
     def read(self) -> dict[NormalizedName, Release]:
-        """Read, and return what is there in time. Errors of single projects are left out."""
+        """Read, and return what arrives in time. Errors of single projects are left out."""
         if not self._due:
             self.complete = True
             return {}

@@ -252,7 +252,8 @@ class _RemoteFile:
         if len(window) != stop - first:
             raise TransferBrokenError(
                 f"the registry sent a different part of {self._digest} than requested",
-                advice="Check the registry and a proxy in front of it: they have to support ranges",
+                advice="Check the registry and any proxy in front of it: they must "
+                "support range requests",
             )
         self._windows.append((first, bytes(window)))
         return self._windows[-1]

@@ -172,13 +172,13 @@ def verified(
     if blob.position != size:
         raise TransferBrokenError(
             f"the registry sent {blob.position} bytes for {digest}, whose size is {size}",
-            advice="Try again, and check the storage of the registry if it lasts",
+            advice="Try again, and check the storage of the registry if the problem persists",
         )
     if hashed and sha256.hexdigest() != digest.hex:
         raise TransferBrokenError(
             f"the bytes that the registry sent do not match {digest}",
             advice="Do not use this file; try again, and check the storage of the "
-            "registry if it lasts",
+            "registry if the problem persists",
         )
     if whole is not None:
         whole()

@@ -16,9 +16,9 @@ _COPYRIGHT = re.compile(r"copyright\b|\(c\)|\u00a9", re.IGNORECASE)
 def read_licence(fields: RawMetadata) -> tuple[str, str]:
     """Return the name of the licence, and the beginning of its text; both may be empty.
 
-    The name is License-Expression, else License, else the licences of the classifiers. If License
-    is a text (core metadata before 2.4), the name is in the classifiers, else it is the first line
-    that does not begin with Copyright.
+    The name is License-Expression, or else License, or else the licences of the classifiers. If
+    License is a text (core metadata before 2.4), the name comes from the classifiers, or else from
+    the first line that does not begin with Copyright.
     """
     expression = fields.get("license_expression") or ""
     named = (one for one in fields.get("classifiers", ()) if one.startswith(_CLASSIFIER))

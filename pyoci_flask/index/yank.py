@@ -48,7 +48,7 @@ def set_yanked(
             if now is None:
                 raise NotFoundError(
                     f"version {version} of {candidates[0].project} was deleted",
-                    advice="Check the version; it was deleted meanwhile",
+                    advice="Check the version; it was deleted in the meantime",
                 )
             entries = tuple(_marked(entry, chosen, reason) for entry in now.index.manifests)
             annotations = dict(now.index.annotations)

@@ -154,7 +154,8 @@ def refusal(
                 "document. A proxy or load balancer in front of the registry probably sent this "
                 "response, which does not mean that anything is missing. Check where the proxy "
                 "sends /v2/",
-                advice=f"Check the address of the registry, and where a proxy at {host} sends /v2/",
+                advice="Check the address of the registry, and where a proxy in front "
+                f"of {host} sends /v2/",
             )
         case 405:
             return UnsupportedError(
@@ -163,13 +164,14 @@ def refusal(
             )
         case 407:
             return RegistryUnreachableError(
-                f"the proxy could not connect to {host}: it wants a user name and a password (407)",
+                f"the proxy could not connect to {host}: it requires a user name and a "
+                "password (407)",
                 advice=PROXY_LOGIN,
             )
         case 400 if reply.request.url.startswith("http:") and "HTTPS" in detail.page:
             return RegistryError(
-                f"{text}: it takes connections with TLS only ({detail.page!r})",
-                advice=f"Write the registry with TLS, as https://{host} or {host}",
+                f"{text}: it accepts only TLS connections ({detail.page!r})",
+                advice=f"Use TLS: write the registry as https://{host} or {host}",
             )
         case 413:
             return PayloadTooLargeError(

@@ -160,7 +160,7 @@ def _opened(
             raise caller.refused(reply, "reading a file's bytes", error)
         raise NotFoundError(
             f"{caller.repository} does not have the blob {digest}",
-            advice="Publish the file again; its content is gone from the registry",
+            advice="Publish the file again; its content is no longer in the registry",
         )
     if reply.status == 206 and (first or last is not None):
         match = _CONTENT_RANGE.fullmatch(reply.headers.get("Content-Range", ""))
@@ -169,7 +169,7 @@ def _opened(
             raise RegistryError(
                 f"{caller.repository.registry.netloc} sent a part of a blob that was not requested",
                 advice=f"Ask the administrator of {caller.repository.registry.netloc} "
-                "about this answer",
+                "about this response",
             )
         size = None if match[3] == "*" else int(match[3])
         return OpenBlob(caller, digest, reply, size, first, last)

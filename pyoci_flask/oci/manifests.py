@@ -177,7 +177,7 @@ def _manifest(
     if isinstance(reference, Digest) and digest != reference:
         raise RegistryError(
             f"{caller.repository} sent content that does not match {reference}",
-            advice="Try again, and check the storage of the registry if it lasts",
+            advice="Try again, and check the storage of the registry if the problem persists",
         )
     stated = reply.headers.get("Content-Type", "").partition(";")[0].strip().lower()
     members = None
@@ -235,7 +235,7 @@ def put_manifest(
     stored = reply.headers.get("Docker-Content-Digest")
     if stored is not None and stored != str(Digest.of(document)):
         raise RegistryError(
-            f"{caller.repository} stored another document than the one sent",
+            f"{caller.repository} stored a different document than the one sent",
             advice="Check the storage of the registry",
         )
 
@@ -246,7 +246,7 @@ def _not_stored(caller: RepositoryCaller, reply: Reply, reference: Tag | Digest)
         return AlreadyExistsError(
             f"the tags of {caller.repository} are immutable{error}: the version {reference} "
             "already exists, so files can neither be added to it nor deleted from it",
-            advice="Publish another version, or let the registry change these tags",
+            advice="Publish another version, or allow changes to these tags in the registry",
         )
     if reply.status in {400, 404} and error.missing_part:
         return MissingContentError(

@@ -96,14 +96,15 @@ def _paged(
             host = caller.repository.registry.netloc
             raise RegistryTimeoutError(
                 f"{host} took too long for {doing}, over {len(seen)} pages",
-                advice=f"Try again later, and ask the administrator of {host} if it lasts",
+                advice=f"Try again later, and ask the administrator of {host} if the "
+                "problem persists",
             )
         page = f"{path}?{query}"
     else:
         if whole:
             raise RegistryError(
                 f"{caller.repository} sent a list of {member} that does not end",
-                advice="Ask the administrator of the registry about this answer",
+                advice="Ask the administrator of the registry about this response",
             )
     return list(found)
 

@@ -67,7 +67,8 @@ class UploadSession(AbstractContextManager["UploadSession"]):
             raise RegistryError(
                 f"{self._caller.repository.registry.netloc} stored content that differs from "
                 "what was sent",
-                advice="Publish the file again, and check the storage of the registry if it lasts",
+                advice="Publish the file again, and check the storage of the registry if "
+                "the problem persists",
             )
 
     def cancel(self) -> bool:
@@ -99,7 +100,7 @@ def begin_upload(caller: RepositoryCaller) -> UploadSession:
             raise NotFoundError(
                 f"{caller.repository} does not exist and the registry does not create it on the "
                 f"first upload{error}: make the repository there first",
-                advice=f"Make the repository {caller.repository.name} in the registry first",
+                advice=f"Create the repository {caller.repository.name} in the registry first",
             )
         raise caller.refused(reply, "starting an upload", error)
     reply.close()

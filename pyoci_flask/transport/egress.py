@@ -56,7 +56,7 @@ def check_address(host: str, address: IPAddress) -> None:
             raise EgressError(
                 f"{host} leads to {address}, an address of this server's own infrastructure; "
                 "no registry is called there",
-                advice=f"Write the address of a registry; check where the name {host} leads",
+                advice=f"Use the address of a registry; check which address {host} resolves to",
             )
 
 
@@ -118,7 +118,8 @@ class EgressPolicy:
         if host in self.public_hosts:
             raise EgressError(
                 f"{host} was at a public address and now leads to the private address {found[0]}",
-                advice=f"Check where the name {host} leads (DNS), and start this program again",
+                advice=f"Check which address {host} resolves to (DNS), and start this "
+                "program again",
             )
         return found
 

@@ -27,10 +27,10 @@ logger = logging.getLogger("pyoci.registry")
 
 _DEPTH = 12
 _CAUSE_LIMIT = 300
-LATER = "Try again later, and ask the administrator of {host} if it lasts"
+LATER = "Try again later, and ask the administrator of {host} if the problem persists"
 SLOW_DOWN = "Wait a few minutes; most registries allow more requests to users who sign in"
 PROXY_LOGIN = (
-    "Write a valid user name and password into HTTPS_PROXY or HTTP_PROXY "
+    "Put a valid user name and password into HTTPS_PROXY or HTTP_PROXY "
     "(http://USER:PASSWORD@HOST:PORT)"
 )
 """Advice that other modules give as well; `LATER` needs a host."""
@@ -64,7 +64,7 @@ def unanswered(error: requests.RequestException, request: Request, network: Netw
     if isinstance(error, requests.exceptions.ConnectTimeout):
         return RegistryUnreachableError(
             f"{_named(request)} did not accept a connection in time",
-            advice=f"Check that {host} is running and that no firewall blocks the way to its port",
+            advice=f"Check that {host} is running and that no firewall blocks its port",
         )
     # A time-out while the body is being sent is reported as a connection error.
     if any(isinstance(one, requests.exceptions.Timeout | TimeoutError) for one in found):
@@ -83,7 +83,7 @@ def late(request: Request, what: str) -> RegistryTimeoutError:
 
 
 def log_failure(error: PyOCIError) -> None:
-    """Log once that a call failed, with the class and text of the exception that was its cause."""
+    """Log once that a call failed, with the class and text of the exception that caused it."""
     text = redact(one_line(str(error)))
     if error.__cause__ is None:
         logger.warning("%s", text)
@@ -123,27 +123,28 @@ def _no_connection(causes: list[BaseException], request: Request) -> PyOCIError:
     if unknown is not None and unknown.errno not in _UNKNOWN_NAME:
         return ConnectionLostError(
             f"no connection to {_named(request)}: the name server did not answer",
-            advice="Try again later, and check the name server (DNS) of this machine if it lasts",
+            advice="Try again later, and check the name server (DNS) of this machine if "
+            "the problem persists",
         )
     if unknown is not None:
         return RegistryUnreachableError(
             f"no connection to {_named(request)}: its name is unknown",
-            advice=f"Check the spelling of {host}, and whether this machine can resolve that name",
+            advice=f"Check the spelling of {host}, and that this machine can resolve it",
         )
     number = next((one.errno for one in causes if isinstance(one, OSError) and one.errno), None)
     if number == errno.ECONNREFUSED:
         return ConnectionLostError(
-            f"no connection to {_named(request)}: it is down, or its port is another one",
+            f"no connection to {_named(request)}: it is down, or the port is wrong",
             advice=f"Check that {host} is running and that the port is right",
         )
     if number in _NOT_THERE:
         return ConnectionLostError(
-            f"no connection to {_named(request)}: the network has no way to it",
+            f"no connection to {_named(request)}: there is no network route to it",
             advice=f"Check the address of {host} and the network of this machine",
         )
     return ConnectionLostError(
         f"no connection to {_named(request)}, or it was closed without an answer",
-        advice=f"Try again, and check that {host} is running if it lasts",
+        advice=f"Try again, and check that {host} is running if the problem persists",
     )
 
 
@@ -179,12 +180,12 @@ def _untrusted(
             advice = f"Check the clocks of this machine and of {host}"
         case 62 | 64:
             what = f"its certificate is for another host ({why})"
-            advice = f"Write the host name that the certificate of {host} contains"
+            advice = f"Use the host name that the certificate of {host} contains"
         case _:
             where = network.ca_variable or "the certifi package"
             what = f"its certificate is not trusted by {where} ({why})"
             advice = (
-                "Set REQUESTS_CA_BUNDLE to a file with the certificate of the authority of "
+                "Set REQUESTS_CA_BUNDLE to a file with the certificate of the authority behind "
                 f"{host}, and start this program again"
             )
     return RegistryUnreachableError(
@@ -196,12 +197,12 @@ def _proxy_failure(causes: list[BaseException], host: str) -> PyOCIError:
     text = " ".join(str(one) for one in causes)
     if "407" in text and "Tunnel connection failed" in text:
         return RegistryUnreachableError(
-            f"the proxy could not connect to {host}: it wants a user name and a password (407)",
+            f"the proxy could not connect to {host}: it requires a user name and a password (407)",
             advice=PROXY_LOGIN,
         )
     if "Tunnel connection failed" in text:
         return RegistryUnreachableError(
-            f"the proxy could not connect to {host}: it refused this",
+            f"the proxy could not connect to {host}: it refused the connection",
             advice=f"Ask the administrator of the proxy to allow {host}, or add it to NO_PROXY",
         )
     late_proxy = any(isinstance(one, TimeoutError) for one in causes)

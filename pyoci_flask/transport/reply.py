@@ -74,7 +74,8 @@ class Reply(AbstractContextManager["Reply"]):
                         raise OversizedError(
                             f"{self.request.host} sent more than {limit} bytes; a response of this "
                             "kind must be smaller",
-                            advice=f"Ask the administrator of {self.request.host} what this is",
+                            advice=f"Ask the administrator of {self.request.host} about "
+                            "this response",
                         )
                     if large is not None and size > SMALL:
                         large()
@@ -165,7 +166,8 @@ class Reply(AbstractContextManager["Reply"]):
         else:
             failure = TransferBrokenError(
                 f"{self.request.host} broke off in the middle of its response",
-                advice=f"Try again, and look at the log of {self.request.host} if it lasts",
+                advice=f"Try again, and look at the log of {self.request.host} if the "
+                "problem persists",
             )
         failure.__cause__ = cause
         log_failure(failure)

@@ -1,7 +1,7 @@
 """Which projects may be looked up in the fallback index, for installers and on pages.
 
-`docs/dependency-confusion.md` explains each of the conditions. Anyone who can make this server name
-another index for a private project decides what is installed under that name.
+`docs/dependency-confusion.md` explains each of the conditions. Anyone who can make this server
+refer to another index for a private project decides what is installed under that name.
 """
 
 from fnmatch import fnmatchcase

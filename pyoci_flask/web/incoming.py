@@ -139,7 +139,7 @@ def read_credentials(header: str | None, bearer_username: str | None) -> Credent
     except ValueError as error:
         raise InvalidRequestError(
             "the Basic credentials are not valid base64",
-            advice="Let the client encode user name and token; it sent something else",
+            advice="Check the client: it must send the user name and the token encoded as base64",
         ) from error
     try:
         pair = content.decode()

@@ -232,7 +232,7 @@ def _read_below(base: Base, rest: tuple[str, ...], found: _Path) -> ReadAddress 
                 raise NotFoundError(
                     f"{shown(last)} does not exist, because this index stores only wheels and "
                     ".tar.gz sdists",
-                    advice="Ask for a wheel or a .tar.gz sdist; other files are not stored",
+                    advice="Request a wheel or a .tar.gz sdist; other files are not stored",
                 )
             return FileAddress(base, project, Filename.parse(last, project))
     for segment in rest:

@@ -298,7 +298,7 @@ def test_a_user_who_may_only_read_changes_nothing(
         assert done.status == 1
         assert done.lines[3].startswith("Use a login that may change packages in ")
         assert done.lines[3].endswith("(foo 2.0 is not deleted)")
-        assert done.lines[4].startswith("run the same command again ")
+        assert done.lines[4].startswith("fix the cause, then run the same command again")
         assert done.lines[5] == "deleted 0 of 2 versions; left: 2.0, 1.0"
         owner = {"PYOCI_USERNAME": OWNER[0], "PYOCI_PASSWORD": OWNER[1]}
         yanked = command("yank", f"{registry.url}/team", "foo", "1.0", environ=reader)

@@ -139,7 +139,7 @@ def test_an_index_that_is_not_there_ends_the_copy_before_it_begins(other: Site) 
         done = command("copy", f"{url}/simple/", f"{other.url}/simple/", "foo")
     assert done.status == 1
     assert done.lines == [
-        f"nothing was copied: no connection to {url[7:]}: it is down, or its port is another one"
+        f"nothing was copied: no connection to {url[7:]}: it is down, or the port is wrong"
     ]
 
 

@@ -75,7 +75,9 @@ def test_of_another_registry_only_what_the_caller_has_read_is_known(
 
     assert marks(page)["acme-lib"] == "here"
     assert list(marks(page).values()).count("") == 3
-    assert "Under pyoci-flask run , any installer finds both." in text_of(page)
+    assert "Under pyoci-flask run , any installer finds the packages of both indexes." in text_of(
+        page
+    )
 
 
 def test_with_a_fallback_one_address_is_enough(

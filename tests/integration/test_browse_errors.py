@@ -178,7 +178,7 @@ def test_registry_with_tls_that_is_called_without_it_is_written_with_https(
     with wsgi_server(answering(Response(said, 400, content_type="text/plain"))) as url:
         _, text = both(f"{app_server()}/{address(url)}/team/hello/")
 
-    assert f"Write the registry with TLS, as https://{url[7:]}" in text
+    assert f"Use TLS: write the registry as https://{url[7:]}" in text
 
 
 def _denies_everyone(environ: "WSGIEnvironment", start: "StartResponse") -> Iterable[bytes]:

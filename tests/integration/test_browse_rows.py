@@ -267,7 +267,9 @@ def test_the_latest_come_first_and_what_is_not_known_last_by_name(own: IndexClie
     page = shown(own.get("/ui/simple/?sort=date"))
 
     assert names_of(page) == ["zebra", "toolrich", "rich", "rich-cli"]
-    assert "The dates of 2 projects are not known yet: they come last, by name." in text_of(page)
+    assert "The dates of 2 projects are not known yet. They come last, sorted by name." in text_of(
+        page
+    )
     hrefs = {link.text: link.href for link in links(page)}
     assert hrefs["By name"] == "./"
     found = shown(own.get("/ui/simple/?sort=date&q=rich"))

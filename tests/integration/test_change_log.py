@@ -341,7 +341,9 @@ def test_as_json_the_line_has_the_fields_as_members(
     )
 
 
-_OPERATIONS = [one for one in blocks(ROOT / "docs" / "operations.md") if "Where" in one.section]
+_OPERATIONS = [
+    one for one in blocks(ROOT / "docs" / "operations.md") if "What the logs show" in one.section
+]
 _CHANGES = re.compile(r"^.*pyoci\.changes.* request_id.*$|^\{.*pyoci\.changes.*$", re.MULTILINE)
 _EXAMPLES = [
     line

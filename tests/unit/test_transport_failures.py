@@ -58,7 +58,7 @@ def test_port_that_nobody_listens_on_is_a_registry_that_is_down(
     assert isinstance(error, RegistryUnreachableError)
     assert error.text == (
         f"Check that {url[7:]} is running and that the port is right. "
-        f"no connection to {url[7:]}: it is down, or its port is another one"
+        f"no connection to {url[7:]}: it is down, or the port is wrong"
     ).replace(" no connection", " No connection")
     assert "(ConnectionRefusedError: [Errno 111] Connection refused)" in caplog.text
 
@@ -86,7 +86,7 @@ def test_connection_that_is_closed_at_once_is_told_from_a_closed_port(failing: F
     [
         ("IP:127.0.0.1", ("-2", "-1"), "its certificate has expired", "Renew the certificate of"),
         ("IP:127.0.0.1", ("+5", "+9"), "its certificate is not valid yet", "Check the clocks"),
-        ("DNS:other.example", ("-1", "+9"), "is for another host", "Write the host name"),
+        ("DNS:other.example", ("-1", "+9"), "is for another host", "Use the host name"),
     ],
 )
 def test_reason_why_a_trusted_certificate_is_not_accepted_is_said(
@@ -176,8 +176,8 @@ def test_proxy_that_is_down_is_told_from_a_registry_that_is_down(failing: Failin
 @pytest.mark.parametrize(
     ("status", "said", "todo"),
     [
-        ("407 Proxy Authentication Required", "it wants a user name", "Write a valid user name"),
-        ("403 Forbidden", "it refused this", "Ask the administrator of the proxy"),
+        ("407 Proxy Authentication Required", "it requires a user name", "Put a valid user name"),
+        ("403 Forbidden", "it refused the connection", "Ask the administrator of the proxy"),
     ],
 )
 def test_proxy_that_refuses_is_not_taken_for_the_registry(

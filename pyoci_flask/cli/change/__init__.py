@@ -1,1 +1,1 @@
-"""`yank` and `delete`: change what is published, straight in a registry, without a server."""
+"""`yank` and `delete`: change what is published, directly in a registry, without a server."""

@@ -12,11 +12,11 @@ from pyoci_flask.transport.session import Transport
 _SECONDS = 300.0
 """How long a deletion of bytes may take: the server reads what all tags refer to."""
 _MOST_BYTES = 64 * 1024 * 1024
-"""Maximum size of an answer. The list of a project with 10,000 files has some 10 MB."""
+"""Maximum size of an answer. The list of a project with 10,000 files is about 10 MB."""
 
 
 def at_server(url: str, credentials: BasicCredentials | None) -> Send:
-    """Send requests to the index at `url`, which ends with a slash, and to no other place.
+    """Send requests to the index at `url`, which ends with a slash, and nowhere else.
 
     Raises:
         ConfigurationError: the CA bundle that the environment specifies does not exist.

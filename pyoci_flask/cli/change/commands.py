@@ -48,9 +48,9 @@ def _version_or_file(_: click.Context, __: click.Parameter, text: str | None) ->
 @_in_index
 @click.argument("what", metavar="VERSION|FILE", callback=_version_or_file)
 @click.option(
-    "--reason", default="", metavar="TEXT", help="Why; installers show it to their users."
+    "--reason", default="", metavar="TEXT", help="Reason, which installers show to users."
 )
-@click.option("--undo", is_flag=True, help="Take the yank back.")
+@click.option("--undo", is_flag=True, help="Undo the yank.")
 @_with_login
 def yank(
     index: PinnedIndex | Address,
@@ -65,13 +65,13 @@ def yank(
 ) -> None:
     """Yank a version, or one file of it.
 
-    Installers skip what is yanked unless a requirement pins exactly that version. INDEX is a
-    registry and a namespace in it, such as ghcr.io/acme, which needs no server, or the URL of an
-    index at a server. Without credentials in options or variables, those of `docker login`, `podman
-    login` or ~/.netrc are used.
+    Installers skip yanked files unless a requirement pins exactly that version. INDEX is a
+    registry and a namespace in it, such as ghcr.io/acme, or the URL of an index on a server.
+    Without credentials in options or variables, those of `docker login`, `podman login` or ~/.netrc
+    are used.
     """
     if undo and reason:
-        raise click.UsageError("use --reason or --undo: a yank that is taken back has no reason")
+        raise click.UsageError("use --reason or --undo: undoing a yank needs no reason")
     from pyoci_flask.cli.screen import Screen
 
     begin(verbose=verbose)
@@ -101,9 +101,9 @@ def delete(
     """Delete a version, one file of it, or a whole project.
 
     Without VERSION or FILE, all versions of PROJECT are shown, and deleted once you have typed the
-    project's name. INDEX is a registry and a namespace in it, such as ghcr.io/acme, which needs no
-    server, or the URL of an index at a server. Without credentials in options or variables, those
-    of `docker login`, `podman login` or ~/.netrc are used.
+    project's name. INDEX is a registry and a namespace in it, such as ghcr.io/acme, or the URL of
+    an index on a server. Without credentials in options or variables, those of `docker login`,
+    `podman login` or ~/.netrc are used.
     """
     from pyoci_flask.cli.change.delete import delete_project
     from pyoci_flask.cli.screen import Screen

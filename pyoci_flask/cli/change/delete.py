@@ -15,7 +15,7 @@ from pyoci_flask.index.names import ProjectName
 _GIVE_UP = frozenset({401, 403, 405, 429})
 """Statuses that would be the same for every version."""
 _MOST_FAILURES = 3
-"""Versions in a row that may fail before the others are left as they are."""
+"""Versions in a row that may fail before the command stops."""
 
 
 def delete_project(
@@ -43,7 +43,7 @@ def delete_project(
     failed = _delete(screen, index, project, versions, blobs=blobs)
     if failed:
         done = len(versions) - len(failed)
-        screen.say("run the same command again when the cause is removed: it deletes what is left")
+        screen.say("fix the cause, then run the same command again to delete what is left")
         screen.say(f"deleted {done} of {_count(len(versions), 'version')}; left: {few(failed)}")
         return False
     screen.say(
@@ -83,8 +83,8 @@ def _ask(project: ProjectName) -> None:
     )
     if typed.strip() not in {project.text, project.normalized}:
         raise ConfigurationError(
-            "run the command again to delete the project: another text was "
-            "typed than its name, and nothing was deleted"
+            "nothing was deleted, because you typed something other than the "
+            "project's name: run the command again"
         )
 
 
@@ -96,7 +96,7 @@ def _delete(
     *,
     blobs: bool,
 ) -> list[str]:
-    """Delete one version after the other; return those that are left."""
+    """Delete the versions one by one; return those that are left."""
     failed: list[str] = []
     in_a_row = 0
     for number, one in enumerate(versions):
@@ -105,7 +105,7 @@ def _delete(
         except PyOCIError as error:
             status = error.status if isinstance(error, ChangeError) else 0
             if status == 404:
-                screen.say(f"{project.normalized} {one.version} was deleted meanwhile")
+                screen.say(f"{project.normalized} {one.version} was deleted in the meantime")
                 continue
             screen.say(f"{error.text} ({project.normalized} {one.version} is not deleted)", "red")
             failed.append(one.version)

@@ -28,7 +28,7 @@ _SETTINGS = (
     "PYOCI_STORAGE_USERS",
     "PYOCI_THREADS",
 )
-"""The settings that mean something for these commands. The others are those of a server."""
+"""The settings that apply to these commands. The others are only for a server."""
 
 
 def in_registry(index: PinnedIndex, credentials: Credentials | None) -> Send:

@@ -142,7 +142,8 @@ def _tags(project: RepositoryCaller) -> tuple[list[str] | None, str]:
         # Quay and Docker Hub reveal only to users who may push that a repository is missing.
         writing = replace(project, writing=True)
         with suppress(PyOCIError):
-            return list_tags(writing), " (with push rights; others are denied what does not exist)"
+            way = " (with push rights; others are denied access to what does not exist)"
+            return list_tags(writing), way
         raise
 
 

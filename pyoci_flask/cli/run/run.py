@@ -51,7 +51,7 @@ _SETTINGS = (
     "PYOCI_VERIFY_DOWNLOADS",
     "LOG_LEVEL",
 )
-"""The settings that mean something for one user. The others are those of a server."""
+"""The settings that apply to a single user. The others are only for a server."""
 _MAX_BODY = "5000000000"
 """The user's own disk is the limit, not that of a server for many."""
 _NOT_USED = (

@@ -48,7 +48,8 @@ def refuse_other_sites() -> None:
         origin = shown(request.headers.get("Origin", ""))
         raise CrossSiteError(
             f"this request comes from another site's page (Origin: {origin})",
-            advice="Use pip, uv, twine or curl; a page of another site may not send this request",
+            advice="Use pip, uv, twine or curl; a page of another site is not allowed to "
+            "send this request",
         )
 
 

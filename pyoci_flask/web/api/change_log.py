@@ -125,7 +125,7 @@ def _parts(
 
 
 def _user(repository: ProjectRepository) -> str | None:
-    """Return the user name with which the registry was called, or None if it got none.
+    """Return the user name that was sent to the registry, or None if there was none.
 
     Registries that accept any name with a token do not check it.
     """

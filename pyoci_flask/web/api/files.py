@@ -145,7 +145,7 @@ def _slice(blob: OpenBlob, first: int, stop: int) -> Iterator[bytes]:
                 return
     raise TransferBrokenError(
         f"the registry sent only {position - first} of {stop - first} bytes",
-        advice="Try again, and check the storage of the registry if it lasts",
+        advice="Try again, and check the storage of the registry if the problem persists",
     )
 
 

@@ -27,8 +27,8 @@ def project_of(dependency: Dependency) -> str:
 def places_of(base: Base, details: Details) -> Mapping[str, bool]:
     """Return whether required projects are in this index, by name. Unknown ones are left out.
 
-    An embedded registry is asked, which costs little. Of any other registry, only what the caller
-    has read lately is known, and nothing is asked.
+    The embedded registry is asked, because that costs little. For any other registry, this uses
+    only what the caller has read recently, and makes no call.
     """
     required = [*details.dependencies]
     for extra in details.extras.values():
@@ -39,7 +39,7 @@ def places_of(base: Base, details: Details) -> Mapping[str, bool]:
 
 
 def needs_of(details: Details | None, places: Mapping[str, bool]) -> Needs:
-    """Return where the dependencies of a version are that every installation needs."""
+    """Return where the dependencies are that every installation of a version needs."""
     if details is None or details.left_out.get("dependencies"):
         return Needs.UNKNOWN
     found = {places.get(name) for name in filter(None, map(project_of, details.dependencies))}

@@ -1,6 +1,6 @@
 """Rewrites the sanitised HTML of a description so that it fits into the page of a package.
 
-Headings stand below those of the page, and ids do not clash with the page's own. Links lead to
+Headings are below those of the page, and ids do not clash with the page's own. Links lead to
 other sites, to the project's repository, or to another place in the description. Images become
 labels.
 """
@@ -18,7 +18,7 @@ from pyoci_flask.web.people.description_sources import Source
 PREFIX = "user-content-"
 """Begins every id of a description."""
 ROW = "im"
-"""Class of a row of labels that stand for images: its children."""
+"""Class of a row of labels that stand for images."""
 # The Pygments classes for which style.css has rules.
 TOKENS = frozenset(
     {
@@ -38,7 +38,7 @@ _TOP_LEVEL = 3
 
 @dataclass(slots=True)
 class _Link:
-    """A link whose end has not been read. Nothing of it is written before."""
+    """A link whose end has not been read. Nothing of it is written before that."""
 
     attributes: dict[str, str]
     start: int
@@ -123,7 +123,7 @@ class Rewriter(HTMLParser):
         self._written.append(html.escape(data, quote=False))
 
     def _begin_other(self) -> None:
-        """An element begins or ends that is neither a link nor an image."""
+        """Handle an element that is neither a link nor an image."""
         if self._link is None:
             self._end_row()
         else:

@@ -37,7 +37,7 @@ _ADVICE: Mapping[type[Exception], _Advice] = {
         "The registry requires credentials",
         (
             "Reload the page and enter the user name and the token of your account at the "
-            "registry. They are passed on to the registry and stored nowhere."
+            "registry. They are passed on to the registry and never stored."
         ),
     ),
     errors.EgressError: (
@@ -71,7 +71,7 @@ _ADVICE: Mapping[type[Exception], _Advice] = {
     errors.RegistryError: ("The registry sent an invalid response", _LATER),
     errors.BusyError: ("Too many requests are waiting", "Try again in a few seconds."),
     NotFound: (
-        "Nothing is served here",
+        "This page does not exist",
         (
             "The address of an index is /REGISTRY/NAMESPACE/, for example /ghcr.io/acme/. Put /ui "
             "before it to browse the index: /ui/ghcr.io/acme/."

@@ -65,7 +65,7 @@ def read_page(path: str) -> ListAddress | ProjectPage:
 def _names_version(above: str, segment: str) -> bool:
     """Return whether the segment of a path that is below `above` is the place of a version.
 
-    If the end of the namespace is unknown, a segment that is no version may be a project.
+    If the end of the namespace is unknown, a segment that is not a version may be a project.
     """
     certain = "/+simple/" in above or above.startswith("/simple/")
     return version_or_none(segment) is not None or (certain and not is_filename(segment))

@@ -20,7 +20,7 @@ class Part(Generic[T]):
 
 
 def requested_part(items: Sequence[T], most: int) -> Part[T]:
-    """Return the part that the query of this request names, with at most `most` items.
+    """Return the part that this request asks for, with at most `most` items.
 
     A number that is too large or too small means the last part or the first one.
     """

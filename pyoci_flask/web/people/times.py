@@ -12,8 +12,8 @@ def as_ago(time: datetime | None, now: datetime) -> str:
     """Say how long ago a time was, such as `3 h ago`, or on which day if that is long ago.
 
     The text is empty if there is no time. It is coarse, so that a page changes rarely. Any program
-    may have written the time, so it can be in the future: then it is the day as well, unless the
-    clocks differ only a little.
+    may have written the time, so it can be in the future: then the day is shown as well, unless
+    the clocks differ only a little.
     """
     if time is None:
         return ""
