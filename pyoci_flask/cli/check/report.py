@@ -96,7 +96,7 @@ _HINTS: Sequence[tuple[type[PyOCIError], str | None, str]] = (
 )
 """What to do about each error, in any step or only in the given one. The first match is shown."""
 _LACKS = (AuthenticationRequiredError, DeniedError, UnsupportedError)
-"""How a registry says that the credentials lack a right, or that nobody has it."""
+"""How a registry says that the credentials lack a right, or that no one has it."""
 _NEEDED_TO = {"push": "publish", "delete": "delete files"}
 """What the right of a step is needed for, if a reader does not need it."""
 
