@@ -29,6 +29,8 @@ from tests.run_process import Terminal
 from tests.unit.login_lab import DOCKER, Home, auth
 
 _CTRL_C = "\x03"
+_ENDS = 10.0
+"""Seconds. A program that was interrupted has ended by then, even on a busy machine."""
 _JSON = {"Accept": "application/vnd.pypi.simple.v1+json"}
 
 
@@ -149,7 +151,7 @@ def _interrupt_again(terminal: Terminal, process: "subprocess.Popen[bytes]") -> 
     limit = time.monotonic() + PATIENCE
     while time.monotonic() < limit:
         with contextlib.suppress(subprocess.TimeoutExpired):
-            process.wait(timeout=1)
+            process.wait(timeout=_ENDS)
             return
         terminal.type(_CTRL_C)
 
