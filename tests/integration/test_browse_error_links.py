@@ -41,7 +41,9 @@ def test_missing_version_offers_the_nearest_and_the_newest(
         index.published(make_wheel(tmp_path, "hello", name), "hello", name)
 
     for tab in ("", "files/"):
-        found = links(page_of(http, f"{root}/sub/ui/simple/hello/1.2.5/{tab}"))
+        page = page_of(http, f"{root}/sub/ui/simple/hello/1.2.5/{tab}")
+        assert "This version does not exist" in page
+        found = links(page)
         assert [text for text in found if text in NAMES] == ["3.0", "2.3", "2.2", "1.3", "1.2"]
         for text in ("1.3", "The page of hello", "all versions", "The projects of this index"):
             assert http.get(f"{root}{found[text]}", headers=BROWSER).status_code == 200, text

@@ -50,6 +50,7 @@ _ADVICE: Mapping[type[Exception], _Advice] = {
         ),
     ),
     errors.CrossSiteError: ("This request came from another site", _USE_A_CLIENT),
+    errors.VersionNotFoundError: ("This version does not exist",),
     errors.NotFoundError: (
         "There is no such thing here",
         _SPELLING,
