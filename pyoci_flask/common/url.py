@@ -35,3 +35,11 @@ def is_web_url(text: str) -> bool:
         return _WEB_URL.fullmatch(text) is not None and bool(urlsplit(text).hostname)
     except ValueError:
         return False
+
+
+def normal_label(label: str) -> str:
+    """Return the form in which labels of Project-URLs are compared with the well-known ones.
+
+    It has neither punctuation nor spaces (core metadata, Well-known Project URLs).
+    """
+    return "".join(char for char in label.lower() if char.isalnum())

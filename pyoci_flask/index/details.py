@@ -15,13 +15,12 @@ from packaging.markers import Marker
 from packaging.metadata import RawMetadata
 from packaging.requirements import InvalidRequirement, Requirement
 
-from pyoci_flask.common.url import is_web_url
+from pyoci_flask.common.url import is_web_url, normal_label
 from pyoci_flask.errors import NotFoundError, PyOCIError
 from pyoci_flask.index.core_metadata import CoreMetadataReader, stored_metadata
 from pyoci_flask.index.download import StoredFile, find_layer
 from pyoci_flask.index.fetch import FetchPool
 from pyoci_flask.index.fields import (
-    normal_label,
     one_line,
     parse_fields,
     printable,

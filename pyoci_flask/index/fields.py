@@ -14,7 +14,7 @@ from packaging.metadata import RawMetadata
 from packaging.requirements import InvalidRequirement, Requirement
 from packaging.specifiers import InvalidSpecifier, SpecifierSet
 
-from pyoci_flask.common.url import is_web_url
+from pyoci_flask.common.url import is_web_url, normal_label
 from pyoci_flask.errors import InvalidRequestError
 from pyoci_flask.index.archive_bounds import BrokenArchiveError
 
@@ -274,14 +274,6 @@ def home_page_of(text: str | None) -> str | None:
 def home_among(urls: Iterable[tuple[str, str]]) -> str | None:
     """Return the URL whose label is that of a home page, or None."""
     return next((url for label, url in urls if normal_label(label) == "homepage"), None)
-
-
-def normal_label(label: str) -> str:
-    """Return the form in which labels of Project-URLs are compared with the well-known ones.
-
-    It has neither punctuation nor spaces (core metadata, Well-known Project URLs).
-    """
-    return "".join(char for char in label.lower() if char.isalnum())
 
 
 def one_line(text: str | None, longest: int) -> str:

@@ -66,7 +66,7 @@ def list_projects(namespace: RepositoryCaller) -> Sequence[NormalizedName]:
     registry = namespace.repository.registry.netloc
     if repositories is None:
         raise NotFoundError(
-            f"{registry} does not list its repositories, so projects cannot be listed; open "
+            f"{registry} offers no list of its repositories, so projects cannot be listed; open "
             "a project by its name",
             advice="Open a project by its name",
         )

@@ -235,7 +235,7 @@ def put_manifest(
     stored = reply.headers.get("Docker-Content-Digest")
     if stored is not None and stored != str(Digest.of(document)):
         raise RegistryError(
-            f"{caller.repository} stored a different document than the one sent",
+            f"{caller.repository} stored another document than the one sent",
             advice="Check the storage of the registry",
         )
 

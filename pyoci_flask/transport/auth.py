@@ -270,7 +270,7 @@ def _as_they_are(request: Request) -> str | None:
     if isinstance(request.credentials, IdentityToken):
         raise DeniedError(
             f"{request.host} asks for a user name and password, but the login is an identity "
-            "token, which only a token service takes",
+            "token, which only a token service takes: log in with a user name and password",
             401,
             advice=f"Log in to {request.host} with a user name and a password",
         )

@@ -184,7 +184,9 @@ def test_stored_metadata_over_a_bound_takes_only_the_details_away(lab: Lab, tmp_
     lab.oci.push(image_index([lab.oci.push(manifest, platform=platform, annotations=notes)]), "1.0")
     scheme, host, path = lab.index.base.partition("/http")
 
-    for url in (f"{lab.index.base}/my-pkg/json", f"{scheme}/ui{host}{path}/my-pkg/1.0/"):
+    page = f"{scheme}/ui{host}{path}/my-pkg/1.0/"
+    assert lab.index.session.get(page).status_code == 200
+    for url in (f"{lab.index.base}/my-pkg/json", f"{page}files/"):
         response = lab.index.session.get(url)
         assert response.status_code == 200, response.text
         assert WHEEL in response.text

@@ -10,8 +10,7 @@ from dataclasses import dataclass
 from posixpath import normpath
 from urllib.parse import quote, urlsplit
 
-from pyoci_flask.common.url import is_web_url
-from pyoci_flask.index.fields import normal_label
+from pyoci_flask.common.url import is_web_url, normal_label
 
 _LONGEST = 300
 """Maximum number of characters of the URL of a repository. It is repeated for each link."""
