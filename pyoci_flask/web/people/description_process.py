@@ -17,7 +17,7 @@ import sys
 from collections.abc import Callable, Iterable
 
 import nh3
-from readme_renderer import markdown, rst
+from readme_renderer import markdown
 
 from pyoci_flask.web.people.description_images import ImageHosts
 from pyoci_flask.web.people.description_rewriter import PREFIX, ROW, TOKENS, Rewriter
@@ -77,7 +77,12 @@ def safe_html(
 
     `images` are the hosts whose images are shown, and `source` is where relative links lead.
     """
-    rendered = rst.render(text) if kind == "rst" else markdown.render(text, variant=variant)
+    if kind == "rst":
+        from readme_renderer import rst  # imports docutils, which takes longer than all others
+
+        rendered = rst.render(text)
+    else:
+        rendered = markdown.render(text, variant=variant)
     if not rendered:
         return None
     hosts = ImageHosts.of(images)
