@@ -32,6 +32,7 @@ def _statuses(app: RunningServer, url: str, expected: int) -> list[str]:
     return [answer["status"] for answer in answers(app, "GET", url, expected)]
 
 
+@pytest.mark.acceptance
 def test_an_unchanged_page_and_file_are_not_sent_twice(
     app: RunningServer, open_index: str, tmp_path: Path
 ) -> None:
@@ -78,6 +79,7 @@ def test_a_download_that_is_cut_is_resumed_where_it_ended(
     assert 0 <= int(rest["bytes_out"]) - (wheel.stat().st_size - _CUT) < _BUFFERED
 
 
+@pytest.mark.acceptance
 def test_a_file_that_was_deleted_and_published_again_replaces_the_one_in_pips_cache(
     open_index: str, http: requests.Session, tmp_path: Path
 ) -> None:

@@ -87,6 +87,7 @@ def _dist(project: Path) -> list[Path]:
     return sorted((project / "dist").iterdir())
 
 
+@pytest.mark.acceptance
 @pytest.mark.parametrize("publish", [_twine, _uv, _poetry, _pdm, _hatch, _flit])
 def test_what_a_client_publishes_is_listed_whole_and_installs(
     closed_index: str,
@@ -163,6 +164,7 @@ def _pdm_user(project: Path, index: str, auth: Auth) -> Callable[..., str]:
     return functools.partial(run_tool, client_tool("pdm"), project)
 
 
+@pytest.mark.acceptance
 @pytest.mark.parametrize(
     ("user", "add", "install", "lock_file"),
     [

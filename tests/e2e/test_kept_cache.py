@@ -280,6 +280,7 @@ def _other_values(site: Site) -> None:
     site.database.write_bytes(content.replace(WHEELS[1].encode(), WHEELS[1].encode()[::-1]))
 
 
+@pytest.mark.acceptance
 @pytest.mark.parametrize(
     "damage",
     [_from_another_version, _user_version, _half, _garbage, _garbage_log, _other_values],
@@ -313,6 +314,7 @@ def _mounted(folder: Path, size: str) -> Iterator[None]:
         subprocess.run(["umount", "--lazy", str(folder)], check=True)
 
 
+@pytest.mark.acceptance
 def test_a_full_disk_costs_only_time_and_no_change_is_missed(site: Site) -> None:
     with _mounted(site.folder, "1m"):
         site.fill()
@@ -338,6 +340,7 @@ def test_a_full_disk_costs_only_time_and_no_change_is_missed(site: Site) -> None
             assert site.asked(index, now) <= 1
 
 
+@pytest.mark.acceptance
 def test_a_folder_that_cannot_be_written_any_more_costs_only_time(site: Site) -> None:
     with _mounted(site.folder, "8m"):
         site.fill()

@@ -43,6 +43,7 @@ def short_lived(tmp_path: Path) -> Iterator[RunningRegistry]:
     shutil.rmtree(tmp_path)
 
 
+@pytest.mark.acceptance
 @pytest.mark.parametrize("stored", ["here", "by the original"])
 def test_a_large_wheel_that_cannot_be_installed_is_not_downloaded(
     app: RunningServer,
@@ -103,6 +104,7 @@ def test_pip_installs_what_the_original_stored_however_its_metadata_is_packed(
     assert pip_install(tmp_path, open_index, tmp_path / "it", "some-pkg") == {"some-pkg": "1.0"}
 
 
+@pytest.mark.acceptance
 def test_a_pip_that_knows_no_digest_of_metadata_takes_a_wheel(
     open_index: str, tmp_path: Path
 ) -> None:
@@ -159,6 +161,7 @@ def test_a_yanked_version_is_skipped_unless_it_is_pinned(
     assert installed(tmp_path / "again") == {"some-pkg": "2.0"}
 
 
+@pytest.mark.acceptance
 @pytest.mark.parametrize(
     ("install", "options"),
     [

@@ -54,6 +54,7 @@ def test_the_section_has_three_ways() -> None:
     assert len(_SHELL) == 3
 
 
+@pytest.mark.acceptance
 @pytest.mark.parametrize("block", _SHELL, ids=["twine", "uv", "uv with a check"])
 def test_the_commands_publish_what_is_missing_and_can_be_repeated(
     tmp_path: Path,

@@ -223,6 +223,7 @@ def test_fifty_runs_in_a_row_leave_no_process_and_no_file_but_the_log(
     assert _marked(str(tmp_path)) == []
 
 
+@pytest.mark.acceptance
 @pytest.mark.slow
 def test_publishing_leaves_no_file_and_no_folder(lab: RunLab, tmp_path: Path) -> None:
     temporary, dist = tmp_path / "tmp", tmp_path / "dist"

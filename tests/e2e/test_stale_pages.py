@@ -177,6 +177,7 @@ def test_a_registry_that_hangs_behind_the_answer_delays_nothing(
         assert time.monotonic() - began < 6
 
 
+@pytest.mark.acceptance
 def test_a_proof_that_hangs_delays_a_page_by_seconds_only(registry: World, tmp_path: Path) -> None:
     registry.registry.answers = "/none"
     with gunicorn(tmp_path, SETTINGS) as server:
@@ -190,6 +191,7 @@ def test_a_proof_that_hangs_delays_a_page_by_seconds_only(registry: World, tmp_p
         assert seconds < 10  # a call that may wait would take 12 seconds
 
 
+@pytest.mark.acceptance
 def test_checks_leave_no_connection_and_no_thread_behind(registry: World, tmp_path: Path) -> None:
     with gunicorn(tmp_path, SETTINGS) as server:
         (worker,) = server.workers

@@ -97,6 +97,7 @@ def _download(url: str) -> bytes | None:
             return None
 
 
+@pytest.mark.acceptance
 @pytest.mark.parametrize(
     ("verify", "first", "second"),
     [

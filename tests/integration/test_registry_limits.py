@@ -50,6 +50,7 @@ def twenty_a_second(docker_open: RunningRegistry, tmp_path: Path) -> Iterator[st
         yield running.url
 
 
+@pytest.mark.acceptance
 def test_a_page_of_sixty_versions_takes_one_try_where_twenty_requests_a_second_are_taken(
     app_server: AppServer,
     docker_open: RunningRegistry,

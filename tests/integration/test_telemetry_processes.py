@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 from urllib.parse import urlsplit
 
+import pytest
 from opentelemetry.proto.trace.v1.trace_pb2 import Span
 
 from tests.doubles import silent_server
@@ -104,6 +105,7 @@ def test_gunicorn_worker_writes_its_log_lines_to_stderr(tmp_path: Path) -> None:
     assert "logger=pyoci.registry" in loggers
 
 
+@pytest.mark.acceptance
 def test_gunicorn_stops_in_time_though_its_collector_hangs(tmp_path: Path) -> None:
     with silent_server() as silent:
         environ = {"PYOCI_STORAGE": str(tmp_path / "storage"), "OTLP_ENDPOINT": silent}

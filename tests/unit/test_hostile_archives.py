@@ -103,6 +103,7 @@ def _directory(entries: int) -> bytes:
     return listed + end
 
 
+@pytest.mark.acceptance
 @pytest.mark.slow
 def test_a_directory_at_its_limit_takes_little_memory() -> None:
     archive = io.BytesIO(_directory(16 * MEBIBYTE // 47 - 1))
@@ -172,6 +173,7 @@ def _entry(name: str, size: int, kind: bytes = tarfile.REGTYPE) -> bytes:
     return entry.tobuf(tarfile.GNU_FORMAT)
 
 
+@pytest.mark.acceptance
 @pytest.mark.slow
 def test_an_sdist_of_very_many_members_takes_little_memory() -> None:
     archive = _packed(_entry("a-1.0/x", 0) * 1000, 120)

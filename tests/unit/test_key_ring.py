@@ -238,6 +238,7 @@ def _without_dots(path: str) -> str:
     return posixpath.normpath(path) + "/"
 
 
+@pytest.mark.acceptance
 @hypothesis.given(
     st.sampled_from(_BEGINNINGS), st.lists(st.sampled_from(_PIECES), max_size=5).map("".join)
 )
@@ -426,6 +427,7 @@ def test_keyring_finds_it_and_imports_nothing_of_the_server(home: Path) -> None:
     assert done.stdout == "[] True\n", done.stderr
 
 
+@pytest.mark.acceptance
 @pytest.mark.slow
 def test_keyring_with_it_takes_little_longer_than_without(home: Path) -> None:
     with_it = {**os.environ, "PYTHONPATH": register(home)}

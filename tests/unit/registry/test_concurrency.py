@@ -169,6 +169,7 @@ print("done")
 """
 
 
+@pytest.mark.acceptance
 @pytest.mark.slow
 def test_a_writer_may_be_killed_between_any_two_of_its_steps(storage: Path) -> None:
     for survived in range(1, 60, 3):
