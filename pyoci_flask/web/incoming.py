@@ -165,3 +165,15 @@ def _bearer(token: str) -> BearerCredentials:
             "the Bearer token is empty or not printable ASCII", advice="Check the token"
         )
     return BearerCredentials(token)
+
+
+def has_option(name: str, value: str, hint: str) -> bool:
+    """Return whether the query contains `name=value`. The query may also omit `name`.
+
+    Raises:
+        InvalidRequestError: the query contains another value or several; the text ends with `hint`.
+    """
+    values = request.args.getlist(name)
+    if values not in ([], [value]):
+        raise InvalidRequestError(f"the value of {name} is invalid: {hint}")
+    return bool(values)

@@ -19,6 +19,7 @@ from pyoci_flask.oci.reference import Digest
 from pyoci_flask.web.address import ChangeAddress, FileAddress
 from pyoci_flask.web.api.body import RequestBody
 from pyoci_flask.web.api.change_log import DELETE, SKIP, UNYANK, YANK, log_change
+from pyoci_flask.web.incoming import has_option
 from pyoci_flask.web.services import services
 
 _PATCH_LIMIT = 64 * 1024
@@ -96,13 +97,8 @@ def _named(files: Sequence[File]) -> list[tuple[str, Digest | None]]:
 
 
 def _wants_blobs() -> bool:
-    values = request.args.getlist("blobs")
-    if values not in ([], ["delete"]):
-        raise InvalidRequestError(
-            "the value of blobs is invalid: use blobs=delete to delete the blobs as well, or omit "
-            "it to keep them"
-        )
-    return bool(values)
+    hint = "use blobs=delete to delete the blobs as well, or omit it to keep them"
+    return has_option("blobs", "delete", hint)
 
 
 def _outcome(done: DeletedBlobs) -> str:

@@ -30,6 +30,7 @@ from pyoci_flask.web.api.body import RequestBody
 from pyoci_flask.web.api.change_log import PUBLISH, SKIP, log_change
 from pyoci_flask.web.api.digests import check_digests, checked_meanwhile
 from pyoci_flask.web.api.form import UploadForm, read_form, refuse_gone
+from pyoci_flask.web.incoming import has_option
 from pyoci_flask.web.services import services
 
 _REBUILD = "Build the package again, and upload the files under the names that the build gave them"
@@ -42,7 +43,12 @@ def upload(base: Base) -> Response:
     `?existing=skip` accepts a file that exists already with the same bytes, like the operator's
     `PYOCI_SKIP_IDENTICAL`.
     """
-    skips = _wants_to_skip()
+    skips = has_option(
+        "existing",
+        "skip",
+        "use existing=skip to accept files that exist already with the same bytes, or omit it to "
+        "get 409 for them",
+    )
     found = services()
     body = RequestBody(request.environ, found.settings.max_body, "PYOCI_MAX_BODY")
     with read_form(body, request.headers.get("Content-Type", ""), found.settings.spool) as form:
@@ -74,16 +80,6 @@ def upload(base: Base) -> Response:
     action, version = PUBLISH if added else SKIP, wanted.filename.version
     log_change(action, base, candidates[0], version, named, text)
     return Response(f"{text}\n", content_type="text/plain; charset=utf-8")
-
-
-def _wants_to_skip() -> bool:
-    values = request.args.getlist("existing")
-    if values not in ([], ["skip"]):
-        raise InvalidRequestError(
-            "the value of existing is invalid: use existing=skip to accept files that exist "
-            "already with the same bytes, or omit it to get 409 for them"
-        )
-    return bool(values)
 
 
 def read_upload(form: UploadForm) -> tuple[ProjectName, Upload]:
